@@ -1,0 +1,47 @@
+# The few verbs. `make chat` and `make test` need Python 3.11+ and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+Q ?=
+IMAGE ?=
+ARGS ?=
+
+.PHONY: help chat ask test lint format bench clean
+
+help:               ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+
+$(VENV)/.app: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edge_app needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=/path/to/python3.11)")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.app
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+chat: $(VENV)/.app  ## open the chat
+	@$(BIN)/edge-app $(ARGS)
+
+ask: $(VENV)/.app   ## one answer: make ask Q="What is this?" IMAGE=photo.jpg
+	@$(BIN)/edge-app ask $(if $(Q),"$(Q)") $(if $(IMAGE),--image "$(IMAGE)") $(ARGS)
+
+test: $(VENV)/.test lint  ## lint, types, layers, and every test
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(VENV)/.test ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.test ## let ruff rewrite the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.app ## speed and memory, beside llama.cpp where it is installed
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean:              ## remove the virtual environment and caches (not your data)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
