@@ -1,6 +1,7 @@
 """Choosing the next token from logits. Knows nothing of text, models or stop conditions.
 
-The order of the filters is that of Hugging Face's generate(): repetition penalty, temperature, top-k, top-p, min-p.
+The filters run in the order of Hugging Face's generate(): repetition penalty, temperature, top-k, top-p,
+min-p.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Sampler:
         return token, log_probability(logits, token)
 
     def _penalise(self, logits: Logits) -> Logits:
-        """Keskar et al. 2019 (CTRL, arXiv 1909.05858), section 4.1: divide positive, multiply negative logits."""
+        """Divide positive and multiply negative logits (CTRL, arXiv 1909.05858, section 4.1)."""
         penalty = self._sampling.repetition_penalty
         if penalty == 1.0 or not self._seen:
             return logits
