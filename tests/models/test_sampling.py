@@ -1,4 +1,4 @@
-"""Greedy is argmax, filters keep what their papers say, seeds reproduce, log-probabilities are the model's."""
+"""Greedy is argmax; filters keep what their papers say, seeds reproduce, logprobs are the model's."""
 
 import numpy as np
 import pytest
