@@ -1,0 +1,167 @@
+"""What a turn tells its front end while it runs, in order. Plain data; knows no front end and no engine.
+
+A turn is: TurnSaved, any number of Progress, Routed, ImageEncoded for each image, ContextTrimmed when turns
+were dropped, TokenText for each piece of the answer, and at the end exactly one of Answered or Failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from models.types import Stage
+from router.route import Place, Route
+
+Mode = Literal["auto", "fast", "quality", "eco"]
+StopReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """prompt: all tokens of the prompt, images included; image: those that stand for images;
+    cached: those of the prompt that were not computed again; completion: generated."""
+
+    prompt: int = 0
+    image: int = 0
+    cached: int = 0
+    completion: int = 0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds. first_token and total count from the moment the turn was handed over, so they include
+    loading the model when this turn was the first; first_token is None when no token came."""
+
+    route: float = 0.0
+    image: float = 0.0
+    prefill: float = 0.0
+    first_token: float | None = None
+    total: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished answer and how it came about.
+
+    adapter: None when no adapter was used (the model's own base LoRA for images is part of the model).
+    confidence: exp(mean log-probability of the answer's tokens), in (0, 1]. Uncalibrated: it says how sure
+        the model was of its words, not how likely they are right. None when nothing was generated.
+    mean_logprob, min_logprob: natural logs, over the answer's tokens; None when nothing was generated.
+    tokens_per_second: decoding only, without the first token; None when fewer than two tokens came.
+    session: None when the turn was not saved.
+    """
+
+    answer: str
+    adapter: str | None
+    place: Place
+    mode: Mode
+    confidence: float | None
+    reason: str
+    model: str
+    stop_reason: StopReason
+    tokens: TokenCounts
+    timing_ms: Timing
+    tokens_per_second: float | None
+    session: str | None
+    mean_logprob: float | None = None
+    min_logprob: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `ask --json` prints; scripts rely on its keys."""
+        fields = asdict(self)
+        del fields["mean_logprob"], fields["min_logprob"]
+        return fields
+
+
+@dataclass(frozen=True)
+class TurnSaved:
+    """The question is on disk. Not sent by an assistant that keeps no sessions."""
+
+    session: str
+    turn: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Something takes a while. done and total are bytes for "pull" and steps otherwise; total None is unknown."""
+
+    stage: Stage
+    message: str
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is loaded (the last event of Assistant.prepare)."""
+
+    model: str
+    context_length: int
+    has_vision: bool
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Which adapter and which place, and why."""
+
+    route: Route
+    mode: Mode
+
+
+@dataclass(frozen=True)
+class ImageEncoded:
+    """An image of the context is ready for the language model.
+
+    guesses: what the vision tower takes it for, (label, probability), best first; may be empty.
+    notes: what was done to it that the user should know ("first of 12 frames").
+    cached: it had been encoded before; milliseconds is then about 0.
+    """
+
+    name: str
+    digest: str
+    guesses: tuple[tuple[str, float], ...]
+    notes: tuple[str, ...]
+    cached: bool
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class ContextTrimmed:
+    """The chat no longer fits in the model's context: its oldest turns were left out of this answer."""
+
+    dropped_turns: int
+
+
+@dataclass(frozen=True)
+class TokenText:
+    """The next piece of the answer; never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The end. answer.stop_reason is "cancelled" when it was stopped; what had come by then is in answer.answer."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The end: one sentence for the user, and the process exit code that fits it (1, 3 or 4)."""
+
+    message: str
+    exit_code: int
+
+
+Event = (
+    TurnSaved
+    | Progress
+    | Ready
+    | Routed
+    | ImageEncoded
+    | ContextTrimmed
+    | TokenText
+    | Answered
+    | Failed
+)

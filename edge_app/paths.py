@@ -1,0 +1,81 @@
+"""Where everything lives on this machine. Pure functions of the environment; only `ensure` touches the disk.
+
+EDGE_APP_HOME, when set, puts everything under one folder: `config/`, `data/`, `cache/`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from models.errors import UserError
+
+APPLICATION = "edge-app"
+
+
+def _home() -> Path | None:
+    value = os.environ.get("EDGE_APP_HOME", "")
+    return Path(value).expanduser().absolute() if value else None
+
+
+def config_directory() -> Path:
+    home = _home()
+    return home / "config" if home else Path(platformdirs.user_config_dir(APPLICATION, appauthor=False))
+
+
+def data_directory() -> Path:
+    home = _home()
+    return home / "data" if home else Path(platformdirs.user_data_dir(APPLICATION, appauthor=False))
+
+
+def cache_directory() -> Path:
+    home = _home()
+    return home / "cache" if home else Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
+
+
+def config_file() -> Path:
+    return config_directory() / "settings.toml"
+
+
+def models_directory() -> Path:
+    return data_directory() / "models"
+
+
+def adapters_directory() -> Path:
+    return data_directory() / "adapters"
+
+
+def sessions_file() -> Path:
+    return data_directory() / "sessions.db"
+
+
+def images_directory() -> Path:
+    return data_directory() / "images"
+
+
+def locations() -> dict[str, Path]:
+    """Every location by name, for `doctor`."""
+    return {
+        "settings": config_file(),
+        "models": models_directory(),
+        "adapters": adapters_directory(),
+        "sessions": sessions_file(),
+        "images": images_directory(),
+        "cache": cache_directory(),
+    }
+
+
+def ensure(directory: Path) -> Path:
+    """The directory, made readable by its owner alone where it had to be created; UserError when it cannot be."""
+    try:
+        for missing in reversed([d for d in (directory, *directory.parents) if not d.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"Cannot create {directory}: {error.strerror}. Set EDGE_APP_HOME to a folder that you can write to."
+        ) from error
+    if not directory.is_dir():
+        raise UserError(f"{directory} is a file where a folder is needed; move it out of the way.")
+    return directory

@@ -1,0 +1,159 @@
+"""The one settings object: from the command line, over the environment, over settings.toml, over the defaults.
+
+Every field is a key of settings.toml and, in capitals after EDGE_APP_, an environment variable. Lists nothing
+about models or sessions: those are data, not settings.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from edge_app.events import Mode
+from models.errors import UserError
+from models.types import Sampling
+
+ENVIRONMENT_PREFIX = "EDGE_APP_"
+
+
+class Settings(BaseSettings):
+    """Immutable; made by `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    model: str = "edge-vlm-135m"
+    """The model that answers: a name from `edge-app models list`."""
+
+    adapter: str = "auto"
+    """The adapter to answer with: a name, "none", or "auto"."""
+
+    mode: Mode = "auto"
+    """What matters most: "auto", "fast", "quality" or "eco"."""
+
+    offline: bool = False
+    """Never use the network; what is not on this machine yet is then missing."""
+
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Threads that compute; by default one for each physical core."""
+
+    context_length: int | None = Field(default=None, ge=64)
+    """Tokens that the model keeps in view; by default as many as it was made for."""
+
+    max_tokens: int = Field(default=512, ge=1)
+    """The longest answer, in tokens."""
+
+    temperature: float = Field(default=0.0, ge=0.0, le=10.0, allow_inf_nan=False)
+    """0 always takes the likeliest token; higher varies more."""
+
+    top_k: int = Field(default=0, ge=0)
+    """Sample among the k likeliest tokens; 0 is off."""
+
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Sample among the likeliest tokens that together have this probability; 1 is off."""
+
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Sample among tokens with at least this share of the likeliest one's probability; 0 is off."""
+
+    repetition_penalty: float = Field(default=1.0, gt=0.0, le=10.0)
+    """Above 1, tokens that occurred already become less likely; 1 is off."""
+
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    """Makes sampling repeatable."""
+
+    system: str | None = None
+    """The system prompt of new chats."""
+
+    theme: str = "textual-dark"
+    """The colours of the chat: a Textual theme."""
+
+    keys: dict[str, str] = Field(default_factory=dict)
+    """The chat's key bindings: binding id (the help screen lists them) to keys, as "ctrl+k" or "f2,ctrl+k"."""
+
+    def sampling(self) -> Sampling:
+        return Sampling(
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            seed=self.seed,
+            max_tokens=self.max_tokens,
+        )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings  # there are three sources, and `load` passes the file in
+        assert isinstance(init_settings, InitSettingsSource)
+        arguments = dict(init_settings.init_kwargs)
+        from_file = arguments.pop("_from_file", {})
+        return (
+            InitSettingsSource(settings_cls, arguments),
+            env_settings,
+            InitSettingsSource(settings_cls, from_file),
+        )
+
+
+def load(file: Path, **command_line: Any) -> Settings:
+    """Settings for this run. A missing file is an empty one; command-line values that are None were not given.
+
+    Raises UserError, naming the place, for a file that cannot be read or is not TOML, for unknown keys and for
+    values that do not fit.
+    """
+    given = {key: value for key, value in command_line.items() if value is not None}
+    try:
+        from_file = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        from_file = {}
+    except OSError as error:
+        raise UserError(f"Cannot read {file}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not valid TOML: {error}.") from error
+    try:
+        return Settings(_from_file=from_file, **given)
+    except ValidationError as error:
+        raise UserError(_explain(error, file, from_file, given)) from error
+
+
+def _explain(error: ValidationError, file: Path, from_file: dict[str, Any], given: dict[str, Any]) -> str:
+    """One sentence for the first thing that is wrong, naming where the value came from."""
+    problem = error.errors()[0]
+    key = str(problem["loc"][0])
+    variable = ENVIRONMENT_PREFIX + key.upper()
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(sorted(Settings.model_fields))
+        return f"Unknown setting {key!r} in {file} (known: {known})."
+    if key in given:
+        place = f"--{key.replace('_', '-')}"
+    elif any(name.upper() == variable and value for name, value in os.environ.items()):
+        place = f"the environment variable {variable}"
+    elif key in from_file:
+        place = f"{key!r} in {file}"
+    else:
+        place = key
+    return f"The value of {place} does not fit: {problem['msg'][0].lower()}{problem['msg'][1:]}."
+
+
