@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from adapters.store import AdapterStore
 from edge_app import paths
 from edge_app.answering import Answering, Planned
-from edge_app.context import Pictures, assemble
+from edge_app.context import Pictures, assemble, new_images
 from edge_app.events import Event, Failed, Ready, Routed, TurnSaved
 from edge_app.host import EngineHost
 from edge_app.inference import Cancelled, InferenceThread, Job
@@ -109,7 +109,7 @@ class Assistant:
             saved = self.sessions.begin_turn(
                 session=session.id if session else None,
                 question=turn.question,
-                images=new,
+                images=new_images(new),
                 system=turn.system if turn.system is not None or session else self.settings.system,
             )
         return Planned(

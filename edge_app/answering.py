@@ -1,0 +1,176 @@
+"""Runs one planned turn on the inference thread: load, encode, generate, and save as it goes."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge_app.events import (
+    Answer,
+    Answered,
+    ContextTrimmed,
+    Failed,
+    StopReason,
+    Timing,
+    TokenCounts,
+    TokenText,
+)
+from edge_app.host import EngineHost, leave_if_cancelled, reporter
+from edge_app.inference import Cancelled, Job
+from edge_app.sessions import SavedTurnId, SessionStore
+from edge_app.turn import Turn
+from models.errors import UserError
+from models.lora import LoraWeights
+from models.types import Message, Sampling
+from router.route import Route
+
+if TYPE_CHECKING:
+    from models.engine import Generation
+
+FLUSH_SECONDS = 1.0
+"""How much of an answer a kill -9 may cost, at most."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A turn that is ready to run. started: `time.perf_counter()` when it was handed over.
+
+    messages: the whole context, this question last. saved: where it is on disk, None when nothing is saved.
+    """
+
+    turn: Turn
+    messages: tuple[Message, ...]
+    new_images: tuple[str, ...]
+    sampling: Sampling
+    route: Route
+    lora: LoraWeights | None
+    saved: SavedTurnId | None
+    started: float
+    route_ms: float
+
+
+class Answering:
+    """Call `run` once (on the inference thread), or `stopped` when it was cancelled before its turn came."""
+
+    def __init__(self, planned: Planned, host: EngineHost, sessions: SessionStore | None, job: Job) -> None:
+        self._planned = planned
+        self._host = host
+        self._sessions = sessions
+        self._job = job
+        self._image_ms = 0.0
+        self._first_token_ms: float | None = None
+        self._logprobs: list[float] = []
+        self._generation: Generation | None = None
+
+    def run(self) -> None:
+        try:
+            self._host.engine(self._job)
+            if self._planned.turn.see_images:
+                self._encode()
+            self._generate()
+        except Cancelled:
+            self.stopped()
+        except UserError as error:
+            self._save_failure(str(error))
+            self._job.emit(Failed(str(error), error.exit_code))
+        except BaseException as error:
+            self._save_failure(f"{type(error).__name__}: {error}")
+            raise
+
+    def stopped(self) -> None:
+        self._finish("cancelled")
+
+    def _encode(self) -> None:
+        """New images are always reported; earlier ones only when they have to be encoded again."""
+        engine = self._host.engine(self._job)
+        for message in self._planned.messages:
+            for image in message.images:
+                if image.digest in self._planned.new_images or not engine.is_encoded(image):
+                    self._image_ms += self._host.encode(image, self._job)
+
+    def _generate(self) -> None:
+        planned = self._planned
+        leave_if_cancelled(self._job)
+        generation = self._host.engine(self._job).generate(
+            planned.messages,
+            planned.sampling,
+            lora=planned.lora,
+            use_words=planned.turn.use_words,
+            see_images=planned.turn.see_images,
+            cancel=self._job.cancelled,
+            progress=reporter(self._job, self._job.emit),
+        )
+        self._generation = generation
+        flushed = time.monotonic()
+        for token in generation:
+            if self._first_token_ms is None:
+                self._first_token_ms = self._elapsed()
+                if generation.dropped_turns:
+                    self._job.emit(ContextTrimmed(generation.dropped_turns))
+            self._logprobs.append(token.logprob)
+            if token.text:
+                self._job.emit(TokenText(token.text))
+            if time.monotonic() - flushed >= FLUSH_SECONDS:
+                self._save_partial()
+                flushed = time.monotonic()
+        assert generation.stop_reason is not None, "a generation that ended says why"
+        self._finish(generation.stop_reason)
+
+    def _finish(self, reason: StopReason) -> None:
+        answer = self._answer(reason)
+        if self._sessions is not None and self._planned.saved is not None:
+            status = "stopped" if reason == "cancelled" else "complete"
+            self._sessions.finish_turn(self._planned.saved, status, answer)
+        self._job.emit(Answered(answer))
+
+    def _answer(self, reason: StopReason) -> Answer:
+        planned, generation, logprobs = self._planned, self._generation, self._logprobs
+        mean = sum(logprobs) / len(logprobs) if logprobs else None
+        decoded = len(logprobs) - 1
+        speed = None
+        if generation is not None and decoded > 0 and generation.decode_ms > 0:
+            speed = 1000 * decoded / generation.decode_ms
+        return Answer(
+            answer=generation.text if generation else "",
+            adapter=planned.route.adapter,
+            place=planned.route.place,
+            mode=planned.turn.mode,
+            confidence=math.exp(mean) if mean is not None else None,
+            reason=planned.route.reason,
+            model=self._host.model,
+            stop_reason=reason,
+            tokens=TokenCounts(
+                prompt=generation.prompt_tokens,
+                image=generation.image_tokens,
+                cached=generation.cached_tokens,
+                completion=generation.completion_tokens,
+            )
+            if generation
+            else TokenCounts(),
+            timing_ms=Timing(
+                route=planned.route_ms,
+                image=self._image_ms,
+                prefill=generation.prefill_ms if generation else 0.0,
+                first_token=self._first_token_ms,
+                total=self._elapsed(),
+            ),
+            tokens_per_second=speed,
+            session=planned.saved.session if planned.saved else None,
+            mean_logprob=mean,
+            min_logprob=min(logprobs) if logprobs else None,
+        )
+
+    def _save_partial(self) -> None:
+        if self._sessions is not None and self._planned.saved is not None and self._generation is not None:
+            self._sessions.save_partial(self._planned.saved, self._generation.text)
+
+    def _save_failure(self, sentence: str) -> None:
+        if self._sessions is not None and self._planned.saved is not None:
+            text = self._generation.text if self._generation else ""
+            self._sessions.fail_turn(self._planned.saved, text, sentence)
+
+    def _elapsed(self) -> float:
+        """Milliseconds since the turn was handed over."""
+        return 1000 * (time.perf_counter() - self._planned.started)

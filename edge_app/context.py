@@ -1,0 +1,114 @@
+"""What the model gets to read for a turn: the session so far, its images, and the new question.
+
+Knows how pictures come in (files, bytes, decoded) and how a chat's history becomes messages. What no longer
+fits in the model's context is the engine's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import PIL.Image
+
+from edge_app.sessions import NewImage, SavedTurn, Session
+from edge_app.turn import Picture, Turn
+from models.errors import UserError
+from models.images import load_image
+from models.types import Image, Message
+
+DECODED_BYTES = 64 * 2**20
+"""How much of decoded pictures is kept for the next turn about them."""
+
+
+@dataclass(frozen=True)
+class ReadPicture:
+    """A decoded image together with the bytes that its digest is of."""
+
+    image: Image
+    data: bytes
+
+
+class Pictures:
+    """Reads pictures; keeps the most recently used ones decoded, up to DECODED_BYTES."""
+
+    def __init__(self) -> None:
+        self._decoded: OrderedDict[str, Image] = OrderedDict()
+
+    def read(self, source: Picture) -> ReadPicture:
+        """A new picture. Raises UserError for what is missing or is not a readable image."""
+        if isinstance(source, Image):
+            picture = _with_file(source)
+        elif isinstance(source, bytes):
+            picture = ReadPicture(load_image(source), source)
+        else:
+            image = load_image(source)
+            data = source.read_bytes()
+            if hashlib.sha256(data).hexdigest() != image.digest:
+                raise UserError(f"{source} changed while it was being read; try again.")
+            picture = ReadPicture(image, data)
+        self._keep(picture.image)
+        return picture
+
+    def stored(self, file: Path, digest: str, name: str) -> Image:
+        """A picture of an earlier turn. Raises UserError when its file is gone or no longer what it was."""
+        image = self._decoded.get(digest)
+        if image is None:
+            if not file.is_file():
+                raise UserError(
+                    f"The image {name} of this session is gone ({file}); start a new session and attach it again."
+                )
+            image = load_image(file)
+            if image.digest != digest:
+                raise UserError(
+                    f"The image {name} of this session is damaged ({file}); start a new session and attach it again."
+                )
+        self._keep(image)
+        return replace(image, name=name)
+
+    def _keep(self, image: Image) -> None:
+        self._decoded[image.digest] = image
+        self._decoded.move_to_end(image.digest)
+        while len(self._decoded) > 1 and sum(i.pixels.nbytes for i in self._decoded.values()) > DECODED_BYTES:
+            self._decoded.popitem(last=False)
+
+
+def _with_file(image: Image) -> ReadPicture:
+    """A decoded image has no file any more: it is saved as a PNG, and that file's digest is its identity."""
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(image.pixels).save(buffer, "PNG")
+    data = buffer.getvalue()
+    return ReadPicture(replace(image, digest=hashlib.sha256(data).hexdigest()), data)
+
+
+def assemble(
+    turn: Turn, new: Sequence[ReadPicture], session: Session | None, system: str | None, pictures: Pictures
+) -> tuple[Message, ...]:
+    """The messages of a turn, its question last.
+
+    system: of new sessions. Turns that were never answered are left out, but their images are not: an image
+    that was attached stays in view, with the next question.
+    """
+    prompt = turn.system if turn.system is not None else session.system if session else system
+    messages = [Message("system", prompt)] if prompt else []
+    carried: list[Image] = []
+    for earlier in session.turns if session else ():
+        carried += [pictures.stored(i.file, i.digest, i.name) for i in earlier.images]
+        if _answered(earlier):
+            messages += [Message("user", earlier.question, tuple(carried)), Message("assistant", earlier.answer)]
+            carried = []
+    images = (*carried, *(picture.image for picture in new))
+    return (*messages, Message("user", turn.question, images))
+
+
+def _answered(turn: SavedTurn) -> bool:
+    return bool(turn.answer.strip()) and turn.status in ("complete", "stopped", "interrupted")
+
+
+def new_images(pictures: Sequence[ReadPicture]) -> tuple[NewImage, ...]:
+    """As the session store takes them."""
+    return tuple(NewImage(p.image.digest, p.image.name, p.data) for p in pictures)

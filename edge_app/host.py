@@ -1,0 +1,86 @@
+"""Holds the engine: pulls and loads it at its first use, encodes images, and tells how that goes.
+
+Everything here runs on the inference thread. Knows no turns and no sessions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from edge_app import paths
+from edge_app.events import Event, ImageEncoded, Progress
+from edge_app.inference import Cancelled, Job
+from edge_app.settings import Settings
+from models.types import Image, Stage
+from models.types import Progress as ProgressCallback
+
+if TYPE_CHECKING:
+    from models.engine import Engine
+
+
+class EngineHost:
+    """broadcast: how progress of the load is told to everyone who waits for it, not only to who started it."""
+
+    def __init__(self, settings: Settings, broadcast: Callable[[Event], None]) -> None:
+        self.model = settings.model
+        self._settings = settings
+        self._broadcast = broadcast
+        self._engine: Engine | None = None
+
+    def engine(self, job: Job) -> Engine:
+        """The engine, pulled and loaded if it is not yet. Raises UserError, NeedsNetwork, Cancelled."""
+        if self._engine is None:
+            leave_if_cancelled(job)
+            self._engine = self._load(reporter(job, self._broadcast))
+        return self._engine
+
+    def encode(self, image: Image, job: Job) -> float:
+        """Encodes an image unless that was done before, and says so. Returns the milliseconds that it took."""
+        engine = self.engine(job)
+        leave_if_cancelled(job)
+        cached = engine.is_encoded(image)
+        if not cached:
+            job.emit(Progress("encode", f"Looking at {image.name}", 0, 1))
+        before = time.perf_counter()
+        tokens = engine.encode_image(image)
+        milliseconds = 1000 * (time.perf_counter() - before)
+        guesses = tuple((str(label), float(share)) for label, share in tokens.guesses)
+        job.emit(ImageEncoded(image.name, image.digest, guesses, image.notes, cached, milliseconds))
+        return milliseconds
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _load(self, progress: ProgressCallback) -> Engine:
+        from models.engine import Engine  # the engine's imports cost more than answering `--help` may take
+        from models.store import ModelStore
+
+        settings = self._settings
+        store = ModelStore(paths.ensure(paths.models_directory()))
+        files = store.pull(settings.model, progress=progress, offline=settings.offline)
+        return Engine.load(
+            files,
+            cache_dir=paths.ensure(paths.cache_directory()),
+            threads=settings.threads,
+            context_length=settings.context_length,
+            progress=progress,
+        )
+
+
+def leave_if_cancelled(job: Job) -> None:
+    if job.cancelled.is_set():
+        raise Cancelled
+
+
+def reporter(job: Job, emit: Callable[[Event], None]) -> ProgressCallback:
+    """A progress callback that emits events, and leaves whatever calls it once the job is cancelled."""
+
+    def progress(stage: Stage, message: str, done: int, total: int | None) -> None:
+        leave_if_cancelled(job)
+        emit(Progress(stage, message, done, total))
+
+    return progress
