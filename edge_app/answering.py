@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edge_app.events import (
     Answer,
@@ -18,7 +19,7 @@ from edge_app.events import (
     TokenText,
 )
 from edge_app.host import EngineHost, leave_if_cancelled, reporter
-from edge_app.inference import Cancelled, Job
+from edge_app.inference import CancelledError, Job
 from edge_app.sessions import SavedTurnId, SessionStore
 from edge_app.turn import Turn
 from models.errors import UserError
@@ -70,7 +71,7 @@ class Answering:
             if self._planned.turn.see_images:
                 self._encode()
             self._generate()
-        except Cancelled:
+        except CancelledError:
             self.stopped()
         except UserError as error:
             self._save_failure(str(error))
@@ -121,7 +122,7 @@ class Answering:
     def _finish(self, reason: StopReason) -> None:
         answer = self._answer(reason)
         if self._sessions is not None and self._planned.saved is not None:
-            status = "stopped" if reason == "cancelled" else "complete"
+            status: Literal["stopped", "complete"] = "stopped" if reason == "cancelled" else "complete"
             self._sessions.finish_turn(self._planned.saved, status, answer)
         self._job.emit(Answered(answer))
 
@@ -169,7 +170,8 @@ class Answering:
     def _save_failure(self, sentence: str) -> None:
         if self._sessions is not None and self._planned.saved is not None:
             text = self._generation.text if self._generation else ""
-            self._sessions.fail_turn(self._planned.saved, text, sentence)
+            with suppress(UserError):  # the disk may be what failed; the first failure is the one to tell
+                self._sessions.fail_turn(self._planned.saved, text, sentence)
 
     def _elapsed(self) -> float:
         """Milliseconds since the turn was handed over."""

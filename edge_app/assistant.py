@@ -1,4 +1,4 @@
-"""The assistant: one turn in, a stream of typed events out. Headless; every front end is a thin shell over it.
+"""The assistant: one turn in, a stream of typed events out. Headless; front ends are thin shells over it.
 
 Knows turns, sessions and the order of things. Does not know how tokens are computed (models/), which adapter
 suits a question (router/) or how an event is shown.
@@ -16,7 +16,7 @@ from edge_app.answering import Answering, Planned
 from edge_app.context import Pictures, assemble, new_images
 from edge_app.events import Event, Failed, Ready, Routed, TurnSaved
 from edge_app.host import EngineHost
-from edge_app.inference import Cancelled, InferenceThread, Job
+from edge_app.inference import CancelledError, InferenceThread, Job
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
 from edge_app.turn import Picture, Turn
@@ -72,11 +72,11 @@ class Assistant:
                 pass
 
     def prepare(self, images: Sequence[Picture] = ()) -> Iterator[Event]:
-        """Loads the model, then encodes the images, ahead of a question: Progress, Ready, ImageEncoded; or Failed.
+        """Loads the model, then encodes the images, ahead: Progress, Ready, ImageEncoded, Failed.
 
         Not stopped by `cancel`; close the iterator for that.
         """
-        job = self._thread.submit(lambda job: self._prepare(images, job), lambda job: None)
+        job = self._thread.submit(lambda job: self._prepare(images, job), lambda _: None)
         try:
             yield from job
         finally:
@@ -130,7 +130,7 @@ class Assistant:
             job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
             for source in images:
                 self._host.encode(self._pictures.read(source).image, job)
-        except Cancelled:
+        except CancelledError:
             return
         except UserError as error:
             job.emit(Failed(str(error), error.exit_code))

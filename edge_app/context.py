@@ -60,12 +60,12 @@ class Pictures:
         if image is None:
             if not file.is_file():
                 raise UserError(
-                    f"The image {name} of this session is gone ({file}); start a new session and attach it again."
+                    f"The image {name} of this session is gone ({file}); attach it again in a new session."
                 )
             image = load_image(file)
             if image.digest != digest:
                 raise UserError(
-                    f"The image {name} of this session is damaged ({file}); start a new session and attach it again."
+                    f"The image {name} of this session is damaged ({file}); attach it again in a new session."
                 )
         self._keep(image)
         return replace(image, name=name)
@@ -99,7 +99,10 @@ def assemble(
     for earlier in session.turns if session else ():
         carried += [pictures.stored(i.file, i.digest, i.name) for i in earlier.images]
         if _answered(earlier):
-            messages += [Message("user", earlier.question, tuple(carried)), Message("assistant", earlier.answer)]
+            messages += [
+                Message("user", earlier.question, tuple(carried)),
+                Message("assistant", earlier.answer),
+            ]
             carried = []
     images = (*carried, *(picture.image for picture in new))
     return (*messages, Message("user", turn.question, images))

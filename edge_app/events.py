@@ -6,6 +6,7 @@ were dropped, TokenText for each piece of the answer, and at the end exactly one
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -72,6 +73,18 @@ class Answer:
         del fields["mean_logprob"], fields["min_logprob"]
         return fields
 
+    def details(self) -> dict[str, Any]:
+        """Everything but the text and the session, as JSON-ready values."""
+        fields = asdict(self)
+        del fields["answer"], fields["session"]
+        return fields
+
+    @classmethod
+    def from_details(cls, answer: str, session: str, details: Mapping[str, Any]) -> Answer:
+        """The inverse of `details`."""
+        nested = {"tokens": TokenCounts(**details["tokens"]), "timing_ms": Timing(**details["timing_ms"])}
+        return cls(answer=answer, session=session, **{**details, **nested})
+
 
 @dataclass(frozen=True)
 class TurnSaved:
@@ -83,7 +96,7 @@ class TurnSaved:
 
 @dataclass(frozen=True)
 class Progress:
-    """Something takes a while. done and total are bytes for "pull" and steps otherwise; total None is unknown."""
+    """Something takes a while. done, total: bytes for "pull", steps otherwise; total None is unknown."""
 
     stage: Stage
     message: str
@@ -141,7 +154,7 @@ class TokenText:
 
 @dataclass(frozen=True)
 class Answered:
-    """The end. answer.stop_reason is "cancelled" when it was stopped; what had come by then is in answer.answer."""
+    """The end. A stopped answer has stop_reason "cancelled", and the text that had come by then."""
 
     answer: Answer
 
@@ -154,14 +167,4 @@ class Failed:
     exit_code: int
 
 
-Event = (
-    TurnSaved
-    | Progress
-    | Ready
-    | Routed
-    | ImageEncoded
-    | ContextTrimmed
-    | TokenText
-    | Answered
-    | Failed
-)
+Event = TurnSaved | Progress | Ready | Routed | ImageEncoded | ContextTrimmed | TokenText | Answered | Failed

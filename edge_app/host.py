@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edge_app import paths
 from edge_app.events import Event, ImageEncoded, Progress
-from edge_app.inference import Cancelled, Job
+from edge_app.inference import CancelledError, Job
 from edge_app.settings import Settings
 from models.types import Image, Stage
 from models.types import Progress as ProgressCallback
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class EngineHost:
-    """broadcast: how progress of the load is told to everyone who waits for it, not only to who started it."""
+    """broadcast: tells progress of the load to everyone who waits for it, not only to who started it."""
 
     def __init__(self, settings: Settings, broadcast: Callable[[Event], None]) -> None:
         self.model = settings.model
@@ -30,14 +30,14 @@ class EngineHost:
         self._engine: Engine | None = None
 
     def engine(self, job: Job) -> Engine:
-        """The engine, pulled and loaded if it is not yet. Raises UserError, NeedsNetwork, Cancelled."""
+        """The engine, pulled and loaded if it is not yet. Raises UserError, NeedsNetwork, CancelledError."""
         if self._engine is None:
             leave_if_cancelled(job)
             self._engine = self._load(reporter(job, self._broadcast))
         return self._engine
 
     def encode(self, image: Image, job: Job) -> float:
-        """Encodes an image unless that was done before, and says so. Returns the milliseconds that it took."""
+        """Encodes an image unless that was done before, and says so. Returns the milliseconds it took."""
         engine = self.engine(job)
         leave_if_cancelled(job)
         cached = engine.is_encoded(image)
@@ -73,7 +73,7 @@ class EngineHost:
 
 def leave_if_cancelled(job: Job) -> None:
     if job.cancelled.is_set():
-        raise Cancelled
+        raise CancelledError
 
 
 def reporter(job: Job, emit: Callable[[Event], None]) -> ProgressCallback:

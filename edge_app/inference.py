@@ -17,7 +17,7 @@ from edge_app.events import Event
 Emit = Callable[[Event], None]
 
 
-class Cancelled(Exception):
+class CancelledError(Exception):
     """Raised inside work to leave it, once its `cancelled` is set."""
 
 
@@ -30,7 +30,7 @@ _END = None
 
 
 class Job(Iterator[Event]):
-    """Work handed to the thread; iterate it for its events. A defect in the work is raised by the iteration."""
+    """Work handed to the thread; iterating it gives its events, and raises what was a defect in the work."""
 
     def __init__(self, work: Callable[[Job], None], abandoned: Callable[[Job], None]) -> None:
         self.cancelled = threading.Event()
@@ -76,8 +76,8 @@ class InferenceThread:
         self._last: Callable[[], None] | None = None
 
     def submit(self, work: Callable[[Job], None], abandoned: Callable[[Job], None]) -> Job:
-        """work runs on the thread; abandoned runs instead, on the canceller's thread, when the job is cancelled
-        before its turn comes. Both report through job.emit."""
+        """work runs on the thread; abandoned runs instead, on the canceller's thread, when the job is
+        cancelled before its turn comes. Both report through job.emit."""
         job = Job(work, abandoned)
         with self._changed:
             if self._closing:
@@ -107,7 +107,7 @@ class InferenceThread:
             job.emit(event)
 
     def close(self, last: Callable[[], None], *, timeout: float = 10.0) -> None:
-        """Cancels what runs and waits, runs `last` on the thread (freeing the engine), and waits for its end."""
+        """Cancels what runs and waits, runs `last` on the thread (freeing the engine), waits for its end."""
         with self._changed:
             if self._closing:
                 return

@@ -68,13 +68,13 @@ def locations() -> dict[str, Path]:
 
 
 def ensure(directory: Path) -> Path:
-    """The directory, made readable by its owner alone where it had to be created; UserError when it cannot be."""
+    """The directory, made readable by its owner alone if it had to be made; UserError when it cannot be."""
     try:
         for missing in reversed([d for d in (directory, *directory.parents) if not d.exists()]):
             missing.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"Cannot create {directory}: {error.strerror}. Set EDGE_APP_HOME to a folder that you can write to."
+            f"Cannot create {directory}: {error.strerror}. Set EDGE_APP_HOME to a folder you can write to."
         ) from error
     if not directory.is_dir():
         raise UserError(f"{directory} is a file where a folder is needed; move it out of the way.")

@@ -1,4 +1,4 @@
-"""The one settings object: from the command line, over the environment, over settings.toml, over the defaults.
+"""The one settings object: command line over environment over settings.toml over the defaults.
 
 Every field is a key of settings.toml and, in capitals after EDGE_APP_, an environment variable. Lists nothing
 about models or sessions: those are data, not settings.
@@ -24,6 +24,7 @@ from models.errors import UserError
 from models.types import Sampling
 
 ENVIRONMENT_PREFIX = "EDGE_APP_"
+FROM_FILE = "_from_file"  # how `load` hands the file's values to the sources; no setting begins with "_"
 
 
 class Settings(BaseSettings):
@@ -84,7 +85,7 @@ class Settings(BaseSettings):
     """The colours of the chat: a Textual theme."""
 
     keys: dict[str, str] = Field(default_factory=dict)
-    """The chat's key bindings: binding id (the help screen lists them) to keys, as "ctrl+k" or "f2,ctrl+k"."""
+    """The chat's key bindings: binding id (the help screen lists them) to keys, as in "f2,ctrl+k"."""
 
     def sampling(self) -> Sampling:
         return Sampling(
@@ -109,7 +110,7 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings  # there are three sources, and `load` passes the file in
         assert isinstance(init_settings, InitSettingsSource)
         arguments = dict(init_settings.init_kwargs)
-        from_file = arguments.pop("_from_file", {})
+        from_file = arguments.pop(FROM_FILE, {})
         return (
             InitSettingsSource(settings_cls, arguments),
             env_settings,
@@ -118,10 +119,10 @@ class Settings(BaseSettings):
 
 
 def load(file: Path, **command_line: Any) -> Settings:
-    """Settings for this run. A missing file is an empty one; command-line values that are None were not given.
+    """Settings for this run. A missing file is an empty one; a command-line value of None was not given.
 
-    Raises UserError, naming the place, for a file that cannot be read or is not TOML, for unknown keys and for
-    values that do not fit.
+    Raises UserError, naming the place, for a file that cannot be read or is not TOML, for unknown keys and
+    for values that do not fit.
     """
     given = {key: value for key, value in command_line.items() if value is not None}
     try:
@@ -133,7 +134,8 @@ def load(file: Path, **command_line: Any) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not valid TOML: {error}.") from error
     try:
-        return Settings(_from_file=from_file, **given)
+        sources: dict[str, Any] = {**given, FROM_FILE: from_file}
+        return Settings(**sources)
     except ValidationError as error:
         raise UserError(_explain(error, file, from_file, given)) from error
 
@@ -155,5 +157,3 @@ def _explain(error: ValidationError, file: Path, from_file: dict[str, Any], give
     else:
         place = key
     return f"The value of {place} does not fit: {problem['msg'][0].lower()}{problem['msg'][1:]}."
-
-

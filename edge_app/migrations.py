@@ -1,0 +1,90 @@
+"""The schema of the session database, as numbered steps from an empty file on.
+
+A step that was ever released is never edited; a change is a new step. PRAGMA user_version holds the number of
+the last step taken.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from models.errors import UserError
+
+
+def _version_1(db: Database) -> None:
+    """Sessions, their turns, and which images belong to which turn; full-text search over the turns."""
+    db.table("sessions").create(
+        {"id": str, "title": str, "system": str, "created": str, "updated": str},
+        pk="id",
+        not_null={"title", "created", "updated"},
+        strict=True,
+    )
+    # Written out, since it has ON DELETE CASCADE and a check.
+    db.execute("""
+        CREATE TABLE turns (
+            id INTEGER PRIMARY KEY,
+            session TEXT NOT NULL REFERENCES sessions(id) ON DELETE CASCADE,
+            question TEXT NOT NULL,
+            answer TEXT NOT NULL DEFAULT '',
+            status TEXT NOT NULL
+                CHECK (status IN ('answering', 'complete', 'stopped', 'failed', 'interrupted')),
+            error TEXT,
+            details TEXT,            -- the answer's facts as JSON (events.Answer without its text)
+            created TEXT NOT NULL,
+            process INTEGER NOT NULL,
+            process_started REAL NOT NULL
+        ) STRICT
+    """)
+    db.execute("CREATE INDEX turns_of_session ON turns (session, id)")
+    db.execute("""
+        CREATE TABLE turn_images (
+            turn INTEGER NOT NULL REFERENCES turns(id) ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            digest TEXT NOT NULL,
+            name TEXT NOT NULL,
+            PRIMARY KEY (turn, position)
+        ) STRICT
+    """)
+    db.execute("CREATE INDEX turns_of_image ON turn_images (digest)")
+    db.table("turns").enable_fts(
+        ["question", "answer"], create_triggers=True, tokenize="unicode61 remove_diacritics 2"
+    )
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1,)
+
+
+def migrate(db: Database, file: Path, steps: tuple[Callable[[Database], None], ...] = MIGRATIONS) -> None:
+    """Brings the database to the newest version, each step whole or not at all; two processes may both try.
+
+    Raises UserError when a newer edge-app wrote it.
+    """
+    if _version(db.conn) == len(steps):
+        return
+    while True:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            version = _version(db.conn)
+            if version > len(steps):
+                raise UserError(
+                    f"{file} was written by a newer edge-app (its format is {version}, this one knows "
+                    f"{len(steps)}); update edge-app, or move the file away."
+                )
+            if version < len(steps):
+                steps[version](db)
+                db.execute(f"PRAGMA user_version = {version + 1}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.conn.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        if version == len(steps):
+            return
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
