@@ -29,8 +29,9 @@ LEGACY_PROTOCOL: Final = 1001
 # What torch.save's protocol 2 needs and no more: no way to import, to call or to build other than through
 # GLOBAL, REDUCE and BUILD, whose operands are the allowed names below.
 _ALLOWED_INSTRUCTIONS: Final = frozenset({
-    "PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
-    "BINUNICODE", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS",
+    "PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1",
+    "BINFLOAT", "BINUNICODE", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND",
+    "APPENDS",
     "EMPTY_DICT", "SETITEM", "SETITEMS", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "GLOBAL", "REDUCE",
     "BUILD", "BINPERSID",
 })  # fmt: skip
@@ -41,7 +42,7 @@ _STORAGE_DTYPES: Final = {
 }  # fmt: skip
 
 
-# Tuples, because a pickle's BUILD could still change the fields of a frozen dataclass after they were checked.
+# Tuples, because a pickle's BUILD could still change a frozen dataclass after it was checked.
 class _StorageType(NamedTuple):
     name: str
 
@@ -107,7 +108,7 @@ Storages = Callable[[_Storage], NDArray[Any]]
 
 
 def _read_legacy(content: bytes) -> tuple[Mapping[str, _Tensor], Storages]:
-    """Five pickles (magic, version, machine, tensors, storage keys), then each storage: its length, its bytes."""
+    """Five pickles (magic, version, machine, tensors, storage keys), then each storage as length, bytes."""
     magic, position = _load(content, 0)
     if magic != LEGACY_MAGIC:
         raise pickle.UnpicklingError("it is in neither of the two formats of torch.save")
