@@ -1,0 +1,270 @@
+"""Helpers that write TIR through TVM's IRBuilder: registers, loads, arithmetic, loops, parallel phases.
+
+The vocabulary that every kernel is written in. Vectors have 16 lanes whatever the machine (LLVM splits them),
+and horizontal sums add in one fixed order, so that all instruction sets with a fused multiply-add give the
+same bits. Nothing here may become a call into libm or compiler-rt. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script import builder as T
+
+from models.kernels.isa import Expr, Machine, intrinsic
+
+LANES = 16  # lanes of the vectors used outside the integer tiles
+_ROUNDING = 12582912.0  # 1.5 * 2**23: adding it rounds a float32 below 2**22 to an integer, ties to even
+_ROUNDING_BITS = 0x4B400000
+# exp(r) on |r| <= ln 2 / 2: 1 + r + r**2 * polynomial(r), the Cephes single-precision coefficients.
+_EXP_COEFFICIENTS = (
+    1.9875691500e-4,
+    1.3981999507e-3,
+    8.3334519073e-3,
+    4.1665795894e-2,
+    1.6666665459e-1,
+    5.0000001201e-1,
+)
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
+
+
+def f32(value: float) -> Expr:
+    return T.float32(value)
+
+
+def i64(value: Any) -> Expr:
+    """An index: a Python int becomes a constant, an expression is converted."""
+    return T.int64(value) if isinstance(value, int) else T.cast(value, "int64")
+
+
+def splat(value: Expr, lanes: int = LANES) -> Expr:
+    """The same scalar in every lane."""
+    return T.broadcast(value, lanes)
+
+
+def bind(value: Expr) -> Expr:
+    """Compute once, here, and give it a name."""
+    return T.Bind(value)
+
+
+def load(buffer: Any, offset: Expr, lanes: int = LANES) -> Expr:
+    return buffer.vload([offset], f"{buffer.ty.dtype}x{lanes}")
+
+
+def store(buffer: Any, offset: Expr, value: Expr, lanes: int = LANES) -> None:
+    T.buffer_store(buffer, value, [T.ramp(offset, 1, lanes)] if lanes > 1 else [offset])
+
+
+def local(dtype: str, size: int) -> Any:
+    """A small array that lives in registers or on the stack.
+
+    The annotation keeps TVM from turning it into a heap allocation (half the speed).
+    """
+    return T.alloc_buffer(
+        (size,), dtype, scope="local", layout=None, annotations={"disable_lower_builtin": True}
+    )
+
+
+class Register:
+    """A vector variable."""
+
+    def __init__(self, dtype: str = "float32", lanes: int = LANES) -> None:
+        self.lanes = lanes
+        self._dtype = dtype
+        self._buffer = local(dtype, lanes)
+
+    @property
+    def value(self) -> Expr:
+        return self._buffer.vload([0], f"{self._dtype}x{self.lanes}")
+
+    @value.setter
+    def value(self, value: Expr) -> None:
+        store(self._buffer, 0, value, self.lanes)
+
+    def clear(self) -> None:
+        self.value = splat(getattr(T, self._dtype)(0), self.lanes)
+
+
+def registers(count: int, dtype: str = "float32", lanes: int = LANES) -> list[Register]:
+    """count vector variables, all zero."""
+    made = [Register(dtype, lanes) for _ in range(count)]
+    for register in made:
+        register.clear()
+    return made
+
+
+def lower_half(vector: Expr, lanes: int) -> Expr:
+    return T.Shuffle([vector], list(range(lanes // 2)))
+
+
+def upper_half(vector: Expr, lanes: int) -> Expr:
+    return T.Shuffle([vector], list(range(lanes // 2, lanes)))
+
+
+def sum_lanes(vector: Expr, lanes: int = LANES) -> Expr:
+    """The sum of all lanes, halving: (lower + upper) until one is left."""
+    while lanes > 1:
+        vector = bind(vector)
+        vector = lower_half(vector, lanes) + upper_half(vector, lanes)
+        lanes //= 2
+    return bind(vector)
+
+
+def max_lanes(vector: Expr, lanes: int = LANES) -> Expr:
+    while lanes > 1:
+        vector = bind(vector)
+        vector = T.max(lower_half(vector, lanes), upper_half(vector, lanes))
+        lanes //= 2
+    return bind(vector)
+
+
+def sum_integers(vector: Expr) -> Expr:
+    """The sum of int32 lanes."""
+    return intrinsic("llvm.vector.reduce.add", "int32", vector)
+
+
+def round_to_int(vector: Expr, lanes: int = LANES) -> Expr:
+    """int32 lanes nearest to float32 lanes (ties to even); |value| must be below 2**22."""
+    shifted = T.reinterpret(vector + splat(f32(_ROUNDING), lanes), dtype=f"int32x{lanes}")
+    return shifted - splat(T.int32(_ROUNDING_BITS), lanes)
+
+
+class Emitter:
+    """Arithmetic that depends on the machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def fma(self, a: Expr, b: Expr, c: Expr) -> Expr:
+        """a * b + c; rounded once where the machine can."""
+        return T.fma(a, b, c) if self.machine.fused else a * b + c
+
+    def exp(self, x: Expr) -> Expr:
+        """e**x for 16 float32 lanes, relative error below 2e-7; x is clamped to -87..88."""
+        x = bind(T.min(T.max(x, splat(f32(-87.0))), splat(f32(88.0))))
+        exponent = bind(round_to_int(x * splat(f32(1.4426950408889634))))
+        whole = bind(T.cast(exponent, f"float32x{LANES}"))
+        rest = bind(self.fma(whole, splat(f32(-_LN2_HIGH)), x))
+        rest = bind(self.fma(whole, splat(f32(-_LN2_LOW)), rest))
+        power = splat(f32(_EXP_COEFFICIENTS[0]))
+        for coefficient in _EXP_COEFFICIENTS[1:]:
+            power = bind(self.fma(power, rest, splat(f32(coefficient))))
+        power = bind(self.fma(power, rest * rest, rest + splat(f32(1.0))))
+        scale = T.shift_left(exponent + splat(T.int32(127)), splat(T.int32(23)))
+        return bind(power * T.reinterpret(scale, dtype=f"float32x{LANES}"))
+
+    def sigmoid(self, x: Expr) -> Expr:
+        return splat(f32(1.0)) / (splat(f32(1.0)) + self.exp(splat(f32(0.0)) - x))
+
+    def load_half(self, buffer: Any, offset: Expr, lanes: int = LANES) -> Expr:
+        """float32 lanes from float16 ones that are stored in a uint16 buffer."""
+        return self.from_half(load(buffer, offset, lanes), lanes)
+
+    def from_half(self, bits: Expr, lanes: int = LANES) -> Expr:
+        """float32 lanes from uint16 lanes holding finite float16 values; exact."""
+        if self.machine.half:
+            return T.cast(T.reinterpret(bits, dtype=f"float16x{lanes}"), f"float32x{lanes}")
+        wide = bind(T.cast(bits, f"int32x{lanes}"))
+        magnitude = T.shift_left(
+            T.bitwise_and(wide, splat(T.int32(0x7FFF), lanes)), splat(T.int32(13), lanes)
+        )
+        sign = T.shift_left(T.bitwise_and(wide, splat(T.int32(0x8000), lanes)), splat(T.int32(16), lanes))
+        # The exponent is re-biased by a multiplication, which also brings subnormal numbers right.
+        scaled = T.reinterpret(magnitude, dtype=f"float32x{lanes}") * splat(f32(2.0**112), lanes)
+        return T.reinterpret(
+            T.bitwise_or(T.reinterpret(scaled, dtype=f"int32x{lanes}"), sign), dtype=f"float32x{lanes}"
+        )
+
+    def to_half(self, vector: Expr) -> Expr:
+        """uint16 lanes holding the float16 values nearest to 16 float32 lanes (ties to even)."""
+        if self.machine.half:
+            return T.reinterpret(T.cast(vector, f"float16x{LANES}"), dtype=f"uint16x{LANES}")
+        integers = f"int32x{LANES}"
+        bits = bind(T.reinterpret(vector, dtype=integers))
+        sign = T.bitwise_and(T.shift_right(bits, splat(T.int32(16))), splat(T.int32(0x8000)))
+        limited = T.min(
+            T.reinterpret(T.bitwise_and(bits, splat(T.int32(0x7FFFFFFF))), dtype=f"float32x{LANES}"),
+            splat(f32(65504.0)),
+        )
+        size = bind(T.reinterpret(limited, dtype=integers))
+        odd = T.bitwise_and(T.shift_right(size, splat(T.int32(13))), splat(T.int32(1)))
+        normal = T.shift_right(size + splat(T.int32(0xFFF)) + odd, splat(T.int32(13))) - splat(
+            T.int32(112 << 10)
+        )
+        # Below 2**-14 a float16 counts in steps of 2**-24: adding 0.5 (steps of 2**-24) rounds to them.
+        stepped = T.reinterpret(
+            T.reinterpret(size, dtype=f"float32x{LANES}") + splat(f32(0.5)), dtype=integers
+        )
+        subnormal = stepped - splat(T.int32(0x3F000000))
+        chosen = T.Select(size < splat(T.int32(113 << 23)), subnormal, normal)
+        return T.cast(T.bitwise_or(chosen, sign), f"uint16x{LANES}")
+
+
+@contextmanager
+def when(condition: Expr) -> Iterator[None]:
+    """The enclosed statements run only if condition holds."""
+    with T.If(condition), T.Then():
+        yield
+
+
+@contextmanager
+def launch() -> Iterator[None]:
+    """One hand-over to the thread pool; the phases inside are separated by barriers only."""
+    with T.attr(0, "pragma_parallel_launch_point", 1):
+        yield
+
+
+@contextmanager
+def phase(threads: Expr) -> Iterator[Expr]:
+    """A parallel section inside launch(): yields the thread's number (int64, 0 .. threads - 1).
+
+    Everybody waits at the end. With fewer pool threads than `threads`, a pool thread plays several.
+    """
+    with T.attr(0, "pragma_parallel_barrier_when_finish", 1), T.parallel(threads) as number:
+        yield number
+
+
+def share(count: Expr, thread: Expr, threads: Expr) -> Any:
+    """A loop over the thread's contiguous share of 0 .. count - 1; use as `with share(...) as index`."""
+    first = bind(T.truncdiv(thread * count, threads))
+    end = bind(T.truncdiv((thread + 1) * count, threads))
+    return T.serial(first, end)
+
+
+def function(name: str, scalars: Sequence[str], buffers: Sequence[tuple[str, str]]) -> PrimFuncBuilder:
+    """Opens a function: int32 scalars first, then one flat buffer per (name, dtype) of any length.
+
+    Use as `with function(...) as arguments`, read arguments["name"], then `.result` for the PrimFunc. The
+    buffers must not overlap.
+    """
+    return PrimFuncBuilder(name, scalars, buffers)
+
+
+class PrimFuncBuilder:
+    """A function being written; result holds the finished tvm PrimFunc after the with block."""
+
+    def __init__(self, name: str, scalars: Sequence[str], buffers: Sequence[tuple[str, str]]) -> None:
+        self._name, self._scalars, self._buffers = name, scalars, buffers
+        self._builder = IRBuilder()
+        self._frame = T.prim_func(s_tir=False)
+        self.result: Any = None
+
+    def __enter__(self) -> dict[str, Any]:
+        self._builder.__enter__()
+        self._frame.__enter__()
+        T.func_name(self._name)
+        T.func_attr({"global_symbol": self._name, "tirx.noalias": True})
+        arguments: dict[str, Any] = {name: T.arg(name, T.int32()) for name in self._scalars}
+        handles = [T.arg(name, T.handle()) for name, _ in self._buffers]
+        for handle, (name, dtype) in zip(handles, self._buffers, strict=True):
+            arguments[name] = T.match_buffer(handle, (T.int64(),), dtype, layout=None)
+        return {name: i64(value) if name in self._scalars else value for name, value in arguments.items()}
+
+    def __exit__(self, *error: Any) -> None:
+        self._frame.__exit__(*error)
+        self._builder.__exit__(*error)
+        if error[0] is None:
+            self.result = self._builder.get()
