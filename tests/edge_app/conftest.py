@@ -1,0 +1,47 @@
+"""Every test of the app has its own EDGE_APP_HOME, and no setting from the developer's environment."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+from edge_app import paths
+from edge_app.sessions import NewImage, SessionStore
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in list(os.environ):
+        if name.upper().startswith("EDGE_APP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("EDGE_APP_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def store(home: Path) -> Iterator[SessionStore]:
+    store = SessionStore.open()
+    yield store
+    store.close()
+
+
+def png(colour: str = "red", size: tuple[int, int] = (8, 6)) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", size, colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def new_image(colour: str = "red", name: str = "photo.png") -> NewImage:
+    data = png(colour)
+    return NewImage(hashlib.sha256(data).hexdigest(), name, data)
+
+
+def saved_image_names() -> set[str]:
+    directory = paths.images_directory()
+    return {file.name for file in directory.iterdir()} if directory.is_dir() else set()

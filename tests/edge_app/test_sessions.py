@@ -1,0 +1,282 @@
+"""Sessions on a real SQLite file: nothing that was said is lost, by a crash, another process or a deletion."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from edge_app import migrations, paths
+from edge_app.events import Answer, Timing, TokenCounts
+from edge_app.sessions import SessionStore
+from models.errors import UserError
+from tests.edge_app.conftest import new_image, saved_image_names
+
+
+def answer(text: str = "A cat.", session: str = "", **changes: object) -> Answer:
+    fields: dict[str, object] = {
+        "answer": text,
+        "adapter": None,
+        "place": "local",
+        "mode": "auto",
+        "confidence": 0.5,
+        "reason": "no adapter is installed",
+        "model": "edge-vlm-135m",
+        "stop_reason": "stop",
+        "tokens": TokenCounts(30, 16, 4, 3),
+        "timing_ms": Timing(0.1, 40.0, 60.0, 110.0, 150.0),
+        "tokens_per_second": 200.0,
+        "session": session,
+        "mean_logprob": -0.7,
+        "min_logprob": -1.5,
+    }
+    return Answer(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def ask(store: SessionStore, question: str, text: str = "A cat.", session: str | None = None, **more: object) -> str:
+    saved = store.begin_turn(session=session, question=question, images=(), system=None)
+    store.finish_turn(saved, "complete", answer(text, saved.session, **more))
+    return saved.session
+
+
+def test_the_question_is_on_disk_before_the_answer_starts(store: SessionStore) -> None:
+    saved = store.begin_turn(session=None, question="What is this?", images=[new_image()], system="Be brief.")
+    elsewhere = SessionStore.open()  # as another process would see it
+    session = elsewhere.get(saved.session)
+    assert (session.system, session.title) == ("Be brief.", "What is this?")
+    (turn,) = session.turns
+    assert (turn.question, turn.answer, turn.status, turn.result) == ("What is this?", "", "answering", None)
+    assert turn.images[0].name == "photo.png"
+    assert turn.images[0].file.read_bytes() == new_image().data
+    elsewhere.close()
+
+
+def test_an_answer_comes_back_with_all_its_facts(store: SessionStore) -> None:
+    saved = store.begin_turn(session=None, question="What is this?", images=(), system=None)
+    given = answer("Eine Katze — 猫.", saved.session, adapter="animals")
+    store.finish_turn(saved, "complete", given)
+    (turn,) = store.get(saved.session).turns
+    assert turn.status == "complete"
+    assert turn.answer == "Eine Katze — 猫."
+    assert turn.result == given
+
+
+def test_turns_keep_their_order_and_a_new_turn_brings_its_session_to_the_top(store: SessionStore) -> None:
+    first = ask(store, "one")
+    second = ask(store, "two")
+    assert [s.id for s in store.recent()] == [second, first]
+    ask(store, "three", session=first)
+    assert store.latest() == first
+    assert [t.question for t in store.get(first).turns] == ["one", "three"]
+    assert [s.turns for s in store.recent()] == [2, 1]
+
+
+def test_failed_turns_keep_the_sentence(store: SessionStore) -> None:
+    saved = store.begin_turn(session=None, question="?", images=(), system=None)
+    store.fail_turn(saved, "half an ans", "The disk is full.")
+    (turn,) = store.get(saved.session).turns
+    assert (turn.status, turn.answer, turn.error) == ("failed", "half an ans", "The disk is full.")
+
+
+def test_an_image_that_cannot_be_saved_leaves_no_trace_of_the_turn(store: SessionStore, home: Path) -> None:
+    paths.ensure(paths.data_directory())
+    paths.images_directory().write_text("in the way")
+    with pytest.raises(UserError, match="images"):
+        store.begin_turn(session=None, question="?", images=[new_image()], system=None)
+    assert store.recent() == ()
+
+
+# -- crashes ----------------------------------------------------------------------------------------------
+
+KILLED_IN_MID_ANSWER = """
+import os, signal
+from edge_app.sessions import SessionStore
+store = SessionStore.open()
+saved = store.begin_turn(session=None, question="How many birds?", images=(), system=None)
+store.save_partial(saved, "There are th")
+print(saved.session, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_kill_9_in_mid_answer_keeps_question_and_partial_answer_and_says_so() -> None:
+    child = subprocess.run([sys.executable, "-c", KILLED_IN_MID_ANSWER], capture_output=True, text=True, check=False)
+    assert child.returncode == -9, child.stderr
+    store = SessionStore.open()
+    (turn,) = store.get(child.stdout.strip()).turns
+    assert (turn.question, turn.answer, turn.status) == ("How many birds?", "There are th", "interrupted")
+    assert [m.turn for m in store.search("birds")] == [turn.id]
+    store.close()
+
+
+def test_an_answer_that_another_living_process_is_writing_is_left_alone(store: SessionStore) -> None:
+    saved = store.begin_turn(session=None, question="?", images=(), system=None)  # this process lives
+    SessionStore.open().close()
+    assert store.get(saved.session).turns[0].status == "answering"
+
+
+def test_a_process_number_that_was_given_to_another_process_counts_as_dead(store: SessionStore) -> None:
+    saved = store.begin_turn(session=None, question="?", images=(), system=None)
+    with sqlite3.connect(paths.sessions_file()) as db:
+        db.execute("UPDATE turns SET process = ?, process_started = process_started - 3600", [os.getppid()])
+    db.close()
+    SessionStore.open().close()
+    assert store.get(saved.session).turns[0].status == "interrupted"
+
+
+# -- two at once ------------------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from edge_app.sessions import NewImage, SessionStore
+from tests.edge_app.conftest import new_image
+store = SessionStore.open()
+for number in range(15):
+    saved = store.begin_turn(session=None, question=f"q{number}", images=[new_image()], system=None)
+    store.save_partial(saved, "partial")
+    store.fail_turn(saved, "x", "y")
+    if number % 3 == 0:
+        store.delete(saved.session)
+    else:
+        (turn,) = store.get(saved.session).turns
+        assert turn.images[0].file.read_bytes() == new_image().data
+"""
+
+
+def test_two_processes_write_and_delete_at_once_and_share_an_image() -> None:
+    children = [subprocess.Popen([sys.executable, "-c", WRITER], stderr=subprocess.PIPE) for _ in range(2)]
+    for child in children:
+        _, errors = child.communicate(timeout=60)
+        assert child.returncode == 0, errors.decode()
+    store = SessionStore.open()
+    assert len(store.recent()) == 20
+    assert saved_image_names() == {new_image().digest}
+    store.close()
+
+
+def test_threads_share_one_store(store: SessionStore) -> None:
+    threads = [threading.Thread(target=ask, args=(store, f"question {n}")) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.recent()) == 8
+
+
+# -- finding and deleting -----------------------------------------------------------------------------------
+
+
+def test_search_finds_questions_and_answers_and_takes_operators_for_words(store: SessionStore) -> None:
+    cat = ask(store, "What animal is this?", "A Siamese café cat.")
+    dog = ask(store, "And this?", "A dog OR a wolf.")
+    assert [m.session for m in store.search("siamese cafe")] == [cat]
+    assert [m.session for m in store.search("animal")] == [cat]
+    assert [m.session for m in store.search('OR "a wolf"')] == [dog]
+    assert store.search("elephant") == ()
+    assert "[wolf]" in store.search("wolf")[0].excerpt
+    for hostile in ('"', "NEAR(", "answer:", "*", "a AND", "-"):
+        try:
+            store.search(hostile)
+        except UserError as error:
+            assert "search" in str(error)
+
+
+def test_a_partial_answer_is_searchable_and_its_old_words_are_forgotten(store: SessionStore) -> None:
+    saved = store.begin_turn(session=None, question="?", images=(), system=None)
+    store.save_partial(saved, "an elephant")
+    assert len(store.search("elephant")) == 1
+    store.finish_turn(saved, "stopped", answer("a giraffe", saved.session))
+    assert (store.search("elephant"), len(store.search("giraffe"))) == ((), 1)
+
+
+def test_deleting_removes_the_words_and_the_images_nobody_else_has(store: SessionStore) -> None:
+    red, blue = new_image("red"), new_image("blue")
+    gone = store.begin_turn(session=None, question="a zebra", images=[red, blue], system=None).session
+    kept = store.begin_turn(session=None, question="a lion", images=[red], system=None).session
+    (paths.images_directory() / "partial-left-by-a-crash").write_bytes(b"")
+    store.delete(gone[:8])
+    assert saved_image_names() == {red.digest}
+    assert store.search("zebra") == ()
+    assert [s.id for s in store.recent()] == [kept]
+
+
+def test_a_turn_for_a_session_that_was_deleted_meanwhile_is_refused(store: SessionStore) -> None:
+    session = ask(store, "one")
+    store.delete(session)
+    with pytest.raises(UserError, match="deleted"):
+        store.begin_turn(session=session, question="two", images=(), system=None)
+
+
+def test_ids_may_be_shortened_as_long_as_they_are_unique(store: SessionStore) -> None:
+    first, second = ask(store, "one"), ask(store, "two")
+    with sqlite3.connect(paths.sessions_file()) as db:
+        db.execute("PRAGMA foreign_keys = OFF")
+        for old, new in ((first, "abc111111111"), (second, "abc222222222")):
+            db.execute("UPDATE sessions SET id = ? WHERE id = ?", [new, old])
+            db.execute("UPDATE turns SET session = ? WHERE session = ?", [new, old])
+    db.close()
+    assert store.resolve("ABC1") == "abc111111111"
+    assert store.get("abc2").turns[0].question == "two"
+    with pytest.raises(UserError, match="abc111111111, abc222222222"):
+        store.resolve("abc")
+    for nothing in ("", "f00", "%", "abc_"):
+        with pytest.raises(UserError, match="no session"):
+            store.resolve(nothing)
+
+
+# -- the file ---------------------------------------------------------------------------------------------
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(store: SessionStore) -> None:
+    with sqlite3.connect(paths.sessions_file()) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(UserError, match=r"newer edge-app \(its format is 99"):
+        SessionStore.open()
+
+
+def test_a_migration_that_fails_leaves_the_version_before_it(store: SessionStore) -> None:
+    ask(store, "kept")
+
+    def broken(db: object) -> None:
+        store._db.execute("ALTER TABLE turns ADD COLUMN stars INTEGER")
+        raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError):
+        migrations.migrate(store._db, paths.sessions_file(), (*migrations.MIGRATIONS, broken))
+    columns = {row["name"] for row in store._db.query("PRAGMA table_info(turns)")}
+    assert "stars" not in columns
+    assert store.recent()[0].title == "kept"
+
+
+def test_a_migration_keeps_what_was_there_and_runs_once(store: SessionStore) -> None:
+    session = ask(store, "kept")
+    runs: list[int] = []
+
+    def add_stars(db: object) -> None:
+        runs.append(1)
+        store._db.execute("ALTER TABLE turns ADD COLUMN stars INTEGER")
+
+    for _ in range(2):
+        migrations.migrate(store._db, paths.sessions_file(), (*migrations.MIGRATIONS, add_stars))
+    assert runs == [1]
+    assert store.get(session).turns[0].question == "kept"
+
+
+def test_a_file_that_is_no_database_is_named(home: Path) -> None:
+    paths.ensure(paths.data_directory())
+    paths.sessions_file().write_text("not a database at all, " * 100)
+    with pytest.raises(UserError, match=r"sessions\.db"):
+        SessionStore.open()
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs file modes")
+def test_directories_are_private(store: SessionStore, home: Path) -> None:
+    store.begin_turn(session=None, question="?", images=[new_image()], system=None)
+    for directory in (home, home / "data", home / "data" / "images"):
+        assert directory.stat().st_mode & 0o777 == 0o700
