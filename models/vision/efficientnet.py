@@ -1,0 +1,205 @@
+"""EfficientNet-Lite2: which layers there are, and their weights brought into the kernels' layout.
+
+The architecture is Google's EfficientNet-Lite (no squeeze-and-excite, ReLU6, stem and head not scaled), width
+1.1 and depth 1.2, with TensorFlow's "same" padding. Batch normalisation is folded into the convolutions.
+Knows nothing of images or of how a layer is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.buffers import aligned_zeros
+from models.errors import UserError
+
+LANES = 16
+EPSILON = 1e-3
+"""Of the batch normalisation, as the weights were trained with."""
+
+STEM_CHANNELS = 32
+HEAD_CHANNELS = 1280
+CLASSES = 1000
+
+# (repeats, kernel, stride of the first block, expansion, output channels)
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (3, 3, 2, 6, 24),
+    (3, 5, 2, 6, 48),
+    (4, 3, 2, 6, 88),
+    (4, 5, 1, 6, 120),
+    (5, 5, 2, 6, 208),
+    (1, 3, 1, 6, 352),
+)
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Where a layer's weights and bias begin in the flat array, in floats.
+
+    inputs: products summed for one output. channels: of the output, without padding.
+    """
+
+    weights_at: int
+    bias_at: int
+    inputs: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Expand (absent when None), depthwise, project; `adds` its input to its output."""
+
+    expand: Convolution | None
+    depthwise: Convolution
+    project: Convolution
+    kernel: int
+    stride: int
+    adds: bool
+
+
+@dataclass(frozen=True)
+class PackedTower:
+    """The whole tower: layers, and float32 weights in one aligned array.
+
+    classifier, classifier_bias: float32 [1000, 1280] and [1000], as in the checkpoint.
+    """
+
+    stem: Convolution
+    blocks: tuple[Block, ...]
+    head: Convolution
+    weights: NDArray[np.float32]
+    classifier: NDArray[np.float32]
+    classifier_bias: NDArray[np.float32]
+
+
+def blocks_of(channels: int) -> int:
+    return -(-channels // LANES)
+
+
+def pack_tower(tensors: Tensors) -> PackedTower:
+    """The kernels' form of a checkpoint's tensors. UserError when they are not an EfficientNet-Lite2's."""
+    reader = _Reader(tensors)
+    packer = _Packer(reader)
+    stem = packer.stem()
+    blocks: list[Block] = []
+    channels = STEM_CHANNELS
+    for repeats, kernel, first_stride, expansion, outputs in STAGES:
+        for repeat in range(repeats):
+            name, hidden = f"_blocks.{len(blocks)}.", channels * expansion
+            stride = first_stride if repeat == 0 else 1
+            blocks.append(
+                Block(
+                    expand=packer.pointwise(name + "_expand_conv", name + "_bn0", channels, hidden)
+                    if expansion > 1
+                    else None,
+                    depthwise=packer.depthwise(name + "_depthwise_conv", name + "_bn1", hidden, kernel),
+                    project=packer.pointwise(name + "_project_conv", name + "_bn2", hidden, outputs),
+                    kernel=kernel,
+                    stride=stride,
+                    adds=stride == 1 and channels == outputs,
+                )
+            )
+            channels = outputs
+    head = packer.pointwise("_conv_head", "_bn1", channels, HEAD_CHANNELS)
+    classifier = reader.take("_fc.weight", (CLASSES, HEAD_CHANNELS))
+    classifier_bias = reader.take("_fc.bias", (CLASSES,))
+    reader.finish()
+    return PackedTower(stem, tuple(blocks), head, packer.finish(), classifier, classifier_bias)
+
+
+class _Reader:
+    """Hands out tensors by name once, checking shapes; what nobody asked for is an error."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        self._left = {name: tensors[name] for name in tensors if not name.endswith(".num_batches_tracked")}
+
+    def take(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        tensor = self._left.pop(name, None)
+        if tensor is None:
+            raise UserError(
+                f"The vision tower's weights lack {name}: this is no EfficientNet-Lite2 checkpoint."
+            )
+        if tensor.shape != shape:
+            raise UserError(
+                f"The vision tower's {name} has the shape {tensor.shape}, not {shape}: "
+                "this is no EfficientNet-Lite2 checkpoint."
+            )
+        return tensor.astype(np.float32, copy=False)
+
+    def normalisation(self, name: str, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Batch normalisation as y = scale x + shift: float32 [channels] each."""
+        weight, bias, mean, variance = (
+            self.take(f"{name}.{part}", (channels,)).astype(np.float64)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale = weight / np.sqrt(variance + EPSILON)
+        return scale.astype(np.float32), (bias - mean * scale).astype(np.float32)
+
+    def finish(self) -> None:
+        if self._left:
+            raise UserError(
+                f"The vision tower's weights have {next(iter(self._left))}: "
+                "this is no EfficientNet-Lite2 checkpoint."
+            )
+
+
+class _Packer:
+    """Lays folded weights out one after the other, every part a multiple of 16 floats."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+        self._parts: list[NDArray[np.float32]] = []
+        self._size = 0
+
+    def stem(self) -> Convolution:
+        """[2][3 x 3 x RGB][16]"""
+        scale, shift = self._reader.normalisation("_bn0", STEM_CHANNELS)
+        kernels = self._reader.take("_conv_stem.weight", (STEM_CHANNELS, 3, 3, 3))
+        rows = kernels.transpose(0, 2, 3, 1).reshape(STEM_CHANNELS, 27)
+        return self._matrix(rows, scale, shift)
+
+    def pointwise(self, name: str, norm: str, inputs: int, outputs: int) -> Convolution:
+        """[blocks][inputs][16]"""
+        scale, shift = self._reader.normalisation(norm, outputs)
+        rows = self._reader.take(f"{name}.weight", (outputs, inputs, 1, 1)).reshape(outputs, inputs)
+        return self._matrix(rows, scale, shift)
+
+    def depthwise(self, name: str, norm: str, channels: int, kernel: int) -> Convolution:
+        """[kernel][kernel][16 blocks]"""
+        scale, shift = self._reader.normalisation(norm, channels)
+        kernels = self._reader.take(f"{name}.weight", (channels, 1, kernel, kernel))
+        taps = np.zeros((kernel * kernel, blocks_of(channels) * LANES), np.float32)
+        taps[:, :channels] = (kernels.reshape(channels, -1) * scale[:, None]).T
+        return self._place(taps, shift, kernel * kernel)
+
+    def finish(self) -> NDArray[np.float32]:
+        weights: NDArray[np.float32] = aligned_zeros(self._size, np.float32)
+        at = 0
+        for part in self._parts:
+            weights[at : at + part.size] = part.reshape(-1)
+            at += part.size
+        return weights
+
+    def _matrix(
+        self, rows: NDArray[np.float32], scale: NDArray[np.float32], shift: NDArray[np.float32]
+    ) -> Convolution:
+        outputs, inputs = rows.shape
+        padded = np.zeros((blocks_of(outputs) * LANES, inputs), np.float32)
+        np.multiply(rows, scale[:, None], out=padded[:outputs])
+        packed = padded.reshape(-1, LANES, inputs).transpose(0, 2, 1)
+        return self._place(packed, shift, inputs)
+
+    def _place(self, weights: NDArray[np.float32], shift: NDArray[np.float32], inputs: int) -> Convolution:
+        bias = np.zeros(blocks_of(shift.size) * LANES, np.float32)
+        bias[: shift.size] = shift
+        at = self._size
+        self._parts += [weights, bias]
+        self._size += weights.size + bias.size
+        return Convolution(weights_at=at, bias_at=at + weights.size, inputs=inputs, channels=shift.size)

@@ -1,0 +1,190 @@
+"""The tower as a list of kernel calls: which function, with which sizes, at which places of the work buffer.
+
+Knows the layers and the kernels' arguments; knows nothing of weights' values or of running anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.vision.efficientnet import LANES, Block, Convolution, PackedTower
+from models.vision.preprocess import SIDE, VIEWS
+
+SLACK_ROWS = 16
+"""Pixels behind each map that a kernel may overwrite: at least as many as a tile has."""
+
+TAPS = {6: "s8", 14: "s16"}
+"""Blocks whose output stays in the work buffer: the last at stride 8 and the last at stride 16."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A compiled function's name and its integers; work and weights follow them."""
+
+    function: str
+    scalars: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A result in the work buffer: [VIEWS, pixels, channels], rows of `stride` floats, from `at` on."""
+
+    at: int
+    pixels: int
+    stride: int
+    channels: int
+
+    def view(self, work: NDArray[np.float32]) -> NDArray[np.float32]:
+        rows = work[self.at : self.at + VIEWS * self.pixels * self.stride]
+        return rows.reshape(VIEWS, self.pixels, self.stride)[:, :, : self.channels]
+
+
+@dataclass(frozen=True)
+class Program:
+    """calls in order; size of the work buffer in floats; results: "s8", "s16", "grid" and "pool"."""
+
+    calls: tuple[Call, ...]
+    size: int
+    input_at: int
+    results: Mapping[str, Place]
+
+    def input(self, work: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Where the views go: [VIEWS, SIDE + 1, SIDE + 1, 3]; the last row and column must stay zero."""
+        end = self.input_at + VIEWS * (SIDE + 1) ** 2 * 3
+        return work[self.input_at : end].reshape(VIEWS, SIDE + 1, SIDE + 1, 3)
+
+
+def plan(tower: PackedTower) -> Program:
+    """The calls for VIEWS views of SIDE x SIDE pixels."""
+    planner = _Planner()
+    planner.stem(tower.stem)
+    for index, block in enumerate(tower.blocks):
+        planner.block(block, TAPS.get(index))
+    planner.head(tower.head)
+    return planner.finish()
+
+
+@dataclass(frozen=True)
+class _Map:
+    region: str
+    side: int
+    channels: int
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.channels // LANES)
+
+    @property
+    def pixels(self) -> int:
+        return VIEWS * self.side * self.side
+
+
+class _Planner:
+    """Writes calls with regions' names in the place of offsets; finish() lays the regions out.
+
+    Maps live in five regions by turns, as no more are needed at a time; what is read afterwards has its own.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, int] = {"input": VIEWS * (SIDE + 1) ** 2 * 3}
+        self._calls: list[tuple[str, tuple[int | str, ...]]] = []
+        self._results: dict[str, _Map] = {}
+        self._current = _Map("input", SIDE, 3)
+
+    def stem(self, layer: Convolution) -> None:
+        target = self._map("even", SIDE // 2, layer.channels)
+        self._call("stem", VIEWS, target.side, "input", target.region, layer.weights_at, layer.bias_at)
+        self._current = target
+
+    def block(self, block: Block, tap: str | None) -> None:
+        source = hidden = self._current
+        if block.expand:
+            hidden = self._pointwise(block.expand, source, "expanded", relu=True)
+        filtered = self._depthwise(block, hidden)
+        region = tap or ("odd" if source.region == "even" else "even")
+        self._current = self._pointwise(
+            block.project, filtered, region, relu=False, residual=source if block.adds else None
+        )
+        if tap:
+            self._results[tap] = self._current
+
+    def head(self, layer: Convolution) -> None:
+        grid = self._pointwise(layer, self._current, "grid", relu=True)
+        pool = self._map("pool", 1, layer.channels)
+        self._call("average", VIEWS, grid.side**2, grid.blocks, grid.region, pool.region)
+        self._results |= {"grid": grid, "pool": pool}
+
+    def finish(self) -> Program:
+        offsets: dict[str, int] = {}
+        end = 0
+        for region, size in self._sizes.items():
+            offsets[region] = end
+            end += -(-size // LANES) * LANES
+        calls = tuple(
+            Call(function, tuple(offsets[value] if isinstance(value, str) else value for value in scalars))
+            for function, scalars in self._calls
+        )
+        results = {
+            name: Place(offsets[made.region], made.side**2, made.blocks * LANES, made.channels)
+            for name, made in self._results.items()
+        }
+        return Program(calls, end, offsets["input"], results)
+
+    def _pointwise(
+        self, layer: Convolution, source: _Map, region: str, relu: bool, residual: _Map | None = None
+    ) -> _Map:
+        target = self._map(region, source.side, layer.channels)
+        self._call(
+            "pointwise",
+            source.pixels,
+            layer.inputs,
+            source.blocks * LANES,
+            target.blocks,
+            _chunk(source.pixels),
+            source.region,
+            target.region,
+            residual.region if residual else -1,
+            int(relu),
+            layer.weights_at,
+            layer.bias_at,
+        )
+        return target
+
+    def _depthwise(self, block: Block, source: _Map) -> _Map:
+        outputs = -(-source.side // block.stride)
+        padding = max((outputs - 1) * block.stride + block.kernel - source.side, 0)  # TensorFlow's "same"
+        target = self._map("filtered", outputs, source.channels)
+        self._call(
+            f"depthwise_{block.kernel}_{block.stride}",
+            VIEWS,
+            source.side,
+            outputs,
+            padding // 2,
+            source.blocks,
+            source.region,
+            target.region,
+            block.depthwise.weights_at,
+            block.depthwise.bias_at,
+        )
+        return target
+
+    def _map(self, region: str, side: int, channels: int) -> _Map:
+        made = _Map(region, side, channels)
+        size = (made.pixels + SLACK_ROWS) * made.blocks * LANES
+        self._sizes[region] = max(size, self._sizes.get(region, 0))
+        return made
+
+    def _call(self, function: str, *scalars: int | str) -> None:
+        self._calls.append((function, scalars))
+
+
+def _chunk(pixels: int) -> int:
+    """Pixels that one thread works off for one pair of blocks before it turns to the next pair.
+
+    Few enough that threads share evenly and that the pixels stay in the second-level cache.
+    """
+    return min(192, pixels)

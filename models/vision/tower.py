@@ -1,0 +1,86 @@
+"""The vision tower at work: an image's two views through EfficientNet-Lite2, compiled, to features.
+
+Deterministic: the same image gives the same bits whatever the number of threads. Not thread-safe: one tower
+belongs to one thread (its work buffer is shared between calls). Knows nothing of language.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import threads
+from models.buffers import aligned_zeros, as_tensor
+from models.checkpoint import read_checkpoint
+from models.compiler import Library, compile_or_load
+from models.cpu import KernelPath
+from models.types import Image, Progress, no_progress
+from models.vision.efficientnet import PackedTower, pack_tower
+from models.vision.preprocess import SIDE, Prepared, prepare
+from models.vision.program import plan
+
+
+@dataclass(frozen=True)
+class TowerFeatures:
+    """What the tower sees in one image; arrays are the caller's own.
+
+    pool: float32 [1280], the mean of both views' pooled features.
+    grid: float32 [81, 1280], the squashed view's features by place, row by row (9 x 9).
+    colour: float32 [128], histograms of the squashed view (see models.vision.preprocess).
+    stages: when asked for, earlier maps of the squashed view, with finer places: "s8" float32 [1089, 48]
+        (33 x 33) and "s16" float32 [289, 120] (17 x 17).
+    """
+
+    pool: NDArray[np.float32]
+    grid: NDArray[np.float32]
+    colour: NDArray[np.float32]
+    stages: dict[str, NDArray[np.float32]]
+
+
+class VisionTower:
+    """EfficientNet-Lite2 ready to run."""
+
+    def __init__(self, packed: PackedTower, library: Library, thread_count: int) -> None:
+        self.packed = packed
+        self._threads = thread_count
+        self._program = plan(packed)
+        self._work: NDArray[np.float32] = aligned_zeros(self._program.size, np.float32)
+        tensors = as_tensor(self._work), as_tensor(packed.weights)
+        self._calls = [(library[call.function], (*call.scalars, *tensors)) for call in self._program.calls]
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: Path,
+        path: KernelPath,
+        cache_dir: Path,
+        thread_count: int,
+        progress: Progress = no_progress,
+    ) -> VisionTower:
+        """From the published checkpoint; compiles at the first time. UserError when the file is not one."""
+        packed = pack_tower(read_checkpoint(checkpoint))
+        library = compile_or_load(
+            "vision", "models.vision.kernels:tower_module", {}, path, cache_dir, progress
+        )
+        return cls(packed, library, thread_count)
+
+    def features(self, image: Image, maps: bool = False) -> TowerFeatures:
+        """Everything the tower can tell of an image; earlier stages' maps only if `maps`."""
+        return self.features_of(prepare(image.pixels), maps)
+
+    def features_of(self, prepared: Prepared, maps: bool = False) -> TowerFeatures:
+        """The same from views that are prepared already."""
+        threads.use_threads(self._threads)
+        self._program.input(self._work)[:, :SIDE, :SIDE] = prepared.views
+        for function, arguments in self._calls:
+            function(*arguments)
+        results = {name: place.view(self._work) for name, place in self._program.results.items()}
+        return TowerFeatures(
+            pool=results["pool"][:, 0].mean(axis=0),
+            grid=results["grid"][0].copy(),
+            colour=prepared.colour,
+            stages={name: results[name][0].copy() for name in ("s8", "s16") if maps},
+        )
