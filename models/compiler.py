@@ -73,7 +73,7 @@ def compile_or_load(
                 code = compile_object(build, arguments, path, code_target(path, host_architecture()))
                 write_object(kept, code)
                 progress("compile", f"compiled {name} for {path}", 1, 1)
-    return Library(_link(code, name))
+    return Library(_link(code))
 
 
 def cache_key(name: str, build: str, arguments: Arguments, path: KernelPath) -> str:
@@ -185,7 +185,7 @@ def _load_runtime() -> None:
     load_lib_ctypes("tvm", "tvm_runtime", "RTLD_GLOBAL", extra_lib_paths=[folder])
 
 
-def _link(code: bytes, name: str) -> Any:
+def _link(code: bytes) -> Any:
     _load_runtime()
     import tvm_ffi_orcjit
 

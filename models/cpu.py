@@ -110,7 +110,8 @@ def choose_path(cpu: CpuFeatures, override: str | None = None) -> KernelPath:
     wanted = override if override is not None else os.environ.get("EDGE_APP_KERNELS", "")
     if not wanted:
         return next(path for path in _PREFERENCE[cpu.architecture] if cpu.supports(path))
-    for path in get_args(KernelPath):
+    known: tuple[KernelPath, ...] = get_args(KernelPath)
+    for path in known:
         if path == wanted:
             if cpu.supports(path):
                 return path

@@ -12,7 +12,7 @@ import threading
 from models.errors import UserError
 
 # How often an idle pool thread polls before it sleeps. Sleeping at once costs one wake-up per call (tens of
-# microseconds against milliseconds of work) and leaves the processor to others; benchmarks/LOG.md has figures.
+# microseconds against milliseconds of work) and leaves the processor to others (benchmarks/LOG.md).
 SPIN_COUNT = 0
 
 _configured = threading.local()
@@ -26,7 +26,7 @@ def available_cpus() -> int:
 
 
 def default_threads() -> int:
-    """EDGE_APP_THREADS, or one thread for each physical core (a guess of half where CPUs are hyper-threads)."""
+    """EDGE_APP_THREADS, or one thread for each physical core that the process may use."""
     wanted = os.environ.get("EDGE_APP_THREADS", "")
     if wanted:
         if not wanted.isdigit() or not 1 <= int(wanted) <= 256:

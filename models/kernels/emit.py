@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tvm.script.ir_builder import IRBuilder
-from tvm.tirx.script import builder as T
+from tvm.tirx.script import builder as tir
 
 from models.kernels.isa import Expr, Machine, intrinsic
 
@@ -32,22 +32,22 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 
 
 def f32(value: float) -> Expr:
-    return T.float32(value)
+    return tir.float32(value)
 
 
 def i64(value: Any) -> Expr:
     """An index: a Python int becomes a constant, an expression is converted."""
-    return T.int64(value) if isinstance(value, int) else T.cast(value, "int64")
+    return tir.int64(value) if isinstance(value, int) else tir.cast(value, "int64")
 
 
 def splat(value: Expr, lanes: int = LANES) -> Expr:
     """The same scalar in every lane."""
-    return T.broadcast(value, lanes)
+    return tir.broadcast(value, lanes)
 
 
 def bind(value: Expr) -> Expr:
     """Compute once, here, and give it a name."""
-    return T.Bind(value)
+    return tir.Bind(value)
 
 
 def load(buffer: Any, offset: Expr, lanes: int = LANES) -> Expr:
@@ -55,7 +55,7 @@ def load(buffer: Any, offset: Expr, lanes: int = LANES) -> Expr:
 
 
 def store(buffer: Any, offset: Expr, value: Expr, lanes: int = LANES) -> None:
-    T.buffer_store(buffer, value, [T.ramp(offset, 1, lanes)] if lanes > 1 else [offset])
+    tir.buffer_store(buffer, value, [tir.ramp(offset, 1, lanes)] if lanes > 1 else [offset])
 
 
 def local(dtype: str, size: int) -> Any:
@@ -63,7 +63,7 @@ def local(dtype: str, size: int) -> Any:
 
     The annotation keeps TVM from turning it into a heap allocation (half the speed).
     """
-    return T.alloc_buffer(
+    return tir.alloc_buffer(
         (size,), dtype, scope="local", layout=None, annotations={"disable_lower_builtin": True}
     )
 
@@ -78,14 +78,21 @@ class Register:
 
     @property
     def value(self) -> Expr:
+        if self.lanes == 1:
+            return self._buffer[0]
         return self._buffer.vload([0], f"{self._dtype}x{self.lanes}")
 
     @value.setter
     def value(self, value: Expr) -> None:
         store(self._buffer, 0, value, self.lanes)
 
+    def store_lanes(self, first: int, part: Register) -> None:
+        """Copy a narrower register to lanes first, first + 1, ..."""
+        store(self._buffer, first, part.value, part.lanes)
+
     def clear(self) -> None:
-        self.value = splat(getattr(T, self._dtype)(0), self.lanes)
+        zero = getattr(tir, self._dtype)(0)
+        self.value = zero if self.lanes == 1 else splat(zero, self.lanes)
 
 
 def registers(count: int, dtype: str = "float32", lanes: int = LANES) -> list[Register]:
@@ -97,11 +104,11 @@ def registers(count: int, dtype: str = "float32", lanes: int = LANES) -> list[Re
 
 
 def lower_half(vector: Expr, lanes: int) -> Expr:
-    return T.Shuffle([vector], list(range(lanes // 2)))
+    return tir.Shuffle([vector], list(range(lanes // 2)))
 
 
 def upper_half(vector: Expr, lanes: int) -> Expr:
-    return T.Shuffle([vector], list(range(lanes // 2, lanes)))
+    return tir.Shuffle([vector], list(range(lanes // 2, lanes)))
 
 
 def sum_lanes(vector: Expr, lanes: int = LANES) -> Expr:
@@ -116,7 +123,7 @@ def sum_lanes(vector: Expr, lanes: int = LANES) -> Expr:
 def max_lanes(vector: Expr, lanes: int = LANES) -> Expr:
     while lanes > 1:
         vector = bind(vector)
-        vector = T.max(lower_half(vector, lanes), upper_half(vector, lanes))
+        vector = tir.max(lower_half(vector, lanes), upper_half(vector, lanes))
         lanes //= 2
     return bind(vector)
 
@@ -124,12 +131,6 @@ def max_lanes(vector: Expr, lanes: int = LANES) -> Expr:
 def sum_integers(vector: Expr) -> Expr:
     """The sum of int32 lanes."""
     return intrinsic("llvm.vector.reduce.add", "int32", vector)
-
-
-def round_to_int(vector: Expr, lanes: int = LANES) -> Expr:
-    """int32 lanes nearest to float32 lanes (ties to even); |value| must be below 2**22."""
-    shifted = T.reinterpret(vector + splat(f32(_ROUNDING), lanes), dtype=f"int32x{lanes}")
-    return shifted - splat(T.int32(_ROUNDING_BITS), lanes)
 
 
 class Emitter:
@@ -140,21 +141,26 @@ class Emitter:
 
     def fma(self, a: Expr, b: Expr, c: Expr) -> Expr:
         """a * b + c; rounded once where the machine can."""
-        return T.fma(a, b, c) if self.machine.fused else a * b + c
+        return tir.fma(a, b, c) if self.machine.fused else a * b + c
+
+    def round_to_int(self, vector: Expr, lanes: int = LANES) -> Expr:
+        """int32 lanes nearest to float32 lanes (ties to even); |value| must be below 2**22."""
+        shifted = tir.reinterpret(vector + splat(f32(_ROUNDING), lanes), dtype=f"int32x{lanes}")
+        return shifted - splat(tir.int32(_ROUNDING_BITS), lanes)
 
     def exp(self, x: Expr) -> Expr:
         """e**x for 16 float32 lanes, relative error below 2e-7; x is clamped to -87..88."""
-        x = bind(T.min(T.max(x, splat(f32(-87.0))), splat(f32(88.0))))
-        exponent = bind(round_to_int(x * splat(f32(1.4426950408889634))))
-        whole = bind(T.cast(exponent, f"float32x{LANES}"))
+        x = bind(tir.min(tir.max(x, splat(f32(-87.0))), splat(f32(88.0))))
+        exponent = bind(self.round_to_int(x * splat(f32(1.4426950408889634))))
+        whole = bind(tir.cast(exponent, f"float32x{LANES}"))
         rest = bind(self.fma(whole, splat(f32(-_LN2_HIGH)), x))
         rest = bind(self.fma(whole, splat(f32(-_LN2_LOW)), rest))
         power = splat(f32(_EXP_COEFFICIENTS[0]))
         for coefficient in _EXP_COEFFICIENTS[1:]:
             power = bind(self.fma(power, rest, splat(f32(coefficient))))
         power = bind(self.fma(power, rest * rest, rest + splat(f32(1.0))))
-        scale = T.shift_left(exponent + splat(T.int32(127)), splat(T.int32(23)))
-        return bind(power * T.reinterpret(scale, dtype=f"float32x{LANES}"))
+        scale = tir.shift_left(exponent + splat(tir.int32(127)), splat(tir.int32(23)))
+        return bind(power * tir.reinterpret(scale, dtype=f"float32x{LANES}"))
 
     def sigmoid(self, x: Expr) -> Expr:
         return splat(f32(1.0)) / (splat(f32(1.0)) + self.exp(splat(f32(0.0)) - x))
@@ -166,54 +172,54 @@ class Emitter:
     def from_half(self, bits: Expr, lanes: int = LANES) -> Expr:
         """float32 lanes from uint16 lanes holding finite float16 values; exact."""
         if self.machine.half:
-            return T.cast(T.reinterpret(bits, dtype=f"float16x{lanes}"), f"float32x{lanes}")
-        wide = bind(T.cast(bits, f"int32x{lanes}"))
-        magnitude = T.shift_left(
-            T.bitwise_and(wide, splat(T.int32(0x7FFF), lanes)), splat(T.int32(13), lanes)
+            return tir.cast(tir.reinterpret(bits, dtype=f"float16x{lanes}"), f"float32x{lanes}")
+        wide = bind(tir.cast(bits, f"int32x{lanes}"))
+        magnitude = tir.shift_left(
+            tir.bitwise_and(wide, splat(tir.int32(0x7FFF), lanes)), splat(tir.int32(13), lanes)
         )
-        sign = T.shift_left(T.bitwise_and(wide, splat(T.int32(0x8000), lanes)), splat(T.int32(16), lanes))
+        sign = tir.shift_left(tir.bitwise_and(wide, splat(tir.int32(0x8000), lanes)), splat(tir.int32(16), lanes))
         # The exponent is re-biased by a multiplication, which also brings subnormal numbers right.
-        scaled = T.reinterpret(magnitude, dtype=f"float32x{lanes}") * splat(f32(2.0**112), lanes)
-        return T.reinterpret(
-            T.bitwise_or(T.reinterpret(scaled, dtype=f"int32x{lanes}"), sign), dtype=f"float32x{lanes}"
+        scaled = tir.reinterpret(magnitude, dtype=f"float32x{lanes}") * splat(f32(2.0**112), lanes)
+        return tir.reinterpret(
+            tir.bitwise_or(tir.reinterpret(scaled, dtype=f"int32x{lanes}"), sign), dtype=f"float32x{lanes}"
         )
 
     def to_half(self, vector: Expr) -> Expr:
         """uint16 lanes holding the float16 values nearest to 16 float32 lanes (ties to even)."""
         if self.machine.half:
-            return T.reinterpret(T.cast(vector, f"float16x{LANES}"), dtype=f"uint16x{LANES}")
+            return tir.reinterpret(tir.cast(vector, f"float16x{LANES}"), dtype=f"uint16x{LANES}")
         integers = f"int32x{LANES}"
-        bits = bind(T.reinterpret(vector, dtype=integers))
-        sign = T.bitwise_and(T.shift_right(bits, splat(T.int32(16))), splat(T.int32(0x8000)))
-        limited = T.min(
-            T.reinterpret(T.bitwise_and(bits, splat(T.int32(0x7FFFFFFF))), dtype=f"float32x{LANES}"),
+        bits = bind(tir.reinterpret(vector, dtype=integers))
+        sign = tir.bitwise_and(tir.shift_right(bits, splat(tir.int32(16))), splat(tir.int32(0x8000)))
+        limited = tir.min(
+            tir.reinterpret(tir.bitwise_and(bits, splat(tir.int32(0x7FFFFFFF))), dtype=f"float32x{LANES}"),
             splat(f32(65504.0)),
         )
-        size = bind(T.reinterpret(limited, dtype=integers))
-        odd = T.bitwise_and(T.shift_right(size, splat(T.int32(13))), splat(T.int32(1)))
-        normal = T.shift_right(size + splat(T.int32(0xFFF)) + odd, splat(T.int32(13))) - splat(
-            T.int32(112 << 10)
+        size = bind(tir.reinterpret(limited, dtype=integers))
+        odd = tir.bitwise_and(tir.shift_right(size, splat(tir.int32(13))), splat(tir.int32(1)))
+        normal = tir.shift_right(size + splat(tir.int32(0xFFF)) + odd, splat(tir.int32(13))) - splat(
+            tir.int32(112 << 10)
         )
         # Below 2**-14 a float16 counts in steps of 2**-24: adding 0.5 (steps of 2**-24) rounds to them.
-        stepped = T.reinterpret(
-            T.reinterpret(size, dtype=f"float32x{LANES}") + splat(f32(0.5)), dtype=integers
+        stepped = tir.reinterpret(
+            tir.reinterpret(size, dtype=f"float32x{LANES}") + splat(f32(0.5)), dtype=integers
         )
-        subnormal = stepped - splat(T.int32(0x3F000000))
-        chosen = T.Select(size < splat(T.int32(113 << 23)), subnormal, normal)
-        return T.cast(T.bitwise_or(chosen, sign), f"uint16x{LANES}")
+        subnormal = stepped - splat(tir.int32(0x3F000000))
+        chosen = tir.Select(size < splat(tir.int32(113 << 23)), subnormal, normal)
+        return tir.cast(tir.bitwise_or(chosen, sign), f"uint16x{LANES}")
 
 
 @contextmanager
 def when(condition: Expr) -> Iterator[None]:
     """The enclosed statements run only if condition holds."""
-    with T.If(condition), T.Then():
+    with tir.If(condition), tir.Then():
         yield
 
 
 @contextmanager
 def launch() -> Iterator[None]:
     """One hand-over to the thread pool; the phases inside are separated by barriers only."""
-    with T.attr(0, "pragma_parallel_launch_point", 1):
+    with tir.attr(0, "pragma_parallel_launch_point", 1):
         yield
 
 
@@ -223,15 +229,15 @@ def phase(threads: Expr) -> Iterator[Expr]:
 
     Everybody waits at the end. With fewer pool threads than `threads`, a pool thread plays several.
     """
-    with T.attr(0, "pragma_parallel_barrier_when_finish", 1), T.parallel(threads) as number:
+    with tir.attr(0, "pragma_parallel_barrier_when_finish", 1), tir.parallel(threads) as number:
         yield number
 
 
 def share(count: Expr, thread: Expr, threads: Expr) -> Any:
     """A loop over the thread's contiguous share of 0 .. count - 1; use as `with share(...) as index`."""
-    first = bind(T.truncdiv(thread * count, threads))
-    end = bind(T.truncdiv((thread + 1) * count, threads))
-    return T.serial(first, end)
+    first = bind(tir.truncdiv(thread * count, threads))
+    end = bind(tir.truncdiv((thread + 1) * count, threads))
+    return tir.serial(first, end)
 
 
 def function(name: str, scalars: Sequence[str], buffers: Sequence[tuple[str, str]]) -> PrimFuncBuilder:
@@ -249,18 +255,18 @@ class PrimFuncBuilder:
     def __init__(self, name: str, scalars: Sequence[str], buffers: Sequence[tuple[str, str]]) -> None:
         self._name, self._scalars, self._buffers = name, scalars, buffers
         self._builder = IRBuilder()
-        self._frame = T.prim_func(s_tir=False)
+        self._frame = tir.prim_func(s_tir=False)
         self.result: Any = None
 
     def __enter__(self) -> dict[str, Any]:
         self._builder.__enter__()
         self._frame.__enter__()
-        T.func_name(self._name)
-        T.func_attr({"global_symbol": self._name, "tirx.noalias": True})
-        arguments: dict[str, Any] = {name: T.arg(name, T.int32()) for name in self._scalars}
-        handles = [T.arg(name, T.handle()) for name, _ in self._buffers]
+        tir.func_name(self._name)
+        tir.func_attr({"global_symbol": self._name, "tirx.noalias": True})
+        arguments: dict[str, Any] = {name: tir.arg(name, tir.int32()) for name in self._scalars}
+        handles = [tir.arg(name, tir.handle()) for name, _ in self._buffers]
         for handle, (name, dtype) in zip(handles, self._buffers, strict=True):
-            arguments[name] = T.match_buffer(handle, (T.int64(),), dtype, layout=None)
+            arguments[name] = tir.match_buffer(handle, (tir.int64(),), dtype, layout=None)
         return {name: i64(value) if name in self._scalars else value for name, value in arguments.items()}
 
     def __exit__(self, *error: Any) -> None:

@@ -1,0 +1,163 @@
+"""LoRA weights as one float16 tensor that compiled functions take as an argument.
+
+The kernels compute y = W x + B (A x): nothing is merged, nothing recompiled, and changing the adapter is
+passing another tensor. Ranks are padded with zeros to a multiple of 16. Knows nothing of PEFT files, of where
+adapters come from or of which one to use.
+
+Layout, for padded rank R, layer after layer (LoraLayout): A of the four places where activations are produced
+(before q/k/v, before o, before gate/up, before down), each [inputs / 32][parts * R / 16][32][16] with the
+parts' ranks side by side; then B of the seven roles, each [outputs / 16][R][16].
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.buffers import aligned_zeros
+from models.errors import UserError
+from models.packing import LlamaShape
+
+MAX_RANK = 128
+RANK_STEP = 16
+# The places whose activations feed linear layers, and the roles that each feeds.
+SITES: dict[str, tuple[str, ...]] = {"qkv": ("q", "k", "v"), "o": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
+ROLES = tuple(role for roles in SITES.values() for role in roles)
+
+
+@dataclass(frozen=True)
+class LoraWeights:
+    """One adapter's tensors.
+
+    tensors: "layers.{i}.{role}_proj.A" float32 [rank, inputs] and ".B" [outputs, rank], lora_alpha / rank
+    folded into B; a missing module counts as zero. projector: "heads.{name}.A" [rank, features] and ".B"
+    [words, rank]. name and generation identify the adapter for caches: a changed adapter has a new generation.
+    """
+
+    name: str
+    generation: int
+    rank: int
+    tensors: Mapping[str, NDArray[np.float32]] = field(repr=False)
+    projector: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class LoraLayout:
+    """Offsets in the packed tensor, in float16 elements per unit of padded rank."""
+
+    shape: LlamaShape
+
+    def a_offset(self, site: str) -> int:
+        names = list(SITES)
+        return sum(self._a_size(name) for name in names[: names.index(site)])
+
+    def b_offset(self, role: str) -> int:
+        before = ROLES[: ROLES.index(role)]
+        return sum(self._a_size(name) for name in SITES) + sum(self.shape.matrix(r)[0] for r in before)
+
+    def layer_size(self) -> int:
+        return self.b_offset(ROLES[-1]) + self.shape.matrix(ROLES[-1])[0]
+
+    def _a_size(self, site: str) -> int:
+        return self.shape.matrix(SITES[site][0])[1] * len(SITES[site])
+
+
+@dataclass(frozen=True)
+class PackedLora:
+    """An adapter that is ready to run. rank is padded; tensor is float16, flat and aligned."""
+
+    name: str
+    generation: int
+    rank: int
+    tensor: NDArray[np.float16] = field(repr=False)
+
+
+def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
+    """Convert to the kernels' layout, once per adapter.
+
+    Raises UserError when a tensor does not fit the model, is not finite, or the rank is not in 1..128.
+    """
+    _validate(shape, weights)
+    rank = -(-weights.rank // RANK_STEP) * RANK_STEP
+    layout = LoraLayout(shape)
+    tensor = aligned_zeros(shape.layers * layout.layer_size() * rank, np.float16)
+    for layer, area in enumerate(tensor.reshape(shape.layers, -1)):
+        prefix = f"layers.{layer}."
+        for site, roles in SITES.items():
+            inputs = shape.matrix(roles[0])[1]
+            stacked = np.zeros((len(roles), rank, inputs), np.float32)
+            for part, role in enumerate(roles):
+                if (a := weights.tensors.get(f"{prefix}{role}_proj.A")) is not None:
+                    stacked[part, : weights.rank] = a
+            start = layout.a_offset(site) * rank
+            chunks = stacked.reshape(-1, 16, inputs // 32, 32).transpose(2, 0, 3, 1)
+            area[start : start + stacked.size] = chunks.reshape(-1)
+        for role in ROLES:
+            if (b := weights.tensors.get(f"{prefix}{role}_proj.B")) is not None:
+                outputs = shape.matrix(role)[0]
+                padded = np.zeros((outputs, rank), np.float32)
+                padded[:, : weights.rank] = b
+                start = layout.b_offset(role) * rank
+                rows = padded.reshape(outputs // 16, 16, rank).transpose(0, 2, 1)
+                area[start : start + padded.size] = rows.reshape(-1)
+    return PackedLora(weights.name, weights.generation, rank, tensor)
+
+
+def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
+    if not 1 <= weights.rank <= MAX_RANK:
+        raise UserError(f"The adapter {weights.name} has rank {weights.rank}; ranks from 1 to {MAX_RANK} can run.")
+    expected: dict[str, tuple[int, int]] = {}
+    for layer in range(shape.layers):
+        for role in ROLES:
+            outputs, inputs = shape.matrix(role)
+            expected[f"layers.{layer}.{role}_proj.A"] = (weights.rank, inputs)
+            expected[f"layers.{layer}.{role}_proj.B"] = (outputs, weights.rank)
+    for name, tensor in weights.tensors.items():
+        if name not in expected:
+            raise UserError(f"The adapter {weights.name} has a tensor {name} that this model has no place for.")
+        if tensor.shape != expected[name]:
+            raise UserError(
+                f"The adapter {weights.name} does not fit this model: {name} is {list(tensor.shape)}, "
+                f"expected {list(expected[name])}."
+            )
+        if not float(np.max(np.abs(tensor), initial=0.0)) < 65504.0:
+            raise UserError(f"The adapter {weights.name} is damaged: {name} holds values beyond float16.")
+
+
+def combine(name: str, parts: Sequence[tuple[LoraWeights, float]]) -> LoraWeights:
+    """The weighted sum of adapters as one adapter: ranks side by side, exact, scales folded into B.
+
+    Raises UserError when the ranks together exceed 128.
+    """
+    rank = sum(weights.rank for weights, _ in parts)
+    if not 1 <= rank <= MAX_RANK:
+        raise UserError(f"The adapters of {name} have ranks that sum to {rank}; at most {MAX_RANK} can run at once.")
+    return LoraWeights(
+        name=name,
+        generation=zlib.crc32(repr([(w.name, w.generation, scale) for w, scale in parts]).encode()),
+        rank=rank,
+        tensors=_side_by_side([(w.tensors, w.rank, scale) for w, scale in parts]),
+        projector=_side_by_side([(w.projector, w.rank, scale) for w, scale in parts]),
+    )
+
+
+def _side_by_side(
+    parts: Sequence[tuple[Mapping[str, NDArray[np.float32]], int, float]],
+) -> dict[str, NDArray[np.float32]]:
+    names = {name for tensors, _, _ in parts for name in tensors}
+    combined: dict[str, NDArray[np.float32]] = {}
+    for name in names:
+        is_a = name.endswith(".A")
+        width = next(tensors[name].shape[1 if is_a else 0] for tensors, _, _ in parts if name in tensors)
+        pieces = []
+        for tensors, rank, scale in parts:
+            absent = np.zeros((rank, width) if is_a else (width, rank), np.float32)
+            pieces.append(tensors.get(name, absent) * np.float32(1.0 if is_a else scale))
+        combined[name] = np.concatenate(pieces, axis=0 if is_a else 1)
+    return combined
+
+
