@@ -129,7 +129,7 @@ class Answering:
     def _answer(self, reason: StopReason) -> Answer:
         planned, generation, logprobs = self._planned, self._generation, self._logprobs
         mean = sum(logprobs) / len(logprobs) if logprobs else None
-        decoded = len(logprobs) - 1
+        decoded = generation.completion_tokens - 1 if generation is not None else 0
         speed = None
         if generation is not None and decoded > 0 and generation.decode_ms > 0:
             speed = 1000 * decoded / generation.decode_ms

@@ -45,8 +45,8 @@ class Assistant:
     def answer(self, turn: Turn) -> Iterator[Event]:
         """The turn's events, ending in Answered or Failed. Lazy: nothing happens before the first `next`.
 
-        Closing the iterator, or an exception out of waiting on it (KeyboardInterrupt), stops the answer; what
-        had come is saved and marked. A defect underneath is raised here as it is.
+        Closing the iterator stops the answer; what had come is saved and marked. A KeyboardInterrupt while
+        waiting does so too, and is raised again after the last event. A defect underneath is raised as it is.
         """
         try:
             planned = self._plan(turn)
@@ -64,6 +64,10 @@ class Assistant:
             self._answering.add(job)
         try:
             yield from job
+        except KeyboardInterrupt:  # raised while waiting: the answer ends as cancelled, and says so first
+            self._thread.cancel(job)
+            yield from job
+            raise
         finally:
             with self._lock:
                 self._answering.discard(job)
@@ -96,7 +100,12 @@ class Assistant:
     def _plan(self, turn: Turn) -> Planned:
         """Everything that can go wrong by the user's doing; the last step saves the question."""
         started = time.perf_counter()
-        chosen = route(adapter=turn.adapter, mode=turn.mode, installed=self.adapters.names())
+        chosen = route(
+            adapter=turn.adapter,
+            mode=turn.mode,
+            allow_cloud=turn.allow_cloud,
+            installed=self.adapters.names(),
+        )
         routed = time.perf_counter()
         lora = self.adapters.load(chosen.adapter) if chosen.adapter is not None else None
         if not turn.question.strip():

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from edge_app.mode import Mode
 from models.types import Stage
 from router.route import Place, Route
 
-Mode = Literal["auto", "fast", "quality", "eco"]
 StopReason = Literal["stop", "length", "cancelled"]
 
 

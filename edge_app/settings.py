@@ -19,7 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from edge_app.events import Mode
+from edge_app.mode import Mode
 from models.errors import UserError
 from models.types import Sampling
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_app.events import Mode
+from edge_app.mode import Mode
 from models.types import Image, Sampling
 
 Picture = Path | bytes | Image
@@ -20,6 +20,7 @@ class Turn:
     session: continue it (an id or its unique beginning); None starts a new one.
     adapter: an installed adapter's name, "none" or "auto". sampling: None takes the settings'.
     system: the session's system prompt from this turn on; None leaves it as it is.
+    allow_cloud: the user consents to asking a cloud model.
     see_images, use_words: False hides the images, or the words made from them, from the model (evaluation).
     """
 
@@ -30,5 +31,6 @@ class Turn:
     mode: Mode = "auto"
     sampling: Sampling | None = None
     system: str | None = None
+    allow_cloud: bool = False
     see_images: bool = True
     use_words: bool = True

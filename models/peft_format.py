@@ -208,8 +208,7 @@ def _read_pair(
             raise UserError(f"{file.path} stores {name!r} as {tensor.type}; supported are F32, F16 and BF16.")
         if len(tensor.shape) != 2 or tensor.shape[0 if part == "A" else 1] != rank or 0 in tensor.shape:
             wanted = f"[{rank}, inputs]" if part == "A" else f"[outputs, {rank}]"
-            X
-            )
+            raise UserError(f"{file.path} has {name!r} as {list(tensor.shape)}; {wanted} is needed.")
         arrays[part] = file.floats(name)
     a, b = arrays["A"], arrays["B"] * np.float32(config.scale_of(path))
     for part, values in (("A", a), ("B", b)):
@@ -219,7 +218,7 @@ def _read_pair(
 
 
 def _matching(pattern: Mapping[str, float], path: str, default: float) -> float:
-    """As peft looks it up: the first key that, as a regular expression, matches the end of the module's path."""
+    """As peft looks it up: the first key that, as a regular expression, matches the end of the path."""
     for key, value in pattern.items():
         if re.match(rf"(.*\.)?({key})$", f"model.{path}"):
             return value

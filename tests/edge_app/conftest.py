@@ -26,6 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def store(home: Path) -> Iterator[SessionStore]:
+    assert paths.data_directory().is_relative_to(home)
     store = SessionStore.open()
     yield store
     store.close()

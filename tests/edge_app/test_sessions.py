@@ -1,4 +1,4 @@
-"""Sessions on a real SQLite file: nothing that was said is lost, by a crash, another process or a deletion."""
+"""Sessions on a real SQLite file: nothing is lost by a crash, another process or a deletion."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def answer(text: str = "A cat.", session: str = "", **changes: object) -> Answer
     return Answer(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def ask(store: SessionStore, question: str, text: str = "A cat.", session: str | None = None, **more: object) -> str:
+def ask(
+    store: SessionStore, question: str, text: str = "A cat.", session: str | None = None, **more: object
+) -> str:
     saved = store.begin_turn(session=session, question=question, images=(), system=None)
     store.finish_turn(saved, "complete", answer(text, saved.session, **more))
     return saved.session
@@ -83,7 +85,7 @@ def test_failed_turns_keep_the_sentence(store: SessionStore) -> None:
     assert (turn.status, turn.answer, turn.error) == ("failed", "half an ans", "The disk is full.")
 
 
-def test_an_image_that_cannot_be_saved_leaves_no_trace_of_the_turn(store: SessionStore, home: Path) -> None:
+def test_an_image_that_cannot_be_saved_leaves_no_trace_of_the_turn(store: SessionStore) -> None:
     paths.ensure(paths.data_directory())
     paths.images_directory().write_text("in the way")
     with pytest.raises(UserError, match="images"):
@@ -105,7 +107,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_kill_9_in_mid_answer_keeps_question_and_partial_answer_and_says_so() -> None:
-    child = subprocess.run([sys.executable, "-c", KILLED_IN_MID_ANSWER], capture_output=True, text=True, check=False)
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED_IN_MID_ANSWER], capture_output=True, text=True, check=False
+    )
     assert child.returncode == -9, child.stderr
     store = SessionStore.open()
     (turn,) = store.get(child.stdout.strip()).turns
@@ -232,7 +236,8 @@ def test_ids_may_be_shortened_as_long_as_they_are_unique(store: SessionStore) ->
 # -- the file ---------------------------------------------------------------------------------------------
 
 
-def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(store: SessionStore) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_database_of_a_newer_version_is_refused() -> None:
     with sqlite3.connect(paths.sessions_file()) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
@@ -243,7 +248,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(store: Sessi
 def test_a_migration_that_fails_leaves_the_version_before_it(store: SessionStore) -> None:
     ask(store, "kept")
 
-    def broken(db: object) -> None:
+    def broken(_: object) -> None:
         store._db.execute("ALTER TABLE turns ADD COLUMN stars INTEGER")
         raise RuntimeError("half-way")
 
@@ -258,7 +263,7 @@ def test_a_migration_keeps_what_was_there_and_runs_once(store: SessionStore) -> 
     session = ask(store, "kept")
     runs: list[int] = []
 
-    def add_stars(db: object) -> None:
+    def add_stars(_: object) -> None:
         runs.append(1)
         store._db.execute("ALTER TABLE turns ADD COLUMN stars INTEGER")
 
@@ -268,7 +273,7 @@ def test_a_migration_keeps_what_was_there_and_runs_once(store: SessionStore) -> 
     assert store.get(session).turns[0].question == "kept"
 
 
-def test_a_file_that_is_no_database_is_named(home: Path) -> None:
+def test_a_file_that_is_no_database_is_named() -> None:
     paths.ensure(paths.data_directory())
     paths.sessions_file().write_text("not a database at all, " * 100)
     with pytest.raises(UserError, match=r"sessions\.db"):

@@ -1,0 +1,83 @@
+"""`edge-app`: the chat when called alone, else a command. Loads what a command needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import edge_app
+from edge_app.cli import ask, bench, doctor, evaluate, models, output, sessions
+from edge_app.cli.options import AdapterOption, ContinueOption, ModeOption, OfflineOption, SessionOption
+
+app = typer.Typer(
+    name="edge-app",
+    help="An assistant that looks at your images and answers on this machine.",
+    no_args_is_help=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command("ask")(ask.ask)
+app.command("eval")(evaluate.evaluate)
+app.command("doctor")(doctor.doctor)
+app.command(
+    "bench",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(bench.bench)
+app.add_typer(models.app, name="models")
+app.add_typer(sessions.app, name="sessions")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.result(f"edge-app {edge_app.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def chat(
+    context: typer.Context,
+    session: SessionOption = None,
+    continue_: ContinueOption = False,
+    offline: OfflineOption = None,
+    mode: ModeOption = None,
+    adapter: AdapterOption = None,
+    version: Annotated[  # noqa: ARG001 (its callback acts)
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """An assistant that looks at your images and answers on this machine. Without a command: the chat.
+
+    \b
+    Examples:
+      edge-app
+      edge-app --continue
+      edge-app ask "What is in this photo?" --image photo.jpg
+    """
+    chosen = [value for value in (session, continue_ or None, offline, mode, adapter) if value is not None]
+    if context.invoked_subcommand is not None:
+        if chosen:
+            raise typer.BadParameter(
+                f"Put these options after {context.invoked_subcommand!r}, not before it."
+            )
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        output.say("edge-app: The chat needs a terminal; use `edge-app ask QUESTION` in scripts and pipes.")
+        output.leave(output.ExitCode.USAGE)
+    from edge_app.cli.options import load_settings, session_id
+    from edge_app.sessions import SessionStore
+    from edge_app.tui.app import run
+
+    settings = load_settings(offline=offline, mode=mode, adapter=adapter)
+    store = SessionStore.open()
+    try:
+        run(settings, store, session=session_id(store, session, continue_))
+    finally:
+        store.close()
+
+
+def main() -> None:
+    output.run(lambda: app(standalone_mode=False))

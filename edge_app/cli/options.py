@@ -1,0 +1,45 @@
+"""Options that several commands share, and how they become settings. Cheap to import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_app.mode import Mode
+
+if TYPE_CHECKING:
+    from edge_app.sessions import SessionStore
+    from edge_app.settings import Settings
+
+AdapterOption = Annotated[
+    str | None,
+    typer.Option("--adapter", metavar="NAME|auto|none", help="Which adapter answers.", show_default=False),
+]
+ModeOption = Annotated[Mode | None, typer.Option("--mode", help="What matters most.", show_default=False)]
+OfflineOption = Annotated[
+    bool | None,
+    typer.Option("--offline", help="Never use the network.", show_default=False),
+]
+SessionOption = Annotated[
+    str | None,
+    typer.Option("--session", metavar="ID", help="Continue this session (its id, or the beginning of it)."),
+]
+ContinueOption = Annotated[bool, typer.Option("--continue", help="Continue the session used last.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def load_settings(**command_line: Any) -> Settings:
+    """Settings with what was given on the command line on top; None was not given."""
+    from edge_app import paths, settings
+
+    return settings.load(paths.config_file(), **command_line)
+
+
+def session_id(store: SessionStore, session: str | None, continue_: bool) -> str | None:
+    """The session that a turn belongs to; None starts a new one."""
+    if session is not None and continue_:
+        raise typer.BadParameter("Give --session or --continue, not both.")
+    if continue_:
+        return store.latest()
+    return store.resolve(session) if session is not None else None

@@ -1,0 +1,152 @@
+"""The one place that writes to stdout and stderr and decides exit codes.
+
+Results go to stdout, everything else to stderr. Without a terminal there is no cursor movement and no
+repetition: a line for each thing that takes long, once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from models.errors import UserError
+
+if TYPE_CHECKING:
+    from edge_app.events import Progress
+
+BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
+CLEAR_LINE = "\r\x1b[2K"
+TAKES_LONG = ("pull", "pack", "compile")
+
+
+class ExitCode(IntEnum):
+    ANSWERED = 0
+    MISTAKE = 1
+    USAGE = 2
+    OFFLINE = 3
+    CLOUD_FAILED = 4
+    INTERRUPTED = 130
+
+
+def result(text: str) -> None:
+    """A line, or several, of the result."""
+    print(text, flush=True)
+
+
+def result_piece(text: str) -> None:
+    """A piece of the result that is still coming."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def result_json(value: Any) -> None:
+    result(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def say(text: str) -> None:
+    """Something for the user that is not part of the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Rows, the first one the heading, as aligned text. right: columns of numbers."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = (
+            cell.rjust(w) if i in right else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def megabytes(count: int) -> str:
+    """Bytes for people: 98362432 is "98.4 MB"."""
+    return f"{count / 1e6:.1f} MB"
+
+
+class ProgressLine:
+    """Shows Progress events: on a terminal as one line that changes, elsewhere a line for each long thing."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._shown = False
+        self._said: set[tuple[str, str]] = set()
+
+    def show(self, event: Progress) -> None:
+        if self._terminal:
+            width = max(20, _columns() - 1)
+            sys.stderr.write(CLEAR_LINE + _describe(event)[:width])
+            sys.stderr.flush()
+            self._shown = True
+        elif event.stage in TAKES_LONG and (event.stage, event.message) not in self._said:
+            self._said.add((event.stage, event.message))
+            size = f" ({megabytes(event.total)})" if event.stage == "pull" and event.total else ""
+            say(f"{event.message}{size}")
+
+    def clear(self) -> None:
+        if self._shown:
+            sys.stderr.write(CLEAR_LINE)
+            sys.stderr.flush()
+            self._shown = False
+
+
+def run(command: Callable[[], Any]) -> None:
+    """Runs the program and leaves with the right code; what is no UserError is a defect and shows."""
+    try:
+        command()
+    except click.exceptions.Exit as leave:
+        code = leave.exit_code
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        code = error.exit_code
+    except UserError as error:
+        say(f"edge-app: {error}")
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        say("")
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        code = BROKEN_PIPE
+    else:
+        code = ExitCode.ANSWERED
+    sys.exit(_flushed(code))
+
+
+def leave(code: int) -> None:
+    """Ends the command with a code, after it has said why."""
+    raise click.exceptions.Exit(code)
+
+
+def _flushed(code: int) -> int:
+    """Flushes what is left; keeps the interpreter from complaining at exit when the reader is gone."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = BROKEN_PIPE
+    if code == BROKEN_PIPE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _describe(event: Progress) -> str:
+    if event.stage == "pull":
+        total = f" of {megabytes(event.total)}" if event.total else ""
+        return f"{event.message}: {megabytes(event.done)}{total}"
+    if event.total and event.total > 1:
+        return f"{event.message}: {event.done} of {event.total}"
+    return f"{event.message} …"
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except OSError:
+        return 80
