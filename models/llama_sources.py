@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import UserError
+from models.files import file_digest
 from models.gguf import GgufFile
 from models.llama_weights import LlamaConfig, LlamaWeights, assemble
 from models.quantization import BLOCK_DECODERS, Bits, QuantizedMatrix, quantise
@@ -45,12 +46,6 @@ def load_llama(path: Path, digest: str | None = None) -> LlamaWeights:
     if path.is_dir():
         return assemble(HuggingFaceSource(path), digest or directory_digest(path))
     return assemble(GgufSource(GgufFile(path)), digest or file_digest(path))
-
-
-def file_digest(path: Path) -> str:
-    """sha256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def directory_digest(path: Path) -> str:
