@@ -1,0 +1,68 @@
+"""`edge-app doctor`: what this machine can do, and where everything is."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from edge_app.cli import output
+from edge_app.cli.options import JsonOption
+
+
+def doctor(json: JsonOption = False) -> None:
+    """Show processor, kernels, memory, versions, files, and what is wrong. Exit code 1 when something is.
+
+    \b
+    Example:
+      edge-app doctor --json
+    """
+    from edge_app.diagnosis import diagnose
+
+    diagnosis = diagnose()
+    facts = {**diagnosis.facts, "terminal": _terminal()}
+    if json:
+        output.result_json({**facts, "problems": list(diagnosis.problems)})
+    else:
+        output.result("\n\n".join(f"{name.capitalize()}\n{_section(value)}" for name, value in facts.items()))
+        for problem in diagnosis.problems:
+            output.say(f"Problem: {problem}")
+    if diagnosis.problems:
+        output.leave(output.ExitCode.MISTAKE)
+
+
+def _terminal() -> dict[str, Any]:
+    """Which way pictures are drawn; asking needs a terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return {"images": None}
+    from textual_image.renderable import Image
+
+    return {"images": Image.__module__.rpartition(".")[2]}
+
+
+def _section(value: Any) -> str:
+    rows = list(_lines(value))
+    return output.table(rows) if rows else "  none"
+
+
+def _lines(value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, dict):
+        return [(f"  {key}", _short(key, item)) for key, item in value.items()]
+    return [("  " + _short("", item), "") for item in value]
+
+
+def _short(key: str, value: Any) -> str:
+    match value:
+        case {"path": path, "exists": exists}:
+            return f"{path}{'' if exists else '  (not there yet)'}"
+        case {"files": files, "bytes": size}:
+            return f"{files} files, {output.megabytes(size)}"
+        case dict():
+            return ", ".join(f"{name} {_short(name, item)}" for name, item in value.items())
+        case list():
+            return " ".join(map(str, value)) or "none"
+        case int() if key in ("total", "available", "bytes", "download_size"):
+            return output.megabytes(value)
+        case None:
+            return "-"
+        case _:
+            return str(value)

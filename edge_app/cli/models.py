@@ -1,0 +1,137 @@
+"""`edge-app models`: which models there are, and getting and removing them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_app.cli import output
+from edge_app.cli.options import JsonOption, OfflineOption, load_settings
+
+if TYPE_CHECKING:
+    from models.store import ModelStatus, ModelStore
+    from models.types import Stage
+
+app = typer.Typer(help="Models: list, pull, show, remove.", no_args_is_help=True, rich_markup_mode=None)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name from `edge-app models list`.")]
+
+
+@app.command("list")
+def list_(json: JsonOption = False) -> None:
+    """List the models, those on this machine first.
+
+    \b
+    Example:
+      edge-app models list
+    """
+    statuses = _store().list()
+    if json:
+        output.result_json([_summary(status) for status in statuses])
+        return
+    rows = [
+        (
+            status.entry.name + (" (default)" if status.default else ""),
+            "here" if status.pulled else "not pulled",
+            output.megabytes(status.entry.size if status.pulled else status.entry.download_size),
+            status.entry.description,
+        )
+        for status in statuses
+    ]
+    output.result(output.table([("NAME", "STATE", "SIZE", "DESCRIPTION"), *rows], right=(2,)))
+
+
+@app.command()
+def pull(name: NameArgument, offline: OfflineOption = None, json: JsonOption = False) -> None:
+    """Download a model, unless it is here already. An interrupted download is taken up again.
+
+    \b
+    Example:
+      edge-app models pull edge-vlm-135m
+    """
+    from edge_app.events import Progress
+
+    line = output.ProgressLine()
+
+    def progress(stage: Stage, message: str, done: int, total: int | None) -> None:
+        line.show(Progress(stage, message, done, total))
+
+    store = _store()
+    try:
+        files = store.pull(name, progress, offline=load_settings(offline=offline).offline)
+    finally:
+        line.clear()
+    if json:
+        output.result_json(_details(store, name))
+    else:
+        output.result(f"{name} is in {files.directory}")
+
+
+@app.command()
+def show(name: NameArgument, json: JsonOption = False) -> None:
+    """Show what a model is made of, where its files are and what they hash to.
+
+    \b
+    Example:
+      edge-app models show edge-vlm-135m --json
+    """
+    details = _details(_store(), name)
+    if json:
+        output.result_json(details)
+        return
+    plain = [(key, str(value)) for key, value in details.items() if key != "files"]
+    files = [
+        (f["role"], output.megabytes(f["size"]), f["sha256"], f["path"] or f["name"])
+        for f in details["files"]
+    ]
+    output.result(output.table(plain))
+    output.result("\n" + output.table([("ROLE", "SIZE", "SHA256", "FILE"), *files], right=(1,)))
+
+
+@app.command()
+def remove(name: NameArgument) -> None:
+    """Remove a model's files from this machine. It can be pulled again.
+
+    \b
+    Example:
+      edge-app models remove edge-vlm-135m
+    """
+    freed = _store().remove(name)
+    output.say(f"Removed {name} ({output.megabytes(freed)})." if freed else f"{name} was not here.")
+
+
+def _store() -> ModelStore:
+    from edge_app import paths
+    from models.store import ModelStore
+
+    return ModelStore(paths.ensure(paths.models_directory()))
+
+
+def _summary(status: ModelStatus) -> dict[str, Any]:
+    entry = status.entry
+    return {
+        "name": entry.name,
+        "description": entry.description,
+        "licence": entry.licence,
+        "default": status.default,
+        "pulled": status.pulled,
+        "size": entry.size,
+        "download_size": entry.download_size,
+    }
+
+
+def _details(store: ModelStore, name: str) -> dict[str, Any]:
+    """Sizes in bytes; a file's path is None until it is here."""
+    status, here = store.show(name), store.find(name)
+    files = [
+        {
+            "role": file.role,
+            "name": file.pin.name,
+            "size": file.pin.size,
+            "sha256": file.pin.sha256,
+            "path": str(here.files[file.role]) if here else None,
+        }
+        for file in status.entry.files
+    ]
+    return {**_summary(status), "family": status.entry.family, "digest": status.entry.digest, "files": files}
