@@ -1,0 +1,81 @@
+"""config.json beside a model's bundled weights: how its parts are put together. Checked when read.
+
+Knows nothing of where the published weights are. Fields follow mlc-chat-config.json where it has them
+(context_length is MLC's context_window_size under Hugging Face's idea of it).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.errors import UserError
+from models.prompt import Wording
+
+DEFAULT_CONTEXT_LENGTH = 4096
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What config.json says; the defaults are those of a language model that came without one.
+
+    projector, base_lora: a file and a PEFT folder beside config.json. words_head: the projector's head whose
+    labels are said in words. chat_template: used in the place of the one in the published weights.
+    """
+
+    context_length: int = DEFAULT_CONTEXT_LENGTH
+    projector: Path | None = None
+    base_lora: Path | None = None
+    chat_template: str | None = None
+    wording: Wording = field(default_factory=Wording)
+    words_head: str | None = None
+
+
+def read_model_config(directory: Path | None) -> ModelConfig:
+    """The configuration in a bundled directory; None means that the model has none. UserError when damaged."""
+    if directory is None:
+        return ModelConfig()
+    path = directory / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); install the app again.") from None
+    reader = _Fields(path, content)
+    prompt = _Fields(path, reader.get("prompt", dict, {}))
+    words = _Fields(path, prompt.get("words", dict, {}))
+    return ModelConfig(
+        context_length=reader.get("context_length", int, DEFAULT_CONTEXT_LENGTH),
+        projector=_beside(directory, reader.get("projector", str, "")),
+        base_lora=_beside(directory, reader.get("base_lora", str, "")),
+        chat_template=reader.get("chat_template", str, "") or None,
+        wording=Wording(
+            prefix=prompt.get("image_prefix", str, ""),
+            suffix=prompt.get("image_suffix", str, ""),
+            words=words.get("template", str, ""),
+            count=words.get("count", int, Wording.count),
+            least=float(words.get("minimum_probability", float, Wording.least)),
+        ),
+        words_head=words.get("head", str, "") or None,
+    )
+
+
+class _Fields:
+    """Typed access to a JSON object from a file."""
+
+    def __init__(self, path: Path, content: object) -> None:
+        self._path = path
+        if not isinstance(content, dict):
+            raise UserError(f"{path} is damaged: an object is expected; install the app again.")
+        self._content: dict[str, Any] = content
+
+    def get(self, key: str, kind: type, default: Any) -> Any:
+        value = self._content.get(key, default)
+        if not isinstance(value, kind):
+            raise UserError(f"{self._path} is damaged: {key} is {value!r}; install the app again.")
+        return value
+
+
+def _beside(directory: Path, name: str) -> Path | None:
+    return directory / name if name else None
