@@ -34,7 +34,7 @@ class ModelConfig:
 
 
 def read_model_config(directory: Path | None) -> ModelConfig:
-    """The configuration in a bundled directory; None means that the model has none. UserError when damaged."""
+    """The configuration in a bundled directory; None: the model has none. UserError when damaged."""
     if directory is None:
         return ModelConfig()
     path = directory / "config.json"
