@@ -28,7 +28,7 @@ from models.types import Message, Sampling
 from router.route import Route
 
 if TYPE_CHECKING:
-    from models.engine import Generation
+    from models.generation import Generation
 
 FLUSH_SECONDS = 1.0
 """How much of an answer a kill -9 may cost, at most."""

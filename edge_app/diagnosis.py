@@ -1,4 +1,4 @@
-"""What this machine and this installation are like, for `doctor`: looked up, never guessed, nothing changed."""
+"""What this machine and this installation are like, for `doctor`: looked up, nothing changed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from models.store import ModelStore
 from models.threads import available_cpus, default_threads
 
 PACKAGES = (
-    "apache-tvm", "apache-tvm-ffi", "apache-tvm-ffi-orcjit", "numpy", "pillow", "tokenizers", "jinja2", "safetensors",
+    "apache-tvm", "apache-tvm-ffi", "apache-tvm-ffi-orcjit", "numpy", "pillow", "tokenizers", "jinja2",
+    "safetensors",
     "textual", "textual-image", "typer", "pydantic-settings", "sqlite-utils",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """facts: sections of plain values, ready for JSON; sizes in bytes. problems: sentences; empty when all is well."""
+    """facts: sections of plain values, ready for JSON; sizes in bytes. problems: sentences, or nothing."""
 
     facts: dict[str, Any]
     problems: tuple[str, ...]

@@ -1,8 +1,8 @@
 """Runs the real assistant over rows of questions with known answers, and counts.
 
 Rows are JSON objects, one a line, with at least image, question, answer and type (split is optional).
-Predictions are written as they come, so that a run that was stopped goes on where it was. Knows nothing of how
-answers are made; whether one is right is models.scoring's business.
+Predictions are written as they come: a run that was stopped goes on where it was. Knows nothing of how
+answers are made; what counts as the same word is models.scoring's business.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, Failed, Progress
 from models.errors import UserError
-from models.scoring import is_right
+from models.scoring import names_object, normalise
 
 FIELDS = ("image", "question", "answer", "type")
 
@@ -127,7 +127,7 @@ def _fields(line: str, place: str) -> dict[str, str]:
 def evaluate(
     assistant: Assistant, rows: Sequence[Row], options: Options, predictions: Path | None
 ) -> Iterator[tuple[Row, Prediction] | Progress]:
-    """Answers every row that the predictions file does not have yet; yields all of them, in the rows' order.
+    """Answers every row that the predictions file does not have yet; yields all, in the rows' order.
 
     Progress of pulling and compiling is passed on. Raises UserError for a turn that fails, naming the row, and
     for a predictions file that was made with other options.
@@ -170,6 +170,14 @@ def score(results: Sequence[tuple[Row, Prediction]]) -> tuple[Score, ...]:
             )
         )
     return tuple(scores)
+
+
+def is_right(kind: str, expected: str, answer: str) -> bool:
+    """main_object: the answer names the object, synonyms count. Everything else: the same words, where case,
+    accents, punctuation and plural endings do not count."""
+    if kind == "main_object":
+        return names_object(answer, expected)
+    return normalise(answer) == normalise(expected)
 
 
 def _turn(row: Row, assistant: Assistant, options: Options) -> Turn:

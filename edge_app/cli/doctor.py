@@ -60,9 +60,7 @@ def _short(key: str, value: Any) -> str:
             return ", ".join(f"{name} {_short(name, item)}" for name, item in value.items())
         case list():
             return " ".join(map(str, value)) or "none"
-        case int() if key in ("total", "available", "bytes", "download_size"):
+        case int() if key in ("total", "available", "bytes"):
             return output.megabytes(value)
-        case None:
-            return "-"
         case _:
-            return str(value)
+            return "-" if value is None else str(value)

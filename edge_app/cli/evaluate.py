@@ -48,8 +48,9 @@ def evaluate(
       edge-app eval photos.jsonl --split val --predictions photos-val.jsonl
     """
     from edge_app.assistant import Assistant
-    from edge_app.evaluation import Options, Progress, read_rows, score
+    from edge_app.evaluation import Options, read_rows, score
     from edge_app.evaluation import evaluate as run
+    from edge_app.events import Progress
 
     settings = load_settings(
         adapter=adapter,

@@ -80,4 +80,4 @@ def chat(
 
 
 def main() -> None:
-    output.run(lambda: app(standalone_mode=False))
+    output.run(app)

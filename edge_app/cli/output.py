@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-import click
+import typer
 
 from models.errors import UserError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
 CLEAR_LINE = "\r\x1b[2K"
 TAKES_LONG = ("pull", "pack", "compile")
+USAGE_ERROR = typer.BadParameter.__bases__[0]  # click's UsageError, of whichever click typer brings along
 
 
 class ExitCode(IntEnum):
@@ -34,15 +35,22 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+class ReaderGoneError(Exception):
+    """Nobody reads stdout any more: `edge-app … | head -1`."""
+
+
 def result(text: str) -> None:
     """A line, or several, of the result."""
-    print(text, flush=True)
+    result_piece(text + "\n")
 
 
 def result_piece(text: str) -> None:
     """A piece of the result that is still coming."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGoneError from None
 
 
 def result_json(value: Any) -> None:
@@ -98,42 +106,34 @@ class ProgressLine:
             self._shown = False
 
 
-def run(command: Callable[[], Any]) -> None:
+def run(app: typer.Typer) -> None:
     """Runs the program and leaves with the right code; what is no UserError is a defect and shows."""
     try:
-        command()
-    except click.exceptions.Exit as leave:
-        code = leave.exit_code
-    except click.ClickException as error:
+        returned = app(standalone_mode=False)
+        code = returned if isinstance(returned, int) else ExitCode.ANSWERED  # `leave` comes back as its code
+    except USAGE_ERROR as error:
         error.show(file=sys.stderr)
-        code = error.exit_code
+        code = ExitCode.USAGE
     except UserError as error:
         say(f"edge-app: {error}")
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         say("")
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    except ReaderGoneError:
         code = BROKEN_PIPE
-    else:
-        code = ExitCode.ANSWERED
-    sys.exit(_flushed(code))
+        _silence_stdout()
+    sys.exit(code)
 
 
 def leave(code: int) -> None:
     """Ends the command with a code, after it has said why."""
-    raise click.exceptions.Exit(code)
+    raise typer.Exit(code)
 
 
-def _flushed(code: int) -> int:
-    """Flushes what is left; keeps the interpreter from complaining at exit when the reader is gone."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        code = BROKEN_PIPE
-    if code == BROKEN_PIPE:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return code
+def _silence_stdout() -> None:
+    """Keeps the interpreter from complaining at exit about what it can no longer write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _describe(event: Progress) -> str:
