@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from adapters.store import AdapterStore
 from edge_app import paths
 from edge_app.answering import Answering, Planned
 from edge_app.context import Pictures, assemble, new_images
 from edge_app.events import Event, Failed, Ready, Routed, TurnSaved
-from edge_app.host import EngineHost
+from edge_app.host import EngineHost, LoadEngine, load_engine
 from edge_app.inference import CancelledError, InferenceThread, Job
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
@@ -30,19 +30,22 @@ class Assistant:
     """Answers turns. The methods may be called from any thread; the engine stays on its own.
 
     sessions: where turns are saved; None saves nothing and every turn stands alone.
+    load: makes the engine, at its first use.
     """
 
-    def __init__(self, settings: Settings, sessions: SessionStore | None) -> None:
+    def __init__(
+        self, settings: Settings, sessions: SessionStore | None, load: LoadEngine = load_engine
+    ) -> None:
         self.settings = settings
         self.sessions = sessions
         self.adapters = AdapterStore(paths.adapters_directory())
         self._thread = InferenceThread()
-        self._host = EngineHost(settings, self._thread.broadcast)
+        self._host = EngineHost(settings, load, self._thread.broadcast)
         self._pictures = Pictures()
         self._answering: set[Job] = set()
         self._lock = threading.Lock()
 
-    def answer(self, turn: Turn) -> Iterator[Event]:
+    def answer(self, turn: Turn) -> Generator[Event, None, None]:
         """The turn's events, ending in Answered or Failed. Lazy: nothing happens before the first `next`.
 
         Closing the iterator stops the answer; what had come is saved and marked. A KeyboardInterrupt while
@@ -75,7 +78,7 @@ class Assistant:
             for _ in job:  # it must be saved as stopped before anyone goes on
                 pass
 
-    def prepare(self, images: Sequence[Picture] = ()) -> Iterator[Event]:
+    def prepare(self, images: Sequence[Picture] = ()) -> Generator[Event, None, None]:
         """Loads the model, then encodes the images, ahead: Progress, Ready, ImageEncoded, Failed.
 
         Not stopped by `cancel`; close the iterator for that.

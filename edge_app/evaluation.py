@@ -127,7 +127,7 @@ def _fields(line: str, place: str) -> dict[str, str]:
 def evaluate(
     assistant: Assistant, rows: Sequence[Row], options: Options, predictions: Path | None
 ) -> Iterator[tuple[Row, Prediction] | Progress]:
-    """Answers every row that the predictions file does not have yet; yields all, in the rows' order.
+    """Answers every row that the predictions file does not have yet; yields all, in their order.
 
     Progress of pulling and compiling is passed on. Raises UserError for a turn that fails, naming the row, and
     for a predictions file that was made with other options.

@@ -20,12 +20,32 @@ if TYPE_CHECKING:
     from models.engine import Engine
 
 
+def load_engine(settings: Settings, progress: ProgressCallback) -> Engine:
+    """Pulls what is missing and loads the model. Raises UserError, and NeedsNetwork when it is offline."""
+    from models.engine import Engine  # the engine's imports cost more than answering `--help` may take
+    from models.store import ModelStore
+
+    store = ModelStore(paths.ensure(paths.models_directory()))
+    files = store.pull(settings.model, progress=progress, offline=settings.offline)
+    return Engine.load(
+        files,
+        cache_dir=paths.ensure(paths.cache_directory()),
+        threads=settings.threads,
+        context_length=settings.context_length,
+        progress=progress,
+    )
+
+
+LoadEngine = Callable[[Settings, ProgressCallback], "Engine"]
+
+
 class EngineHost:
     """broadcast: tells progress of the load to everyone who waits for it, not only to who started it."""
 
-    def __init__(self, settings: Settings, broadcast: Callable[[Event], None]) -> None:
+    def __init__(self, settings: Settings, load: LoadEngine, broadcast: Callable[[Event], None]) -> None:
         self.model = settings.model
         self._settings = settings
+        self._load = load
         self._broadcast = broadcast
         self._engine: Engine | None = None
 
@@ -33,7 +53,7 @@ class EngineHost:
         """The engine, pulled and loaded if it is not yet. Raises UserError, NeedsNetwork, CancelledError."""
         if self._engine is None:
             leave_if_cancelled(job)
-            self._engine = self._load(reporter(job, self._broadcast))
+            self._engine = self._load(self._settings, reporter(job, self._broadcast))
         return self._engine
 
     def encode(self, image: Image, job: Job) -> float:
@@ -54,21 +74,6 @@ class EngineHost:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
-
-    def _load(self, progress: ProgressCallback) -> Engine:
-        from models.engine import Engine  # the engine's imports cost more than answering `--help` may take
-        from models.store import ModelStore
-
-        settings = self._settings
-        store = ModelStore(paths.ensure(paths.models_directory()))
-        files = store.pull(settings.model, progress=progress, offline=settings.offline)
-        return Engine.load(
-            files,
-            cache_dir=paths.ensure(paths.cache_directory()),
-            threads=settings.threads,
-            context_length=settings.context_length,
-            progress=progress,
-        )
 
 
 def leave_if_cancelled(job: Job) -> None:

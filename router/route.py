@@ -24,11 +24,11 @@ class Route:
     reason: str
 
 
-def route(*, adapter: str, mode: str, installed: Collection[str]) -> Route:
+def route(*, adapter: str, mode: str, allow_cloud: bool, installed: Collection[str]) -> Route:
     """adapter: an installed name, "auto" or "none". Raises UserError when the name is not installed."""
     reasons = []
-    if mode == "quality":
-        reasons.append("no cloud model is configured, so the quality mode answers on this device")
+    if mode == "quality" or allow_cloud:
+        reasons.append("no cloud model is configured, so the answer comes from this device")
     chosen: str | None = None
     if adapter == "none":
         reasons.append("no adapter, as asked")

@@ -87,7 +87,7 @@ def ask(
         system=system,
         allow_cloud=allow_cloud,
     )
-    with closing(assistant), closing(assistant.answer(turn)) as events:  # type: ignore[type-var]
+    with closing(assistant), closing(assistant.answer(turn)) as events:
         answer = _show(
             events, stream=not (json or no_stream), explain=settings.mode == "quality" or allow_cloud
         )

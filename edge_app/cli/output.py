@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
 CLEAR_LINE = "\r\x1b[2K"
 TAKES_LONG = ("pull", "pack", "compile")
-USAGE_ERROR = typer.BadParameter.__bases__[0]  # click's UsageError, of whichever click typer brings along
+USAGE_ERROR: Any = typer.BadParameter.__bases__[
+    0
+]  # click's UsageError, of whichever click typer brings along
 
 
 class ExitCode(IntEnum):

@@ -1,0 +1,107 @@
+"""An engine that answers by the script, for tests of what surrounds it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge_app.settings import Settings
+from models.lora import LoraWeights
+from models.types import Image, Message, Progress, Sampling, Token
+
+
+@dataclass
+class Call:
+    """One generate() as the engine saw it."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    lora: LoraWeights | None
+    use_words: bool
+    see_images: bool
+
+
+@dataclass
+class FakeTokens:
+    guesses: tuple[tuple[str, float], ...] = (("cat", 0.9), ("dog", 0.1))
+
+
+class FakeGeneration(Iterator[Token]):
+    def __init__(self, engine: FakeEngine, cancel: threading.Event) -> None:
+        self.prompt_tokens, self.image_tokens, self.cached_tokens = 20, 4, 2
+        self.completion_tokens = 0
+        self.dropped_turns = engine.dropped_turns
+        self.stop_reason: str | None = None
+        self.prefill_ms, self.first_token_ms, self.decode_ms = 3.0, 4.0, 10.0
+        self.text = ""
+        self._tokens = self._generate(engine, cancel)
+
+    def __next__(self) -> Token:
+        return next(self._tokens)
+
+    def _generate(self, engine: FakeEngine, cancel: threading.Event) -> Iterator[Token]:
+        for number, word in enumerate(engine.words):
+            engine.before_token(number)
+            if cancel.is_set():
+                self.stop_reason = "cancelled"
+                return
+            self.text += word
+            self.completion_tokens += 1
+            yield Token(number, word, -0.5)
+        self.stop_reason = "stop"
+
+
+@dataclass
+class FakeEngine:
+    """words: the answer. before_token(n): happens before the n-th one. loading: happens at the load."""
+
+    words: tuple[str, ...] = ("A ", "cat", ".")
+    before_token: Callable[[int], None] = lambda _: None
+    loading: Callable[[Progress], None] = lambda _: None
+    dropped_turns: int = 0
+    name: str = "fake"
+    context_length: int = 128
+    has_vision: bool = True
+    calls: list[Call] = field(default_factory=list)
+    encoded: list[str] = field(default_factory=list)
+    threads: set[str] = field(default_factory=set)
+    closed: bool = False
+
+    def load(self, settings: Settings, progress: Progress) -> Any:
+        del settings
+        self._note()
+        self.loading(progress)
+        return self
+
+    def is_encoded(self, image: Image) -> bool:
+        return image.digest in self.encoded
+
+    def encode_image(self, image: Image) -> FakeTokens:
+        self._note()
+        self.encoded.append(image.digest)
+        return FakeTokens()
+
+    def generate(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        lora: LoraWeights | None = None,
+        use_words: bool = True,
+        see_images: bool = True,
+        cancel: threading.Event | None = None,
+        progress: Progress,
+    ) -> FakeGeneration:
+        self._note()
+        self.calls.append(Call(tuple(messages), sampling, lora, use_words, see_images))
+        progress("prefill", "Reading the conversation", 0, 20)
+        return FakeGeneration(self, cancel or threading.Event())
+
+    def close(self) -> None:
+        self._note()
+        self.closed = True
+
+    def _note(self) -> None:
+        self.threads.add(threading.current_thread().name)
