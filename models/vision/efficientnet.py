@@ -108,8 +108,8 @@ def pack_tower(tensors: Tensors) -> PackedTower:
             )
             channels = outputs
     head = packer.pointwise("_conv_head", "_bn1", channels, HEAD_CHANNELS)
-    classifier = reader.take("_fc.weight", (CLASSES, HEAD_CHANNELS))
-    classifier_bias = reader.take("_fc.bias", (CLASSES,))
+    classifier = reader.take("_fc.weight", (CLASSES, HEAD_CHANNELS)).copy()  # a view would keep all tensors
+    classifier_bias = reader.take("_fc.bias", (CLASSES,)).copy()
     reader.finish()
     return PackedTower(stem, tuple(blocks), head, packer.finish(), classifier, classifier_bias)
 

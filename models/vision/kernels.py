@@ -3,7 +3,7 @@
 Written once for every layer: sizes and places are run-time integers, so that the whole tower is seven
 functions and compiles in seconds. All maps lie in one buffer, `work`, and all weights in another; a place is
 an offset in floats. Channels come in blocks of 16, one vector each. Sums run in the same order on every
-machine, and the machines with a fused multiply-add give the same bits. Knows nothing of which layers there are.
+machine; machines with a fused multiply-add give the same bits. Knows nothing of which layers there are.
 """
 
 from __future__ import annotations

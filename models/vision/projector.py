@@ -1,0 +1,227 @@
+"""From the tower's features to image tokens: embeddings that the language model reads in the place of words.
+
+Each head names the image in one respect (its object, its setting, a colour) as probabilities over words; a
+token is the mixture of those words' own embeddings. So image tokens lie where the language model expects
+words, and can say no more than the head's vocabulary. Knows nothing of prompts or of how features are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import threads
+from models.buffers import aligned_zeros, as_tensor
+from models.compiler import Library, compile_or_load
+from models.cpu import KernelPath
+from models.errors import UserError
+from models.lora import MAX_RANK
+from models.packing import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
+from models.types import Progress, no_progress
+from models.vision.projection import HIDDEN_STEP
+from models.vision.projector_file import Head
+from models.vision.tower import TowerFeatures
+
+GUESSES = 10
+"""Labels that are reported of each head, most probable first."""
+
+_LENGTH_STEP = 64
+_NEVER = -1e30  # the logit of padding: its probability is 0
+
+EmbeddingRows = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+"""Token ids [n] to their embeddings, float32 [n, hidden]."""
+
+Guess = tuple[str, float]
+
+
+@dataclass(frozen=True)
+class ImageTokens:
+    """What the language model gets of one image, and the same in words.
+
+    embeddings: float32 [tokens, hidden]. heads: by head, its most probable (label, probability), best first.
+    guesses: those of the first head. probability: of its best label, the projector's own certainty.
+    """
+
+    embeddings: NDArray[np.float32]
+    heads: Mapping[str, tuple[Guess, ...]]
+    guesses: tuple[Guess, ...]
+    probability: float
+
+
+def packed_embedding(model: PackedModel) -> EmbeddingRows:
+    """The embedding rows of a packed language model (8-bit tiles, see models.packing)."""
+    hidden = model.shape.hidden
+    tiles = model.sections["embedding"].reshape(-1, hidden // TILE_INPUTS, TILE_BYTES[8])
+
+    def rows(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        chosen = tiles[ids // TILE_ROWS]
+        lane = ids % TILE_ROWS
+        number = np.arange(len(ids))
+        # Codes lie in chunks of 16 rows x 4 inputs.
+        codes = chosen[..., : CODE_BYTES[8]].reshape(*chosen.shape[:2], TILE_INPUTS // 4, TILE_ROWS, 4)
+        own = codes[number, :, :, lane].reshape(*chosen.shape[:2], TILE_INPUTS).astype(np.float32) - 128
+        scales = np.ascontiguousarray(chosen[..., CODE_BYTES[8] :]).view(np.float16)
+        scale = scales[number, :, lane].astype(np.float32)
+        return (own * scale[..., None]).reshape(len(ids), hidden)
+
+    return rows
+
+
+class Projector:
+    """Heads ready to run. Not thread-safe: one projector belongs to one thread."""
+
+    def __init__(
+        self, heads: Sequence[Head], embedding: EmbeddingRows, library: Library, thread_count: int
+    ) -> None:
+        """embedding: of the language model; the rows of the heads' words are copied from it."""
+        wanted = np.unique(np.concatenate([head.tokens.reshape(-1) for head in heads]))
+        wanted = wanted[wanted >= 0].astype(np.int64)
+        rows = embedding(wanted)
+        self.hidden = rows.shape[1]
+        if self.hidden % HIDDEN_STEP:
+            raise ValueError(f"the hidden size must be a multiple of {HIDDEN_STEP}, not {self.hidden}")
+        table = aligned_zeros((len(wanted) + 1, self.hidden), np.float32)  # row 0: the token -1
+        table[1:] = rows
+        self._function = library["project"]
+        self._threads = thread_count
+        self._heads = [_RunningHead.prepare(head, wanted, table) for head in heads]
+
+    @classmethod
+    def load(
+        cls,
+        heads: Sequence[Head],
+        embedding: EmbeddingRows,
+        path: KernelPath,
+        cache_dir: Path,
+        thread_count: int,
+        progress: Progress = no_progress,
+    ) -> Projector:
+        """With the kernel from the cache, or compiled now. heads: models.vision.projector_file."""
+        build = "models.vision.projection:projector_module"
+        library = compile_or_load("projector", build, {}, path, cache_dir, progress)
+        return cls(heads, embedding, library, thread_count)
+
+    @property
+    def length(self) -> int:
+        """Image tokens an image."""
+        return sum(running.head.slots for running in self._heads)
+
+    def tokens(
+        self, features: TowerFeatures, lora: Mapping[str, NDArray[np.float32]] | None = None
+    ) -> ImageTokens:
+        """The image tokens, heads in their order.
+
+        lora: "heads.<name>.A" float32 [rank, features] and ".B" [words, rank], added to the heads' weights as
+        B A; heads that are not named stay as they are. UserError when it does not fit.
+        """
+        threads.use_threads(self._threads)
+        lora = lora or {}
+        self._check_names(lora)
+        embeddings = np.empty((self.length, self.hidden), np.float32)
+        guesses: dict[str, tuple[Guess, ...]] = {}
+        at = 0
+        for running in self._heads:
+            head = running.head
+            running.run(
+                self._function, features, lora.get(f"heads.{head.name}.A"), lora.get(f"heads.{head.name}.B")
+            )
+            embeddings[at : at + head.slots] = running.out
+            guesses[head.name] = running.guesses()
+            at += head.slots
+        first = guesses[self._heads[0].head.name]
+        return ImageTokens(embeddings, guesses, first, first[0][1])
+
+    def _check_names(self, lora: Mapping[str, NDArray[np.float32]]) -> None:
+        names = {f"heads.{running.head.name}.{part}" for running in self._heads for part in "AB"}
+        for name in lora:
+            if name not in names:
+                raise UserError(f"The adapter has a tensor {name}, but this projector has no such head.")
+
+
+@dataclass
+class _RunningHead:
+    """A head in the kernel's layout, with buffers of its own."""
+
+    head: Head
+    feature: NDArray[np.float32]
+    shares: NDArray[np.float32]
+    out: NDArray[np.float32]
+    scalars: tuple[int, int]
+    before: tuple[object, ...] = field(repr=False)
+    after: tuple[object, ...] = field(repr=False)
+
+    @classmethod
+    def prepare(cls, head: Head, wanted: NDArray[np.int64], table: NDArray[np.float32]) -> _RunningHead:
+        words, inputs = head.weight.shape
+        length = -(-inputs // _LENGTH_STEP) * _LENGTH_STEP
+        blocks = -(-words // 16)
+        hidden = table.shape[1]
+        scale = np.float32(1 / head.temperature)
+        weights = aligned_zeros((blocks, length, 16), np.float32)
+        padded = np.zeros((blocks * 16, inputs), np.float32)
+        np.multiply(head.weight, scale, out=padded[:words])
+        weights[:, :inputs] = padded.reshape(blocks, 16, inputs).transpose(0, 2, 1)
+        bias = aligned_zeros(blocks * 16, np.float32)
+        bias[:words] = head.bias * scale
+        bias[words:] = _NEVER
+        rows = aligned_zeros((head.slots, blocks * 16), np.int32)
+        rows[:, :words] = np.where(head.tokens < 0, 0, np.searchsorted(wanted, head.tokens) + 1).T
+        feature = aligned_zeros(length, np.float32)
+        shares = aligned_zeros(blocks * 16, np.float32)
+        out = aligned_zeros((head.slots, hidden), np.float32)
+        return cls(
+            head=head,
+            feature=feature,
+            shares=shares,
+            out=out,
+            scalars=(length, blocks),
+            before=(as_tensor(feature), as_tensor(weights), as_tensor(bias)),
+            after=(as_tensor(shares), as_tensor(rows), as_tensor(table), as_tensor(out)),
+        )
+
+    def run(
+        self,
+        function: Callable[..., object],
+        features: TowerFeatures,
+        a: NDArray[np.float32] | None,
+        b: NDArray[np.float32] | None,
+    ) -> None:
+        parts = [np.reshape(getattr(features, name), -1) for name in self.head.features]
+        np.concatenate(parts, out=self.feature[: self.head.weight.shape[1]])
+        rank, low, high = self._lora(a, b)
+        middle = as_tensor(aligned_zeros(rank + 1, np.float32))
+        slots, hidden = self.out.shape
+        function(*self.scalars, rank, slots, hidden, *self.before, low, high, middle, *self.after)
+
+    def guesses(self) -> tuple[Guess, ...]:
+        shares = self.shares[: len(self.head.labels)]
+        best = np.argsort(-shares, kind="stable")[:GUESSES]
+        return tuple((self.head.labels[index], float(shares[index])) for index in best)
+
+    def _lora(
+        self, a: NDArray[np.float32] | None, b: NDArray[np.float32] | None
+    ) -> tuple[int, object, object]:
+        """Rank, A [rank, length] and B [rank, 16 blocks] as tensors, the temperature folded into B."""
+        length, blocks = self.scalars
+        if a is None and b is None:
+            nothing = (as_tensor(aligned_zeros(16, np.float32)) for _ in range(2))
+            return (0, *nothing)
+        words, inputs = self.head.weight.shape
+        rank = len(a) if a is not None else 0
+        fits = a is not None and b is not None and a.shape == (rank, inputs) and b.shape == (words, rank)
+        if a is None or b is None or not fits or not 1 <= rank <= MAX_RANK:
+            raise UserError(
+                f"The adapter's LoRA of the projector head {self.head.name} does not fit: "
+                f"A must be [rank, {inputs}] and B [{words}, rank], rank 1 to {MAX_RANK}."
+            )
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise UserError(f"The adapter's LoRA of the projector head {self.head.name} is not finite.")
+        low = aligned_zeros((rank, length), np.float32)
+        low[:, :inputs] = a
+        high = aligned_zeros((rank, blocks * 16), np.float32)
+        high[:, :words] = b.T / self.head.temperature
+        return rank, as_tensor(low), as_tensor(high)

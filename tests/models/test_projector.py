@@ -1,0 +1,281 @@
+"""The projector: heads become mixtures of word embeddings, as numpy says; LoRA is a run-time argument."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from models.cpu import KernelPath
+from models.errors import UserError
+from models.llama_weights import LlamaConfig
+from models.packing import LlamaShape, PackedModel, pack_matrix
+from models.quantization import quantise
+from models.vision.efficientnet import PackedTower, pack_tower
+from models.vision.projector import ImageTokens, Projector, packed_embedding
+from models.vision.projector_file import Head, read_projector
+from models.vision.tower import TowerFeatures
+from tests.models.vision_cases import PATHS, compiled_dir, random_checkpoint
+
+VOCAB, HIDDEN = 500, 96
+RANDOM = np.random.default_rng(11)
+EMBEDDING = RANDOM.normal(0, 0.1, (VOCAB, HIDDEN)).astype(np.float32)
+FEATURES = TowerFeatures(
+    pool=RANDOM.gamma(1, 0.5, 1280).astype(np.float32),
+    grid=np.zeros((81, 1280), np.float32),
+    colour=RANDOM.dirichlet(np.ones(128)).astype(np.float32),
+    stages={},
+)
+
+
+def make_head(name: str, features: tuple[str, ...], words: int, slots: int, temperature: float) -> Head:
+    inputs = sum({"pool": 1280, "colour": 128}[feature] for feature in features)
+    tokens = RANDOM.integers(-1, VOCAB, (words, slots)).astype(np.int32)
+    return Head(
+        name=name,
+        features=features,
+        temperature=temperature,
+        labels=tuple(f"{name} {word}" for word in range(words)),
+        weight=RANDOM.normal(0, 0.05, (words, inputs)).astype(np.float32),
+        bias=RANDOM.normal(0, 1, words).astype(np.float32),
+        tokens=tokens,
+    )
+
+
+HEADS = (
+    make_head("object", ("pool",), 100, 3, 1.0),
+    make_head("setting", ("pool", "colour"), 7, 1, 0.5),
+    make_head("colour", ("colour",), 33, 2, 2.5),
+)
+
+
+def expected(head: Head, lora: dict[str, NDArray[np.float32]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Probabilities [words] and tokens [slots, hidden] in float64, straight from the definition."""
+    feature = np.concatenate([getattr(FEATURES, name) for name in head.features]).astype(np.float64)
+    z = head.weight.astype(np.float64) @ feature + head.bias
+    if f"heads.{head.name}.A" in lora:
+        z += lora[f"heads.{head.name}.B"].astype(np.float64) @ (lora[f"heads.{head.name}.A"] @ feature)
+    shares = np.exp((z - z.max()) / head.temperature)
+    shares /= shares.sum()
+    rows = np.where(head.tokens[:, :, None] < 0, 0, EMBEDDING[head.tokens])
+    return shares, np.einsum("w,wsh->sh", shares, rows)
+
+
+def assert_as_defined(made: ImageTokens, lora: dict[str, NDArray[np.float32]]) -> None:
+    wanted = [expected(head, lora) for head in HEADS]
+    assert made.embeddings.dtype == np.float32
+    np.testing.assert_allclose(made.embeddings, np.concatenate([rows for _, rows in wanted]), atol=2e-6)
+    for head, (shares, _) in zip(HEADS, wanted, strict=True):
+        order = np.argsort(-shares)[:10]
+        assert [label for label, _ in made.heads[head.name]] == [head.labels[index] for index in order]
+        np.testing.assert_allclose([share for _, share in made.heads[head.name]], shares[order], rtol=1e-4)
+    assert made.guesses == made.heads["object"]
+    assert made.probability == made.guesses[0][1]
+
+
+def projector(path: KernelPath) -> Projector:
+    return Projector.load(HEADS, lambda ids: EMBEDDING[ids], path, compiled_dir(), 2)
+
+
+@pytest.fixture(scope="module")
+def fastest() -> Projector:
+    return projector(PATHS[0])
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_kernel_path_computes_the_definition(path: KernelPath) -> None:
+    made = projector(path)
+    assert made.length == 6
+    assert_as_defined(made.tokens(FEATURES), {})
+
+
+def random_lora(name: str, rank: int) -> dict[str, NDArray[np.float32]]:
+    (head,) = (head for head in HEADS if head.name == name)
+    words, inputs = head.weight.shape
+    return {
+        f"heads.{name}.A": RANDOM.normal(0, 0.05, (rank, inputs)).astype(np.float32),
+        f"heads.{name}.B": RANDOM.normal(0, 0.5, (words, rank)).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize("rank", [1, 5, 16, 128])
+def test_lora_changes_the_heads_it_names_as_numpy_says(fastest: Projector, rank: int) -> None:
+    lora = random_lora("object", rank) | random_lora("setting", rank)
+    made, plain = fastest.tokens(FEATURES, lora), fastest.tokens(FEATURES)
+    assert_as_defined(made, lora)
+    assert_as_defined(plain, {})
+    assert np.abs(made.embeddings[:4] - plain.embeddings[:4]).max() > 1e-3
+    assert np.array_equal(made.embeddings[4:], plain.embeddings[4:])
+
+
+def test_results_are_not_overwritten_by_the_next_call(fastest: Projector) -> None:
+    first = fastest.tokens(FEATURES)
+    kept = first.embeddings.copy()
+    fastest.tokens(FEATURES, random_lora("object", 4))
+    assert np.array_equal(first.embeddings, kept)
+
+
+def test_a_lora_that_does_not_fit_is_refused(fastest: Projector) -> None:
+    lora = random_lora("object", 4)
+    cases = [
+        {"heads.shape.A": lora["heads.object.A"]},
+        {"heads.object.A": lora["heads.object.A"]},
+        {"heads.object.A": lora["heads.object.A"][:, :-1], "heads.object.B": lora["heads.object.B"]},
+        {"heads.object.A": lora["heads.object.A"], "heads.object.B": lora["heads.object.B"][:, :-1]},
+        {"heads.object.A": lora["heads.object.A"] * np.nan, "heads.object.B": lora["heads.object.B"]},
+        random_lora("object", 129),
+    ]
+    for case in cases:
+        with pytest.raises(UserError):
+            fastest.tokens(FEATURES, case)
+
+
+def test_embedding_rows_of_a_packed_model_are_the_matrix_s() -> None:
+    matrix = quantise(EMBEDDING, 8)
+    config = LlamaConfig(HIDDEN, 64, 1, 3, 1, 32, VOCAB, 1e-5, 1e4, 64, True)
+    bits = {f"{role}_bits": 4 for role in ("q", "k", "v", "o", "gate", "up", "down")}
+    shape = LlamaShape(HIDDEN, 64, 1, 3, 1, 32, VOCAB, 1e-5, **bits, head_bits=0)
+    packed = PackedModel(config, shape, "digest", {"embedding": pack_matrix(matrix).reshape(-1)})
+    ids = np.array([0, 499, 17, 17, 16, 15, 250])
+    assert np.array_equal(packed_embedding(packed)(ids), matrix.dequantise()[ids])
+
+
+# ---- the file
+
+
+@pytest.fixture(scope="module")
+def tower() -> PackedTower:
+    return pack_tower(random_checkpoint(0))
+
+
+def contents() -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
+    """Metadata and tensors of HEADS, and of one head that is the tower's classifier."""
+    entries: list[dict[str, Any]] = []
+    tensors: dict[str, NDArray[Any]] = {}
+    for head in HEADS:
+        entries.append(
+            {
+                "name": head.name,
+                "features": list(head.features),
+                "temperature": head.temperature,
+                "labels": list(head.labels),
+                "weights": "own",
+            }
+        )
+        tensors |= {
+            f"heads.{head.name}.weight": head.weight,
+            f"heads.{head.name}.bias": head.bias,
+            f"heads.{head.name}.tokens": head.tokens,
+        }
+    labels = [f"class {number}" for number in range(1000)]
+    entries.append({"name": "class", "features": ["pool"], "labels": labels, "weights": "tower.classifier"})
+    tensors["heads.class.tokens"] = np.zeros((1000, 1), np.int32)
+    return entries, tensors
+
+
+def write(
+    path: Path,
+    entries: Any,
+    tensors: dict[str, NDArray[Any]],
+    version: str = "1",
+    form: str = "edge-app-projector",
+) -> Path:
+    save_file(tensors, path, {"format": form, "version": version, "heads": json.dumps(entries)})
+    return path
+
+
+def test_a_file_reads_back_as_its_heads(tmp_path: Path, tower: PackedTower) -> None:
+    *own, classifier = read_projector(write(tmp_path / "p.safetensors", *contents()), tower, VOCAB)
+    assert len(own) == len(HEADS)
+    for read, head in zip(own, HEADS, strict=True):
+        assert (read.name, read.features, read.labels) == (head.name, head.features, head.labels)
+        assert read.temperature == head.temperature
+        assert np.array_equal(read.weight, head.weight)
+        assert np.array_equal(read.tokens, head.tokens)
+    assert classifier.weight is tower.classifier
+    assert classifier.bias is tower.classifier_bias
+    assert classifier.temperature == 1
+
+
+def test_half_precision_weights_are_read(tmp_path: Path, tower: PackedTower) -> None:
+    entries, tensors = contents()
+    tensors["heads.colour.weight"] = tensors["heads.colour.weight"].astype(np.float16)
+    heads = read_projector(write(tmp_path / "p.safetensors", entries, tensors), tower, VOCAB)
+    assert heads[2].weight.dtype == np.float32
+    np.testing.assert_allclose(heads[2].weight, HEADS[2].weight, atol=1e-3)
+
+
+def change(tensor: str, value: NDArray[Any] | None) -> Any:
+    def apply(entries: list[dict[str, Any]], tensors: dict[str, NDArray[Any]]) -> None:
+        assert entries
+        if value is None:
+            del tensors[tensor]
+        else:
+            tensors[tensor] = value
+
+    return apply
+
+
+def entry(head: int, **values: Any) -> Any:
+    def apply(entries: list[dict[str, Any]], tensors: dict[str, NDArray[Any]]) -> None:
+        assert tensors
+        entries[head] |= values
+
+    return apply
+
+
+WRONG = {
+    "weight of another shape": change("heads.object.weight", np.zeros((100, 1279), np.float32)),
+    "weight missing": change("heads.object.weight", None),
+    "weight not finite": change("heads.object.weight", np.full((100, 1280), np.nan, np.float32)),
+    "weight of integers": change("heads.object.weight", np.zeros((100, 1280), np.int32)),
+    "bias infinite": change("heads.object.bias", np.full(100, np.inf, np.float32)),
+    "bias of another length": change("heads.object.bias", np.zeros(99, np.float32)),
+    "tokens missing": change("heads.object.tokens", None),
+    "tokens of another type": change("heads.object.tokens", np.zeros((100, 3), np.int64)),
+    "token beyond the vocabulary": change("heads.object.tokens", np.full((100, 3), VOCAB, np.int32)),
+    "token below -1": change("heads.object.tokens", np.full((100, 3), -2, np.int32)),
+    "tokens for fewer words": change("heads.object.tokens", np.zeros((99, 3), np.int32)),
+    "no slots": change("heads.object.tokens", np.zeros((100, 0), np.int32)),
+    "a tensor of no head": change("heads.other.weight", np.zeros(3, np.float32)),
+    "weights beside the classifier": change("heads.class.weight", np.zeros((1000, 1280), np.float32)),
+    "fewer labels": entry(0, labels=["one"]),
+    "labels that are no text": entry(0, labels=list(range(100))),
+    "an unknown feature": entry(0, features=["smell"]),
+    "no features": entry(0, features=[]),
+    "two heads of a name": entry(1, name="object"),
+    "a name with a slash": entry(0, name="../object"),
+    "temperature zero": entry(0, temperature=0),
+    "temperature not a number": entry(0, temperature="warm"),
+    "unknown weights": entry(0, weights="borrowed"),
+    "a classifier over colours": entry(3, features=["colour"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_does_not_fit_is_refused_with_the_file_s_name(
+    case: str, tmp_path: Path, tower: PackedTower
+) -> None:
+    entries, tensors = contents()
+    WRONG[case](entries, tensors)
+    with pytest.raises(UserError, match=r"p\.safetensors"):
+        read_projector(write(tmp_path / "p.safetensors", entries, tensors), tower, VOCAB)
+
+
+def test_other_files_are_refused(tmp_path: Path, tower: PackedTower) -> None:
+    entries, tensors = contents()
+    path = tmp_path / "p.safetensors"
+    for changed in ({"version": "2"}, {"format": "something else"}):
+        with pytest.raises(UserError, match="not a projector file"):
+            read_projector(write(path, entries, tensors, **changed), tower, VOCAB)
+    for heads in ("{", "no list", {"name": "object"}, [1], []):
+        with pytest.raises(UserError):
+            read_projector(write(path, heads, tensors), tower, VOCAB)
+    path.write_bytes(b"not safetensors at all, not even a header")
+    with pytest.raises(UserError):
+        read_projector(path, tower, VOCAB)
