@@ -12,7 +12,8 @@ import pickle
 import pickletools
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeGuard
 
@@ -100,7 +101,7 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[Any]]:
         read = _read_zip if content[:4] == b"PK\x03\x04" else _read_legacy
         tensors, storage = read(content)
         return {name: _materialise(tensor, storage) for name, tensor in tensors.items()}
-    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except pickle.UnpicklingError as error:
         raise UserError(f"{path} is not a checkpoint of plain tensors: {error}; it is not opened") from None
 
 
@@ -140,7 +141,8 @@ def _read_legacy(content: bytes) -> tuple[Mapping[str, _Tensor], Storages]:
 
 def _read_zip(content: bytes) -> tuple[Mapping[str, _Tensor], Storages]:
     """An archive of <name>/data.pkl and one uncompressed <name>/data/<key> a storage."""
-    archive = zipfile.ZipFile(io.BytesIO(content))
+    with _damaged_archive():
+        archive = zipfile.ZipFile(io.BytesIO(content))
     members = {info.filename: info for info in archive.infolist()}
     roots = [
         name.removesuffix("data.pkl")
@@ -157,7 +159,8 @@ def _read_zip(content: bytes) -> tuple[Mapping[str, _Tensor], Storages]:
             raise pickle.UnpicklingError(f"its archive has no plain member {name!r}")
         if info.file_size > len(content):
             raise pickle.UnpicklingError(f"its member {name!r} is longer than the file")
-        return archive.read(info)
+        with _damaged_archive():
+            return archive.read(info)
 
     if root + "byteorder" in members and member("byteorder") != b"little":
         raise pickle.UnpicklingError("it was written on a big-endian machine")
@@ -173,6 +176,14 @@ def _read_zip(content: bytes) -> tuple[Mapping[str, _Tensor], Storages]:
         return arrays[storage.key]
 
     return tensors, storage_array
+
+
+@contextmanager
+def _damaged_archive() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # zipfile raises almost anything on a damaged archive
+        raise pickle.UnpicklingError(f"its archive is damaged ({type(error).__name__})") from None
 
 
 def _known(arrays: Mapping[str, NDArray[Any]], key: str) -> NDArray[Any]:
