@@ -88,7 +88,15 @@ class Projector:
         table[1:] = rows
         self._function = library["project"]
         self._threads = thread_count
-        self._heads = [_RunningHead.prepare(head, wanted, table) for head in heads]
+        packed: dict[tuple[int, float], NDArray[np.float32]] = {}  # heads may share the tower's classifier
+        for head in heads:
+            key = (id(head.weight), head.temperature)
+            if key not in packed:
+                packed[key] = _pack_weight(head)
+        self._heads = [
+            _RunningHead.prepare(head, packed[id(head.weight), head.temperature], wanted, table)
+            for head in heads
+        ]
 
     @classmethod
     def load(
@@ -142,6 +150,17 @@ class Projector:
                 raise UserError(f"The adapter has a tensor {name}, but this projector has no such head.")
 
 
+def _pack_weight(head: Head) -> NDArray[np.float32]:
+    """[blocks, length, 16], the temperature folded in."""
+    words, inputs = head.weight.shape
+    length, blocks = -(-inputs // _LENGTH_STEP) * _LENGTH_STEP, -(-words // 16)
+    padded = np.zeros((blocks * 16, inputs), np.float32)
+    np.multiply(head.weight, np.float32(1 / head.temperature), out=padded[:words])
+    packed: NDArray[np.float32] = aligned_zeros((blocks, length, 16), np.float32)
+    packed[:, :inputs] = padded.reshape(blocks, 16, inputs).transpose(0, 2, 1)
+    return packed
+
+
 @dataclass
 class _RunningHead:
     """A head in the kernel's layout, with buffers of its own."""
@@ -155,18 +174,18 @@ class _RunningHead:
     after: tuple[object, ...] = field(repr=False)
 
     @classmethod
-    def prepare(cls, head: Head, wanted: NDArray[np.int64], table: NDArray[np.float32]) -> _RunningHead:
-        words, inputs = head.weight.shape
-        length = -(-inputs // _LENGTH_STEP) * _LENGTH_STEP
-        blocks = -(-words // 16)
-        hidden = table.shape[1]
-        scale = np.float32(1 / head.temperature)
-        weights = aligned_zeros((blocks, length, 16), np.float32)
-        padded = np.zeros((blocks * 16, inputs), np.float32)
-        np.multiply(head.weight, scale, out=padded[:words])
-        weights[:, :inputs] = padded.reshape(blocks, 16, inputs).transpose(0, 2, 1)
+    def prepare(
+        cls,
+        head: Head,
+        weights: NDArray[np.float32],
+        wanted: NDArray[np.int64],
+        table: NDArray[np.float32],
+    ) -> _RunningHead:
+        """weights: packed; table: embedding rows of the tokens `wanted` (sorted), behind a row of zeros."""
+        blocks, length, _ = weights.shape
+        words, hidden = len(head.labels), table.shape[1]
         bias = aligned_zeros(blocks * 16, np.float32)
-        bias[:words] = head.bias * scale
+        bias[:words] = head.bias / head.temperature
         bias[words:] = _NEVER
         rows = aligned_zeros((head.slots, blocks * 16), np.int32)
         rows[:, :words] = np.where(head.tokens < 0, 0, np.searchsorted(wanted, head.tokens) + 1).T

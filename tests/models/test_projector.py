@@ -178,14 +178,9 @@ def contents() -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
     return entries, tensors
 
 
-def write(
-    path: Path,
-    entries: Any,
-    tensors: dict[str, NDArray[Any]],
-    version: str = "1",
-    form: str = "edge-app-projector",
-) -> Path:
-    save_file(tensors, path, {"format": form, "version": version, "heads": json.dumps(entries)})
+def write(path: Path, entries: Any, tensors: dict[str, NDArray[Any]], **metadata: str) -> Path:
+    heads = json.dumps(entries)
+    save_file(tensors, path, {"format": "edge-app-projector", "version": "1", "heads": heads} | metadata)
     return path
 
 

@@ -1,4 +1,4 @@
-"""What the vision tests share: this processor's kernel paths, where compiled code is kept, a made-up tower."""
+"""What the vision tests share: the processor's kernel paths, where compiled code is kept, made-up weights."""
 
 from __future__ import annotations
 
