@@ -25,7 +25,12 @@ from models.packing import LlamaShape
 MAX_RANK = 128
 RANK_STEP = 16
 # The places whose activations feed linear layers, and the roles that each feeds.
-SITES: dict[str, tuple[str, ...]] = {"qkv": ("q", "k", "v"), "o": ("o",), "gate_up": ("gate", "up"), "down": ("down",)}
+SITES: dict[str, tuple[str, ...]] = {
+    "qkv": ("q", "k", "v"),
+    "o": ("o",),
+    "gate_up": ("gate", "up"),
+    "down": ("down",),
+}
 ROLES = tuple(role for roles in SITES.values() for role in roles)
 
 
@@ -109,7 +114,9 @@ def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
 
 def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
     if not 1 <= weights.rank <= MAX_RANK:
-        raise UserError(f"The adapter {weights.name} has rank {weights.rank}; ranks from 1 to {MAX_RANK} can run.")
+        raise UserError(
+            f"The adapter {weights.name} has rank {weights.rank}; ranks from 1 to {MAX_RANK} can run."
+        )
     expected: dict[str, tuple[int, int]] = {}
     for layer in range(shape.layers):
         for role in ROLES:
@@ -118,7 +125,9 @@ def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
             expected[f"layers.{layer}.{role}_proj.B"] = (outputs, weights.rank)
     for name, tensor in weights.tensors.items():
         if name not in expected:
-            raise UserError(f"The adapter {weights.name} has a tensor {name} that this model has no place for.")
+            raise UserError(
+                f"The adapter {weights.name} has a tensor {name} that this model has no place for."
+            )
         if tensor.shape != expected[name]:
             raise UserError(
                 f"The adapter {weights.name} does not fit this model: {name} is {list(tensor.shape)}, "
@@ -135,7 +144,9 @@ def combine(name: str, parts: Sequence[tuple[LoraWeights, float]]) -> LoraWeight
     """
     rank = sum(weights.rank for weights, _ in parts)
     if not 1 <= rank <= MAX_RANK:
-        raise UserError(f"The adapters of {name} have ranks that sum to {rank}; at most {MAX_RANK} can run at once.")
+        raise UserError(
+            f"The adapters of {name} have ranks that sum to {rank}; at most {MAX_RANK} can run at once."
+        )
     return LoraWeights(
         name=name,
         generation=zlib.crc32(repr([(w.name, w.generation, scale) for w, scale in parts]).encode()),
@@ -159,5 +170,3 @@ def _side_by_side(
             pieces.append(tensors.get(name, absent) * np.float32(1.0 if is_a else scale))
         combined[name] = np.concatenate(pieces, axis=0 if is_a else 1)
     return combined
-
-

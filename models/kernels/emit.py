@@ -133,6 +133,12 @@ def sum_integers(vector: Expr) -> Expr:
     return intrinsic("llvm.vector.reduce.add", "int32", vector)
 
 
+def round_to_int(vector: Expr, lanes: int = LANES) -> Expr:
+    """int32 lanes nearest to float32 lanes (ties to even); |value| must be below 2**22."""
+    shifted = tir.reinterpret(vector + splat(f32(_ROUNDING), lanes), dtype=f"int32x{lanes}")
+    return shifted - splat(tir.int32(_ROUNDING_BITS), lanes)
+
+
 class Emitter:
     """Arithmetic that depends on the machine."""
 
@@ -143,15 +149,10 @@ class Emitter:
         """a * b + c; rounded once where the machine can."""
         return tir.fma(a, b, c) if self.machine.fused else a * b + c
 
-    def round_to_int(self, vector: Expr, lanes: int = LANES) -> Expr:
-        """int32 lanes nearest to float32 lanes (ties to even); |value| must be below 2**22."""
-        shifted = tir.reinterpret(vector + splat(f32(_ROUNDING), lanes), dtype=f"int32x{lanes}")
-        return shifted - splat(tir.int32(_ROUNDING_BITS), lanes)
-
     def exp(self, x: Expr) -> Expr:
         """e**x for 16 float32 lanes, relative error below 2e-7; x is clamped to -87..88."""
         x = bind(tir.min(tir.max(x, splat(f32(-87.0))), splat(f32(88.0))))
-        exponent = bind(self.round_to_int(x * splat(f32(1.4426950408889634))))
+        exponent = bind(round_to_int(x * splat(f32(1.4426950408889634))))
         whole = bind(tir.cast(exponent, f"float32x{LANES}"))
         rest = bind(self.fma(whole, splat(f32(-_LN2_HIGH)), x))
         rest = bind(self.fma(whole, splat(f32(-_LN2_LOW)), rest))
@@ -177,7 +178,9 @@ class Emitter:
         magnitude = tir.shift_left(
             tir.bitwise_and(wide, splat(tir.int32(0x7FFF), lanes)), splat(tir.int32(13), lanes)
         )
-        sign = tir.shift_left(tir.bitwise_and(wide, splat(tir.int32(0x8000), lanes)), splat(tir.int32(16), lanes))
+        sign = tir.shift_left(
+            tir.bitwise_and(wide, splat(tir.int32(0x8000), lanes)), splat(tir.int32(16), lanes)
+        )
         # The exponent is re-biased by a multiplication, which also brings subnormal numbers right.
         scaled = tir.reinterpret(magnitude, dtype=f"float32x{lanes}") * splat(f32(2.0**112), lanes)
         return tir.reinterpret(

@@ -25,6 +25,7 @@ class Machine:
     fused: has a fused multiply-add (otherwise multiply, then add: results differ in the last bits).
     attention_rows: queries of one head that prefill's attention holds in registers at once.
     attention_blocks: blocks of 16 positions that decode's attention scores at once.
+    attention_vectors: vectors of a head's values that attention sums at once.
     half: converts between float16 and float32 in hardware.
     """
 
@@ -33,16 +34,17 @@ class Machine:
     tile_rows: int
     attention_rows: int
     attention_blocks: int
+    attention_vectors: int
     fused: bool
     half: bool
 
 
 MACHINES: dict[KernelPath, Machine] = {
-    "avx512vnni": Machine("avx512vnni", 16, 8, 8, 4, fused=True, half=True),
-    "avxvnni": Machine("avxvnni", 8, 4, 4, 1, fused=True, half=True),
-    "avx2": Machine("avx2", 8, 4, 4, 1, fused=True, half=True),
-    "neon": Machine("neon", 4, 8, 4, 1, fused=True, half=True),
-    "generic": Machine("generic", 4, 4, 4, 1, fused=False, half=False),
+    "avx512vnni": Machine("avx512vnni", 16, 8, 8, 4, 4, fused=True, half=True),
+    "avxvnni": Machine("avxvnni", 8, 4, 4, 1, 2, fused=True, half=True),
+    "avx2": Machine("avx2", 8, 4, 4, 1, 2, fused=True, half=True),
+    "neon": Machine("neon", 4, 8, 4, 1, 2, fused=True, half=True),
+    "generic": Machine("generic", 4, 4, 4, 1, 2, fused=False, half=False),
 }
 
 
@@ -88,7 +90,9 @@ def _dot_avx2(total: Expr, weights: Expr, activations: Expr, bits: int) -> Expr:
     if bits < 8:
         return total + _pairs_avx2(weights, activations, 1)
     low = tir.bitwise_and(weights, tir.broadcast(tir.uint8(127), 32))
-    top = tir.bitwise_and(tir.shift_right(weights, tir.broadcast(tir.uint8(7), 32)), tir.broadcast(tir.uint8(1), 32))
+    top = tir.bitwise_and(
+        tir.shift_right(weights, tir.broadcast(tir.uint8(7), 32)), tir.broadcast(tir.uint8(1), 32)
+    )
     return total + _pairs_avx2(low, activations, 1) + _pairs_avx2(top, activations, 128)
 
 
@@ -102,7 +106,8 @@ def _dot_generic(lanes: int, total: Expr, weights: Expr, word: Expr) -> Expr:
     words = tir.reinterpret(weights, dtype=f"int32x{lanes}")
     for byte in range(4):
         weight = tir.bitwise_and(
-            tir.shift_right(words, tir.broadcast(tir.int32(8 * byte), lanes)), tir.broadcast(tir.int32(255), lanes)
+            tir.shift_right(words, tir.broadcast(tir.int32(8 * byte), lanes)),
+            tir.broadcast(tir.int32(255), lanes),
         )
         activation = tir.shift_right(tir.shift_left(word, tir.int32(24 - 8 * byte)), tir.int32(24))
         total = total + weight * tir.broadcast(activation, lanes)

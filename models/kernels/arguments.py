@@ -1,0 +1,77 @@
+"""The arguments of the Llama functions: names, types, order and sizes. Imports no compiler.
+
+Order of a call: the function's scalars, then one flat tensor for every entry of buffer_types().
+"""
+
+from __future__ import annotations
+
+from models.lora import MAX_RANK
+from models.packing import TILE_INPUTS, LlamaShape
+
+PREFILL_SCALARS = ("rows", "position", "context", "rank", "threads")
+DECODE_SCALARS = ("token", "position", "context", "rank", "threads")
+CHUNK = 64  # positions that attention works on at once
+TILE_ROWS_LIMIT = 8  # the largest tile of rows of any instruction set
+
+WEIGHTS = ("embedding", "q", "k", "v", "o", "gate", "up", "down", "head", "norms")
+# Activations are kept for the residual stream, the attention's output and the MLP's inner values.
+ACTIVATION_SETS = ("stream", "attention", "inner")
+
+
+def buffer_types(shape: LlamaShape) -> dict[str, str]:
+    """Every tensor argument and its element type, in order. There is no "head" when it is tied."""
+    weights = {name: "uint8" for name in WEIGHTS if name != "head" or shape.head_bits}
+    types = weights | {
+        "norms": "float32",
+        "rope": "float32",
+        "keys": "uint16",
+        "cached_values": "uint16",
+        "lora": "uint16",
+        "tokens": "int32",
+        "image_rows": "float32",
+    }
+    return types | scratch_types()
+
+
+def scratch_types() -> dict[str, str]:
+    types = {"logits": "float32", "hidden": "float32", "x": "float32", "qkv": "float32", "queries": "float32"}
+    types |= {"attended": "float32", "gated": "float32", "group_values": "float32"}
+    types |= {
+        name: "float32" for name in ("scores", "chunk_peaks", "chunk_masses", "chunk_sums", "chunk_weights")
+    }
+    for name in ACTIVATION_SETS:
+        types |= {f"{name}_codes": "int32", f"{name}_scales": "float32", f"{name}_sums": "float32"}
+        types |= {f"{name}_offsets": "int32", f"{name}_ranks": "float32", f"{name}_totals": "float32"}
+    return types | {"stream_squares": "float32", "stream_inverse": "float32"}
+
+
+def scratch_sizes(shape: LlamaShape, max_rows: int, context: int, threads: int) -> dict[str, int]:
+    """Elements of every buffer in scratch_types(), for up to max_rows rows a prefill call."""
+    rows = -(-max_rows // TILE_ROWS_LIMIT) * TILE_ROWS_LIMIT
+    heads_per_kv = shape.heads // shape.kv_heads
+    chunks = -(-context // (16 * CHUNK)) * 16
+    slots = max(shape.heads, threads * TILE_ROWS_LIMIT)
+    sizes = {
+        "logits": shape.padded_vocab,
+        "hidden": shape.hidden,
+        "x": rows * shape.hidden,
+        "qkv": rows * (shape.attention_width + 2 * shape.kv_width),
+        "queries": max(rows * shape.attention_width, threads * heads_per_kv * shape.head_dim),
+        "attended": rows * shape.attention_width,
+        "gated": rows * shape.intermediate,
+        "group_values": threads * TILE_ROWS_LIMIT * TILE_INPUTS,
+        "scores": threads * max(TILE_ROWS_LIMIT, heads_per_kv) * CHUNK,
+        "chunk_peaks": slots * chunks,
+        "chunk_masses": slots * chunks,
+        "chunk_sums": slots * chunks * shape.head_dim,
+        "chunk_weights": threads * chunks,
+    }
+    widths = {"stream": shape.hidden, "attention": shape.attention_width, "inner": shape.intermediate}
+    parts = {"stream": 3, "attention": 1, "inner": 1}
+    for name, width in widths.items():
+        groups = width // TILE_INPUTS
+        cells = rows * groups
+        sizes |= {f"{name}_codes": cells * TILE_INPUTS // 4, f"{name}_ranks": groups * parts[name] * MAX_RANK}
+        sizes |= {f"{name}_{kind}": cells for kind in ("scales", "sums", "offsets")}
+        sizes[f"{name}_totals"] = max(rows, threads) * parts[name] * MAX_RANK
+    return sizes | {"stream_squares": rows * (shape.hidden // TILE_INPUTS), "stream_inverse": rows}

@@ -1,0 +1,213 @@
+"""Rotary embedding, the KV cache, and grouped-query attention over it.
+
+The cache is float16: keys by blocks of 16 positions, [layer][kv head][position / 16][head_dim][16], so that one
+vector holds one dimension of 16 keys; values [layer][kv head][position][head_dim]. Attention works in chunks of
+64 positions: each leaves its largest score, its sum of exponentials and its weighted sum of values, and the
+chunks are combined in order afterwards. Chunks of one row can so be computed by different threads (decode) or
+by one (prefill) with the same bits. Masked positions count exactly zero; the cache must hold finite numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.tirx.script import builder as tir
+
+from models.kernels.arguments import CHUNK
+from models.kernels.emit import (
+    LANES,
+    Emitter,
+    Register,
+    bind,
+    f32,
+    i64,
+    load,
+    local,
+    max_lanes,
+    registers,
+    splat,
+    store,
+    sum_lanes,
+)
+from models.kernels.isa import Expr
+from models.packing import LlamaShape
+
+
+_BLOCKS = CHUNK // LANES
+_MASKED = -1e30
+
+
+@dataclass(frozen=True)
+class ChunkStore:
+    """Where the chunks of one (row, head) leave their results.
+
+    peaks and masses: offsets in "chunk_peaks" and "chunk_masses", one float32 a chunk; sums: offset in
+    "chunk_sums", head_dim float32 a chunk.
+    """
+
+    chunks: Expr
+    sums: Expr
+
+
+class Attention:
+    """Writes the attention of one model; a = the function's arguments."""
+
+    def __init__(self, emitter: Emitter, shape: LlamaShape, a: dict[str, Any]) -> None:
+        self.e = emitter
+        self.shape = shape
+        self.a = a
+        self.dim = shape.head_dim
+        self.vectors = shape.head_dim // LANES
+        self.qkv_width = shape.attention_width + 2 * shape.kv_width
+
+    def cache_base(self, layer: Expr, kv_head: Expr) -> Expr:
+        """Offset of a head's keys, and of its values, in their caches."""
+        return (layer * self.shape.kv_heads + kv_head) * self.a["context"] * self.dim
+
+    def chunk_room(self) -> Expr:
+        """Chunks of the longest context, rounded up to 16: the stride of the chunk stores."""
+        return tir.truncdiv(self.a["context"] + (16 * CHUNK - 1), 16 * CHUNK) * 16
+
+    def rotate(
+        self, source: Expr, position: Expr, scale: float | None, put: Callable[[int, Expr, int], None]
+    ) -> None:
+        """Rotate one head at qkv[source:] (half-split): put(first dimension, vector, lanes)."""
+        half = self.dim // 2
+        lanes = 16 if half % 16 == 0 else 8
+        table = bind(position * self.dim)
+        qkv, rope = self.a["qkv"], self.a["rope"]
+        for first in range(0, half, lanes):
+            low, high = (bind(load(qkv, source + first + side, lanes)) for side in (0, half))
+            cosine, sine = (bind(load(rope, table + first + side, lanes)) for side in (0, half))
+            turned = (low * cosine - high * sine, high * cosine + low * sine)
+            for side, vector in zip((0, half), turned, strict=True):
+                put(first + side, vector if scale is None else vector * splat(f32(scale), lanes), lanes)
+
+    def store_key_value(self, layer: Expr, kv_head: Expr, position: Expr, row: Expr) -> None:
+        """Put the key (rotated) and value of one row, at qkv[row:], into the cache."""
+        qkv = self.a["qkv"]
+        base = bind(self.cache_base(layer, kv_head))
+        rotated = local("float32", self.dim)
+        halves = local("uint16", self.dim)
+        source = bind(row + self.shape.attention_width + kv_head * self.dim)
+        self.rotate(source, position, None, lambda first, vector, lanes: store(rotated, first, vector, lanes))
+        for vector in range(self.vectors):
+            store(halves, 16 * vector, self.e.to_half(load(rotated, 16 * vector)))
+        key = bind(base + tir.truncdiv(position, 16) * (16 * self.dim) + tir.truncmod(position, 16))
+        with tir.serial(i64(self.dim)) as d:
+            store(self.a["keys"], key + d * 16, halves[d], 1)
+        value = bind(base + position * self.dim)
+        for vector in range(self.vectors):
+            packed = self.e.to_half(load(qkv, source + self.shape.kv_width + 16 * vector))
+            store(self.a["cached_values"], value + 16 * vector, packed)
+
+    def chunk_scores(
+        self,
+        cache: Expr,
+        chunk: Expr,
+        queries: list[Expr],
+        last: list[Expr],
+        scores: list[Expr],
+        stores: list[ChunkStore],
+        blocks_at_once: int,
+    ) -> None:
+        """Scores of one chunk, turned into exponentials relative to the chunk's largest.
+
+        queries: offsets in "queries" of rotated, scaled rows; last: the last position that each may see;
+        scores: offsets in "scores", CHUNK float32 each. Leaves peak and mass in the stores.
+        """
+        peaks = [Register() for _ in queries]
+        for peak in peaks:
+            peak.value = splat(f32(_MASKED))
+        first = bind(chunk * CHUNK)
+        with tir.serial(i64(_BLOCKS // blocks_at_once)) as outer:
+            sums = [registers(len(queries)) for _ in range(blocks_at_once)]
+            keys = bind(cache + (first + outer * (16 * blocks_at_once)) * self.dim)
+            with tir.serial(i64(self.dim // 4)) as four:
+                for d in range(4):
+                    values = [splat(self.a["queries"][query + four * 4 + d]) for query in queries]
+                    for block in range(blocks_at_once):
+                        offset = keys + block * (16 * self.dim) + (four * 4 + d) * 16
+                        key = bind(self.e.load_half(self.a["keys"], offset))
+                        for register, value in zip(sums[block], values, strict=True):
+                            register.value = self.e.fma(key, value, register.value)
+            for block in range(blocks_at_once):
+                inside = bind(outer * blocks_at_once + block)
+                for number, register in enumerate(sums[block]):
+                    visible = self._visible(first + inside * 16, last[number])
+                    masked = bind(tir.Select(visible, register.value, splat(f32(_MASKED))))
+                    store(self.a["scores"], scores[number] + inside * 16, masked)
+                    peaks[number].value = tir.max(peaks[number].value, masked)
+        for number, peak in enumerate(peaks):
+            largest = max_lanes(peak.value)
+            (mass,) = registers(1)
+            for block in range(_BLOCKS):
+                offset = bind(scores[number] + block * 16)
+                power = self.e.exp(load(self.a["scores"], offset) - splat(largest))
+                visible = self._visible(first + block * 16, last[number])
+                weight = bind(tir.Select(visible, power, splat(f32(0.0))))
+                store(self.a["scores"], offset, weight)
+                mass.value = mass.value + weight
+            store(self.a["chunk_peaks"], stores[number].chunks + chunk, largest, 1)
+            store(self.a["chunk_masses"], stores[number].chunks + chunk, sum_lanes(mass.value), 1)
+
+    @staticmethod
+    def _visible(first: Expr, last: Expr) -> Expr:
+        """Lanes whose position, counted from first, is not beyond last."""
+        return tir.ramp(tir.int32(0), tir.int32(1), 16) <= splat(tir.cast(last - first, "int32"))
+
+    def chunk_values(
+        self, cache: Expr, chunk: Expr, scores: list[Expr], stores: list[ChunkStore], at_once: int
+    ) -> None:
+        """The chunk's values weighted by its scores, position by position; at_once vectors of a head together."""
+        base = bind(cache + chunk * (CHUNK * self.dim))
+        for start in range(0, self.vectors, at_once):
+            vectors = range(start, min(start + at_once, self.vectors))
+            sums = [registers(len(vectors)) for _ in scores]
+            with tir.serial(i64(CHUNK)) as position:
+                values = [
+                    bind(self.e.load_half(self.a["cached_values"], base + position * self.dim + 16 * vector))
+                    for vector in vectors
+                ]
+                for number, score in enumerate(scores):
+                    weight = bind(splat(self.a["scores"][score + position]))
+                    for register, value in zip(sums[number], values, strict=True):
+                        register.value = self.e.fma(value, weight, register.value)
+            for number, place in enumerate(stores):
+                for register, vector in zip(sums[number], vectors, strict=True):
+                    store(self.a["chunk_sums"], place.sums + chunk * self.dim + 16 * vector, register.value)
+
+    def combine(self, place: ChunkStore, count: Expr, weights: Expr, dims: list[Expr]) -> list[Expr]:
+        """Vectors of one head's output from `count` chunks; dims: their first dimensions.
+
+        weights: offset in "chunk_weights" for one float32 a chunk (rounded up to 16).
+        """
+        peak = Register()
+        peak.value = splat(f32(_MASKED))
+        sixteens = bind(tir.truncdiv(count + 15, 16))
+
+        def inside(sixteen: Expr) -> Expr:
+            return self._visible(sixteen * 16, count - 1)
+
+        with tir.serial(sixteens) as sixteen:
+            peaks = load(self.a["chunk_peaks"], place.chunks + sixteen * 16)
+            peak.value = tir.max(peak.value, tir.Select(inside(sixteen), peaks, splat(f32(_MASKED))))
+        largest = max_lanes(peak.value)
+        (mass,) = registers(1)
+        with tir.serial(sixteens) as sixteen:
+            power = self.e.exp(load(self.a["chunk_peaks"], place.chunks + sixteen * 16) - splat(largest))
+            weight = bind(tir.Select(inside(sixteen), power, splat(f32(0.0))))
+            store(self.a["chunk_weights"], weights + sixteen * 16, weight)
+            masses = load(self.a["chunk_masses"], place.chunks + sixteen * 16)
+            masses = tir.Select(inside(sixteen), masses, splat(f32(0.0)))
+            mass.value = self.e.fma(weight, masses, mass.value)
+        inverse = bind(f32(1.0) / sum_lanes(mass.value))
+        sums = registers(len(dims))
+        with tir.serial(count) as chunk:
+            weight = bind(splat(self.a["chunk_weights"][weights + chunk]))
+            for register, dim in zip(sums, dims, strict=True):
+                part = load(self.a["chunk_sums"], place.sums + chunk * self.dim + dim)
+                register.value = self.e.fma(part, weight, register.value)
+        return [bind(register.value * splat(inverse)) for register in sums]

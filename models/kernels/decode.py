@@ -1,0 +1,197 @@
+"""llama_decode: one token through the whole model, every phase shared by all threads."""
+
+from __future__ import annotations
+
+from tvm.tirx.script import builder as tir
+
+from models.kernels.arguments import CHUNK
+from models.kernels.attention import ChunkStore
+from models.kernels.emit import bind, i64, load, phase, share, store, when
+from models.kernels.isa import Expr
+from models.kernels.linear import GROUP, ONE_ROW
+from models.kernels.model import LlamaWriter
+from models.lora import SITES
+
+
+class Decode(LlamaWriter):
+    """Writes the body of llama_decode.
+
+    A group of 32 values is finished (quantised, squared, multiplied into A) by the thread that made it, right
+    where it was made; no phase repeats another thread's work.
+    """
+
+    def write(self) -> None:
+        shape = self.shape
+        with self.shared(shape.hidden // GROUP) as (thread, group):
+            self.embed(self.a["token"], group, i64(0))
+            self._finish_stream("qkv", i64(0), group, thread)
+        with tir.serial(i64(shape.layers)) as layer:
+            self._project_qkv(layer)
+            self._attend(layer)
+            self._combine(layer)
+            self._add_to_stream("o", layer, "gate_up", layer)
+            self._gate_up(layer)
+            following = bind(tir.min(layer + 1, i64(shape.layers - 1)))
+            self._add_to_stream("down", layer, "qkv", following)
+        self.write_head(i64(0))
+
+    def _finish_stream(self, site: str, layer: Expr, group: Expr, thread: Expr) -> None:
+        """Prepare x's group for the site that reads it next."""
+        norm = self.norm(layer * 2 + (1 if site == "gate_up" else 0))
+        self.linear.finish_group(
+            self.sites[site],
+            ONE_ROW,
+            group,
+            lambda _: self.pair("x", group * GROUP),
+            norm,
+            self.scratch(thread),
+            self.a_base(site, layer),
+            None,
+        )
+
+    def _totals(self, site: str, thread: Expr) -> Expr:
+        """Sum A x for this thread's use; its offset in totals."""
+        activations = self.sites[site]
+        offset = bind(thread * self.a["rank"] * activations.parts)
+        self.linear.sum_ranks(activations, offset)
+        return offset
+
+    def _project_qkv(self, layer: Expr) -> None:
+        stream = self.sites["qkv"]
+        with phase(self.threads) as thread:
+            total = self._totals("qkv", thread)
+            inverse = self.linear.inverse_rms(stream, i64(0))
+            start = 0
+            for role, loop in self.blocks(SITES["qkv"], thread):
+                with loop as block:
+                    (values,) = self.linear.block(
+                        role, layer, block, stream, ONE_ROW, lambda _: total, lambda _: inverse
+                    )
+                    store(self.a["qkv"], block * 16 + start, values)
+                start += self.shape.matrix(role)[0]
+
+    def _attend(self, layer: Expr) -> None:
+        """Chunks of the context, for the query heads of one key-value head at a time."""
+        shape, position = self.shape, self.a["position"]
+        per_kv = shape.heads // shape.kv_heads
+        chunks = bind(tir.truncdiv(position, CHUNK) + 1)
+        scale = shape.head_dim**-0.5
+        with self.shared(chunks * shape.kv_heads) as (thread, item):
+            kv_head, chunk = bind(tir.truncdiv(item, chunks)), bind(tir.truncmod(item, chunks))
+            with when(chunk == chunks - 1):
+                self.attention.store_key_value(layer, kv_head, position, i64(0))
+            cache = bind(self.attention.cache_base(layer, kv_head))
+            for first in range(0, per_kv, 4):
+                heads = range(first, min(first + 4, per_kv))
+                queries, scores, stores = [], [], []
+                for number in heads:
+                    head = bind(kv_head * per_kv + number)
+                    query = bind((thread * per_kv + number) * shape.head_dim)
+                    self.attention.rotate(
+                        head * shape.head_dim,
+                        position,
+                        scale,
+                        lambda d, vector, lanes, query=query: store(
+                            self.a["queries"], query + d, vector, lanes
+                        ),
+                    )
+                    queries.append(query)
+                    scores.append(bind((thread * per_kv + number) * CHUNK))
+                    stores.append(self._store(head))
+                last = [position] * len(heads)
+                self.attention.chunk_scores(
+                    cache, chunk, queries, last, scores, stores, self.machine.attention_blocks
+                )
+                self.attention.chunk_values(cache, chunk, scores, stores, self.machine.attention_vectors)
+
+    def _store(self, head: Expr) -> ChunkStore:
+        room = bind(self.attention.chunk_room())
+        return ChunkStore(bind(head * room), bind(head * room * self.shape.head_dim))
+
+    def _combine(self, layer: Expr) -> None:
+        """The heads' outputs, a group of 32 at a time, finished for the output projection."""
+        dim, position = self.shape.head_dim, self.a["position"]
+        chunks = bind(tir.truncdiv(position, CHUNK) + 1)
+        activations = self.sites["o"]
+        with self.shared(activations.groups) as (thread, group):
+            weights = bind(thread * self.attention.chunk_room())
+            together = 2 if dim % GROUP == 0 else 1
+            vectors: list[Expr] = []
+            for half in range(0, 2, together):
+                first = bind(group * GROUP + 16 * half)
+                head, inner = bind(tir.truncdiv(first, dim)), bind(tir.truncmod(first, dim))
+                dims = [inner + 16 * number for number in range(together)]
+                vectors += self.attention.combine(self._store(head), chunks, weights, dims)
+            self.linear.finish_group(
+                activations,
+                ONE_ROW,
+                group,
+                lambda _: (vectors[0], vectors[1]),
+                None,
+                self.scratch(thread),
+                self.a_base("o", layer),
+                None,
+            )
+
+    def _add_to_stream(self, site: str, layer: Expr, following: str, following_layer: Expr) -> None:
+        """x += projection of the site's activations, finished for the following site."""
+        activations, x = self.sites[site], self.a["x"]
+        (role,) = SITES[site]
+        with phase(self.threads) as thread:
+            total = self._totals(site, thread)
+            with share(i64(self.shape.hidden // GROUP), thread, self.threads) as group:
+                for half in range(2):
+                    block = bind(group * 2 + half)
+                    (values,) = self.linear.block(
+                        role, layer, block, activations, ONE_ROW, lambda _: total, None
+                    )
+                    store(x, block * 16, load(x, block * 16) + values)
+                self._finish_following(following, layer, following_layer, group, thread)
+
+    def _finish_following(
+        self, site: str, layer: Expr, adapter_layer: Expr, group: Expr, thread: Expr
+    ) -> None:
+        """As _finish_stream; after the last layer the norm is the final one and the adapter's A is not used."""
+        number = layer * 2 + (1 if site == "gate_up" else 2)
+        self.linear.finish_group(
+            self.sites[site],
+            ONE_ROW,
+            group,
+            lambda _: self.pair("x", group * GROUP),
+            self.norm(number),
+            self.scratch(thread),
+            self.a_base(site, adapter_layer),
+            None,
+        )
+
+    def _gate_up(self, layer: Expr) -> None:
+        stream, inner = self.sites["gate_up"], self.sites["down"]
+        with phase(self.threads) as thread:
+            total = self._totals("gate_up", thread)
+            inverse = self.linear.inverse_rms(stream, i64(0))
+            with share(i64(inner.groups), thread, self.threads) as group:
+                vectors = []
+                for half in range(2):
+                    gate, up = (
+                        self.linear.block(
+                            role,
+                            layer,
+                            bind(group * 2 + half),
+                            stream,
+                            ONE_ROW,
+                            lambda _: total,
+                            lambda _: inverse,
+                        )[0]
+                        for role in SITES["gate_up"]
+                    )
+                    vectors.append(self.gated(gate, up))
+                self.linear.finish_group(
+                    inner,
+                    ONE_ROW,
+                    group,
+                    lambda _: (vectors[0], vectors[1]),
+                    None,
+                    self.scratch(thread),
+                    self.a_base("down", layer),
+                    None,
+                )

@@ -1,0 +1,312 @@
+"""Linear layers on quantised weights and activations, with LoRA added on the way.
+
+Activations are quantised in groups of 32: int8 codes, one float32 scale. Whoever produces a group also
+quantises it, adds up its squares for a norm that follows, and multiplies it into LoRA's A; the consumer then
+only sums what the groups left. Each of these works on one group in a fixed order, so that decode (one row, the
+groups shared by all threads) and prefill (tiles of rows) give the same bits whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.tirx.script import builder as tir
+
+from models.kernels.emit import (
+    Emitter,
+    Register,
+    bind,
+    f32,
+    i64,
+    load,
+    max_lanes,
+    registers,
+    round_to_int,
+    splat,
+    store,
+    sum_integers,
+    sum_lanes,
+    when,
+)
+from models.kernels.isa import Expr, dot, dot_start
+from models.lora import SITES, LoraLayout
+from models.packing import CODE_BYTES, TILE_BYTES, LlamaShape
+
+GROUP = 32
+_CODE_WORDS = GROUP // 4
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Rows of quantised activations that feed the linear layers of one site.
+
+    codes int32 (4 int8 each), [tile][group][row][8]; scales, sums (scale * sum of codes) float32 and offsets
+    (-128 * sum of codes) int32, [tile][group][row]. squares float32 [row][group] and inverse float32 [row]
+    (one over the root mean square) only where an rms norm precedes. ranks float32 holds A x before the sum
+    over groups, [group][parts * rank], in decode; totals float32 [row or thread][parts * rank] after it.
+    """
+
+    site: str
+    width: int
+    normed: bool
+    buffers: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        return self.buffers[name]
+
+    @property
+    def groups(self) -> int:
+        return self.width // GROUP
+
+    @property
+    def parts(self) -> int:
+        return len(SITES[self.site])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows a piece of code works on: `count` consecutive ones, the tile with this number."""
+
+    count: int
+    tile: Expr
+
+    def index(self, row: Any) -> Expr:
+        return self.tile * self.count + row
+
+    def cell(self, activations: Activations, group: Expr, row: Any) -> Expr:
+        return (self.tile * activations.groups + group) * self.count + row
+
+
+ONE_ROW = Rows(1, i64(0))
+
+
+class Linear:
+    """Writes the linear layers of one model; a = the function's arguments."""
+
+    def __init__(self, emitter: Emitter, shape: LlamaShape, a: dict[str, Any]) -> None:
+        self.e = emitter
+        self.shape = shape
+        self.a = a
+        self.lora = LoraLayout(shape)
+
+    # -- producing activations ---------------------------------------------------------------------------
+
+    def finish_group(
+        self,
+        activations: Activations,
+        rows: Rows,
+        group: Expr,
+        source: Callable[[Expr], tuple[Expr, Expr]],
+        norm: Expr | None,
+        scratch: Expr,
+        a_base: Expr | None,
+        total: Callable[[int], Expr] | None,
+    ) -> None:
+        """Everything that is to be done with 32 finished values of each row.
+
+        source(row) gives the two vectors; norm is the offset of the norm's weights, scratch one in "group_values";
+        a_base the offset of A in "lora" (None: no adapter feeds on these), total(row) where A x is summed
+        over groups (None: left by group in ranks).
+        """
+        with tir.serial(i64(rows.count)) as row:
+            vectors = [bind(vector) for vector in source(row)]
+            if norm is not None:
+                squares = sum_lanes(self.e.fma(vectors[1], vectors[1], vectors[0] * vectors[0]))
+                store(activations.squares, rows.index(row) * activations.groups + group, squares, 1)
+                weights = [load(self.a["norms"], norm + group * GROUP + 16 * half) for half in range(2)]
+                vectors = [bind(vectors[half] * weights[half]) for half in range(2)]
+            self._quantise(activations, rows.cell(activations, group, row), vectors)
+            if a_base is not None:
+                for half in range(2):
+                    store(self.a["group_values"], scratch + row * GROUP + 16 * half, vectors[half])
+        if a_base is not None:
+            with when(self.a["rank"] > 0):
+                self._multiply_a(activations, rows.count, group, scratch, a_base, total)
+
+    def _quantise(self, activations: Activations, cell: Expr, vectors: list[Expr]) -> None:
+        """32 float32 -> int8 codes in -127..127, scale = max |v| / 127."""
+        low, high = vectors
+        largest = bind(tir.max(max_lanes(tir.max(tir.abs(low), tir.abs(high))), f32(1e-12)))
+        factor = bind(f32(127.0) / largest)
+        codes = [bind(round_to_int(vector * splat(factor))) for vector in vectors]
+        total = bind(sum_integers(codes[0] + codes[1]))
+        scale = bind(largest * f32(1.0 / 127.0))
+        cell = bind(cell)
+        for half in range(2):
+            words = tir.reinterpret(tir.cast(codes[half], "int8x16"), dtype="int32x4")
+            store(activations.codes, cell * _CODE_WORDS + 4 * half, words, 4)
+        store(activations.scales, cell, scale, 1)
+        store(activations.sums, cell, scale * tir.cast(total, "float32"), 1)
+        store(activations.offsets, cell, total * tir.int32(-128), 1)
+
+    def _multiply_a(
+        self,
+        activations: Activations,
+        count: int,
+        group: Expr,
+        scratch: Expr,
+        a_base: Expr,
+        total: Callable[[int], Expr] | None,
+    ) -> None:
+        """A x over one group, in two chains (even and odd inputs)."""
+        chunks = bind(tir.truncdiv(self.a["rank"] * activations.parts, 16))
+        with tir.serial(chunks) as chunk:
+            base = bind(a_base + (group * chunks + chunk) * (GROUP * 16))
+            sums = [registers(2) for _ in range(count)]
+            with tir.serial(i64(GROUP // 8)) as eight:
+                for k in range(8):
+                    a = bind(self.e.load_half(self.a["lora"], base + (eight * 8 + k) * 16))
+                    for row in range(count):
+                        value = splat(self.a["group_values"][scratch + row * GROUP + eight * 8 + k])
+                        sums[row][k % 2].value = self.e.fma(a, value, sums[row][k % 2].value)
+            for row in range(count):
+                partial = sums[row][0].value + sums[row][1].value
+                if total is None:
+                    store(activations.ranks, (group * chunks + chunk) * 16, partial)
+                else:
+                    offset = bind(total(row) + chunk * 16)
+                    store(activations.totals, offset, load(activations.totals, offset) + partial)
+
+    def clear_totals(self, activations: Activations, offset: Expr) -> None:
+        with when(self.a["rank"] > 0), tir.serial(self._chunks(activations)) as chunk:
+            store(activations.totals, offset + chunk * 16, splat(f32(0.0)))
+
+    def sum_ranks(self, activations: Activations, offset: Expr) -> None:
+        """A x of decode's row, summed over groups in order, to totals[offset:]."""
+        with when(self.a["rank"] > 0):
+            chunks = self._chunks(activations)
+            with tir.serial(chunks) as chunk:
+                (total,) = registers(1)
+                with tir.serial(i64(activations.groups)) as group:
+                    total.value = total.value + load(activations.ranks, (group * chunks + chunk) * 16)
+                store(activations.totals, offset + chunk * 16, total.value)
+
+    def _chunks(self, activations: Activations) -> Expr:
+        return bind(tir.truncdiv(self.a["rank"] * activations.parts, 16))
+
+    def inverse_rms(self, activations: Activations, row: Expr) -> Expr:
+        """1 / sqrt(mean of squares + epsilon) of a finished row; groups are added in order."""
+        total = Register("float32", 1)
+        total.clear()
+        with tir.serial(i64(activations.groups)) as group:
+            total.value = total.value + activations.squares[row * activations.groups + group]
+        mean = total.value * f32(1.0 / activations.width)
+        return bind(f32(1.0) / tir.sqrt(mean + f32(self.shape.epsilon)))
+
+    # -- consuming them ----------------------------------------------------------------------------------
+
+    def block(
+        self,
+        role: str,
+        layer: Expr,
+        block: Expr,
+        activations: Activations,
+        rows: Rows,
+        total: Callable[[int], Expr],
+        inverse: Callable[[int], Expr] | None,
+    ) -> list[Expr]:
+        """16 outputs of a role for each row: (W x + B (A x)) * inverse, as float32 vectors."""
+        bits = self.shape.bits(role)
+        outputs = self.shape.matrix(role)[0]
+        tiles = outputs // 16 * activations.groups
+        base = bind((layer * tiles + block * activations.groups) * TILE_BYTES[bits])
+        sums = self.tiles(self.a[role], base, bits, activations, rows)
+        part = SITES[activations.site].index(role)
+        rank = self.a["rank"]
+        with when(rank > 0):
+            area = layer * self.lora.layer_size() + self.lora.b_offset(role)
+            b_base = bind((area + block * 16) * rank)
+            with tir.serial(tir.truncdiv(rank, 8)) as eight:
+                for k in range(8):
+                    b = bind(self.e.load_half(self.a["lora"], b_base + (eight * 8 + k) * 16))
+                    for row in range(rows.count):
+                        value = splat(activations.totals[total(row) + part * rank + eight * 8 + k])
+                        sums[row].value = self.e.fma(b, value, sums[row].value)
+        if inverse is None:
+            return [bind(register.value) for register in sums]
+        return [bind(register.value * splat(inverse(row))) for row, register in enumerate(sums)]
+
+    def tiles(
+        self, weights: Any, base: Expr, bits: int, activations: Activations, rows: Rows
+    ) -> list[Register]:
+        """Sum over all groups of one block of 16 outputs, without LoRA and norm."""
+        machine = self.e.machine
+        results = registers(rows.count)
+        parts = range(16 // machine.lanes)
+        # One row needs few registers: take all lanes at once and read each weight line once.
+        for together in [list(parts)] if rows.count == 1 else [[part] for part in parts]:
+            sums = {
+                (part, row): Register("float32", machine.lanes)
+                for part in together
+                for row in range(rows.count)
+            }
+            for register in sums.values():
+                register.clear()
+            with tir.serial(i64(activations.groups)) as group:
+                tile = bind(base + group * TILE_BYTES[bits])
+                for part in together:
+                    integers = self._tile_integers(weights, tile, part, bits, activations, rows, group)
+                    self._scale_tile(weights, tile, part, bits, activations, rows, group, integers, sums)
+            for (part, row), register in sums.items():
+                results[row].store_lanes(part * machine.lanes, register)
+        return results
+
+    def _tile_integers(
+        self,
+        weights: Any,
+        tile: Expr,
+        part: int,
+        bits: int,
+        activations: Activations,
+        rows: Rows,
+        group: Expr,
+    ) -> list[Register]:
+        machine = self.e.machine
+        size = 4 * machine.lanes
+        cells = [bind(rows.cell(activations, group, row)) for row in range(rows.count)]
+        integers = [Register("int32", machine.lanes) for _ in cells]
+        for cell, register in zip(cells, integers, strict=True):
+            register.value = dot_start(machine, bits, activations.offsets[cell])
+        for chunk in range(CODE_BYTES[bits] // 64):
+            raw = bind(load(weights, tile + chunk * 64 + part * size, size))
+            halves = [raw]
+            if bits == 4:
+                low = tir.bitwise_and(raw, splat(tir.uint8(15), size))
+                halves = [bind(low), bind(tir.shift_right(raw, splat(tir.uint8(4), size)))]
+            for number, codes in enumerate(halves):
+                word = chunk * len(halves) + number
+                for cell, register in zip(cells, integers, strict=True):
+                    activation = activations.codes[cell * _CODE_WORDS + word]
+                    register.value = dot(machine, register.value, codes, activation, bits)
+        return integers
+
+    def _scale_tile(
+        self,
+        weights: Any,
+        tile: Expr,
+        part: int,
+        bits: int,
+        activations: Activations,
+        rows: Rows,
+        group: Expr,
+        integers: list[Register],
+        sums: dict[tuple[int, int], Register],
+    ) -> None:
+        lanes = self.e.machine.lanes
+
+        def halves(offset: int) -> Expr:
+            raw = load(weights, tile + CODE_BYTES[bits] + offset + part * lanes * 2, 2 * lanes)
+            return bind(self.e.from_half(tir.reinterpret(raw, dtype=f"uint16x{lanes}"), lanes))
+
+        scale = halves(0)
+        minimum = halves(32) if bits == 4 else None
+        for row, register in enumerate(integers):
+            cell = rows.cell(activations, group, row)
+            total = sums[part, row]
+            value = tir.cast(register.value, f"float32x{lanes}") * splat(activations.scales[cell], lanes)
+            start = total.value
+            if minimum is not None:
+                start = self.e.fma(minimum, splat(activations.sums[cell], lanes), start)
+            total.value = self.e.fma(scale, bind(value), bind(start))

@@ -1,0 +1,36 @@
+"""A whole Llama model as two functions: llama_prefill (many rows) and llama_decode (one row).
+
+Each is one hand-over to the thread pool; inside it the layers run one after another, their phases separated by
+barriers. Position, context length, thread count and LoRA rank are arguments, so one compilation serves all of
+them. Both write the same caches and leave the same bits. Knows nothing of files or of where arrays come from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import IRModule
+
+from models.cpu import KernelPath
+from models.kernels.arguments import DECODE_SCALARS, PREFILL_SCALARS, buffer_types
+from models.kernels.decode import Decode
+from models.kernels.emit import function, launch
+from models.kernels.isa import MACHINES
+from models.kernels.prefill import Prefill
+from models.packing import LlamaShape
+
+
+def build(path: KernelPath, **shape: Any) -> IRModule:
+    """Both functions for one LlamaShape (its fields as keywords) and one instruction set."""
+    machine, llama = MACHINES[path], LlamaShape(**shape)
+    buffers = list(buffer_types(llama).items())
+    functions = {}
+    for name, scalars, writer in (
+        ("llama_prefill", PREFILL_SCALARS, Prefill),
+        ("llama_decode", DECODE_SCALARS, Decode),
+    ):
+        opened = function(name, scalars, buffers)
+        with opened as arguments, launch():
+            writer(machine, llama, arguments).write()
+        functions[name] = opened.result
+    return IRModule(functions)

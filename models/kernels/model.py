@@ -1,0 +1,128 @@
+"""What prefill and decode of a Llama have in common: embedding, sites of activations, the head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tvm.tirx.script import builder as tir
+
+from models.kernels.attention import Attention
+from models.kernels.emit import Emitter, bind, f32, i64, load, phase, share, splat, store, when
+from models.kernels.isa import Expr, Machine
+from models.kernels.linear import GROUP, ONE_ROW, Activations, Linear
+from models.lora import SITES, LoraLayout
+from models.packing import TILE_BYTES, LlamaShape
+
+_SITE_SETS = {"qkv": "stream", "o": "attention", "gate_up": "stream", "down": "inner"}
+
+
+class LlamaWriter:
+    """The shared vocabulary of the two functions; a = the function's arguments."""
+
+    def __init__(self, machine: Machine, shape: LlamaShape, a: dict[str, Any]) -> None:
+        self.e = Emitter(machine)
+        self.machine = machine
+        self.shape = shape
+        self.a = a
+        self.threads = a["threads"]
+        self.linear = Linear(self.e, shape, a)
+        self.attention = Attention(self.e, shape, a)
+        self.layout = LoraLayout(shape)
+        self.sites = {site: self._activations(site) for site in SITES}
+
+    def _activations(self, site: str) -> Activations:
+        prefix = _SITE_SETS[site] + "_"
+        buffers = {name.removeprefix(prefix): b for name, b in self.a.items() if name.startswith(prefix)}
+        inputs = self.shape.matrix(SITES[site][0])[1]
+        return Activations(site, inputs, _SITE_SETS[site] == "stream", buffers)
+
+    def a_base(self, site: str, layer: Expr) -> Expr:
+        """Offset of a site's A in the adapter's tensor."""
+        return bind((layer * self.layout.layer_size() + self.layout.a_offset(site)) * self.a["rank"])
+
+    def norm(self, number: Expr) -> Expr:
+        """Offset of a norm's weights: 2 layer (attention), 2 layer + 1 (MLP), 2 layers (final)."""
+        return bind(number * self.shape.hidden)
+
+    def embed(self, token: Expr, group: Expr, out: Expr) -> None:
+        """32 values of a token's embedding, or of image row -token - 1, to x[out + 32 group:]."""
+        groups = self.shape.hidden // GROUP
+        table, x = self.a["embedding"], self.a["x"]
+        with when(token >= 0):
+            tile = bind((tir.truncdiv(token, 16) * groups + group) * TILE_BYTES[8])
+            lane = bind(tir.truncmod(token, 16))
+            bits = bind(tir.reinterpret(load(table, tile + 512 + lane * 2, 2), dtype="uint16"))
+            half = self.e.from_half(splat(bits))
+            scale = bind(splat(tir.Shuffle([half], [0])))
+            for vector in range(2):
+                words = [load(table, tile + (vector * 4 + chunk) * 64 + lane * 4, 4) for chunk in range(4)]
+                codes = tir.cast(tir.Shuffle(words, list(range(16))), "float32x16")
+                store(x, out + group * GROUP + 16 * vector, (codes - splat(f32(128.0))) * scale)
+        with when(token < 0):
+            source = bind((i64(0) - token - 1) * self.shape.hidden + group * GROUP)
+            for vector in range(2):
+                store(x, out + group * GROUP + 16 * vector, load(self.a["image_rows"], source + 16 * vector))
+
+    def gated(self, gate: Expr, up: Expr) -> Expr:
+        """silu(gate) * up."""
+        return bind(up * (gate * self.e.sigmoid(gate)))
+
+    def scratch(self, thread: Expr) -> Expr:
+        """The thread's place in group_values."""
+        return bind(thread * (self.machine.tile_rows * GROUP))
+
+    def blocks(self, roles: Sequence[str], thread: Expr) -> Iterator[tuple[str, Any]]:
+        """For each role, the loop over those of its blocks that fall to the thread when the roles' blocks are
+        laid end to end and shared out; use as `for role, loop in ...: with loop as block`."""
+        counts = [self.shape.matrix(role)[0] // 16 for role in roles]
+        whole = i64(sum(counts))
+        first = bind(tir.truncdiv(thread * whole, self.threads))
+        end = bind(tir.truncdiv((thread + 1) * whole, self.threads))
+        start = 0
+        for role, count in zip(roles, counts, strict=True):
+            low = bind(tir.min(tir.max(first - start, i64(0)), i64(count)))
+            high = bind(tir.min(tir.max(end - start, i64(0)), i64(count)))
+            yield role, tir.serial(low, high)
+            start += count
+
+    @contextmanager
+    def shared(self, count: Any) -> Iterator[tuple[Expr, Expr]]:
+        """A phase whose threads share 0 .. count - 1: yields (thread, index)."""
+        with phase(self.threads) as thread, share(i64(count), thread, self.threads) as index:
+            yield thread, index
+
+    def write_head(self, row: Expr) -> None:
+        """Final norm of x[row] and the logits. Uses the stream's activations as one row."""
+        stream, hidden = self.sites["qkv"], self.shape.hidden
+        final = 2 * self.shape.layers * hidden
+        with self.shared(stream.groups) as (thread, group):
+            base = bind(row * hidden + group * GROUP)
+            self.linear.finish_group(
+                stream,
+                ONE_ROW,
+                group,
+                lambda _: self.pair("x", base),
+                i64(final),
+                self.scratch(thread),
+                None,
+                None,
+            )
+        with phase(self.threads) as thread:
+            inverse = self.linear.inverse_rms(stream, i64(0))
+            bits = self.shape.head_bits or 8
+            weights = self.a["head"] if self.shape.head_bits else self.a["embedding"]
+            with share(i64(self.shape.padded_vocab // 16), thread, self.threads) as block:
+                base = bind(block * (stream.groups * TILE_BYTES[bits]))
+                (total,) = self.linear.tiles(weights, base, bits, stream, ONE_ROW)
+                store(self.a["logits"], block * 16, total.value * splat(inverse))
+            with when(thread == 0), tir.serial(i64(hidden // 16)) as vector:
+                value = load(self.a["x"], row * hidden + vector * 16) * load(
+                    self.a["norms"], final + vector * 16
+                )
+                store(self.a["hidden"], vector * 16, value * splat(inverse))
+
+    def pair(self, buffer: str, offset: Expr) -> tuple[Expr, Expr]:
+        """The two vectors of a group."""
+        return load(self.a[buffer], offset), load(self.a[buffer], offset + 16)
