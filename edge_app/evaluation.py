@@ -129,8 +129,8 @@ def evaluate(
 ) -> Iterator[tuple[Row, Prediction] | Progress]:
     """Answers every row that the predictions file does not have yet; yields all, in their order.
 
-    Progress of pulling and compiling is passed on. Raises UserError for a turn that fails, naming the row, and
-    for a predictions file that was made with other options.
+    Progress of pulling and compiling is passed on. Raises UserError for a turn that fails, naming the row,
+    and for a predictions file that was made with other options.
     """
     done = _read_predictions(predictions, options) if predictions else {}
     for row in rows:

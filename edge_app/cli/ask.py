@@ -87,7 +87,7 @@ def ask(
         system=system,
         allow_cloud=allow_cloud,
     )
-    with closing(assistant), closing(assistant.answer(turn)) as events:
+    with closing(store), closing(assistant), closing(assistant.answer(turn)) as events:
         answer = _show(
             events, stream=not (json or no_stream), explain=settings.mode == "quality" or allow_cloud
         )
@@ -99,7 +99,6 @@ def ask(
             output.say(f"(cut after {answer.tokens.completion} tokens; --max-tokens allows more)")
         for _ in events:  # an interruption is raised once the stopped answer has been shown
             pass
-    store.close()
 
 
 def _question(arguments: list[str]) -> str:

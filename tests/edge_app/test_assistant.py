@@ -368,7 +368,7 @@ def test_prepare_loads_and_encodes_ahead(assistant: Assistant, engine: FakeEngin
     assert len(set(engine.encoded)) == 1
 
 
-def test_answers_wait_for_one_another(assistant: Assistant, engine: FakeEngine) -> None:
+def test_answers_wait_for_one_another(assistant: Assistant) -> None:
     answers: list[Answer] = []
     threads = [threading.Thread(target=lambda: answers.append(ask(assistant))) for _ in range(4)]
     for thread in threads:
