@@ -64,7 +64,7 @@ class Prompt:
         return sum(atom < 0 for atom in self.atoms)
 
     def inputs(self, start: int, stop: int) -> tuple[NDArray[np.int32], NDArray[np.float32] | None]:
-        """What the runtime takes of atoms start to stop: token ids, where -(i+1) is row i of the second array.
+        """What the runtime takes of atoms start to stop: token ids, -(i+1) being row i of the second array.
 
         Returns int32 [n] and float32 [rows, hidden], or None when there is no image among them.
         """
