@@ -119,7 +119,7 @@ class ChatTemplate:
             whole, alone = self._render([system, *marked], answer=True), self._render([system], answer=False)
         except UserError:
             return self._render(marked, answer=True)
-        if not alone or not whole.startswith(alone):
+        if system[1] not in alone or not whole.startswith(alone):
             return self._render(marked, answer=True)
         begin = _BOS if alone.startswith(_BOS) else ""
         return begin + whole[len(alone) :]
@@ -157,6 +157,9 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         if operator == "**" or not all(isinstance(value, int | float) for value in (left, right)):
             raise jinja2.exceptions.SecurityError(f"the operator {operator} is for numbers only")
         return super().call_binop(context, operator, left, right)
+
+    def wrap_str_format(self, value: Any) -> None:  # noqa: ARG002  # not even the sandboxed str.format
+        return None
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         return attr not in _WIDENING and super().is_safe_attribute(obj, attr, value)

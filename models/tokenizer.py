@@ -25,7 +25,7 @@ _END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "
 # GGUF's names for the two ways that GPT-2's pattern is used: as it is, and after every digit is cut off.
 _PLAIN_PRE = ("default", "gpt-2", "gpt2", "mpt", "olmo", "jais", "trillion")
 _DIGITS_PRE = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
-_GGUF_UNKNOWN, _GGUF_CONTROL = 2, 3
+_GGUF_UNKNOWN, _GGUF_CONTROL, _GGUF_USER_DEFINED = 2, 3, 4
 
 
 class Tokenizer:
@@ -64,6 +64,11 @@ class Tokenizer:
         if not isinstance(kinds, np.ndarray) or len(kinds) != len(texts):
             raise UserError(f"{file.path} does not say which of its tokens are control tokens")
         control = np.flatnonzero((kinds == _GGUF_CONTROL) | (kinds == _GGUF_UNKNOWN))
+        whole = [
+            tokenizers.AddedToken(texts[i], normalized=False)
+            for i in np.flatnonzero(kinds == _GGUF_USER_DEFINED)
+        ]
+        bpe.add_tokens(whole)
         return cls(
             bpe,
             {texts[index]: int(index) for index in control},
@@ -78,12 +83,12 @@ class Tokenizer:
         content = read_json(path)
         if not _is_byte_level(content):
             raise UserError(f"{path} is no byte-level BPE tokenizer, which is the one kind that is supported")
-        added = content.get("added_tokens") or []
+        content["post_processor"] = None
         try:
-            special = {entry["content"]: int(entry["id"]) for entry in added if entry["special"]}
-            content["added_tokens"] = [entry for entry in added if not entry["special"]]
-            content["post_processor"] = None
             bpe = tokenizers.Tokenizer.from_str(json.dumps(content))
+            added = bpe.get_added_tokens_decoder()
+            special = {token.content: number for number, token in added.items() if token.special}
+            bpe.encode_special_tokens = True  # which means as plain text
         except Exception as error:  # the package raises plain Exception
             raise UserError(f"{path} cannot be read ({error}); download it again") from None
         settings = read_json(directory / "tokenizer_config.json")
@@ -101,7 +106,8 @@ class Tokenizer:
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Token ids of a text. With special, the texts of control tokens become those; without, plain text.
 
-        Lone surrogates, which no UTF-8 text can hold, become question marks.
+        Lone surrogates, which no UTF-8 text can hold, become question marks; a byte that the vocabulary lacks
+        (SmolLM2's lacks some control characters and the lead bytes of unassigned planes) is left out.
         """
         text = text.encode("utf-8", "replace").decode("utf-8")
         if not special:
