@@ -1,0 +1,89 @@
+"""The slash commands: their names, what they take and what they do. Data only; the chat screen runs them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_app.mode import Mode
+
+Argument = Literal["", "path", "adapter", "mode", "words", "name"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """name: without the slash. argument: what kind it takes, "" for none. usage: how it is written in help.
+    title: its name in the command palette. action: of the chat screen, called with the argument's text."""
+
+    name: str
+    argument: Argument
+    usage: str
+    title: str
+    help: str
+    action: str
+    aliases: tuple[str, ...] = ()
+
+
+COMMANDS = (
+    Command(
+        "image",
+        "path",
+        "/image [PATH]",
+        "Attach an image",
+        "Attach an image; without a path, pick it.",
+        "image",
+    ),
+    Command(
+        "detach", "name", "/detach [NAME]", "Detach images", "Take back an attached image, or all.", "detach"
+    ),
+    Command("new", "", "/new", "New chat", "Start a new chat; this one stays saved.", "new", ("clear",)),
+    Command(
+        "sessions",
+        "words",
+        "/sessions [WORDS]",
+        "Earlier chats",
+        "Find and open an earlier chat.",
+        "sessions",
+    ),
+    Command(
+        "adapter",
+        "adapter",
+        "/adapter [NAME|auto|none]",
+        "Choose the adapter",
+        "Answer with an adapter, none, or the one that fits.",
+        "adapter",
+    ),
+    Command(
+        "mode",
+        "mode",
+        "/mode [auto|fast|quality|eco]",
+        "Choose the mode",
+        "Say what matters most in the answers to come.",
+        "mode",
+    ),
+    Command(
+        "copy", "", "/copy", "Copy the last answer", "Copy the last answer to the clipboard.", "copy_answer"
+    ),
+    Command("help", "", "/help", "Help", "Show the keys and the commands.", "help"),
+    Command("quit", "", "/quit", "Quit", "Leave; everything is saved already.", "quit", ("exit",)),
+)
+MODE_HELP: dict[Mode, str] = {
+    "auto": "a balance",
+    "fast": "the answer soonest",
+    "quality": "the best answer",
+    "eco": "the least energy",
+}
+MODES: tuple[Mode, ...] = tuple(MODE_HELP)
+
+_COMMAND = re.compile(r"/([A-Za-z][A-Za-z-]*)(?:[ \t]+(.*))?", re.DOTALL)
+
+
+def parse(text: str) -> tuple[str, str] | None:
+    """(name, argument) when the text has the form of a command; it need not be one that exists."""
+    match = _COMMAND.fullmatch(text.strip())
+    return (match[1].lower(), (match[2] or "").strip()) if match else None
+
+
+def find(name: str) -> Command | None:
+    return next((c for c in COMMANDS if name == c.name or name in c.aliases), None)

@@ -1,0 +1,188 @@
+"""Paths of images in what a user types or pastes: quoted, escaped, as URLs, or mentioned with "@".
+
+Pure but for asking the disk whether a file is there. Does not read images.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+IMAGE_SUFFIXES = frozenset(
+    [
+        ".avif",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".ico",
+        ".icns",
+        ".j2k",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pbm",
+        ".pcx",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".qoi",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
+"""What the file picker shows; any file may be attached by its path, since the content decides."""
+
+_LONGEST_PASTE = 20_000
+_MENTION = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]*)"?|(?P<plain>[^\s"]\S*)?)')
+_PUNCTUATION = "?!.,;:)]}'\""
+
+
+def looks_like_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def shown(path: Path) -> str:
+    """The path as people write it: home as ~, and relative to the working folder inside of it."""
+    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if path.is_relative_to(base):
+            rest = path.relative_to(base).as_posix()
+            return prefix + rest if rest != "." else prefix.rstrip("/") or "."
+    return str(path)
+
+
+def typed_path(text: str) -> Path:
+    """The path that `/image` was given: quotes, escapes, file:// and ~ are understood, bare spaces too."""
+    text = text.strip()
+    if _is_file(Path(text).expanduser()):
+        return Path(text).expanduser()
+    found = _path(text)
+    return found if found is not None else Path(text).expanduser()
+
+
+def pasted_images(text: str) -> tuple[Path, ...]:
+    """The image files that a pasted text consists of; empty when there is anything else in it."""
+    if len(text) > _LONGEST_PASTE or not text.strip():
+        return ()
+    paths: list[Path] = []
+    for line in text.strip().splitlines():
+        if not line.strip():
+            continue
+        found = _paths_of_line(line.strip())
+        if not found:
+            return ()
+        paths += found
+    return tuple(paths) if all(looks_like_image(path) for path in paths) else ()
+
+
+def _paths_of_line(line: str) -> Sequence[Path]:
+    """One path with bare spaces, or several in shell notation; empty when a file is missing."""
+    whole = _path(line)
+    if whole is not None and _is_file(whole):
+        return [whole]
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return []
+    paths = [_path(word, shell=False) for word in words]
+    return [p for p in paths if p is not None] if all(p is not None and _is_file(p) for p in paths) else []
+
+
+def _path(text: str, shell: bool = True) -> Path | None:
+    """One path in any notation. None when the text is not one."""
+    if text.startswith("file://"):
+        parts = urlsplit(text)
+        return Path(unquote(parts.path)) if parts.netloc in ("", "localhost") else None
+    if shell and not _is_file(Path(text).expanduser()):
+        try:
+            words = shlex.split(text)
+        except ValueError:
+            return None
+        if len(words) != 1:
+            return None
+        return _path(words[0], shell=False)
+    return Path(text).expanduser()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long for a name, or a NUL in it: any text may be asked about
+        return False
+
+
+@dataclass(frozen=True)
+class Mention:
+    """An "@path" in a text. start, end: where, "@" and quotes included. path: as written."""
+
+    start: int
+    end: int
+    path: str
+
+    @property
+    def file(self) -> Path:
+        return Path(self.path).expanduser()
+
+
+def mention_before(line: str, column: int) -> Mention | None:
+    """The mention that the cursor is in or at the end of; its path ends at the cursor."""
+    for match in _MENTION.finditer(line):
+        if match.start() < column <= match.end():
+            path = match["quoted"] if match["quoted"] is not None else match["plain"] or ""
+            offset = match.start() + (2 if match["quoted"] is not None else 1)
+            return Mention(match.start(), match.end(), path[: max(0, column - offset)])
+    return None
+
+
+def mentions(text: str) -> list[Mention]:
+    """Every mention that names a file on disk or can only mean one. Punctuation that ends it is not of it."""
+    found = []
+    for match in _MENTION.finditer(text):
+        if match["quoted"]:
+            found.append(Mention(match.start(), match.end(), match["quoted"]))
+            continue
+        written = match["plain"] or ""
+        bare = written.rstrip(_PUNCTUATION)
+        path = next((p for p in (written, bare) if p and _is_file(Path(p).expanduser())), bare)
+        mention = Mention(match.start(), match.start() + 1 + len(path), path)
+        if path and (_is_file(mention.file) or looks_like_image(mention.file)):
+            found.append(mention)
+    return found
+
+
+def without_mentions(text: str, found: Sequence[Mention], before: int = 0) -> str:
+    """The text as the model should read it: a path says nothing to it, and may say too much.
+
+    before: how many images are attached already.
+    """
+    result, end = "", 0
+    for number, mention in enumerate(found, before + 1):
+        result += text[end : mention.start]
+        result += stand_in(result, number, several=before + len(found) > 1)
+        end = mention.end
+    result += text[end:]
+    return re.sub(r"(?<=\S)[ \t]{2,}", " ", result).strip()
+
+
+def stand_in(preceding: str, number: int, *, several: bool) -> str:
+    """What a mention becomes inside of a sentence; nothing where it stands alone (at a beginning, after a
+    sentence)."""
+    line = preceding.rpartition("\n")[2].rstrip()
+    if not line or line[-1] in ".?!:":
+        return ""
+    return f"image {number}" if several else "the image"
+
+
+def quoted_mention(path: str, *, closed: bool = True) -> str:
+    """As it is typed: in quotes when there are spaces."""
+    if any(character.isspace() for character in path):
+        return f'@"{path}"' if closed else f'@"{path}'
+    return f"@{path}"

@@ -1,0 +1,61 @@
+"""Everything that has keys, in the order the help shows it; the settings' keys are checked against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from textual.binding import Binding, BindingType
+
+from edge_app.tui.attachment_bar import AttachmentChip
+from edge_app.tui.chat_keys import CHAT_BINDINGS
+from edge_app.tui.file_picker import FilePicker, ImageTree
+from edge_app.tui.keys import declared, keys_of
+from edge_app.tui.messages import MessageView
+from edge_app.tui.modal import Window
+from edge_app.tui.prompt import Prompt
+from edge_app.tui.sessions_window import SessionsWindow
+
+APP_BINDINGS: list[BindingType] = [
+    Binding(
+        "ctrl+p",
+        "command_palette",
+        "Commands",
+        id="app.commands",
+        priority=True,
+        tooltip="Search all commands",
+    ),
+    Binding(
+        "ctrl+q",
+        "quit",
+        "Quit",
+        id="app.quit",
+        priority=True,
+        show=False,
+        tooltip="Quit; everything is saved already",
+    ),
+]
+
+KEY_OWNERS: list[tuple[str, list[Binding]]] = [
+    ("Chat", declared([*CHAT_BINDINGS, *APP_BINDINGS])),
+    ("Question", declared(Prompt.BINDINGS)),
+    ("Attached image (Shift+Tab leads there)", declared(AttachmentChip.BINDINGS)),
+    ("Message (Shift+Tab leads there)", declared(MessageView.BINDINGS)),
+    ("Windows", declared(Window.BINDINGS)),
+    ("Image picker", declared([*FilePicker.BINDINGS, *ImageTree.BINDINGS])),
+    ("Earlier chats", declared(SessionsWindow.BINDINGS)),
+]
+
+
+def key_name(binding_id: str, remapped: Mapping[str, str]) -> str:
+    """What the first of a binding's keys is called."""
+    for _, bindings in KEY_OWNERS:
+        for binding in bindings:
+            if binding.id == binding_id:
+                return keys_of(binding, remapped)[0]
+    raise KeyError(binding_id)
+
+
+def unknown_ids(remapped: Mapping[str, str]) -> list[str]:
+    """Ids in the settings that no binding has."""
+    known = {binding.id for _, bindings in KEY_OWNERS for binding in bindings}
+    return sorted(name for name in remapped if name not in known)

@@ -1,0 +1,103 @@
+"""From an assistant's blocking iterator of events to asynchronous batches for the screen.
+
+The iterator is read on a thread of its own, a daemon: a download that hangs must not keep the terminal.
+Batches come at most once an interval, with the text of neighbouring tokens joined, so that a fast model costs
+the screen no more than a slow one. Knows no widgets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from contextlib import suppress
+
+from edge_app.events import Event, Progress, TokenText
+
+INTERVAL = 0.05
+"""Seconds between batches: 20 a second look continuous."""
+
+
+async def batches(events: Iterator[Event], interval: float = INTERVAL) -> AsyncIterator[Sequence[Event]]:
+    """The first event comes at once, later ones together. Raises what the iterator raised.
+
+    Leaving early closes the iterator with its next event.
+    """
+    reader = _Reader(events, asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    try:
+        while True:
+            await reader.arrived.wait()
+            taken, ended, error = reader.take()
+            shown = loop.time()
+            if taken:
+                yield merged(taken)
+            if ended:
+                if error is not None:
+                    raise error
+                return
+            await asyncio.sleep(max(0.0, interval - (loop.time() - shown)))
+    finally:
+        reader.abandoned.set()
+
+
+def merged(events: Sequence[Event]) -> list[Event]:
+    """Neighbouring tokens joined, and of neighbouring progress the last."""
+    result: list[Event] = []
+    for event in events:
+        last = result[-1] if result else None
+        if isinstance(event, TokenText) and isinstance(last, TokenText):
+            result[-1] = TokenText(last.text + event.text)
+        elif isinstance(event, Progress) and isinstance(last, Progress):
+            result[-1] = event
+        else:
+            result.append(event)
+    return result
+
+
+class _Reader:
+    """The thread. arrived is set, on the loop, whenever there is something to take."""
+
+    def __init__(self, events: Iterator[Event], loop: asyncio.AbstractEventLoop) -> None:
+        self.arrived = asyncio.Event()
+        self.abandoned = threading.Event()
+        self._events = events
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._pending: list[Event] = []
+        self._ended = False
+        self._error: BaseException | None = None
+        threading.Thread(target=self._read, name="chat events", daemon=True).start()
+
+    def take(self) -> tuple[list[Event], bool, BaseException | None]:
+        with self._lock:
+            taken, self._pending = self._pending, []
+            if not self._ended:
+                self.arrived.clear()
+            return taken, self._ended, self._error
+
+    def _read(self) -> None:
+        error: BaseException | None = None
+        try:
+            for event in self._events:
+                if self.abandoned.is_set():
+                    break
+                self._add(event)
+            if isinstance(self._events, Generator):
+                self._events.close()
+        except BaseException as raised:
+            error = raised
+        with self._lock:
+            self._ended, self._error = True, error
+        self._wake()
+
+    def _add(self, event: Event) -> None:
+        with self._lock:
+            self._pending.append(event)
+            first = len(self._pending) == 1
+        if first:
+            self._wake()
+
+    def _wake(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self.arrived.set)

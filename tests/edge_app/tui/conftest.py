@@ -1,0 +1,197 @@
+"""A scripted assistant in place of the engine: the chat must be testable without a model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import PIL.Image
+import pytest
+from textual.pilot import Pilot
+
+from edge_app.events import (
+    Answer,
+    Answered,
+    Event,
+    Failed,
+    ImageEncoded,
+    Ready,
+    Routed,
+    Timing,
+    TokenCounts,
+    TokenText,
+    TurnSaved,
+)
+from edge_app.sessions import SessionStore
+from edge_app.settings import Settings
+from edge_app.tui.app import ChatApp
+from edge_app.tui.surroundings import Surroundings
+from edge_app.turn import Picture, Turn
+from router.route import Route
+
+ANSWER = Answer(
+    answer="",
+    adapter=None,
+    place="local",
+    mode="auto",
+    confidence=0.9,
+    reason="no adapter is installed",
+    model="edge-vlm-135m",
+    stop_reason="stop",
+    tokens=TokenCounts(prompt=40, image=16, cached=0, completion=12),
+    timing_ms=Timing(route=0.1, image=80, prefill=60, first_token=210, total=400),
+    tokens_per_second=181.4,
+    session="0123456789ab",
+)
+
+
+@dataclass
+class ScriptedAssistant:
+    """Answers with the given events. gate: when set, waits before each of them until it is opened.
+
+    Events may hold exceptions, which are raised in their place.
+    """
+
+    script: list[Event | BaseException] = field(default_factory=list)
+    preparation: list[Event | BaseException] = field(default_factory=list)
+    gate: threading.Semaphore | None = None
+    turns: list[Turn] = field(default_factory=list)
+    prepared: list[tuple[Picture, ...]] = field(default_factory=list)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def answers(self, text: str, **changes: object) -> None:
+        """The script of a plain answer, a word a token."""
+        words = [TokenText(word + " ") for word in text.split(" ")]
+        words[-1] = TokenText(text.split(" ")[-1])
+        self.script = [
+            TurnSaved("0123456789ab", 1),
+            Routed(Route(None, "local", "no adapter is installed"), "auto"),
+            *words,
+            Answered(replace(ANSWER, answer=text, **changes)),  # type: ignore[arg-type]
+        ]
+
+    def answer(self, turn: Turn) -> Iterator[Event]:
+        self.turns.append(turn)
+        self.cancelled.clear()
+        text = ""
+        for event in self.script:
+            while self.gate is not None and not self.gate.acquire(timeout=0.01):
+                if self.cancelled.is_set():
+                    break
+            if self.cancelled.is_set():
+                yield Answered(replace(ANSWER, answer=text, stop_reason="cancelled"))
+                return
+            if isinstance(event, BaseException):
+                raise event
+            text += event.text if isinstance(event, TokenText) else ""
+            yield event
+
+    def prepare(self, images: Sequence[Picture] = ()) -> Iterator[Event]:
+        self.prepared.append(tuple(images))
+        for event in self.preparation:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+        if not self.preparation:
+            yield Ready("edge-vlm-135m", 2048, True)
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+
+@pytest.fixture
+def assistant() -> ScriptedAssistant:
+    scripted = ScriptedAssistant()
+    scripted.answers("A **cat** sleeps on a sofa.")
+    return scripted
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: two images, one with a space in its name, a folder with one more, and a text."""
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    picture("#b02020", "#f0e0c0").save(folder / "cat.png")
+    picture("#2060b0", "#e0f0ff").save(folder / "red house.jpg")
+    picture("#208040", "#d0f0d0").save(folder / "trip" / "lake.png")
+    (folder / "notes.txt").write_text("no image")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return folder
+
+
+def picture(left: str, right: str) -> PIL.Image.Image:
+    """Two halves, so that which side is up can be seen."""
+    image = PIL.Image.new("RGB", (64, 48), left)
+    image.paste(right, (32, 0, 64, 48))
+    return image
+
+
+class Clock:
+    """Stands still until it is told to go on, so that elapsed times are the same in every run."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+MakeApp = Callable[..., ChatApp]
+
+
+@pytest.fixture
+def make_app(assistant: ScriptedAssistant, folder: Path, clock: Clock, tmp_path: Path) -> MakeApp:
+    """Previews are half blocks of a fixed cell size, whatever terminal the tests run in."""
+    import textual_image.widget
+    from textual_image import _terminal
+
+    _terminal.get_cell_size._result = _terminal.CellSize(10, 20)  # type: ignore[attr-defined]
+    del folder
+
+    def make(
+        store: SessionStore | None = None,
+        adapters: Sequence[str] = ("medical", "receipts"),
+        session: str | None = None,
+        **settings: object,
+    ) -> ChatApp:
+        surroundings = Surroundings(
+            settings=Settings(**settings),  # type: ignore[arg-type]
+            backend=assistant,
+            sessions=store,
+            adapters=lambda: adapters,
+            preview=textual_image.widget.HalfcellImage,
+            clock=clock,
+            defects=tmp_path / "chat-errors.log",
+        )
+        return ChatApp(surroundings, session)
+
+    return make
+
+
+async def settled(pilot: Pilot[None]) -> None:
+    """Everything that was set going has come to an end."""
+    await pilot.pause()
+    await pilot.app.workers.wait_for_complete()
+    await pilot.pause()
+
+
+async def type_text(pilot: Pilot[None], text: str) -> None:
+    """As from a keyboard, with suggestions that follow it."""
+    await pilot.press(*("space" if c == " " else c for c in text))
+    await settled(pilot)
+
+
+def failure(sentence: str) -> Failed:
+    return Failed(sentence, 1)
+
+
+def encoded(name: str, *notes: str) -> ImageEncoded:
+    return ImageEncoded(name, "0" * 64, (("cat", 0.9),), notes, False, 80.0)
