@@ -63,6 +63,7 @@ class Engine:
         self.name = name
         self.digest = digest
         self.context_length = parts.language.runtime.context_length
+        self.shape = parts.language.runtime.shape
         self.has_vision = parts.sight is not None
         self.base_lora = parts.base_lora
         self._parts = parts

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 import pytest
 
+from models.engine import Engine
 from models.store import ModelFiles, ModelStore
 
 
@@ -20,3 +22,26 @@ def model_files() -> ModelFiles:
     home = os.environ.get("EDGE_APP_TEST_HOME") or platformdirs.user_cache_path("edge-app-tests")
     store = ModelStore(Path(home) / "models")
     return store.pull(store.catalog.default)
+
+
+@pytest.fixture(scope="session")
+def engine_cache() -> Path:
+    """Compiled code and packed weights, kept between runs; their keys see to it that they are current."""
+    home = os.environ.get("EDGE_APP_TEST_HOME") or platformdirs.user_cache_path("edge-app-tests")
+    return Path(home) / "cache"
+
+
+@pytest.fixture(scope="session")
+def engine(model_files: ModelFiles, engine_cache: Path) -> Iterator[Engine]:
+    """The default model, loaded once for the whole run."""
+    loaded = Engine.load(model_files, cache_dir=engine_cache)
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture(scope="session")
+def small_engine(model_files: ModelFiles, engine_cache: Path) -> Iterator[Engine]:
+    """The same with a context of 256 tokens."""
+    loaded = Engine.load(model_files, cache_dir=engine_cache, context_length=256)
+    yield loaded
+    loaded.close()
