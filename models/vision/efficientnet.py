@@ -131,6 +131,8 @@ class _Reader:
                 f"The vision tower's {name} has the shape {tensor.shape}, not {shape}: "
                 "this is no EfficientNet-Lite2 checkpoint."
             )
+        if not np.isfinite(tensor).all():
+            raise UserError(f"The vision tower's {name} is not finite: remove the model and pull it again.")
         return tensor.astype(np.float32, copy=False)
 
     def normalisation(self, name: str, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
