@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 def ask(
     question: Annotated[
-        list[str] | None, typer.Argument(help='The question; "-" stands for what comes from stdin.')
+        list[str] | None,
+        typer.Argument(metavar="[QUESTION]", help='The question; "-" stands for what comes from stdin.'),
     ] = None,
     image: Annotated[
         list[Path] | None, typer.Option(metavar="PATH", help="An image; may be repeated.")

@@ -13,7 +13,6 @@ from edge_app.cli.options import AdapterOption, ContinueOption, ModeOption, Offl
 
 app = typer.Typer(
     name="edge-app",
-    help="An assistant that looks at your images and answers on this machine.",
     no_args_is_help=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -111,7 +111,7 @@ class ProgressLine:
 def run(app: typer.Typer) -> None:
     """Runs the program and leaves with the right code; what is no UserError is a defect and shows."""
     try:
-        returned = app(standalone_mode=False)
+        returned = app(prog_name="edge-app", standalone_mode=False)
         code = returned if isinstance(returned, int) else ExitCode.ANSWERED  # `leave` comes back as its code
     except USAGE_ERROR as error:
         error.show(file=sys.stderr)

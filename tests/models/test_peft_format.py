@@ -41,7 +41,7 @@ def change_tensors(folder: Path, change: Callable[[dict[str, Any]], None]) -> No
 
 @pytest.mark.parametrize("name", ["plain", "patterns", "one_layer"])
 def test_what_is_read_is_the_weight_change_that_peft_itself_computes(name: str) -> None:
-    """Covers alpha / r, rsLoRA's alpha / sqrt(r), rank and alpha patterns, and adapters of some layers only."""
+    """Covers alpha / r, rsLoRA's alpha / sqrt(r), rank and alpha patterns, adapters of some layers."""
     lora = read_peft(FIXTURES / name, name)
     expected = load_file(FIXTURES / name / "changes.safetensors")
     read = {key.removesuffix(".A") for key in lora.tensors if key.endswith(".A")}
