@@ -18,7 +18,6 @@ from models.files import file_digest, sync_directory
 
 ATTEMPTS = 4  # in a row without a single new byte
 FIRST_PAUSE = 0.5  # seconds; doubles with every attempt
-CHUNK = 1 << 18
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 
 Received = Callable[[int], None]
@@ -116,7 +115,7 @@ def _append(
             have = 0
         with part.open("r+b" if have else "wb") as file:
             file.seek(have)
-            for chunk in response.iter_raw(CHUNK):
+            for chunk in response.iter_raw():
                 have += len(chunk)
                 if have > pin.size:
                     raise UserError(

