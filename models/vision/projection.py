@@ -28,12 +28,10 @@ from models.kernels.emit import (
     when,
 )
 from models.kernels.isa import MACHINES, Machine
+from models.vision.projector import HIDDEN_STEP
 
 UNROLL = 4
 """Feature lengths are multiples of this many vectors' lanes: 64 floats."""
-
-HIDDEN_STEP = 2 * LANES
-"""The language model's hidden size is a multiple of this."""
 
 
 def projector_module(path: KernelPath) -> tvm.IRModule:

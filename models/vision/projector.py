@@ -22,12 +22,14 @@ from models.errors import UserError
 from models.lora import MAX_RANK
 from models.packing import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
 from models.types import Progress, no_progress
-from models.vision.projection import HIDDEN_STEP
 from models.vision.projector_file import Head
 from models.vision.tower import TowerFeatures
 
 GUESSES = 10
 """Labels that are reported of each head, most probable first."""
+
+HIDDEN_STEP = 32
+"""The language model's hidden size is a multiple of this: two of the kernel's vectors."""
 
 _LENGTH_STEP = 64
 _NEVER = -1e30  # the logit of padding: its probability is 0
