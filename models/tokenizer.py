@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tokenizers
@@ -178,7 +178,7 @@ def token_text(entry: object) -> str:
 
 
 def _build(path: Path, texts: Sequence[str], merges: Sequence[str]) -> tokenizers.Tokenizer:
-    pairs = [(first, second) for first, _, second in (merge.partition(" ") for merge in merges)]
+    pairs = [merge.partition(" ")[::2] for merge in merges]
     vocabulary = {text: index for index, text in enumerate(texts)}
     if len(vocabulary) != len(texts):
         raise UserError(f"{path} has a damaged vocabulary; download it again")
@@ -212,9 +212,9 @@ def _is_byte_level(content: Mapping[str, Any]) -> bool:
 
 def _strings(file: GgufFile, key: str) -> list[str]:
     values = file.metadata.get(key)
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values[:1]):
         raise UserError(f"{file.path} lacks {key}; it holds no tokenizer")
-    return [value for value in values if isinstance(value, str)]
+    return cast(list[str], values)  # an array has one type
 
 
 def _token_id(file: GgufFile, key: str, count: int) -> int | None:

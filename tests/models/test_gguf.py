@@ -161,7 +161,7 @@ def test_random_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     parses_or_refuses(tmp_path / "a.gguf", WHOLE[:24] + content)
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     edits=st.lists(
         st.tuples(
