@@ -2,7 +2,8 @@
 
 Templates come with a model and are programs, so they run in Jinja's sandbox with bounds on what they may
 produce. They never see what the messages say: a mark stands for each content, and the result is handed out in
-pieces, so that only the template's own text is ever read as control tokens. Knows nothing of token ids.
+pieces, so that only the template's own text is ever read as control tokens. What a template prints and how
+long a range is are bounded; how long it computes is not. Knows nothing of token ids.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from models.errors import UserError
+from models.files import read_json
 from models.gguf import GgufFile
-from models.tokenizer import read_json, token_text
+from models.tokenizer import token_text
 from models.types import Role
 
 MAX_SOURCE = 100_000  # characters of a template

@@ -1,16 +1,33 @@
-"""Two small things about files that several modules need. Knows nothing of what is in them."""
+"""Small things about files that several modules need. Knows nothing of what the files are for."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
+
+from models.errors import UserError
 
 
 def file_digest(path: Path) -> str:
     """sha256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises UserError when the file is missing or holds something else."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); is this a model's directory?") from None
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object; download it again")
+    return content
 
 
 def sync_directory(path: Path) -> None:

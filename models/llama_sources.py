@@ -6,7 +6,6 @@ Refuses by name what the kernels cannot compute. Knows the two formats' names fo
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import UserError
-from models.files import file_digest
+from models.files import file_digest, read_json
 from models.gguf import GgufFile
 from models.llama_weights import LlamaConfig, LlamaWeights, assemble
 from models.quantization import BLOCK_DECODERS, Bits, QuantizedMatrix, quantise
@@ -120,7 +119,7 @@ class HuggingFaceSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        settings = _read_json(path / "config.json")
+        settings = read_json(path / "config.json")
         _refuse_hugging_face_features(path / "config.json", settings)
         self.config = _hugging_face_config(path / "config.json", settings)
         self._files: dict[str, tuple[SafetensorsFile, str]] = {}
@@ -239,22 +238,10 @@ def _open_shards(path: Path) -> list[SafetensorsFile]:
     index = path / "model.safetensors.index.json"
     if not index.exists():
         return [SafetensorsFile(path / "model.safetensors")]
-    shards = _read_json(index).get("weight_map")
+    shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise UserError(f"{index} has no weight_map of file names; download it again")
     for name in set(shards.values()):
         if Path(name).name != name:
             raise UserError(f"{index} names the file {name!r} outside of its directory; it is not trusted")
     return [SafetensorsFile(path / name) for name in sorted(set(shards.values()))]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); is this a model's directory?") from None
-    except (ValueError, RecursionError):
-        raise UserError(f"{path} is not JSON; download it again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object; download it again")
-    return content

@@ -18,6 +18,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from models.errors import UserError
+from models.files import read_json
 from models.gguf import GgufFile
 
 # Tokens with which models end an answer, whatever their configuration calls the end of a sequence.
@@ -156,19 +157,6 @@ class StreamDecoder:
     def flush(self) -> str:
         """U+FFFD for what is still incomplete, now that nothing more comes."""
         return self._utf8.decode(b"", final=True)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises UserError when the file is missing or holds something else."""
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); is this a model's directory?") from None
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object; download it again")
-    return content
 
 
 def token_text(entry: object) -> str:
