@@ -43,21 +43,25 @@ MEMORY = (("work", "float32"), ("weights", "float32"))
 
 @dataclass(frozen=True)
 class Tiles:
-    """How many output pixels are held in registers at once.
+    """How many outputs are held in registers at once.
 
-    pixels: of a pointwise convolution and of the stem, two channel blocks wide.
-    columns: of a depthwise convolution, one channel block wide.
+    pixels x blocks: of a pointwise convolution and of the stem. columns: pixels of a depthwise convolution,
+    of one block.
     """
 
     pixels: int
+    blocks: int
     columns: int
 
 
-def tiles(machine: Machine) -> Tiles:
-    """As many as the registers hold: 32 of 16 lanes, 16 of 8 lanes, or 32 of 4 lanes."""
-    if machine.lanes == 16:
-        return Tiles(pixels=12, columns=8)
-    return Tiles(pixels=3, columns=3)
+TILES: dict[KernelPath, Tiles] = {
+    "avx512vnni": Tiles(10, 2, 5),
+    "avxvnni": Tiles(6, 1, 3),
+    "avx2": Tiles(6, 1, 3),
+    "neon": Tiles(4, 1, 3),
+    "generic": Tiles(2, 1, 2),
+}
+"""The fastest of a handful that were measured (neon: not measured); more do not fit into the registers."""
 
 
 def tower_module(path: KernelPath) -> tvm.IRModule:
@@ -84,9 +88,10 @@ def pointwise(machine: Machine) -> Any:
     x: [pixels, inputs] at source, rows `stride` apart, inputs divisible by 4. w: [blocks][inputs][16].
     y: [pixels, 16 blocks] at target; rows beyond the last, to fill a tile, are overwritten, and read from x.
     residual: where a map of y's shape begins, or -1. relu: 1 or 0. chunk: pixels that are worked off together
-    for one pair of blocks (rounded up to tiles), the unit that threads share.
+    for one group of blocks (rounded up to tiles), the unit that threads share.
     """
-    emit, rows = Emitter(machine), tiles(machine).pixels
+    emit, shape = Emitter(machine), TILES[machine.path]
+    rows, widest = shape.pixels, shape.blocks
     scalars = (
         "pixels", "inputs", "stride", "blocks", "chunk", "source", "target", "residual", "relu",
         "weights_at", "bias_at",
@@ -95,7 +100,7 @@ def pointwise(machine: Machine) -> Any:
     with builder as a:
         work, weights, inputs = a["work"], a["weights"], a["inputs"]
         count = bind(_ceil_div(a["pixels"], rows))
-        pairs = bind(_ceil_div(a["blocks"], 2))
+        groups = bind(_ceil_div(a["blocks"], widest))
         chunk = bind(_ceil_div(a["chunk"], rows))
         chunks = bind(_ceil_div(count, chunk))
 
@@ -130,14 +135,15 @@ def pointwise(machine: Machine) -> Any:
                 for j in range(width):
                     store(work, a["target"] + at[p][j], total[p][j].value)
 
-        with tir.parallel(chunks * pairs) as item:
-            block = bind(tir.truncmod(item, pairs) * 2)
-            begin = bind(tir.truncdiv(item, pairs) * chunk)
+        with tir.parallel(chunks * groups) as item:
+            block = bind(tir.truncmod(item, groups) * widest)
+            begin = bind(tir.truncdiv(item, groups) * chunk)
             with tir.serial(begin, tir.min(begin + chunk, count)) as number:
-                with when(block + 1 < a["blocks"]):
-                    tile(bind(number * rows), block, 2)
-                with when(block + 1 == a["blocks"]):
-                    tile(bind(number * rows), block, 1)
+                with when(block + widest <= a["blocks"]):
+                    tile(bind(number * rows), block, widest)
+                for width in range(1, widest):
+                    with when(block + width == a["blocks"]):
+                        tile(bind(number * rows), block, width)
     return builder.result
 
 
@@ -145,39 +151,42 @@ def stem(machine: Machine) -> Any:
     """stem(images, side, source, target, weights_at, bias_at, ...)
 
     The first convolution, 3x3 with stride 2, RGB to 32 channels, relu6. x: [images, 2 side + 1, 2 side + 1,
-    3] at source (already padded). w: [2][27][16]. y: [images, side, side, 32]; side >= tiles.pixels.
+    3] at source (already padded). w: [2][27][16]. y: [images, side, side, 32]; side >= Tiles.pixels.
     """
-    emit, columns = Emitter(machine), tiles(machine).pixels
-    builder = function(
-        "stem",
-        ("images", "side", "source", "target", "weights_at", "bias_at"),
-        MEMORY,
-    )
+    emit, shape = Emitter(machine), TILES[machine.path]
+    columns, width = shape.pixels, shape.blocks
+    builder = function("stem", ("images", "side", "source", "target", "weights_at", "bias_at"), MEMORY)
     with builder as a:
         work, weights, side = a["work"], a["weights"], a["side"]
         padded = bind(side * 2 + 1)
+
+        def tile(line: Expr, x: Expr, first: Expr, block: int) -> None:
+            """Columns from `first` on, `width` blocks from `block` on. x: where the line's inputs begin."""
+            total = [[Register() for _ in range(width)] for _ in range(columns)]
+            for j in range(width):
+                bias = bind(load(weights, a["bias_at"] + (block + j) * LANES))
+                for p in range(columns):
+                    total[p][j].value = bias
+            with tir.serial(3) as kernel_row:
+                for tap in range(9):
+                    at = bind(a["weights_at"] + (block * STEM_TAPS + kernel_row * 9 + tap) * LANES)
+                    column = [bind(load(weights, at + j * STEM_TAPS * LANES)) for j in range(width)]
+                    for p in range(columns):
+                        value = bind(splat(work[x + kernel_row * padded * 3 + (first + p) * 6 + tap]))
+                        for j in range(width):
+                            total[p][j].value = emit.fma(value, column[j], total[p][j].value)
+            for p in range(columns):
+                for j in range(width):
+                    target = a["target"] + (line * side + first + p) * 32 + (block + j) * LANES
+                    store(work, target, _relu6(total[p][j].value))
+
         with tir.parallel(a["images"] * side) as line:
             image, row = bind(tir.truncdiv(line, side)), bind(tir.truncmod(line, side))
             x = bind(a["source"] + (image * padded + row * 2) * padded * 3)
             with tir.serial(_ceil_div(side, columns)) as number:
                 first = bind(tir.min(number * columns, side - columns))  # the last overlaps
-                total = [[Register() for _ in range(2)] for _ in range(columns)]
-                for j in range(2):
-                    bias = bind(load(weights, a["bias_at"] + j * LANES))
-                    for p in range(columns):
-                        total[p][j].value = bias
-                with tir.serial(3) as kernel_row:
-                    for tap in range(9):
-                        at = bind(a["weights_at"] + (kernel_row * 9 + tap) * LANES)
-                        column = [bind(load(weights, at + j * STEM_TAPS * LANES)) for j in range(2)]
-                        for p in range(columns):
-                            value = bind(splat(work[x + kernel_row * padded * 3 + (first + p) * 6 + tap]))
-                            for j in range(2):
-                                total[p][j].value = emit.fma(value, column[j], total[p][j].value)
-                for p in range(columns):
-                    for j in range(2):
-                        target = a["target"] + (line * side + first + p) * 32 + j * LANES
-                        store(work, target, _relu6(total[p][j].value))
+                for block in range(0, 2, width):
+                    tile(line, x, first, block)
     return builder.result
 
 
@@ -188,7 +197,7 @@ def depthwise(machine: Machine, kernel: int, stride: int) -> Any:
     outside. x: [images, side, side, 16 blocks] at source, k: [K][K][16 blocks], y: [images, outputs, outputs,
     16 blocks] at target. before: rows and columns of padding above and left.
     """
-    emit, columns = Emitter(machine), tiles(machine).columns
+    emit, columns = Emitter(machine), TILES[machine.path].columns
     builder = function(
         f"depthwise_{kernel}_{stride}",
         ("images", "side", "outputs", "before", "blocks", "source", "target", "weights_at", "bias_at"),

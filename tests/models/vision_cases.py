@@ -64,14 +64,13 @@ def random_checkpoint(seed: int) -> dict[str, NDArray[Any]]:
 
 
 def drawn_images() -> dict[str, NDArray[np.uint8]]:
-    """Three small RGB images from numpy alone: a red disc, waves of colour, and blurred noise."""
+    """Three small RGB images from numpy alone: a red disc, waves of colour, coloured blocks."""
     y, x = np.mgrid[0:150, 0:200].astype(np.float64)
     disc = np.full((150, 200, 3), (240, 240, 235), np.float64)
     disc[(x - 100) ** 2 + (y - 75) ** 2 < 55**2] = (200, 30, 40)
     waves = np.stack([np.sin(x / 9), np.sin(y / 13 + 1), np.sin((x + y) / 21 + 2)], axis=2) * 100 + 128
     noise = np.random.default_rng(5).uniform(0, 255, (12, 9, 3))
-    blurred = np.kron(noise, np.ones((20, 20, 1)))
+    blocks = np.kron(noise, np.ones((20, 20, 1)))
     return {
-        name: image.astype(np.uint8)
-        for name, image in (("disc", disc), ("waves", waves), ("blocks", blurred))
+        name: image.astype(np.uint8) for name, image in (("disc", disc), ("waves", waves), ("blocks", blocks))
     }
