@@ -27,6 +27,7 @@ from filelock import FileLock
 
 from models import threads
 from models.cpu import CodeTarget, KernelPath, code_target, host_architecture
+from models.ffi import ffi
 from models.types import Progress, no_progress
 
 _MAGIC = b"EDGEOBJ1"
@@ -120,6 +121,7 @@ def compile_object(build: str, arguments: Arguments, path: KernelPath, target: C
 
 def build_module(build: str, arguments: Arguments, path: KernelPath, target: CodeTarget) -> Any:
     """Compile in this process (which imports tvm); the tvm_ffi module can be saved, inspected or called."""
+    ffi()
     import tvm
     from tvm.target import Target
     from tvm.tirx.compilation_pipeline import register_tir_pipeline
@@ -201,6 +203,7 @@ def _source_digest(builder_module: str) -> str:
 def _load_runtime() -> None:
     """TVM's runtime library alone: what compiled code calls (thread pool, barriers), without `import tvm`."""
     threads.prepare_environment()
+    ffi()
     from tvm_ffi.libinfo import load_lib_ctypes
 
     spec = importlib.util.find_spec("tvm")

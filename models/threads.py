@@ -10,6 +10,7 @@ import os
 import threading
 
 from models.errors import UserError
+from models.ffi import ffi
 
 # How often an idle pool thread polls before it sleeps. Sleeping at once costs one wake-up per call (tens of
 # microseconds against milliseconds of work) and leaves the processor to others (benchmarks/LOG.md).
@@ -48,7 +49,5 @@ def use_threads(count: int) -> None:
     """Let the calling Python thread's pool use count threads; cheap when nothing changes."""
     if getattr(_configured, "count", None) == count:
         return
-    from tvm_ffi import get_global_func
-
-    get_global_func("runtime.config_threadpool")(1, count)
+    ffi().get_global_func("runtime.config_threadpool")(1, count)
     _configured.count = count
