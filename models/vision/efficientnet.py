@@ -7,6 +7,7 @@ Knows nothing of images or of how a layer is computed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +87,7 @@ def blocks_of(channels: int) -> int:
 def pack_tower(tensors: Tensors) -> PackedTower:
     """The kernels' form of a checkpoint's tensors. UserError when they are not an EfficientNet-Lite2's."""
     reader = _Reader(tensors)
-    packer = _Packer(reader)
+    packer = _Packer(reader, capacity=2 * sum(tensor.size for tensor in tensors.values()))
     stem = packer.stem()
     blocks: list[Block] = []
     channels = STEM_CHANNELS
@@ -155,17 +156,17 @@ class _Reader:
 class _Packer:
     """Lays folded weights out one after the other, every part a multiple of 16 floats."""
 
-    def __init__(self, reader: _Reader) -> None:
+    def __init__(self, reader: _Reader, capacity: int) -> None:
+        """capacity: floats, generous; what is not written takes no memory."""
         self._reader = reader
-        self._parts: list[NDArray[np.float32]] = []
-        self._size = 0
+        self._weights: NDArray[np.float32] = aligned_zeros(capacity, np.float32)
+        self._end = 0
 
     def stem(self) -> Convolution:
         """[2][3 x 3 x RGB][16]"""
         scale, shift = self._reader.normalisation("_bn0", STEM_CHANNELS)
         kernels = self._reader.take("_conv_stem.weight", (STEM_CHANNELS, 3, 3, 3))
-        rows = kernels.transpose(0, 2, 3, 1).reshape(STEM_CHANNELS, 27)
-        return self._matrix(rows, scale, shift)
+        return self._matrix(kernels.transpose(0, 2, 3, 1).reshape(STEM_CHANNELS, 27), scale, shift)
 
     def pointwise(self, name: str, norm: str, inputs: int, outputs: int) -> Convolution:
         """[blocks][inputs][16]"""
@@ -177,31 +178,29 @@ class _Packer:
         """[kernel][kernel][16 blocks]"""
         scale, shift = self._reader.normalisation(norm, channels)
         kernels = self._reader.take(f"{name}.weight", (channels, 1, kernel, kernel))
-        taps = np.zeros((kernel * kernel, blocks_of(channels) * LANES), np.float32)
-        taps[:, :channels] = (kernels.reshape(channels, -1) * scale[:, None]).T
-        return self._place(taps, shift, kernel * kernel)
+        at, taps = self._reserve(kernel * kernel, blocks_of(channels) * LANES)
+        np.multiply(kernels.reshape(channels, -1).T, scale, out=taps[:, :channels])
+        return Convolution(at, self._bias(shift), kernel * kernel, channels)
 
     def finish(self) -> NDArray[np.float32]:
-        weights: NDArray[np.float32] = aligned_zeros(self._size, np.float32)
-        at = 0
-        for part in self._parts:
-            weights[at : at + part.size] = part.reshape(-1)
-            at += part.size
-        return weights
+        return self._weights[: self._end]
 
     def _matrix(
         self, rows: NDArray[np.float32], scale: NDArray[np.float32], shift: NDArray[np.float32]
     ) -> Convolution:
         outputs, inputs = rows.shape
-        padded = np.zeros((blocks_of(outputs) * LANES, inputs), np.float32)
-        np.multiply(rows, scale[:, None], out=padded[:outputs])
-        packed = padded.reshape(-1, LANES, inputs).transpose(0, 2, 1)
-        return self._place(packed, shift, inputs)
+        at, packed = self._reserve(blocks_of(outputs), inputs, LANES)
+        for block, target in enumerate(packed):
+            part = slice(block * LANES, min((block + 1) * LANES, outputs))
+            np.multiply(rows[part].T, scale[part], out=target[:, : part.stop - part.start])
+        return Convolution(at, self._bias(shift), inputs, outputs)
 
-    def _place(self, weights: NDArray[np.float32], shift: NDArray[np.float32], inputs: int) -> Convolution:
-        bias = np.zeros(blocks_of(shift.size) * LANES, np.float32)
+    def _bias(self, shift: NDArray[np.float32]) -> int:
+        at, bias = self._reserve(blocks_of(shift.size) * LANES)
         bias[: shift.size] = shift
-        at = self._size
-        self._parts += [weights, bias]
-        self._size += weights.size + bias.size
-        return Convolution(weights_at=at, bias_at=at + weights.size, inputs=inputs, channels=shift.size)
+        return at
+
+    def _reserve(self, *shape: int) -> tuple[int, NDArray[np.float32]]:
+        """Where the next part begins, and its zeros to be filled."""
+        at, self._end = self._end, self._end + math.prod(shape)
+        return at, self._weights[at : self._end].reshape(shape)
