@@ -48,12 +48,14 @@ class EngineHost:
         self._load = load
         self._broadcast = broadcast
         self._engine: Engine | None = None
+        self._working_for: Job | None = None
 
     def engine(self, job: Job) -> Engine:
         """The engine, pulled and loaded if it is not yet. Raises UserError, NeedsNetwork, CancelledError."""
+        self._working_for = job
         if self._engine is None:
             leave_if_cancelled(job)
-            self._engine = self._load(self._settings, reporter(job, self._broadcast))
+            self._engine = self._load(self._settings, self._tell)
         return self._engine
 
     def encode(self, image: Image, job: Job) -> float:
@@ -69,6 +71,12 @@ class EngineHost:
         guesses = tuple((str(label), float(share)) for label, share in tokens.guesses)
         job.emit(ImageEncoded(image.name, image.digest, guesses, image.notes, cached, milliseconds))
         return milliseconds
+
+    def _tell(self, stage: Stage, message: str, done: int, total: int | None) -> None:
+        """The engine keeps it for what it loads later (the vision part, with the first image): by then the
+        job that loaded the rest is over, so it serves the one that is being worked for."""
+        if self._working_for is not None:
+            reporter(self._working_for, self._broadcast)(stage, message, done, total)
 
     def close(self) -> None:
         if self._engine is not None:
