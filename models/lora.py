@@ -1,12 +1,15 @@
-"""LoRA weights as one float16 tensor that compiled functions take as an argument.
+"""LoRA weights as one tensor that compiled functions take as an argument.
 
 The kernels compute y = W x + B (A x): nothing is merged, nothing recompiled, and changing the adapter is
-passing another tensor. Ranks are padded with zeros to a multiple of 16. Knows nothing of PEFT files, of where
-adapters come from or of which one to use.
+passing another tensor. A and B are rounded to 8 bits, A by 16 ranks x 32 inputs with one scale for each rank,
+B by 16 outputs x 16 ranks with one scale for each output: at decoding speeds memory is what limits, and this
+halves what an adapter adds to each token. Ranks are padded with zeros to a multiple of 16. Knows nothing of
+PEFT files, of where adapters come from or of which one to use.
 
-Layout, for padded rank R, layer after layer (LoraLayout): A of the four places where activations are produced
-(before q/k/v, before o, before gate/up, before down), each [inputs / 32][parts * R / 16][32][16] with the
-parts' ranks side by side; then B of the seven roles, each [outputs / 16][R][16].
+Layout, layer after layer (LoraLayout): A of the four places where activations are produced (before q/k/v,
+before o, before gate/up, before down), each [inputs / 32][parts * rank / 16] tiles with the parts' ranks side
+by side; then B of the seven roles, each [outputs / 16][rank / 16] tiles. A tile is that of models/packing.py
+with float32 scales: 64-byte chunks of 16 rows x 4 columns of code + 128, then scale[16].
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from models.packing import LlamaShape
 
 MAX_RANK = 128
 RANK_STEP = 16
+A_TILE_BYTES = 16 * 32 + 64
+B_TILE_BYTES = 16 * 16 + 64
 # The places whose activations feed linear layers, and the roles that each feeds.
 SITES: dict[str, tuple[str, ...]] = {
     "qkv": ("q", "k", "v"),
@@ -52,7 +57,7 @@ class LoraWeights:
 
 @dataclass(frozen=True)
 class LoraLayout:
-    """Offsets in the packed tensor, in float16 elements per unit of padded rank."""
+    """Offsets in the packed tensor, in bytes per 16 ranks."""
 
     shape: LlamaShape
 
@@ -62,23 +67,27 @@ class LoraLayout:
 
     def b_offset(self, role: str) -> int:
         before = ROLES[: ROLES.index(role)]
-        return sum(self._a_size(name) for name in SITES) + sum(self.shape.matrix(r)[0] for r in before)
+        return sum(self._a_size(name) for name in SITES) + sum(self._b_size(name) for name in before)
 
     def layer_size(self) -> int:
-        return self.b_offset(ROLES[-1]) + self.shape.matrix(ROLES[-1])[0]
+        return self.b_offset(ROLES[-1]) + self._b_size(ROLES[-1])
 
     def _a_size(self, site: str) -> int:
-        return self.shape.matrix(SITES[site][0])[1] * len(SITES[site])
+        roles = SITES[site]
+        return self.shape.matrix(roles[0])[1] // 32 * len(roles) * A_TILE_BYTES
+
+    def _b_size(self, role: str) -> int:
+        return self.shape.matrix(role)[0] // 16 * B_TILE_BYTES
 
 
 @dataclass(frozen=True)
 class PackedLora:
-    """An adapter that is ready to run. rank is padded; tensor is float16, flat and aligned."""
+    """An adapter that is ready to run. rank is padded; tensor is uint8, flat and aligned."""
 
     name: str
     generation: int
     rank: int
-    tensor: NDArray[np.float16] = field(repr=False)
+    tensor: NDArray[np.uint8] = field(repr=False)
 
 
 def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
@@ -89,27 +98,40 @@ def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
     _validate(shape, weights)
     rank = -(-weights.rank // RANK_STEP) * RANK_STEP
     layout = LoraLayout(shape)
-    tensor = aligned_zeros(shape.layers * layout.layer_size() * rank, np.float16)
+    tensor = aligned_zeros(shape.layers * layout.layer_size() * (rank // RANK_STEP), np.uint8)
     for layer, area in enumerate(tensor.reshape(shape.layers, -1)):
         prefix = f"layers.{layer}."
         for site, roles in SITES.items():
-            inputs = shape.matrix(roles[0])[1]
-            stacked = np.zeros((len(roles), rank, inputs), np.float32)
+            stacked = np.zeros((len(roles), rank, shape.matrix(roles[0])[1]), np.float32)
             for part, role in enumerate(roles):
                 if (a := weights.tensors.get(f"{prefix}{role}_proj.A")) is not None:
                     stacked[part, : weights.rank] = a
-            start = layout.a_offset(site) * rank
-            chunks = stacked.reshape(-1, 16, inputs // 32, 32).transpose(2, 0, 3, 1)
-            area[start : start + stacked.size] = chunks.reshape(-1)
+            tiles = lora_tiles(stacked.reshape(len(roles) * rank, -1), 32).transpose(1, 0, 2)
+            start = layout.a_offset(site) * rank // RANK_STEP
+            area[start : start + tiles.size] = tiles.reshape(-1)
         for role in ROLES:
+            padded = np.zeros((shape.matrix(role)[0], rank), np.float32)
             if (b := weights.tensors.get(f"{prefix}{role}_proj.B")) is not None:
-                outputs = shape.matrix(role)[0]
-                padded = np.zeros((outputs, rank), np.float32)
                 padded[:, : weights.rank] = b
-                start = layout.b_offset(role) * rank
-                rows = padded.reshape(outputs // 16, 16, rank).transpose(0, 2, 1)
-                area[start : start + padded.size] = rows.reshape(-1)
+            tiles = lora_tiles(padded, 16)
+            start = layout.b_offset(role) * rank // RANK_STEP
+            area[start : start + tiles.size] = tiles.reshape(-1)
     return PackedLora(weights.name, weights.generation, rank, tensor)
+
+
+def lora_tiles(matrix: NDArray[np.float32], columns: int) -> NDArray[np.uint8]:
+    """float32 [rows, inputs] -> tiles [rows / 16, inputs / columns, 16 * columns + 64]."""
+    rows, inputs = matrix.shape
+    grouped = matrix.reshape(rows // 16, 16, inputs // columns, columns)
+    scale = np.abs(grouped).max(axis=-1) / np.float32(127.0)
+    factor = np.divide(np.float32(1.0), scale, out=np.zeros_like(scale), where=scale > np.float32(1e-38))
+    codes = (np.rint(grouped * factor[..., None]) + 128).astype(np.uint8)
+    chunks = codes.reshape(rows // 16, 16, inputs // columns, columns // 4, 4).transpose(0, 2, 3, 1, 4)
+    tiles = np.empty((rows // 16, inputs // columns, 16 * columns + 64), np.uint8)
+    tiles[:, :, : 16 * columns] = chunks.reshape(rows // 16, inputs // columns, -1)
+    scales = np.ascontiguousarray(scale.transpose(0, 2, 1))
+    tiles[:, :, 16 * columns :] = scales.view(np.uint8).reshape(rows // 16, inputs // columns, 64)
+    return tiles
 
 
 def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
@@ -133,8 +155,10 @@ def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
                 f"The adapter {weights.name} does not fit this model: {name} is {list(tensor.shape)}, "
                 f"expected {list(expected[name])}."
             )
-        if not float(np.max(np.abs(tensor), initial=0.0)) < 65504.0:
-            raise UserError(f"The adapter {weights.name} is damaged: {name} holds values beyond float16.")
+        if not np.isfinite(tensor).all():
+            raise UserError(
+                f"The adapter {weights.name} is damaged: {name} holds values that are not numbers."
+            )
 
 
 def combine(name: str, parts: Sequence[tuple[LoraWeights, float]]) -> LoraWeights:

@@ -21,7 +21,7 @@ from models.buffers import aligned_zeros, as_tensor
 from models.compiler import Library, compile_or_load
 from models.cpu import KernelPath
 from models.kernels.arguments import WEIGHTS, buffer_types, scratch_sizes, scratch_types
-from models.lora import PackedLora
+from models.lora import RANK_STEP, PackedLora
 from models.packing import LlamaShape, PackedModel
 from models.types import Progress, no_progress
 
@@ -67,7 +67,7 @@ class LlamaRuntime:
         arrays["rope"] = rotary_table(config.rope_theta, shape.head_dim, context + max_rows)
         arrays["keys"] = aligned_zeros(cache, np.float16)
         arrays["cached_values"] = aligned_zeros(cache, np.float16)
-        arrays["lora"] = aligned_zeros(32, np.float16)
+        arrays["lora"] = aligned_zeros(64, np.uint8)
         arrays["tokens"] = aligned_zeros(max_rows, np.int32)
         arrays["image_rows"] = aligned_zeros(shape.hidden, np.float32)
         kinds = scratch_types()
@@ -107,12 +107,14 @@ class LlamaRuntime:
         self._check_positions(position, len(tokens))
         self._use(lora)
         self._arguments[self._image_index] = images
-        rank = 0 if lora is None else lora.rank
+        rank_tiles = 0 if lora is None else lora.rank // RANK_STEP
         for start in range(0, len(tokens), self.max_rows):
             chunk = tokens[start : start + self.max_rows]
             self._tokens[: len(chunk)] = chunk
             self._tokens[len(chunk) :] = 0
-            self._prefill(len(chunk), position + start, self._context, rank, self.threads, *self._arguments)
+            self._prefill(
+                len(chunk), position + start, self._context, rank_tiles, self.threads, *self._arguments
+            )
             last = start + self.max_rows >= len(tokens)
             if not last and between_chunks is not None and not between_chunks():
                 break
@@ -125,8 +127,8 @@ class LlamaRuntime:
             raise ValueError(f"token {token} is outside the vocabulary")
         self._check_positions(position, 1)
         self._use(lora)
-        rank = 0 if lora is None else lora.rank
-        self._decode(token, position, self._context, rank, self.threads, *self._arguments)
+        rank_tiles = 0 if lora is None else lora.rank // RANK_STEP
+        self._decode(token, position, self._context, rank_tiles, self.threads, *self._arguments)
         return self._logits
 
     def hidden_state(self) -> NDArray[np.float32]:

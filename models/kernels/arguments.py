@@ -8,8 +8,8 @@ from __future__ import annotations
 from models.lora import MAX_RANK
 from models.packing import TILE_INPUTS, LlamaShape
 
-PREFILL_SCALARS = ("rows", "position", "context", "rank", "threads")
-DECODE_SCALARS = ("token", "position", "context", "rank", "threads")
+PREFILL_SCALARS = ("rows", "position", "context", "rank_tiles", "threads")
+DECODE_SCALARS = ("token", "position", "context", "rank_tiles", "threads")
 CHUNK = 64  # positions that attention works on at once
 TILE_ROWS_LIMIT = 8  # the largest tile of rows of any instruction set
 
@@ -26,7 +26,7 @@ def buffer_types(shape: LlamaShape) -> dict[str, str]:
         "rope": "float32",
         "keys": "uint16",
         "cached_values": "uint16",
-        "lora": "uint16",
+        "lora": "uint8",
         "tokens": "int32",
         "image_rows": "float32",
     }
@@ -35,13 +35,15 @@ def buffer_types(shape: LlamaShape) -> dict[str, str]:
 
 def scratch_types() -> dict[str, str]:
     types = {"logits": "float32", "hidden": "float32", "x": "float32", "qkv": "float32", "queries": "float32"}
-    types |= {"attended": "float32", "gated": "float32", "group_values": "float32"}
+    types |= {"attended": "float32", "gated": "float32"}
     types |= {
         name: "float32" for name in ("scores", "chunk_peaks", "chunk_masses", "chunk_sums", "chunk_weights")
     }
     for name in ACTIVATION_SETS:
         types |= {f"{name}_codes": "int32", f"{name}_scales": "float32", f"{name}_sums": "float32"}
         types |= {f"{name}_offsets": "int32", f"{name}_ranks": "float32", f"{name}_totals": "float32"}
+        types |= {f"{name}_rank_codes": "int32", f"{name}_rank_scales": "float32"}
+        types |= {f"{name}_rank_offsets": "int32"}
     return types | {"stream_squares": "float32", "stream_inverse": "float32"}
 
 
@@ -59,7 +61,6 @@ def scratch_sizes(shape: LlamaShape, max_rows: int, context: int, threads: int) 
         "queries": max(rows * shape.attention_width, threads * heads_per_kv * shape.head_dim),
         "attended": rows * shape.attention_width,
         "gated": rows * shape.intermediate,
-        "group_values": threads * TILE_ROWS_LIMIT * TILE_INPUTS,
         "scores": threads * max(TILE_ROWS_LIMIT, heads_per_kv) * CHUNK,
         "chunk_peaks": slots * chunks,
         "chunk_masses": slots * chunks,
@@ -73,5 +74,7 @@ def scratch_sizes(shape: LlamaShape, max_rows: int, context: int, threads: int) 
         cells = rows * groups
         sizes |= {f"{name}_codes": cells * TILE_INPUTS // 4, f"{name}_ranks": groups * parts[name] * MAX_RANK}
         sizes |= {f"{name}_{kind}": cells for kind in ("scales", "sums", "offsets")}
-        sizes[f"{name}_totals"] = max(rows, threads) * parts[name] * MAX_RANK
+        ranks = max(rows, threads) * parts[name] * MAX_RANK
+        sizes |= {f"{name}_totals": ranks, f"{name}_rank_codes": ranks // 4}
+        sizes |= {f"{name}_rank_scales": ranks // 16, f"{name}_rank_offsets": ranks // 16}
     return sizes | {"stream_squares": rows * (shape.hidden // TILE_INPUTS), "stream_inverse": rows}

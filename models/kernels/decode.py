@@ -44,15 +44,14 @@ class Decode(LlamaWriter):
             group,
             lambda _: self.pair("x", group * GROUP),
             norm,
-            self.scratch(thread),
             self.a_base(site, layer),
             None,
         )
 
     def _totals(self, site: str, thread: Expr) -> Expr:
-        """Sum A x for this thread's use; its offset in totals."""
+        """Sum A x for this thread's use; its row among the quantised sums."""
         activations = self.sites[site]
-        offset = bind(thread * self.a["rank"] * activations.parts)
+        offset = bind(thread * self.a["rank_tiles"] * activations.parts)
         self.linear.sum_ranks(activations, offset)
         return offset
 
@@ -128,7 +127,6 @@ class Decode(LlamaWriter):
                 group,
                 lambda _: (vectors[0], vectors[1]),
                 None,
-                self.scratch(thread),
                 self.a_base("o", layer),
                 None,
             )
@@ -159,7 +157,6 @@ class Decode(LlamaWriter):
             group,
             lambda _: self.pair("x", group * GROUP),
             self.norm(number),
-            self.scratch(thread),
             self.a_base(site, adapter_layer),
             None,
         )
@@ -191,7 +188,6 @@ class Decode(LlamaWriter):
                     group,
                     lambda _: (vectors[0], vectors[1]),
                     None,
-                    self.scratch(thread),
                     self.a_base("down", layer),
                     None,
                 )

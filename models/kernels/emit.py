@@ -86,9 +86,12 @@ class Register:
     def value(self, value: Expr) -> None:
         store(self._buffer, 0, value, self.lanes)
 
-    def store_lanes(self, first: int, part: Register) -> None:
-        """Copy a narrower register to lanes first, first + 1, ..."""
-        store(self._buffer, first, part.value, part.lanes)
+    def lanes_at(self, first: int, count: int) -> Expr:
+        """Lanes first .. first + count - 1."""
+        return self._buffer.vload([first], f"{self._dtype}x{count}")
+
+    def set_lanes_at(self, first: int, value: Expr, count: int) -> None:
+        store(self._buffer, first, value, count)
 
     def clear(self) -> None:
         zero = getattr(tir, self._dtype)(0)

@@ -31,7 +31,7 @@ from models.kernels.emit import (
     when,
 )
 from models.kernels.isa import Expr, dot, dot_start
-from models.lora import SITES, LoraLayout
+from models.lora import A_TILE_BYTES, B_TILE_BYTES, SITES, LoraLayout
 from models.packing import CODE_BYTES, TILE_BYTES, LlamaShape
 
 GROUP = 32
@@ -44,8 +44,9 @@ class Activations:
 
     codes int32 (4 int8 each), [tile][group][row][8]; scales, sums (scale * sum of codes) float32 and offsets
     (-128 * sum of codes) int32, [tile][group][row]. squares float32 [row][group] and inverse float32 [row]
-    (one over the root mean square) only where an rms norm precedes. ranks float32 holds A x before the sum
-    over groups, [group][parts * rank], in decode; totals float32 [row or thread][parts * rank] after it.
+    (one over the root mean square) only where an rms norm precedes. ranks float32, [group][parts * rank], holds A x before the sum
+    over groups in decode; totals float32, [row][parts * rank], the sums in prefill; rank_codes, rank_scales and
+    rank_offsets, [row or thread][parts * rank / 16], the sums quantised by 16.
     """
 
     site: str
@@ -63,6 +64,19 @@ class Activations:
     @property
     def parts(self) -> int:
         return len(SITES[self.site])
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Quantised values that a tile is multiplied with, one entry a row.
+
+    codes: the int32 buffer; words: each row's first word in it; offsets (int32) and scales (float32): values.
+    """
+
+    codes: Any
+    words: list[Expr]
+    offsets: list[Expr]
+    scales: list[Expr]
 
 
 @dataclass(frozen=True)
@@ -100,15 +114,14 @@ class Linear:
         group: Expr,
         source: Callable[[Expr], tuple[Expr, Expr]],
         norm: Expr | None,
-        scratch: Expr,
         a_base: Expr | None,
         total: Callable[[int], Expr] | None,
     ) -> None:
         """Everything that is to be done with 32 finished values of each row.
 
-        source(row) gives the two vectors; norm is the offset of the norm's weights, scratch one in "group_values";
-        a_base the offset of A in "lora" (None: no adapter feeds on these), total(row) where A x is summed
-        over groups (None: left by group in ranks).
+        source(row) gives the two vectors; norm is the offset of the norm's weights; a_base the offset of A in
+        "lora" (None: no adapter feeds on these); total(row) where A x is summed over groups (None: left by
+        group in ranks).
         """
         with tir.serial(i64(rows.count)) as row:
             vectors = [bind(vector) for vector in source(row)]
@@ -118,12 +131,9 @@ class Linear:
                 weights = [load(self.a["norms"], norm + group * GROUP + 16 * half) for half in range(2)]
                 vectors = [bind(vectors[half] * weights[half]) for half in range(2)]
             self._quantise(activations, rows.cell(activations, group, row), vectors)
-            if a_base is not None:
-                for half in range(2):
-                    store(self.a["group_values"], scratch + row * GROUP + 16 * half, vectors[half])
         if a_base is not None:
-            with when(self.a["rank"] > 0):
-                self._multiply_a(activations, rows.count, group, scratch, a_base, total)
+            with when(self.a["rank_tiles"] > 0):
+                self._multiply_a(activations, rows, group, a_base, total)
 
     def _quantise(self, activations: Activations, cell: Expr, vectors: list[Expr]) -> None:
         """32 float32 -> int8 codes in -127..127, scale = max |v| / 127."""
@@ -144,47 +154,73 @@ class Linear:
     def _multiply_a(
         self,
         activations: Activations,
-        count: int,
+        rows: Rows,
         group: Expr,
-        scratch: Expr,
         a_base: Expr,
         total: Callable[[int], Expr] | None,
     ) -> None:
-        """A x over one group, in two chains (even and odd inputs)."""
-        chunks = bind(tir.truncdiv(self.a["rank"] * activations.parts, 16))
+        """A x over one group, 16 ranks at a time."""
+        cells = [bind(rows.cell(activations, group, row)) for row in range(rows.count)]
+        operands = Operands(
+            codes=activations.codes,
+            words=[cell * _CODE_WORDS for cell in cells],
+            offsets=[activations.offsets[cell] for cell in cells],
+            scales=[activations.scales[cell] for cell in cells],
+        )
+        chunks = bind(self.a["rank_tiles"] * activations.parts)
         with tir.serial(chunks) as chunk:
-            base = bind(a_base + (group * chunks + chunk) * (GROUP * 16))
-            sums = [registers(2) for _ in range(count)]
-            with tir.serial(i64(GROUP // 8)) as eight:
-                for k in range(8):
-                    a = bind(self.e.load_half(self.a["lora"], base + (eight * 8 + k) * 16))
-                    for row in range(count):
-                        value = splat(self.a["group_values"][scratch + row * GROUP + eight * 8 + k])
-                        sums[row][k % 2].value = self.e.fma(a, value, sums[row][k % 2].value)
-            for row in range(count):
-                partial = sums[row][0].value + sums[row][1].value
+            tile = bind(a_base + (group * chunks + chunk) * A_TILE_BYTES)
+            partials = self._lora_tile(tile, A_TILE_BYTES, operands, None)
+            for row, partial in enumerate(partials):
                 if total is None:
-                    store(activations.ranks, (group * chunks + chunk) * 16, partial)
+                    store(activations.ranks, (group * chunks + chunk) * 16, partial.value)
                 else:
-                    offset = bind(total(row) + chunk * 16)
-                    store(activations.totals, offset, load(activations.totals, offset) + partial)
+                    offset = bind((total(row) + chunk) * 16)
+                    store(activations.totals, offset, load(activations.totals, offset) + partial.value)
 
-    def clear_totals(self, activations: Activations, offset: Expr) -> None:
-        with when(self.a["rank"] > 0), tir.serial(self._chunks(activations)) as chunk:
-            store(activations.totals, offset + chunk * 16, splat(f32(0.0)))
+    def _lora_tile(
+        self, tile: Expr, size: int, operands: Operands, sums: list[Register] | None
+    ) -> list[Register]:
+        """An 8-bit tile with float32 scales times each row; added to sums, if given."""
+        lanes = self.e.machine.lanes
+        results = sums or registers(len(operands.words))
+        for part in range(16 // lanes):
+            integers = self._integers(self.a["lora"], tile, part, 8, (size - 64) // 64, operands)
+            raw = load(self.a["lora"], tile + (size - 64) + part * lanes * 4, lanes * 4)
+            scale = bind(tir.reinterpret(raw, dtype=f"float32x{lanes}"))
+            for result, integer, factor in zip(results, integers, operands.scales, strict=True):
+                value = bind(tir.cast(integer.value, f"float32x{lanes}") * splat(factor, lanes))
+                start = result.lanes_at(part * lanes, lanes)
+                result.set_lanes_at(part * lanes, self.e.fma(scale, value, start), lanes)
+        return results
 
-    def sum_ranks(self, activations: Activations, offset: Expr) -> None:
-        """A x of decode's row, summed over groups in order, to totals[offset:]."""
-        with when(self.a["rank"] > 0):
-            chunks = self._chunks(activations)
-            with tir.serial(chunks) as chunk:
-                (total,) = registers(1)
-                with tir.serial(i64(activations.groups)) as group:
-                    total.value = total.value + load(activations.ranks, (group * chunks + chunk) * 16)
-                store(activations.totals, offset + chunk * 16, total.value)
+    def clear_totals(self, activations: Activations, total: Expr) -> None:
+        with tir.serial(self.a["rank_tiles"] * activations.parts) as chunk:
+            store(activations.totals, (total + chunk) * 16, splat(f32(0.0)))
 
-    def _chunks(self, activations: Activations) -> Expr:
-        return bind(tir.truncdiv(self.a["rank"] * activations.parts, 16))
+    def sum_ranks(self, activations: Activations, total: Expr) -> None:
+        """A x of decode's row, summed over groups in order and quantised for B, as row `total`."""
+        chunks = bind(self.a["rank_tiles"] * activations.parts)
+        with tir.serial(chunks) as chunk:
+            (summed,) = registers(1)
+            with tir.serial(i64(activations.groups)) as group:
+                summed.value = summed.value + load(activations.ranks, (group * chunks + chunk) * 16)
+            self._quantise_ranks(activations, total + chunk, summed.value)
+
+    def finish_totals(self, activations: Activations, total: Expr) -> None:
+        """Quantise a row's A x for B."""
+        with tir.serial(self.a["rank_tiles"] * activations.parts) as chunk:
+            self._quantise_ranks(activations, total + chunk, load(activations.totals, (total + chunk) * 16))
+
+    def _quantise_ranks(self, activations: Activations, chunk: Expr, vector: Expr) -> None:
+        """16 float32 of A x -> int8 codes in -127..127, scale = max |v| / 127."""
+        vector, chunk = bind(vector), bind(chunk)
+        largest = bind(tir.max(max_lanes(tir.abs(vector)), f32(1e-30)))
+        codes = bind(round_to_int(vector * splat(f32(127.0) / largest)))
+        words = tir.reinterpret(tir.cast(codes, "int8x16"), dtype="int32x4")
+        store(activations.rank_codes, chunk * 4, words, 4)
+        store(activations.rank_scales, chunk, largest * f32(1.0 / 127.0), 1)
+        store(activations.rank_offsets, chunk, sum_integers(codes) * tir.int32(-128), 1)
 
     def inverse_rms(self, activations: Activations, row: Expr) -> Expr:
         """1 / sqrt(mean of squares + epsilon) of a finished row; groups are added in order."""
@@ -214,16 +250,19 @@ class Linear:
         base = bind((layer * tiles + block * activations.groups) * TILE_BYTES[bits])
         sums = self.tiles(self.a[role], base, bits, activations, rows)
         part = SITES[activations.site].index(role)
-        rank = self.a["rank"]
-        with when(rank > 0):
-            area = layer * self.lora.layer_size() + self.lora.b_offset(role)
-            b_base = bind((area + block * 16) * rank)
-            with tir.serial(tir.truncdiv(rank, 8)) as eight:
-                for k in range(8):
-                    b = bind(self.e.load_half(self.a["lora"], b_base + (eight * 8 + k) * 16))
-                    for row in range(rows.count):
-                        value = splat(activations.totals[total(row) + part * rank + eight * 8 + k])
-                        sums[row].value = self.e.fma(b, value, sums[row].value)
+        rank_tiles = self.a["rank_tiles"]
+        b_base = bind(
+            (layer * self.lora.layer_size() + self.lora.b_offset(role) + block * B_TILE_BYTES) * rank_tiles
+        )
+        with tir.serial(rank_tiles) as number:
+            chunks = [bind(total(row) + part * rank_tiles + number) for row in range(rows.count)]
+            operands = Operands(
+                codes=activations.rank_codes,
+                words=[chunk * 4 for chunk in chunks],
+                offsets=[activations.rank_offsets[chunk] for chunk in chunks],
+                scales=[activations.rank_scales[chunk] for chunk in chunks],
+            )
+            self._lora_tile(bind(b_base + number * B_TILE_BYTES), B_TILE_BYTES, operands, sums)
         if inverse is None:
             return [bind(register.value) for register in sums]
         return [bind(register.value * splat(inverse(row))) for row, register in enumerate(sums)]
@@ -246,40 +285,39 @@ class Linear:
                 register.clear()
             with tir.serial(i64(activations.groups)) as group:
                 tile = bind(base + group * TILE_BYTES[bits])
+                cells = [bind(rows.cell(activations, group, row)) for row in range(rows.count)]
+                operands = Operands(
+                    codes=activations.codes,
+                    words=[cell * _CODE_WORDS for cell in cells],
+                    offsets=[activations.offsets[cell] for cell in cells],
+                    scales=[activations.scales[cell] for cell in cells],
+                )
                 for part in together:
-                    integers = self._tile_integers(weights, tile, part, bits, activations, rows, group)
+                    integers = self._integers(weights, tile, part, bits, CODE_BYTES[bits] // 64, operands)
                     self._scale_tile(weights, tile, part, bits, activations, rows, group, integers, sums)
             for (part, row), register in sums.items():
-                results[row].store_lanes(part * machine.lanes, register)
+                results[row].set_lanes_at(part * machine.lanes, register.value, machine.lanes)
         return results
 
-    def _tile_integers(
-        self,
-        weights: Any,
-        tile: Expr,
-        part: int,
-        bits: int,
-        activations: Activations,
-        rows: Rows,
-        group: Expr,
+    def _integers(
+        self, weights: Any, tile: Expr, part: int, bits: int, chunks: int, operands: Operands
     ) -> list[Register]:
+        """Integer products of one tile's lanes with each row; chunks of 64 weight bytes."""
         machine = self.e.machine
         size = 4 * machine.lanes
-        cells = [bind(rows.cell(activations, group, row)) for row in range(rows.count)]
-        integers = [Register("int32", machine.lanes) for _ in cells]
-        for cell, register in zip(cells, integers, strict=True):
-            register.value = dot_start(machine, bits, activations.offsets[cell])
-        for chunk in range(CODE_BYTES[bits] // 64):
+        integers = [Register("int32", machine.lanes) for _ in operands.words]
+        for register, offset in zip(integers, operands.offsets, strict=True):
+            register.value = dot_start(machine, bits, offset)
+        for chunk in range(chunks):
             raw = bind(load(weights, tile + chunk * 64 + part * size, size))
             halves = [raw]
             if bits == 4:
                 low = tir.bitwise_and(raw, splat(tir.uint8(15), size))
                 halves = [bind(low), bind(tir.shift_right(raw, splat(tir.uint8(4), size)))]
             for number, codes in enumerate(halves):
-                word = chunk * len(halves) + number
-                for cell, register in zip(cells, integers, strict=True):
-                    activation = activations.codes[cell * _CODE_WORDS + word]
-                    register.value = dot(machine, register.value, codes, activation, bits)
+                for register, first in zip(integers, operands.words, strict=True):
+                    word = operands.codes[first + chunk * len(halves) + number]
+                    register.value = dot(machine, register.value, codes, word, bits)
         return integers
 
     def _scale_tile(

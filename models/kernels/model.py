@@ -40,7 +40,7 @@ class LlamaWriter:
 
     def a_base(self, site: str, layer: Expr) -> Expr:
         """Offset of a site's A in the adapter's tensor."""
-        return bind((layer * self.layout.layer_size() + self.layout.a_offset(site)) * self.a["rank"])
+        return bind((layer * self.layout.layer_size() + self.layout.a_offset(site)) * self.a["rank_tiles"])
 
     def norm(self, number: Expr) -> Expr:
         """Offset of a norm's weights: 2 layer (attention), 2 layer + 1 (MLP), 2 layers (final)."""
@@ -69,10 +69,6 @@ class LlamaWriter:
         """silu(gate) * up."""
         return bind(up * (gate * self.e.sigmoid(gate)))
 
-    def scratch(self, thread: Expr) -> Expr:
-        """The thread's place in group_values."""
-        return bind(thread * (self.machine.tile_rows * GROUP))
-
     def blocks(self, roles: Sequence[str], thread: Expr) -> Iterator[tuple[str, Any]]:
         """For each role, the loop over those of its blocks that fall to the thread when the roles' blocks are
         laid end to end and shared out; use as `for role, loop in ...: with loop as block`."""
@@ -97,7 +93,7 @@ class LlamaWriter:
         """Final norm of x[row] and the logits. Uses the stream's activations as one row."""
         stream, hidden = self.sites["qkv"], self.shape.hidden
         final = 2 * self.shape.layers * hidden
-        with self.shared(stream.groups) as (thread, group):
+        with self.shared(stream.groups) as (_, group):
             base = bind(row * hidden + group * GROUP)
             self.linear.finish_group(
                 stream,
@@ -105,7 +101,6 @@ class LlamaWriter:
                 group,
                 lambda _: self.pair("x", base),
                 i64(final),
-                self.scratch(thread),
                 None,
                 None,
             )

@@ -25,36 +25,36 @@ class Prefill(LlamaWriter):
     def write(self) -> None:
         shape, count = self.shape, self.machine.tile_rows
         self.tiles = bind(tir.truncdiv(self.a["rows"] + (count - 1), count))
-        with self.shared(self.tiles) as (thread, tile):
+        with self.shared(self.tiles) as (_, tile):
             rows = Rows(count, tile)
             with tir.serial(i64(count)) as row:
                 token = bind(i64(self.a["tokens"][rows.index(row)]))
                 with tir.serial(i64(shape.hidden // GROUP)) as group:
                     self.embed(token, group, rows.index(row) * shape.hidden)
-            self._finish("qkv", rows, i64(0), self.norm(i64(0)), thread)
+            self._finish("qkv", rows, i64(0), self.norm(i64(0)))
         with tir.serial(i64(shape.layers)) as layer:
             self._project("qkv", layer)
             self._store_keys(layer)
             self._attend(layer)
-            with self.shared(self.tiles) as (thread, tile):
-                self._finish("o", Rows(count, tile), layer, None, thread)
+            with self.shared(self.tiles) as (_, tile):
+                self._finish("o", Rows(count, tile), layer, None)
             self._project("o", layer)
-            with self.shared(self.tiles) as (thread, tile):
-                self._finish("gate_up", Rows(count, tile), layer, self.norm(layer * 2 + 1), thread)
+            with self.shared(self.tiles) as (_, tile):
+                self._finish("gate_up", Rows(count, tile), layer, self.norm(layer * 2 + 1))
             self._gate_up(layer)
-            with self.shared(self.tiles) as (thread, tile):
-                self._finish("down", Rows(count, tile), layer, None, thread)
+            with self.shared(self.tiles) as (_, tile):
+                self._finish("down", Rows(count, tile), layer, None)
             self._project("down", layer)
             following = bind(tir.min(layer + 1, i64(shape.layers - 1)))
-            with self.shared(self.tiles) as (thread, tile):
-                self._finish("qkv", Rows(count, tile), following, self.norm(layer * 2 + 2), thread)
+            with self.shared(self.tiles) as (_, tile):
+                self._finish("qkv", Rows(count, tile), following, self.norm(layer * 2 + 2))
         self.write_head(self.a["rows"] - 1)
 
-    def _finish(self, site: str, rows: Rows, layer: Expr, norm: Expr | None, thread: Expr) -> None:
+    def _finish(self, site: str, rows: Rows, layer: Expr, norm: Expr | None) -> None:
         """Prepare all groups of a tile's rows for the site's linear layers."""
         source = {"o": "attended", "down": "gated"}.get(site, "x")
         activations = self.sites[site]
-        scratch, a_base = self.scratch(thread), self.a_base(site, layer)
+        a_base = self.a_base(site, layer)
         totals = [self._total(site, rows, row) for row in range(rows.count)]
         for total in totals:
             self.linear.clear_totals(activations, total)
@@ -65,17 +65,18 @@ class Prefill(LlamaWriter):
                 group,
                 lambda row: self.pair(source, rows.index(row) * activations.width + group * GROUP),
                 norm,
-                scratch,
                 a_base,
                 lambda row: totals[row],
             )
+        for total in totals:
+            self.linear.finish_totals(activations, total)
         if norm is not None:
             with tir.serial(i64(rows.count)) as row:
                 index = bind(rows.index(row))
                 store(activations.inverse, index, self.linear.inverse_rms(activations, index), 1)
 
     def _total(self, site: str, rows: Rows, row: int) -> Expr:
-        return bind(rows.index(row) * self.a["rank"] * self.sites[site].parts)
+        return bind(rows.index(row) * self.a["rank_tiles"] * self.sites[site].parts)
 
     def _block(self, role: str, site: str, layer: Expr, block: Expr, rows: Rows) -> list[Expr]:
         activations = self.sites[site]
