@@ -1,0 +1,122 @@
+"""`make bench`, `python -m benchmarks`: measure, print a table, write JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks import app, machine, peer, speed, workload
+from benchmarks.alternate import Bystanders
+from benchmarks.processes import Worker, WorkerError
+from benchmarks.table import Row, as_json, as_text
+from edge_app import paths
+from edge_app.settings import load
+from models import threads as thread_settings
+from models.errors import UserError
+from models.llama_sources import load_llama
+from models.packing import shape_of
+from models.store import ModelFiles, ModelStore
+
+ROUNDS = 7
+QUICK_ROUNDS = 3
+CONTEXT = 1024
+GROUPS = ("speed", "threads", "start", "answers", "memory", "first")
+QUICK_GROUPS = ("speed", "start", "answers")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0 when every target that could be judged was met, 2 when one was missed."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _bench(options)
+    except (UserError, WorkerError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"{__doc__}\n\n{peer.HELP}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file as well")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds, fewer rows")
+    parser.add_argument("--rounds", type=int, help=f"alternations behind every median (default {ROUNDS})")
+    parser.add_argument("--only", nargs="+", choices=GROUPS, help="these groups of rows alone")
+    return parser
+
+
+def _bench(options: argparse.Namespace) -> int:
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    groups = options.only or (QUICK_GROUPS if options.quick else GROUPS)
+    settings = load(paths.config_file())
+    cache = paths.ensure(paths.cache_directory())
+    files = ModelStore(paths.ensure(paths.models_directory())).pull(settings.model, offline=settings.offline)
+    threads = settings.threads or thread_settings.default_threads()
+    facts, versions = machine.facts(cache), machine.versions()
+    say(f"{facts['processor']}, {threads} threads, kernels {facts['kernels']}, load {facts['load_before']}")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="edge-app-bench-") as temporary:
+        folder = Path(temporary)
+        app.first_use(folder)  # everything is packed and compiled before anything is timed
+        steps: dict[str, Callable[[], list[Row]]] = {
+            "speed": lambda: _speed(files, cache, folder, threads, rounds, versions),
+            "threads": lambda: _threads(files, cache, folder, threads, rounds),
+            "start": lambda: app.warm_starts(rounds, folder),
+            "answers": lambda: app.answers(rounds, folder),
+            "memory": lambda: [app.memory(rounds, folder)],
+            "first": lambda: app.first_starts(min(rounds, 3), folder),
+        }
+        for group in groups:
+            say(f"{group} ...")
+            rows += steps[group]()
+    print(as_text(rows))
+    if options.json is not None:
+        options.json.write_text(as_json(facts, threads, versions, rows))
+    return 2 if any(row.ok is False for row in rows) else 0
+
+
+def _speed(
+    files: ModelFiles, cache: Path, folder: Path, threads: int, rounds: int, versions: dict[str, str]
+) -> list[Row]:
+    weights = files.files["language_model"]
+    with ExitStack() as running:
+        ours = running.enter_context(speed.our_worker(files, cache, folder, threads, CONTEXT))
+        theirs = peer.find(weights, paths.ensure(cache / "bench"), threads, CONTEXT)
+        best = {}
+        if theirs is None:
+            say(f"without a peer: {peer.HELP}")
+        else:
+            running.enter_context(theirs.worker)
+            versions["llama-cpp-python"] = theirs.about["version"]
+            versions["llama.cpp features"] = theirs.about["system"]
+            best = theirs.fastest(3)
+            say(", ".join(f"{figure}: best is {variant.name}" for figure, variant in best.items()))
+        shape = shape_of(load_llama(weights, files.digests["language_model"]))
+        adapter = workload.adapter(shape, "a", 0)
+        sides = speed.Sides(ours, theirs, best, rounds, Bystanders())
+        rows = speed.rows(sides, folder, adapter)
+        say(f"while one side worked, the other took at most {sides.bystanders.worst:.1%} of a processor")
+        return rows
+
+
+def _threads(files: ModelFiles, cache: Path, folder: Path, threads: int, rounds: int) -> list[Row]:
+    if threads == 1:
+        return []
+    with ExitStack() as running:
+        one: Worker = running.enter_context(speed.our_worker(files, cache, folder, 1, CONTEXT))
+        several = running.enter_context(speed.our_worker(files, cache, folder, threads, CONTEXT))
+        return speed.thread_rows(one, several, rounds, threads)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

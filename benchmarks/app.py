@@ -1,0 +1,173 @@
+"""The app as its user meets it: starting, a photo's first token, memory, rest, the first start of all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import workload
+from benchmarks.alternate import alternate
+from benchmarks.machine import busy, peak_memory
+from benchmarks.processes import Worker, WorkerError
+from benchmarks.table import Row, Samples, Target, row
+from edge_app import paths
+
+QUESTION = "What is in this picture?"
+REST_SECONDS = 5.0
+PHOTO = (1600, 1200)
+LARGE_PHOTO = (4000, 3000)
+
+
+def first_use(folder: Path) -> None:
+    """Pack and compile what the user's cache lacks, so that no other figure contains it."""
+    with _assistant(folder) as worker:
+        worker.ask("prepare")
+        _ask_about(worker, folder, 0, PHOTO, max_tokens=1)
+
+
+def warm_starts(rounds: int, folder: Path) -> list[Row]:
+    """From starting the process to ready for a question; and a whole `edge-app ask` of one token."""
+    log, home = folder / "start.log", _borrowed_home(folder)
+
+    def ready() -> float:
+        return _time_until_line([sys.executable, "-m", "benchmarks.assistant_worker", "ready"], "ready", log)
+
+    def ask() -> float:
+        command = [sys.executable, "-m", "edge_app", "ask", "Hi", "--max-tokens", "1", "--adapter", "none"]
+        started = time.perf_counter()
+        _run(command, log, {**os.environ, "EDGE_APP_HOME": str(home)})
+        return time.perf_counter() - started
+
+    taken = alternate(rounds, {"ready": ready, "ask": ask})
+    note = "process start to ready for the first token; model pulled, packed and compiled"
+    return [
+        row("warm_start", "s", taken["ready"], Target("at most", 1.5), note=note),
+        row(
+            "ask_one_token",
+            "s",
+            taken["ask"],
+            note="all of `edge-app ask Hi --max-tokens 1`",
+        ),
+    ]
+
+
+def answers(rounds: int, folder: Path) -> list[Row]:
+    """One warm process: photos it has not seen, then rest, then its peak memory."""
+    with _assistant(folder) as worker:
+        worker.ask("prepare")
+        _ask_about(worker, folder, 0, PHOTO)  # loads the eyes
+        seeds = iter(range(1, 1000))
+        taken = alternate(
+            rounds,
+            {
+                "photo": lambda: _ask_about(worker, folder, next(seeds), PHOTO),
+                "large": lambda: _ask_about(worker, folder, next(seeds), LARGE_PHOTO),
+            },
+        )
+        rest = Samples(tuple(_rest(worker) for _ in range(min(rounds, 3))))
+    size = "{} x {} JPEG that was not seen before, 24-token answer".format(*PHOTO)
+    large = "{} x {} JPEG".format(*LARGE_PHOTO)
+    return [
+        row("first_token_photo", "s", taken["photo"], Target("at most", 0.5), note=size),
+        row("first_token_large_photo", "s", taken["large"], note=large),
+        row(
+            "idle_cpu",
+            "s",
+            rest,
+            note=f"processor seconds used in {REST_SECONDS:g} s after an answer",
+        ),
+    ]
+
+
+def memory(rounds: int, folder: Path) -> Row:
+    """A process that loads, looks at a photo and answers; its peak less the packed weights on disk."""
+    packed = sum(file.stat().st_size for file in (paths.cache_directory() / "packed").glob("*.pack"))
+
+    def over() -> float:
+        with _assistant(folder) as worker:
+            _ask_about(worker, folder, 0, PHOTO, max_tokens=64)
+            return (peak_memory(worker.process) - packed) / 1e6
+
+    taken = alternate(min(rounds, 3), {"over": over})["over"]
+    note = f"peak resident memory of load, photo and 64 tokens, less {packed / 1e6:.0f} MB of packed weights"
+    return row("memory_over_weights", "MB", taken, Target("at most", 350.0), note=note)
+
+
+def first_starts(rounds: int, folder: Path) -> list[Row]:
+    """Packing and compiling with nothing cached."""
+    packs, compiles = [], []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(dir=folder) as empty:
+            command = [sys.executable, "-m", "benchmarks.first_start", empty]
+            seconds = json.loads(_run(command, folder / "first.log"))
+        packs.append(float(seconds["pack"]))
+        compiles.append(float(seconds["compile"]))
+    note = "language model, vision tower and projector compiled into an empty cache"
+    return [
+        row("first_compile", "s", Samples(tuple(compiles)), Target("at most", 60.0), note=note),
+        row("first_pack", "s", Samples(tuple(packs)), note="the weights written as the kernels read them"),
+    ]
+
+
+def _assistant(folder: Path) -> Worker:
+    return Worker([sys.executable, "-m", "benchmarks.assistant_worker"], folder / "assistant.log")
+
+
+def _ask_about(worker: Worker, folder: Path, seed: int, size: tuple[int, int], max_tokens: int = 24) -> float:
+    """Seconds from handing over a new photo's file with a question to the first token."""
+    file = folder / f"photo-{size[0]}-{seed}.jpg"
+    if not file.exists():
+        file.write_bytes(workload.photo(seed, *size))
+    reply = worker.ask("photo", path=str(file), question=QUESTION, max_tokens=max_tokens)
+    if reply["first"] is None:
+        raise WorkerError(f"no token came for {file}")
+    return float(reply["first"])
+
+
+def _rest(worker: Worker) -> float:
+    before = busy(worker.process)
+    time.sleep(REST_SECONDS)
+    return busy(worker.process) - before
+
+
+def _time_until_line(command: list[str], wanted: str, log: Path) -> float:
+    """Seconds from starting a process until it prints the line; it is then left to end by itself."""
+    with log.open("wb") as errors:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert process.stdout is not None
+        seconds = None
+        for line in process.stdout:
+            if line.strip() == wanted and seconds is None:
+                seconds = time.perf_counter() - started
+        process.wait()
+        process.stdout.close()
+    if seconds is None:
+        raise WorkerError(f"{' '.join(command)} never said {wanted!r}; see {log}")
+    return seconds
+
+
+def _borrowed_home(folder: Path) -> Path:
+    """A home with the user's models and caches but sessions of its own, so that theirs gain nothing."""
+    home = folder / "home"
+    if not home.exists():
+        (home / "data").mkdir(parents=True)
+        (home / "data" / "models").symlink_to(paths.models_directory(), target_is_directory=True)
+        (home / "cache").symlink_to(paths.cache_directory(), target_is_directory=True)
+    return home
+
+
+def _run(command: list[str], log: Path, environment: dict[str, str] | None = None) -> str:
+    """What a process prints on stdout. Raises WorkerError when it fails."""
+    with log.open("wb") as errors:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, check=False, env=environment
+        )
+    if done.returncode:
+        raise WorkerError(f"{' '.join(command)} ended with {done.returncode}; see {log}")
+    return done.stdout

@@ -1,0 +1,160 @@
+"""The language model's speed: prefill, decode, adapters, threads, a busy machine; beside llama.cpp's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import workload
+from benchmarks.alternate import Bystanders, Measure, alternate
+from benchmarks.peer import Peer, Variant
+from benchmarks.processes import Worker
+from benchmarks.table import Row, Samples, Target, row
+from models.lora import LoraWeights
+from models.store import ModelFiles
+
+_BUSY = "while True: pass"
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both sides of a comparison, running. ours: a runtime_worker; best: the peer's fastest variants."""
+
+    ours: Worker
+    peer: Peer | None
+    best: dict[str, Variant]
+    rounds: int
+    bystanders: Bystanders
+
+
+def our_worker(files: ModelFiles, cache: Path, folder: Path, threads: int, length: int) -> Worker:
+    """A runtime_worker with the model's language model loaded."""
+    worker = Worker([sys.executable, "-m", "benchmarks.runtime_worker"], folder / f"runtime-{threads}.log")
+    weights, digest = str(files.files["language_model"]), files.digests["language_model"]
+    worker.ask("load", weights=weights, digest=digest, cache=str(cache), threads=threads, length=length)
+    return worker
+
+
+def rate(count: int, ask: Callable[[], dict[str, Any]]) -> Measure:
+    """Tokens a second of a request that replies seconds."""
+    return lambda: count / float(ask()["seconds"])
+
+
+def our_prefill(worker: Worker, adapter: str | None = None) -> Measure:
+    prompt = workload.tokens()[: workload.PROMPT_TOKENS]
+    return rate(len(prompt), lambda: worker.ask("prefill", tokens=prompt, adapter=adapter))
+
+
+def our_decode(worker: Worker, adapter: str | None = None) -> Measure:
+    tokens = workload.tokens()
+    prompt, new = tokens[: workload.PROMPT_TOKENS], tokens[workload.PROMPT_TOKENS :]
+
+    def ask() -> dict[str, Any]:
+        worker.ask("prefill", tokens=prompt, adapter=adapter)
+        return worker.ask("decode", tokens=new, position=len(prompt), adapter=adapter)
+
+    return rate(len(new), ask)
+
+
+def peer_prefill(peer: Peer) -> Measure:
+    prompt = workload.tokens()[: workload.PROMPT_TOKENS]
+    return rate(len(prompt), lambda: peer.worker.ask("prefill", tokens=prompt))
+
+
+def peer_decode(peer: Peer) -> Measure:
+    tokens = workload.tokens()
+    prompt, new = tokens[: workload.PROMPT_TOKENS], tokens[workload.PROMPT_TOKENS :]
+
+    def ask() -> dict[str, Any]:
+        peer.worker.ask("prefill", tokens=prompt)
+        return peer.worker.ask("decode", tokens=new)
+
+    return rate(len(new), ask)
+
+
+def compare(
+    sides: Sides, figure: str, ours: Measure, theirs: Callable[[Peer], Measure]
+) -> tuple[Samples, tuple[str, Samples] | None]:
+    """Our samples of a figure, and the peer's of the same rounds."""
+    if sides.peer is None:
+        return alternate(sides.rounds, {"ours": ours})["ours"], None
+    variant = sides.best[figure]
+    sides.peer.use(variant)
+    here, there = sides.ours.process, sides.peer.worker.process
+    measures = {
+        "ours": sides.bystanders.watch(ours, [there]),
+        "theirs": sides.bystanders.watch(theirs(sides.peer), [here]),
+    }
+    taken = alternate(sides.rounds, measures)
+    return taken["ours"], (variant.name, taken["theirs"])
+
+
+def rows(sides: Sides, folder: Path, adapter: LoraWeights) -> list[Row]:
+    """Every row that both workers give. adapter: the one our worker calls "a"; folder: for its files."""
+    unit = "tokens/s"
+    samples, peer = compare(sides, "decode", our_decode(sides.ours), peer_decode)
+    made = [row("decode", unit, samples, Target("at least", 2.0, "ratio"), peer)]
+    samples, peer = compare(sides, "prefill", our_prefill(sides.ours), peer_prefill)
+    made.append(row("prefill", unit, samples, Target("at least", 2.2, "ratio"), peer))
+    made += _adapters(sides, folder, adapter)
+    made.append(_contended(sides))
+    return made
+
+
+def _adapters(sides: Sides, folder: Path, adapter: LoraWeights) -> list[Row]:
+    unit, ours, last = "tokens/s", sides.ours, workload.PROMPT_TOKENS
+    taken = alternate(sides.rounds, {"none": our_decode(ours), "r16": our_decode(ours, "a")})
+    none = ("no adapter", taken["none"])
+    made = [row("decode_lora_r16", unit, taken["r16"], Target("at least", 0.9, "ratio"), none)]
+    if sides.peer is not None:
+        sides.peer.use(sides.best["decode"])
+        sides.peer.adapt(adapter, folder)
+        samples, peer = compare(sides, "decode", our_decode(ours, "a"), peer_decode)
+        sides.peer.adapt(None, folder)
+        made.append(row("decode_lora_r16_beside_peer", unit, samples, None, peer))
+    taken = alternate(sides.rounds, {"none": our_prefill(ours), "r16": our_prefill(ours, "a")})
+    made.append(row("prefill_lora_r16", unit, taken["r16"], None, ("no adapter", taken["none"])))
+    files = folder / "peft"
+    if not files.exists():
+        workload.write_peft(adapter, files)
+
+    def switch() -> float:
+        return 1000 * float(ours.ask("switch", token=1000, position=last, count=40)["seconds"])
+
+    def cold() -> float:
+        return 1000 * float(ours.ask("cold_load", folder=str(files), token=1000, position=last)["seconds"])
+
+    taken = alternate(sides.rounds, {"switch": switch, "cold": cold})
+    note = "how much longer a decoding step takes when it runs under another adapter than the last one"
+    made.append(row("adapter_switch", "ms", taken["switch"], Target("at most", 1.0), note=note))
+    note = "a rank-16 PEFT folder read, packed and used for one token; files in the system's cache"
+    made.append(row("adapter_cold_load", "ms", taken["cold"], note=note))
+    return made
+
+
+def _contended(sides: Sides) -> Row:
+    """Decoding while another program keeps one processor busy."""
+    competitor = subprocess.Popen([sys.executable, "-c", _BUSY])
+    try:
+        samples, peer = compare(sides, "decode", our_decode(sides.ours), peer_decode)
+    finally:
+        competitor.kill()
+        competitor.wait()
+    note = "decode while another process keeps one processor busy"
+    return row("decode_contended", "tokens/s", samples, None, peer, note)
+
+
+def thread_rows(one: Worker, two: Worker, rounds: int, threads: int) -> list[Row]:
+    """What the second thread (and any further) brings: proof that it is used."""
+    made = []
+    for figure, measure in (("decode", our_decode), ("prefill", our_prefill)):
+        taken = alternate(rounds, {"one": measure(one), "all": measure(two)})
+        name = f"threads_{figure}"
+        made.append(
+            row(name, "tokens/s", taken["all"], None, ("1 thread", taken["one"]), f"{threads} threads")
+        )
+    return made

@@ -1,0 +1,140 @@
+"""What a benchmark says: rows, their targets, and how they are printed. Measures nothing."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Bound = Literal["at least", "at most"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Repeated measurements of one figure, in the order they were taken; never empty."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def low(self) -> float:
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        return max(self.values)
+
+    def over(self, other: Samples) -> Samples:
+        """This over the other, round by round: what drifts between rounds cancels."""
+        return Samples(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a row must reach, as a number to compare `of` with."""
+
+    bound: Bound
+    limit: float
+    of: Literal["value", "ratio"] = "value"
+
+    def met(self, number: float) -> bool:
+        return number >= self.limit if self.bound == "at least" else number <= self.limit
+
+    def words(self, unit: str) -> str:
+        return f"{self.bound} {self.limit:g} {'x' if self.of == 'ratio' else unit}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure. peer: what it is compared with; ratio: value over peer_value, by rounds.
+
+    low, high: the smallest and largest of the measurements behind value; ok: None without a target, or when
+    the target is a ratio and there was no peer.
+    """
+
+    name: str
+    value: float
+    unit: str
+    low: float
+    high: float
+    peer: str | None
+    peer_value: float | None
+    ratio: float | None
+    target: str | None
+    ok: bool | None
+    note: str = ""
+
+
+def row(
+    name: str,
+    unit: str,
+    samples: Samples,
+    target: Target | None = None,
+    peer: tuple[str, Samples] | None = None,
+    note: str = "",
+) -> Row:
+    """A row of what was measured; peer: its name and its samples of the same rounds."""
+    ratio = samples.over(peer[1]).median if peer else None
+    judged = ratio if target is not None and target.of == "ratio" else samples.median
+    return Row(
+        name=name,
+        value=samples.median,
+        unit=unit,
+        low=samples.low,
+        high=samples.high,
+        peer=peer[0] if peer else None,
+        peer_value=peer[1].median if peer else None,
+        ratio=ratio,
+        target=target.words(unit) if target else None,
+        ok=target.met(judged) if target is not None and judged is not None else None,
+        note=note,
+    )
+
+
+def as_json(machine: dict[str, object], threads: int, versions: dict[str, str], rows: Sequence[Row]) -> str:
+    whole = {"machine": machine, "threads": threads, "versions": versions, "rows": [asdict(r) for r in rows]}
+    return json.dumps(whole, indent=1) + "\n"
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """The rows as aligned columns, for a terminal or a README."""
+    lines = [("figure", "value", "range", "unit", "compared with", "its value", "ratio", "target", "")]
+    for r in rows:
+        lines.append(
+            (
+                r.name,
+                _number(r.value),
+                f"{_number(r.low)}..{_number(r.high)}",
+                r.unit,
+                r.peer or "",
+                _number(r.peer_value),
+                "" if r.ratio is None else f"{r.ratio:.2f} x",
+                r.target or "",
+                {True: "ok", False: "MISSED", None: ""}[r.ok],
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    right = {1, 2, 5, 6}
+    text = [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    notes = [f"{r.name}: {r.note}" for r in rows if r.note]
+    return "\n".join([*text, "", *notes])
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits, without an exponent."""
+    if value is None:
+        return ""
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.001 or value == 0 else f"{value:.5f}"

@@ -1,0 +1,116 @@
+"""The cases of the numerics fixtures: prompts, random adapters, error measures. NumPy only.
+
+Shared by the script that makes the fixtures (references.py, which needs PyTorch) and by the tests that
+read them (which do not). Knows no model: shapes and token ids come from the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOP = 256  # best logits kept of every prompt, by id
+SAMPLE = 2000  # other logits kept, at ids drawn once from SAMPLE_SEED
+SAMPLE_SEED = 20
+NEW_TOKENS = 64  # length of a greedy continuation
+RANKS = (1, 8, 16, 64)
+LORA_PROMPTS = (1, 3, 5)  # which prompts the adapters are tried on
+LORA_SEED = 1000  # the adapter of rank r is drawn from LORA_SEED + r
+GROUP = 32  # inputs that share one activation scale
+
+_CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+PROMPTS = (
+    "The capital of France is",
+    _CHAT.format("What colour is the sky on a clear day?"),
+    _CHAT.format("Write three sentences about a lighthouse keeper who is afraid of the dark."),
+    'def fibonacci(n):\n    """Return the n-th Fibonacci number."""\n    if n < 2:\n        return n\n',
+    _CHAT.format(
+        "Total 12.80, tax 1.16, paid in cash on 14 March 2018 at the corner shop, receipt number 00412. "
+        "Give the total, the date and the name of the shop as JSON."
+    ),
+    "La bibliothèque ouvre à neuf heures; 図書館は九時に開きます。 "
+    "Numbers: 3.14159, 2.71828, 1.41421, 1.61803.",
+    _CHAT.format(
+        "A small observatory stands on a hill outside the town. Every clear night its keeper opens the "
+        "dome, writes down the temperature and the wind, and points the telescope at a different part of "
+        "the sky. In winter the dome sometimes freezes, and then she climbs up with a wooden mallet and "
+        "knocks off the ice. Children from the school visit on Fridays; they ask whether the stars make a"
+        " sound, and whether one could walk on Saturn's rings. She answers every question, even the ones "
+        "she cannot answer. Last year the town wanted to close the place to save money, but two hundred "
+        "people signed a letter, and a farmer offered to mend the roof for nothing. Since then the lamp "
+        "above the door is never put out. "
+        "Summarise this in two sentences and say what the keeper is like."
+    ),
+    "1, 1, 2, 3, 5, 8, 13, 21, 34,",
+)
+
+_SHAPES = {
+    "q_proj": ("hidden", "query"),
+    "k_proj": ("hidden", "key"),
+    "v_proj": ("hidden", "key"),
+    "o_proj": ("query", "hidden"),
+    "gate_proj": ("hidden", "intermediate"),
+    "up_proj": ("hidden", "intermediate"),
+    "down_proj": ("intermediate", "hidden"),
+}
+
+MODULES = tuple(_SHAPES)
+ATTENTION_MODULES = MODULES[:4]
+
+
+def sample_ids(vocab_size: int) -> NDArray[np.int32]:
+    """The ids whose logits are kept whatever they are: int32 [SAMPLE], ascending."""
+    drawn = np.random.default_rng(SAMPLE_SEED).choice(vocab_size, SAMPLE, replace=False)
+    return np.sort(drawn).astype(np.int32)
+
+
+def random_adapter(
+    rank: int, num_layers: int, widths: Mapping[str, int]
+) -> Iterator[tuple[int, str, NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield (layer, module, A [rank, in], B [out, rank]) for all seven linears of every layer.
+
+    widths: "hidden", "query" (heads x head_dim), "key" (KV heads x head_dim), "intermediate".
+    B is to be used with scale 1. Its size makes the adapter change the logits by about as much as a
+    trained adapter does (a fifth to all of their own size) at every rank, without destroying the text.
+    """
+    generator = np.random.default_rng(LORA_SEED + rank)
+    for layer in range(num_layers):
+        for module, (inputs, outputs) in _SHAPES.items():
+            width_in, width_out = widths[inputs], widths[outputs]
+            a = generator.standard_normal((rank, width_in), dtype=np.float32) / np.sqrt(width_in)
+            b = generator.standard_normal((width_out, rank), dtype=np.float32) * (0.12 / np.sqrt(rank))
+            yield layer, module, a.astype(np.float32), b.astype(np.float32)
+
+
+def relative_error(value: NDArray[np.floating], reference: NDArray[np.floating]) -> float:
+    """Root mean square of the difference over that of the reference about its mean.
+
+    Logits are defined up to a constant, so both are centred first.
+    """
+    value = value.astype(np.float64) - value.mean(dtype=np.float64)
+    reference = reference.astype(np.float64) - reference.mean(dtype=np.float64)
+    return float(np.linalg.norm(value - reference) / np.linalg.norm(reference))
+
+
+def kl_divergence(
+    reference_top: NDArray[np.floating],
+    reference_logsumexp: float,
+    top: NDArray[np.floating],
+    logsumexp: float,
+) -> float:
+    """KL(reference || value) in nats over the partition {each of the kept best tokens, all the rest}.
+
+    reference_top, top: logits [TOP] at the same ids; the log-sum-exps are over the whole vocabulary.
+    """
+    p = np.exp(np.append(reference_top.astype(np.float64), -np.inf) - reference_logsumexp)
+    q = np.exp(np.append(top.astype(np.float64), -np.inf) - logsumexp)
+    p[-1], q[-1] = max(1.0 - p.sum(), 1e-12), max(1.0 - q.sum(), 1e-12)
+    return float(np.sum(p * np.log(p / q)))
+
+
+def logsumexp(logits: NDArray[np.floating]) -> float:
+    """log(sum(exp(logits))) in float64."""
+    wide = logits.astype(np.float64)
+    return float(wide.max() + np.log(np.exp(wide - wide.max()).sum()))
