@@ -33,6 +33,7 @@ MAX_JPEG_PIXELS: Final = 150_000_000
 MAX_SIDE: Final = 2048
 """Larger images are reduced to this longest side: small print stays legible, memory stays under 13 MB."""
 
+_STRIP_ROWS: Final = 64  # of the reduced image, worked off at a time
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -165,14 +166,31 @@ def _decode(opened: PIL.Image.Image, name: str) -> PIL.Image.Image:
     """Decode, bring to RGB, reduce, turn upright."""
     try:
         opened.load()
-        picture = _rgb(opened)
-        picture.thumbnail((MAX_SIDE, MAX_SIDE), PIL.Image.Resampling.BICUBIC)
+        picture = _reduced_rgb(opened)
     except Exception as error:  # decoders raise anything at all when the bytes are wrong
         raise UserError(
             f"{name} is a damaged or cut off {opened.format} image: get a fresh copy of it."
         ) from error
     turn = _UPRIGHT.get(_orientation(opened))
     return picture if turn is None else picture.transpose(turn)
+
+
+def _reduced_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """RGB on white, at most MAX_SIDE a side; strip by strip, so that a large image has no large copies."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = PIL.Image.fromarray(_eight_bits(np.asarray(image)))
+    width, height = image.size
+    size = _reduced_size(image.size)
+    factor = max(image.size) // MAX_SIDE
+    if factor < 2:
+        picture = _rgb(image)
+    else:
+        picture = PIL.Image.new("RGB", (-(-width // factor), -(-height // factor)))
+        step = factor * _STRIP_ROWS
+        for top in range(0, height, step):
+            strip = _rgb(image.crop((0, top, width, min(top + step, height))))
+            picture.paste(strip.reduce(factor), (0, top // factor))
+    return picture if picture.size == size else picture.resize(size, PIL.Image.Resampling.BICUBIC)
 
 
 def _orientation(image: PIL.Image.Image) -> int:
@@ -183,9 +201,7 @@ def _orientation(image: PIL.Image.Image) -> int:
 
 
 def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """RGB on white, from any of Pillow's modes."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        return PIL.Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+    """RGB on white, from any of Pillow's modes of 8 bits a channel."""
     if image.has_transparency_data:
         if image.mode == "La":
             image = image.convert("LA")

@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,31 @@ def test_large_images_are_reduced_and_the_user_told() -> None:
     assert load_image(encode(PIL.Image.new("L", (3000, 30)), "PNG")).notes == ()
 
 
+def test_reducing_keeps_places_colours_and_transparency() -> None:
+    large = PIL.Image.new("RGBA", (5000, 4500), "blue")
+    large.paste((*RED, 255), (0, 0, 2500, 2250))
+    large.paste((0, 0, 0, 0), (2500, 2250, 5000, 4500))
+    pixels = load_image(encode(large, "PNG", compress_level=1)).pixels
+    assert pixels.shape == (1843, 2048, 3)
+    quarters = {(0, 0): RED, (0, 1): (0, 0, 255), (1, 0): (0, 0, 255), (1, 1): WHITE}
+    for (row, column), colour in quarters.items():
+        part = pixels[row * 925 : row * 925 + 915, column * 1028 : column * 1028 + 1018]
+        assert (part == colour).all()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the peak is read with the module resource")
+def test_large_images_have_no_large_copies() -> None:
+    code = (
+        "import resource, sys; from models.images import load_image\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "data = sys.stdin.buffer.read(); before = peak(); load_image(data); print(peak() - before)"
+    )
+    data = encode(PIL.Image.new("RGBA", (5000, 5000), (9, 8, 7, 200)), "PNG", compress_level=1)
+    run = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
+    decoded = 5000 * 5000 * 4 / 2**20
+    assert int(run.stdout) < decoded + 80  # MB
+
+
 def test_a_file_twenty_thousand_pixels_wide_is_read_when_it_is_narrow() -> None:
     image = load_image(encode(PIL.Image.new("RGB", (20_000, 20), "red"), "PNG"))
     assert image.pixels.shape == (2, 2048, 3)
@@ -226,6 +253,7 @@ def test_refusals_of_what_is_no_image(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(tmp_path / ("a" * 5000))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models.buffers import aligned_zeros, as_tensor
 from models.checkpoint import read_checkpoint
-from models.compiler import Library, compile_or_load
-from models.cpu import KernelPath
+from models.compiler import Library, compile_object, compile_or_load
+from models.cpu import KernelPath, code_target
 from models.errors import UserError
 from models.store import ModelFiles
 from models.threads import use_threads
@@ -204,6 +204,17 @@ def test_kernel_paths_agree(model_files: ModelFiles) -> None:
             assert np.array_equal(features.pool, made[FUSED[0]].pool)
         np.testing.assert_allclose(features.grid, made[PATHS[0]].grid, atol=3e-4)
         np.testing.assert_allclose(features.stages["s8"], made[PATHS[0]].stages["s8"], atol=5e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "build", ["models.vision.kernels:tower_module", "models.vision.projection:projector_module"]
+)
+def test_the_arm_path_compiles_without_calls_into_libraries(build: str) -> None:
+    code = compile_object(build, {}, "neon", code_target("neon", "aarch64", "aarch64-linux-gnu"))
+    assert code[:4] == b"\x7fELF"
+    assert code[18] == 183  # the machine is AArch64
+    assert not [name for name in (b"expf", b"fmaf", b"memcpy", b"TVMBackendAllocWorkspace") if name in code]
 
 
 def test_other_checkpoints_are_refused() -> None:
