@@ -35,7 +35,7 @@ class Attachment:
 
 def read_attachment(path: Path) -> Attachment:
     """Takes up to a second for a large file. Raises UserError, one sentence, for what is not an image."""
-    path = path.expanduser().absolute()
+    path = path.absolute()
     image = load_image(path)
     try:
         size = path.stat().st_size

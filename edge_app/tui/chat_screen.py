@@ -75,6 +75,7 @@ class ChatScreen(Screen[None]):
 
     def on_resize(self) -> None:
         self.set_class(self.size.height < 22, "-short")
+        self.set_class(self.size.height >= 30, "-tall")
         self.set_class(self.size.width < 60, "-narrow")
 
     @property

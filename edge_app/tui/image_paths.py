@@ -46,6 +46,14 @@ _MENTION = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]*)"?|(?P<plain>[^\s"]\S*)?)
 _PUNCTUATION = "?!.,;:)]}'\""
 
 
+def expanded(text: str) -> Path:
+    """With ~ as the home folder; "~somebody" who is not a user of this machine stays as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def looks_like_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
@@ -62,10 +70,10 @@ def shown(path: Path) -> str:
 def typed_path(text: str) -> Path:
     """The path that `/image` was given: quotes, escapes, file:// and ~ are understood, bare spaces too."""
     text = text.strip()
-    if _is_file(Path(text).expanduser()):
-        return Path(text).expanduser()
+    if _is_file(expanded(text)):
+        return expanded(text)
     found = _path(text)
-    return found if found is not None else Path(text).expanduser()
+    return found if found is not None else expanded(text)
 
 
 def pasted_images(text: str) -> tuple[Path, ...]:
@@ -101,7 +109,7 @@ def _path(text: str, shell: bool = True) -> Path | None:
     if text.startswith("file://"):
         parts = urlsplit(text)
         return Path(unquote(parts.path)) if parts.netloc in ("", "localhost") else None
-    if shell and not _is_file(Path(text).expanduser()):
+    if shell and not _is_file(expanded(text)):
         try:
             words = shlex.split(text)
         except ValueError:
@@ -109,7 +117,7 @@ def _path(text: str, shell: bool = True) -> Path | None:
         if len(words) != 1:
             return None
         return _path(words[0], shell=False)
-    return Path(text).expanduser()
+    return expanded(text)
 
 
 def _is_file(path: Path) -> bool:
@@ -129,7 +137,7 @@ class Mention:
 
     @property
     def file(self) -> Path:
-        return Path(self.path).expanduser()
+        return expanded(self.path)
 
 
 def mention_before(line: str, column: int) -> Mention | None:
@@ -151,7 +159,7 @@ def mentions(text: str) -> list[Mention]:
             continue
         written = match["plain"] or ""
         bare = written.rstrip(_PUNCTUATION)
-        path = next((p for p in (written, bare) if p and _is_file(Path(p).expanduser())), bare)
+        path = next((p for p in (written, bare) if p and _is_file(expanded(p))), bare)
         mention = Mention(match.start(), match.start() + 1 + len(path), path)
         if path and (_is_file(mention.file) or looks_like_image(mention.file)):
             found.append(mention)

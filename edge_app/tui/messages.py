@@ -134,9 +134,10 @@ class AnswerView(MessageView):
         self._tick()
 
     async def append(self, text: str) -> None:
+        text = printable(text)
         self.text += text
         self._waiting.display = False
-        await self._markdown.append(printable(text))
+        await self._markdown.append(text)
 
     def end(self, answer: Answer) -> None:
         self._end(answer_line(answer))

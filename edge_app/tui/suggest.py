@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_app.tui import commands
-from edge_app.tui.image_paths import looks_like_image, mention_before, quoted_mention
+from edge_app.tui.image_paths import expanded, looks_like_image, mention_before, quoted_mention
 
 MOST = 50
 _MOST_READ = 5000  # entries of a folder that are looked at: typing must not wait for a huge one
@@ -103,7 +103,7 @@ def _paths(typed: str) -> list[tuple[Path, str, bool, str]]:
         written_folder, beginning = "~", ""
     if written_folder or typed.startswith("/"):
         written_folder += "/"
-    folder = Path(written_folder).expanduser() if written_folder else Path()
+    folder = expanded(written_folder) if written_folder else Path()
     found = []
     try:
         with os.scandir(folder) as entries:
@@ -119,7 +119,7 @@ def _paths(typed: str) -> list[tuple[Path, str, bool, str]]:
                     found.append((0, path, f"{written_folder}{entry.name}", False, "image"))
                 else:
                     found.append((2, path, f"{written_folder}{entry.name}", False, ""))
-    except (OSError, ValueError, RuntimeError):  # no such folder, no such user: nothing to suggest
+    except (OSError, ValueError):  # no such folder: nothing to suggest
         return []
     found.sort(key=lambda item: (item[0], item[1].name.lower()))
     return [item[1:] for item in found[:MOST]]

@@ -1,0 +1,72 @@
+"""What reaches the terminal is plain text."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_app.events import Progress
+from edge_app.tui.text import answer_line, file_size, one_line, printable, progress_text
+from models.types import Stage
+from tests.edge_app.tui.conftest import ANSWER
+
+
+@given(st.text())
+def test_nothing_printable_acts_on_a_terminal(text: str) -> None:
+    for character in printable(text):
+        assert character in "\n\t" or unicodedata.category(character) != "Cc"
+        assert unicodedata.bidirectional(character) not in ("LRO", "RLO", "LRE", "RLE", "LRI", "RLI", "FSI")
+
+
+@given(st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp"))))
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+def test_an_escape_sequence_becomes_harmless_letters() -> None:
+    assert printable("\x1b]52;c;ZXZpbA==\x07ok\x9b31m") == "]52;c;ZXZpbA==ok31m"
+
+
+def test_line_ends_become_newlines() -> None:
+    assert printable("a\r\nb\rc\u2028d") == "a\nb\nc\nd"
+    assert one_line(" a\n\t b ") == "a b"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(999, "999 bytes"), (32_400, "32 kB"), (3_250_000, "3.2 MB")]
+)
+def test_file_sizes(count: int, text: str) -> None:
+    assert file_size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("stage", "message", "done", "total", "text"),
+    [
+        ("pull", "edge-vlm-135m", 49_000_000, 98_000_000, "edge-vlm-135m: 50% of 98.0 MB"),
+        ("pull", "", 1_500_000, None, "Downloading the model: 1.5 MB"),
+        ("compile", "Compiling the model…", 0, None, "Compiling the model"),
+        ("pack", "", 15, 30, "Packing the weights: 50%"),
+        ("encode", "Looking at \x1b[31mcat.png", 0, 1, "Looking at [31mcat.png"),
+    ],
+)
+def test_progress_says_how_far_it_is(
+    stage: Stage, message: str, done: int, total: int | None, text: str
+) -> None:
+    assert progress_text(Progress(stage, message, done, total)) == text
+
+
+def test_an_answers_line_names_model_adapter_place_speed_and_first_token() -> None:
+    assert answer_line(ANSWER) == (
+        "edge-vlm-135m · no adapter · local · 12 tokens · 181 tokens/s · first token 0.21 s"
+    )
+    assert "adapter receipts" in answer_line(replace(ANSWER, adapter="receipts"))
+    assert "cloud" in answer_line(replace(ANSWER, place="cloud"))
+
+
+def test_an_answers_line_begins_with_why_it_is_not_whole() -> None:
+    assert answer_line(replace(ANSWER, stop_reason="cancelled")).startswith("stopped · ")
+    assert answer_line(replace(ANSWER, stop_reason="length")).startswith("cut off")
