@@ -1,0 +1,53 @@
+"""The tower's 1000 classes as words: names, synonyms, kinds and the plain facts written about each kind.
+
+Names and synonyms are WordNet's lemmas (bundled with the model as classes.tsv); kinds.toml is ours.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.scoring import read_classes
+
+KINDS = Path(__file__).with_name("kinds.toml")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A broad sort of thing. facts: what may be asked ("eat", "live", "use", "made", "fact") -> answer."""
+
+    word: str
+    group: str
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ClassName:
+    """One class of the tower. name: WordNet's first lemma."""
+
+    name: str
+    synonyms: tuple[str, ...]
+    kind: Kind
+
+
+def load_classes() -> tuple[ClassName, ...]:
+    """All 1000, in the order of the tower's outputs."""
+    kinds = _kind_of_each()
+    return tuple(
+        ClassName(lemmas[0], lemmas[1:], kind)
+        for (_, lemmas), kind in zip(read_classes().items(), kinds, strict=True)
+    )
+
+
+def _kind_of_each() -> list[Kind]:
+    found: dict[int, Kind] = {}
+    for entry in tomllib.loads(KINDS.read_text(encoding="utf-8"))["kind"]:
+        facts = {key: value for key, value in entry.items() if key not in ("word", "group", "classes")}
+        kind = Kind(entry["word"], entry["group"], facts)
+        for part in entry["classes"].split():
+            first, _, last = part.partition("-")
+            found.update(dict.fromkeys(range(int(first), int(last or first) + 1), kind))
+    return [found[index] for index in range(len(found))]

@@ -1,0 +1,99 @@
+"""Dialogues as packed training rows, through the very prompt builder that serves answers.
+
+Only answers (and the token that ends them) are learnt. Knows nothing of the network or of what is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.prompt import EncodedImage, PromptBuilder
+from models.tokenizer import Tokenizer
+from models.training.dialogues import Turn
+from models.training.heads import Head
+from models.training.language import Packed
+from models.training.scenes import Scene
+from models.types import Image, Message
+
+NOT_LEARNT = -100
+END = "<|im_end|>"
+_DIGEST = "scene"
+_IMAGE = Image(np.zeros((1, 1, 3), np.uint8), _DIGEST, "scene")
+
+
+class ImageRows:
+    """The image tokens of a scene: each head's slots, as the projector makes them."""
+
+    def __init__(self, heads: Sequence[Head], embedding: NDArray[np.float32]) -> None:
+        """embedding: the language model's, float32 [vocab, hidden]."""
+        self._slots = [
+            (head.name, embedding[head.tokens[:, slot]])
+            for head in heads
+            for slot in range(head.tokens.shape[1])
+        ]
+
+    def __call__(self, probabilities: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        """float32 [slots of all heads, hidden]."""
+        return np.stack([probabilities[name] @ rows for name, rows in self._slots]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """atoms: token ids, negative for image rows (atom -1 is row 0). learn: which atoms are to be learnt."""
+
+    atoms: tuple[int, ...]
+    learn: tuple[bool, ...]
+    rows: NDArray[np.float32]
+
+
+class Writer:
+    """Turns dialogues into conversations."""
+
+    def __init__(self, tokenizer: Tokenizer, prompts: PromptBuilder, image_rows: ImageRows) -> None:
+        self._tokenizer = tokenizer
+        self._prompts = prompts
+        self._rows = image_rows
+        (self._end,) = tokenizer.encode(END, special=True)
+
+    def conversation(self, scene: Scene, turns: Sequence[Turn], use_words: bool) -> Conversation:
+        """The image before the first question; every answer learnt."""
+        rows = self._rows(scene.heads)
+        image = EncodedImage(range(-1, -len(rows) - 1, -1), rows, tuple(scene.guesses()))
+        messages: list[Message] = []
+        spans: list[tuple[int, int]] = []
+        atoms: list[int] = []
+        for index, (question, answer) in enumerate(turns):
+            messages.append(Message("user", question, (_IMAGE,) if index == 0 else ()))
+            atoms = self._prompts.build(messages, {_DIGEST: image}, use_words=use_words).atoms
+            reply = [*self._tokenizer.encode(answer, special=False), self._end]
+            spans.append((len(atoms), len(atoms) + len(reply)))
+            atoms = [*atoms, *reply]
+            messages.append(Message("assistant", answer))
+        learn = [any(first <= place < last for first, last in spans) for place in range(len(atoms))]
+        return Conversation(tuple(atoms), tuple(learn), rows)
+
+
+def pack(conversations: Sequence[Conversation], embedding: NDArray[np.float32]) -> Packed:
+    """Conversations one behind the other, each seeing only itself."""
+    rows, positions, owners, targets = [], [], [], []
+    for owner, each in enumerate(conversations):
+        ids = np.array(each.atoms)
+        inputs = embedding[np.maximum(ids, 0)]
+        inputs[ids < 0] = each.rows[-ids[ids < 0] - 1]
+        rows.append(inputs)
+        following = np.append(ids[1:], NOT_LEARNT)
+        learnt = np.append(np.array(each.learn[1:]), False)
+        targets.append(np.where(learnt, following, NOT_LEARNT))
+        positions.append(np.arange(len(ids)))
+        owners.append(np.full(len(ids), owner))
+    return Packed(
+        torch.from_numpy(np.concatenate(rows).astype(np.float32)),
+        torch.from_numpy(np.concatenate(positions)),
+        torch.from_numpy(np.concatenate(owners)),
+        torch.from_numpy(np.concatenate(targets)),
+    )

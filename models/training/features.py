@@ -1,0 +1,77 @@
+"""The frozen tower's features of training images, computed once and kept outside the repository.
+
+Knows the image sets' row format ("image", "split"); refuses to hand a validation row to training.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.errors import UserError
+from models.images import load_image
+from models.training.tower import EfficientNetLite2
+from models.vision.preprocess import prepare
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Of n images: pool float32 [n, 1280] (mean of the two views), colour float32 [n, 128]."""
+
+    images: tuple[str, ...]
+    pool: NDArray[np.float32]
+    colour: NDArray[np.float32]
+
+    def rows_of(self, images: Sequence[str]) -> NDArray[np.int64]:
+        where = {name: index for index, name in enumerate(self.images)}
+        return np.array([where[name] for name in images], dtype=np.int64)
+
+
+def read_rows(path: Path, split: str) -> Iterator[Row]:
+    """The rows of one split of a set's .jsonl. Training passes "train" and so never sees another row."""
+    if not path.is_file():
+        raise UserError(f"No image set at {path}: --data must name the folder that holds {path.name}.")
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            row: Row = json.loads(line)
+            if row["split"] == split:
+                yield row
+
+
+def compute(
+    tower: EfficientNetLite2, folder: Path, images: Sequence[str], progress: Callable[[str], None]
+) -> ImageFeatures:
+    """Features of images under `folder`; two views each through the tower, one image at a time."""
+    pools, colours = [], []
+    for index, name in enumerate(images):
+        prepared = prepare(load_image(folder / name).pixels)
+        views = torch.from_numpy(prepared.views).permute(0, 3, 1, 2).contiguous()
+        with torch.inference_mode():
+            pools.append(tower(views).pool.mean(0).numpy())
+        colours.append(prepared.colour)
+        if index % 50 == 49:
+            progress(f"features: {index + 1} of {len(images)} images")
+    return ImageFeatures(tuple(images), np.stack(pools), np.stack(colours))
+
+
+def cached(cache: Path, make: Callable[[], ImageFeatures], images: Sequence[str]) -> ImageFeatures:
+    """The features in `cache` when they are of exactly these images; else made and kept there."""
+    if cache.is_file():
+        with np.load(cache, allow_pickle=False) as stored:
+            if tuple(stored["images"].tolist()) == tuple(images):
+                return ImageFeatures(tuple(images), stored["pool"], stored["colour"])
+    features = make()
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    partial = cache.with_suffix(".partial.npz")
+    np.savez(partial, images=np.array(images), pool=features.pool, colour=features.colour)
+    partial.replace(cache)
+    return features

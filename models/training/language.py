@@ -1,0 +1,196 @@
+"""The language model in PyTorch with LoRA beside its seven linears: bfloat16 base, float32 adapter.
+
+Weights come from the same loader as the compiled engine's, dequantised. Sequences are packed: several
+conversations lie in one row and cannot see one another. Knows nothing of what is trained on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import LlamaConfig as TransformersConfig
+from transformers import LlamaForCausalLM
+from transformers.modeling_utils import AttentionInterface
+
+from models.llama_weights import LlamaWeights
+
+RANK = 8
+ALPHA = 16
+ROLES = {
+    "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
+    "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
+}  # fmt: skip
+
+
+_ATTENTION = "each conversation by itself"
+_NO_MASK = torch.zeros(1, 1, 1, 1)  # four dimensions: transformers makes none of its own
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001 - part of transformers' interface
+    lengths: Sequence[int],
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention within runs of `lengths`; query [1, heads, T, d], key and value [1, kv heads, T, d]."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    parts = [
+        functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        for q, k, v in zip(
+            query.split(lengths, dim=2), key.split(lengths, dim=2), value.split(lengths, dim=2), strict=True
+        )
+    ]
+    return torch.cat(parts, dim=2).transpose(1, 2), None
+
+
+AttentionInterface.register(_ATTENTION, _attend)
+
+
+class LoraLinear(nn.Module):
+    """y = W x + (alpha / r) B A x; W frozen bfloat16 [out, in], A [r, in] and B [out, r] float32."""
+
+    def __init__(self, weight: Tensor, rank: int, alpha: int):
+        super().__init__()
+        self.register_buffer("weight", weight.to(torch.bfloat16))
+        self.lora_A = nn.Parameter(torch.empty(rank, weight.shape[1]))
+        self.lora_B = nn.Parameter(torch.zeros(weight.shape[0], rank))
+        nn.init.kaiming_uniform_(self.lora_A, a=5**0.5)
+        self.scale = alpha / rank
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = functional.linear(x, self.lora_A.to(x.dtype))
+        base = functional.linear(x, cast(Tensor, self.weight))
+        return base + functional.linear(low, self.lora_B.to(x.dtype)) * self.scale
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Conversations in one row of T tokens.
+
+    embeddings: float32 [T, hidden]. positions: int64 [T], from 0 in every conversation. owner: int64 [T],
+    which conversation. targets: int64 [T], the next token where it is to be learnt, -100 elsewhere.
+    """
+
+    embeddings: Tensor
+    positions: Tensor
+    owner: Tensor
+    targets: Tensor
+
+
+class Language:
+    """The model being trained."""
+
+    def __init__(self, weights: LlamaWeights, rank: int = RANK, alpha: int = ALPHA) -> None:
+        self.embedding: NDArray[np.float32] = weights.embedding.dequantise()
+        self.rank, self.alpha = rank, alpha
+        self._model = _build(weights, self.embedding).eval()
+        self._model.requires_grad_(False)
+        self._linears = dict(self._replace())
+
+    def _replace(self) -> Iterator[tuple[str, LoraLinear]]:
+        for index, layer in enumerate(self._model.model.layers):
+            for path in ROLES.values():
+                parent, name = path.split(".")
+                holder = getattr(layer, parent)
+                linear = LoraLinear(getattr(holder, name).weight, self.rank, self.alpha)
+                setattr(holder, name, linear)
+                yield f"layers.{index}.{path}", linear
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for linear in self._linears.values() for p in (linear.lora_A, linear.lora_B)]
+
+    def loss(self, batch: Packed) -> Tensor:
+        """Mean negative log-likelihood of the targets, in nats a token."""
+        lengths = torch.bincount(batch.owner).tolist()
+        hidden = self._model.model(
+            inputs_embeds=batch.embeddings[None].to(torch.bfloat16),
+            attention_mask=_NO_MASK,
+            position_ids=batch.positions[None],
+            use_cache=False,
+            lengths=lengths,
+        ).last_hidden_state[0]
+        learnt = batch.targets != -100
+        logits = functional.linear(hidden[learnt], self._model.lm_head.weight)
+        return functional.cross_entropy(logits.float(), batch.targets[learnt])
+
+    def state(self) -> dict[str, Tensor]:
+        """The adapter's float32 tensors by PEFT's names."""
+        prefix = "base_model.model.model"
+        named = {}
+        for path, linear in self._linears.items():
+            named[f"{prefix}.{path}.lora_A.weight"] = linear.lora_A.detach()
+            named[f"{prefix}.{path}.lora_B.weight"] = linear.lora_B.detach()
+        return named
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in self.state().items():
+                value.copy_(tensors[name])
+
+    def load_adapter(self, folder: Path) -> None:
+        """Take over a saved PEFT folder of the same rank."""
+        self.load_state(
+            {k: torch.from_numpy(v) for k, v in load_file(folder / "adapter_model.safetensors").items()}
+        )
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write a PEFT folder in float16."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: value.numpy().astype(np.float16) for name, value in self.state().items()}
+        save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+        (folder / "adapter_config.json").write_text(
+            json.dumps(_peft_config(self.rank, self.alpha), indent=2) + "\n"
+        )
+
+
+def _build(weights: LlamaWeights, embedding: NDArray[np.float32]) -> Any:
+    c = weights.config
+    config = TransformersConfig(
+        hidden_size=c.hidden_size, intermediate_size=c.intermediate_size, num_hidden_layers=c.num_layers,
+        num_attention_heads=c.num_heads, num_key_value_heads=c.num_kv_heads, head_dim=c.head_dim,
+        vocab_size=c.vocab_size, rms_norm_eps=c.rms_norm_eps, rope_theta=c.rope_theta,
+        rope_parameters={"rope_type": "default", "rope_theta": c.rope_theta},
+        max_position_embeddings=c.max_position_embeddings, tie_word_embeddings=c.tie_word_embeddings,
+    )  # fmt: skip
+    config._attn_implementation = _ATTENTION
+    tensors = {"model.embed_tokens.weight": embedding, "model.norm.weight": weights.final_norm}
+    tensors["lm_head.weight"] = embedding if weights.head is None else weights.head.dequantise()
+    for index, layer in enumerate(weights.layers):
+        base = f"model.layers.{index}"
+        for role, path in ROLES.items():
+            tensors[f"{base}.{path}.weight"] = getattr(layer, role).dequantise()
+        tensors[f"{base}.input_layernorm.weight"] = layer.attention_norm
+        tensors[f"{base}.post_attention_layernorm.weight"] = layer.mlp_norm
+    model = LlamaForCausalLM(config)
+    model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
+    return model.to(torch.bfloat16)
+
+
+def _peft_config(rank: int, alpha: int) -> dict[str, Any]:
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": [path.split(".")[1] for path in ROLES.values()],
+        "use_rslora": False,
+        "use_dora": False,
+        "inference_mode": True,
+    }

@@ -1,0 +1,118 @@
+"""EfficientNet-Lite2 in PyTorch, for training. Knows nothing of images.
+
+Architecture: Google's EfficientNet-Lite (no squeeze-and-excite, ReLU6, fixed stem and head), width 1.1, depth
+1.2; TensorFlow "same" padding and batch-norm epsilon 1e-3, as in the published weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+# (repeats, kernel, stride of the first block, expansion, output channels)
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (3, 3, 2, 6, 24),
+    (3, 5, 2, 6, 48),
+    (4, 3, 2, 6, 88),
+    (4, 5, 1, 6, 120),
+    (5, 5, 2, 6, 208),
+    (1, 3, 1, 6, 352),
+)
+STEM_CHANNELS = 32
+HEAD_CHANNELS = 1280
+CLASSES = 1000
+
+
+class TowerOutput(NamedTuple):
+    """pool [n, 1280]: mean over the grid; grid [n, 1280, 9, 9] for 260 x 260 pixels."""
+
+    pool: Tensor
+    grid: Tensor
+
+
+class SamePaddedConv(nn.Conv2d):
+    """A convolution whose output is ceil(input / stride); odd padding goes to the right and bottom."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False
+    ):
+        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        padding: list[int] = []
+        for size in (x.shape[3], x.shape[2]):
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            padding += [total // 2, total - total // 2]
+        return super().forward(functional.pad(x, padding))
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+class Block(nn.Module):
+    """Expand (1x1), depthwise, project (1x1), added to the input where shapes allow. Named as stored."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        hidden = inputs * expansion
+        self.expands = expansion != 1
+        self.adds = stride == 1 and inputs == outputs
+        if self.expands:
+            self._expand_conv = SamePaddedConv(inputs, hidden, 1)
+            self._bn0 = _norm(hidden)
+        self._depthwise_conv = SamePaddedConv(hidden, hidden, kernel, stride, groups=hidden)
+        self._bn1 = _norm(hidden)
+        self._project_conv = SamePaddedConv(hidden, outputs, 1)
+        self._bn2 = _norm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = functional.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.adds else y
+
+
+class EfficientNetLite2(nn.Module):
+    """input float32 [n, 3, 260, 260], RGB as (x - 127) / 128."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = SamePaddedConv(3, STEM_CHANNELS, 3, stride=2)
+        self._bn0 = _norm(STEM_CHANNELS)
+        blocks: list[Block] = []
+        channels = STEM_CHANNELS
+        for repeats, kernel, stride, expansion, outputs in STAGES:
+            for index in range(repeats):
+                blocks.append(Block(channels, outputs, kernel, stride if index == 0 else 1, expansion))
+                channels = outputs
+        self._blocks = nn.ModuleList(blocks)
+        self._conv_head = SamePaddedConv(channels, HEAD_CHANNELS, 1)
+        self._bn1 = _norm(HEAD_CHANNELS)
+        self._fc = nn.Linear(HEAD_CHANNELS, CLASSES)
+
+    def forward(self, x: Tensor) -> TowerOutput:
+        x = functional.relu6(self._bn0(self._conv_stem(x)))
+        for block in self._blocks:
+            x = block(x)
+        grid = functional.relu6(self._bn1(self._conv_head(x)))
+        return TowerOutput(grid.mean(dim=(2, 3)), grid)
+
+    def classify(self, pool: Tensor) -> Tensor:
+        """Logits [n, 1000] of pooled features [n, 1280]; classes in the order of sorted WordNet ids."""
+        return cast(Tensor, self._fc(pool))
+
+
+def load_tower(tensors: Mapping[str, NDArray[Any]]) -> EfficientNetLite2:
+    """The frozen tower from the checkpoint's tensors (models.checkpoint)."""
+    tower = EfficientNetLite2()
+    tower.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
+    return tower.eval().requires_grad_(False)
