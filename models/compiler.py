@@ -9,6 +9,7 @@ what the functions compute.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from models.types import Progress, no_progress
 
 _MAGIC = b"EDGEOBJ1"
 _DIGEST_BYTES = 32
+HEARTBEAT_SECONDS = 0.2
 
 Arguments = Mapping[str, str | int | float | bool]
 
@@ -70,8 +72,9 @@ def compile_or_load(
         with FileLock(kept.with_suffix(".lock")):
             code = read_object(kept)
             if code is None:
-                progress("compile", f"compiling {name} for {path}", 0, None)
-                code = compile_object(build, arguments, path, code_target(path, host_architecture()))
+                alive = partial(progress, "compile", f"compiling {name} for {path}", 0, None)
+                alive()
+                code = compile_object(build, arguments, path, code_target(path, host_architecture()), alive)
                 write_object(kept, code)
                 progress("compile", f"compiled {name} for {path}", 1, 1)
     return Library(_link(code))
@@ -92,8 +95,17 @@ def cache_key(name: str, build: str, arguments: Arguments, path: KernelPath) -> 
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
 
 
-def compile_object(build: str, arguments: Arguments, path: KernelPath, target: CodeTarget) -> bytes:
-    """Compile in a child process and return the object file. RuntimeError with its words if it fails."""
+def compile_object(
+    build: str,
+    arguments: Arguments,
+    path: KernelPath,
+    target: CodeTarget,
+    alive: Callable[[], None] = lambda: None,
+) -> bytes:
+    """Compile in a child process and return the object file. RuntimeError with its words if it fails.
+
+    alive: called several times a second meanwhile; what it raises ends the child and is passed on.
+    """
     with tempfile.TemporaryDirectory(prefix="edge-app-") as folder:
         output = Path(folder) / "code.o"
         task = {
@@ -104,19 +116,38 @@ def compile_object(build: str, arguments: Arguments, path: KernelPath, target: C
             "output": str(output),
         }
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-        child = subprocess.run(
-            [sys.executable, "-m", "models.compiler"],
-            input=json.dumps(task),
-            capture_output=True,
-            text=True,
-            env=environment,
-            check=False,
-        )
-        if child.returncode != 0 or not output.is_file():
-            raise RuntimeError(
-                f"compiling {build} for {path} failed ({child.returncode}): {child.stderr[-4000:]}"
+        errors = Path(folder) / "errors.txt"
+        with errors.open("wb") as stream:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "models.compiler"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=stream,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the app, which then ends the child
             )
+        _wait(child, json.dumps(task).encode(), alive)
+        if child.returncode != 0 or not output.is_file():
+            words = errors.read_text(errors="replace")[-4000:]
+            raise RuntimeError(f"compiling {build} for {path} failed ({child.returncode}): {words}")
         return output.read_bytes()
+
+
+def _wait(child: subprocess.Popen[bytes], task: bytes, alive: Callable[[], None]) -> None:
+    """Hand over the task and wait for the end; the child never outlives this call."""
+    try:
+        assert child.stdin is not None
+        with contextlib.suppress(BrokenPipeError), child.stdin:  # a child that died says why itself
+            child.stdin.write(task)
+        while True:
+            try:
+                child.wait(HEARTBEAT_SECONDS)
+                return
+            except subprocess.TimeoutExpired:
+                alive()
+    finally:
+        child.kill()
+        child.wait()
 
 
 def build_module(build: str, arguments: Arguments, path: KernelPath, target: CodeTarget) -> Any:

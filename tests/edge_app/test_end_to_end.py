@@ -214,3 +214,22 @@ def test_offline_with_nothing_pulled_is_one_sentence_and_code_3(tmp_path: Path) 
     assert (done.returncode, done.stdout) == (3, "")
     assert len(done.stderr.strip().splitlines()) == 1
     assert "edge-vlm-135m" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_ctrl_c_while_compiling_leaves_at_once_without_a_traceback(real_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "models").symlink_to(real_home / "data" / "models")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "packed").symlink_to(real_home / "cache" / "packed")
+    child = subprocess.Popen(
+        [*ASK, "What is this?"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "EDGE_APP_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert child.stderr is not None
+    assert "compiling" in child.stderr.readline()
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does it: to all of the foreground
+    out, errors = child.communicate(timeout=30)
+    assert (child.returncode, out, errors.strip()) == (130, "", "")
+    assert not list((tmp_path / "cache" / "compiled").glob("*.bin"))
