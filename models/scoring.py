@@ -36,6 +36,7 @@ def normalise(text: str) -> str:
     return " ".join(_singular(word) for word in re.findall(r"[a-z0-9]+", plain.lower()))
 
 
+@cache
 def accepted_names(label: str) -> frozenset[str]:
     """Every normalised name that counts as `label`."""
     wanted = normalise(label)

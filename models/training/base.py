@@ -183,7 +183,7 @@ def train(language: Language, lessons: Lessons, steps: int, checkpoint: Path, re
 def _step(language: Language, optimiser: torch.optim.Optimizer, batch: Packed) -> float:
     optimiser.zero_grad(set_to_none=True)
     loss = language.loss(batch)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(language.parameters(), 1.0)
     optimiser.step()
     return float(loss.detach())

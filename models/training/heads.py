@@ -131,10 +131,10 @@ def fit_linear(
         optimiser.zero_grad()
         nll = -(y * torch.log_softmax(x @ weight.T + bias, dim=1)).sum(1).mean()
         value: torch.Tensor = nll + penalty * weight.square().sum() / 2
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimiser.step(loss)
     scaled = weight.detach().numpy() / spread
     return scaled.astype(np.float32), (bias.detach().numpy() - scaled @ centre).astype(np.float32)
 

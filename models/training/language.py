@@ -37,7 +37,7 @@ _NO_MASK = torch.zeros(1, 1, 1, 1)  # four dimensions: transformers makes none o
 
 
 def _attend(
-    module: nn.Module,
+    _module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -45,7 +45,7 @@ def _attend(
     lengths: Sequence[int],
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within runs of `lengths`; query [1, heads, T, d], key and value [1, kv heads, T, d]."""
+    """Causal attention within runs of `lengths`; query [1, heads, T, d], key, value [1, kv heads, T, d]."""
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     parts = [
@@ -60,7 +60,7 @@ def _attend(
 AttentionInterface.register(_ATTENTION, _attend)
 
 
-class LoraLinear(nn.Module):
+class LoraLinear(nn.Module):  # type: ignore[misc]
     """y = W x + (alpha / r) B A x; W frozen bfloat16 [out, in], A [r, in] and B [out, r] float32."""
 
     def __init__(self, weight: Tensor, rank: int, alpha: int):

@@ -1,9 +1,9 @@
 """What a training image shows, as the projector's heads see it: real photos and made-up ones.
 
 A scene is a probability for each word of each head. Targets are read off the same probabilities (the
-likeliest name, setting, colours), so that the language model learns to say what its image tokens say and never
-to guess. Made-up scenes give every class of the tower a turn: its name with some of the classes that the tower's own
-weights confuse it with, and the surroundings of a real photo of the same group.
+likeliest name, setting, colours), so that the language model learns to say what its image tokens say and
+never to guess. Made-up scenes give every class of the tower a turn: its name with some of the classes that
+the tower's own weights confuse it with, and the surroundings of a real photo of the same group.
 """
 
 from __future__ import annotations

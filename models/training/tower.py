@@ -37,7 +37,7 @@ class TowerOutput(NamedTuple):
     grid: Tensor
 
 
-class SamePaddedConv(nn.Conv2d):
+class SamePaddedConv(nn.Conv2d):  # type: ignore[misc]
     """A convolution whose output is ceil(input / stride); odd padding goes to the right and bottom."""
 
     def __init__(
@@ -58,7 +58,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3)
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc]
     """Expand (1x1), depthwise, project (1x1), added to the input where shapes allow. Named as stored."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
@@ -81,7 +81,7 @@ class Block(nn.Module):
         return x + y if self.adds else y
 
 
-class EfficientNetLite2(nn.Module):
+class EfficientNetLite2(nn.Module):  # type: ignore[misc]
     """input float32 [n, 3, 260, 260], RGB as (x - 127) / 128."""
 
     def __init__(self) -> None:
@@ -115,4 +115,5 @@ def load_tower(tensors: Mapping[str, NDArray[Any]]) -> EfficientNetLite2:
     """The frozen tower from the checkpoint's tensors (models.checkpoint)."""
     tower = EfficientNetLite2()
     tower.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
-    return tower.eval().requires_grad_(False)
+    tower.eval().requires_grad_(False)
+    return tower

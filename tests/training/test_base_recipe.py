@@ -1,4 +1,4 @@
-"""The training recipe: what it reads, that it speaks in serving's words, and that its steps can be repeated."""
+"""The training recipe: what it reads, that it speaks in serving's words, that its steps repeat."""
 
 from __future__ import annotations
 

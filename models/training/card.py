@@ -1,0 +1,122 @@
+"""The model card's figures and transcripts, made by the real engine on the validation split.
+
+`python -m models.training.card --data DIR --models DIR --cache DIR` prints Markdown. Greedy everywhere. The
+only module here that reads validation rows, and it trains nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.engine import Engine
+from models.images import load_image
+from models.lora import LoraWeights
+from models.scoring import names_object
+from models.store import ModelStore
+from models.training.dialogues import MAIN_OBJECT
+from models.training.features import Row, read_rows
+from models.types import Image, Message, Sampling
+
+TALK = ("Describe this photo.", "How sure are you?", "Tell me one interesting thing about it.")
+TRANSCRIPTS = 10
+GREEDY = Sampling(max_tokens=96)
+SHORT = Sampling(max_tokens=24)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One row of the table: what the model is given."""
+
+    name: str
+    see_images: bool
+    use_words: bool
+
+
+WAYS = (
+    Way("blind: the question without the image", False, False),
+    Way("image tokens alone", True, False),
+    Way("image tokens and words in the prompt", True, True),
+)
+NO_LORA = LoraWeights("plain language model", 0, 1, {}, {})
+
+
+def answer(
+    engine: Engine, messages: Sequence[Message], way: Way, sampling: Sampling, lora: LoraWeights | None
+) -> str:
+    tokens = engine.generate(
+        messages, sampling, lora=lora, use_words=way.use_words, see_images=way.see_images
+    )
+    return "".join(token.text for token in tokens).strip()
+
+
+def named_right(
+    engine: Engine, photos: Sequence[tuple[Row, Image]], way: Way, lora: LoraWeights | None
+) -> int:
+    """How many photos are named right, asked for the main object."""
+    return sum(
+        names_object(answer(engine, [Message("user", MAIN_OBJECT, (image,))], way, SHORT, lora), row["label"])
+        for row, image in photos
+    )
+
+
+def photo_table(engine: Engine, photos: Sequence[tuple[Row, Image]]) -> Iterator[str]:
+    yield f"| photos, {len(photos)} validation images, named right | with the base LoRA | without it |"
+    yield "|---|---|---|"
+    for way in WAYS:
+        on = named_right(engine, photos, way, engine.base_lora)
+        off = named_right(engine, photos, way, NO_LORA)
+        yield f"| {way.name} | {on} | {off} |"
+
+
+def caption_line(engine: Engine, captions: Sequence[tuple[Row, Image]]) -> str:
+    """In how many captions any labelled object is named."""
+    said = [
+        (row, answer(engine, [Message("user", TALK[0], (image,))], WAYS[2], GREEDY, engine.base_lora))
+        for row, image in captions
+    ]
+    right = sum(any(names_object(text, name) for name in row["objects"]) for row, text in said)
+    return f"captions: {right} of {len(said)} descriptions name any of the image's labelled objects"
+
+
+def transcripts(engine: Engine, photos: Sequence[tuple[Row, Image]]) -> Iterator[str]:
+    for row, image in photos[:TRANSCRIPTS]:
+        yield f"**{row['image']}** (labelled: {row['label']})\n"
+        messages: list[Message] = []
+        for question in TALK:
+            messages.append(Message("user", question, () if messages else (image,)))
+            reply = answer(engine, messages, WAYS[2], GREEDY, engine.base_lora)
+            messages.append(Message("assistant", reply))
+            yield f"- *{question}*\n  {reply}"
+        yield ""
+
+
+def _rows(data: Path, name: str) -> list[tuple[Row, Image]]:
+    return [(row, load_image(data / row["image"])) for row in read_rows(data / f"{name}.jsonl", "val")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with photos.jsonl and captions.jsonl"
+    )
+    parser.add_argument(
+        "--models", type=Path, required=True, help="where `edge-app models pull` keeps models"
+    )
+    parser.add_argument("--cache", type=Path, required=True, help="compiled code and packed weights")
+    options = parser.parse_args(arguments)
+    engine = Engine.load(ModelStore(options.models).pull("edge-vlm-135m"), cache_dir=options.cache)
+    photos = _rows(options.data, "photos")
+    for line in photo_table(engine, photos):
+        print(line, flush=True)
+    print("\n" + caption_line(engine, _rows(options.data, "captions")) + "\n")
+    for line in transcripts(engine, photos):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
