@@ -19,7 +19,7 @@ from pathlib import Path
 CLASSES = Path(__file__).parent / "bundled" / "edge-vlm-135m" / "classes.tsv"
 """WordNet id, tab, lemmas separated by ", ": the tower's classes in the order of its outputs."""
 
-_KEEPS_S = ("ss", "us", "is", "as", "os")
+_KEEPS_S = ("ss", "us", "is")
 _DENIED = re.compile(r"\b(?:not|no|isn t|never)(?: (?:a|an|the|any))?$")
 
 
@@ -73,4 +73,4 @@ def _singular(word: str) -> str:
         return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
-    return word[:-2] if word.endswith(("ches", "shes", "xes", "sses")) else word[:-1]
+    return word[:-2] if word.endswith(("ches", "shes", "xes", "sses", "buses")) else word[:-1]
