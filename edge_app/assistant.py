@@ -56,9 +56,6 @@ class Assistant:
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
-        if planned.saved is not None:
-            yield TurnSaved(planned.saved.session, planned.saved.turn)
-        yield Routed(planned.route, turn.mode)
         job = self._thread.submit(
             lambda job: Answering(planned, self._host, self.sessions, job).run(),
             lambda job: Answering(planned, self._host, self.sessions, job).stopped(),
@@ -66,6 +63,9 @@ class Assistant:
         with self._lock:
             self._answering.add(job)
         try:
+            if planned.saved is not None:
+                yield TurnSaved(planned.saved.session, planned.saved.turn)
+            yield Routed(planned.route, turn.mode)
             yield from job
         except KeyboardInterrupt:  # raised while waiting: the answer ends as cancelled, and says so first
             self._thread.cancel(job)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import PIL.Image
 from edge_app.sessions import NewImage, SavedTurn, Session
 from edge_app.turn import Picture, Turn
 from models.errors import UserError
-from models.images import load_image
+from models.images import MAX_FILE_BYTES, load_image
 from models.types import Image, Message
 
 DECODED_BYTES = 64 * 2**20
@@ -34,29 +35,38 @@ class ReadPicture:
 
 
 class Pictures:
-    """Reads pictures; keeps the most recently used ones decoded, up to DECODED_BYTES."""
+    """Reads pictures; keeps the most recently used ones decoded, up to DECODED_BYTES. From any thread."""
 
     def __init__(self) -> None:
         self._decoded: OrderedDict[str, Image] = OrderedDict()
+        self._lock = threading.Lock()
 
     def read(self, source: Picture) -> ReadPicture:
         """A new picture. Raises UserError for what is missing or is not a readable image."""
         if isinstance(source, Image):
             picture = _with_file(source)
-        elif isinstance(source, bytes):
-            picture = ReadPicture(load_image(source), source)
-        else:
-            image = load_image(source)
-            data = source.read_bytes()
-            if hashlib.sha256(data).hexdigest() != image.digest:
-                raise UserError(f"{source} changed while it was being read; try again.")
-            picture = ReadPicture(image, data)
-        self._keep(picture.image)
-        return picture
+            self._keep(picture.image)
+            return picture
+        if isinstance(source, bytes):
+            return self._decode(source, None)
+        path = source.expanduser()
+        if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
+            load_image(path)  # says what is wrong with it
+        try:
+            return self._decode(path.read_bytes(), path.name)
+        except OSError as error:
+            raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+
+    def _decode(self, data: bytes, name: str | None) -> ReadPicture:
+        digest = hashlib.sha256(data).hexdigest()
+        known = self._known(digest)
+        image = known if known is not None else load_image(data, name)
+        self._keep(image)
+        return ReadPicture(replace(image, name=name) if name else image, data)
 
     def stored(self, file: Path, digest: str, name: str) -> Image:
         """A picture of an earlier turn. Raises UserError when its file is gone or no longer what it was."""
-        image = self._decoded.get(digest)
+        image = self._known(digest)
         if image is None:
             if not file.is_file():
                 raise UserError(
@@ -70,11 +80,17 @@ class Pictures:
         self._keep(image)
         return replace(image, name=name)
 
+    def _known(self, digest: str) -> Image | None:
+        with self._lock:
+            return self._decoded.get(digest)
+
     def _keep(self, image: Image) -> None:
-        self._decoded[image.digest] = image
-        self._decoded.move_to_end(image.digest)
-        while len(self._decoded) > 1 and sum(i.pixels.nbytes for i in self._decoded.values()) > DECODED_BYTES:
-            self._decoded.popitem(last=False)
+        with self._lock:
+            kept = self._decoded
+            kept[image.digest] = image
+            kept.move_to_end(image.digest)
+            while len(kept) > 1 and sum(i.pixels.nbytes for i in kept.values()) > DECODED_BYTES:
+                kept.popitem(last=False)
 
 
 def _with_file(image: Image) -> ReadPicture:

@@ -12,7 +12,7 @@ def bench(context: typer.Context) -> None:
 
     \b
     Example:
-      edge-app bench --json
+      edge-app bench --quick
     """
     from benchmarks.__main__ import main
 

@@ -57,7 +57,7 @@ def _short(key: str, value: Any) -> str:
         case {"files": files, "bytes": size}:
             return f"{files} files, {output.megabytes(size)}"
         case dict():
-            return ", ".join(f"{name} {_short(name, item)}" for name, item in value.items())
+            return ", ".join(f"{name} {_short(name, item)}" for name, item in value.items()) or "none"
         case list():
             return " ".join(map(str, value)) or "none"
         case int() if key in ("total", "available", "bytes"):

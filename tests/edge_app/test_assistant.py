@@ -312,6 +312,15 @@ def test_leaving_the_iterator_stops_the_answer_and_saves_it(
     assert turn.answer.startswith("word ")
 
 
+def test_leaving_after_the_very_first_event_leaves_no_turn_unfinished(
+    assistant: Assistant, store: SessionStore
+) -> None:
+    events = assistant.answer(Turn("?"))
+    assert isinstance(next(events), TurnSaved)
+    events.close()
+    assert store.get(store.latest()).turns[0].status in ("stopped", "complete")
+
+
 def test_cancel_stops_a_download(assistant: Assistant, engine: FakeEngine, store: SessionStore) -> None:
     def endless(report: Report) -> None:
         for done in range(1_000_000):

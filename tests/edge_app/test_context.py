@@ -1,0 +1,68 @@
+"""Pictures: the same bytes are decoded once, and a name belongs to the turn, not to the bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_app import context
+from edge_app.context import Pictures
+from models.errors import UserError
+from models.images import load_image
+from tests.edge_app.conftest import png
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What was given to the decoder."""
+    calls: list[object] = []
+
+    def counting(source: object, name: str | None = None) -> object:
+        calls.append(source)
+        return load_image(source, name)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(context, "load_image", counting)
+    return calls
+
+
+def test_the_same_content_is_decoded_once_whatever_its_name(tmp_path: Path, decoded: list[object]) -> None:
+    pictures = Pictures()
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(png())
+    read = [pictures.read(tmp_path / name) for name in ("a.png", "b.png")]
+    assert [picture.image.name for picture in read] == ["a.png", "b.png"]
+    assert pictures.read(png()).image.digest == read[0].image.digest
+    assert pictures.stored(tmp_path / "gone", read[0].image.digest, "c.png").name == "c.png"
+    assert len(decoded) == 1
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    pictures, file = Pictures(), tmp_path / "a.png"
+    file.write_bytes(png("red"))
+    before = pictures.read(file)
+    file.write_bytes(png("blue"))
+    assert pictures.read(file).image.digest != before.image.digest
+
+
+def test_only_so_much_is_kept(monkeypatch: pytest.MonkeyPatch, decoded: list[object]) -> None:
+    monkeypatch.setattr(context, "DECODED_BYTES", 300)
+    pictures = Pictures()
+    for _ in range(2):
+        for colour in ("red", "blue", "green"):  # 144 bytes each: two fit
+            pictures.read(png(colour))
+    assert len(decoded) == 6
+
+
+@pytest.mark.parametrize("make", [lambda _: None, lambda p: p.mkdir(), lambda p: p.write_bytes(b"")])
+def test_what_is_no_image_file_is_named(tmp_path: Path, make: object) -> None:
+    path = tmp_path / "photo.png"
+    make(path)  # type: ignore[operator]
+    with pytest.raises(UserError, match=r"photo\.png"):
+        Pictures().read(path)
+
+
+def test_a_stored_image_that_is_not_what_it_was_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "stored").write_bytes(png("blue"))
+    with pytest.raises(UserError, match="damaged"):
+        Pictures().stored(tmp_path / "stored", "0" * 64, "a.png")
