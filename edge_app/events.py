@@ -1,7 +1,7 @@
 """What a turn tells its front end while it runs, in order. Plain data; knows no front end and no engine.
 
-A turn is: TurnSaved, any number of Progress, Routed, ImageEncoded for each image, ContextTrimmed when turns
-were dropped, TokenText for each piece of the answer, and at the end exactly one of Answered or Failed.
+A turn is: TurnSaved, Routed, ImageEncoded for each image, ContextTrimmed when turns were dropped, TokenText for
+each piece of the answer, with any number of Progress between them, and at the end one of Answered or Failed.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Ready:
-    """The model is loaded (the last event of Assistant.prepare)."""
+    """The model is loaded (from Assistant.prepare)."""
 
     model: str
     context_length: int
