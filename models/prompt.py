@@ -69,15 +69,12 @@ class Prompt:
         Returns int32 [n] and float32 [rows, hidden], or None when there is no image among them.
         """
         atoms = self.atoms[start:stop]
-        tokens = np.array(atoms, dtype=np.int32)
         wanted = [image for image in self.images if any(atom in image.atoms for atom in atoms)]
         if not wanted:
-            return tokens, None
-        first = 0
-        for image in wanted:
-            for row, atom in enumerate(image.atoms):
-                tokens[tokens == atom] = -(first + row + 1)
-            first += len(image.atoms)
+            return np.array(atoms, dtype=np.int32), None
+        order = [atom for image in wanted for atom in image.atoms]
+        rows = {atom: -(row + 1) for row, atom in enumerate(order)}
+        tokens = np.array([rows.get(atom, atom) for atom in atoms], dtype=np.int32)
         return tokens, np.concatenate([image.embeddings for image in wanted])
 
 
