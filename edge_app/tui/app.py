@@ -52,22 +52,19 @@ class ChatApp(App[None], inherit_bindings=False):
 
     def __init__(self, surroundings: Surroundings, session: str | None = None) -> None:
         super().__init__()
-        self._surroundings = surroundings
-        self.chat = ChatScreen(surroundings, session)
-
-    def on_mount(self) -> None:
-        settings = self._surroundings.settings
+        settings = surroundings.settings
         wrong = [f"There is no key binding {name!r}" for name in unknown_ids(settings.keys)]
         if settings.theme in self.available_themes:
             self.theme = settings.theme
         else:
             wrong.append(f"There is no theme {settings.theme!r}")
         self.set_keymap(settings.keys)
+        self.chat = ChatScreen(
+            surroundings, session, f"{'; '.join(wrong)} (in settings.toml)." if wrong else ""
+        )
+
+    def on_mount(self) -> None:
         self.push_screen(self.chat)
-        if wrong:
-            self.call_after_refresh(
-                self.chat.composer.say, f"{'; '.join(wrong)} (in settings.toml).", wrong=True
-            )
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The command palette: our commands, then Textual's theme and screenshot."""

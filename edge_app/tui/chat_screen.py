@@ -43,15 +43,17 @@ TWICE_SECONDS = 2.0
 
 
 class ChatScreen(Screen[None]):
-    """first: the id of the session to open at the start, None for a new chat."""
+    """first: the id of the session to open at the start, None for a new chat.
+    warning: what is wrong with the settings, to be told at the start; may be empty."""
 
     BINDINGS: ClassVar[list[BindingType]] = CHAT_BINDINGS
 
-    def __init__(self, surroundings: Surroundings, first: str | None) -> None:
+    def __init__(self, surroundings: Surroundings, first: str | None, warning: str) -> None:
         super().__init__()
         self.session: str | None = None
         self._around = surroundings
         self._first = first
+        self._warning = warning
         self._interrupted_at = float("-inf")
         self._link = ("", float("-inf"))
         self._folder = Path.cwd()
@@ -70,6 +72,8 @@ class ChatScreen(Screen[None]):
         self.composer.prompt.focus()
         self._prepare(())
         self._remember()
+        if self._warning:
+            self.composer.say(self._warning, wrong=True)
         if self._first is not None:
             self._open(self._first)
 

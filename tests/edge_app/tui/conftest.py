@@ -10,6 +10,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from edge_app.events import (
     Answer,
@@ -187,9 +188,19 @@ async def settled(pilot: Pilot[None]) -> None:
 
 
 async def type_text(pilot: Pilot[None], text: str) -> None:
-    """As from a keyboard, with suggestions that follow it."""
-    await pilot.press(*("space" if c == " " else c for c in text))
+    """At the cursor of the prompt, with the suggestions that follow. In one piece: a key at a time is slow."""
+    assert isinstance(pilot.app, ChatApp)
+    pilot.app.chat.composer.prompt.insert(text)
     await settled(pilot)
+
+
+async def press(pilot: Pilot[None], *keys: str) -> None:
+    await pilot.press(*keys)
+    await settled(pilot)
+
+
+def notice(app: ChatApp) -> str:
+    return str(app.chat.query_one("#notice", Static).content)
 
 
 def failure(sentence: str) -> Failed:

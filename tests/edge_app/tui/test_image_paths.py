@@ -49,7 +49,17 @@ def test_several_dropped_files_are_recognised(folder: Path, form: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["What is cat.png?", "missing.png", "notes.txt", "", " \n", "it's", "cat.png notes.txt", "a\0b.png", "x" * 30_000],
+    [
+        "What is cat.png?",
+        "missing.png",
+        "notes.txt",
+        "",
+        " \n",
+        "it's",
+        "cat.png notes.txt",
+        "a\0b.png",
+        "x" * 30_000,
+    ],
 )
 def test_other_pasted_text_stays_text(folder: Path, text: str) -> None:
     del folder
@@ -65,7 +75,9 @@ def test_any_text_can_be_asked_about(text: str) -> None:
         mention_before(text, column)
 
 
-@pytest.mark.parametrize("form", ["red house.jpg", "'red house.jpg'", r"red\ house.jpg", "~/photos/red house.jpg"])
+@pytest.mark.parametrize(
+    "form", ["red house.jpg", "'red house.jpg'", r"red\ house.jpg", "~/photos/red house.jpg"]
+)
 def test_the_image_command_understands_every_form(folder: Path, form: str) -> None:
     assert typed_path(form) in (Path("red house.jpg"), folder / "red house.jpg")
 

@@ -36,9 +36,7 @@ def test_line_ends_become_newlines() -> None:
     assert one_line(" a\n\t b ") == "a b"
 
 
-@pytest.mark.parametrize(
-    ("count", "text"), [(999, "999 bytes"), (32_400, "32 kB"), (3_250_000, "3.2 MB")]
-)
+@pytest.mark.parametrize(("count", "text"), [(999, "999 bytes"), (32_400, "32 kB"), (3_250_000, "3.2 MB")])
 def test_file_sizes(count: int, text: str) -> None:
     assert file_size(count) == text
 

@@ -1,0 +1,107 @@
+"""Pictures of the chat: what it looks like is compared with `__snapshots__/`.
+
+After a wanted change: `pytest tests/edge_app/tui/test_snapshots.py --snapshot-update`, and look at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from edge_app.tui.app import ChatApp
+from tests.edge_app.tui.conftest import MakeApp, ScriptedAssistant, press, settled, type_text
+
+Compare = Callable[..., bool]
+
+
+def still(app: ChatApp) -> None:
+    """No blinking cursor, no gliding."""
+    app.chat.composer.prompt.cursor_blink = False
+    app.animation_level = "none"
+
+
+async def rest(pilot: Pilot[None]) -> None:
+    assert isinstance(pilot.app, ChatApp)
+    await settled(pilot)
+    still(pilot.app)
+    await settled(pilot)
+
+
+def test_an_empty_chat(make_app: MakeApp, snap_compare: Compare) -> None:
+    assert snap_compare(make_app(), terminal_size=(80, 24), run_before=rest)
+
+
+def test_an_empty_chat_in_a_light_theme(make_app: MakeApp, snap_compare: Compare) -> None:
+    assert snap_compare(make_app(theme="textual-light"), terminal_size=(80, 24), run_before=rest)
+
+
+def test_an_image_that_waits_to_be_sent(make_app: MakeApp, snap_compare: Compare, folder: Path) -> None:
+    async def attach(pilot: Pilot[None]) -> None:
+        assert isinstance(pilot.app, ChatApp)
+        await settled(pilot)
+        pilot.app.chat.composer.attach([folder / "cat.png", folder / "red house.jpg"])
+        await settled(pilot)
+        await type_text(pilot, "What is")
+        await rest(pilot)
+
+    assert snap_compare(make_app(), terminal_size=(80, 24), run_before=attach)
+
+
+def asks(folder: Path) -> Callable[[Pilot[None]], object]:
+    async def ask(pilot: Pilot[None]) -> None:
+        assert isinstance(pilot.app, ChatApp)
+        await settled(pilot)
+        pilot.app.chat.composer.attach([folder / "cat.png"])
+        await settled(pilot)
+        await type_text(pilot, "What is in this picture?")
+        await press(pilot, "enter")
+        await rest(pilot)
+
+    return ask
+
+
+ANSWER = "A **cat** sleeps on a sofa:\n\n- it is *red*\n- the sofa is `beige`\n"
+
+
+def test_an_answer_with_its_line(
+    make_app: MakeApp, assistant: ScriptedAssistant, snap_compare: Compare, folder: Path
+) -> None:
+    assistant.answers(ANSWER)
+    assert snap_compare(make_app(), terminal_size=(90, 30), run_before=asks(folder))
+
+
+def test_a_narrow_and_short_terminal(
+    make_app: MakeApp, assistant: ScriptedAssistant, snap_compare: Compare, folder: Path
+) -> None:
+    assistant.answers(ANSWER)
+    assert snap_compare(make_app(), terminal_size=(40, 16), run_before=asks(folder))
+
+
+def test_suggestions(make_app: MakeApp, snap_compare: Compare) -> None:
+    async def mention(pilot: Pilot[None]) -> None:
+        await type_text(pilot, "What is in @")
+        await rest(pilot)
+
+    assert snap_compare(make_app(), terminal_size=(80, 24), run_before=mention)
+
+
+def test_the_help(make_app: MakeApp, snap_compare: Compare) -> None:
+    async def open_help(pilot: Pilot[None]) -> None:
+        await rest(pilot)
+        await press(pilot, "f1")
+
+    assert snap_compare(make_app(), terminal_size=(90, 40), run_before=open_help)
+
+
+def test_the_image_picker(make_app: MakeApp, snap_compare: Compare) -> None:
+    async def pick(pilot: Pilot[None]) -> None:
+        await rest(pilot)
+        await press(pilot, "ctrl+o")
+        await pilot.pause(0.3)
+        await press(pilot, "down", "down")
+        await pilot.pause(0.3)
+        await rest(pilot)
+
+    assert snap_compare(make_app(), terminal_size=(90, 28), run_before=pick)

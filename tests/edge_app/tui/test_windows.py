@@ -1,0 +1,156 @@
+"""Help, the palette, choices, earlier chats, and remapped keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from textual.command import CommandPalette
+from textual.widgets import Input, OptionList, Static
+
+from edge_app.sessions import SessionStore
+from edge_app.tui.choice import ChoiceWindow
+from edge_app.tui.commands import COMMANDS
+from edge_app.tui.help_window import HelpWindow
+from edge_app.tui.key_owners import KEY_OWNERS
+from edge_app.tui.messages import AnswerView, QuestionView
+from edge_app.tui.sessions_window import SessionsWindow
+from edge_app.tui.status import StatusLine
+from tests.edge_app.conftest import new_image
+from tests.edge_app.tui.conftest import (
+    ANSWER,
+    MakeApp,
+    ScriptedAssistant,
+    notice,
+    press,
+    settled,
+    type_text,
+)
+
+
+def test_every_binding_has_an_id_of_its_own_and_says_what_it_does() -> None:
+    bindings = [binding for _, group in KEY_OWNERS for binding in group]
+    ids = [binding.id for binding in bindings]
+    assert all(ids)
+    assert len(set(ids)) == len(ids)
+    assert all(binding.tooltip for binding in bindings)
+
+
+async def test_the_help_lists_every_key_and_command_as_it_is_now(make_app: MakeApp) -> None:
+    app = make_app(keys={"chat.help": "f8", "chat.image": "ctrl+t"})
+    async with app.run_test() as pilot:
+        await press(pilot, "f1")
+        assert app.screen is app.chat
+        await press(pilot, "f8")
+        assert isinstance(app.screen, HelpWindow)
+        text = "\n".join(str(static.content) for static in app.screen.query(Static))
+        assert "F8  Show the keys and the commands  chat.help" in text
+        assert "Ctrl+T  Pick an image to attach  chat.image" in text
+        for _, bindings in KEY_OWNERS:
+            for binding in bindings:
+                assert binding.id in text
+        for command in COMMANDS:
+            assert command.usage in text
+        await press(pilot, "escape")
+        assert app.screen is app.chat
+
+
+async def test_a_remapped_key_of_the_prompt_works_and_the_old_one_does_not(
+    make_app: MakeApp, assistant: ScriptedAssistant
+) -> None:
+    app = make_app(keys={"prompt.send": "ctrl+s", "prompt.new_line": "enter"})
+    async with app.run_test() as pilot:
+        await press(pilot, "a", "enter", "b")
+        assert assistant.turns == []
+        await press(pilot, "ctrl+s")
+        assert [turn.question for turn in assistant.turns] == ["a\nb"]
+
+
+async def test_wrong_settings_are_told(make_app: MakeApp) -> None:
+    app = make_app(keys={"chat.fly": "f9"}, theme="pink")
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        assert notice(app) == (
+            "There is no key binding 'chat.fly'; There is no theme 'pink' (in settings.toml)."
+        )
+
+
+async def test_the_palette_runs_our_commands(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await press(pilot, "ctrl+p")
+        assert isinstance(app.screen, CommandPalette)
+        app.screen.query_one(Input).value = "choose the mode"
+        await pilot.pause(0.7)
+        await press(pilot, "enter")
+        await pilot.pause(0.3)
+        assert isinstance(app.screen, ChoiceWindow)
+
+
+async def test_the_adapter_is_chosen_in_a_window(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await press(pilot, "f2")
+        assert isinstance(app.screen, ChoiceWindow)
+        await press(pilot, "down", "down", "enter")
+        assert app.chat.query_one(StatusLine).adapter == "medical"
+        await press(pilot, "f3")
+        await press(pilot, "escape")
+        assert app.chat.query_one(StatusLine).mode == "auto"
+
+
+def saved_chats(store: SessionStore) -> list[str]:
+    """Two chats: one with an image and a whole answer, one cut short."""
+    image = new_image(name="cat.png")
+    first = store.begin_turn(session=None, question="What is this?", images=(image,), system=None)
+    store.finish_turn(first, "complete", replace(ANSWER, answer="A **cat**.", session=first.session))
+    second = store.begin_turn(session=None, question="Tell me a story", images=(), system=None)
+    store.save_partial(second, "Once upon")
+    store.fail_turn(second, "Once upon", "The disk is full.")
+    return [first.session, second.session]
+
+
+async def test_an_earlier_chat_is_searched_and_opened_and_goes_on(
+    make_app: MakeApp, store: SessionStore, assistant: ScriptedAssistant
+) -> None:
+    chats = saved_chats(store)
+    app = make_app(store)
+    async with app.run_test() as pilot:
+        await press(pilot, "ctrl+r")
+        window = app.screen
+        assert isinstance(window, SessionsWindow)
+        assert window.query_one(OptionList).option_count == 2
+        window.query_one(Input).value = "cat"
+        await pilot.pause(0.3)
+        assert window.query_one(OptionList).option_count == 1
+        await press(pilot, "enter")
+        await settled(pilot)
+        assert [view.text for view in app.chat.query(QuestionView)] == ["What is this?"]
+        assert app.chat.query_one(AnswerView).text == "A **cat**."
+        assert "181 tokens/s" in str(app.chat.query_one(".answer-line", Static).content)
+        assert str(app.chat.query_one(".picture-name", Static).content) == "cat.png"
+        assert app.chat.query_one(StatusLine).chat == "What is this?"
+        await type_text(pilot, "and now?")
+        await press(pilot, "enter")
+        assert assistant.turns[0].session == chats[0]
+
+
+async def test_a_chat_that_failed_says_why(make_app: MakeApp, store: SessionStore) -> None:
+    chats = saved_chats(store)
+    app = make_app(store, session=chats[1])
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        assert app.chat.query_one(AnswerView).text == "Once upon"
+        assert str(app.chat.query_one(".answer-line", Static).content) == "The disk is full."
+
+
+async def test_nothing_found_is_said_and_escape_changes_nothing(
+    make_app: MakeApp, store: SessionStore
+) -> None:
+    app = make_app(store)
+    async with app.run_test() as pilot:
+        await type_text(pilot, "/sessions dragons")
+        await press(pilot, "enter")
+        assert str(app.screen.query_one("#sessions-none", Static).content) == "No chat has these words."
+        await press(pilot, "enter", "escape")
+        assert app.screen is app.chat
+        assert app.chat.session is None
