@@ -33,6 +33,7 @@ from models.types import Progress, no_progress
 
 _MAGIC = b"EDGEOBJ1"
 _DIGEST_BYTES = 32
+_SHARED_SOURCES = ("compiler.py", "cpu.py", "lora.py", "packing.py", "vision/projector.py")
 HEARTBEAT_SECONDS = 0.2
 
 Arguments = Mapping[str, str | int | float | bool]
@@ -119,7 +120,8 @@ def compile_object(
         errors = Path(folder) / "errors.txt"
         with errors.open("wb") as stream:
             child = subprocess.Popen(
-                [sys.executable, "-m", "models.compiler"],
+                # -P: a folder named models where the user happens to be must not be taken for ours.
+                [sys.executable, "-P", "-m", "models.compiler"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
@@ -215,17 +217,21 @@ def write_object(path: Path, code: bytes) -> None:
         raise
 
 
-@cache
-def _source_digest(builder_module: str) -> str:
-    """Over the emitting helpers, the builder's own module, and how code is generated."""
+def source_files(builder_module: str) -> list[Path]:
+    """What machine code is made from: the emitting helpers, the builder's own module, the layouts of the data
+    that the code reads, and how code is generated."""
     here = Path(__file__).parent
-    files = {*here.joinpath("kernels").glob("*.py"), here / "cpu.py", here / "compiler.py"}
+    files = {*here.joinpath("kernels").glob("*.py"), *(here / name for name in _SHARED_SOURCES)}
     spec = importlib.util.find_spec(builder_module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(builder_module)
-    files.add(Path(spec.origin))
+    return sorted({*files, Path(spec.origin)})
+
+
+@cache
+def _source_digest(builder_module: str) -> str:
     digest = hashlib.sha256()
-    for file in sorted(files):
+    for file in source_files(builder_module):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
 

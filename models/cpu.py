@@ -193,7 +193,7 @@ def ask_llvm(cache_dir: Path | None) -> CpuFeatures:
         "print(json.dumps([k for k, v in f('tvm.codegen.llvm.GetHostCPUFeatures')().items() if v]))"
     )
     listing = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+        [sys.executable, "-P", "-c", script], check=True, capture_output=True, text=True
     ).stdout
     features = json.loads(listing.splitlines()[-1])
     name = platform.processor() or "unknown processor"
