@@ -151,7 +151,7 @@ class SessionStore:
         self, *, session: str | None, question: str, images: Sequence[NewImage], system: str | None
     ) -> SavedTurnId:
         """Saves a question (in a new session when session is None) with its images, all or nothing."""
-        now = _now()
+        now, question = _now(), _storable(question)
         with self._transaction():
             if session is None:
                 session = self._new_session(question, now)
@@ -159,7 +159,7 @@ class SessionStore:
                 raise UserError(f"The session {session} was deleted in the meantime; start a new one.")
             self._db.execute(
                 "UPDATE sessions SET updated = ?, system = coalesce(?, system) WHERE id = ?",
-                [now, system, session],
+                [now, None if system is None else _storable(system), session],
             )
             process = psutil.Process()
             turn = self._db.execute(
@@ -172,7 +172,7 @@ class SessionStore:
                 self._images.write(image.digest, image.data)
                 self._db.execute(
                     "INSERT INTO turn_images (turn, position, digest, name) VALUES (?, ?, ?, ?)",
-                    [turn, position, image.digest, image.name],
+                    [turn, position, image.digest, _storable(image.name)],
                 )
         return SavedTurnId(session, turn)
 
@@ -185,12 +185,16 @@ class SessionStore:
         self._end(saved, status, answer.answer, None, json.dumps(answer.details(), ensure_ascii=False))
 
     def fail_turn(self, saved: SavedTurnId, answer: str, error: str) -> None:
-        self._end(saved, "failed", answer, error, None)
+        self._end(saved, "failed", answer, _storable(error), None)
 
     def delete(self, session: str) -> None:
-        """The session, its turns, and the images that no other session has."""
+        """The session, its turns, and the images that no other session has.
+
+        In two steps: who dies in between leaves an image too many, never a session without its images.
+        """
         with self._transaction():
             self._db.execute("DELETE FROM sessions WHERE id = ?", [self.resolve(session)])
+        with self._transaction():
             used = self._rows("SELECT DISTINCT digest FROM turn_images")
             self._images.remove_all_but({row["digest"] for row in used})
 
@@ -217,7 +221,7 @@ class SessionStore:
         """The full id for an id or its beginning. Raises UserError when none or several fit."""
         rows = self._rows(
             "SELECT id FROM sessions WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT 4",
-            beginning.lower(),
+            _storable(beginning.lower()),
         )
         found = [row["id"] for row in rows] if beginning else []
         if not found:
@@ -239,7 +243,7 @@ class SessionStore:
 
     def search(self, words: str, limit: int = 50) -> tuple[Match, ...]:
         """Turns whose question or answer has all the words ("in quotes" for a phrase), the best first."""
-        query = self._db.quote_fts(words)
+        query = self._db.quote_fts(_storable(words).replace("\0", " "))
         if not query:
             raise UserError("Say what to search for.")
         rows = self._rows(
@@ -338,6 +342,11 @@ def _is_alive(process: int, started: float) -> bool:
         return bool(abs(psutil.Process(process).create_time() - started) < 1.0)
     except psutil.NoSuchProcess:
         return False
+
+
+def _storable(text: str) -> str:
+    """What UTF-8 cannot hold (an argument or a file name in another encoding) as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _now() -> str:

@@ -17,6 +17,7 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from edge_app.mode import Mode
@@ -51,28 +52,28 @@ class Settings(BaseSettings):
     offline: bool = False
     """Never use the network; what is not on this machine yet is then missing."""
 
-    threads: int | None = Field(default=None, ge=1, le=1024)
+    threads: int | None = Field(default=None, ge=1, le=256)
     """Threads that compute; by default one for each physical core."""
 
     context_length: int | None = Field(default=None, ge=64)
     """Tokens that the model keeps in view; by default as many as it was made for."""
 
-    max_tokens: int = Field(default=512, ge=1)
+    max_tokens: int = Field(default=512, ge=1, le=1_000_000)
     """The longest answer, in tokens."""
 
-    temperature: float = Field(default=0.0, ge=0.0, le=10.0, allow_inf_nan=False)
+    temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
     """0 always takes the likeliest token; higher varies more."""
 
-    top_k: int = Field(default=0, ge=0)
+    top_k: int = Field(default=0, ge=0, le=1_000_000)
     """Sample among the k likeliest tokens; 0 is off."""
 
-    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    top_p: float = Field(default=1.0, ge=1e-6, le=1.0)
     """Sample among the likeliest tokens that together have this probability; 1 is off."""
 
     min_p: float = Field(default=0.0, ge=0.0, le=1.0)
     """Sample among tokens with at least this share of the likeliest one's probability; 0 is off."""
 
-    repetition_penalty: float = Field(default=1.0, gt=0.0, le=10.0)
+    repetition_penalty: float = Field(default=1.0, ge=0.1, le=10.0)
     """Above 1, tokens that occurred already become less likely; 1 is off."""
 
     seed: int | None = Field(default=None, ge=0, lt=2**63)
@@ -138,6 +139,8 @@ def load(file: Path, **command_line: Any) -> Settings:
         return Settings(**sources)
     except ValidationError as error:
         raise UserError(_explain(error, file, from_file, given)) from error
+    except SettingsError as error:  # a table, and the variable does not hold JSON
+        raise UserError(f"A setting in the environment is not JSON: {error}.") from error
 
 
 def _explain(error: ValidationError, file: Path, from_file: dict[str, Any], given: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,21 @@ def test_an_image_that_cannot_be_saved_leaves_no_trace_of_the_turn(store: Sessio
     assert store.recent() == ()
 
 
+def test_text_in_another_encoding_is_saved_with_question_marks(store: SessionStore) -> None:
+    image = replace(new_image(), name="caf\udce9.png")
+    saved = store.begin_turn(session=None, question="caf\udce9?", images=[image], system="\udce9")
+    session = store.get(saved.session)
+    assert (session.turns[0].question, session.system) == ("caf??", "?")
+    assert session.turns[0].images[0].name == "caf?.png"
+
+
+def test_no_search_is_a_mistake_in_sql(store: SessionStore) -> None:
+    saved = store.begin_turn(session=None, question="a cat", images=(), system=None)
+    for words in ("a\0cat", 'a "cat', "cat*", "udce9 \udce9"):
+        store.search(words)
+    assert [match.turn for match in store.search("a\0cat")] == [saved.turn]
+
+
 # -- crashes ----------------------------------------------------------------------------------------------
 
 KILLED_IN_MID_ANSWER = """
@@ -104,6 +120,32 @@ store.save_partial(saved, "There are th")
 print(saved.session, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+KILLED_IN_MID_DELETION = """
+import os, signal, sys
+from edge_app.image_files import ImageFiles
+from edge_app.sessions import SessionStore
+remove = ImageFiles.remove_all_but
+def remove_and_die(self, digests):
+    remove(self, digests)
+    os.kill(os.getpid(), signal.SIGKILL)
+ImageFiles.remove_all_but = remove_and_die
+SessionStore.open().delete(sys.argv[1])
+"""
+
+
+def test_kill_9_in_mid_deletion_never_leaves_a_session_without_its_images(store: SessionStore) -> None:
+    saved = store.begin_turn(session=None, question="?", images=[new_image()], system=None)
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED_IN_MID_DELETION, saved.session],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == -9, child.stderr
+    assert saved_image_names() == set()
+    assert store.recent() == ()
 
 
 def test_kill_9_in_mid_answer_keeps_question_and_partial_answer_and_says_so() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from edge_app import settings
 from edge_app.settings import Settings
 from models.errors import UserError
+from models.sampling import check
 
 
 @pytest.fixture
@@ -51,6 +52,26 @@ def test_an_empty_variable_is_no_variable(file: Path, monkeypatch: pytest.Monkey
 def test_variables_that_are_no_settings_are_left_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_APP_KERNELS", "generic")
     settings.load(file)
+
+
+def test_a_table_in_a_variable_that_is_no_json_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_APP_KEYS", "f2")
+    with pytest.raises(UserError, match="keys"):
+        settings.load(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("temperature", 5.0), ("top_k", 1_000_000), ("top_p", 1e-6), ("min_p", 1.0)),
+        *(("repetition_penalty", 0.1), ("repetition_penalty", 10.0), ("max_tokens", 1_000_000)),
+    ],
+)
+def test_sampling_takes_what_settings_take_and_no_more(file: Path, name: str, value: float) -> None:
+    check(settings.load(file, **{name: value}).sampling())
+    beyond = value / 2 if value < 1 else value * 2
+    with pytest.raises(UserError, match=name.replace("_", "-")):
+        settings.load(file, **{name: beyond})
 
 
 def test_unknown_keys_are_named_with_the_file(file: Path) -> None:
