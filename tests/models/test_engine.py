@@ -44,10 +44,10 @@ def random_lora(engine: Engine, name: str, generation: int, seed: int) -> LoraWe
     for layer in range(shape.layers):
         for role in ("q", "down"):
             outputs, inputs = shape.matrix(role)
-            tensors[f"layers.{layer}.{role}_proj.A"] = generator.normal(0, 0.05, (4, inputs)).astype(
+            tensors[f"layers.{layer}.{role}_proj.A"] = generator.normal(0, 0.2, (4, inputs)).astype(
                 np.float32
             )
-            tensors[f"layers.{layer}.{role}_proj.B"] = generator.normal(0, 0.05, (outputs, 4)).astype(
+            tensors[f"layers.{layer}.{role}_proj.B"] = generator.normal(0, 0.2, (outputs, 4)).astype(
                 np.float32
             )
     return LoraWeights(name, generation, 4, tensors)
