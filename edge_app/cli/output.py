@@ -1,7 +1,8 @@
 """The one place that writes to stdout and stderr and decides exit codes.
 
 Results go to stdout, everything else to stderr. Without a terminal there is no cursor movement and no
-repetition: a line for each thing that takes long, once.
+repetition: a line for each thing that takes long, once. What a model, a file or a saved chat says never
+controls the terminal; a pipe gets it as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from edge_app.printable import printable
 from models.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def result(text: str) -> None:
 def result_piece(text: str) -> None:
     """A piece of the result that is still coming."""
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
         sys.stdout.flush()
     except BrokenPipeError:
         raise ReaderGoneError from None
@@ -61,7 +63,7 @@ def result_json(value: Any) -> None:
 
 def say(text: str) -> None:
     """Something for the user that is not part of the result."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -93,7 +95,7 @@ class ProgressLine:
     def show(self, event: Progress) -> None:
         if self._terminal:
             width = max(20, _columns() - 1)
-            sys.stderr.write(CLEAR_LINE + _describe(event)[:width])
+            sys.stderr.write(CLEAR_LINE + " ".join(printable(_describe(event)).split())[:width])
             sys.stderr.flush()
             self._shown = True
         elif event.stage in TAKES_LONG and (event.stage, event.message) not in self._said:

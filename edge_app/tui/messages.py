@@ -20,7 +20,8 @@ from textual.widget import Widget
 from textual.widgets import Markdown, Static
 
 from edge_app.events import Answer, Progress
-from edge_app.tui.text import answer_line, printable, progress_text, seconds
+from edge_app.printable import printable
+from edge_app.tui.text import answer_line, progress_text, seconds
 
 
 class MessageView(Vertical, can_focus=True):

@@ -11,9 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
+from edge_app.printable import printable
 from edge_app.tui.history import History
 from edge_app.tui.image_paths import pasted_images
-from edge_app.tui.text import printable
 
 
 class Prompt(TextArea):

@@ -1,4 +1,4 @@
-"""What is safe and readable to put on a terminal: pure functions from values to plain text.
+"""What is readable on a terminal: pure functions from values to plain text.
 
 Everything that a model, a file name or an error message says goes through `printable` before it is shown.
 """
@@ -6,22 +6,7 @@ Everything that a model, a file name or an error message says goes through `prin
 from __future__ import annotations
 
 from edge_app.events import Answer, Progress
-
-_NEWLINES = {"\r": "\n", "\v": "\n", "\f": "\n", "\x85": "\n", "\u2028": "\n", "\u2029": "\n"}
-_REMOVED = (
-    *range(0x00, 0x09),  # C0 controls but tab and newline; escape sequences lose their first byte here
-    *range(0x0E, 0x20),
-    *range(0x7F, 0x85),  # delete and the C1 controls, which some terminals take for escape sequences
-    *range(0x86, 0xA0),
-    *range(0x202A, 0x202F),  # bidirectional overrides: they make text read as something else
-    *range(0x2066, 0x206A),
-    0x200E,
-    0x200F,
-    0x061C,
-    *range(0xE0000, 0xE0080),  # invisible tag characters
-)
-_TABLE: dict[int, str | None] = {ord(key): value for key, value in _NEWLINES.items()}
-_TABLE.update(dict.fromkeys(_REMOVED))
+from edge_app.printable import printable
 
 _STAGES = {
     "pull": "Downloading the model",
@@ -31,11 +16,6 @@ _STAGES = {
     "encode": "Looking at the image",
     "prefill": "Reading the question",
 }
-
-
-def printable(text: str) -> str:
-    """The text without anything that a terminal would act upon; line ends become newlines."""
-    return text.replace("\r\n", "\n").translate(_TABLE)
 
 
 def one_line(text: str) -> str:

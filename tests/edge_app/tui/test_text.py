@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_app.events import Progress
-from edge_app.tui.text import answer_line, file_size, one_line, printable, progress_text
+from edge_app.printable import printable
+from edge_app.tui.text import answer_line, file_size, one_line, progress_text
 from models.types import Stage
 from tests.edge_app.tui.conftest import ANSWER
 
