@@ -46,7 +46,8 @@ class Generation(Iterator[Token]):
 
     A token's text may be empty while a character or a possible stop sequence is incomplete. When the model
     ends the answer, the last token is the end-of-sequence token, with whatever text was held back; it is
-    not counted in completion_tokens. The texts of all tokens add up to `text`.
+    not counted in completion_tokens. The texts of all tokens add up to `text`. When another generation has
+    begun on the same KV cache, this one ends as cancelled.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class Generation(Iterator[Token]):
         limit = min(self._sampling.max_tokens, room + 1)  # the last token's keys and values are not needed
         token, logprob = sampler.choose(logits)
         self.first_token_ms = _milliseconds(started)
-        decoding = time.perf_counter()
+        decoding, own = time.perf_counter(), prefix.begun
         while token not in tokenizer.end_ids:
             self.completion_tokens += 1
             text = stops.feed(decoder.feed(token))
@@ -127,7 +128,7 @@ class Generation(Iterator[Token]):
             self.text += text
             yield Token(token, text, logprob)
             self.decode_ms = _milliseconds(decoding)
-            if self.stop_reason is None and self._cancel.is_set():
+            if self.stop_reason is None and (self._cancel.is_set() or prefix.begun != own):
                 self.stop_reason = "cancelled"
             if self.stop_reason is not None:
                 return

@@ -17,6 +17,7 @@ class PrefixCache:
     """The bookkeeping of one KV cache that is addressed by position."""
 
     def __init__(self) -> None:
+        self.begun = 0  # prompts so far: tells one that was interrupted that the cache is no longer its own
         self._atoms: list[int] = []
         self._adapter: AdapterKey = None
 
@@ -28,6 +29,7 @@ class PrefixCache:
 
         The last atom is always left to do, since its logits are wanted.
         """
+        self.begun += 1
         common = 0
         if adapter == self._adapter:
             limit = min(len(self._atoms), len(atoms) - 1)
