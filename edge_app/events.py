@@ -1,7 +1,7 @@
 """What a turn tells its front end while it runs, in order. Plain data; knows no front end and no engine.
 
-A turn is: TurnSaved, Routed, ImageEncoded for each image, ContextTrimmed when turns were dropped, TokenText for
-each piece of the answer, with any number of Progress between them, and at the end one of Answered or Failed.
+A turn is: TurnSaved, Routed, ImageEncoded for each image, ContextTrimmed when turns were dropped, TokenText
+for each piece of the answer, with Progress anywhere between them, and at the end one of Answered or Failed.
 """
 
 from __future__ import annotations
