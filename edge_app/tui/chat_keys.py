@@ -13,9 +13,8 @@ def _key(keys: str, action: str, name: str, text: str, *, label: str = "", prior
 
 
 CHAT_BINDINGS: list[BindingType] = [
-    _key(
-        "escape", "stop", "stop", "Stop the answer; what has come of it stays", label="Stop", priority=False
-    ),
+    _key("escape", "stop", "stop", "Stop the answer; what has come stays", label="Stop", priority=False),
+    _key("escape", "back", "back", "Go back to the prompt", priority=False),
     _key("ctrl+o", "image", "image", "Pick an image to attach", label="Image"),
     _key("ctrl+n", "new", "new", "Start a new chat; this one stays saved", label="New"),
     _key("ctrl+r", "sessions", "sessions", "Find and open an earlier chat", label="Chats"),

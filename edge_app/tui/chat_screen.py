@@ -94,7 +94,7 @@ class ChatScreen(Screen[None]):
 
     @on(Composer.Asked)
     def _asked(self, event: Composer.Asked) -> None:
-        self.composer.busy = True
+        self._set_busy(True)
         self._answer(event)
 
     @work(group="answer")
@@ -115,7 +115,7 @@ class ChatScreen(Screen[None]):
             view.fail(around.report(error))
             last = None
         finally:
-            self.composer.busy = False
+            self._set_busy(False)
         if last is None or isinstance(last, Failed):
             await self.composer.restore(asked.text, asked.attachments)
         elif status.chat == NEW_CHAT:
@@ -148,9 +148,17 @@ class ChatScreen(Screen[None]):
 
     # -- keys
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Stopping is offered while there is something to stop."""
+        if action == "stop":
+            return self.is_mounted and self.composer.busy
+        return super().check_action(action, parameters)
+
     def action_stop(self) -> None:
-        if self.composer.busy:
-            self._around.backend.cancel()
+        self._around.backend.cancel()
+        self.composer.prompt.focus()
+
+    def action_back(self) -> None:
         self.composer.prompt.focus()
 
     def action_interrupt(self) -> None:
@@ -286,6 +294,10 @@ class ChatScreen(Screen[None]):
 
     # -- inside
 
+    def _set_busy(self, busy: bool) -> None:
+        self.composer.busy = busy
+        self.refresh_bindings()
+
     def _copy(self, text: str, what: str) -> None:
         self.app.copy_to_clipboard(text)
         self.composer.say(f"Copied {what}.")
@@ -298,7 +310,7 @@ class ChatScreen(Screen[None]):
     @work(group="open", exclusive=True)
     async def _open(self, session: str) -> None:
         assert self._around.sessions is not None, "only a saved chat can be opened"
-        self.composer.busy = True
+        self._set_busy(True)
         try:
             chat = await asyncio.to_thread(load_chat, self._around.sessions, session)
             await self.conversation.show_chat(chat)
@@ -306,7 +318,7 @@ class ChatScreen(Screen[None]):
             self.composer.say(str(error), wrong=True)
             return
         finally:
-            self.composer.busy = False
+            self._set_busy(False)
         self.session = chat.id
         self.query_one(StatusLine).chat = chat.title
         self.composer.prompt.focus()

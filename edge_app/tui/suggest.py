@@ -1,4 +1,4 @@
-"""What could complete the text before the cursor: commands, arguments, paths. Reads folders, knows no widgets."""
+"""What could complete the text before the cursor: commands, arguments, paths. Knows no widgets."""
 
 from __future__ import annotations
 

@@ -64,12 +64,12 @@ class ScriptedAssistant:
 
     def answers(self, text: str, **changes: object) -> None:
         """The script of a plain answer, a word a token."""
-        words = [TokenText(word + " ") for word in text.split(" ")]
-        words[-1] = TokenText(text.split(" ")[-1])
+        *words, last = text.split(" ")
         self.script = [
             TurnSaved("0123456789ab", 1),
             Routed(Route(None, "local", "no adapter is installed"), "auto"),
-            *words,
+            *(TokenText(word + " ") for word in words),
+            TokenText(last),
             Answered(replace(ANSWER, answer=text, **changes)),  # type: ignore[arg-type]
         ]
 
@@ -111,12 +111,15 @@ def assistant() -> ScriptedAssistant:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder: two images, one with a space in its name, a folder with one more, and a text."""
+    """The working folder: two images, one with a space in its name, a folder with one more, and a text.
+
+    The images are bitmaps whatever their names say: their sizes do not depend on an encoder's version.
+    """
     folder = tmp_path / "photos"
     (folder / "trip").mkdir(parents=True)
-    picture("#b02020", "#f0e0c0").save(folder / "cat.png")
-    picture("#2060b0", "#e0f0ff").save(folder / "red house.jpg")
-    picture("#208040", "#d0f0d0").save(folder / "trip" / "lake.png")
+    picture("#b02020", "#f0e0c0").save(folder / "cat.png", "BMP")
+    picture("#2060b0", "#e0f0ff").save(folder / "red house.jpg", "BMP")
+    picture("#208040", "#d0f0d0").save(folder / "trip" / "lake.png", "BMP")
     (folder / "notes.txt").write_text("no image")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -154,7 +157,7 @@ def make_app(assistant: ScriptedAssistant, folder: Path, clock: Clock, tmp_path:
     import textual_image.widget
     from textual_image import _terminal
 
-    _terminal.get_cell_size._result = _terminal.CellSize(10, 20)  # type: ignore[attr-defined]
+    _terminal.get_cell_size._result = _terminal.CellSize(10, 20)
     del folder
 
     def make(
@@ -188,7 +191,7 @@ async def settled(pilot: Pilot[None]) -> None:
 
 
 async def type_text(pilot: Pilot[None], text: str) -> None:
-    """At the cursor of the prompt, with the suggestions that follow. In one piece: a key at a time is slow."""
+    """At the prompt's cursor, with the suggestions that follow. In one piece: a key at a time is slow."""
     assert isinstance(pilot.app, ChatApp)
     pilot.app.chat.composer.prompt.insert(text)
     await settled(pilot)
@@ -201,6 +204,11 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
 
 def notice(app: ChatApp) -> str:
     return str(app.chat.query_one("#notice", Static).content)
+
+
+def is_typing(app: ChatApp) -> bool:
+    """Whether the prompt has the focus."""
+    return app.focused is app.chat.composer.prompt
 
 
 def failure(sentence: str) -> Failed:

@@ -14,7 +14,15 @@ from edge_app.tui.app import ChatApp
 from edge_app.tui.attachment_bar import AttachmentChip, RemoveButton
 from edge_app.tui.file_picker import FilePicker
 from edge_app.tui.messages import QuestionView
-from tests.edge_app.tui.conftest import MakeApp, ScriptedAssistant, notice, press, settled, type_text
+from tests.edge_app.tui.conftest import (
+    MakeApp,
+    ScriptedAssistant,
+    is_typing,
+    notice,
+    press,
+    settled,
+    type_text,
+)
 
 
 def attached(app: ChatApp) -> list[str]:
@@ -62,7 +70,7 @@ async def test_a_mention_is_completed_with_tab_and_attached_at_once(make_app: Ma
         await press(pilot, "tab")
         assert attached(app) == ["red house.jpg"]
         assert app.chat.composer.prompt.text == "What is in the image"
-        assert app.focused is app.chat.composer.prompt
+        assert is_typing(app)
         await type_text(pilot, " @t")
         await press(pilot, "enter")
         assert app.chat.composer.prompt.text.endswith(" @trip/")
@@ -163,7 +171,7 @@ async def test_an_image_is_taken_back_by_key_by_mouse_and_by_command(make_app: M
         assert isinstance(app.focused, AttachmentChip)
         await press(pilot, "delete")
         assert attached(app) == ["cat.png", "red house.jpg"]
-        assert app.focused is app.chat.composer.prompt
+        assert is_typing(app)
         await pilot.click(app.chat.query(RemoveButton).first())
         await settled(pilot)
         assert attached(app) == ["red house.jpg"]

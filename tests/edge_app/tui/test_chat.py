@@ -224,7 +224,7 @@ async def test_a_link_shows_its_address_first_and_opens_at_the_second_click(
 ) -> None:
     opened: list[str] = []
     app = make_app()
-    monkeypatch.setattr(app, "open_url", lambda address: opened.append(address))
+    monkeypatch.setattr(app, "open_url", opened.append)
     async with app.run_test() as pilot:
         await ask(pilot, "hello")
         markdown = app.chat.query_one(Markdown)

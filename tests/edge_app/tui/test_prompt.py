@@ -14,6 +14,7 @@ from tests.edge_app.tui.conftest import (
     Clock,
     MakeApp,
     ScriptedAssistant,
+    is_typing,
     notice,
     press,
     settled,
@@ -133,7 +134,7 @@ async def test_copying_an_answer_a_message_and_nothing(make_app: MakeApp) -> Non
         assert app.clipboard == "hello"
         await press(pilot, "e")
         assert app.chat.composer.prompt.text == "hello"
-        assert app.focused is app.chat.composer.prompt
+        assert is_typing(app)
 
 
 async def test_ctrl_c_copies_then_stops_then_empties_then_quits(

@@ -1,0 +1,84 @@
+"""The chat over the real engine and the real default model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import PIL.Image
+import pytest
+import textual_image.widget
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from edge_app.assistant import Assistant
+from edge_app.sessions import SessionStore
+from edge_app.settings import Settings
+from edge_app.tui.app import ChatApp
+from edge_app.tui.messages import AnswerView
+from edge_app.tui.surroundings import Surroundings
+from models.store import ModelFiles
+from tests.edge_app.tui.conftest import picture, type_text
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def app(
+    model_files: ModelFiles, engine_cache: Path, home: Path, store: SessionStore, tmp_path: Path
+) -> Iterator[ChatApp]:
+    """A home of its own that shares the pulled model, and what was compiled for it, with earlier runs."""
+    engine_cache.mkdir(parents=True, exist_ok=True)
+    (home / "data").mkdir(parents=True, exist_ok=True)
+    (home / "data" / "models").symlink_to(model_files.directory.parent)
+    (home / "cache").symlink_to(engine_cache)
+    settings = Settings(max_tokens=200)
+    assistant = Assistant(settings, store)
+    yield ChatApp(
+        Surroundings(
+            settings=settings,
+            backend=assistant,
+            sessions=store,
+            adapters=assistant.adapters.names,
+            preview=textual_image.widget.HalfcellImage,
+            clock=time.monotonic,
+            defects=tmp_path / "chat-errors.log",
+        )
+    )
+    assistant.close()
+
+
+async def until_idle(pilot: Pilot[None], app: ChatApp) -> None:
+    await pilot.pause(0.2)
+    while any(worker.group in ("prepare", "attach", "send", "answer") for worker in app.workers):
+        await pilot.pause(0.05)
+
+
+async def test_a_photo_is_attached_asked_about_stopped_and_saved(
+    app: ChatApp, store: SessionStore, tmp_path: Path
+) -> None:
+    photo: PIL.Image.Image = picture("#b02020", "#f0e0c0").resize((320, 240))
+    photo.save(tmp_path / "photo.png")
+    async with app.run_test() as pilot:
+        app.chat.composer.attach([tmp_path / "photo.png"])
+        await until_idle(pilot, app)
+        await type_text(pilot, "What is in this picture?")
+        await pilot.press("enter")
+        await until_idle(pilot, app)
+        answer = app.chat.query_one(AnswerView)
+        assert answer.text.strip()
+        assert "tokens/s · first token" in str(answer.query_one(".answer-line", Static).content)
+
+        await type_text(pilot, "Write down the numbers from 1 to 500, one after another.")
+        await pilot.press("enter")
+        while not app.chat.query(AnswerView).last().text:
+            await pilot.pause(0.01)
+        await pilot.press("escape")
+        await until_idle(pilot, app)
+        assert str(app.chat.query(".answer-line").last(Static).content).startswith("stopped")
+    assert app.chat.session is not None
+    turns = store.get(app.chat.session).turns
+    assert [turn.status for turn in turns] == ["complete", "stopped"]
+    assert turns[0].answer == answer.text
+    assert [image.name for image in turns[0].images] == ["photo.png"]
