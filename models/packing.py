@@ -139,7 +139,7 @@ def pack_matrix(matrix: QuantizedMatrix) -> NDArray[np.uint8]:
     codes = _pad_rows(codes, blocks * TILE_ROWS, zero).reshape(blocks, TILE_ROWS, groups, TILE_INPUTS)
     if matrix.bits == 4:
         pairs = codes.reshape(blocks, TILE_ROWS, groups, 4, 2, 4).transpose(0, 2, 3, 4, 1, 5)
-        packed = pairs[:, :, :, 0] | (pairs[:, :, :, 1] << 4)
+        packed: NDArray[np.uint8] = pairs[:, :, :, 0] | (pairs[:, :, :, 1] << np.uint8(4))
     else:
         packed = codes.reshape(blocks, TILE_ROWS, groups, 8, 4).transpose(0, 2, 3, 1, 4)
     tiles = np.empty((blocks, groups, TILE_BYTES[matrix.bits]), np.uint8)
@@ -178,6 +178,8 @@ def load_or_pack(
         with FileLock(path.with_suffix(".lock")):
             packed = open_packed(path, digest)
             if packed is None:
+                for unfinished in cache_dir.glob(f"{path.name}?*"):  # its writer died: the lock is ours
+                    unfinished.unlink(missing_ok=True)
                 write_packed(path, digest, read(), progress)
                 packed = open_packed(path, digest)
     if packed is None:
