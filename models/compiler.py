@@ -15,10 +15,11 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -118,7 +119,7 @@ def compile_object(
         }
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         errors = Path(folder) / "errors.txt"
-        with errors.open("wb") as stream:
+        with errors.open("wb") as stream, _interrupts_blocked():
             child = subprocess.Popen(
                 # -P: a folder named models where the user happens to be must not be taken for ours.
                 [sys.executable, "-P", "-m", "models.compiler"],
@@ -126,13 +127,25 @@ def compile_object(
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for the app, which then ends the child
             )
         _wait(child, json.dumps(task).encode(), alive)
         if child.returncode != 0 or not output.is_file():
             words = errors.read_text(errors="replace")[-4000:]
             raise RuntimeError(f"compiling {build} for {path} failed ({child.returncode}): {words}")
         return output.read_bytes()
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """A child started meanwhile never sees Ctrl-C: that is for the app, which then ends the child."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wait(child: subprocess.Popen[bytes], task: bytes, alive: Callable[[], None]) -> None:
