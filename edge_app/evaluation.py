@@ -15,10 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from adapters.store import RESERVED, AdapterStore
+from edge_app import paths
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, Failed, Progress
 from models.errors import UserError
 from models.scoring import names_object, normalise
+from models.store import ModelStore
 
 FIELDS = ("image", "question", "answer", "type")
 
@@ -35,13 +38,17 @@ class Row:
     type: str
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return (self.image, self.question, self.type)
+    def key(self) -> tuple[str, str, str, str]:
+        return (self.image, self.question, self.type, self.answer)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What changes the answers; predictions made with others are not taken over."""
+    """What changes the answers; predictions made with others are not taken over.
+
+    system: the system prompt. weights: the identity of the model's files, and of the adapter's when one is
+    named.
+    """
 
     model: str
     adapter: str
@@ -49,6 +56,8 @@ class Options:
     blind: bool
     no_words: bool
     max_tokens: int
+    system: str | None = None
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,6 +160,14 @@ def evaluate(
         yield row, prediction
 
 
+def weights_identity(model: str, adapter: str) -> str:
+    """Changes with the model's files and, when an adapter is named, with the adapter's."""
+    identity = ModelStore(paths.models_directory()).identity(model)
+    if adapter in RESERVED:
+        return identity
+    return f"{identity}+{AdapterStore(paths.adapters_directory()).load(adapter).generation}"
+
+
 def score(results: Sequence[tuple[Row, Prediction]]) -> tuple[Score, ...]:
     """Counts by set and type, in the order in which they first occur."""
     groups: dict[tuple[str, str], list[tuple[Row, Prediction]]] = defaultdict(list)
@@ -223,11 +240,11 @@ def _append(file: Path, prediction: Prediction) -> None:
         raise UserError(f"Cannot write {file}: {error.strerror}.") from error
 
 
-def _read_predictions(file: Path, options: Options) -> dict[tuple[str, str, str], Prediction]:
+def _read_predictions(file: Path, options: Options) -> dict[tuple[str, str, str, str], Prediction]:
     """What an earlier run answered. A line that a crash cut short is cut off the file."""
     if not file.exists():
         return {}
-    done: dict[tuple[str, str, str], Prediction] = {}
+    done: dict[tuple[str, str, str, str], Prediction] = {}
     whole = 0
     for number, line in enumerate(file.read_bytes().splitlines(keepends=True), 1):
         if not line.endswith(b"\n"):
@@ -239,6 +256,6 @@ def _read_predictions(file: Path, options: Options) -> dict[tuple[str, str, str]
             raise UserError(f"{file}, line {number} is no prediction; choose another file.") from error
         if prediction.options != asdict(options):
             raise UserError(f"{file} has predictions made with other options; choose another file.")
-        done[prediction.image, prediction.question, prediction.type] = prediction
+        done[prediction.image, prediction.question, prediction.type, prediction.expected] = prediction
         whole += len(line)
     return done

@@ -7,6 +7,7 @@ processes from pulling or removing the same model at once. Knows nothing of what
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -75,6 +76,16 @@ class ModelStore:
     def find(self, name: str) -> ModelFiles | None:
         """The model if it is whole on this machine; never touches the network."""
         return self._pulled(self.catalog.entry(name))
+
+    def identity(self, name: str) -> str:
+        """sha256 (hex) over the published weights and what the app bundles: another one, other answers."""
+        entry = self.catalog.entry(name)
+        digest = hashlib.sha256(entry.digest.encode())
+        bundled = sorted(entry.bundled.rglob("*")) if entry.bundled else []
+        for file in bundled:
+            if file.is_file():
+                digest.update(f"{file.name} {file_digest(file)}\n".encode())
+        return digest.hexdigest()
 
     def pull(self, name: str, progress: Progress = no_progress, *, offline: bool = False) -> ModelFiles:
         """The model, fetched first if it is not here.

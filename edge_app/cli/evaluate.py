@@ -48,7 +48,7 @@ def evaluate(
       edge-app eval photos.jsonl --split val --predictions photos-val.jsonl
     """
     from edge_app.assistant import Assistant
-    from edge_app.evaluation import Options, read_rows, score
+    from edge_app.evaluation import Options, read_rows, score, weights_identity
     from edge_app.evaluation import evaluate as run
     from edge_app.events import Progress
 
@@ -61,7 +61,16 @@ def evaluate(
         repetition_penalty=1.0,
     )
     rows = read_rows(files, images, split, limit)
-    options = Options(settings.model, settings.adapter, settings.mode, blind, no_words, settings.max_tokens)
+    options = Options(
+        settings.model,
+        settings.adapter,
+        settings.mode,
+        blind,
+        no_words,
+        settings.max_tokens,
+        settings.system,
+        weights_identity(settings.model, settings.adapter),
+    )
     line = output.ProgressLine()
     results = []
     with closing(Assistant(settings, None)) as assistant:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -127,6 +128,27 @@ def test_predictions_made_with_other_options_are_not_taken_over(
     out.write_text('{"image": 1}\n')
     with pytest.raises(UserError, match="line 1 is no prediction"):
         predict(assistant, pets, out)
+
+
+@pytest.mark.parametrize("change", [{"system": "Shout."}, {"weights": "retrained"}])
+def test_predictions_of_other_weights_or_another_system_prompt_are_not_taken_over(
+    assistant: Assistant, pets: Path, tmp_path: Path, change: dict[str, str]
+) -> None:
+    out = tmp_path / "out.jsonl"
+    predict(assistant, pets, out)
+    with pytest.raises(UserError, match="other options"):
+        predict(assistant, pets, out, replace(OPTIONS, **change))
+
+
+def test_a_row_whose_known_answer_changed_is_asked_again(
+    assistant: Assistant, engine: FakeEngine, pets: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    predict(assistant, pets, out)
+    pets.write_text(pets.read_text().replace('"dog"', '"cat"'))
+    engine.calls.clear()
+    assert [p.correct for _, p in predict(assistant, pets, out)] == [True, True, True, False]  # type: ignore[misc]
+    assert len(engine.calls) == 1
 
 
 def test_blind_and_no_words_reach_the_engine(assistant: Assistant, engine: FakeEngine, pets: Path) -> None:

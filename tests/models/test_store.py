@@ -220,3 +220,15 @@ def test_kill_9_in_the_middle_of_a_pull_several_times(root: Path, server: Loopba
 def test_the_default_model_is_whole(model_files: ModelFiles) -> None:
     assert set(model_files.files) == {"language_model", "vision_tower"}
     assert all(path.exists() for path in model_files.files.values())
+
+
+def test_the_identity_changes_with_what_the_app_bundles(root: Path) -> None:
+    catalog = root / "catalog.toml"
+    catalog.write_text(catalog.read_text().replace("[models.tiny]\n", '[models.tiny]\nbundled = "ours"\n'))
+    (root / "ours" / "base_lora").mkdir(parents=True)
+    (root / "ours" / "base_lora" / "adapter_model.safetensors").write_bytes(b"one")
+    store = ModelStore(root)
+    before = store.identity(NAME)
+    assert store.identity(NAME) == before
+    (root / "ours" / "base_lora" / "adapter_model.safetensors").write_bytes(b"two")
+    assert store.identity(NAME) != before
