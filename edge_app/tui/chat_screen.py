@@ -114,8 +114,7 @@ class ChatScreen(Screen[None]):
         except Exception as error:
             view.fail(around.report(error))
             last = None
-        finally:
-            self._set_busy(False)
+        self._set_busy(False)
         if last is None or isinstance(last, Failed):
             await self.composer.restore(asked.text, asked.attachments)
         elif status.chat == NEW_CHAT:
@@ -313,15 +312,14 @@ class ChatScreen(Screen[None]):
         self._set_busy(True)
         try:
             chat = await asyncio.to_thread(load_chat, self._around.sessions, session)
-            await self.conversation.show_chat(chat)
         except UserError as error:
             self.composer.say(str(error), wrong=True)
-            return
-        finally:
-            self._set_busy(False)
-        self.session = chat.id
-        self.query_one(StatusLine).chat = chat.title
-        self.composer.prompt.focus()
+        else:
+            await self.conversation.show_chat(chat)
+            self.session = chat.id
+            self.query_one(StatusLine).chat = chat.title
+            self.composer.prompt.focus()
+        self._set_busy(False)
 
     @work(group="remember")
     async def _remember(self) -> None:

@@ -5,6 +5,7 @@ Importing textual_image asks the terminal, so `preview_class` must be called bef
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +32,9 @@ def preview_class() -> Callable[..., Widget]:
 
 def _textual_image() -> Any:
     """A terminal without a size (0 columns) makes the library divide by zero while it is imported; it must
-    then be told the size of a cell."""
+    then be told the size of a cell. What it logs of a silent terminal would be printed across the screen.
+    """
+    logging.getLogger("textual_image").addHandler(logging.NullHandler())
     try:
         import textual_image.widget as widgets
     except (ArithmeticError, ValueError, OSError):

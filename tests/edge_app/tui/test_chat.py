@@ -203,6 +203,20 @@ async def test_a_failed_preparation_is_told(make_app: MakeApp, assistant: Script
         assert notice(app) == "Nothing is downloaded yet and the network is off."
 
 
+async def test_quitting_in_the_middle_of_an_answer_leaves_at_once(
+    make_app: MakeApp, assistant: ScriptedAssistant
+) -> None:
+    assistant.gate = threading.Semaphore(3)
+    app = make_app()
+    async with app.run_test() as pilot:
+        await type_text(pilot, "Count")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.chat.query(AnswerView) and app.chat.query_one(AnswerView).text)
+        await pilot.press("ctrl+q")
+        await pilot.pause()
+    assert app.return_code == 0
+
+
 HOSTILE = "[bold]x[/bold] \x1b[2J <div>kept</div> [link=http://a]b[/link] [click](javascript:x)"
 
 

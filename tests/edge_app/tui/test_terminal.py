@@ -1,0 +1,64 @@
+"""The chat in a terminal of its own, as `edge-app` opens it: a process and a pseudo-terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+class Terminal:
+    """A terminal that answers no questions. size: lines, columns; 0, 0 is one that does not know it."""
+
+    def __init__(self, home: Path, size: tuple[int, int]) -> None:
+        self._mine, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        environment = {**os.environ, "EDGE_APP_HOME": str(home), "EDGE_APP_OFFLINE": "1", "TERM": "xterm"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "edge_app"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        )
+        os.close(theirs)
+        self.shown = ""
+
+    def wait_for(self, text: str, seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while text not in self.shown:
+            assert time.monotonic() < end, f"{text!r} was not shown: {self.shown[-3000:]!r}"
+            if select.select([self._mine], [], [], 0.1)[0]:
+                self.shown += os.read(self._mine, 65536).decode(errors="replace")
+
+    def type(self, text: str) -> None:
+        os.write(self._mine, text.encode())
+
+    def leave(self) -> int:
+        """Reads on to the end: a process whose output nobody takes cannot end."""
+        end = time.monotonic() + 60
+        while self.process.poll() is None and time.monotonic() < end:
+            if select.select([self._mine], [], [], 0.1)[0]:
+                with suppress(OSError):  # how Linux says that the other end is closed
+                    self.shown += os.read(self._mine, 65536).decode(errors="replace")
+        os.close(self._mine)
+        return self.process.wait(1)
+
+
+@pytest.mark.parametrize("size", [(24, 80), (0, 0)])
+def test_it_opens_says_that_the_model_is_missing_and_quits(home: Path, size: tuple[int, int]) -> None:
+    terminal = Terminal(home, size)
+    terminal.wait_for("Ask something")
+    terminal.wait_for("offline")
+    terminal.type("\x11")  # Ctrl+Q
+    assert terminal.leave() == 0
+    assert "Traceback" not in terminal.shown
+    assert "\x1b[?1049l" in terminal.shown  # the screen that was there before is back
