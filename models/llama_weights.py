@@ -18,6 +18,7 @@ from models.errors import UserError
 from models.quantization import GROUP, Bits, QuantizedMatrix, to_8_bits
 
 LINEAR_ROLES = ("q", "k", "v", "o", "gate", "up", "down")
+VECTOR = 16  # a head is made of whole vectors of the kernels
 NORM_ROLES = ("attention_norm", "mlp_norm")
 
 
@@ -188,10 +189,15 @@ def _check_config(path: Path, config: LlamaConfig, tensors: int) -> None:
         raise UserError(
             f"{path} has {config.num_heads} heads over {config.num_kv_heads}, which do not divide"
         )
-    for what in ("hidden_size", "intermediate_size", "head_dim"):
-        size: int = getattr(config, what)
-        if size % (2 if what == "head_dim" else GROUP):
-            raise UserError(f"{path} has {what} {size}, which is not supported: no multiple of {GROUP}")
+    sizes = (
+        ("hidden_size", config.hidden_size, GROUP),
+        ("intermediate_size", config.intermediate_size, GROUP),
+        ("head_dim", config.head_dim, VECTOR),
+        ("num_heads * head_dim", config.num_heads * config.head_dim, GROUP),
+    )
+    for what, size, step in sizes:
+        if size % step:
+            raise UserError(f"{path} has {what} {size}, which is not supported: no multiple of {step}")
 
 
 def _expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:

@@ -76,8 +76,7 @@ def read_peft(folder: Path, name: str) -> LoraWeights:
     """
     config_bytes = _read_config(folder / CONFIG_FILE)
     config = parse_config(config_bytes, folder / CONFIG_FILE)
-    weights = folder / WEIGHTS_FILE
-    file = SafetensorsFile(weights)
+    file = SafetensorsFile(folder / WEIGHTS_FILE)
     pairs = _pairs(file, config)
     rank = max(config.rank_of(path) for path in pairs)
     tensors: dict[str, NDArray[np.float32]] = {}
@@ -88,7 +87,7 @@ def read_peft(folder: Path, name: str) -> LoraWeights:
         tensors[f"layers.{layer}.{module}.A"] = np.pad(a, ((0, short), (0, 0))) if short else a
         tensors[f"layers.{layer}.{module}.B"] = np.pad(b, ((0, 0), (0, short))) if short else b
     digest = hashlib.sha256(config_bytes)
-    digest.update(weights.read_bytes())
+    digest.update(file.content.data)  # not of the path, which may have been given another file by now
     generation = int.from_bytes(digest.digest()[:8], "big") >> 1
     return LoraWeights(name=name, generation=generation, rank=rank, tensors=tensors, projector={})
 

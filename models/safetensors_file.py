@@ -42,25 +42,28 @@ class StoredTensor:
 
 
 class SafetensorsFile:
-    """An opened safetensors file; a tensor's bytes are read when asked for."""
+    """An opened safetensors file; a tensor's bytes are read when asked for.
+
+    content: the whole file, uint8, mapped read-only: stays what it was when the path gets another file.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read the header. Raises UserError when the file is missing or damaged."""
         self.path = path
-        self._data = _map(path)
-        header, start = _read_header(path, self._data)
+        self.content = _map(path)
+        header, start = _read_header(path, self.content)
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
             raise damaged(path, "its metadata are not text")
         self.metadata: Mapping[str, str] = MappingProxyType(metadata)
         self.tensors: Mapping[str, StoredTensor] = MappingProxyType(
-            {name: _stored(path, name, entry, start, len(self._data)) for name, entry in header.items()}
+            {name: _stored(path, name, entry, start, len(self.content)) for name, entry in header.items()}
         )
 
     def array(self, name: str) -> NDArray[Any]:
         """The tensor in its own type (bfloat16 as its uint16 bit patterns), mapped read-only."""
         tensor = self.tensors[name]
-        raw = self._data[tensor.start : tensor.end]
+        raw = self.content[tensor.start : tensor.end]
         values: NDArray[Any] = np.frombuffer(raw, np.dtype(_DTYPES[tensor.type])).reshape(tensor.shape)
         return values
 

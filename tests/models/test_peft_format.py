@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from models.errors import UserError
 from models.peft_format import parse_config, read_peft
+from models.safetensors_file import SafetensorsFile
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "peft"
 
@@ -64,6 +65,25 @@ def test_another_content_is_another_generation(folder: Path) -> None:
     changed = read_peft(folder, "x").generation
     change_config(folder, lora_alpha=9)
     assert len({before.generation, changed, read_peft(folder, "x").generation}) == 3
+
+
+def test_a_file_that_is_replaced_while_it_is_read_does_not_lend_its_generation(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_peft(folder, "x").generation
+
+    class Replaced(SafetensorsFile):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            tensors = load_file(path)
+            next(iter(tensors.values()))[0, 0] += 1
+            save_file(tensors, folder / "new")
+            (folder / "new").replace(path)
+
+    monkeypatch.setattr("models.peft_format.SafetensorsFile", Replaced)
+    assert read_peft(folder, "x").generation == before
+    monkeypatch.undo()
+    assert read_peft(folder, "x").generation != before
 
 
 @pytest.mark.parametrize(
