@@ -36,11 +36,12 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     problems: list[str] = []
+    chosen = _settings(problems)
     facts = {
         "versions": _versions(),
-        "processor": _processor(problems),
+        "processor": _processor(chosen.get("threads"), problems),
         "memory": _memory(),
-        "settings": _settings(problems),
+        "settings": chosen,
         "models": _models(problems),
         "adapters": list(AdapterStore(paths.adapters_directory()).names()),
         "cache": {name: _usage(paths.cache_directory() / name) for name in ("compiled", "packed")},
@@ -65,7 +66,8 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _processor(problems: list[str]) -> dict[str, Any]:
+def _processor(threads: int | None, problems: list[str]) -> dict[str, Any]:
+    """threads: the setting, None when the app chooses."""
     cpu = detect(paths.cache_directory())
     known = frozenset[str]().union(*REQUIRED.values())
     facts: dict[str, Any] = {
@@ -78,7 +80,7 @@ def _processor(problems: list[str]) -> dict[str, Any]:
     }
     try:
         facts["kernels"] = choose_path(cpu)
-        facts["threads"] = default_threads()
+        facts["threads"] = threads or default_threads()
     except UserError as error:
         problems.append(str(error))
     return facts

@@ -323,6 +323,12 @@ def test_doctor_tells_what_there_is_and_changes_nothing(run: Run, home: Path) ->
     assert "kernels" in run("doctor").stdout
 
 
+def test_doctor_tells_the_threads_that_are_used(run: Run) -> None:
+    paths.ensure(paths.config_directory())
+    paths.config_file().write_text("threads = 1")
+    assert json.loads(run("doctor", "--json").stdout)["processor"]["threads"] == 1
+
+
 def test_doctor_reports_what_is_wrong_and_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_APP_KERNELS", "abacus")
     paths.ensure(paths.config_directory())
