@@ -115,7 +115,7 @@ class Engine:
         lora: an adapter that may bring a projector part of its own. UserError for a model without eyes.
         """
         if self._parts.sight is None:
-            raise UserError(f"{self.name} cannot see images; choose another model with --model.")
+            raise UserError(f"{self.name} cannot see images; choose another model with EDGE_APP_MODEL.")
         key = image.digest, _adapter_key(lora) if lora and lora.projector else None
         if key not in self._encoded:
             tokens = self._parts.sight.look(image, lora.projector if lora else None)

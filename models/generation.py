@@ -88,7 +88,7 @@ class Generation(Iterator[Token]):
 
     def _generate(self) -> Generator[Token, None, None]:
         started = time.perf_counter()
-        sampler = Sampler(self._sampling, seen=self._prompt.atoms)
+        sampler = Sampler(self._sampling)
         logits = self._prefill()
         if logits is None:
             self.stop_reason = "cancelled"

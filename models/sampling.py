@@ -6,8 +6,6 @@ min-p.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,13 +39,14 @@ def check(sampling: Sampling) -> Sampling:
 class Sampler:
     """Draws tokens for one answer; the same seed and logits give the same tokens.
 
-    `seen` are the token ids that the repetition penalty counts as already said: the prompt's text.
+    The repetition penalty counts what this answer has said, not the prompt: a small model must be free to use
+    the question's own words, and would loop without a penalty on its own.
     """
 
-    def __init__(self, sampling: Sampling, seen: Iterable[int] = ()) -> None:
+    def __init__(self, sampling: Sampling) -> None:
         self._sampling = check(sampling)
         self._random = np.random.default_rng(sampling.seed)
-        self._seen = {token for token in seen if token >= 0}
+        self._said: set[int] = set()
 
     def choose(self, logits: Logits) -> tuple[int, float]:
         """The next token's id and its log-probability under the model itself.
@@ -57,16 +56,16 @@ class Sampler:
         """
         penalised = self._penalise(logits)
         token = int(penalised.argmax()) if self._sampling.temperature == 0.0 else self._draw(penalised)
-        self._seen.add(token)
+        self._said.add(token)
         return token, log_probability(logits, token)
 
     def _penalise(self, logits: Logits) -> Logits:
         """Divide positive and multiply negative logits (CTRL, arXiv 1909.05858, section 4.1)."""
         penalty = self._sampling.repetition_penalty
-        if penalty == 1.0 or not self._seen:
+        if penalty == 1.0 or not self._said:
             return logits
         penalised = logits.copy()
-        ids = np.fromiter(self._seen, dtype=np.int64)
+        ids = np.fromiter(self._said, dtype=np.int64)
         values = penalised[ids]
         penalised[ids] = np.where(values > 0, values / penalty, values * penalty)
         return penalised
