@@ -52,8 +52,13 @@ class Sampler:
         """The next token's id and its log-probability under the model itself.
 
         logits: float32 [vocab], not changed. The log-probability is taken before penalty, temperature and
-        filters, so that it measures the model's certainty and not the user's taste.
+        filters, so that it measures the model's certainty and not the user's taste. Raises UserError when the
+        logits are not numbers, as an adapter with absurd weights makes them.
         """
+        if not np.isfinite(logits.max()):
+            raise UserError(
+                "The model computed values that are no numbers; answer without the adapter in use."
+            )
         penalised = self._penalise(logits)
         token = int(penalised.argmax()) if self._sampling.temperature == 0.0 else self._draw(penalised)
         self._said.add(token)
@@ -71,9 +76,10 @@ class Sampler:
         return penalised
 
     def _draw(self, logits: Logits) -> int:
-        scaled = logits.astype(np.float64) / self._sampling.temperature
+        with np.errstate(over="ignore"):  # a temperature next to nothing makes minus infinity: greedy
+            scaled = (logits.astype(np.float64) - float(logits.max())) / self._sampling.temperature
         ids = _largest(scaled, self._sampling.top_k)
-        weights = np.exp(scaled[ids] - scaled.max())
+        weights = np.exp(scaled[ids])
         probabilities = weights / weights.sum()
         ids, probabilities = _nucleus(ids, probabilities, self._sampling.top_p)
         keep = probabilities >= self._sampling.min_p * probabilities.max()
