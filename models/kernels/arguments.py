@@ -35,7 +35,7 @@ def buffer_types(shape: LlamaShape) -> dict[str, str]:
 
 def scratch_types() -> dict[str, str]:
     types = {"logits": "float32", "hidden": "float32", "x": "float32", "qkv": "float32", "queries": "float32"}
-    types |= {"attended": "float32", "gated": "float32"}
+    types |= {"rotated": "float32", "attended": "float32", "gated": "float32"}
     types |= {
         name: "float32" for name in ("scores", "chunk_peaks", "chunk_masses", "chunk_sums", "chunk_weights")
     }
@@ -59,6 +59,7 @@ def scratch_sizes(shape: LlamaShape, max_rows: int, context: int, threads: int) 
         "x": rows * shape.hidden,
         "qkv": rows * (shape.attention_width + 2 * shape.kv_width),
         "queries": max(rows * shape.attention_width, threads * heads_per_kv * shape.head_dim),
+        "rotated": threads * shape.head_dim,
         "attended": rows * shape.attention_width,
         "gated": rows * shape.intermediate,
         "scores": threads * max(TILE_ROWS_LIMIT, heads_per_kv) * CHUNK,

@@ -71,30 +71,36 @@ class Attention:
         return tir.truncdiv(self.a["context"] + (16 * CHUNK - 1), 16 * CHUNK) * 16
 
     def rotate(
-        self, source: Expr, position: Expr, scale: float | None, put: Callable[[int, Expr, int], None]
+        self, source: Expr, position: Expr, scale: float | None, put: Callable[[Expr, Expr, int], None]
     ) -> None:
         """Rotate one head at qkv[source:] (half-split): put(first dimension, vector, lanes)."""
         half = self.dim // 2
-        lanes = 16 if half % 16 == 0 else 8
+        lanes = LANES if half % LANES == 0 else 1
         table = bind(position * self.dim)
         qkv, rope = self.a["qkv"], self.a["rope"]
-        for first in range(0, half, lanes):
+        with tir.serial(i64(half // lanes)) as step:
+            first = bind(step * lanes)
             low, high = (bind(load(qkv, source + first + side, lanes)) for side in (0, half))
             cosine, sine = (bind(load(rope, table + first + side, lanes)) for side in (0, half))
             turned = (low * cosine - high * sine, high * cosine + low * sine)
             for side, vector in zip((0, half), turned, strict=True):
-                put(first + side, vector if scale is None else vector * splat(f32(scale), lanes), lanes)
+                scaled = vector if scale is None else vector * splat(f32(scale), lanes)
+                put(first + side, scaled, lanes)
 
-    def store_key_value(self, layer: Expr, kv_head: Expr, position: Expr, row: Expr) -> None:
+    def store_key_value(self, layer: Expr, kv_head: Expr, position: Expr, row: Expr, thread: Expr) -> None:
         """Put the key (rotated) and value of one row, at qkv[row:], into the cache."""
         qkv = self.a["qkv"]
         base = bind(self.cache_base(layer, kv_head))
-        rotated = local("float32", self.dim)
         halves = local("uint16", self.dim)
+        rotated = bind(thread * self.dim)
         source = bind(row + self.shape.attention_width + kv_head * self.dim)
-        self.rotate(source, position, None, lambda first, vector, lanes: store(rotated, first, vector, lanes))
+
+        def put(first: Expr, vector: Expr, lanes: int) -> None:
+            store(self.a["rotated"], rotated + first, vector, lanes)
+
+        self.rotate(source, position, None, put)
         for vector in range(self.vectors):
-            store(halves, 16 * vector, self.e.to_half(load(rotated, 16 * vector)))
+            store(halves, 16 * vector, self.e.to_half(load(self.a["rotated"], rotated + 16 * vector)))
         key = bind(base + tir.truncdiv(position, 16) * (16 * self.dim) + tir.truncmod(position, 16))
         with tir.serial(i64(self.dim)) as d:
             store(self.a["keys"], key + d * 16, halves[d], 1)

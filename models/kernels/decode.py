@@ -78,7 +78,7 @@ class Decode(LlamaWriter):
         with self.shared(chunks * shape.kv_heads) as (thread, item):
             kv_head, chunk = bind(tir.truncdiv(item, chunks)), bind(tir.truncmod(item, chunks))
             with when(chunk == chunks - 1):
-                self.attention.store_key_value(layer, kv_head, position, i64(0))
+                self.attention.store_key_value(layer, kv_head, position, i64(0), thread)
             cache = bind(self.attention.cache_base(layer, kv_head))
             for first in range(0, per_kv, 4):
                 heads = range(first, min(first + 4, per_kv))
@@ -86,14 +86,11 @@ class Decode(LlamaWriter):
                 for number in heads:
                     head = bind(kv_head * per_kv + number)
                     query = bind((thread * per_kv + number) * shape.head_dim)
-                    self.attention.rotate(
-                        head * shape.head_dim,
-                        position,
-                        scale,
-                        lambda d, vector, lanes, query=query: store(
-                            self.a["queries"], query + d, vector, lanes
-                        ),
-                    )
+
+                    def put(first: Expr, vector: Expr, lanes: int, query: Expr = query) -> None:
+                        store(self.a["queries"], query + first, vector, lanes)
+
+                    self.attention.rotate(head * shape.head_dim, position, scale, put)
                     queries.append(query)
                     scores.append(bind((thread * per_kv + number) * CHUNK))
                     stores.append(self._store(head))

@@ -42,7 +42,7 @@ def i64(value: Any) -> Expr:
 
 def splat(value: Expr, lanes: int = LANES) -> Expr:
     """The same scalar in every lane."""
-    return tir.broadcast(value, lanes)
+    return tir.broadcast(value, lanes) if lanes > 1 else value
 
 
 def bind(value: Expr) -> Expr:
@@ -51,7 +51,7 @@ def bind(value: Expr) -> Expr:
 
 
 def load(buffer: Any, offset: Expr, lanes: int = LANES) -> Expr:
-    return buffer.vload([offset], f"{buffer.ty.dtype}x{lanes}")
+    return buffer.vload([offset], f"{buffer.ty.dtype}x{lanes}") if lanes > 1 else buffer[offset]
 
 
 def store(buffer: Any, offset: Expr, value: Expr, lanes: int = LANES) -> None:
@@ -78,9 +78,7 @@ class Register:
 
     @property
     def value(self) -> Expr:
-        if self.lanes == 1:
-            return self._buffer[0]
-        return self._buffer.vload([0], f"{self._dtype}x{self.lanes}")
+        return load(self._buffer, 0, self.lanes)
 
     @value.setter
     def value(self, value: Expr) -> None:
@@ -94,8 +92,7 @@ class Register:
         store(self._buffer, first, value, count)
 
     def clear(self) -> None:
-        zero = getattr(tir, self._dtype)(0)
-        self.value = zero if self.lanes == 1 else splat(zero, self.lanes)
+        self.value = splat(getattr(tir, self._dtype)(0), self.lanes)
 
 
 def registers(count: int, dtype: str = "float32", lanes: int = LANES) -> list[Register]:

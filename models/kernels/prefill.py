@@ -111,15 +111,15 @@ class Prefill(LlamaWriter):
     def _store_keys(self, layer: Expr) -> None:
         """Keys and values into the cache; queries rotated and scaled."""
         shape = self.shape
-        with self.shared(self.a["rows"]) as (_, row):
+        with self.shared(self.a["rows"]) as (thread, row):
             position = bind(self.a["position"] + row)
             base = bind(row * self.attention.qkv_width)
             with tir.serial(i64(shape.kv_heads)) as kv_head:
-                self.attention.store_key_value(layer, kv_head, position, base)
+                self.attention.store_key_value(layer, kv_head, position, base, thread)
             with tir.serial(i64(shape.heads)) as head:
                 query = bind(row * shape.attention_width + head * shape.head_dim)
 
-                def put(first: int, vector: Expr, lanes: int, query: Expr = query) -> None:
+                def put(first: Expr, vector: Expr, lanes: int, query: Expr = query) -> None:
                     store(self.a["queries"], query + first, vector, lanes)
 
                 self.attention.rotate(base + head * shape.head_dim, position, shape.head_dim**-0.5, put)
