@@ -118,3 +118,12 @@ def test_any_legal_settings_choose_a_token_of_the_vocabulary(
 def test_settings_out_of_range_are_refused_in_one_sentence(wrong: Sampling) -> None:
     with pytest.raises(UserError, match=r"\.$"):
         Sampler(wrong)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_choose_nothing(temperature: float, wrong: float) -> None:
+    logits = np.zeros(8, np.float32)
+    logits[3] = wrong
+    with pytest.raises(UserError, match="no numbers"):
+        Sampler(Sampling(temperature=temperature)).choose(logits)
