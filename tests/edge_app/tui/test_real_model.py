@@ -67,7 +67,7 @@ async def test_a_photo_is_attached_asked_about_stopped_and_saved(
         await pilot.press("enter")
         await until_idle(pilot, app)
         answer = app.chat.query_one(AnswerView)
-        assert answer.text.strip()
+        assert answer.text.strip(), answer.query_one(".answer-line", Static).content
         assert "tokens/s · first token" in str(answer.query_one(".answer-line", Static).content)
 
         await type_text(pilot, "Write down the numbers from 1 to 500, one after another.")
