@@ -79,7 +79,7 @@ class Assistant:
                 pass
 
     def prepare(self, images: Sequence[Picture] = ()) -> Generator[Event, None, None]:
-        """Loads the model, then encodes the images, ahead: Progress, Ready, ImageEncoded, Failed.
+        """Loads the model and its eyes, then encodes the images: Progress, Ready, ImageEncoded, Failed.
 
         Not stopped by `cancel`; close the iterator for that.
         """
@@ -140,6 +140,7 @@ class Assistant:
         try:
             engine = self._host.engine(job)
             job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
+            engine.prepare_sight()
             for source in images:
                 self._host.encode(self._pictures.read(source).image, job)
         except CancelledError:

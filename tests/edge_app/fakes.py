@@ -75,6 +75,9 @@ class FakeEngine:
         self.loading(progress)
         return self
 
+    def prepare_sight(self) -> None:
+        self._note()
+
     def is_encoded(self, image: Image) -> bool:
         return image.digest in self.encoded
 
