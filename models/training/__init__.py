@@ -1,1 +1,1 @@
-"""Trains the default model's projector heads and base LoRA (extra [train]). Never imported by the running app."""
+"""Trains the default model's projector heads and base LoRA (extra [train]); never imported by the app."""
