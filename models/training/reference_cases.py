@@ -16,8 +16,13 @@ SAMPLE = 2000  # other logits kept, at ids drawn once from SAMPLE_SEED
 SAMPLE_SEED = 20
 NEW_TOKENS = 64  # length of a greedy continuation
 RANKS = (1, 8, 16, 64)
-LORA_PROMPTS = (1, 3, 5)  # which prompts the adapters are tried on
 LORA_SEED = 1000  # the adapter of rank r is drawn from LORA_SEED + r
+FEW_PROMPTS = (1, 3, 5)  # all prompts are tried on the plain model, these under adapters
+LAYER_LENGTHS = (6,) * 8 + (80,) * 4  # rows of each random input of a single layer
+LAYER_STEP = 4  # of a single layer's logits, every fourth of the sample is kept
+# What is computed: the whole model (None) and single layers of it; each with adapters of these ranks.
+DEPTHS: dict[int | None, tuple[int, ...]] = {None: RANKS, 0: (), 14: RANKS, 29: ()}
+STRENGTH = 0.5  # standard deviation of B times the root of its rank
 GROUP = 32  # inputs that share one activation scale
 
 _CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
@@ -60,6 +65,16 @@ MODULES = tuple(_SHAPES)
 ATTENTION_MODULES = MODULES[:4]
 
 
+def case_name(layer: int | None, rank: int | None) -> str:
+    """ "full", "full_r8", "layer14", "layer14_r8": the prefix of a case's arrays."""
+    return ("full" if layer is None else f"layer{layer}") + ("" if rank is None else f"_r{rank}")
+
+
+def case_prompts(name: str) -> tuple[int, ...]:
+    """Which of the prompts a case of the whole model was computed for, in order."""
+    return tuple(range(len(PROMPTS))) if name == "full" else FEW_PROMPTS
+
+
 def sample_ids(vocab_size: int) -> NDArray[np.int32]:
     """The ids whose logits are kept whatever they are: int32 [SAMPLE], ascending."""
     drawn = np.random.default_rng(SAMPLE_SEED).choice(vocab_size, SAMPLE, replace=False)
@@ -72,16 +87,23 @@ def random_adapter(
     """Yield (layer, module, A [rank, in], B [out, rank]) for all seven linears of every layer.
 
     widths: "hidden", "query" (heads x head_dim), "key" (KV heads x head_dim), "intermediate".
-    B is to be used with scale 1. Its size makes the adapter change the logits by about as much as a
-    trained adapter does (a fifth to all of their own size) at every rank, without destroying the text.
+    B is to be used with scale 1. Its size makes the adapter change the logits strongly at every rank, so that
+    the change can be told from the rounding of activations.
     """
     generator = np.random.default_rng(LORA_SEED + rank)
     for layer in range(num_layers):
         for module, (inputs, outputs) in _SHAPES.items():
             width_in, width_out = widths[inputs], widths[outputs]
             a = generator.standard_normal((rank, width_in), dtype=np.float32) / np.sqrt(width_in)
-            b = generator.standard_normal((width_out, rank), dtype=np.float32) * (0.12 / np.sqrt(rank))
+            b = generator.standard_normal((width_out, rank), dtype=np.float32) * (STRENGTH / np.sqrt(rank))
             yield layer, module, a.astype(np.float32), b.astype(np.float32)
+
+
+def random_rows(hidden_size: int) -> Iterator[NDArray[np.float32]]:
+    """The inputs of single layers: normal numbers [n, hidden_size], n as in LAYER_LENGTHS."""
+    generator = np.random.default_rng(SAMPLE_SEED + 1)
+    for length in LAYER_LENGTHS:
+        yield generator.standard_normal((length, hidden_size), dtype=np.float32)
 
 
 def relative_error(value: NDArray[np.floating], reference: NDArray[np.floating]) -> float:
