@@ -27,12 +27,6 @@ def aligned_zeros(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any
     return np.frombuffer(pages, dtype=kind, count=size).reshape(shape)
 
 
-def aligned_copy(array: NDArray[Any]) -> NDArray[Any]:
-    copy = aligned_zeros(array.shape, array.dtype)
-    copy[...] = array
-    return copy
-
-
 def as_tensor(array: NDArray[Any]) -> Any:
     """The array as a flat tvm_ffi tensor sharing its memory; float16 becomes uint16, as kernels want it.
 

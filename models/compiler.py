@@ -10,11 +10,13 @@ what the functions compute.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,7 +31,9 @@ from filelock import FileLock
 
 from models import threads
 from models.cpu import CodeTarget, KernelPath, code_target, host_architecture
+from models.errors import UserError
 from models.ffi import ffi
+from models.files import written_to
 from models.types import Progress, no_progress
 
 _MAGIC = b"EDGEOBJ1"
@@ -64,21 +68,25 @@ def compile_or_load(
 
     name: a word for messages and file names. build: "package.module:function", which is called in the child
     process as function(path=path, **arguments) and returns a tvm.IRModule; arguments must survive JSON.
-    Two processes that want the same thing compile it once; a damaged file is compiled again.
+    Two processes that want the same thing compile it once; a damaged file is compiled again. Raises UserError
+    when the disk refuses the result.
     """
     key = cache_key(name, build, arguments, path)
     kept = cache_dir / f"{name}-{path}-{key[:24]}.bin"
     code = read_object(kept)
     if code is None:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(kept.with_suffix(".lock")):
-            code = read_object(kept)
-            if code is None:
-                alive = partial(progress, "compile", f"compiling {name} for {path}", 0, None)
-                alive()
-                code = compile_object(build, arguments, path, code_target(path, host_architecture()), alive)
-                write_object(kept, code)
-                progress("compile", f"compiled {name} for {path}", 1, 1)
+        with written_to(cache_dir, "make room there, or set EDGE_APP_HOME to another disk"):
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            with FileLock(kept.with_suffix(".lock")):
+                code = read_object(kept)
+                if code is None:
+                    alive = partial(progress, "compile", f"compiling {name} for {path}", 0, None)
+                    alive()
+                    code = compile_object(
+                        build, arguments, path, code_target(path, host_architecture()), alive
+                    )
+                    write_object(kept, code)
+                    progress("compile", f"compiled {name} for {path}", 1, 1)
     return Library(_link(code))
 
 
@@ -107,9 +115,10 @@ def compile_object(
     """Compile in a child process and return the object file. RuntimeError with its words if it fails.
 
     alive: called several times a second meanwhile; what it raises ends the child and is passed on.
+    Raises UserError when the system has no directory for temporary files or no room in it.
     """
-    with tempfile.TemporaryDirectory(prefix="edge-app-") as folder:
-        output = Path(folder) / "code.o"
+    with _temporary_folder() as folder:
+        output = folder / "code.o"
         task = {
             "build": build,
             "arguments": dict(arguments),
@@ -118,7 +127,7 @@ def compile_object(
             "output": str(output),
         }
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-        errors = Path(folder) / "errors.txt"
+        errors = folder / "errors.txt"
         with errors.open("wb") as stream, _interrupts_blocked():
             child = subprocess.Popen(
                 # -P: a folder named models where the user happens to be must not be taken for ours.
@@ -131,8 +140,21 @@ def compile_object(
         _wait(child, json.dumps(task).encode(), alive)
         if child.returncode != 0 or not output.is_file():
             words = errors.read_text(errors="replace")[-4000:]
+            if os.strerror(errno.ENOSPC) in words or not shutil.disk_usage(folder).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise RuntimeError(f"compiling {build} for {path} failed ({child.returncode}): {words}")
         return output.read_bytes()
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    remedy = "make room there, or set TMPDIR to another directory"
+    try:
+        place = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise UserError(f"{error.strerror}; {remedy}.") from None
+    with written_to(place, remedy), tempfile.TemporaryDirectory(prefix="edge-app-") as folder:
+        yield Path(folder)
 
 
 @contextlib.contextmanager

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from models.errors import UserError
+
+_OF_THE_DISK = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "ENOTDIR")
+    if hasattr(errno, name)
+)
 
 
 def file_digest(path: Path) -> str:
     """sha256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def written_to(place: Path, remedy: str) -> Iterator[None]:
+    """What the disk or its permissions refuse inside becomes a UserError that names the place and the remedy.
+
+    Other errors of the system pass: they are not about the place (a broken pipe of whoever watches).
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        raise UserError(f"{place} cannot be written ({error.strerror}); {remedy}.") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -23,6 +23,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from models.errors import UserError
+from models.files import written_to
 from models.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaWeights
 from models.quantization import QuantizedMatrix
 from models.types import Progress, no_progress
@@ -170,20 +172,33 @@ def _halves(values: NDArray[np.float16], blocks: int) -> NDArray[np.uint8]:
 def load_or_pack(
     digest: str, read: Callable[[], LlamaWeights], cache_dir: Path, progress: Progress = no_progress
 ) -> PackedModel:
-    """The packed file of the weights with this digest, made from read() when missing or damaged."""
+    """The packed file of the weights with this digest, made from read() when missing or damaged.
+
+    Raises UserError when the disk refuses it, and what read() raises.
+    """
     path = cache_dir / f"{digest[:32]}-v{_VERSION}.pack"
+    with written_to(cache_dir, "make room there, or set EDGE_APP_HOME to another disk"):
+        packed = open_packed(path, digest)
+        if packed is None:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                packed = open_packed(path, digest) or _packed_now(path, digest, read, progress)
+    return packed
+
+
+def _packed_now(
+    path: Path, digest: str, read: Callable[[], LlamaWeights], progress: Progress
+) -> PackedModel:
+    """Under the lock: whatever else begins with this file's name was left by a writer that died."""
+    for unfinished in path.parent.glob(f"{path.name}?*"):
+        unfinished.unlink(missing_ok=True)
+    write_packed(path, digest, read(), progress)
     packed = open_packed(path, digest)
     if packed is None:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            packed = open_packed(path, digest)
-            if packed is None:
-                for unfinished in cache_dir.glob(f"{path.name}?*"):  # its writer died: the lock is ours
-                    unfinished.unlink(missing_ok=True)
-                write_packed(path, digest, read(), progress)
-                packed = open_packed(path, digest)
-    if packed is None:
-        raise RuntimeError(f"{path} does not read back as it was written: is the disk damaged?")
+        raise UserError(
+            f"{path} does not read back as it was written: the disk is damaged; "
+            "set EDGE_APP_HOME to another disk."
+        )
     return packed
 
 
@@ -271,14 +286,17 @@ def _write_header(file: BinaryIO, header: dict[str, Any]) -> None:
 
 
 def open_packed(path: Path, digest: str) -> PackedModel | None:
-    """Map the file; None when it is missing, damaged, or made from other weights."""
+    """Map the file; None when it is missing, damaged, of another version, or made from other weights."""
     if not path.is_file():
         return None
     with path.open("rb") as file:
         header = _read_header(file.read(_ALIGNMENT))
         if header is None or header["digest"] != digest:
             return None
-        shape = LlamaShape(**header["shape"])
+        try:
+            config, shape = LlamaConfig(**header["config"]), LlamaShape(**header["shape"])
+        except (KeyError, TypeError):  # another version's fields; a damaged header was noticed before
+            return None
         plan = _plan(shape)
         if path.stat().st_size != _end(plan) or _check(file) != header["check"]:
             return None
@@ -287,7 +305,7 @@ def open_packed(path: Path, digest: str) -> PackedModel | None:
         name: np.asarray(mapped[offset : offset + size]) for name, (offset, size) in plan.items()
     }
     sections["norms"] = sections["norms"].view(np.float32)
-    return PackedModel(LlamaConfig(**header["config"]), shape, digest, sections)
+    return PackedModel(config, shape, digest, sections)
 
 
 def _read_header(page: bytes) -> dict[str, Any] | None:
