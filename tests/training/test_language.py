@@ -20,9 +20,18 @@ from models.training.examples import Conversation, pack
 from models.training.language import Language
 
 CONFIG = LlamaConfig(
-    hidden_size=64, intermediate_size=96, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=32,
-    vocab_size=40, rms_norm_eps=1e-5, rope_theta=10000.0, max_position_embeddings=128, tie_word_embeddings=True,
-)  # fmt: skip
+    hidden_size=64,
+    intermediate_size=96,
+    num_layers=2,
+    num_heads=2,
+    num_kv_heads=1,
+    head_dim=32,
+    vocab_size=40,
+    rms_norm_eps=1e-5,
+    rope_theta=10000.0,
+    max_position_embeddings=128,
+    tie_word_embeddings=True,
+)
 
 
 def tiny() -> LlamaWeights:
