@@ -150,7 +150,7 @@ def test_image_rows_stand_for_negative_ids(runtime: LlamaRuntime, weights: Llama
 
 @pytest.mark.parametrize("rank", [1, 8, 16, 17, 64, 128])
 def test_lora_follows_the_reference(runtime: LlamaRuntime, weights: LlamaWeights, rank: int) -> None:
-    """Next to equal under the same rounding; against exact LoRA, no worse than the base model's own rounding."""
+    """Next to equal under the same rounding; against exact LoRA, no worse than the base model."""
     lora = random_lora(runtime.shape, rank)
     packed = pack_lora(runtime.shape, lora)
     expected = Reference(weights, lora).logits(TOKENS[:3])

@@ -110,7 +110,7 @@ def rounded(x: Array, group: int = 32) -> Array:
 
 
 class Reference:
-    """The same model in float32: dequantised weights, activations and cache rounded as in the kernels, or exact."""
+    """The same model in float32: activations, LoRA and cache rounded as in the kernels, or exact."""
 
     def __init__(self, weights: LlamaWeights, lora: LoraWeights | None = None, exact: bool = False) -> None:
         self.weights = weights
