@@ -58,6 +58,7 @@ class Composer(Vertical):
         self._reading = 0
         self._read = asyncio.Event()
         self._read.set()
+        self._suggested_for = ""
 
     def compose(self) -> ComposeResult:
         yield SuggestionList()
@@ -219,6 +220,7 @@ class Composer(Vertical):
             lambda: suggestions(line, column, first_line=row == 0, adapters=adapters())
         )
         if self.prompt.cursor_location == (row, column):
+            self._suggested_for = line
             self._show(found)
 
     def _show(self, found: Sequence[Suggestion]) -> None:
@@ -240,8 +242,13 @@ class Composer(Vertical):
     def _suggestion_taken(self, event: Prompt.SuggestionTaken) -> None:
         event.stop()
         chosen = self.query_one(SuggestionList).chosen
-        if chosen is not None:
+        prompt = self.prompt
+        if chosen is not None and prompt.document[prompt.cursor_location[0]] == self._suggested_for:
             self._take(chosen)
+            return
+        self._show([])  # typed on since: they were for another text
+        if event.or_sent:
+            self._send(prompt.text)
 
     @on(SuggestionList.Clicked)
     def _suggestion_clicked(self, event: SuggestionList.Clicked) -> None:

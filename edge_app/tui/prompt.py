@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from textual import events
+from textual import events, on
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
@@ -91,8 +91,14 @@ class Prompt(TextArea):
     class ImagesPasted(Message):
         paths: tuple[Path, ...]
 
-    class SuggestionTaken(Message):
+    class EnterPressed(Message):
         pass
+
+    @dataclass
+    class SuggestionTaken(Message):
+        """or_sent: by Enter, which sends where the suggestions no longer belong to what is written."""
+
+        or_sent: bool
 
     class SuggestionsClosed(Message):
         pass
@@ -125,14 +131,21 @@ class Prompt(TextArea):
         return super().check_action(action, parameters)
 
     def action_send(self) -> None:
-        self.post_message(self.SuggestionTaken() if self.suggesting else self.Sent(self.text))
+        """A priority key overtakes the letters typed before it, which are still in this widget's queue; a
+        message does not."""
+        self.post_message(self.EnterPressed())
+
+    @on(EnterPressed)
+    def _enter_pressed(self, event: EnterPressed) -> None:
+        event.stop()
+        self.post_message(self.SuggestionTaken(or_sent=True) if self.suggesting else self.Sent(self.text))
 
     def action_new_line(self) -> None:
         self.insert("\n")
         self.scroll_cursor_visible()
 
     def action_take_suggestion(self) -> None:
-        self.post_message(self.SuggestionTaken())
+        self.post_message(self.SuggestionTaken(or_sent=False))
 
     def action_close_suggestions(self) -> None:
         self.post_message(self.SuggestionsClosed())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from textual import events
 
 from edge_app.sessions import SessionStore
 from edge_app.tui.commands import COMMANDS
@@ -32,6 +33,17 @@ async def test_keys_arrive_and_a_new_line_does_not_send(
         assert assistant.turns == []
         await press(pilot, "enter")
         assert [turn.question for turn in assistant.turns] == ["a\nb\n\nc"]
+
+
+async def test_enter_waits_for_what_was_typed_before_it(
+    make_app: MakeApp, assistant: ScriptedAssistant
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        for key in ("h", "i", "enter"):  # all at once, as a fast typist's keys reach a busy machine
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await settled(pilot)
+        assert [turn.question for turn in assistant.turns] == ["hi"]
 
 
 async def test_up_and_down_move_within_the_text_and_beyond_it_through_the_history(make_app: MakeApp) -> None:
