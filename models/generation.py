@@ -18,7 +18,7 @@ from models.prompt import Prompt
 from models.runtime import LlamaRuntime
 from models.sampling import Logits, Sampler
 from models.stops import StopMatcher
-from models.tokenizer import Tokenizer
+from models.tokenizer import StreamDecoder, Tokenizer
 from models.types import Progress, Sampling, Token
 
 StopReason = Literal["stop", "length", "cancelled"]
@@ -124,7 +124,7 @@ class Generation(Iterator[Token]):
             text = stops.feed(decoder.feed(token))
             self.stop_reason = self._reason(stops, limit)
             if self.stop_reason in ("length", "cancelled"):
-                text += stops.flush()
+                text += _held_back(decoder, stops)
             self.text += text
             yield Token(token, text, logprob)
             self.decode_ms = _milliseconds(decoding)
@@ -136,7 +136,7 @@ class Generation(Iterator[Token]):
             prefix.extend([token])
             token, logprob = sampler.choose(logits)
         self.stop_reason = "stop"
-        text = stops.flush()
+        text = _held_back(decoder, stops)
         self.text += text
         yield Token(token, text, logprob)
 
@@ -146,6 +146,11 @@ class Generation(Iterator[Token]):
         if self.completion_tokens >= limit:
             return "length"
         return "cancelled" if self._cancel.is_set() else None
+
+
+def _held_back(decoder: StreamDecoder, stops: StopMatcher) -> str:
+    """What is left to show when nothing more comes: U+FFFD for half a character, a stop sequence's beginning."""
+    return stops.feed(decoder.flush()) + stops.flush()
 
 
 def _milliseconds(since: float) -> float:

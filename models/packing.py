@@ -186,9 +186,7 @@ def load_or_pack(
     return packed
 
 
-def _packed_now(
-    path: Path, digest: str, read: Callable[[], LlamaWeights], progress: Progress
-) -> PackedModel:
+def _packed_now(path: Path, digest: str, read: Callable[[], LlamaWeights], progress: Progress) -> PackedModel:
     """Under the lock: whatever else begins with this file's name was left by a writer that died."""
     for unfinished in path.parent.glob(f"{path.name}?*"):
         unfinished.unlink(missing_ok=True)

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
 from models.generation import Adapter, Generation, Language
 from models.prefix import PrefixCache
 from models.prompt import Prompt
+from models.tokenizer import StreamDecoder, Tokenizer
 from models.types import Sampling, no_progress
 
 END = 99
@@ -42,6 +44,9 @@ class Counting:
 
     def feed(self, token: int) -> str:
         return f"{token} "
+
+    def flush(self) -> str:
+        return ""
 
 
 def begin(language: Language, atoms: list[int], **changes: object) -> Generation:
@@ -94,3 +99,27 @@ def test_a_stop_sequence_ends_it_and_what_was_held_back_comes_when_it_was_none()
     cut = begin(language(), [10], stop=("15 16",))
     assert "".join(token.text for token in cut) == "11 12 13 14 15 "
     assert cut.stop_reason == "length"
+
+
+class Bytes(Counting):
+    """The same runtime; token n is the byte n + 0x80, so that 0x61 and 0x62 begin characters of three bytes."""
+
+    def stream(self) -> StreamDecoder:  # type: ignore[override]
+        return StreamDecoder(self)  # type: ignore[arg-type]
+
+    def token_bytes(self, token: int) -> bytes:
+        return bytes([token + 0x80])
+
+    def decode_whole(self, tokens: Sequence[int]) -> str:
+        return Tokenizer.decode(self, tokens)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("last", "changes"), [(END - 1, {}), (0x61, {"max_tokens": 1})])
+def test_half_a_character_at_the_end_is_shown_as_a_whole_answer_would_be(
+    last: int, changes: dict[str, int]
+) -> None:
+    both = Bytes()
+    generation = begin(Language(both, both, PrefixCache()), [last - 1], **changes)  # type: ignore[arg-type]
+    tokens = list(generation)
+    assert "".join(token.text for token in tokens) == generation.text == "\ufffd"
+    assert generation.text == both.decode_whole([token.id for token in tokens if token.id != END])
