@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-Q ?=
-IMAGE ?=
+# Neither make nor a shell reads what is in these: they reach the recipe as they are, in the environment.
+override export Q := $(value Q)
+override export IMAGE := $(value IMAGE)
 ARGS ?=
 
 .PHONY: help chat ask test lint format bench clean
@@ -25,7 +26,7 @@ chat: $(VENV)/.app  ## open the chat
 	@$(BIN)/edge-app $(ARGS)
 
 ask: $(VENV)/.app   ## one answer: make ask Q="What is this?" IMAGE=photo.jpg
-	@$(BIN)/edge-app ask $(if $(Q),"$(Q)") $(if $(IMAGE),--image "$(IMAGE)") $(ARGS)
+	@$(BIN)/edge-app ask $${IMAGE:+--image="$$IMAGE"} $(ARGS) $${Q:+-- "$$Q"}
 
 test: $(VENV)/.test lint  ## lint, types, layers, and every test
 	$(BIN)/python -m pytest -q $(ARGS)
