@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import UserError
 from models.lora import LoraWeights
 from models.peft_format import CONFIG_FILE, WEIGHTS_FILE, read_peft
+
+MOST_LOADED = 4
+"""How many adapters' tensors stay in memory, those used last: tens of MB each, and read again in no time."""
 
 RESERVED = ("auto", "none")  # what the command line means something else by
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -33,7 +37,7 @@ class AdapterStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = threading.Lock()
-        self._loaded: dict[str, _Loaded] = {}
+        self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
 
     def names(self) -> tuple[str, ...]:
         """Sorted. A folder counts once it has a configuration; its content is checked when it is loaded."""
@@ -50,7 +54,7 @@ class AdapterStore:
         )
 
     def load(self, name: str) -> LoraWeights:
-        """The adapter's tensors; read again only when its files have changed. Raises UserError."""
+        """The adapter's tensors; read again when its files have changed, or after others. Raises UserError."""
         if name not in self.names():
             raise UserError(f"There is no adapter {name!r} in {self._directory}.")
         folder = self._directory / name
@@ -59,6 +63,9 @@ class AdapterStore:
             loaded = self._loaded.get(name)
             if loaded is None or loaded.signature != signature:
                 loaded = self._loaded[name] = _Loaded(signature, read_peft(folder, name))
+            self._loaded.move_to_end(name)
+            while len(self._loaded) > MOST_LOADED:
+                self._loaded.popitem(last=False)
             return loaded.weights
 
 

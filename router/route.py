@@ -29,6 +29,8 @@ def route(*, adapter: str, mode: str, allow_cloud: bool, installed: Collection[s
     reasons = []
     if mode == "quality" or allow_cloud:
         reasons.append("no cloud model is configured, so the answer comes from this device")
+    elif mode != "auto":
+        reasons.append(f"mode {mode} makes no difference yet: only this device answers, with one model")
     chosen: str | None = None
     if adapter == "none":
         reasons.append("no adapter, as asked")

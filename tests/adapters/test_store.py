@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters import store as store_module
 from adapters.store import AdapterStore
 from models.errors import UserError
 from models.peft_format import CONFIG_FILE
@@ -52,3 +53,14 @@ def test_an_adapter_is_read_once_until_its_files_change(directory: Path) -> None
 def test_names_that_are_not_there_are_refused(directory: Path, name: str) -> None:
     with pytest.raises(UserError, match="no adapter"):
         AdapterStore(directory).load(name)
+
+
+def test_only_the_adapters_used_last_stay_in_memory(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MOST_LOADED", 2)
+    shutil.copytree(FIXTURES / "plain", directory / "third")
+    store = AdapterStore(directory)
+    plain, patterns = store.load("plain"), store.load("patterns")
+    assert store.load("plain") is plain
+    store.load("third")
+    assert store.load("plain") is plain
+    assert store.load("patterns") is not patterns

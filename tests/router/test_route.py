@@ -39,3 +39,10 @@ def test_a_cloud_that_is_not_there_is_never_passed_over_in_silence(mode: str, al
 @pytest.mark.parametrize("mode", ["auto", "fast", "eco"])
 def test_other_modes_do_not_mention_it(mode: str) -> None:
     assert "cloud" not in route(adapter="none", mode=mode, allow_cloud=False, installed=()).reason
+
+
+@pytest.mark.parametrize("mode", ["fast", "eco"])
+def test_a_mode_that_changes_nothing_says_so(mode: str) -> None:
+    chosen = route(adapter="none", mode=mode, allow_cloud=False, installed=())
+    assert f"mode {mode} makes no difference" in chosen.reason
+    assert "mode" not in route(adapter="none", mode="auto", allow_cloud=False, installed=()).reason
