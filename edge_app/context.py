@@ -10,11 +10,13 @@ import hashlib
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
+from numpy.typing import NDArray
 
 from edge_app.sessions import NewImage, SavedTurn, Session
 from edge_app.turn import Picture, Turn
@@ -23,19 +25,40 @@ from models.images import MAX_FILE_BYTES, load_image
 from models.types import Image, Message
 
 DECODED_BYTES = 64 * 2**20
-"""How much of decoded pictures is kept for the next turn about them."""
+"""How much of decoded pictures is held at once: a session's images may be many times that."""
+
+
+class ImageOnDemand(Image):
+    """An image that is decoded when its pixels are looked at: who has encoded it never looks again.
+
+    Looking raises UserError when the file that it comes from is gone or no longer what it was.
+    """
+
+    _decoded: Callable[[], Image]
+
+    def __init__(
+        self, digest: str, name: str, decoded: Callable[[], Image], notes: tuple[str, ...] = ()
+    ) -> None:
+        """notes: of a new image; those of an earlier one were told when it was new."""
+        fields = {"digest": digest, "name": name, "notes": notes, "_decoded": decoded}
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)  # as a frozen dataclass does it
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        return self._decoded().pixels
 
 
 @dataclass(frozen=True)
 class ReadPicture:
-    """A decoded image together with the bytes that its digest is of."""
+    """An image together with the bytes that its digest is of."""
 
     image: Image
     data: bytes
 
 
 class Pictures:
-    """Reads pictures; keeps the most recently used ones decoded, up to DECODED_BYTES. From any thread."""
+    """Reads pictures; holds those last looked at decoded, up to DECODED_BYTES or one. From any thread."""
 
     def __init__(self) -> None:
         self._decoded: OrderedDict[str, Image] = OrderedDict()
@@ -44,9 +67,7 @@ class Pictures:
     def read(self, source: Picture) -> ReadPicture:
         """A new picture. Raises UserError for what is missing or is not a readable image."""
         if isinstance(source, Image):
-            picture = _with_file(source)
-            self._keep(picture.image)
-            return picture
+            return _with_file(source)
         if isinstance(source, bytes):
             return self._decode(source, None)
         path = source.expanduser()
@@ -59,38 +80,54 @@ class Pictures:
 
     def _decode(self, data: bytes, name: str | None) -> ReadPicture:
         digest = hashlib.sha256(data).hexdigest()
-        known = self._known(digest)
-        image = known if known is not None else load_image(data, name)
-        self._keep(image)
-        return ReadPicture(replace(image, name=name) if name else image, data)
+
+        def decoded() -> Image:
+            return self._decoded_by(digest, lambda: load_image(data, name))
+
+        image = decoded()  # now, to refuse what is no image
+        return ReadPicture(ImageOnDemand(digest, name or image.name, decoded, image.notes), data)
 
     def stored(self, file: Path, digest: str, name: str) -> Image:
-        """A picture of an earlier turn. Raises UserError when its file is gone or no longer what it was."""
-        image = self._known(digest)
-        if image is None:
-            if not file.is_file():
-                raise UserError(
-                    f"The image {name} of this session is gone ({file}); attach it again in a new session."
-                )
-            image = load_image(file)
-            if image.digest != digest:
+        """A picture of an earlier turn, read when it is looked at. Raises UserError when its file is gone."""
+
+        def load() -> Image:
+            _check_there(file, name)
+            try:
+                image = load_image(file)
+            except UserError:
+                image = None
+            if image is None or image.digest != digest:
                 raise UserError(
                     f"The image {name} of this session is damaged ({file}); attach it again in a new session."
                 )
-        self._keep(image)
-        return replace(image, name=name)
+            return image
 
-    def _known(self, digest: str) -> Image | None:
         with self._lock:
-            return self._decoded.get(digest)
+            known = digest in self._decoded
+        if not known:
+            _check_there(file, name)
+        return ImageOnDemand(digest, name, lambda: self._decoded_by(digest, load))
 
-    def _keep(self, image: Image) -> None:
+    def _decoded_by(self, digest: str, load: Callable[[], Image]) -> Image:
+        """The decoded image, by load() unless it is still kept."""
+        with self._lock:
+            image = self._decoded.get(digest)
+        if image is None:
+            image = load()
         with self._lock:
             kept = self._decoded
-            kept[image.digest] = image
-            kept.move_to_end(image.digest)
+            kept[digest] = image
+            kept.move_to_end(digest)
             while len(kept) > 1 and sum(i.pixels.nbytes for i in kept.values()) > DECODED_BYTES:
                 kept.popitem(last=False)
+        return image
+
+
+def _check_there(file: Path, name: str) -> None:
+    if not file.is_file():
+        raise UserError(
+            f"The image {name} of this session is gone ({file}); attach it again in a new session."
+        )
 
 
 def _with_file(image: Image) -> ReadPicture:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
+import weakref
 from pathlib import Path
 
 import pytest
@@ -64,5 +67,24 @@ def test_what_is_no_image_file_is_named(tmp_path: Path, make: object) -> None:
 
 def test_a_stored_image_that_is_not_what_it_was_is_refused(tmp_path: Path) -> None:
     (tmp_path / "stored").write_bytes(png("blue"))
+    image = Pictures().stored(tmp_path / "stored", "0" * 64, "a.png")
     with pytest.raises(UserError, match="damaged"):
-        Pictures().stored(tmp_path / "stored", "0" * 64, "a.png")
+        _ = image.pixels
+
+
+def test_stored_images_are_decoded_when_looked_at_and_only_so_many_are_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[object]
+) -> None:
+    monkeypatch.setattr(context, "DECODED_BYTES", 300)
+    pictures, images = Pictures(), []
+    for number in range(5):
+        data = png(size=(8, 6 + number))
+        digest = hashlib.sha256(data).hexdigest()
+        (tmp_path / digest).write_bytes(data)
+        images.append(pictures.stored(tmp_path / digest, digest, f"{number}.png"))
+    assert decoded == []
+    held = [weakref.ref(image.pixels) for image in images]
+    gc.collect()
+    assert sum(ref() is not None for ref in held) <= 2
+    assert [image.pixels.shape for image in images] == [(6 + n, 8, 3) for n in range(5)]
+    assert [image.name for image in images] == [f"{n}.png" for n in range(5)]
