@@ -67,12 +67,7 @@ class Answering:
 
     def run(self) -> None:
         try:
-            self._host.engine(self._job)
-            if self._planned.turn.see_images:
-                self._encode()
-            self._generate()
-        except CancelledError:
-            self.stopped()
+            self._run_or_stop()
         except UserError as error:
             self._save_failure(str(error))
             self._job.emit(Failed(str(error), error.exit_code))
@@ -81,7 +76,20 @@ class Answering:
             raise
 
     def stopped(self) -> None:
-        self._finish("cancelled")
+        """Ends in Failed when what there is of the answer cannot be saved."""
+        try:
+            self._finish("cancelled")
+        except UserError as error:
+            self._job.emit(Failed(str(error), error.exit_code))
+
+    def _run_or_stop(self) -> None:
+        try:
+            self._host.engine(self._job)
+            if self._planned.turn.see_images:
+                self._encode()
+            self._generate()
+        except CancelledError:
+            self._finish("cancelled")
 
     def _encode(self) -> None:
         """New images are always reported; earlier ones only when they have to be encoded again."""

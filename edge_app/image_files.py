@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Collection
@@ -25,8 +26,8 @@ class ImageFiles:
         return self._directory / digest
 
     def write(self, digest: str, data: bytes) -> None:
-        """data: the bytes that digest is of. Does nothing when it is there already."""
-        if self.file(digest).exists():
+        """data: the bytes that digest is of. Replaces a file that is not what it was; else does nothing."""
+        if self._is_whole(digest, len(data)):
             return
         paths.ensure(self._directory)
         try:
@@ -35,9 +36,20 @@ class ImageFiles:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            Path(temporary).rename(self.file(digest))
+            Path(temporary).replace(self.file(digest))
         except OSError as error:
             raise UserError(f"Cannot save an image in {self._directory}: {error.strerror}.") from error
+
+    def _is_whole(self, digest: str, size: int) -> bool:
+        """False also for what cannot be read: writing it anew then heals it or says what is wrong."""
+        file = self.file(digest)
+        try:
+            if file.stat().st_size != size:
+                return False
+            with file.open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest() == digest
+        except OSError:
+            return False
 
     def remove_all_but(self, digests: Collection[str]) -> None:
         """Also removes what a process that died in mid-write left."""

@@ -342,6 +342,8 @@ def _is_alive(process: int, started: float) -> bool:
         return bool(abs(psutil.Process(process).create_time() - started) < 1.0)
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:  # another user's, or the system's: it is there
+        return True
 
 
 def _storable(text: str) -> str:

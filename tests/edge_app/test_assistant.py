@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import paths, settings
+from edge_app import context, paths, settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import (
     Answer,
@@ -155,6 +155,20 @@ def test_a_session_s_history_and_images_stay_in_view(
     assert len(engine.encoded) == 1
 
 
+def test_what_the_engine_has_encoded_is_never_decoded_again(
+    assistant: Assistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "DECODED_BYTES", 300)
+    session = ask(assistant, images=tuple(png(size=(8, 6 + n)) for n in range(4))).session
+
+    def load(*_: object) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(context, "load_image", load)
+    for _ in range(2):
+        ask(assistant, session=session)
+
+
 def test_another_process_can_take_the_session_up_with_its_image(
     store: SessionStore, assistant: Assistant, engine: FakeEngine
 ) -> None:
@@ -295,6 +309,29 @@ def test_cancel_from_another_thread_keeps_the_partial_answer(
     assert (answer.stop_reason, answer.answer) == ("cancelled", "A ")
     turn = store.get(store.latest()).turns[0]
     assert (turn.status, turn.answer, turn.result) == ("stopped", "A ", answer)
+
+
+@pytest.mark.parametrize("during", ["load", "answer"])
+def test_a_stopped_answer_that_cannot_be_saved_is_a_failure_and_no_crash(
+    assistant: Assistant,
+    engine: FakeEngine,
+    store: SessionStore,
+    monkeypatch: pytest.MonkeyPatch,
+    during: str,
+) -> None:
+    def full(*_: object) -> None:
+        raise UserError("The disk is full.")
+
+    def cancel_and_tell(report: Report) -> None:
+        assistant.cancel()
+        report("pull", "", 0, None)
+
+    if during == "load":
+        engine.loading = cancel_and_tell
+    else:
+        engine.before_token = lambda _: assistant.cancel()
+    monkeypatch.setattr(store, "finish_turn", full)
+    assert list(assistant.answer(Turn("?")))[-1] == Failed("The disk is full.", 1)
 
 
 def test_leaving_the_iterator_stops_the_answer_and_saves_it(

@@ -10,6 +10,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edge_app import migrations, paths
@@ -45,6 +46,35 @@ def ask(
     saved = store.begin_turn(session=session, question=question, images=(), system=None)
     store.finish_turn(saved, "complete", answer(text, saved.session, **more))
     return saved.session
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", bytes(len(new_image().data))])
+def test_a_damaged_image_file_is_healed_when_the_image_comes_again(
+    store: SessionStore, damage: bytes
+) -> None:
+    def file() -> Path:
+        image = new_image()
+        saved = store.begin_turn(session=None, question="?", images=[image], system=None)
+        return store.get(saved.session).turns[0].images[0].file
+
+    file().write_bytes(damage)
+    assert file().read_bytes() == new_image().data
+    before = file().stat().st_mtime_ns
+    assert file().stat().st_mtime_ns == before, "a whole file is left as it is"
+
+
+def test_a_process_that_may_not_be_looked_at_is_alive(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = store.begin_turn(session=None, question="?", images=(), system=None)
+
+    def denied(process: int) -> psutil.Process:
+        raise psutil.AccessDenied(process)
+
+    monkeypatch.setattr("edge_app.sessions.psutil.Process", denied)
+    elsewhere = SessionStore.open()
+    assert elsewhere.get(saved.session).turns[0].status == "answering"
+    elsewhere.close()
 
 
 def test_the_question_is_on_disk_before_the_answer_starts(store: SessionStore) -> None:
