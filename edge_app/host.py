@@ -22,18 +22,22 @@ if TYPE_CHECKING:
 
 def load_engine(settings: Settings, progress: ProgressCallback) -> Engine:
     """Pulls what is missing and loads the model. Raises UserError, and NeedsNetwork when it is offline."""
+    from models.cache import remove_unused
     from models.engine import Engine  # the engine's imports cost more than answering `--help` may take
     from models.store import ModelStore
 
     store = ModelStore(paths.ensure(paths.models_directory()))
     files = store.pull(settings.model, progress=progress, offline=settings.offline)
-    return Engine.load(
+    cache = paths.ensure(paths.cache_directory())
+    engine = Engine.load(
         files,
-        cache_dir=paths.ensure(paths.cache_directory()),
+        cache_dir=cache,
         threads=settings.threads,
         context_length=settings.context_length,
         progress=progress,
     )
+    remove_unused(cache)
+    return engine
 
 
 LoadEngine = Callable[[Settings, ProgressCallback], "Engine"]

@@ -109,6 +109,11 @@ class CatalogEntry:
         lines = sorted(f"{file.role} {file.pin.sha256}\n" for file in self.files)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
+    @property
+    def weights_digest(self) -> str:
+        """sha256 (hex) that packed weights go by: of the language model's file, or of all roles."""
+        return next((f.pin.sha256 for f in self.files if f.role == "language_model"), self.digest)
+
 
 @dataclass(frozen=True)
 class Catalog:

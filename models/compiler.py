@@ -30,6 +30,7 @@ from typing import Any
 from filelock import FileLock
 
 from models import threads
+from models.cache import mark_used
 from models.cpu import CodeTarget, KernelPath, code_target, host_architecture
 from models.errors import UserError
 from models.ffi import ffi
@@ -87,6 +88,7 @@ def compile_or_load(
                     )
                     write_object(kept, code)
                     progress("compile", f"compiled {name} for {path}", 1, 1)
+    mark_used(kept)
     return Library(_link(code))
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from models.cache import mark_used, packed_name
 from models.errors import UserError
 from models.files import written_to
 from models.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaWeights
@@ -176,13 +177,14 @@ def load_or_pack(
 
     Raises UserError when the disk refuses it, and what read() raises.
     """
-    path = cache_dir / f"{digest[:32]}-v{_VERSION}.pack"
+    path = cache_dir / f"{packed_name(digest)}-v{_VERSION}.pack"
     with written_to(cache_dir, "make room there, or set EDGE_APP_HOME to another disk"):
         packed = open_packed(path, digest)
         if packed is None:
             cache_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_suffix(".lock")):
                 packed = open_packed(path, digest) or _packed_now(path, digest, read, progress)
+    mark_used(path)
     return packed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +50,21 @@ def ask(
         float | None, typer.Option(metavar="T", help="0 takes the likeliest words.")
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Makes a temperature repeatable.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(metavar="K", help="Choose among the K likeliest tokens; 0 is off.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(metavar="P", help="Choose among the likeliest that make up P; 1 is off.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(metavar="P", help="Least share of the likeliest's chance; 0 is off.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(metavar="R", help="Above 1, repeating becomes less likely; 1 is off.")
+    ] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="End the answer before TEXT; may be repeated.")
+    ] = None,
     session: SessionOption = None,
     continue_: ContinueOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
@@ -65,6 +81,8 @@ def ask(
       git diff | edge-app ask "Summarise this:" - --json
     """
     words = _question(question or [])
+    if "" in (stop or ()):
+        raise typer.BadParameter("--stop is empty; give the text that ends the answer.")
     from edge_app.assistant import Assistant, Turn
     from edge_app.sessions import SessionStore
 
@@ -76,6 +94,10 @@ def ask(
         max_tokens=max_tokens,
         temperature=temperature,
         seed=seed,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
     )
     store = SessionStore.open()
     assistant = Assistant(settings, store)
@@ -85,6 +107,7 @@ def ask(
         session=session_id(store, session, continue_),
         adapter=settings.adapter,
         mode=settings.mode,
+        sampling=replace(settings.sampling(), stop=tuple(stop or ())),
         system=system,
         allow_cloud=allow_cloud,
     )

@@ -91,13 +91,20 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
 
 @app.command()
 def remove(name: NameArgument) -> None:
-    """Remove a model's files from this machine. It can be pulled again.
+    """Remove a model's files, and what was made from them, from this machine. It can be pulled again.
 
     \b
     Example:
       edge-app models remove edge-vlm-135m
     """
-    freed = _store().remove(name)
+    from edge_app import paths
+    from models.cache import remove_packed
+
+    store = _store()
+    freed = store.remove(name)
+    weights = store.show(name).entry.weights_digest
+    if not any(status.pulled and status.entry.weights_digest == weights for status in store.list()):
+        freed += remove_packed(paths.cache_directory(), weights)
     output.say(f"Removed {name} ({output.megabytes(freed)})." if freed else f"{name} was not here.")
 
 

@@ -27,6 +27,7 @@ from edge_app.cli.main import main
 from edge_app.sessions import SessionStore
 from models.errors import NeedsNetwork
 from models.types import Progress as Report
+from models.types import Sampling
 from tests.edge_app.conftest import png, saved_image_names
 from tests.edge_app.fakes import FakeEngine
 
@@ -120,6 +121,14 @@ def test_options_reach_the_engine_over_environment_and_file(
     sampling = engine.calls[0].sampling
     assert (sampling.max_tokens, sampling.top_k, sampling.temperature, sampling.seed) == (8, 3, 0.5, 11)
     assert engine.calls[0].messages[0].text == "Be brief."
+
+
+def test_every_sampling_option_reaches_the_engine(run: Run, engine: FakeEngine) -> None:
+    options = ("--top-k", "5", "--top-p", "0.9", "--min-p", "0.1", "--repetition-penalty", "1.2")
+    assert run("ask", "?", *options, "--stop", "\n", "--stop", "END").code == 0
+    expected = Sampling(top_k=5, top_p=0.9, min_p=0.1, repetition_penalty=1.2, stop=("\n", "END"))
+    assert engine.calls[0].sampling == expected
+    assert run("ask", "?", "--stop", "").code == 2
 
 
 def test_sessions_are_continued_by_id_or_by_being_the_last(run: Run, engine: FakeEngine, photo: str) -> None:
@@ -304,7 +313,10 @@ def test_a_model_from_a_file_is_pulled_listed_and_removed(run: Run, tmp_path: Pa
     assert outcome.code == 0, outcome.stderr
     assert (paths.models_directory() / "mine" / "w.bin").read_bytes() == content
     assert json.loads(run("models", "show", "mine", "--json").stdout)["pulled"]
-    assert "Removed mine" in run("models", "remove", "mine").stderr
+    packed = paths.ensure(paths.cache_directory() / "packed") / f"{digest[:32]}-v1.pack"
+    packed.write_bytes(bytes(2_000_000))
+    assert run("models", "remove", "mine").stderr == "Removed mine (2.0 MB).\n"
+    assert not packed.exists()
     assert not json.loads(run("models", "show", "mine", "--json").stdout)["pulled"]
 
 
@@ -342,6 +354,33 @@ def test_doctor_reports_what_is_wrong_and_goes_on(run: Run, monkeypatch: pytest.
 
 def test_version(run: Run) -> None:
     assert run("--version") == Outcome(0, f"edge-app {edge_app.__version__}\n", "")
+
+
+def test_completion_is_shown_and_installed(tmp_path: Path) -> None:
+    """By the installed command: a shell asks for completions by its name."""
+    command = str(Path(sys.executable).with_name("edge-app"))
+    environment = {**os.environ, "SHELL": "/bin/bash", "HOME": str(tmp_path)}
+
+    def complete(*arguments: str, **more: str) -> str:
+        ended = subprocess.run(
+            [command, *arguments],
+            env={**environment, **more},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    shown = complete("--show-completion")
+    assert "_EDGE_APP_COMPLETE=complete_bash" in shown
+    complete("--install-completion")
+    installed = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert any("_EDGE_APP_COMPLETE" in file.read_text() for file in installed)
+    asked = {"COMP_WORDS": "edge-app do", "COMP_CWORD": "1", "_EDGE_APP_COMPLETE": "complete_bash"}
+    offered = complete(**asked)
+    assert offered.split() == ["doctor"]
 
 
 COMMANDS = [
