@@ -6,8 +6,9 @@ Knows nothing of models, indexes or of where files belong.
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -24,13 +25,44 @@ Received = Callable[[int], None]
 """Told how many bytes of the file are there."""
 
 
+class OriginAuth(httpx.Auth):
+    """The user and password of one address, sent to its server alone."""
+
+    def __init__(self, address: str) -> None:
+        """address: http(s)://user:password@host/…; without a user nothing is sent."""
+        url = httpx.URL(address)
+        self._origin = _origin(url)
+        self._basic = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        given = "Authorization" in request.headers
+        if self._basic is not None and not given and _origin(request.url) == self._origin:
+            yield from self._basic.auth_flow(request)
+        else:
+            yield request
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def without_user(address: str) -> str:
+    """The address as it may be shown and logged."""
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*@", lambda match: f"{match[1] or ''}//", address)
+
+
 class _TransientError(Exception):
     """What went wrong may pass."""
 
 
-def open_client() -> httpx.Client:
-    """An HTTP client that honours the environment's proxies and certificates."""
-    return httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"})
+def open_client(server: str) -> httpx.Client:
+    """An HTTP client that honours the environment's proxies and certificates.
+
+    server: an address; a user and password in it are sent there without being part of any request's address,
+    so that neither messages nor logs show them.
+    """
+    headers = {"Accept-Encoding": "identity"}
+    return httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers=headers, auth=OriginAuth(server))
 
 
 def download(

