@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,11 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 MAX_CONFIG_BYTES = 2**20
+# Of rank_pattern and alpha_pattern: what bounds the time that matching can take.
+MAX_EXPRESSIONS = 2048
+MAX_EXPRESSION_LENGTH = 256
+MAX_WILDCARDS = 3
+MAX_ALL_WILDCARDS = 32
 
 _APPLIED = {
     "peft_type", "r", "lora_alpha", "target_modules", "use_rslora", "rank_pattern", "alpha_pattern",
@@ -44,6 +49,17 @@ _TENSOR = re.compile(
     r"base_model\.model\.(?:model\.)?layers\.(?P<layer>0|[1-9][0-9]{0,4})\.(?:self_attn|mlp)\."
     r"(?P<module>[a-z]+_proj)\.lora_(?P<part>[AB])(?:\.default)?\.weight"
 )
+# Names, dots, classes of characters, alternatives, anchors. No groups: those make matching take for ever.
+_EXPRESSION = re.compile(r"(?:(?:[A-Za-z0-9_.]|\\[.d]|\[[A-Za-z0-9_.-]{1,64}\])[*+]?|[|^$])+")
+
+Expressions = tuple[tuple[re.Pattern[str], float], ...]
+
+
+@dataclass(frozen=True)
+class PeftLora(LoraWeights):
+    """layers: how many the model has that it was trained on; None for an adapter of some of them."""
+
+    layers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,11 +68,15 @@ class PeftConfig:
 
     rank: int
     alpha: float
-    rank_pattern: Mapping[str, int]
-    alpha_pattern: Mapping[str, float]
+    rank_pattern: Expressions
+    alpha_pattern: Expressions
     rank_stabilised: bool
     targets: tuple[str, ...] | None
     partial: bool
+
+    @property
+    def of_some_layers(self) -> bool:
+        return self.partial or any("layers." in target for target in self.targets or ())
 
     def rank_of(self, path: str) -> int:
         return int(_matching(self.rank_pattern, path, self.rank))
@@ -68,7 +88,7 @@ class PeftConfig:
         return float(alpha / (math.sqrt(rank) if self.rank_stabilised else rank))
 
 
-def read_peft(folder: Path, name: str) -> LoraWeights:
+def read_peft(folder: Path, name: str) -> PeftLora:
     """The LoRA in a folder, its scale folded into B, as float32.
 
     The generation is made from the files' content: another version of the same name never has the same one.
@@ -89,7 +109,17 @@ def read_peft(folder: Path, name: str) -> LoraWeights:
     digest = hashlib.sha256(config_bytes)
     digest.update(file.content.data)  # not of the path, which may have been given another file by now
     generation = int.from_bytes(digest.digest()[:8], "big") >> 1
-    return LoraWeights(name=name, generation=generation, rank=rank, tensors=tensors, projector={})
+    layers = None if config.of_some_layers else len({path.split(".")[1] for path in pairs})
+    return PeftLora(name=name, generation=generation, rank=rank, tensors=tensors, projector={}, layers=layers)
+
+
+def check_layers(lora: LoraWeights, layers: int) -> None:
+    """Raises UserError when an adapter of every layer of its model does not cover every layer of this one."""
+    if isinstance(lora, PeftLora) and lora.layers not in (None, layers):
+        raise UserError(
+            f"The adapter {lora.name} was trained on a model of {lora.layers} layers, and this one has "
+            f"{layers}; choose the model that it was made for."
+        )
 
 
 def parse_config(data: bytes, path: Path) -> PeftConfig:
@@ -117,12 +147,8 @@ def parse_config(data: bytes, path: Path) -> PeftConfig:
     config = PeftConfig(
         rank=_whole(fields.get("r"), "r", path),
         alpha=_number(fields.get("lora_alpha"), "lora_alpha", path),
-        rank_pattern={
-            key: _whole(v, "rank_pattern", path) for key, v in _pattern(fields, "rank_pattern", path)
-        },
-        alpha_pattern={
-            key: _number(v, "alpha_pattern", path) for key, v in _pattern(fields, "alpha_pattern", path)
-        },
+        rank_pattern=_pattern(fields, "rank_pattern", path, _whole),
+        alpha_pattern=_pattern(fields, "alpha_pattern", path, _number),
         rank_stabilised=fields.get("use_rslora") is True,
         targets=tuple(str(target) for target in targets) if isinstance(targets, list) else None,
         partial=any(fields.get(key) for key in ("layers_to_transform", "exclude_modules")),
@@ -184,7 +210,7 @@ def _check_targets(path: Path, pairs: Mapping[str, object], config: PeftConfig) 
             for target in config.targets
         ):
             raise UserError(f"{path} has tensors for {pair}, which {CONFIG_FILE} does not target.")
-    if config.partial or any("layers." in target for target in config.targets):
+    if config.of_some_layers:
         return
     layers = 1 + max(int(pair.split(".")[1]) for pair in pairs)
     for target in config.targets:
@@ -216,26 +242,45 @@ def _read_pair(
     return a, b
 
 
-def _matching(pattern: Mapping[str, float], path: str, default: float) -> float:
+def _matching(pattern: Expressions, path: str, default: float) -> float:
     """As peft looks it up: the first key that, as a regular expression, matches the end of the path."""
-    for key, value in pattern.items():
-        if re.match(rf"(.*\.)?({key})$", f"model.{path}"):
-            return value
-    return default
+    return next((value for key, value in pattern if key.match(f"model.{path}")), default)
 
 
-def _pattern(fields: Mapping[str, Any], key: str, path: Path) -> list[tuple[str, Any]]:
+def _pattern(
+    fields: Mapping[str, Any], key: str, path: Path, read: Callable[[object, str, Path], float]
+) -> Expressions:
+    """rank_pattern or alpha_pattern, if all of it together is quickly matched."""
     pattern = fields.get(key) or {}
     if not isinstance(pattern, dict):
         raise UserError(f"{path} has a {key} that is not an object.")
-    for expression in pattern:
-        try:
-            re.compile(expression)
-        except re.error:
-            raise UserError(
-                f"{path} has {expression!r} in its {key}, which is no regular expression."
-            ) from None
-    return list(pattern.items())
+    if len(pattern) > MAX_EXPRESSIONS or sum(map(_wildcards, pattern)) > MAX_ALL_WILDCARDS:
+        raise UserError(
+            f"{path} has a {key} of {len(pattern)} expressions; at most {MAX_EXPRESSIONS}, with "
+            f"{MAX_ALL_WILDCARDS} wildcards in all, are supported: name the modules in full."
+        )
+    return tuple((_compiled(each, key, path), read(value, key, path)) for each, value in pattern.items())
+
+
+def _compiled(expression: str, key: str, path: Path) -> re.Pattern[str]:
+    """What peft makes of a key. Raises UserError for one that might take long to match."""
+    if (
+        len(expression) > MAX_EXPRESSION_LENGTH
+        or _wildcards(expression) > MAX_WILDCARDS
+        or not _EXPRESSION.fullmatch(expression)
+    ):
+        raise UserError(
+            f"{path} has {expression[:80]!r} in its {key}; supported are module names with up to "
+            f"{MAX_WILDCARDS} wildcards like .* or [0-9]+, joined by |, without groups."
+        )
+    try:
+        return re.compile(rf"(.*\.)?({expression})$")
+    except re.error:
+        raise UserError(f"{path} has {expression!r} in its {key}, which is no regular expression.") from None
+
+
+def _wildcards(expression: str) -> int:
+    return expression.count("*") + expression.count("+")
 
 
 def _whole(value: object, key: str, path: Path) -> int:

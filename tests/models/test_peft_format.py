@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from models.errors import UserError
-from models.peft_format import parse_config, read_peft
+from models.peft_format import check_layers, parse_config, read_peft
 from models.safetensors_file import SafetensorsFile
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "peft"
+CONFIG = FIXTURES / "plain" / "adapter_config.json"
 
 
 @pytest.fixture
@@ -113,6 +115,14 @@ def test_a_file_that_is_replaced_while_it_is_read_does_not_lend_its_generation(
         ({"lora_alpha": None}, "lora_alpha"),
         ({"rank_pattern": {"(": 1}}, "rank_pattern"),
         ({"rank_pattern": {"q_proj": 1.5}}, "rank_pattern"),
+        ({"rank_pattern": {"([a-z0-9_.]+)+!": 1}}, "without groups"),
+        ({"alpha_pattern": {"(a|a)(b|b)": 1}}, "without groups"),
+        ({"alpha_pattern": {"a?a?a?": 1}}, "alpha_pattern"),
+        ({"alpha_pattern": {"q{1,9}": 1}}, "alpha_pattern"),
+        ({"alpha_pattern": {"x" * 257: 1}}, "alpha_pattern"),
+        ({"alpha_pattern": {".*.*.*.*": 1}}, "alpha_pattern"),
+        ({"alpha_pattern": {f".*{i}": 1 for i in range(33)}}, "name the modules in full"),
+        ({"alpha_pattern": {f"m{i}": 1 for i in range(2049)}}, "name the modules in full"),
         ({"alpha_pattern": [1]}, "alpha_pattern"),
     ],
 )
@@ -163,6 +173,41 @@ def test_tensors_that_do_not_fit_are_refused_by_name(folder: Path, change: Any, 
     change_tensors(folder, change)
     with pytest.raises(UserError, match=words):
         read_peft(folder, "x")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "q_proj",
+        "layers.0.self_attn.q_proj",
+        r"^model\.layers\.[0-9]+\.self_attn\.q_proj$",
+        r"self_attn.*",
+        r"layers\.\d+\..*q_proj|k_proj",
+    ],
+)
+def test_patterns_as_people_write_them_are_applied(folder: Path, expression: str) -> None:
+    before = read_peft(folder, "x").tensors
+    change_config(folder, alpha_pattern={expression: 16 * json.loads(CONFIG.read_text())["lora_alpha"]})
+    after = read_peft(folder, "x").tensors
+    np.testing.assert_array_equal(after["layers.0.q_proj.B"], 16 * before["layers.0.q_proj.B"])
+
+
+def test_the_worst_pattern_that_is_accepted_does_not_hang(folder: Path) -> None:
+    worst = {"|".join([".*[a-z0-9_.]*.+X"]) + f"{i}": 1 for i in range(10)}
+    change_config(folder, alpha_pattern=worst)
+    started = time.perf_counter()
+    read_peft(folder, "x")
+    assert time.perf_counter() - started < 2
+
+
+def test_an_adapter_of_a_shorter_model_is_refused_unless_it_was_meant_for_some_layers(folder: Path) -> None:
+    lora = read_peft(folder, "short")
+    assert lora.layers is not None
+    check_layers(lora, lora.layers)
+    for other in (lora.layers - 1, lora.layers + 1):
+        with pytest.raises(UserError, match=rf"short was trained on a model of {lora.layers} layers"):
+            check_layers(lora, other)
+    check_layers(read_peft(FIXTURES / "one_layer", "one"), 30)
 
 
 @pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
