@@ -10,50 +10,28 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from models import threads as thread_settings
-from models.chat_template import ChatTemplate
 from models.context import fit
-from models.cpu import KernelPath, choose_path, detect
 from models.errors import UserError
-from models.generation import Adapter, Generation, Language
-from models.gguf import GgufFile
-from models.llama_sources import load_llama
+from models.families import load_parts
+from models.generation import Adapter, Generation
 from models.lora import LoraWeights, PackedLora, pack_lora
-from models.model_config import ModelConfig, read_model_config
-from models.packing import PackedModel, load_or_pack
-from models.peft_format import read_peft
-from models.prefix import AdapterKey, PrefixCache
-from models.prompt import EncodedImage, ImageNumbers, Prompt, PromptBuilder
-from models.runtime import LlamaRuntime, compile_llama
+from models.parts import Parts, Request
+from models.peft_format import check_layers
+from models.prefix import AdapterKey
+from models.prompt import EncodedImage, ImageNumbers, Prompt
 from models.sampling import check
 from models.store import ModelFiles
-from models.tokenizer import Tokenizer
 from models.types import Image, Message, Progress, Sampling, no_progress
-from models.vision.projector import Projector, packed_embedding
-from models.vision.projector_file import read_projector
-from models.vision.sight import Load, Sight
-from models.vision.tower import VisionTower
 
-MAX_ENCODED_IMAGES = 64
+MAX_ENCODED_IMAGES = 64  # beside those of the conversation: one that went would come back as other atoms
 MAX_PACKED_ADAPTERS = 8
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What an engine is made of. sight: None for a model without eyes. words_head: see ModelConfig."""
-
-    language: Language
-    prompts: PromptBuilder
-    sight: Sight | None
-    words_head: str | None
-    base_lora: LoraWeights | None
 
 
 class Engine:
@@ -68,6 +46,7 @@ class Engine:
         self.base_lora = parts.base_lora
         self._parts = parts
         self._numbers = ImageNumbers()
+        self._in_view = 0  # distinct images of the last conversation
         self._encoded: OrderedDict[tuple[str, AdapterKey], EncodedImage] = OrderedDict()
         self._packed: OrderedDict[AdapterKey, PackedLora] = OrderedDict()
 
@@ -86,28 +65,9 @@ class Engine:
         threads: None takes EDGE_APP_THREADS or one a core. context_length: tokens in view, at most what the
         model was made for; None takes the model's own default. Raises UserError for files that do not fit.
         """
-        config = read_model_config(files.bundled)
         count = threads or thread_settings.default_threads()
-        weights = _weights_path(files)
-        tokenizer, template = _read_text_side(weights, config)
-        digest = files.digests.get("language_model", files.digest)
-        packed = load_or_pack(digest, lambda: load_llama(weights, digest), cache_dir / "packed", progress)
-        wanted = _context_length(files.name, context_length, config, packed)
-        path = choose_path(detect(cache_dir))
-        compiled = cache_dir / "compiled"
-        runtime = LlamaRuntime(packed, compile_llama(packed.shape, path, compiled, progress), count, wanted)
-        sight = None
-        if config.projector is not None:
-            sight = Sight(_sight_loader(files, config.projector, packed, path, compiled, count, progress))
-        base_lora = read_peft(config.base_lora, files.name) if config.base_lora else None
-        parts = Parts(
-            Language(runtime, tokenizer, PrefixCache()),
-            PromptBuilder(tokenizer, template, config.wording),
-            sight,
-            config.words_head,
-            base_lora,
-        )
-        return cls(files.name, files.digest, parts)
+        request = Request(cache_dir, count, context_length, progress)
+        return cls(files.name, files.digest, load_parts(files, request))
 
     def encode_image(self, image: Image, lora: LoraWeights | None = None) -> EncodedImage:
         """The image as the language model reads it; each distinct image is looked at once.
@@ -122,7 +82,7 @@ class Engine:
             rows = self._numbers.take(len(tokens.embeddings))
             guesses = tokens.heads.get(self._parts.words_head or "", tokens.guesses)
             self._encoded[key] = EncodedImage(rows, tokens.embeddings, guesses)
-        return _use(self._encoded, key, MAX_ENCODED_IMAGES)
+        return _use(self._encoded, key, MAX_ENCODED_IMAGES + self._in_view)
 
     def prepare_sight(self) -> None:
         """Load the eyes now rather than at the first image."""
@@ -146,12 +106,15 @@ class Engine:
         """An answer to a conversation that ends with the user's message; iterate it for tokens.
 
         Starting another generation ends the one before. lora: None takes the model's own LoRA for images when
-        there is one in view, and the plain language model for text. use_words, see_images: see PromptBuilder.
+        there is one in the conversation, and the plain language model for text. use_words, see_images: see
+        PromptBuilder; hidden images still choose the LoRA, so that the answer lacks nothing but what they show.
         When the conversation outgrows the context, see models.context for what is left out.
         """
         check(sampling)
-        pictured = see_images and any(message.images for message in messages)
+        pictured = any(message.images for message in messages)
         chosen = lora or (self.base_lora if pictured else None)
+
+        self._in_view = len({image.digest for message in messages for image in message.images})
 
         def build(part: Sequence[Message]) -> Prompt:
             return self._build(part, chosen, use_words, see_images)
@@ -187,7 +150,8 @@ class Engine:
             return None
         key = _adapter_key(lora)
         if key not in self._packed:
-            self._packed[key] = pack_lora(self._parts.language.runtime.shape, lora)
+            check_layers(lora, self.shape.layers)
+            self._packed[key] = pack_lora(self.shape, lora)
         return _use(self._packed, key, MAX_PACKED_ADAPTERS)
 
 
@@ -201,43 +165,3 @@ def _use(kept: OrderedDict[K, V], key: K, most: int) -> V:
 
 def _adapter_key(lora: LoraWeights | None) -> AdapterKey:
     return (lora.name, lora.generation) if lora else None
-
-
-def _context_length(name: str, wanted: int | None, config: ModelConfig, packed: PackedModel) -> int:
-    longest = packed.config.max_position_embeddings
-    if wanted is not None and wanted > longest:
-        raise UserError(f"A context of {wanted} tokens is too long; {name} reads at most {longest}.")
-    return wanted or min(config.context_length, longest)
-
-
-def _sight_loader(
-    files: ModelFiles,
-    projector: Path,
-    packed: PackedModel,
-    path: KernelPath,
-    compiled: Path,
-    count: int,
-    progress: Progress,
-) -> Load:
-    def load() -> tuple[VisionTower, Projector]:
-        tower = VisionTower.load(files.files["vision_tower"], path, compiled, count, progress)
-        heads = read_projector(projector, tower.packed, packed.shape.vocab)
-        return tower, Projector.load(heads, packed_embedding(packed), path, compiled, count, progress)
-
-    return load
-
-
-def _weights_path(files: ModelFiles) -> Path:
-    """The GGUF file, or the Hugging Face directory, of the language model."""
-    return files.files.get("language_model", files.directory)
-
-
-def _read_text_side(weights: Path, config: ModelConfig) -> tuple[Tokenizer, ChatTemplate]:
-    if weights.is_dir():
-        tokenizer = Tokenizer.from_directory(weights)
-        template = ChatTemplate.from_directory(weights) if config.chat_template is None else None
-    else:
-        file = GgufFile(weights)
-        tokenizer = Tokenizer.from_gguf(file)
-        template = ChatTemplate.from_gguf(file) if config.chat_template is None else None
-    return tokenizer, template or ChatTemplate(config.chat_template or "")

@@ -1,0 +1,100 @@
+"""The families of models: how each one's parts are put together, by the name that the catalog gives.
+
+Another family is another function and a line in FAMILIES. Knows nothing of conversations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from models.cpu import choose_path, detect
+from models.errors import UserError
+from models.generation import Language
+from models.llama_sources import load_llama
+from models.llama_weights import LlamaWeights
+from models.model_config import ModelConfig, read_model_config
+from models.packing import PackedModel, load_or_pack
+from models.parts import Family, Parts, Request, allowed_context, text_side
+from models.peft_format import read_peft
+from models.prefix import PrefixCache
+from models.prompt import PromptBuilder
+from models.runtime import LlamaRuntime, compile_llama
+from models.store import ModelFiles, check_digests
+from models.vision.projector import Projector, packed_embedding
+from models.vision.projector_file import read_projector
+from models.vision.sight import Load, Sight
+from models.vision.tower import VisionTower
+
+
+def load_llama_family(files: ModelFiles, request: Request) -> Parts:
+    """A Llama that reads text alone: a GGUF file, or a Hugging Face directory."""
+    return _llama_parts(files, request, read_model_config(files.bundled))[0]
+
+
+def load_efficientnet_llama(files: ModelFiles, request: Request) -> Parts:
+    """A Llama with an EfficientNet-Lite2 for eyes and a projector of heads between them."""
+    config = read_model_config(files.bundled)
+    if "vision_tower" not in files.files or config.projector is None:
+        lacking = "vision_tower among its files" if config.projector else "projector in its config.json"
+        raise UserError(
+            f"The model {files.name} has no {lacking}, which its family {files.family} needs; "
+            'complete its entry in catalog.toml, or give it the family "llama" to use it without eyes.'
+        )
+    parts, packed = _llama_parts(files, request, config)
+    eyes = Sight(_sight_loader(files, config, packed, request))
+    return Parts(parts.language, parts.prompts, eyes, config.words_head, parts.base_lora)
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {"efficientnet-llama": load_efficientnet_llama, "llama": load_llama_family}
+)
+
+
+def load_parts(files: ModelFiles, request: Request) -> Parts:
+    """The model's parts, by its family. Raises UserError when that is unknown or the files do not fit."""
+    family = FAMILIES.get(files.family)
+    if family is None:
+        raise UserError(
+            f"The model {files.name} is of the family {files.family!r}, which this version cannot run; "
+            f"it runs {', '.join(sorted(FAMILIES))}."
+        )
+    return family(files, request)
+
+
+def _llama_parts(files: ModelFiles, request: Request, config: ModelConfig) -> tuple[Parts, PackedModel]:
+    """Parts without eyes, and the packed weights, in which a projector finds its words."""
+    weights = files.files.get("language_model", files.directory)  # without the role: Hugging Face's directory
+    digest = files.digests.get("language_model", files.digest)
+
+    def read() -> LlamaWeights:
+        check_digests(files)
+        return load_llama(weights, digest)
+
+    packed = load_or_pack(digest, read, request.cache_dir / "packed", request.progress)
+    tokenizer, template = text_side(weights, config)
+    longest = packed.config.max_position_embeddings
+    context_length = allowed_context(files.name, request.context_length, config.context_length, longest)
+    path = choose_path(detect(request.cache_dir))
+    library = compile_llama(packed.shape, path, request.cache_dir / "compiled", request.progress)
+    runtime = LlamaRuntime(packed, library, request.threads, context_length)
+    parts = Parts(
+        Language(runtime, tokenizer, PrefixCache()),
+        PromptBuilder(tokenizer, template, config.wording),
+        sight=None,
+        words_head=None,
+        base_lora=read_peft(config.base_lora, files.name) if config.base_lora else None,
+    )
+    return parts, packed
+
+
+def _sight_loader(files: ModelFiles, config: ModelConfig, packed: PackedModel, request: Request) -> Load:
+    def load() -> tuple[VisionTower, Projector]:
+        assert config.projector is not None  # its caller has seen to it
+        path, compiled = choose_path(detect(request.cache_dir)), request.cache_dir / "compiled"
+        count, progress = request.threads, request.progress
+        tower = VisionTower.load(files.files["vision_tower"], path, compiled, count, progress)
+        heads = read_projector(config.projector, tower.packed, packed.shape.vocab)
+        return tower, Projector.load(heads, packed_embedding(packed), path, compiled, count, progress)
+
+    return load
