@@ -26,7 +26,6 @@ from models.packing import LlamaShape, PackedModel
 from models.types import Progress, no_progress
 
 MAX_ROWS = 512
-DEFAULT_CONTEXT = 4096
 _POSITION_STEP = 64  # the cache's length is a multiple of this
 
 
@@ -49,7 +48,7 @@ class LlamaRuntime:
         packed: PackedModel,
         library: Library,
         threads: int,
-        context_length: int = DEFAULT_CONTEXT,
+        context_length: int,
         max_rows: int = MAX_ROWS,
     ) -> None:
         shape, config = packed.shape, packed.config
