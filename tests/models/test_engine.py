@@ -211,6 +211,16 @@ def test_an_image_changes_the_answer_and_can_be_left_out(engine: Engine, photo: 
     assert seen.text != blind.text
 
 
+def test_hiding_an_image_hides_only_the_image(engine: Engine, photo: Image) -> None:
+    text = "What is the main object in this photo?"
+    blind = engine.generate([Message("user", text, (photo,))], SHORT, see_images=False)
+    assert engine.base_lora is not None
+    same = engine.generate([Message("user", text)], SHORT, lora=engine.base_lora)
+    assert [(t.id, t.logprob) for t in blind] == [(t.id, t.logprob) for t in same]
+    plain = engine.generate([Message("user", text)], SHORT)
+    assert [t.id for t in blind] != [t.id for t in plain]
+
+
 def test_the_words_can_be_left_out_and_the_image_tokens_stay(engine: Engine, photo: Image) -> None:
     question = [Message("user", "What is this?", (photo,))]
     with_words, without = answer(engine, question), answer(engine, question, use_words=False)
