@@ -36,9 +36,9 @@ def buffer_types(shape: LlamaShape) -> dict[str, str]:
 def scratch_types() -> dict[str, str]:
     types = {"logits": "float32", "hidden": "float32", "x": "float32", "qkv": "float32", "queries": "float32"}
     types |= {"rotated": "float32", "attended": "float32", "gated": "float32"}
-    types |= {
-        name: "float32" for name in ("scores", "chunk_peaks", "chunk_masses", "chunk_sums", "chunk_weights")
-    }
+    types |= dict.fromkeys(
+        ("scores", "chunk_peaks", "chunk_masses", "chunk_sums", "chunk_weights"), "float32"
+    )
     for name in ACTIVATION_SETS:
         types |= {f"{name}_codes": "int32", f"{name}_scales": "float32", f"{name}_sums": "float32"}
         types |= {f"{name}_offsets": "int32", f"{name}_ranks": "float32", f"{name}_totals": "float32"}

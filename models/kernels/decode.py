@@ -22,9 +22,9 @@ class Decode(LlamaWriter):
 
     def write(self) -> None:
         shape = self.shape
-        with self.shared(shape.hidden // GROUP) as (thread, group):
+        with self.shared(shape.hidden // GROUP) as (_, group):
             self.embed(self.a["token"], group, i64(0))
-            self._finish_stream("qkv", i64(0), group, thread)
+            self._finish_stream("qkv", i64(0), group)
         with tir.serial(i64(shape.layers)) as layer:
             self._project_qkv(layer)
             self._attend(layer)
@@ -35,7 +35,7 @@ class Decode(LlamaWriter):
             self._add_to_stream("down", layer, "qkv", following)
         self.write_head(i64(0))
 
-    def _finish_stream(self, site: str, layer: Expr, group: Expr, thread: Expr) -> None:
+    def _finish_stream(self, site: str, layer: Expr, group: Expr) -> None:
         """Prepare x's group for the site that reads it next."""
         norm = self.norm(layer * 2 + (1 if site == "gate_up" else 0))
         self.linear.finish_group(
@@ -141,11 +141,9 @@ class Decode(LlamaWriter):
                         role, layer, block, activations, ONE_ROW, lambda _: total, None
                     )
                     store(x, block * 16, load(x, block * 16) + values)
-                self._finish_following(following, layer, following_layer, group, thread)
+                self._finish_following(following, layer, following_layer, group)
 
-    def _finish_following(
-        self, site: str, layer: Expr, adapter_layer: Expr, group: Expr, thread: Expr
-    ) -> None:
+    def _finish_following(self, site: str, layer: Expr, adapter_layer: Expr, group: Expr) -> None:
         """As _finish_stream; after the last layer the norm is the final one and the adapter's A is not used."""
         number = layer * 2 + (1 if site == "gate_up" else 2)
         self.linear.finish_group(

@@ -44,8 +44,9 @@ class Activations:
 
     codes int32 (4 int8 each), [tile][group][row][8]; scales, sums (scale * sum of codes) float32 and offsets
     (-128 * sum of codes) int32, [tile][group][row]. squares float32 [row][group] and inverse float32 [row]
-    (one over the root mean square) only where an rms norm precedes. ranks float32, [group][parts * rank], holds A x before the sum
-    over groups in decode; totals float32, [row][parts * rank], the sums in prefill; rank_codes, rank_scales and
+    (one over the root mean square) only where an rms norm precedes. ranks float32, [group][parts * rank], holds
+    A x before the sum over groups in decode; totals float32, [row][parts * rank], the sums in prefill;
+    rank_codes, rank_scales and
     rank_offsets, [row or thread][parts * rank / 16], the sums quantised by 16.
     """
 
