@@ -34,7 +34,6 @@ from models.kernels.emit import (
 from models.kernels.isa import Expr
 from models.packing import LlamaShape
 
-
 _BLOCKS = CHUNK // LANES
 _MASKED = -1e30
 
@@ -82,7 +81,9 @@ class Attention:
             first = bind(step * lanes)
             low, high = (bind(load(qkv, source + first + side, lanes)) for side in (0, half))
             cosine, sine = (bind(load(rope, table + first + side, lanes)) for side in (0, half))
-            turned = (low * cosine - high * sine, high * cosine + low * sine)
+            # Written as multiply-adds: left to LLVM, it may fuse one product in prefill and the other in decode.
+            minus = splat(f32(0.0), lanes) - high
+            turned = (self.e.fma(low, cosine, minus * sine), self.e.fma(high, cosine, low * sine))
             for side, vector in zip((0, half), turned, strict=True):
                 scaled = vector if scale is None else vector * splat(f32(scale), lanes)
                 put(first + side, scaled, lanes)
