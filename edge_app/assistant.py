@@ -139,8 +139,8 @@ class Assistant:
     def _prepare(self, images: Sequence[Picture], job: Job) -> None:
         try:
             engine = self._host.engine(job)
-            job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
             engine.prepare_sight()
+            job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
             for source in images:
                 self._host.encode(self._pictures.read(source).image, job)
         except CancelledError:

@@ -270,7 +270,7 @@ def test_idle_costs_nothing(runtime: LlamaRuntime) -> None:
     time.sleep(0.05)
     before = time.process_time()
     time.sleep(0.5)
-    assert time.process_time() - before < 0.02
+    assert time.process_time() - before < 0.1  # a pool that spins would have used a processor all the while
 
 
 def test_rotary_table_turns_by_the_models_frequencies() -> None:

@@ -70,15 +70,21 @@ async def test_a_photo_is_attached_asked_about_stopped_and_saved(
         assert answer.text.strip(), answer.query_one(".answer-line", Static).content
         assert "tokens/s · first token" in str(answer.query_one(".answer-line", Static).content)
 
-        await type_text(pilot, "Write down the numbers from 1 to 500, one after another.")
+        asked, told = app.chat.session, answer.text
+        await type_text(pilot, "/new")
+        await pilot.press("enter")
+        await until_idle(pilot, app)
+        await type_text(pilot, "Write a long story about a fox.")
         await pilot.press("enter")
         while not app.chat.query(AnswerView).last().text:
             await pilot.pause(0.01)
         await pilot.press("escape")
         await until_idle(pilot, app)
         assert str(app.chat.query(".answer-line").last(Static).content).startswith("stopped")
+    assert asked is not None
     assert app.chat.session is not None
-    turns = store.get(app.chat.session).turns
-    assert [turn.status for turn in turns] == ["complete", "stopped"]
-    assert turns[0].answer == answer.text
-    assert [image.name for image in turns[0].images] == ["photo.png"]
+    (first,) = store.get(asked).turns
+    (second,) = store.get(app.chat.session).turns
+    assert (first.status, second.status) == ("complete", "stopped")
+    assert first.answer == told
+    assert [image.name for image in first.images] == ["photo.png"]
