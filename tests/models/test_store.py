@@ -209,9 +209,14 @@ def test_kill_9_in_the_middle_of_a_pull_several_times(root: Path, server: Loopba
             time.sleep(0.01)
         time.sleep(0.1 + 0.2 * kill)
         process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        code = process.wait()
         found = ModelStore(root).find(NAME)
         assert found is None or is_whole(found)
+        if code == 0:  # what was kept made this pull too quick for the signal
+            assert kill > 0
+            assert found is not None
+            break
+        assert code == -signal.SIGKILL
     server.pause = 0.0
     assert is_whole(ModelStore(root).pull(NAME))
     assert any(wanted for _, wanted in server.requests), "nothing was resumed"
