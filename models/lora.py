@@ -17,11 +17,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.buffers import aligned_zeros
+from models.buffers import aligned_zeros, as_tensor
 from models.errors import UserError
 from models.packing import LlamaShape
 
@@ -88,6 +90,11 @@ class PackedLora:
     generation: int
     rank: int
     tensor: NDArray[np.uint8] = field(repr=False)
+
+    @cached_property
+    def argument(self) -> Any:
+        """The tensor as compiled functions take it, made once: switching adapters is passing another one."""
+        return as_tensor(self.tensor)
 
 
 def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:

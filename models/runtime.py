@@ -8,6 +8,7 @@ nothing of tokens' text, images or sampling.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from models import threads as thread_pool
 from models.buffers import aligned_zeros, as_tensor
 from models.compiler import Library, compile_or_load
 from models.cpu import KernelPath
+from models.governor import ThreadGovernor
 from models.kernels.arguments import WEIGHTS, buffer_types, scratch_sizes, scratch_types
 from models.lora import RANK_STEP, PackedLora
 from models.packing import LlamaShape, PackedModel
@@ -77,7 +79,7 @@ class LlamaRuntime:
         self._lora_index, self._image_index = names.index("lora"), names.index("image_rows")
         self._no_lora = self._arguments[self._lora_index]
         self._no_image = self._arguments[self._image_index]
-        self._tensors: dict[int, tuple[PackedLora, Any]] = {}
+        self._governor = ThreadGovernor(threads)
         self._tokens: NDArray[np.int32] = arrays["tokens"]
         self._logits: NDArray[np.float32] = arrays["logits"][: shape.vocab]
         self._hidden: NDArray[np.float32] = arrays["hidden"]
@@ -104,7 +106,7 @@ class LlamaRuntime:
         if not len(tokens) or int(tokens.max()) >= self.shape.vocab:
             raise ValueError("prefill needs at least one token, and ids below the size of the vocabulary")
         self._check_positions(position, len(tokens))
-        self._use(lora)
+        self._use(lora, self.threads)
         self._arguments[self._image_index] = images
         rank_tiles = 0 if lora is None else lora.rank // RANK_STEP
         for start in range(0, len(tokens), self.max_rows):
@@ -125,9 +127,12 @@ class LlamaRuntime:
         if not 0 <= token < self.shape.vocab:
             raise ValueError(f"token {token} is outside the vocabulary")
         self._check_positions(position, 1)
-        self._use(lora)
+        threads = self._governor.count
+        self._use(lora, threads)
         rank_tiles = 0 if lora is None else lora.rank // RANK_STEP
-        self._decode(token, position, self._context, rank_tiles, self.threads, *self._arguments)
+        start = time.perf_counter()
+        self._decode(token, position, self._context, rank_tiles, threads, *self._arguments)
+        self._governor.record(time.perf_counter() - start)
         return self._logits
 
     def hidden_state(self) -> NDArray[np.float32]:
@@ -154,17 +159,10 @@ class LlamaRuntime:
         rows[...] = image_rows
         return as_tensor(rows)
 
-    def _use(self, lora: PackedLora | None) -> None:
-        """Pass this adapter's tensor from now on."""
-        thread_pool.use_threads(self.threads)
-        if lora is None:
-            self._arguments[self._lora_index] = self._no_lora
-            return
-        known = self._tensors.get(id(lora))
-        if known is None or known[0] is not lora:
-            known = (lora, as_tensor(lora.tensor))
-            self._tensors = {id(lora): known}
-        self._arguments[self._lora_index] = known[1]
+    def _use(self, lora: PackedLora | None, threads: int) -> None:
+        """Pass this adapter's tensor to the next call, which runs on this many threads."""
+        thread_pool.use_threads(threads)
+        self._arguments[self._lora_index] = self._no_lora if lora is None else lora.argument
 
 
 def rotary_table(theta: float, head_dim: int, positions: int) -> NDArray[np.float32]:

@@ -58,6 +58,13 @@ def store(buffer: Any, offset: Expr, value: Expr, lanes: int = LANES) -> None:
     tir.buffer_store(buffer, value, [tir.ramp(offset, 1, lanes)] if lanes > 1 else [offset])
 
 
+def prefetch(buffer: Any, offset: Expr) -> None:
+    """Start bringing the cache line at an offset closer; one beyond the end does no harm."""
+    address = tir.address_of(buffer[offset])
+    read, keep, data = tir.int32(0), tir.int32(3), tir.int32(1)
+    tir.evaluate(tir.call_llvm_intrin("void", "llvm.prefetch.p0", address, read, keep, data))
+
+
 def local(dtype: str, size: int) -> Any:
     """A small array that lives in registers or on the stack.
 

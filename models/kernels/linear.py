@@ -22,6 +22,7 @@ from models.kernels.emit import (
     i64,
     load,
     max_lanes,
+    prefetch,
     registers,
     round_to_int,
     splat,
@@ -36,6 +37,9 @@ from models.packing import CODE_BYTES, TILE_BYTES, LlamaShape
 
 GROUP = 32
 _CODE_WORDS = GROUP // 4
+# How many bytes decode fetches ahead of its use. It reads each weight once, at the speed of memory, and the
+# processor's own prefetching stops at every page: a fifth faster with anything from 4 to 32 KB.
+_AHEAD = 8192
 
 
 @dataclass(frozen=True)
@@ -286,6 +290,9 @@ class Linear:
                 register.clear()
             with tir.serial(i64(activations.groups)) as group:
                 tile = bind(base + group * TILE_BYTES[bits])
+                if rows.count == 1:
+                    for line in range(0, TILE_BYTES[bits], 64):
+                        prefetch(weights, tile + _AHEAD + line)
                 cells = [bind(rows.cell(activations, group, row)) for row in range(rows.count)]
                 operands = Operands(
                     codes=activations.codes,
