@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ SITES: dict[str, tuple[str, ...]] = {
 }
 ROLES = tuple(role for roles in SITES.values() for role in roles)
 
+ReadsText = Literal["auto", "always", "never"]
+"""Whether the text in images is read (OCR) for an adapter; "auto": in images that look like documents."""
+
 
 @dataclass(frozen=True)
 class LoraWeights:
@@ -48,6 +51,7 @@ class LoraWeights:
     tensors: "layers.{i}.{role}_proj.A" float32 [rank, inputs] and ".B" [outputs, rank], lora_alpha / rank
     folded into B; a missing module counts as zero. projector: "heads.{name}.A" [rank, features] and ".B"
     [words, rank]. name and generation identify the adapter for caches: a changed adapter has a new generation.
+    ocr, words: what it was trained to find in prompts: the text in images, the line of words about them.
     """
 
     name: str
@@ -55,6 +59,8 @@ class LoraWeights:
     rank: int
     tensors: Mapping[str, NDArray[np.float32]] = field(repr=False)
     projector: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    ocr: ReadsText = "auto"
+    words: bool = True
 
 
 @dataclass(frozen=True)
