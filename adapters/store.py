@@ -1,28 +1,53 @@
-"""The adapters on this machine: a folder each, as the peft library saves them.
+"""The adapters on this machine: a folder each, holding what adapters.manifest allows.
 
-Knows names and files. What is in a folder is models.peft_format's business; which adapter suits a question is
-the router's.
+Reads only; adapters.install changes what is here, by renames alone, so that a reader sees the old adapter or
+the new one. Knows names, manifests and files. Which adapter suits a question is the router's business.
 """
 
 from __future__ import annotations
 
-import re
+import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from adapters.manifest import ALLOWED_FILES, RESERVED, AdapterManifest, is_name
+from adapters.record import InstallRecord, read_manifest
 from models.errors import UserError
 from models.lora import LoraWeights
-from models.peft_format import CONFIG_FILE, WEIGHTS_FILE, read_peft
+from models.peft_format import CONFIG_FILE, read_peft
+
+__all__ = ["RESERVED", "AdapterStore", "InstalledAdapter", "Signature"]
 
 MOST_LOADED = 4
 """How many adapters' tensors stay in memory, those used last: tens of MB each, and read again in no time."""
 
-RESERVED = ("auto", "none")  # what the command line means something else by
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+STAGING = ".staging"
+ASIDE = "old-"
+"""Before the name of the folder, in STAGING, that an adapter waits in while the new one takes its place."""
+
+_TRIES = 5  # of reading an adapter that is being replaced at that very moment
 
 Signature = tuple[tuple[int, int, int], ...]
+"""(inode, size, modification time in ns) of each of an adapter's files."""
+
+
+@dataclass(frozen=True)
+class InstalledAdapter:
+    """manifest: None for a folder without adapter.toml, or when there is a problem, which says what is wrong.
+    record: None for a folder that nobody installed."""
+
+    name: str
+    folder: Path
+    manifest: AdapterManifest | None
+    record: InstallRecord | None = None
+    problem: str = ""
+
+    def size(self) -> int:
+        """Bytes of its files on the disk."""
+        return sum(entry.stat().st_size for entry in os.scandir(self.folder) if entry.is_file())
 
 
 @dataclass(frozen=True)
@@ -35,41 +60,95 @@ class AdapterStore:
     """directory: holds one folder an adapter. The methods may be called from any thread."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
 
     def names(self) -> tuple[str, ...]:
-        """Sorted. A folder counts once it has a configuration; its content is checked when it is loaded."""
-        if not self._directory.is_dir():
-            return ()
-        return tuple(
-            sorted(
-                entry.name
-                for entry in self._directory.iterdir()
-                if _NAME.fullmatch(entry.name)
-                and entry.name not in RESERVED
-                and (entry / CONFIG_FILE).is_file()
-            )
-        )
+        """Sorted. A folder counts once it has a configuration; no file is read."""
+        here = {name for name in _folders(self.directory) if (self.directory / name / CONFIG_FILE).is_file()}
+        aside = self.directory / STAGING
+        for folder in _folders(aside):
+            name = folder.removeprefix(ASIDE)
+            if name != folder and (aside / folder / CONFIG_FILE).is_file():
+                here.add(name)
+        return tuple(sorted(name for name in here if is_name(name)))
+
+    def get(self, name: str) -> InstalledAdapter:
+        """What an adapter says of itself, without its weights. Raises UserError when there is none."""
+        folder = self.folder(name)
+        try:
+            return InstalledAdapter(name, folder, *read_manifest(folder))
+        except UserError as error:
+            return InstalledAdapter(name, folder, None, problem=str(error))
+
+    def all(self) -> Iterator[InstalledAdapter]:
+        """Every adapter, by name; one that is removed meanwhile is left out."""
+        for name in self.names():
+            try:
+                yield self.get(name)
+            except UserError:
+                continue
 
     def load(self, name: str) -> LoraWeights:
         """The adapter's tensors; read again when its files have changed, or after others. Raises UserError."""
-        if name not in self.names():
-            raise UserError(f"There is no adapter {name!r} in {self._directory}.")
-        folder = self._directory / name
-        signature = _signature(folder)
+        signature = self.signature(name)
         with self._lock:
             loaded = self._loaded.get(name)
             if loaded is None or loaded.signature != signature:
-                loaded = self._loaded[name] = _Loaded(signature, read_peft(folder, name))
+                loaded = self._loaded[name] = self._read(name)
             self._loaded.move_to_end(name)
             while len(self._loaded) > MOST_LOADED:
                 self._loaded.popitem(last=False)
             return loaded.weights
 
+    def signature(self, name: str) -> Signature:
+        """Changes when a file is replaced or rewritten. Raises UserError when there is no such adapter."""
+        folder = self.folder(name)
+        stats = []
+        for file in ALLOWED_FILES:
+            try:
+                stats.append((folder / file).stat())
+            except FileNotFoundError:
+                continue
+        return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
 
-def _signature(folder: Path) -> Signature:
-    """Changes when a file is replaced or rewritten: (inode, size, modification time in ns) of each."""
-    stats = [(folder / name).stat() for name in (CONFIG_FILE, WEIGHTS_FILE) if (folder / name).exists()]
-    return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
+    def folder(self, name: str) -> Path:
+        """Where an adapter's files are just now. Raises UserError when there is no such adapter."""
+        place = self.directory / name
+        if is_name(name):
+            for folder in (place, self.directory / STAGING / f"{ASIDE}{name}", place):
+                if (folder / CONFIG_FILE).is_file():
+                    return folder
+        raise UserError(
+            f"There is no adapter {name!r} in {self.directory}; `edge-app adapters list` shows those there are."
+        )
+
+    def _read(self, name: str) -> _Loaded:
+        """The files of one version, even if another takes its place meanwhile."""
+        for _ in range(_TRIES):
+            before, problem, weights = self.signature(name), None, None
+            try:
+                weights = _read_folder(self.folder(name), name)
+            except UserError as error:
+                problem = error
+            if self.signature(name) != before:
+                continue
+            if weights is None:
+                assert problem is not None
+                raise problem
+            return _Loaded(before, weights)
+        raise UserError(f"The adapter {name} keeps changing while it is read; try again.")
+
+
+def _read_folder(folder: Path, name: str) -> LoraWeights:
+    weights = read_peft(folder, name)
+    manifest, _ = read_manifest(folder)
+    return replace(weights, ocr=manifest.ocr, words=manifest.words) if manifest else weights
+
+
+def _folders(directory: Path) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(directory) if entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,125 @@
+"""The fields of a table from a file that others wrote, checked one by one as they are taken.
+
+Errors name the file and the field and say what it must be. Knows nothing of what the fields mean.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from models.errors import UserError
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LINE, _TEXT = 300, 4000  # characters
+
+
+class Fields:
+    """A table whose fields are checked when they are taken; errors name the file and the field."""
+
+    def __init__(self, table: object, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        if not isinstance(table, dict):
+            raise UserError(f"{path}: {name or 'the manifest'} is not a table.")
+        self._table = cast("dict[str, Any]", table)
+        self._left = set(self._table)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._table)
+
+    def take(self, key: str, default: object = None) -> Any:
+        self._left.discard(key)
+        return self._table.get(key, default)
+
+    def done(self) -> None:
+        """Raises UserError when there is a field that was not taken."""
+        if self._left:
+            key = min(self._left)
+            raise UserError(f"{self._path} has the unknown field {self._where(key)!r}; take it out.")
+
+    def line(self, key: str, default: str | None = None) -> str:
+        """Text of one line; without a default it must be there and say something."""
+        value = self.text(key, default, _LINE)
+        if "\n" in value or "\t" in value:
+            raise self._wrong(key, "text of one line")
+        return value
+
+    def text(self, key: str, default: str | None = None, longest: int = _TEXT) -> str:
+        value = self.take(key, default)
+        if not isinstance(value, str) or (default is None and not value.strip()):
+            raise self._wrong(key, "text")
+        if len(value) > longest:
+            raise self._wrong(key, f"at most {longest} characters")
+        if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t" for char in value):
+            raise self._wrong(key, "text without control characters")
+        return value
+
+    def lines(self, key: str, most: int) -> tuple[str, ...]:
+        values = self.take(key, [])
+        if not isinstance(values, list) or len(values) > most:
+            raise self._wrong(key, f"a list of at most {most}")
+        return tuple(Fields({key: value}, self._path, self._name).line(key) for value in values)
+
+    def digest(self, key: str, default: str | None = None) -> str:
+        value = self.take(key, default)
+        if not isinstance(value, str) or not (value == default or _SHA256.fullmatch(value)):
+            raise self._wrong(key, "a sha256 of 64 small hexadecimal digits")
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.take(key, default)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false")
+        return value
+
+    def one_of(self, key: str, values: tuple[Any, ...], default: Any) -> Any:
+        value = self.take(key, default)
+        if value not in values:
+            raise self._wrong(key, f"one of {', '.join(values)}")
+        return value
+
+    def count(self, key: str) -> int:
+        value = self.take(key)
+        if type(value) is not int or not 0 < value < 2**53:
+            raise self._wrong(key, "a whole number from 1 on")
+        return value
+
+    def share(self, key: str) -> float:
+        value = self.take(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise self._wrong(key, "a share from 0 to 1")
+        return float(value)
+
+    def table(self, key: str) -> Fields:
+        return Fields(self.take(key, {}), self._path, self._where(key))
+
+    def tables(self, key: str, most: int) -> tuple[Fields, ...]:
+        values = self.take(key, [])
+        if not isinstance(values, list) or len(values) > most:
+            raise self._wrong(key, f"a list of at most {most} tables")
+        return tuple(Fields(v, self._path, f"{self._where(key)}[{i}]") for i, v in enumerate(values))
+
+    def facts(self, most: int) -> Mapping[str, str]:
+        """Every field of the table, as text; numbers are taken as they are written."""
+        if len(self._table) > most:
+            raise UserError(f"{self._path}: {self._name} has more than {most} fields.")
+        facts = {}
+        for key, value in self._table.items():
+            plain = str(value) if type(value) in (int, float) else value
+            facts[Fields({"name": key}, self._path, self._name).line("name")] = Fields(
+                {key: plain}, self._path, self._name
+            ).text(key, "")
+        return facts
+
+    def _where(self, key: str) -> str:
+        return f"{self._name}.{key}" if self._name else key
+
+    def _wrong(self, key: str, wanted: str) -> UserError:
+        if key not in self._table:
+            return UserError(f"{self._path} lacks {self._where(key)!r}; it must be {wanted}.")
+        shown = repr(self._table[key])
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        return UserError(f"{self._path} has {self._where(key)} = {shown}; it must be {wanted}.")

@@ -1,0 +1,221 @@
+"""adapter.toml: what an adapter is called, what it is for, what it was measured to do, what its files hash to.
+
+Everything is checked when it is read: types, lengths, unknown fields, names of files. Knows the form of a
+manifest, not whether what it says is true: hashes are held against files by adapters.verify.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_args
+
+import tomli_w
+from packaging.version import InvalidVersion, Version
+
+from adapters.fields import Fields
+from models.errors import UserError
+from models.lora import ReadsText
+from models.peft_format import CONFIG_FILE, WEIGHTS_FILE
+
+MANIFEST_FILE = "adapter.toml"
+SIGNATURE_FILE = "signature.json"
+REQUIRED_FILES = (CONFIG_FILE, WEIGHTS_FILE)
+ALLOWED_FILES: Mapping[str, int] = MappingProxyType(
+    {
+        MANIFEST_FILE: 2**18,
+        SIGNATURE_FILE: 2**14,
+        CONFIG_FILE: 2**20,
+        WEIGHTS_FILE: 2**30,
+        "projector.safetensors": 2**28,
+        "router.safetensors": 2**26,
+        "README.md": 2**20,
+        "LICENSE": 2**20,
+    }
+)
+"""The files an adapter may have, and the most bytes each may be. Nothing else is ever unpacked or copied."""
+
+FORMAT = 1
+RESERVED = ("auto", "none")  # what the command line means something else by
+NOT_DECLARED = ""
+"""The base_digest of an adapter whose author did not say which weights it was trained on."""
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
+_ON_WINDOWS = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
+_MOST_EXAMPLES, _MOST_TASKS, _MOST_FACTS, _MOST_ROWS = 500, 100, 100, 500
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question that the adapter is for. task: one of the manifest's tasks, or empty."""
+
+    question: str
+    answer: str = ""
+    task: str = ""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Measured on so many rows of one type of question; shares from 0 to 1.
+
+    base: the model without the adapter. blind: with the adapter, without the image. majority: the commonest
+    answer given every time.
+    """
+
+    set: str
+    type: str
+    rows: int
+    adapter: float
+    base: float
+    blind: float
+    majority: float
+
+
+@dataclass(frozen=True)
+class AdapterManifest:
+    """What adapter.toml says.
+
+    version: as PEP 440 has it. description: one line. base_model: a name from `edge-app models list`.
+    base_digest: models.store.ModelStore.identity of it, or NOT_DECLARED. ocr, words: what the adapter reads
+    beside the image. training: facts by name (data, licence, recipe …). files: sha256 (hex) by name of every
+    file but the manifest and its signature.
+    """
+
+    name: str
+    version: str
+    description: str
+    base_model: str
+    base_digest: str
+    tasks: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
+    ocr: ReadsText = "auto"
+    words: bool = True
+    training: Mapping[str, str] = field(default_factory=dict)
+    accuracy: tuple[Accuracy, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def is_newer_than(self, other: AdapterManifest) -> bool:
+        return Version(self.version) > Version(other.version)
+
+
+def is_name(name: str) -> bool:
+    """Whether an adapter may have this name: a folder's name on every system that means nothing else."""
+    return bool(_NAME.fullmatch(name) and not _ON_WINDOWS.fullmatch(name) and name.lower() not in RESERVED)
+
+
+def check_name(name: str) -> str:
+    """The name, if an adapter may have it. Raises UserError."""
+    if name.lower() in RESERVED:
+        raise UserError(f"An adapter cannot be named {name!r}, which means something else; use another name.")
+    if not is_name(name):
+        raise UserError(
+            f"{name!r} is no name for an adapter; use up to 64 letters, digits, '.', '_' or '-', beginning with "
+            "a letter or a digit."
+        )
+    return name
+
+
+def parse_manifest(data: bytes, path: Path) -> AdapterManifest:
+    """The manifest in a file's bytes. path: what to name in errors. Raises UserError."""
+    return manifest_of(parse_toml(data, path), path)
+
+
+def parse_toml(data: bytes, path: Path) -> dict[str, Any]:
+    """The file's tables as they are, not checked. Raises UserError for what is no TOML."""
+    if len(data) > ALLOWED_FILES[MANIFEST_FILE]:
+        raise UserError(
+            f"{path} is larger than {ALLOWED_FILES[MANIFEST_FILE]} bytes; no manifest needs that."
+        )
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is not TOML ({error}); correct it or get a fresh copy.") from None
+
+
+def manifest_of(tables: object, path: Path) -> AdapterManifest:
+    """The manifest in the tables of a parsed adapter.toml. Raises UserError, naming the field."""
+    top = Fields(tables, path, "")
+    if (found := top.take("format", FORMAT)) != FORMAT:
+        raise UserError(f"{path} has format {found!r}; this version of the app reads format {FORMAT}.")
+    name = check_name(top.line("name"))
+    reads, training = top.table("reads"), top.table("training")
+    manifest = AdapterManifest(
+        name=name,
+        version=_version(top.line("version"), path),
+        description=top.line("description"),
+        base_model=top.line("base_model"),
+        base_digest=top.digest("base_digest", NOT_DECLARED),
+        tasks=top.lines("tasks", _MOST_TASKS),
+        examples=tuple(_example(fields) for fields in top.tables("examples", _MOST_EXAMPLES)),
+        ocr=reads.one_of("ocr", get_args(ReadsText), "auto"),
+        words=reads.flag("words", True),
+        training=training.facts(_MOST_FACTS),
+        accuracy=tuple(_accuracy(fields) for fields in top.tables("accuracy", _MOST_ROWS)),
+        files=_files(top.table("files"), path),
+    )
+    for fields in (top, reads):
+        fields.done()
+    return manifest
+
+
+def write_manifest(manifest: AdapterManifest) -> bytes:
+    """adapter.toml's bytes; parse_manifest gives the same manifest back. Raises UserError when it would not."""
+    tables: dict[str, Any] = {"format": FORMAT}
+    for key in ("name", "version", "description", "base_model", "base_digest"):
+        if value := getattr(manifest, key):
+            tables[key] = value
+    tables["tasks"] = list(manifest.tasks)
+    tables["reads"] = {"ocr": manifest.ocr, "words": manifest.words}
+    tables["training"] = dict(manifest.training)
+    tables["files"] = dict(sorted(manifest.files.items()))
+    tables["examples"] = [
+        {key: value for key, value in asdict(example).items() if value} for example in manifest.examples
+    ]
+    tables["accuracy"] = [asdict(row) for row in manifest.accuracy]
+    data = tomli_w.dumps({key: value for key, value in tables.items() if value not in ([], {})}).encode()
+    parse_manifest(data, Path(MANIFEST_FILE))
+    return data
+
+
+def _version(text: str, path: Path) -> str:
+    try:
+        Version(text)
+    except InvalidVersion:
+        raise UserError(f"{path} has the version {text!r}; write it like 1.2.0.") from None
+    return text
+
+
+def _example(fields: Fields) -> Example:
+    example = Example(
+        question=fields.text("question"), answer=fields.text("answer", ""), task=fields.line("task", "")
+    )
+    fields.done()
+    return example
+
+
+def _accuracy(fields: Fields) -> Accuracy:
+    row = Accuracy(
+        set=fields.line("set"),
+        type=fields.line("type"),
+        rows=fields.count("rows"),
+        adapter=fields.share("adapter"),
+        base=fields.share("base"),
+        blind=fields.share("blind"),
+        majority=fields.share("majority"),
+    )
+    fields.done()
+    return row
+
+
+def _files(fields: Fields, path: Path) -> Mapping[str, str]:
+    for name in fields.names():
+        if name not in ALLOWED_FILES or name in (MANIFEST_FILE, SIGNATURE_FILE):
+            raise UserError(f"{path} lists the file {name!r}, which is no part of an adapter; take it out.")
+    for name in REQUIRED_FILES:
+        if name not in fields.names():
+            raise UserError(f"{path} has no sha256 of {name} in [files]; an adapter has that file.")
+    return {name: fields.digest(name) for name in fields.names()}
