@@ -175,6 +175,8 @@ class Linear:
         chunks = bind(self.a["rank_tiles"] * activations.parts)
         with tir.serial(chunks) as chunk:
             tile = bind(a_base + (group * chunks + chunk) * A_TILE_BYTES)
+            if rows.count == 1:  # the same thread's next group
+                self._fetch(self.a["lora"], tile + chunks * A_TILE_BYTES, A_TILE_BYTES)
             partials = self._lora_tile(tile, A_TILE_BYTES, operands, None)
             for row, partial in enumerate(partials):
                 if total is None:
@@ -253,12 +255,15 @@ class Linear:
         outputs = self.shape.matrix(role)[0]
         tiles = outputs // 16 * activations.groups
         base = bind((layer * tiles + block * activations.groups) * TILE_BYTES[bits])
-        sums = self.tiles(self.a[role], base, bits, activations, rows)
         part = SITES[activations.site].index(role)
         rank_tiles = self.a["rank_tiles"]
         b_base = bind(
             (layer * self.lora.layer_size() + self.lora.b_offset(role) + block * B_TILE_BYTES) * rank_tiles
         )
+        if rows.count == 1:  # while the weights are multiplied
+            with tir.serial(rank_tiles) as number:
+                self._fetch(self.a["lora"], b_base + number * B_TILE_BYTES, B_TILE_BYTES)
+        sums = self.tiles(self.a[role], base, bits, activations, rows)
         with tir.serial(rank_tiles) as number:
             chunks = [bind(total(row) + part * rank_tiles + number) for row in range(rows.count)]
             operands = Operands(
@@ -291,8 +296,7 @@ class Linear:
             with tir.serial(i64(activations.groups)) as group:
                 tile = bind(base + group * TILE_BYTES[bits])
                 if rows.count == 1:
-                    for line in range(0, TILE_BYTES[bits], 64):
-                        prefetch(weights, tile + _AHEAD + line)
+                    self._fetch(weights, tile + _AHEAD, TILE_BYTES[bits])
                 cells = [bind(rows.cell(activations, group, row)) for row in range(rows.count)]
                 operands = Operands(
                     codes=activations.codes,
@@ -306,6 +310,11 @@ class Linear:
             for (part, row), register in sums.items():
                 results[row].set_lanes_at(part * machine.lanes, register.value, machine.lanes)
         return results
+
+    def _fetch(self, buffer: Any, offset: Expr, size: int) -> None:
+        """Start bringing these bytes closer."""
+        for line in range(0, size, 64):
+            prefetch(buffer, offset + line)
 
     def _integers(
         self, weights: Any, tile: Expr, part: int, bits: int, chunks: int, operands: Operands
