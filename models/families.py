@@ -95,6 +95,7 @@ def _sight_loader(files: ModelFiles, config: ModelConfig, packed: PackedModel, r
         count, progress = request.threads, request.progress
         tower = VisionTower.load(files.files["vision_tower"], path, compiled, count, progress)
         heads = read_projector(config.projector, tower.packed, packed.shape.vocab)
-        return tower, Projector.load(heads, packed_embedding(packed), path, compiled, count, progress)
+        embedding, vocabulary = packed_embedding(packed), packed.shape.vocab
+        return tower, Projector.load(heads, embedding, vocabulary, path, compiled, count, progress)
 
     return load

@@ -14,7 +14,6 @@ with float32 scales: 64-byte chunks of 16 rows x 4 columns of code + 128, then s
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from models.buffers import aligned_zeros, as_tensor
 from models.errors import UserError
 from models.packing import LlamaShape
+from models.vision.projector_file import ProjectorPart
 
 MAX_RANK = 128
 RANK_STEP = 16
@@ -42,6 +42,7 @@ ROLES = tuple(role for roles in SITES.values() for role in roles)
 
 ReadsText = Literal["auto", "always", "never"]
 """Whether the text in images is read (OCR) for an adapter; "auto": in images that look like documents."""
+_MOST_READING_FIRST: tuple[ReadsText, ...] = ("always", "auto", "never")
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class LoraWeights:
     """One adapter's tensors.
 
     tensors: "layers.{i}.{role}_proj.A" float32 [rank, inputs] and ".B" [outputs, rank], lora_alpha / rank
-    folded into B; a missing module counts as zero. projector: "heads.{name}.A" [rank, features] and ".B"
-    [words, rank]. name and generation identify the adapter for caches: a changed adapter has a new generation.
+    folded into B; a missing module counts as zero. projector: what it changes of the image tokens. name
+    and generation identify the adapter for caches: a changed adapter has a new generation.
     ocr, words: what it was trained to find in prompts: the text in images, the line of words about them.
     """
 
@@ -58,7 +59,7 @@ class LoraWeights:
     generation: int
     rank: int
     tensors: Mapping[str, NDArray[np.float32]] = field(repr=False)
-    projector: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    projector: ProjectorPart | None = field(default=None, repr=False)
     ocr: ReadsText = "auto"
     words: bool = True
 
@@ -80,6 +81,27 @@ class LoraLayout:
     def layer_size(self) -> int:
         return self.b_offset(ROLES[-1]) + self._b_size(ROLES[-1])
 
+    def size(self, rank: int) -> int:
+        """Bytes of a whole adapter of this padded rank."""
+        return self.shape.layers * self.layer_size() * (rank // RANK_STEP)
+
+    def a_tiles(self, tensor: NDArray[np.uint8], rank: int, site: str) -> NDArray[np.uint8]:
+        """A view of a packed tensor: [layers, inputs / 32, parts, rank / 16, tile bytes]."""
+        shape = (len(SITES[site]), rank // RANK_STEP, A_TILE_BYTES)
+        return self._view(tensor, rank, self.a_offset(site), self._a_size(site), shape)
+
+    def b_tiles(self, tensor: NDArray[np.uint8], rank: int, role: str) -> NDArray[np.uint8]:
+        """A view of a packed tensor: [layers, outputs / 16, rank / 16, tile bytes]."""
+        shape = (rank // RANK_STEP, B_TILE_BYTES)
+        return self._view(tensor, rank, self.b_offset(role), self._b_size(role), shape)
+
+    def _view(
+        self, tensor: NDArray[np.uint8], rank: int, offset: int, size: int, shape: tuple[int, ...]
+    ) -> NDArray[np.uint8]:
+        tiles = rank // RANK_STEP
+        layers = tensor.reshape(self.shape.layers, -1)[:, offset * tiles : (offset + size) * tiles]
+        return layers.reshape(self.shape.layers, -1, *shape)  # splits an axis, so nothing is copied
+
     def _a_size(self, site: str) -> int:
         roles = SITES[site]
         return self.shape.matrix(roles[0])[1] // 32 * len(roles) * A_TILE_BYTES
@@ -90,12 +112,18 @@ class LoraLayout:
 
 @dataclass(frozen=True)
 class PackedLora:
-    """An adapter that is ready to run. rank is padded; tensor is uint8, flat and aligned."""
+    """An adapter that is ready to run. rank is padded; tensor is uint8, flat and aligned.
+
+    name, generation, projector, ocr and words are those of the LoraWeights that it was made of.
+    """
 
     name: str
     generation: int
     rank: int
     tensor: NDArray[np.uint8] = field(repr=False)
+    projector: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    ocr: ReadsText = "auto"
+    words: bool = True
 
     @cached_property
     def argument(self) -> Any:
@@ -111,39 +139,43 @@ def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
     _validate(shape, weights)
     rank = -(-weights.rank // RANK_STEP) * RANK_STEP
     layout = LoraLayout(shape)
-    tensor = aligned_zeros(shape.layers * layout.layer_size() * (rank // RANK_STEP), np.uint8)
-    for layer, area in enumerate(tensor.reshape(shape.layers, -1)):
-        prefix = f"layers.{layer}."
+    tensor = aligned_zeros(layout.size(rank), np.uint8)
+    for layer in range(shape.layers):  # one at a time: its numbers stay in the processor's cache
         for site, roles in SITES.items():
+            area = layout.a_tiles(tensor, rank, site)[layer]
             stacked = np.zeros((len(roles), rank, shape.matrix(roles[0])[1]), np.float32)
             for part, role in enumerate(roles):
-                if (a := weights.tensors.get(f"{prefix}{role}_proj.A")) is not None:
+                if (a := weights.tensors.get(f"layers.{layer}.{role}_proj.A")) is not None:
                     stacked[part, : weights.rank] = a
-            tiles = lora_tiles(stacked.reshape(len(roles) * rank, -1), 32).transpose(1, 0, 2)
-            start = layout.a_offset(site) * rank // RANK_STEP
-            area[start : start + tiles.size] = tiles.reshape(-1)
+            tiles = lora_tiles(stacked.reshape(len(roles) * rank, -1), 32)
+            area[...] = tiles.reshape(len(roles), -1, *tiles.shape[1:]).transpose(2, 0, 1, 3)
         for role in ROLES:
             padded = np.zeros((shape.matrix(role)[0], rank), np.float32)
-            if (b := weights.tensors.get(f"{prefix}{role}_proj.B")) is not None:
+            if (b := weights.tensors.get(f"layers.{layer}.{role}_proj.B")) is not None:
                 padded[:, : weights.rank] = b
-            tiles = lora_tiles(padded, 16)
-            start = layout.b_offset(role) * rank // RANK_STEP
-            area[start : start + tiles.size] = tiles.reshape(-1)
-    return PackedLora(weights.name, weights.generation, rank, tensor)
+            layout.b_tiles(tensor, rank, role)[layer] = lora_tiles(padded, 16)
+    return PackedLora(
+        weights.name, weights.generation, rank, tensor, weights.projector, weights.ocr, weights.words
+    )
 
 
 def lora_tiles(matrix: NDArray[np.float32], columns: int) -> NDArray[np.uint8]:
     """float32 [rows, inputs] -> tiles [rows / 16, inputs / columns, 16 * columns + 64]."""
     rows, inputs = matrix.shape
     grouped = matrix.reshape(rows // 16, 16, inputs // columns, columns)
-    scale = np.abs(grouped).max(axis=-1) / np.float32(127.0)
+    largest = np.ascontiguousarray(np.abs(matrix).reshape(-1, columns).T).max(
+        axis=0
+    )  # quicker than along rows
+    scale = largest.reshape(grouped.shape[:3]) / np.float32(127.0)
     factor = np.divide(np.float32(1.0), scale, out=np.zeros_like(scale), where=scale > np.float32(1e-38))
-    codes = (np.rint(grouped * factor[..., None]) + 128).astype(np.uint8)
-    chunks = codes.reshape(rows // 16, 16, inputs // columns, columns // 4, 4).transpose(0, 2, 3, 1, 4)
+    scaled = grouped * factor[..., None]
+    np.rint(scaled, out=scaled)
+    scaled += np.float32(128)
+    codes = scaled.astype(np.uint8).view(np.uint32)  # 4 columns of a row stay together
     tiles = np.empty((rows // 16, inputs // columns, 16 * columns + 64), np.uint8)
-    tiles[:, :, : 16 * columns] = chunks.reshape(rows // 16, inputs // columns, -1)
-    scales = np.ascontiguousarray(scale.transpose(0, 2, 1))
-    tiles[:, :, 16 * columns :] = scales.view(np.uint8).reshape(rows // 16, inputs // columns, 64)
+    chunks = tiles[:, :, : 16 * columns].view(np.uint32)
+    chunks.reshape(*chunks.shape[:2], columns // 4, 16)[...] = codes.transpose(0, 2, 3, 1)
+    tiles[:, :, 16 * columns :].view(np.float32)[...] = scale.transpose(0, 2, 1)
     return tiles
 
 
@@ -174,36 +206,35 @@ def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
             )
 
 
-def combine(name: str, parts: Sequence[tuple[LoraWeights, float]]) -> LoraWeights:
-    """The weighted sum of adapters as one adapter: ranks side by side, exact, scales folded into B.
+def add_packed(
+    shape: LlamaShape, name: str, generation: int, parts: Sequence[tuple[PackedLora, float]]
+) -> PackedLora:
+    """The weighted sum of adapters as one adapter: their ranks side by side, the weights folded into B's scales.
 
-    Raises UserError when the ranks together exceed 128.
+    Nothing is rounded again. Text is read when one of them wants it, and so with the line of words.
+    Raises UserError when the ranks, each rounded up to a multiple of 16, sum to more than 128.
     """
-    rank = sum(weights.rank for weights, _ in parts)
-    if not 1 <= rank <= MAX_RANK:
+    rank = sum(packed.rank for packed, _ in parts)
+    if rank > MAX_RANK:
+        ranks = " + ".join(str(packed.rank) for packed, _ in parts)
         raise UserError(
-            f"The adapters of {name} have ranks that sum to {rank}; at most {MAX_RANK} can run at once."
+            f"The adapters of {name} have the ranks {ranks} = {rank} (in steps of {RANK_STEP}); together at most "
+            f"{MAX_RANK} can run, so leave some out."
         )
-    return LoraWeights(
-        name=name,
-        generation=zlib.crc32(repr([(w.name, w.generation, scale) for w, scale in parts]).encode()),
-        rank=rank,
-        tensors=_side_by_side([(w.tensors, w.rank, scale) for w, scale in parts]),
-        projector=_side_by_side([(w.projector, w.rank, scale) for w, scale in parts]),
-    )
-
-
-def _side_by_side(
-    parts: Sequence[tuple[Mapping[str, NDArray[np.float32]], int, float]],
-) -> dict[str, NDArray[np.float32]]:
-    names = {name for tensors, _, _ in parts for name in tensors}
-    combined: dict[str, NDArray[np.float32]] = {}
-    for name in names:
-        is_a = name.endswith(".A")
-        width = next(tensors[name].shape[1 if is_a else 0] for tensors, _, _ in parts if name in tensors)
-        pieces = []
-        for tensors, rank, scale in parts:
-            absent = np.zeros((rank, width) if is_a else (width, rank), np.float32)
-            pieces.append(tensors.get(name, absent) * np.float32(1.0 if is_a else scale))
-        combined[name] = np.concatenate(pieces, axis=0 if is_a else 1)
-    return combined
+    layout = LoraLayout(shape)
+    tensor = aligned_zeros(layout.size(rank), np.uint8)
+    start = 0
+    for packed, weight in parts:
+        stop = start + packed.rank // RANK_STEP
+        for site in SITES:
+            area = layout.a_tiles(tensor, rank, site)
+            area[:, :, :, start:stop] = layout.a_tiles(packed.tensor, packed.rank, site)
+        for role in ROLES:
+            area = layout.b_tiles(tensor, rank, role)[:, :, start:stop]
+            area[...] = layout.b_tiles(packed.tensor, packed.rank, role)
+            scales = area[..., -64:].view(np.float32)
+            scales *= np.float32(weight)
+        start = stop
+    wanted = {packed.ocr for packed, _ in parts}
+    ocr = next(each for each in _MOST_READING_FIRST if each in wanted)
+    return PackedLora(name, generation, rank, tensor, {}, ocr, any(packed.words for packed, _ in parts))

@@ -1,5 +1,7 @@
 """Reads a LoRA as the peft library saves it: adapter_config.json beside adapter_model.safetensors.
 
+A projector.safetensors beside them, which is ours and not peft's, is read along.
+
 Everything in the configuration is either applied, known to matter only for training, or refused by name: an
 adapter that would silently be applied wrong is never returned. Knows nothing of where adapters come from, nor
 of the model they are for beyond the names of its layers.
@@ -22,9 +24,11 @@ from numpy.typing import NDArray
 from models.errors import UserError
 from models.lora import MAX_RANK, LoraWeights
 from models.safetensors_file import SafetensorsFile
+from models.vision.projector_file import read_projector_part
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+PROJECTOR_FILE = "projector.safetensors"
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 MAX_CONFIG_BYTES = 2**20
 # Of rank_pattern and alpha_pattern: what bounds the time that matching can take.
@@ -89,7 +93,7 @@ class PeftConfig:
 
 
 def read_peft(folder: Path, name: str) -> PeftLora:
-    """The LoRA in a folder, its scale folded into B, as float32.
+    """The LoRA in a folder, its scale folded into B, as float32, with the projector part if there is one.
 
     The generation is made from the files' content: another version of the same name never has the same one.
     Raises UserError, naming the file, when something is missing, damaged, not finite or not supported.
@@ -108,9 +112,15 @@ def read_peft(folder: Path, name: str) -> PeftLora:
         tensors[f"layers.{layer}.{module}.B"] = np.pad(b, ((0, 0), (0, short))) if short else b
     digest = hashlib.sha256(config_bytes)
     digest.update(file.content.data)  # not of the path, which may have been given another file by now
+    projector = None
+    if (folder / PROJECTOR_FILE).is_file():
+        projector = read_projector_part(folder / PROJECTOR_FILE)
+        digest.update((folder / PROJECTOR_FILE).read_bytes())
     generation = int.from_bytes(digest.digest()[:8], "big") >> 1
     layers = None if config.of_some_layers else len({path.split(".")[1] for path in pairs})
-    return PeftLora(name=name, generation=generation, rank=rank, tensors=tensors, projector={}, layers=layers)
+    return PeftLora(
+        name=name, generation=generation, rank=rank, tensors=tensors, projector=projector, layers=layers
+    )
 
 
 def check_layers(lora: LoraWeights, layers: int) -> None:

@@ -7,6 +7,7 @@ words, and can say no more than the head's vocabulary. Knows nothing of prompts 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,12 @@ from models.errors import UserError
 from models.lora import MAX_RANK
 from models.packing import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
 from models.types import Progress, no_progress
-from models.vision.projector_file import Head
+from models.vision.pooling import cells, feature, map_of
+from models.vision.projector_file import Head, Places, ProjectorPart, check_vocabulary
 from models.vision.tower import TowerFeatures
+
+MAX_PARTS = 8
+"""Adapters' parts that stay prepared, those used last: a few MB each."""
 
 GUESSES = 10
 """Labels that are reported of each head, most probable first."""
@@ -77,25 +82,35 @@ class Projector:
     """Heads ready to run. Not thread-safe: one projector belongs to one thread."""
 
     def __init__(
-        self, heads: Sequence[Head], embedding: EmbeddingRows, library: Library, thread_count: int
+        self,
+        heads: Sequence[Head],
+        embedding: EmbeddingRows,
+        vocab_size: int,
+        library: Library,
+        thread_count: int,
     ) -> None:
         """embedding: of the language model; the rows of the heads' words are copied from it."""
-        wanted = np.unique(np.concatenate([head.tokens.reshape(-1) for head in heads]))
-        wanted = wanted[wanted >= 0].astype(np.int64)
-        rows = embedding(wanted)
-        self.hidden = rows.shape[1]
-        if self.hidden % HIDDEN_STEP:
-            raise ValueError(f"the hidden size must be a multiple of {HIDDEN_STEP}, not {self.hidden}")
-        table = aligned_zeros((len(wanted) + 1, self.hidden), np.float32)  # row 0: the token -1
-        table[1:] = rows
+        self._embedding, self._vocab_size = embedding, vocab_size
         self._function = library["project"]
         self._threads = thread_count
+        self._heads = self._prepare(heads)
+        self.hidden = self._heads[0].out.shape[1]
+        self._parts: OrderedDict[ProjectorPart, list[_RunningHead]] = OrderedDict()
+
+    def _prepare(self, heads: Sequence[Head]) -> list[_RunningHead]:
+        wanted = np.unique(np.concatenate([head.tokens.reshape(-1) for head in heads]))
+        wanted = wanted[wanted >= 0].astype(np.int64)
+        rows = self._embedding(wanted)
+        if rows.shape[1] % HIDDEN_STEP:
+            raise ValueError(f"the hidden size must be a multiple of {HIDDEN_STEP}, not {rows.shape[1]}")
+        table = aligned_zeros((len(wanted) + 1, rows.shape[1]), np.float32)  # row 0: the token -1
+        table[1:] = rows
         packed: dict[tuple[int, float], NDArray[np.float32]] = {}  # heads may share the tower's classifier
         for head in heads:
             key = (id(head.weight), head.temperature)
             if key not in packed:
                 packed[key] = _pack_weight(head)
-        self._heads = [
+        return [
             _RunningHead.prepare(head, packed[id(head.weight), head.temperature], wanted, table)
             for head in heads
         ]
@@ -105,6 +120,7 @@ class Projector:
         cls,
         heads: Sequence[Head],
         embedding: EmbeddingRows,
+        vocab_size: int,
         path: KernelPath,
         cache_dir: Path,
         thread_count: int,
@@ -113,28 +129,26 @@ class Projector:
         """With the kernel from the cache, or compiled now. heads: models.vision.projector_file."""
         build = "models.vision.projection:projector_module"
         library = compile_or_load("projector", build, {}, path, cache_dir, progress)
-        return cls(heads, embedding, library, thread_count)
+        return cls(heads, embedding, vocab_size, library, thread_count)
 
     @property
     def length(self) -> int:
-        """Image tokens an image."""
+        """Image tokens an image, when no adapter changes them."""
         return sum(running.head.slots for running in self._heads)
 
-    def tokens(
-        self, features: TowerFeatures, lora: Mapping[str, NDArray[np.float32]] | None = None
-    ) -> ImageTokens:
+    def tokens(self, features: TowerFeatures, part: ProjectorPart | None = None) -> ImageTokens:
         """The image tokens, heads in their order.
 
-        lora: "heads.<name>.A" float32 [rank, features] and ".B" [words, rank], added to the heads' weights as
-        B A; heads that are not named stay as they are. UserError when it does not fit.
+        features: with the maps (VisionTower.features) when a head of the part reads them. part: an adapter's
+        changes; its heads are prepared once and kept for the last few parts. UserError when it does not fit.
         """
         threads.use_threads(self._threads)
-        lora = lora or {}
-        self._check_names(lora)
-        embeddings = np.empty((self.length, self.hidden), np.float32)
+        heads = self._heads if part is None else self._with_part(part)
+        lora = part.lora if part else {}
+        embeddings = np.empty((sum(running.head.slots for running in heads), self.hidden), np.float32)
         guesses: dict[str, tuple[Guess, ...]] = {}
         at = 0
-        for running in self._heads:
+        for running in heads:
             head = running.head
             running.run(
                 self._function, features, lora.get(f"heads.{head.name}.A"), lora.get(f"heads.{head.name}.B")
@@ -142,14 +156,48 @@ class Projector:
             embeddings[at : at + head.slots] = running.out
             guesses[head.name] = running.guesses()
             at += head.slots
-        first = guesses[self._heads[0].head.name]
+        first = guesses[heads[0].head.name]
         return ImageTokens(embeddings, guesses, first, first[0][1])
 
-    def _check_names(self, lora: Mapping[str, NDArray[np.float32]]) -> None:
-        names = {f"heads.{running.head.name}.{part}" for running in self._heads for part in "AB"}
-        for name in lora:
-            if name not in names:
-                raise UserError(f"The adapter has a tensor {name}, but this projector has no such head.")
+    def _with_part(self, part: ProjectorPart) -> list[_RunningHead]:
+        if part not in self._parts:
+            kept = self._kept(part)
+            for head in part.heads:
+                check_vocabulary(head, self._vocab_size, "The adapter's projector")
+            self._parts[part] = [*kept, *(self._prepare(part.heads) if part.heads else ())]
+        self._parts.move_to_end(part)
+        while len(self._parts) > MAX_PARTS:
+            self._parts.popitem(last=False)
+        return self._parts[part]
+
+    def _kept(self, part: ProjectorPart) -> list[_RunningHead]:
+        """The model's heads that stay. Raises UserError for a part that is not for this projector."""
+        base = {running.head.name: running for running in self._heads}
+        names = list(base) if part.keep is None else list(part.keep)
+        for name in names:
+            if name not in base:
+                raise UserError(f"The adapter keeps a head {name}, which this model's projector has not.")
+        for head in part.heads:
+            if head.name in names:
+                raise UserError(f"The adapter brings a head {head.name} beside the model's own of that name.")
+        for tensor in part.lora:
+            if tensor not in {f"heads.{name}.{side}" for name in names for side in "AB"}:
+                raise UserError(
+                    f"The adapter has a tensor {tensor}, but no such head of the model's is kept."
+                )
+        return [base[name] for name in names]
+
+
+def head_inputs(head: Head, features: TowerFeatures) -> list[NDArray[np.float32]]:
+    """What the head reads of an image, part by part: together float32 [features]."""
+    parts = [feature(features, name) for name in head.features]
+    return [*parts, seen_places(head.places, features)] if head.places else parts
+
+
+def seen_places(places: Places, features: TowerFeatures) -> NDArray[np.float32]:
+    """The hidden layer at every place, its mean in every cell: float32 [places.size]."""
+    hidden = map_of(features, places.map) @ places.weight.T + places.bias
+    return cells(np.maximum(hidden, 0), places.cells, "mean")
 
 
 def _pack_weight(head: Head) -> NDArray[np.float32]:
@@ -211,8 +259,7 @@ class _RunningHead:
         a: NDArray[np.float32] | None,
         b: NDArray[np.float32] | None,
     ) -> None:
-        parts = [np.reshape(getattr(features, name), -1) for name in self.head.features]
-        np.concatenate(parts, out=self.feature[: self.head.weight.shape[1]])
+        np.concatenate(head_inputs(self.head, features), out=self.feature[: self.head.weight.shape[1]])
         rank, low, high = self._lora(a, b)
         middle = as_tensor(aligned_zeros(rank + 1, np.float32))
         slots, hidden = self.out.shape

@@ -1,10 +1,14 @@
-"""The projector's file: a safetensors file of heads, each a linear classifier whose classes are words.
+"""The projector's file: a safetensors file of heads, each a classifier whose classes are words.
 
-Metadata: format "edge-app-projector", version "1", heads: a JSON list, in the order of the image tokens, of
-{"name", "features": ["pool", "colour", ...], "temperature", "labels": [...], "weights": "own" |
-"tower.classifier"}. Tensors: heads.<name>.weight [words, features] (absent for the tower's classifier),
-heads.<name>.bias [words] (for the tower's classifier: its own when absent) and heads.<name>.tokens int32
-[words, slots], token ids of the language model, -1 for none.
+A model's own file and an adapter's part of one are alike. Metadata: format "edge-app-projector", version "2"
+(version "1" had neither places nor a part), heads: a JSON list, in the order of the image tokens, of {"name",
+"features": ["pool", "s8.max4", ...], "temperature", "labels": [...], "weights": "own" | "tower.classifier",
+"places": {"map": "s8", "cells": 1}}, where places are optional and the tower's classifier is the model's alone.
+Tensors: heads.<name>.weight [words, features] (absent for the tower's classifier), heads.<name>.bias [words]
+(for the tower's classifier: its own when absent), heads.<name>.tokens int32 [words, slots], token ids of the
+language model, -1 for none; with places heads.<name>.places.weight [hidden, channels] and .places.bias
+[hidden]. An adapter's part has in addition the metadata keep: a JSON list of the model's heads that stay, or
+null for all; and tensors heads.<name>.A [rank, features] and heads.<name>.B [words, rank] for those.
 
 Everything is checked here, so that what comes out can be run. Knows nothing of running it.
 """
@@ -14,7 +18,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +28,36 @@ from numpy.typing import NDArray
 
 from models.errors import UserError
 from models.safetensors_file import SafetensorsFile
-from models.vision.efficientnet import CLASSES, HEAD_CHANNELS, PackedTower
-from models.vision.preprocess import COLOUR_BINS
+from models.vision.efficientnet import CLASSES, PackedTower
+from models.vision.pooling import FEATURES, MAPS, MAX_CELLS, feature_size
 
 FORMAT = "edge-app-projector"
-VERSION = "1"
-FEATURE_SIZES = {"pool": HEAD_CHANNELS, "colour": COLOUR_BINS}
-"""Features of models.vision.tower.TowerFeatures that a head may read, and their lengths."""
+VERSION = "2"
+READABLE = ("1", VERSION)
+MAX_HEADS = 64
+MAX_HIDDEN = 256
+MAX_SLOTS = 64
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LORA = re.compile(r"heads\.[A-Za-z0-9_-]{1,64}\.[AB]")
+
+
+@dataclass(frozen=True)
+class Places:
+    """A hidden layer at every place of a map: relu(W x + b), then the mean in each of cells x cells.
+
+    weight: float32 [hidden, channels], bias: float32 [hidden].
+    """
+
+    map: str
+    cells: int
+    weight: NDArray[np.float32] = field(repr=False)
+    bias: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """Numbers that it adds to a head's features, behind the others."""
+        return int(self.cells**2 * len(self.bias))
 
 
 @dataclass(frozen=True)
@@ -39,16 +65,17 @@ class Head:
     """One classifier over features, and the tokens of its words.
 
     weight: float32 [words, features], bias: float32 [words], divided by the temperature when probabilities
-    are taken. tokens: int32 [words, slots], -1 contributes nothing.
+    are taken. tokens: int32 [words, slots], -1 contributes nothing. places: None for none.
     """
 
     name: str
     features: tuple[str, ...]
     temperature: float
     labels: tuple[str, ...]
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    tokens: NDArray[np.int32]
+    weight: NDArray[np.float32] = field(repr=False)
+    bias: NDArray[np.float32] = field(repr=False)
+    tokens: NDArray[np.int32] = field(repr=False)
+    places: Places | None = None
 
     @property
     def slots(self) -> int:
@@ -56,33 +83,108 @@ class Head:
         return int(self.tokens.shape[1])
 
 
+@dataclass(frozen=True, eq=False)
+class ProjectorPart:
+    """What an adapter changes of the projector.
+
+    keep: the model's heads that stay, in this order; None for all. heads: the adapter's own, whose tokens
+    come after the kept ones. lora: "heads.<name>.A" float32 [rank, features] and "heads.<name>.B" [words, rank]
+    of kept heads, added to their weights as B A.
+    """
+
+    keep: tuple[str, ...] | None = None
+    heads: tuple[Head, ...] = ()
+    lora: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+
+
 def read_projector(path: Path, tower: PackedTower, vocab_size: int) -> tuple[Head, ...]:
-    """The heads of a projector file, checked against the tower and the language model's vocabulary.
+    """The heads of a model's projector, checked against the tower and the language model's vocabulary.
 
     Raises UserError, naming the file and the head, for whatever does not fit or is not finite.
     """
-    file = SafetensorsFile(path)
-    if file.metadata.get("format") != FORMAT or file.metadata.get("version") != VERSION:
-        raise UserError(f"{path} is not a projector file of version {VERSION}: install the model again.")
-    heads = tuple(_Entry(file, entry).head(tower, vocab_size) for entry in _entries(file))
-    names = [head.name for head in heads]
-    if not heads or len(set(names)) != len(names):
-        raise UserError(f"{path} must have heads with different names, not {names}.")
-    known = {f"heads.{name}.{part}" for name in names for part in ("weight", "bias", "tokens")}
-    unknown = sorted(set(file.tensors) - known)
-    if unknown:
-        raise UserError(f"{path} has a tensor {unknown[0]} that belongs to no head.")
+    file = _open(path, "install the model again")
+    heads = _heads(file, tower)
+    if not heads:
+        raise UserError(f"{path} has no heads: install the model again.")
+    _check_tensors(file, heads)
+    for head in heads:
+        check_vocabulary(head, vocab_size, str(path))
     return heads
 
 
-def _entries(file: SafetensorsFile) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(file.metadata.get("heads", ""))
-    except (ValueError, RecursionError):
-        entries = None
+def read_projector_part(path: Path) -> ProjectorPart:
+    """An adapter's part, as far as it can be checked without the model. Raises UserError, naming the file."""
+    file = _open(path, "get a fresh copy of the adapter")
+    heads = _heads(file, None)
+    keep = _keep(file)
+    if keep == () and not heads:
+        raise UserError(f"{path} leaves no head to see with: get a fresh copy of the adapter.")
+    lora = {name: file.floats(name) for name in file.tensors if _LORA.fullmatch(name)}
+    _check_tensors(file, heads, lora)
+    for name, values in lora.items():
+        if values.ndim != 2 or not np.isfinite(values).all():
+            raise UserError(f"{path}: {name} is not a finite matrix: get a fresh copy of the adapter.")
+    return ProjectorPart(keep, heads, lora)
+
+
+def check_vocabulary(head: Head, vocab_size: int, owner: str) -> None:
+    """Raises UserError, naming the owner, when a head's token is not one of the language model's."""
+    if head.tokens.max() >= vocab_size:
+        raise UserError(
+            f"{owner}: the head {head.name} has token ids that are not in the vocabulary "
+            f"(0 to {vocab_size - 1}): get a fresh copy of the file."
+        )
+
+
+def _open(path: Path, remedy: str) -> SafetensorsFile:
+    file = SafetensorsFile(path)
+    if file.metadata.get("format") != FORMAT or file.metadata.get("version") not in READABLE:
+        raise UserError(f"{path} is not a projector file of version {' or '.join(READABLE)}: {remedy}.")
+    return file
+
+
+def _heads(file: SafetensorsFile, tower: PackedTower | None) -> tuple[Head, ...]:
+    """tower: whose classifier a head may be; None in an adapter's part."""
+    entries = _json(file, "heads")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UserError(f'{file.path}: the metadata "heads" are not a JSON list of objects.')
-    return entries
+    if len(entries) > MAX_HEADS:
+        raise UserError(f"{file.path} has {len(entries)} heads; at most {MAX_HEADS} can run.")
+    heads = tuple(_Entry(file, entry).head(tower) for entry in entries)
+    names = [head.name for head in heads]
+    if len(set(names)) != len(names):
+        raise UserError(f"{file.path} must have heads with different names, not {names}.")
+    return heads
+
+
+def _keep(file: SafetensorsFile) -> tuple[str, ...] | None:
+    keep = _json(file, "keep") if "keep" in file.metadata else None
+    if keep is None:
+        return None
+    names = keep if isinstance(keep, list) and len(keep) <= MAX_HEADS else [None]
+    if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        raise UserError(f'{file.path}: the metadata "keep" are not a JSON list of heads\' names.')
+    if len(set(names)) != len(names):
+        raise UserError(f"{file.path} keeps a head twice: {names}.")
+    return tuple(names)
+
+
+def _json(file: SafetensorsFile, key: str) -> object:
+    try:
+        return json.loads(file.metadata.get(key, ""))
+    except (ValueError, RecursionError):
+        raise UserError(f'{file.path}: the metadata "{key}" are not JSON.') from None
+
+
+def _check_tensors(file: SafetensorsFile, heads: Iterable[Head], others: Iterable[str] = ()) -> None:
+    """Every tensor belongs to a head, or is one of `others`."""
+    known = set(others)
+    for head in heads:
+        parts = ["weight", "bias", "tokens", *(("places.weight", "places.bias") if head.places else ())]
+        known.update(f"heads.{head.name}.{part}" for part in parts)
+    unknown = sorted(set(file.tensors) - known)
+    if unknown:
+        raise UserError(f"{file.path} has a tensor {unknown[0]} that belongs to no head.")
 
 
 class _Entry:
@@ -95,34 +197,41 @@ class _Entry:
             raise UserError(f"{file.path}: {name!r} is not a head's name (letters, digits, - and _).")
         self._name = name
 
-    def head(self, tower: PackedTower, vocab_size: int) -> Head:
-        features, labels = self._words("features"), self._words("labels")
-        unknown = [name for name in features if name not in FEATURE_SIZES]
-        if unknown or not features:
-            raise self._refuse(f"reads the features {list(features)}, there are {list(FEATURE_SIZES)}")
-        length = sum(FEATURE_SIZES[name] for name in features)
+    def head(self, tower: PackedTower | None) -> Head:
+        features, labels, places = self._words("features"), self._words("labels"), self._places()
+        sizes = [feature_size(name) for name in features]
+        if None in sizes or not (features or places):
+            raise self._refuse(f"reads the features {list(features)}; there are {FEATURES}")
+        if not labels:
+            raise self._refuse("has no list of labels")
+        length = sum(size or 0 for size in sizes) + (places.size if places else 0)
         weight, bias = self._matrix(features, length, len(labels), tower)
-        return Head(
-            name=self._name,
-            features=features,
-            temperature=self._temperature(),
-            labels=labels,
-            weight=weight,
-            bias=bias,
-            tokens=self._tokens(len(labels), vocab_size),
-        )
+        temperature, tokens = self._temperature(), self._tokens(len(labels))
+        return Head(self._name, features, temperature, labels, weight, bias, tokens, places)
+
+    def _places(self) -> Places | None:
+        match self._entry.get("places"):
+            case None:
+                return None
+            case {"map": str(name), "cells": int(cells)} if name in MAPS and 1 <= cells <= MAX_CELLS:
+                bias = self._file.tensors.get(f"heads.{self._name}.places.bias")
+                hidden = bias.shape[0] if bias is not None and len(bias.shape) == 1 else 0
+                if not 1 <= hidden <= MAX_HIDDEN:
+                    raise self._refuse(f"has no hidden layer of 1 to {MAX_HIDDEN} at its places")
+                weight = self._floats("places.weight", (hidden, MAPS[name][1]))
+                return Places(name, cells, weight, self._floats("places.bias", (hidden,)))
+            case other:
+                raise self._refuse(f"has the places {other!r}, not a map and 1 to {MAX_CELLS} cells")
 
     def _matrix(
-        self, features: tuple[str, ...], length: int, words: int, tower: PackedTower
+        self, features: tuple[str, ...], length: int, words: int, tower: PackedTower | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        match self._entry.get("weights", "own"):
-            case "own":
-                return self._floats("weight", (words, length)), self._floats("bias", (words,))
-            case "tower.classifier":
-                pass
-            case other:
-                raise self._refuse(f'has the weights {other!r}, not "own" or "tower.classifier"')
-        if features != ("pool",) or words != CLASSES:
+        weights = self._entry.get("weights", "own")
+        if weights == "own":
+            return self._floats("weight", (words, length)), self._floats("bias", (words,))
+        if weights != "tower.classifier" or tower is None:
+            raise self._refuse(f"has the weights {weights!r}, which are not known here")
+        if features != ("pool",) or words != CLASSES or self._entry.get("places"):
             raise self._refuse(
                 f"takes the tower's classifier, which needs the feature pool and {CLASSES} labels"
             )
@@ -132,16 +241,16 @@ class _Entry:
             return tower.classifier, self._floats("bias", (words,))
         return tower.classifier, tower.classifier_bias
 
-    def _tokens(self, words: int, vocab_size: int) -> NDArray[np.int32]:
+    def _tokens(self, words: int) -> NDArray[np.int32]:
         name = f"heads.{self._name}.tokens"
         stored = self._file.tensors.get(name)
         if stored is None or stored.type != "I32":
             raise self._refuse("has no int32 tensor of tokens")
-        if len(stored.shape) != 2 or stored.shape[0] != words or not 1 <= stored.shape[1] <= 64:
+        if len(stored.shape) != 2 or stored.shape[0] != words or not 1 <= stored.shape[1] <= MAX_SLOTS:
             raise self._refuse(f"has {words} labels but tokens of the shape {list(stored.shape)}")
         tokens: NDArray[np.int32] = self._file.array(name)
-        if tokens.min() < -1 or tokens.max() >= vocab_size:
-            raise self._refuse(f"has token ids that are not in the vocabulary (0 to {vocab_size - 1})")
+        if tokens.min() < -1:
+            raise self._refuse("has token ids below -1")
         return tokens
 
     def _floats(self, part: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -170,7 +279,7 @@ class _Entry:
 
     def _words(self, key: str) -> tuple[str, ...]:
         value = self._entry.get(key)
-        if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
             raise self._refuse(f"has no list of {key}")
         return tuple(value)
 

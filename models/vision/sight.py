@@ -8,16 +8,14 @@ alone never pays for it. Knows nothing of prompts.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable
 
 from models.types import Image
 from models.vision.projector import ImageTokens, Projector
+from models.vision.projector_file import ProjectorPart
 from models.vision.tower import TowerFeatures, VisionTower
 
-MAX_SEEN = 32  # images whose features are kept: 0.4 MB each
+MAX_SEEN = 32  # images whose features are kept: 0.8 MB each
 
 Load = Callable[[], tuple[VisionTower, Projector]]
 
@@ -37,12 +35,17 @@ class Sight:
             self._parts = self._load()
         return self._parts
 
-    def look(self, image: Image, lora: Mapping[str, NDArray[np.float32]] | None = None) -> ImageTokens:
-        """The image's tokens. lora: an adapter's projector part (see Projector.tokens)."""
-        tower, projector = self.prepare()
+    def look(self, image: Image, part: ProjectorPart | None = None) -> ImageTokens:
+        """The image's tokens. part: what an adapter changes of the projector."""
+        _, projector = self.prepare()
+        return projector.tokens(self.features(image), part)
+
+    def features(self, image: Image) -> TowerFeatures:
+        """What the tower sees, with the maps: whichever adapter asks later, it needs no second look."""
+        tower, _ = self.prepare()
         if image.digest not in self._seen:
-            self._seen[image.digest] = tower.features(image)
+            self._seen[image.digest] = tower.features(image, maps=True)
         self._seen.move_to_end(image.digest)
         while len(self._seen) > MAX_SEEN:
             self._seen.popitem(last=False)
-        return projector.tokens(self._seen[image.digest], lora)
+        return self._seen[image.digest]

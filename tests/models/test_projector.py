@@ -16,9 +16,11 @@ from models.errors import UserError
 from models.llama_weights import LlamaConfig
 from models.packing import LlamaShape, PackedModel, pack_matrix
 from models.quantization import quantise
+from models.safetensors_file import SafetensorsFile
 from models.vision.efficientnet import PackedTower, pack_tower
 from models.vision.projector import ImageTokens, Projector, packed_embedding
-from models.vision.projector_file import Head, read_projector
+from models.vision.projector_file import Head, Places, ProjectorPart, read_projector, read_projector_part
+from models.vision.projector_writer import write_projector_part
 from models.vision.tower import TowerFeatures
 from tests.models.vision_cases import PATHS, compiled_dir, random_checkpoint
 
@@ -29,7 +31,10 @@ FEATURES = TowerFeatures(
     pool=RANDOM.gamma(1, 0.5, 1280).astype(np.float32),
     grid=np.zeros((81, 1280), np.float32),
     colour=RANDOM.dirichlet(np.ones(128)).astype(np.float32),
-    stages={},
+    stages={
+        "s8": RANDOM.normal(0, 1, (1089, 48)).astype(np.float32),
+        "s16": RANDOM.normal(0, 1, (289, 120)).astype(np.float32),
+    },
 )
 
 
@@ -79,7 +84,7 @@ def assert_as_defined(made: ImageTokens, lora: dict[str, NDArray[np.float32]]) -
 
 
 def projector(path: KernelPath) -> Projector:
-    return Projector.load(HEADS, lambda ids: EMBEDDING[ids], path, compiled_dir(), 2)
+    return Projector.load(HEADS, lambda ids: EMBEDDING[ids], VOCAB, path, compiled_dir(), 2)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +111,7 @@ def random_lora(name: str, rank: int) -> dict[str, NDArray[np.float32]]:
 @pytest.mark.parametrize("rank", [1, 5, 16, 128])
 def test_lora_changes_the_heads_it_names_as_numpy_says(fastest: Projector, rank: int) -> None:
     lora = random_lora("object", rank) | random_lora("setting", rank)
-    made, plain = fastest.tokens(FEATURES, lora), fastest.tokens(FEATURES)
+    made, plain = fastest.tokens(FEATURES, ProjectorPart(lora=lora)), fastest.tokens(FEATURES)
     assert_as_defined(made, lora)
     assert_as_defined(plain, {})
     assert np.abs(made.embeddings[:4] - plain.embeddings[:4]).max() > 1e-3
@@ -116,7 +121,7 @@ def test_lora_changes_the_heads_it_names_as_numpy_says(fastest: Projector, rank:
 def test_results_are_not_overwritten_by_the_next_call(fastest: Projector) -> None:
     first = fastest.tokens(FEATURES)
     kept = first.embeddings.copy()
-    fastest.tokens(FEATURES, random_lora("object", 4))
+    fastest.tokens(FEATURES, ProjectorPart(lora=random_lora("object", 4)))
     assert np.array_equal(first.embeddings, kept)
 
 
@@ -132,7 +137,94 @@ def test_a_lora_that_does_not_fit_is_refused(fastest: Projector) -> None:
     ]
     for case in cases:
         with pytest.raises(UserError):
-            fastest.tokens(FEATURES, case)
+            fastest.tokens(FEATURES, ProjectorPart(lora=case))
+
+
+def own_head(name: str, map_name: str, cells: int, slots: int) -> Head:
+    """A head over colours, pooled maps and a hidden layer at every place of a map."""
+    channels = {"s8": 48, "s16": 120}[map_name]
+    hidden, words = 5, 4
+    return Head(
+        name=name,
+        features=("colour", "s8.max2", "s16.mean1"),
+        temperature=0.7,
+        labels=tuple("abcd"),
+        weight=RANDOM.normal(0, 0.1, (words, 128 + 4 * 48 + 120 + cells**2 * hidden)).astype(np.float32),
+        bias=RANDOM.normal(0, 1, words).astype(np.float32),
+        tokens=RANDOM.integers(0, VOCAB, (words, slots)).astype(np.int32),
+        places=Places(
+            map_name,
+            cells,
+            RANDOM.normal(0, 0.3, (hidden, channels)).astype(np.float32),
+            RANDOM.normal(0, 0.3, hidden).astype(np.float32),
+        ),
+    )
+
+
+def by_place(values: NDArray[np.float32], division: int, how: str) -> NDArray[np.float64]:
+    """Cells of a map, one after the other, as their definition says it."""
+    side = round(len(values) ** 0.5)
+    square = values.reshape(side, side, -1).astype(np.float64)
+    edges = [side * cell // division for cell in range(division + 1)]
+    parts = [
+        getattr(square[edges[i] : edges[i + 1], edges[j] : edges[j + 1]].reshape(-1, square.shape[2]), how)(0)
+        for i in range(division)
+        for j in range(division)
+    ]
+    return np.concatenate(parts)
+
+
+def expected_of_own(head: Head) -> NDArray[np.float64]:
+    """Tokens [slots, hidden] of a head that own_head made."""
+    assert head.places is not None
+    s8, s16 = FEATURES.stages["s8"], FEATURES.stages["s16"]
+    hidden = np.maximum(FEATURES.stages[head.places.map] @ head.places.weight.T + head.places.bias, 0)
+    parts = [
+        FEATURES.colour,
+        by_place(s8, 2, "max"),
+        by_place(s16, 1, "mean"),
+        by_place(hidden, head.places.cells, "mean"),
+    ]
+    z = (head.weight @ np.concatenate(parts) + head.bias) / head.temperature
+    shares = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+    return np.einsum("w,wsh->sh", shares, EMBEDDING[head.tokens])
+
+
+@pytest.mark.parametrize(("map_name", "cells"), [("s8", 1), ("s8", 4), ("s16", 3)])
+def test_an_adapter_s_own_heads_see_places_and_come_after_the_kept_ones(
+    fastest: Projector, map_name: str, cells: int
+) -> None:
+    own = own_head("count", map_name, cells, 2)
+    made = fastest.tokens(FEATURES, ProjectorPart(keep=("colour", "object"), heads=(own,)))
+    plain = fastest.tokens(FEATURES)
+    assert np.array_equal(made.embeddings[:2], plain.embeddings[4:])
+    assert np.array_equal(made.embeddings[2:5], plain.embeddings[:3])
+    np.testing.assert_allclose(made.embeddings[5:], expected_of_own(own), atol=2e-5)
+    assert list(made.heads) == ["colour", "object", "count"]
+    alone = fastest.tokens(FEATURES, ProjectorPart(keep=(), heads=(own,)))
+    assert np.array_equal(alone.embeddings, made.embeddings[5:])
+    assert alone.guesses == made.heads["count"]
+
+
+def test_many_adapters_parts_take_turns_without_mixing(fastest: Projector) -> None:
+    parts = [ProjectorPart(keep=(), heads=(own_head("own", "s8", 1, 1),)) for _ in range(12)]
+    for _ in range(2):
+        for part in parts:
+            made = fastest.tokens(FEATURES, part).embeddings
+            np.testing.assert_allclose(made, expected_of_own(part.heads[0]), atol=2e-5)
+
+
+def test_a_part_for_another_projector_is_refused(fastest: Projector) -> None:
+    own = own_head("own", "s8", 1, 1)
+    beyond = Head(**{**vars(own), "tokens": np.full((4, 1), VOCAB, np.int32)})
+    for part in (
+        ProjectorPart(keep=("shape",)),
+        ProjectorPart(heads=(Head(**{**vars(own), "name": "colour"}),)),
+        ProjectorPart(keep=(), heads=(beyond,)),
+        ProjectorPart(keep=("colour",), lora=random_lora("object", 4)),
+    ):
+        with pytest.raises(UserError, match="adapter"):
+            fastest.tokens(FEATURES, part)
 
 
 def test_embedding_rows_of_a_packed_model_are_the_matrix_s() -> None:
@@ -265,7 +357,7 @@ def test_what_does_not_fit_is_refused_with_the_file_s_name(
 def test_other_files_are_refused(tmp_path: Path, tower: PackedTower) -> None:
     entries, tensors = contents()
     path = tmp_path / "p.safetensors"
-    for changed in ({"version": "2"}, {"format": "something else"}):
+    for changed in ({"version": "3"}, {"format": "something else"}):
         with pytest.raises(UserError, match="not a projector file"):
             read_projector(write(path, entries, tensors, **changed), tower, VOCAB)
     for heads in ("{", "no list", {"name": "object"}, [1], []):
@@ -274,3 +366,72 @@ def test_other_files_are_refused(tmp_path: Path, tower: PackedTower) -> None:
     path.write_bytes(b"not safetensors at all, not even a header")
     with pytest.raises(UserError):
         read_projector(path, tower, VOCAB)
+
+
+# ---- an adapter's part
+
+
+def a_part() -> ProjectorPart:
+    heads = (own_head("count", "s8", 2, 1), HEADS[1])
+    return ProjectorPart(keep=("object",), heads=heads, lora=random_lora("object", 3))
+
+
+def test_a_part_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    part, path = a_part(), tmp_path / "projector.safetensors"
+    write_projector_part(path, part)
+    read = read_projector_part(path)
+    assert read.keep == part.keep
+    assert read.lora.keys() == part.lora.keys()
+    for made, head in zip(read.heads, part.heads, strict=True):
+        assert (made.name, made.features, made.labels) == (head.name, head.features, head.labels)
+        np.testing.assert_allclose(made.weight, head.weight, atol=1e-3)
+        assert np.array_equal(made.tokens, head.tokens)
+    assert read.heads[0].places is not None
+    assert (read.heads[0].places.map, read.heads[0].places.cells) == ("s8", 2)
+    write_projector_part(path, ProjectorPart(lora=random_lora("object", 2)))
+    assert read_projector_part(path).keep is None
+
+
+WRONG_PARTS: dict[str, dict[str, str]] = {
+    "nothing left to see with": {"keep": "[]", "heads": "[]"},
+    "keep is no list": {"keep": '"object"'},
+    "keep is no JSON": {"keep": "[object"},
+    "a head kept twice": {"keep": '["object", "object"]'},
+    "a name with a slash": {"keep": '["../object"]'},
+    "a later version": {"version": "3"},
+}
+
+
+@pytest.mark.parametrize("case", WRONG_PARTS)
+def test_a_damaged_part_is_refused_with_the_file_s_name(case: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    metadata = {"format": "edge-app-projector", "version": "2", "heads": "[]", "keep": "null"}
+    save_file({"heads.object.A": np.zeros((1, 4), np.float32)}, path, metadata | WRONG_PARTS[case])
+    with pytest.raises(UserError, match=r"p\.safetensors"):
+        read_projector_part(path)
+
+
+def test_a_part_s_places_and_lora_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    write_projector_part(path, a_part())
+    file = SafetensorsFile(path)
+    whole = {name: np.array(file.array(name)) for name in file.tensors}
+    heads = json.loads(file.metadata["heads"])
+    changes: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"map": "s4", "cells": 1}, {}),
+        ({"map": "s8", "cells": 0}, {}),
+        ({"map": "s16", "cells": 2}, {}),
+        ({"map": "s8", "cells": 2}, {"heads.count.places.bias": np.zeros((0,), np.float32)}),
+        ({"map": "s8", "cells": 2}, {"heads.object.A": np.full((3, 1280), np.inf, np.float32)}),
+        ({"map": "s8", "cells": 2}, {"heads.object.A": np.zeros(3, np.float32)}),
+    ]
+    for places, tensors in changes:
+        entries = [{**heads[0], "places": places}, *heads[1:]]
+        save_file(whole | tensors, path, {**file.metadata, "heads": json.dumps(entries)})
+        with pytest.raises(UserError, match=r"p\.safetensors"):
+            read_projector_part(path)
+    save_file(
+        whole, path, {**file.metadata, "heads": json.dumps([{**heads[0], "weights": "tower.classifier"}])}
+    )
+    with pytest.raises(UserError, match="not known here"):
+        read_projector_part(path)
