@@ -14,7 +14,7 @@ from models.lora import (
     LoraLayout,
     LoraWeights,
     PackedLora,
-    combine,
+    add_packed,
     lora_tiles,
     pack_lora,
 )
@@ -115,31 +115,42 @@ def test_what_does_not_fit_is_named() -> None:
     assert "not numbers" in refusal("layers.0.q_proj.A", (8, 96), float("inf"))
 
 
-def test_combining_adds_the_updates() -> None:
-    one, two = random_lora(SHAPE, 3, 1), random_lora(SHAPE, 5, 2)
-    del two.tensors["layers.0.k_proj.A"], two.tensors["layers.0.k_proj.B"]  # type: ignore[attr-defined]
-    both = combine("sum", [(one, 2.0), (two, -1.0)])
-    assert both.rank == 8
+def test_adding_packed_adapters_adds_their_updates() -> None:
+    one, two = random_lora(SHAPE, 3, 1), random_lora(SHAPE, 20, 2)
+    del one.tensors["layers.0.k_proj.A"], one.tensors["layers.0.k_proj.B"]  # type: ignore[attr-defined]
+    first, second = pack_lora(SHAPE, one), pack_lora(SHAPE, two)
+    both = add_packed(SHAPE, "sum", 7, [(first, 2.0), (second, -1.0)])
+    assert (both.name, both.generation, both.rank) == ("sum", 7, 16 + 32)
 
-    def update(lora: LoraWeights, module: str) -> NDArray[np.float32]:
-        if f"{module}.A" not in lora.tensors:
-            return np.zeros(1, np.float32)
-        return lora.tensors[f"{module}.B"] @ lora.tensors[f"{module}.A"]
+    def update(packed: PackedLora, layer: int, role: str) -> NDArray[np.float32]:
+        return packed_b(packed, layer, role) @ packed_a(packed, layer, role)
 
-    for module in ("layers.0.k_proj", "layers.1.down_proj"):
-        assert np.allclose(update(both, module), 2 * update(one, module) - update(two, module), atol=1e-6)
-
-
-def test_combinations_have_identities_of_their_own() -> None:
-    one, two = random_lora(SHAPE, 3, 1), random_lora(SHAPE, 5, 2)
-    generations = {
-        combine("c", parts).generation for parts in ([(one, 1.0)], [(one, 0.5)], [(one, 1.0), (two, 1.0)])
-    }
-    assert len(generations) == 3
-    assert combine("c", [(one, 1.0)]).generation in generations
+    for layer, role in ((0, "k"), (1, "k"), (0, "q"), (1, "down"), (0, "up")):
+        expected = 2 * update(first, layer, role) - update(second, layer, role)
+        assert np.allclose(update(both, layer, role), expected, atol=1e-6)
+        assert np.abs(expected).max() > 0.01
 
 
-def test_combined_ranks_have_the_same_limit() -> None:
-    lora = random_lora(SHAPE, 70)
-    with pytest.raises(UserError, match="sum to 140; at most 128"):
-        combine("much", [(lora, 1.0), (lora, 1.0)])
+def test_adding_one_adapter_at_full_weight_changes_no_byte() -> None:
+    packed = pack_lora(SHAPE, random_lora(SHAPE, 16))
+    assert np.array_equal(add_packed(SHAPE, "same", 1, [(packed, 1.0)]).tensor, packed.tensor)
+
+
+def test_a_sum_reads_what_one_of_its_adapters_wants() -> None:
+    def packed(ocr: str, words: bool) -> PackedLora:
+        return pack_lora(SHAPE, LoraWeights("x", 1, 4, {}, ocr=ocr, words=words))  # type: ignore[arg-type]
+
+    def added(*parts: PackedLora) -> tuple[str, bool]:
+        whole = add_packed(SHAPE, "sum", 1, [(part, 1.0) for part in parts])
+        return whole.ocr, whole.words
+
+    assert added(packed("never", False), packed("never", False)) == ("never", False)
+    assert added(packed("never", False), packed("auto", True)) == ("auto", True)
+    assert added(packed("auto", True), packed("always", False)) == ("always", True)
+
+
+def test_ranks_that_sum_to_more_than_can_run_are_refused_in_one_sentence() -> None:
+    packed = pack_lora(SHAPE, random_lora(SHAPE, 60))
+    add_packed(SHAPE, "a,b", 1, [(packed, 0.5), (packed, 0.5)])
+    with pytest.raises(UserError, match=r"^The adapters of a,b,c have the ranks 64 \+ 64 \+ 64 = 192 .*128"):
+        add_packed(SHAPE, "a,b,c", 1, [(packed, 0.5)] * 3)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.cpu import choose_path, detect
 from models.llama_weights import LlamaWeights
-from models.lora import LoraWeights, PackedLora, combine, pack_lora
+from models.lora import LoraWeights, PackedLora, add_packed, pack_lora
 from models.quantization import Bits
 from models.runtime import LlamaRuntime, rotary_table
 from tests.models import tiny_llama
@@ -177,16 +177,20 @@ def test_a_missing_module_counts_as_zero_and_none_is_the_base(runtime: LlamaRunt
     assert not np.array_equal(partial, base)
 
 
-def test_combined_adapters_add_up(runtime: LlamaRuntime, weights: LlamaWeights) -> None:
-    first, second = random_lora(runtime.shape, 8, 1), random_lora(runtime.shape, 24, 2)
-    both = combine("both", [(first, 0.75), (second, -0.5)])
-    a = Reference(weights, first, exact=True)._adapt
-    x, name = np.eye(96, dtype=np.float32), "layers.1.gate_proj"
-    single = [a(x, lora.tensors[f"{name}.A"], lora.tensors[f"{name}.B"]) for lora in (first, second)]
-    together = a(x, both.tensors[f"{name}.A"], both.tensors[f"{name}.B"])
-    assert np.allclose(together, 0.75 * single[0] - 0.5 * single[1], atol=1e-6)
-    expected = Reference(weights, both).logits(TOKENS[:3])[-1]
-    got = runtime.prefill(TOKENS[:3], None, 0, pack_lora(runtime.shape, both))
+def test_a_sum_of_adapters_computes_the_sum_of_their_updates(
+    runtime: LlamaRuntime, weights: LlamaWeights
+) -> None:
+    first, second = random_lora(runtime.shape, 16, 1), random_lora(runtime.shape, 16, 2)
+    packed = [pack_lora(runtime.shape, lora) for lora in (first, second)]
+    both = add_packed(runtime.shape, "both", 1, list(zip(packed, (0.75, -0.5), strict=True)))
+    tensors = {
+        name: np.concatenate([first.tensors[name], second.tensors[name]])
+        if name.endswith(".A")
+        else np.concatenate([0.75 * first.tensors[name], -0.5 * second.tensors[name]], axis=1)
+        for name in first.tensors
+    }
+    expected = Reference(weights, LoraWeights("both", 1, 32, tensors)).logits(TOKENS[:3])[-1]
+    got = runtime.prefill(TOKENS[:3], None, 0, both)
     assert relative_error(got, expected) < 1e-4
 
 
