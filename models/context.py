@@ -3,11 +3,13 @@
 Policy: the oldest turns go first; the system message, the last question and the image in question stay. A
 turn is a user message with what follows it up to the next user message. Turns go in steps of a quarter of the
 context, so that the start of the prompt, and with it the KV cache, stays the same for many turns on end.
+Before any turn goes, the text that was read in images goes, of the images shown first first; the image shown
+last keeps its text, since the question is most likely about it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from models.errors import UserError
@@ -43,6 +45,27 @@ def fit(messages: Sequence[Message], limit: int, measure: Callable[[Sequence[Mes
     raise UserError(
         f"The question is too long: it takes {alone} tokens and the model reads at most {limit}; shorten it."
     )
+
+
+def fit_texts(
+    messages: Sequence[Message],
+    texts: Mapping[str, str],
+    limit: int,
+    measure: Callable[[Mapping[str, str]], int],
+) -> dict[str, str]:
+    """The texts (by image digest) that stay, so that the whole conversation has at most `limit` tokens.
+
+    measure: tokens of the prompt of all messages with these texts. The text of the image shown last always
+    stays, so the result may still be too long: then turns must go.
+    """
+    last_shown = {image.digest: None for message in reversed(messages) for image in reversed(message.images)}
+    oldest_first = [digest for digest in reversed(last_shown) if digest in texts]
+    kept = {digest: texts[digest] for digest in oldest_first}
+    for digest in oldest_first[:-1]:
+        if measure(kept) <= limit:
+            break
+        del kept[digest]
+    return kept
 
 
 def _turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:

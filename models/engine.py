@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models import threads as thread_settings
-from models.context import fit
+from models.context import fit, fit_texts
 from models.errors import UserError
 from models.families import load_parts
 from models.generation import Adapter, Generation
@@ -26,6 +29,8 @@ from models.prompt import EncodedImage, ImageNumbers, Prompt
 from models.sampling import check
 from models.store import ModelFiles
 from models.types import Image, Message, Progress, Sampling, no_progress
+from models.vision.sight import Sight
+from models.vision.tower import TowerFeatures
 
 MAX_ENCODED_IMAGES = 64  # beside those of the conversation: one that went would come back as other atoms
 MAX_PACKED_ADAPTERS = 8
@@ -74,15 +79,23 @@ class Engine:
 
         lora: an adapter that may bring a projector part of its own. UserError for a model without eyes.
         """
-        if self._parts.sight is None:
-            raise UserError(f"{self.name} cannot see images; choose another model with EDGE_APP_MODEL.")
+        sight = self._sight()
         key = image.digest, _adapter_key(lora) if lora and lora.projector else None
         if key not in self._encoded:
-            tokens = self._parts.sight.look(image, lora.projector if lora else None)
+            tokens = sight.look(image, lora.projector if lora else None)
             rows = self._numbers.take(len(tokens.embeddings))
             guesses = tokens.heads.get(self._parts.words_head or "", tokens.guesses)
             self._encoded[key] = EncodedImage(rows, tokens.embeddings, guesses)
         return _use(self._encoded, key, MAX_ENCODED_IMAGES + self._in_view)
+
+    def image_features(self, image: Image) -> TowerFeatures:
+        """What the tower sees in the image, once for all adapters. UserError for a model without eyes."""
+        return self._sight().features(image)
+
+    def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Token ids [n] of a text and their rows of the embedding, float32 [n, hidden]; nothing is computed."""
+        ids = np.array(self._parts.language.tokenizer.encode(text, special=False), np.int64)
+        return ids, self._parts.embedding(ids)
 
     def prepare_sight(self) -> None:
         """Load the eyes now rather than at the first image."""
@@ -100,6 +113,7 @@ class Engine:
         lora: LoraWeights | None = None,
         use_words: bool = True,
         see_images: bool = True,
+        texts: Mapping[str, str] | None = None,
         cancel: threading.Event | None = None,
         progress: Progress = no_progress,
     ) -> Generation:
@@ -108,6 +122,7 @@ class Engine:
         Starting another generation ends the one before. lora: None takes the model's own LoRA for images when
         there is one in the conversation, and the plain language model for text. use_words, see_images: see
         PromptBuilder; hidden images still choose the LoRA, so that the answer lacks nothing but what they show.
+        texts: what was read in the images, by digest (models.ocr.as_prompt_lines); see PromptBuilder.
         When the conversation outgrows the context, see models.context for what is left out.
         """
         check(sampling)
@@ -116,20 +131,26 @@ class Engine:
 
         self._in_view = len({image.digest for message in messages for image in message.images})
 
-        def build(part: Sequence[Message]) -> Prompt:
-            return self._build(part, chosen, use_words, see_images)
+        def build(part: Sequence[Message], read: Mapping[str, str]) -> Prompt:
+            return self._build(part, chosen, use_words, see_images, read)
 
-        reserve = min(sampling.max_tokens, self.context_length // 4)
-        fitted = fit(messages, self.context_length - reserve, lambda part: len(build(part).atoms))
+        limit = self.context_length - min(sampling.max_tokens, self.context_length // 4)
+        kept = fit_texts(messages, texts or {}, limit, lambda read: len(build(messages, read).atoms))
+        fitted = fit(messages, limit, lambda part: len(build(part, kept).atoms))
         return Generation(
             self._parts.language,
-            build(fitted.messages),
+            build(fitted.messages, kept),
             sampling,
             Adapter(_adapter_key(chosen), self._pack(chosen)),
             dropped_turns=fitted.dropped_turns,
             cancel=cancel or threading.Event(),
             progress=progress,
         )
+
+    def _sight(self) -> Sight:
+        if self._parts.sight is None:
+            raise UserError(f"{self.name} cannot see images; choose another model with EDGE_APP_MODEL.")
+        return self._parts.sight
 
     def close(self) -> None:
         """Free the weights and caches."""
@@ -138,11 +159,18 @@ class Engine:
         del self._parts
 
     def _build(
-        self, messages: Sequence[Message], lora: LoraWeights | None, use_words: bool, see_images: bool
+        self,
+        messages: Sequence[Message],
+        lora: LoraWeights | None,
+        use_words: bool,
+        see_images: bool,
+        texts: Mapping[str, str],
     ) -> Prompt:
         images = [image for message in messages for image in message.images] if see_images else []
         encoded = {image.digest: self.encode_image(image, lora) for image in images}
-        return self._parts.prompts.build(messages, encoded, use_words=use_words, see_images=see_images)
+        return self._parts.prompts.build(
+            messages, encoded, use_words=use_words, see_images=see_images, texts=texts
+        )
 
     def _pack(self, lora: LoraWeights | None) -> PackedLora | None:
         """The adapter as the kernels take it; kept for the last few, so that switching back is free."""

@@ -1,8 +1,9 @@
 """From messages to the atoms that are prefilled: template, text, and rows that stand for images.
 
 A user message with images reads: for each image its rows, then (optionally) a line of words that the vision
-tower suggests, then the text. Training and serving build prompts here and nowhere else. Knows nothing of how
-images become rows or what the model does with a prompt.
+tower suggests, then (when it was read) the text found in the image, then the question. Training and serving
+build prompts here and nowhere else. Knows nothing of how images become rows, of how text is read, or of what
+the model does with a prompt.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Wording:
     prefix, suffix: before and after the image's rows.
     words: format with one field {words}, after the suffix; empty for none.
     count, least: at most so many of the tower's guesses, each at least this probable.
+    text: format with one field {text}, after the words, for an image whose text was read.
     """
 
     prefix: str = ""
@@ -32,6 +34,7 @@ class Wording:
     words: str = ""
     count: int = 5
     least: float = 0.02
+    text: str = "Text in the image:\n{text}\n"
 
     def line(self, guesses: Sequence[tuple[str, float]]) -> str:
         """The line of words for these (label, probability), best first; empty when there is none to say."""
@@ -105,11 +108,14 @@ class PromptBuilder:
         *,
         use_words: bool = True,
         see_images: bool = True,
+        texts: Mapping[str, str] | None = None,
     ) -> Prompt:
         """The prompt up to where the assistant's answer begins.
 
         encoded: every image of the messages by its digest. use_words: add the line of words.
         see_images: False leaves the images out altogether, as if the messages had none.
+        texts: what was read in an image, by its digest; an image that is missing here, or whose text is empty,
+        gets no line. The text is data: what looks like a special token in it is spelled out.
         """
         atoms: list[int] = []
         seen: dict[str, EncodedImage] = {}
@@ -119,13 +125,14 @@ class PromptBuilder:
                 continue
             for image in messages[segment.message].images if see_images else ():
                 seen[image.digest] = encoded[image.digest]
-                atoms += self._image(encoded[image.digest], use_words)
+                atoms += self._image(encoded[image.digest], use_words, (texts or {}).get(image.digest, ""))
             atoms += self._tokenizer.encode(segment.text, special=False)
         return Prompt(atoms, tuple(seen.values()))
 
-    def _image(self, image: EncodedImage, use_words: bool) -> list[int]:
+    def _image(self, image: EncodedImage, use_words: bool, text: str) -> list[int]:
         wording = self._wording
         after = wording.suffix + (wording.line(image.guesses) if use_words else "")
+        after += wording.text.format(text=text) if text else ""
         return [
             *self._tokenizer.encode(wording.prefix, special=False),
             *image.atoms,

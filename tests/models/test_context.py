@@ -1,12 +1,12 @@
 """When a conversation outgrows the context, the oldest turns go and the image in question stays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from models.context import fit
+from models.context import fit, fit_texts
 from models.errors import UserError
 from models.types import Image, Message
 
@@ -71,3 +71,31 @@ def test_the_start_of_the_prompt_stays_the_same_for_several_turns() -> None:
 def test_a_question_that_alone_is_too_long_is_refused_in_one_sentence() -> None:
     with pytest.raises(UserError, match="too long: it takes 102 tokens"):
         fit([Message("system", "be brief"), Message("user", "word " * 100)], 50, measure)
+
+
+def long_texts(texts: Mapping[str, str]) -> int:
+    """Tokens of a conversation of three images with these texts: one a word, ten an image, ten the rest."""
+    return 40 + sum(len(text.split()) for text in texts.values())
+
+
+THREE = [Message("user", "q", (image("a"), image("b"))), Message("user", "q", (image("c"),))]
+TEXTS = {"c": "five words are in here", "b": "three words here", "a": "two words"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"), [(50, "abc"), (49, "bc"), (48, "bc"), (47, "c"), (45, "c"), (10, "c")]
+)
+def test_the_text_of_the_images_shown_first_goes_first_and_of_the_last_stays(limit: int, kept: str) -> None:
+    assert "".join(fit_texts(THREE, TEXTS, limit, long_texts)) == kept
+
+
+def test_an_image_shown_again_counts_as_new() -> None:
+    again = [*THREE, Message("user", "and in the first one?", (image("a"),))]
+    assert "".join(fit_texts(again, TEXTS, 47, long_texts)) == "ca"
+
+
+def test_texts_that_fit_cost_one_look_and_none_cost_nothing() -> None:
+    looks: list[int] = []
+    for texts in (TEXTS, {"c": "alone"}, {}):
+        assert fit_texts(THREE, texts, 1000, lambda read: looks.append(1) or long_texts(read)) == texts  # type: ignore[func-returns-value]
+    assert len(looks) == 1
