@@ -6,6 +6,7 @@ Another family is another function and a line in FAMILIES. Knows nothing of conv
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from models.cpu import choose_path, detect
@@ -43,7 +44,7 @@ def load_efficientnet_llama(files: ModelFiles, request: Request) -> Parts:
         )
     parts, packed = _llama_parts(files, request, config)
     eyes = Sight(_sight_loader(files, config, packed, request))
-    return Parts(parts.language, parts.prompts, eyes, config.words_head, parts.base_lora)
+    return replace(parts, sight=eyes, words_head=config.words_head)
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -80,6 +81,7 @@ def _llama_parts(files: ModelFiles, request: Request, config: ModelConfig) -> tu
     runtime = LlamaRuntime(packed, library, request.threads, context_length)
     parts = Parts(
         Language(runtime, tokenizer, PrefixCache()),
+        packed_embedding(packed),
         PromptBuilder(tokenizer, template, config.wording),
         sight=None,
         words_head=None,

@@ -16,14 +16,19 @@ from models.prompt import PromptBuilder
 from models.store import ModelFiles
 from models.tokenizer import Tokenizer
 from models.types import Progress
+from models.vision.projector import EmbeddingRows
 from models.vision.sight import Sight
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What an engine is made of. sight: None for a model without eyes. words_head: see ModelConfig."""
+    """What an engine is made of. sight: None for a model without eyes. words_head: see ModelConfig.
+
+    embedding: of the language model, one row a token.
+    """
 
     language: Language
+    embedding: EmbeddingRows
     prompts: PromptBuilder
     sight: Sight | None
     words_head: str | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,7 +52,7 @@ def parts(directory: Path, engine_cache: Path) -> Parts:
 
 @pytest.fixture
 def seeing(parts: Parts) -> Engine:
-    seen = Parts(parts.language, parts.prompts, Eyes(), None, None)  # type: ignore[arg-type]
+    seen = replace(parts, sight=Eyes(), words_head=None, base_lora=None)  # type: ignore[arg-type]
     return Engine("tiny", "0", seen)
 
 

@@ -1,0 +1,183 @@
+"""Class prototypes of an adapter: examples of its images and questions in features that never change.
+
+router.safetensors in an adapter's folder holds them; a router compares a question and its image with them.
+The features are the vision tower's and the language model's embedding rows, both frozen, so an adapter's
+prototypes depend on its own examples alone: installing one touches no other's file. Knows nothing of how
+prototypes are weighed, nor of which adapter a question needs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from models.errors import UserError
+from models.files import sync_directory, written_to
+from models.safetensors_file import FLOAT_TYPES, SafetensorsFile
+from models.types import Image
+from models.vision.preprocess import COLOUR_BINS
+from models.vision.tower import TowerFeatures
+
+PROTOTYPES_FILE = "router.safetensors"
+FORMAT, VERSION = "edge-app-prototypes", "1"
+MOST = 32
+"""Prototypes of each kind that are kept: 0.1 MB of an adapter."""
+
+MOST_ACCEPTED = 1024
+"""Prototypes of each kind that a file from elsewhere may hold."""
+
+POOL = 1280
+IMAGE_SIZE = POOL + COLOUR_BINS
+COLOUR_SHARE = 0.5
+"""Length of the colours beside the tower's features, which have length 1."""
+
+_COMMON = 20.0
+"""Token ids far above this say more of a question than those below: byte-level BPE numbers its tokens by how
+common they were when they were made."""
+
+_UNIT_TOLERANCE = 0.01  # float16 keeps three digits
+
+T = TypeVar("T")
+
+
+class Senses(Protocol):
+    """What prototypes are made with: models.engine.Engine is one."""
+
+    def image_features(self, image: Image) -> TowerFeatures: ...
+
+    def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Token ids [n] and their embeddings, float32 [n, hidden]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """Unit vectors, float32. image: [k, 1408]; question: [m, hidden]. Either may have no rows, not both."""
+
+    image: NDArray[np.float32]
+    question: NDArray[np.float32]
+
+
+def image_vector(seen: TowerFeatures) -> NDArray[np.float32]:
+    """One image as a unit vector, float32 [1408]: the tower's pooled features, then the colours.
+
+    Square roots of the histograms are taken, so that their product is the Bhattacharyya coefficient.
+    """
+    pool = seen.pool / max(float(np.linalg.norm(seen.pool)), 1e-6)
+    colour = np.sqrt(np.maximum(seen.colour, 0))
+    colour = colour * (COLOUR_SHARE / max(float(np.linalg.norm(colour)), 1e-6))
+    return _unit(np.concatenate([pool, colour]).astype(np.float32))
+
+
+def question_vector(senses: Senses, question: str) -> NDArray[np.float32]:
+    """One question as a unit vector, float32 [hidden]: the mean of its tokens' directions, rare ones first.
+
+    Case and spacing do not count. A question without words has the vector zero.
+    """
+    words = re.findall(r"[^\W_]+|[^\w\s]", question.lower())
+    ids, rows = senses.token_embeddings("".join(f" {word}" for word in words))
+    if not len(ids):
+        return np.zeros(rows.shape[1], np.float32)
+    weights = np.log1p(ids / _COMMON)
+    directions = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return _unit((directions * weights[:, None]).sum(axis=0).astype(np.float32))
+
+
+def make_prototypes(senses: Senses, images: Sequence[Image], questions: Sequence[str]) -> Prototypes:
+    """Prototypes of an adapter's examples, whose images and questions need not correspond.
+
+    Repeated ones count once, and at most MOST of each are taken, spread over all. UserError when there are
+    neither.
+    """
+    pictures = list({image.digest: image for image in images}.values())
+    return prototypes_of(
+        [image_vector(senses.image_features(image)) for image in _spread(pictures)],
+        [question_vector(senses, question) for question in _spread(list(dict.fromkeys(questions)))],
+    )
+
+
+def prototypes_of(
+    images: Sequence[NDArray[np.float32]], questions: Sequence[NDArray[np.float32]]
+) -> Prototypes:
+    """The same from vectors that are there already (see image_vector, question_vector)."""
+    asked = [vector for vector in _spread(questions) if vector.any()]
+    if not len(images) and not asked:
+        raise UserError("The adapter has no example to make prototypes of; give it a question at least.")
+    return Prototypes(
+        np.array(_spread(images), np.float32).reshape(-1, IMAGE_SIZE),
+        np.array(asked, np.float32).reshape(len(asked), len(asked[0]) if asked else 0),
+    )
+
+
+def write_prototypes(folder: Path, prototypes: Prototypes) -> Path:
+    """Writes the folder's router.safetensors in float16, whole or not at all; returns its path."""
+    tensors = {"image": prototypes.image, "question": prototypes.question}
+    content = save(
+        {name: value.astype(np.float16) for name, value in tensors.items()},
+        {"format": FORMAT, "version": VERSION},
+    )
+    target = folder / PROTOTYPES_FILE
+    partial = folder / f".{PROTOTYPES_FILE}.{os.getpid()}"
+    with written_to(target, "make room, or check that you may write there"):
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        sync_directory(folder)
+    return target
+
+
+def read_prototypes(path: Path) -> Prototypes:
+    """An adapter's prototypes. Raises UserError when the file is missing, damaged or of another kind."""
+    file = SafetensorsFile(path)
+    if (file.metadata.get("format"), file.metadata.get("version")) != (FORMAT, VERSION):
+        raise _refused(path, f"it does not say that it is of the format {FORMAT} {VERSION}")
+    if set(file.tensors) != {"image", "question"}:
+        raise _refused(
+            path, f"it holds {', '.join(sorted(file.tensors)) or 'nothing'} and not image and question"
+        )
+    image, question = (_unit_rows(path, file, name) for name in ("image", "question"))
+    if len(image) and image.shape[1] != IMAGE_SIZE:
+        raise _refused(path, f"its images have {image.shape[1]} features where {IMAGE_SIZE} are used")
+    if not len(image) and not len(question):
+        raise _refused(path, "it holds no prototype at all")
+    return Prototypes(image.reshape(-1, IMAGE_SIZE), question)
+
+
+def _unit_rows(path: Path, file: SafetensorsFile, name: str) -> NDArray[np.float32]:
+    tensor = file.tensors[name]
+    if tensor.type not in FLOAT_TYPES or len(tensor.shape) != 2 or tensor.shape[0] > MOST_ACCEPTED:
+        raise _refused(
+            path, f"{name!r} is {tensor.type} {list(tensor.shape)}, not up to {MOST_ACCEPTED} rows of floats"
+        )
+    rows = file.floats(name)
+    lengths = np.linalg.norm(rows, axis=1)
+    if not np.all(np.abs(lengths - 1) <= _UNIT_TOLERANCE):  # not a number is not near 1 either
+        raise _refused(path, f"{name!r} has rows that are not unit vectors")
+    return rows / lengths[:, None].astype(np.float32)
+
+
+def _refused(path: Path, why: str) -> UserError:
+    return UserError(f"{path} cannot serve the router: {why}; install the adapter again.")
+
+
+def _spread(items: Sequence[T]) -> list[T]:
+    """At most MOST of the items, evenly over all, in their order."""
+    step = max(len(items) / MOST, 1.0)
+    return [items[int(i * step)] for i in range(min(len(items), MOST))]
+
+
+def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vector / np.float32(max(float(np.linalg.norm(vector)), 1e-12))
