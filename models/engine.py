@@ -33,7 +33,10 @@ from models.vision.sight import Sight
 from models.vision.tower import TowerFeatures
 
 MAX_ENCODED_IMAGES = 64  # beside those of the conversation: one that went would come back as other atoms
-MAX_PACKED_ADAPTERS = 8
+MAX_PACKED_ADAPTERS = 4  # of those handed over unpacked
+
+Lora = LoraWeights | PackedLora
+"""An adapter as the engine takes it."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -74,7 +77,7 @@ class Engine:
         request = Request(cache_dir, count, context_length, progress)
         return cls(files.name, files.digest, load_parts(files, request))
 
-    def encode_image(self, image: Image, lora: LoraWeights | None = None) -> EncodedImage:
+    def encode_image(self, image: Image, lora: Lora | None = None) -> EncodedImage:
         """The image as the language model reads it; each distinct image is looked at once.
 
         lora: an adapter that may bring a projector part of its own. UserError for a model without eyes.
@@ -86,7 +89,7 @@ class Engine:
             rows = self._numbers.take(len(tokens.embeddings))
             guesses = tokens.heads.get(self._parts.words_head or "", tokens.guesses)
             self._encoded[key] = EncodedImage(rows, tokens.embeddings, guesses)
-        return _use(self._encoded, key, MAX_ENCODED_IMAGES + self._in_view)
+        return _use(self._encoded, key, MAX_ENCODED_IMAGES + 2 * self._in_view)
 
     def image_features(self, image: Image) -> TowerFeatures:
         """What the tower sees in the image, once for all adapters. UserError for a model without eyes."""
@@ -110,7 +113,7 @@ class Engine:
         messages: Sequence[Message],
         sampling: Sampling,
         *,
-        lora: LoraWeights | None = None,
+        lora: Lora | None = None,
         use_words: bool = True,
         see_images: bool = True,
         texts: Mapping[str, str] | None = None,
@@ -120,8 +123,9 @@ class Engine:
         """An answer to a conversation that ends with the user's message; iterate it for tokens.
 
         Starting another generation ends the one before. lora: None takes the model's own LoRA for images when
-        there is one in the conversation, and the plain language model for text. use_words, see_images: see
-        PromptBuilder; hidden images still choose the LoRA, so that the answer lacks nothing but what they show.
+        there is one in the conversation, and the plain language model for text; LoraWeights are packed first,
+        which takes 0.1 s and is kept for the last few. use_words, see_images: see PromptBuilder; an adapter
+        may do without words; hidden images still choose the LoRA, so that the answer lacks only what they show.
         texts: what was read in the images, by digest (models.ocr.as_prompt_lines); see PromptBuilder.
         When the conversation outgrows the context, see models.context for what is left out.
         """
@@ -129,10 +133,11 @@ class Engine:
         pictured = any(message.images for message in messages)
         chosen = lora or (self.base_lora if pictured else None)
 
+        words = use_words and (chosen is None or chosen.words)
         self._in_view = len({image.digest for message in messages for image in message.images})
 
         def build(part: Sequence[Message], read: Mapping[str, str]) -> Prompt:
-            return self._build(part, chosen, use_words, see_images, read)
+            return self._build(part, chosen, words, see_images, read)
 
         limit = self.context_length - min(sampling.max_tokens, self.context_length // 4)
         kept = fit_texts(messages, texts or {}, limit, lambda read: len(build(messages, read).atoms))
@@ -161,7 +166,7 @@ class Engine:
     def _build(
         self,
         messages: Sequence[Message],
-        lora: LoraWeights | None,
+        lora: Lora | None,
         use_words: bool,
         see_images: bool,
         texts: Mapping[str, str],
@@ -172,10 +177,10 @@ class Engine:
             messages, encoded, use_words=use_words, see_images=see_images, texts=texts
         )
 
-    def _pack(self, lora: LoraWeights | None) -> PackedLora | None:
-        """The adapter as the kernels take it; kept for the last few, so that switching back is free."""
-        if lora is None:
-            return None
+    def _pack(self, lora: Lora | None) -> PackedLora | None:
+        """The adapter as the kernels take it."""
+        if lora is None or isinstance(lora, PackedLora):
+            return lora
         key = _adapter_key(lora)
         if key not in self._packed:
             check_layers(lora, self.shape.layers)
@@ -191,5 +196,5 @@ def _use(kept: OrderedDict[K, V], key: K, most: int) -> V:
     return kept[key]
 
 
-def _adapter_key(lora: LoraWeights | None) -> AdapterKey:
+def _adapter_key(lora: Lora | None) -> AdapterKey:
     return (lora.name, lora.generation) if lora else None

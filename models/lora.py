@@ -14,7 +14,7 @@ with float32 scales: 64-byte chunks of 16 rows x 4 columns of code + 128, then s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -42,7 +42,6 @@ ROLES = tuple(role for roles in SITES.values() for role in roles)
 
 ReadsText = Literal["auto", "always", "never"]
 """Whether the text in images is read (OCR) for an adapter; "auto": in images that look like documents."""
-_MOST_READING_FIRST: tuple[ReadsText, ...] = ("always", "auto", "never")
 
 
 @dataclass(frozen=True)
@@ -121,9 +120,14 @@ class PackedLora:
     generation: int
     rank: int
     tensor: NDArray[np.uint8] = field(repr=False)
-    projector: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    projector: ProjectorPart | None = field(default=None, repr=False)
     ocr: ReadsText = "auto"
     words: bool = True
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return self.tensor.nbytes + (self.projector.size if self.projector else 0)
 
     @cached_property
     def argument(self) -> Any:
@@ -163,9 +167,8 @@ def lora_tiles(matrix: NDArray[np.float32], columns: int) -> NDArray[np.uint8]:
     """float32 [rows, inputs] -> tiles [rows / 16, inputs / columns, 16 * columns + 64]."""
     rows, inputs = matrix.shape
     grouped = matrix.reshape(rows // 16, 16, inputs // columns, columns)
-    largest = np.ascontiguousarray(np.abs(matrix).reshape(-1, columns).T).max(
-        axis=0
-    )  # quicker than along rows
+    by_column = np.ascontiguousarray(np.abs(matrix).reshape(-1, columns).T)  # the maximum is quicker this way
+    largest = by_column.max(axis=0)
     scale = largest.reshape(grouped.shape[:3]) / np.float32(127.0)
     factor = np.divide(np.float32(1.0), scale, out=np.zeros_like(scale), where=scale > np.float32(1e-38))
     scaled = grouped * factor[..., None]
@@ -204,37 +207,3 @@ def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
             raise UserError(
                 f"The adapter {weights.name} is damaged: {name} holds values that are not numbers."
             )
-
-
-def add_packed(
-    shape: LlamaShape, name: str, generation: int, parts: Sequence[tuple[PackedLora, float]]
-) -> PackedLora:
-    """The weighted sum of adapters as one adapter: their ranks side by side, the weights folded into B's scales.
-
-    Nothing is rounded again. Text is read when one of them wants it, and so with the line of words.
-    Raises UserError when the ranks, each rounded up to a multiple of 16, sum to more than 128.
-    """
-    rank = sum(packed.rank for packed, _ in parts)
-    if rank > MAX_RANK:
-        ranks = " + ".join(str(packed.rank) for packed, _ in parts)
-        raise UserError(
-            f"The adapters of {name} have the ranks {ranks} = {rank} (in steps of {RANK_STEP}); together at most "
-            f"{MAX_RANK} can run, so leave some out."
-        )
-    layout = LoraLayout(shape)
-    tensor = aligned_zeros(layout.size(rank), np.uint8)
-    start = 0
-    for packed, weight in parts:
-        stop = start + packed.rank // RANK_STEP
-        for site in SITES:
-            area = layout.a_tiles(tensor, rank, site)
-            area[:, :, :, start:stop] = layout.a_tiles(packed.tensor, packed.rank, site)
-        for role in ROLES:
-            area = layout.b_tiles(tensor, rank, role)[:, :, start:stop]
-            area[...] = layout.b_tiles(packed.tensor, packed.rank, role)
-            scales = area[..., -64:].view(np.float32)
-            scales *= np.float32(weight)
-        start = stop
-    wanted = {packed.ocr for packed, _ in parts}
-    ocr = next(each for each in _MOST_READING_FIRST if each in wanted)
-    return PackedLora(name, generation, rank, tensor, {}, ocr, any(packed.words for packed, _ in parts))

@@ -96,6 +96,12 @@ class ProjectorPart:
     heads: tuple[Head, ...] = ()
     lora: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        arrays = [array for head in self.heads for array in (head.weight, head.bias, head.tokens)]
+        return sum(array.nbytes for array in (*arrays, *self.lora.values()))
+
 
 def read_projector(path: Path, tower: PackedTower, vocab_size: int) -> tuple[Head, ...]:
     """The heads of a model's projector, checked against the tower and the language model's vocabulary.

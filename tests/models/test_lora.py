@@ -14,10 +14,10 @@ from models.lora import (
     LoraLayout,
     LoraWeights,
     PackedLora,
-    add_packed,
     lora_tiles,
     pack_lora,
 )
+from models.lora_sum import add_packed
 from models.packing import LlamaShape
 from tests.models.tiny_llama import random_lora, rounded
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from models.cpu import choose_path, detect
 from models.llama_weights import LlamaWeights
-from models.lora import LoraWeights, PackedLora, add_packed, pack_lora
+from models.lora import LoraWeights, PackedLora, pack_lora
+from models.lora_sum import add_packed
 from models.quantization import Bits
 from models.runtime import LlamaRuntime, rotary_table
 from tests.models import tiny_llama
