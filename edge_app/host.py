@@ -5,8 +5,10 @@ Everything here runs on the inference thread. Knows no turns and no sessions.
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edge_app import paths
@@ -29,15 +31,30 @@ def load_engine(settings: Settings, progress: ProgressCallback) -> Engine:
     store = ModelStore(paths.ensure(paths.models_directory()))
     files = store.pull(settings.model, progress=progress, offline=settings.offline)
     cache = paths.ensure(paths.cache_directory())
-    engine = Engine.load(
-        files,
-        cache_dir=cache,
-        threads=settings.threads,
-        context_length=settings.context_length,
-        progress=progress,
-    )
+    with _nothing_collected():
+        engine = Engine.load(
+            files,
+            cache_dir=cache,
+            threads=settings.threads,
+            context_length=settings.context_length,
+            progress=progress,
+        )
     remove_unused(cache)
     return engine
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """A vocabulary is a hundred thousand objects that stay: looking for garbage among them again and again
+    would be a tenth of the time to start."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 LoadEngine = Callable[[Settings, ProgressCallback], "Engine"]
