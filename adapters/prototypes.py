@@ -48,14 +48,18 @@ _UNIT_TOLERANCE = 0.01  # float16 keeps three digits
 T = TypeVar("T")
 
 
-class Senses(Protocol):
-    """What prototypes are made with: models.engine.Engine is one."""
-
-    def image_features(self, image: Image) -> TowerFeatures: ...
+class Words(Protocol):
+    """What a question's features are made with: models.engine.Engine is one."""
 
     def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Token ids [n] and their embeddings, float32 [n, hidden]."""
         ...
+
+
+class Senses(Words, Protocol):
+    """The same, and an image's; models.engine.Engine is one."""
+
+    def image_features(self, image: Image) -> TowerFeatures: ...
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,13 @@ def image_vector(seen: TowerFeatures) -> NDArray[np.float32]:
     return _unit(np.concatenate([pool, colour]).astype(np.float32))
 
 
-def question_vector(senses: Senses, question: str) -> NDArray[np.float32]:
+def question_vector(words: Words, question: str) -> NDArray[np.float32]:
     """One question as a unit vector, float32 [hidden]: the mean of its tokens' directions, rare ones first.
 
     Case and spacing do not count. A question without words has the vector zero.
     """
-    words = re.findall(r"[^\W_]+|[^\w\s]", question.lower())
-    ids, rows = senses.token_embeddings("".join(f" {word}" for word in words))
+    pieces = re.findall(r"[^\W_]+|[^\w\s]", question.lower())
+    ids, rows = words.token_embeddings("".join(f" {piece}" for piece in pieces))
     if not len(ids):
         return np.zeros(rows.shape[1], np.float32)
     weights = np.log1p(ids / _COMMON)
