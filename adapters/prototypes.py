@@ -27,7 +27,7 @@ from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
 
 PROTOTYPES_FILE = "router.safetensors"
-FORMAT, VERSION = "edge-app-prototypes", "1"
+FORMAT = "edge-app-prototypes 1"  # one entry of metadata: several would be written in any order
 MOST = 32
 """Prototypes of each kind that are kept: 0.1 MB of an adapter."""
 
@@ -126,7 +126,7 @@ def write_prototypes(folder: Path, prototypes: Prototypes) -> Path:
     tensors = {"image": prototypes.image, "question": prototypes.question}
     content = save(
         {name: value.astype(np.float16) for name, value in tensors.items()},
-        {"format": FORMAT, "version": VERSION},
+        {"format": FORMAT},
     )
     target = folder / PROTOTYPES_FILE
     partial = folder / f".{PROTOTYPES_FILE}.{os.getpid()}"
@@ -146,8 +146,8 @@ def write_prototypes(folder: Path, prototypes: Prototypes) -> Path:
 def read_prototypes(path: Path) -> Prototypes:
     """An adapter's prototypes. Raises UserError when the file is missing, damaged or of another kind."""
     file = SafetensorsFile(path)
-    if (file.metadata.get("format"), file.metadata.get("version")) != (FORMAT, VERSION):
-        raise _refused(path, f"it does not say that it is of the format {FORMAT} {VERSION}")
+    if file.metadata.get("format") != FORMAT:
+        raise _refused(path, f"it does not say that it is of the format {FORMAT}")
     if set(file.tensors) != {"image", "question"}:
         raise _refused(
             path, f"it holds {', '.join(sorted(file.tensors)) or 'nothing'} and not image and question"
