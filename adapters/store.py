@@ -7,8 +7,6 @@ the new one. Knows names, manifests and files. Which adapter suits a question is
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +18,6 @@ from models.lora import LoraWeights
 from models.peft_format import CONFIG_FILE, read_peft
 
 __all__ = ["RESERVED", "AdapterStore", "InstalledAdapter", "Signature"]
-
-MOST_LOADED = 4
-"""How many adapters' tensors stay in memory, those used last: tens of MB each, and read again in no time."""
 
 STAGING = ".staging"
 ASIDE = "old-"
@@ -50,19 +45,11 @@ class InstalledAdapter:
         return sum(entry.stat().st_size for entry in os.scandir(self.folder) if entry.is_file())
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    signature: Signature
-    weights: LoraWeights
-
-
 class AdapterStore:
     """directory: holds one folder an adapter. The methods may be called from any thread."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._lock = threading.Lock()
-        self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
 
     def names(self) -> tuple[str, ...]:
         """Sorted. A folder counts once it has a configuration; no file is read."""
@@ -91,16 +78,25 @@ class AdapterStore:
                 continue
 
     def load(self, name: str) -> LoraWeights:
-        """The adapter's tensors; read again when its files have changed, or after others. Raises UserError."""
-        signature = self.signature(name)
-        with self._lock:
-            loaded = self._loaded.get(name)
-            if loaded is None or loaded.signature != signature:
-                loaded = self._loaded[name] = self._read(name)
-            self._loaded.move_to_end(name)
-            while len(self._loaded) > MOST_LOADED:
-                self._loaded.popitem(last=False)
-            return loaded.weights
+        """The adapter's tensors. Raises UserError when it is not there, damaged or not supported."""
+        return self.read(name)[1]
+
+    def read(self, name: str) -> tuple[Signature, LoraWeights]:
+        """The tensors with the signature of the files that they are from: all of one version, even if another
+        takes its place meanwhile. Raises what `load` raises."""
+        for _ in range(_TRIES):
+            before, problem, weights = self.signature(name), None, None
+            try:
+                weights = _read_folder(self.folder(name), name)
+            except UserError as error:
+                problem = error
+            if self.signature(name) != before:
+                continue
+            if weights is None:
+                assert problem is not None
+                raise problem
+            return before, weights
+        raise UserError(f"The adapter {name} keeps changing while it is read; try again.")
 
     def signature(self, name: str) -> Signature:
         """Changes when a file is replaced or rewritten. Raises UserError when there is no such adapter."""
@@ -123,22 +119,6 @@ class AdapterStore:
         raise UserError(
             f"There is no adapter {name!r} in {self.directory}; `edge-app adapters list` shows those there are."
         )
-
-    def _read(self, name: str) -> _Loaded:
-        """The files of one version, even if another takes its place meanwhile."""
-        for _ in range(_TRIES):
-            before, problem, weights = self.signature(name), None, None
-            try:
-                weights = _read_folder(self.folder(name), name)
-            except UserError as error:
-                problem = error
-            if self.signature(name) != before:
-                continue
-            if weights is None:
-                assert problem is not None
-                raise problem
-            return _Loaded(before, weights)
-        raise UserError(f"The adapter {name} keeps changing while it is read; try again.")
 
 
 def _read_folder(folder: Path, name: str) -> LoraWeights:

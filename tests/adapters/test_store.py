@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from adapters import store as store_module
 from adapters.store import AdapterStore
 from models.errors import UserError
 from models.peft_format import CONFIG_FILE
@@ -34,15 +33,15 @@ def test_no_directory_is_no_adapters(tmp_path: Path) -> None:
     assert AdapterStore(tmp_path / "none").names() == ()
 
 
-def test_an_adapter_is_read_once_until_its_files_change(directory: Path) -> None:
+def test_an_adapter_whose_files_were_replaced_has_another_signature_and_generation(directory: Path) -> None:
     store = AdapterStore(directory)
-    first = store.load("plain")
-    assert first.name == "plain"
-    assert store.load("plain") is first
+    signature, first = store.read("plain")
+    assert (first.name, signature) == ("plain", store.signature("plain"))
     config = directory / "plain" / CONFIG_FILE
     replacement = directory / "replacement"
     replacement.write_text(config.read_text().replace('"lora_alpha": 8', '"lora_alpha": 4'))
     replacement.replace(config)
+    assert store.signature("plain") != signature
     second = store.load("plain")
     assert second.generation != first.generation
     name = "layers.0.q_proj.B"
@@ -53,14 +52,3 @@ def test_an_adapter_is_read_once_until_its_files_change(directory: Path) -> None
 def test_names_that_are_not_there_are_refused(directory: Path, name: str) -> None:
     with pytest.raises(UserError, match="no adapter"):
         AdapterStore(directory).load(name)
-
-
-def test_only_the_adapters_used_last_stay_in_memory(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "MOST_LOADED", 2)
-    shutil.copytree(FIXTURES / "plain", directory / "third")
-    store = AdapterStore(directory)
-    plain, patterns = store.load("plain"), store.load("patterns")
-    assert store.load("plain") is plain
-    store.load("third")
-    assert store.load("plain") is plain
-    assert store.load("patterns") is not patterns

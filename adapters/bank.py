@@ -1,0 +1,225 @@
+"""The adapters in memory, ready to run: up to a budget, those used longest ago out first.
+
+Who answers with an adapter holds a Lease: what is leased stays as it is, whatever becomes of its files, of the
+budget or of its name; the next lease sees what is on disk then. Loading can begin early, on a thread of its
+own. What is loaded is what the kernels take (models.lora.PackedLora), so that a switch between adapters in
+memory is passing another tensor. Does not know which adapter a question needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from adapters.packed import PackedFiles
+from adapters.spec import AdapterSpec, parse_spec
+from adapters.store import AdapterStore, Signature
+from models.errors import UserError
+from models.lora import PackedLora, pack_lora
+from models.lora_sum import add_packed
+from models.packing import LlamaShape
+from models.peft_format import PROJECTOR_FILE, check_layers
+from models.vision.projector_file import read_projector_part
+
+
+@dataclass(eq=False)
+class _Resident:
+    """One adapter, or one sum, in memory. signatures: of the files of each of its adapters, as they were."""
+
+    packed: PackedLora
+    signatures: tuple[Signature, ...]
+    leases: int = 0
+
+
+@dataclass(frozen=True)
+class Residence:
+    """For whoever wants to know: what is in memory, its bytes, and how many answers use it right now."""
+
+    spec: str
+    size: int
+    leases: int
+
+
+class Lease:
+    """The right to use an adapter until it is released. weights: for models.engine; None is no adapter."""
+
+    def __init__(self, weights: PackedLora | None, release: Callable[[], None]) -> None:
+        self.weights = weights
+        self._release = release
+        self._held = True
+
+    def release(self) -> None:
+        """From any thread; a second time does nothing."""
+        if self._held:
+            self._held = False
+            self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class AdapterBank:
+    """The methods may be called from any thread.
+
+    budget: bytes that adapters may take; what is leased, and the one used last, stay even beyond it.
+    shape: of the model they are for. folder: where packed adapters are kept between runs.
+    """
+
+    def __init__(self, store: AdapterStore, budget: int, shape: LlamaShape, folder: Path) -> None:
+        self._store = store
+        self._budget = budget
+        self._shape = shape
+        self._files = PackedFiles(folder, shape)
+        self._lock = threading.Lock()
+        self._resident: OrderedDict[AdapterSpec, _Resident] = OrderedDict()
+        self._leased: dict[_Resident, AdapterSpec] = {}
+        self._loading: dict[AdapterSpec, Future[_Resident]] = {}
+        self._worker = ThreadPoolExecutor(1, "adapters")
+
+    def prefetch(self, spec: str | None) -> None:
+        """Begin to load; who acquires it later gets it at once, or what went wrong."""
+        if spec is not None:
+            parsed = parse_spec(spec)
+            self._worker.submit(self._current, parsed)
+
+    def acquire(self, spec: str | None) -> Lease:
+        """The adapter as its files are now, loaded if need be. None: no adapter.
+
+        Raises UserError when there is no such adapter, or it is damaged, or not for this model, or when the
+        ranks of a sum are too many.
+        """
+        if spec is None:
+            return Lease(None, lambda: None)
+        parsed = parse_spec(spec)
+        entry = self._current(parsed)
+        with self._lock:
+            entry.leases += 1
+            self._leased[entry] = parsed
+            self._make_room()
+        return Lease(entry.packed, lambda: self._release(entry))
+
+    def residents(self) -> tuple[Residence, ...]:
+        """Those used longest ago first; then those that are in use and will be gone after that."""
+        with self._lock:
+            here = {entry: spec for spec, entry in self._resident.items()} | self._leased
+            return tuple(Residence(str(s), entry.packed.size, entry.leases) for entry, s in here.items())
+
+    def close(self) -> None:
+        """Wait for what is being loaded or written. Leases stay good."""
+        self._worker.shutdown()
+
+    def _release(self, entry: _Resident) -> None:
+        with self._lock:
+            entry.leases -= 1
+            if not entry.leases:
+                del self._leased[entry]
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Under the lock."""
+        used = sum(entry.packed.size for entry in {*self._resident.values(), *self._leased})
+        for spec, entry in list(self._resident.items())[:-1]:
+            if used <= self._budget:
+                return
+            if not entry.leases:
+                del self._resident[spec]
+                used -= entry.packed.size
+
+    def _current(self, spec: AdapterSpec) -> _Resident:
+        """In memory and up to date; loaded here, unless another thread is doing that already."""
+        while True:
+            signatures = self._signatures(spec)
+            with self._lock:
+                entry = self._resident.get(spec)
+                if entry is not None and entry.signatures == signatures:
+                    self._resident.move_to_end(spec)
+                    return entry
+                under_way = self._loading.get(spec)
+                if under_way is None:
+                    mine = self._loading[spec] = Future()
+            if under_way is None:
+                return self._load_for_all(spec, mine)
+            under_way.result()  # then look again: the files may have changed since that was begun
+
+    def _signatures(self, spec: AdapterSpec) -> tuple[Signature, ...]:
+        try:
+            return tuple(self._store.signature(name) for name in spec.names)
+        except UserError:
+            with self._lock:
+                self._resident.pop(spec, None)
+            raise
+
+    def _load_for_all(self, spec: AdapterSpec, result: Future[_Resident]) -> _Resident:
+        """Load, and hand what comes of it to everyone who waits for the result."""
+        try:
+            entry = self._load(spec)
+        except BaseException as error:
+            with self._lock:
+                del self._loading[spec]
+            result.set_exception(error)
+            raise
+        with self._lock:
+            del self._loading[spec]
+            self._resident[spec] = entry
+            self._resident.move_to_end(spec)
+            self._make_room()
+        result.set_result(entry)
+        return entry
+
+    def _load(self, spec: AdapterSpec) -> _Resident:
+        if spec.is_plain:
+            return self._read(spec.names[0])
+        plain = [self._current(AdapterSpec(((name, 1.0),))) for name in spec.names]
+        scales = [scale for _, scale in spec.parts]
+        packed = [entry.packed for entry in plain]
+        identity = repr(
+            [(each.name, each.generation, scale) for each, scale in zip(packed, scales, strict=True)]
+        )
+        generation = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") >> 1
+        whole = add_packed(self._shape, str(spec), generation, list(zip(packed, scales, strict=True)))
+        return _Resident(whole, tuple(entry.signatures[0] for entry in plain))
+
+    def _read(self, name: str) -> _Resident:
+        """From its packed file, or from what was installed, which then leaves a packed file behind."""
+        kept = self._kept(name)
+        if kept is not None:
+            return kept
+        signature, weights = self._store.read(name)
+        check_layers(weights, self._shape.layers)
+        packed = pack_lora(self._shape, weights)
+        self._keep(packed, signature)
+        return _Resident(packed, (signature,))
+
+    def _keep(self, packed: PackedLora, signature: Signature) -> None:
+        """Write it for the next run, while this one goes on."""
+        try:
+            self._worker.submit(self._files.write, packed, signature)
+        except RuntimeError:  # closed while this was being loaded: nobody is waiting any more
+            self._files.write(packed, signature)
+
+    def _kept(self, name: str) -> _Resident | None:
+        """None when there is no packed file of this version, or another version comes meanwhile."""
+        signature = self._store.signature(name)
+        packed = self._files.open(name, signature)
+        heads = self._store.folder(name) / PROJECTOR_FILE
+        if packed is None:
+            return None
+        try:
+            projector = read_projector_part(heads) if heads.is_file() else None
+        except UserError:  # reading all of it says what is wrong, if it still is
+            return None
+        if self._store.signature(name) != signature:
+            return None
+        return _Resident(replace(packed, projector=projector), (signature,))

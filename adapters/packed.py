@@ -1,0 +1,103 @@
+"""Adapters on disk as the kernels read them: what reading and packing gave, kept so that a load is a mapping.
+
+A file is a page of header, then the packed tensor (models.lora), to be mapped copy-on-write. It is found by
+the adapter's name, the model's shape and the signature of the adapter's files, and carries a checksum; what
+does not fit in every respect is not there. An adapter's own projector heads are not in it: they are read from
+the adapter's folder. Everything here can be made again. Knows nothing of what is in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from adapters.store import Signature
+from models.cache import mark_used
+from models.errors import UserError
+from models.files import write_whole
+from models.lora import LoraLayout, PackedLora, ReadsText
+from models.packing import LlamaShape
+
+VERSION = 1
+SUFFIX = ".lora"
+_MAGIC = b"EDGELORA"
+_PAGE = 4096
+_KEY = 16  # hexadecimal digits each for the shape and for the signature
+
+
+class PackedFiles:
+    """The packed files of one model's shape in a folder."""
+
+    def __init__(self, folder: Path, shape: LlamaShape) -> None:
+        self._folder = folder
+        self._layout = LoraLayout(shape)
+        self._shape_key = _digest([VERSION, asdict(shape)])
+
+    def open(self, name: str, signature: Signature) -> PackedLora | None:
+        """The adapter whose files have this signature, without projector heads; None when it is not there."""
+        path = self._path(name, signature)
+        try:
+            mapped = np.memmap(path, np.uint8, mode="c").view(np.ndarray)
+        except (OSError, ValueError):  # missing, or empty
+            return None
+        header = _header(mapped[:_PAGE].tobytes())
+        tensor = mapped[_PAGE:]
+        if header is None or len(tensor) != self._layout.size(header["rank"]):
+            return None
+        if zlib.crc32(tensor.data) != header["check"]:
+            return None
+        mark_used(path)
+        return PackedLora(
+            name, header["generation"], header["rank"], tensor, None, header["ocr"], header["words"]
+        )
+
+    def write(self, packed: PackedLora, signature: Signature) -> None:
+        """Keep the adapter in place of what was kept of it. A disk that refuses costs time, not the answer."""
+        path = self._path(packed.name, signature)
+        content = _page(packed) + packed.tensor.tobytes()
+        with suppress(OSError, UserError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, content)
+            for other in self._folder.glob(f"{packed.name}-{self._shape_key}{'?' * _KEY}{SUFFIX}"):
+                if other != path:
+                    other.unlink(missing_ok=True)
+
+    def _path(self, name: str, signature: Signature) -> Path:
+        return self._folder / f"{name}-{self._shape_key}{_digest(signature)}{SUFFIX}"
+
+
+def forget(folder: Path, name: str) -> None:
+    """Remove what is kept of an adapter, for whatever model. What the disk refuses goes when it is unused."""
+    for file in folder.glob(f"{name}-{'?' * 2 * _KEY}{SUFFIX}"):
+        with suppress(OSError):
+            file.unlink()
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:_KEY]
+
+
+def _page(packed: PackedLora) -> bytes:
+    header = {"generation": packed.generation, "rank": packed.rank, "ocr": packed.ocr, "words": packed.words}
+    text = json.dumps(header | {"check": zlib.crc32(packed.tensor.data)}).encode()
+    content = _MAGIC + len(text).to_bytes(4, "little") + hashlib.sha256(text).digest() + text
+    return content.ljust(_PAGE, b"\0")
+
+
+def _header(page: bytes) -> dict[str, Any] | None:
+    """The fields, once their digest is right; None otherwise."""
+    start = len(_MAGIC) + 4 + 32
+    if not page.startswith(_MAGIC):
+        return None
+    text = page[start : start + int.from_bytes(page[len(_MAGIC) : len(_MAGIC) + 4], "little")]
+    if hashlib.sha256(text).digest() != page[len(_MAGIC) + 4 : start]:
+        return None
+    header: dict[str, Any] = json.loads(text)
+    return header if header["ocr"] in get_args(ReadsText) else None

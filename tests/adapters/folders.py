@@ -1,0 +1,30 @@
+"""Adapters as folders on the disk, made of random numbers for a tiny model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from benchmarks import workload
+from models.packing import LlamaShape
+
+SHAPE = LlamaShape(96, 160, 2, 6, 2, 16, 333, 1e-5, 4, 4, 4, 4, 4, 4, 4, 0)
+
+
+def put(directory: Path, name: str, seed: int = 0, rank: int = 4, shape: LlamaShape = SHAPE) -> Path:
+    """Installs, or replaces, a random adapter as the store's other users do: by renaming folders."""
+    staging = directory / ".staging"
+    staging.mkdir(parents=True, exist_ok=True)
+    fresh, old, place = staging / f"new-{name}", staging / f"old-{name}", directory / name
+    workload.write_peft(workload.adapter(shape, name, seed, rank), fresh)
+    if place.exists():
+        place.rename(old)
+    fresh.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+    return place
+
+
+def remove(directory: Path, name: str) -> None:
+    gone = directory / ".staging" / f"gone-{name}"
+    (directory / name).rename(gone)
+    shutil.rmtree(gone)
