@@ -8,7 +8,7 @@ specification (ggml repository, docs/gguf.md).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -142,21 +142,26 @@ class _Reader:
         except UnicodeDecodeError:
             raise self.damaged(f"{what} is not UTF-8") from None
 
-    def strings(self, count: int, what: str) -> Iterator[str]:
-        """count strings in a row: vocabularies have 100,000 of them, so this loop is a tight one."""
+    def strings(self, count: int, what: str) -> list[str]:
+        """count strings in a row: vocabularies have 100,000 of them, so they are decoded in one go."""
         read_size = struct.Struct("<Q").unpack_from
         view, position, end = self.view, self.position, len(self.data)
         if count * 8 > end - position:
             raise self.damaged(f"it ends inside {what}")
+        pieces = []
         for _ in range(count):
             start = position + 8
             if start > end or (position := start + read_size(view, position)[0]) > end:
                 raise self.damaged(f"it ends inside {what}")
-            try:
-                yield str(view[start:position], "utf-8")
-            except UnicodeDecodeError:
-                raise self.damaged(f"{what} is not UTF-8") from None
+            pieces.append(view[start:position])
         self.position = position
+        try:
+            texts = str(b"\0".join(pieces), "utf-8").split("\0")  # NUL is part of no longer character
+            if len(texts) != count:  # of no string, and of one that has a NUL in it
+                texts = [str(piece, "utf-8") for piece in pieces]
+        except UnicodeDecodeError:
+            raise self.damaged(f"{what} is not UTF-8") from None
+        return texts
 
     def value(self, kind: int, what: str, depth: int = 0) -> Value:
         if kind == _STRING:
@@ -185,7 +190,7 @@ class _Reader:
             start = self.take(count * dtype.itemsize, what)
             return np.frombuffer(self.view, dtype, count, start).copy()
         if kind == _STRING:
-            return list(self.strings(count, what))
+            return self.strings(count, what)
         smallest = {_BOOL: 1, _ARRAY: 12}.get(kind)
         if smallest is None:
             raise self.damaged(f"{what} has elements of the unknown type {kind}")
