@@ -18,6 +18,7 @@ from adapters.manifest import MANIFEST_FILE, AdapterManifest, manifest_of, parse
 from models.errors import UserError
 
 RECORD_FILE = "installed.json"
+BY_THE_APP = "app"
 FORMAT = 1
 _MOST_BYTES = 2**21
 
@@ -27,9 +28,10 @@ class InstallRecord:
     """How an adapter got here.
 
     source: what to give `adapters install` to get it again. revision: the commit it was, of a source that
-    has commits. sha256: what the archive was pinned to, if it was. date: ISO 8601, UTC. fingerprint: of the
-    key that signed it, or empty. base_digest: of the model it was tried on. declared: whether the manifest is
-    its author's; the app writes one for a plain PEFT folder. made: sha256 by name of files that the app added.
+    has commits. sha256: what the archive was pinned to, if it was. date: ISO 8601, UTC. signed_by: the
+    fingerprint of the key that signed it, BY_THE_APP for one that came with the app, or empty. base_digest:
+    of the model it was tried on. declared: whether the manifest is its author's; the app writes one for a
+    plain PEFT folder. made: sha256 by name of files that the app added.
     """
 
     source: str
@@ -37,7 +39,7 @@ class InstallRecord:
     base_digest: str
     revision: str = ""
     sha256: str = ""
-    fingerprint: str = ""
+    signed_by: str = ""
     declared: bool = True
     made: Mapping[str, str] = field(default_factory=dict)
 
@@ -98,11 +100,11 @@ def _record(stored: Mapping[str, Any], path: Path) -> InstallRecord:
             "base_digest": str(base_digest),
             "revision": str(revision),
             "sha256": str(sha256),
-            "fingerprint": str(fingerprint),
+            "signed_by": str(signed_by),
             "declared": bool(declared),
             "made": dict(made),
         } if all(isinstance(value, str) for value in made.values()):
-            return InstallRecord(source, date, base_digest, revision, sha256, fingerprint, declared, made)
+            return InstallRecord(source, date, base_digest, revision, sha256, signed_by, declared, made)
     raise _damaged(path)
 
 

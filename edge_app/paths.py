@@ -39,6 +39,10 @@ def config_file() -> Path:
     return config_directory() / "settings.toml"
 
 
+def publishers_file() -> Path:
+    return config_directory() / "publishers.json"
+
+
 def models_directory() -> Path:
     return data_directory() / "models"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import edge_app
-from edge_app.cli import ask, bench, doctor, evaluate, models, output, sessions
+from edge_app.cli import adapters, ask, bench, doctor, evaluate, models, output, sessions
 from edge_app.cli.options import AdapterOption, ContinueOption, ModeOption, OfflineOption, SessionOption
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(bench.bench)
+app.add_typer(adapters.app, name="adapters")
 app.add_typer(models.app, name="models")
 app.add_typer(sessions.app, name="sessions")
 

@@ -1,0 +1,80 @@
+"""Packs an installed adapter as an archive that `adapters install` takes, signed if wanted.
+
+What the app added at the install stays behind. The same adapter always gives the same bytes, but for the
+signature. Knows nothing of where keys are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+from adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE
+from adapters.store import InstalledAdapter
+from adapters.trust import Signer, read_signer, write_signature
+from adapters.verify import check_hashes
+from models.errors import UserError
+from models.files import sync_directory, written_to
+
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip archive can name
+
+
+def export(
+    adapter: InstalledAdapter,
+    archive: Path,
+    *,
+    key: Path | None = None,
+    publisher: str = "",
+    force: bool = False,
+) -> Signer | None:
+    """Write the archive, in which one folder has the adapter's files; returns who signed it.
+
+    key: a private key to sign with, as publisher; without one the signature that came along is kept.
+    Raises UserError when the adapter is not what its manifest says, and for an archive that exists or cannot
+    be written.
+    """
+    if archive.suffix.lower() != ".zip":
+        raise UserError(f"{archive} does not end in .zip; adapters are exported as .zip.")
+    if archive.exists() and not force:
+        raise UserError(f"{archive} exists already; choose another name, or replace it with --force.")
+    if adapter.manifest is None:
+        raise UserError(
+            adapter.problem
+            or f"{adapter.name} was put there by hand and has no {MANIFEST_FILE}; install it first."
+        )
+    made = adapter.record.made if adapter.record else {}
+    check_hashes(adapter.folder, adapter.manifest, made)
+    names = [MANIFEST_FILE, *sorted(set(adapter.manifest.files) - set(made))]
+    with written_to(archive, "choose another place"), tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        shutil.copyfile(adapter.folder / MANIFEST_FILE, folder / MANIFEST_FILE)
+        if key is not None:
+            write_signature(folder, publisher or key.stem, key)
+        elif (adapter.folder / SIGNATURE_FILE).exists():
+            shutil.copyfile(adapter.folder / SIGNATURE_FILE, folder / SIGNATURE_FILE)
+        signer = read_signer(folder)
+        sources = {name: adapter.folder / name for name in names}
+        sources |= {file.name: file for file in folder.iterdir()}
+        _pack(archive, adapter.manifest.name, sources)
+    return signer
+
+
+def _pack(archive: Path, folder: str, sources: dict[str, Path]) -> None:
+    part = archive.with_name(f".{archive.name}.{os.getpid()}")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, source in sorted(sources.items()):
+                entry = zipfile.ZipInfo(f"{folder}/{name}", _LONG_AGO)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.external_attr = 0o644 << 16
+                with source.open("rb") as read, packed.open(entry, "w") as written:
+                    shutil.copyfileobj(read, written, 1 << 20)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(archive)
+        sync_directory(archive.parent)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,283 @@
+"""Brings an adapter's files into a folder, from wherever they are: this machine, the web, Hugging Face, the app.
+
+Only files that an adapter may have are ever written, each up to its size. Knows nothing of what is in them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from adapters.archive import MOST_ARCHIVE_BYTES, check_file_name, unpack
+from adapters.manifest import ALLOWED_FILES, MANIFEST_FILE, REQUIRED_FILES, SIGNATURE_FILE, parse_manifest
+from models.errors import NeedsNetwork, UserError
+from models.files import file_digest
+from models.types import Progress, no_progress
+
+if TYPE_CHECKING:
+    import httpx
+
+BUNDLED = Path(__file__).with_name("bundled")
+"""The adapters that come with the app, a folder each."""
+
+_HUB = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_MOST_LISTING = 2**23
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """source: what to give to get it again. revision: the commit, where there are commits. bundled: whether it
+    came with the app. left_out: files of a repository that are no part of an adapter and were not fetched."""
+
+    source: str
+    revision: str = ""
+    bundled: bool = False
+    left_out: tuple[str, ...] = ()
+
+
+def bundled_names() -> tuple[str, ...]:
+    """The adapters that come with the app, sorted."""
+    if not BUNDLED.is_dir():
+        return ()
+    return tuple(sorted(f.name for f in BUNDLED.iterdir() if (f / MANIFEST_FILE).is_file()))
+
+
+def fetch(
+    source: str,
+    target: Path,
+    *,
+    sha256: str = "",
+    offline: bool = False,
+    progress: Progress = no_progress,
+) -> Fetched:
+    """Put the files into the folder target, which is empty.
+
+    source: a folder, a .zip or .tar.gz, an https address of either or of an adapter.toml with its files beside
+    it, hf:owner/repository[@revision], or the name of a bundled adapter. sha256: what the archive must hash
+    to. Raises NeedsNetwork when the source is on the network and that is off or out of reach, else UserError.
+    """
+    if sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise UserError(f"--sha256 {sha256!r} is not a sha256; it has 64 hexadecimal digits.")
+    sha256 = sha256.lower()
+    web = "://" in source
+    if (web or source.startswith("hf:")) and offline:
+        raise NeedsNetwork(
+            f"{source} is on the network and the app is offline; install it once without --offline."
+        )
+    if web:
+        return _from_web(source, target, sha256, progress)
+    path = Path(source).expanduser()
+    if sha256 and not path.is_file():
+        raise UserError(f"--sha256 is of an archive, and {source} is none; leave it out.")
+    if source.startswith("hf:"):
+        return _from_hub(source, target, progress)
+    if source in bundled_names():
+        _copy_folder(BUNDLED / source, target)
+        return Fetched(source, bundled=True)
+    if path.is_dir():
+        _copy_folder(path, target)
+    elif path.is_file():
+        _check_digest(path, sha256, source)
+        unpack(path, target)
+    else:
+        known = ", ".join(bundled_names()) or "none"
+        raise UserError(
+            f"{source} is no folder or archive here, and no bundled adapter (there are: {known})."
+        )
+    return Fetched(str(path.absolute()))
+
+
+def _copy_folder(folder: Path, target: Path) -> None:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except PermissionError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}).") from None
+    for entry in entries:
+        if entry.is_symlink() or not entry.is_file(follow_symlinks=False):
+            what = "a link" if entry.is_symlink() else "a folder" if entry.is_dir() else "no ordinary file"
+            raise UserError(
+                f"{folder} holds {entry.name!r}, which is {what}; an adapter has ordinary files only."
+            )
+        name = check_file_name(entry.name, folder)
+        try:
+            with Path(entry.path).open("rb") as file:
+                pieces = iter(partial(file.read, _CHUNK), b"")
+                _write(pieces, target / name, ALLOWED_FILES[name], f"{folder / name}")
+        except PermissionError as error:
+            raise UserError(f"{entry.path} cannot be read ({error.strerror}).") from None
+
+
+def _from_web(address: str, target: Path, sha256: str, progress: Progress) -> Fetched:
+    from models.download import without_user
+
+    shown = without_user(address)
+    with _open(address, shown) as client:
+        if client.build_request("GET", shown).url.path.endswith("/" + MANIFEST_FILE):
+            _fetch_listed(client, shown, target, progress)
+            return Fetched(shown)
+        archive = target.parent / f"{target.name}.archive"
+        _get(client, shown, archive, MOST_ARCHIVE_BYTES, progress)
+    _check_digest(archive, sha256, shown)
+    try:
+        unpack(archive, target)
+    except UserError as error:
+        raise UserError(str(error).replace(str(archive), shown)) from None
+    archive.unlink()
+    if not sha256 and not (target / MANIFEST_FILE).exists():
+        raise UserError(
+            f"{shown} holds no {MANIFEST_FILE} with the hashes of its files; say what the archive must be with "
+            "--sha256."
+        )
+    return Fetched(shown)
+
+
+def _fetch_listed(client: httpx.Client, address: str, target: Path, progress: Progress) -> None:
+    """An adapter.toml, and beside it the files whose hashes it lists, and the signature if there is one."""
+    manifest = target / MANIFEST_FILE
+    _get(client, address, manifest, ALLOWED_FILES[MANIFEST_FILE], progress)
+    for name in parse_manifest(manifest.read_bytes(), Path(MANIFEST_FILE)).files:
+        _get(client, urljoin(address, name), target / name, ALLOWED_FILES[name], progress)
+    signature = target / SIGNATURE_FILE
+    _get(
+        client,
+        urljoin(address, SIGNATURE_FILE),
+        signature,
+        ALLOWED_FILES[SIGNATURE_FILE],
+        progress,
+        absent=True,
+    )
+
+
+def _from_hub(source: str, target: Path, progress: Progress) -> Fetched:
+    from huggingface_hub import get_token, hf_hub_url  # half a second, for the few who need it
+
+    from models.download import without_user
+
+    match = _HUB.fullmatch(source)
+    if match is None:
+        raise UserError(f"{source!r} is not of the form hf:owner/repository or hf:owner/repository@revision.")
+    repository, revision = match["repository"], match["revision"] or "main"
+    given = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    endpoint = without_user(given).rstrip("/")
+    token = get_token()
+    with _open(given, endpoint) as client:
+        if token:
+            client.headers["Authorization"] = f"Bearer {token}"
+        listing = target.parent / f"{target.name}.listing"
+        api = f"{endpoint}/api/models/{repository}/revision/{revision.replace('/', '%2F')}"
+        _get(client, api, listing, _MOST_LISTING, no_progress)
+        commit, files = _parse_listing(listing, source)
+        listing.unlink()
+        for name in REQUIRED_FILES:
+            if name not in files:
+                pickled = [file for file in files if file.startswith("adapter_model.")]
+                for file in pickled:
+                    check_file_name(file, source)
+                raise UserError(f"{source} has no {name}; it is no PEFT adapter.")
+        wanted = [name for name in ALLOWED_FILES if name in files]
+        for name in wanted:
+            address = hf_hub_url(repository, name, revision=commit, endpoint=endpoint)
+            _get(client, address, target / name, ALLOWED_FILES[name], progress)
+    left_out = tuple(sorted(set(files) - set(wanted) - {".gitattributes", ".gitignore"}))
+    return Fetched(source, revision=commit, left_out=left_out)
+
+
+@contextmanager
+def _open(address: str, shown: str) -> Iterator[httpx.Client]:
+    """A client for the address' server that never leaves https. shown: the address without a password."""
+    import httpx
+
+    from models.download import open_client
+
+    def check(request: httpx.Request) -> None:  # of redirects too
+        if request.url.scheme != "https" and not (
+            request.url.scheme == "http" and request.url.host in _LOOPBACK
+        ):
+            raise UserError(f"{shown} is not, or does not stay, an https address; only those are fetched.")
+
+    try:
+        with open_client(address) as client:
+            client.event_hooks = {"request": [check], "response": []}
+            yield client
+    except httpx.InvalidURL:
+        raise UserError(f"{shown} is no address; correct it.") from None
+
+
+def _parse_listing(path: Path, source: str) -> tuple[str, tuple[str, ...]]:
+    """The commit, and the names of its files."""
+    try:
+        match json.loads(path.read_bytes()):
+            case {"sha": str(commit), "siblings": list(siblings)} if re.fullmatch("[0-9a-f]{40}", commit):
+                return commit, tuple(str(sibling["rfilename"]) for sibling in siblings)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise UserError(f"{source} cannot be listed: the server did not answer as Hugging Face does.")
+
+
+def _get(
+    client: httpx.Client,
+    address: str,
+    target: Path,
+    most: int,
+    progress: Progress,
+    *,
+    absent: bool = False,
+) -> None:
+    """The file at an address, at most so many bytes. absent: whether it may not be there; then nothing is written.
+
+    Tried again from the start when the connection breaks: adapters are a few MB.
+    """
+    import httpx
+
+    from models.download import retried
+
+    name = httpx.URL(address).path.rpartition("/")[2] or address
+
+    def request() -> httpx.Response:
+        with client.stream("GET", address) as response:
+            if response.is_success:
+                length = response.headers.get("Content-Length", "")
+                total = int(length) if length.isdecimal() else None
+                tell = partial(progress, "pull", f"Downloading {name}")
+                _write(_told(response.iter_raw(_CHUNK), tell, total), target, most, address)
+            elif response.status_code in (404, 410) and absent:
+                return httpx.Response(204)
+            return response
+
+    retried(request, address)
+
+
+def _told(
+    pieces: Iterable[bytes], tell: Callable[[int, int | None], None], total: int | None
+) -> Iterable[bytes]:
+    done = 0
+    tell(0, total)
+    for piece in pieces:
+        yield piece
+        done += len(piece)
+        tell(done, total)
+
+
+def _write(pieces: Iterable[bytes], target: Path, most: int, what: str) -> None:
+    written = 0
+    with target.open("wb") as file:
+        for piece in pieces:
+            written += len(piece)
+            if written > most:
+                raise UserError(f"{what} is larger than the {most} bytes that such a file may have.")
+            file.write(piece)
+
+
+def _check_digest(path: Path, sha256: str, what: str) -> None:
+    if sha256 and (found := file_digest(path)) != sha256:
+        raise UserError(f"{what} is not the file that --sha256 names: its sha256 is {found}.")

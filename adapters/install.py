@@ -1,0 +1,269 @@
+"""Installs an adapter: fetches it, checks all of it, tries it on the model, and only then puts it in its place.
+
+Knows the order of things. Where adapters come from, what is refused in archives and files, and how one takes
+another's place are the business of adapters.fetch, .archive, .verify and .staging; asking the user is the
+caller's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from adapters.archive import SUFFIXES
+from adapters.fetch import Fetched, fetch
+from adapters.manifest import (
+    MANIFEST_FILE,
+    NOT_DECLARED,
+    SIGNATURE_FILE,
+    AdapterManifest,
+    check_name,
+    parse_manifest,
+    write_manifest,
+)
+from adapters.probe import Model, probe
+from adapters.prototypes import PROTOTYPES_FILE, make_prototypes, write_prototypes
+from adapters.record import BY_THE_APP, InstallRecord, write_record
+from adapters.staging import Staging, changing
+from adapters.store import AdapterStore, InstalledAdapter
+from adapters.trust import Publishers, Signer, read_signer
+from adapters.verify import check_base, check_hashes, list_files, read_weights
+from models.errors import UserError
+from models.files import file_digest
+from models.types import Progress, no_progress
+
+UNDECLARED_VERSION = "0"
+"""Of a plain PEFT folder, which says none."""
+
+
+class NotNewer(UserError):
+    """The version that is installed is the same, or newer; --force installs it all the same."""
+
+
+class Models(Protocol):
+    """The models on this machine, as far as installing needs them."""
+
+    @property
+    def default(self) -> str:
+        """The model that adapters are for which do not say."""
+        ...
+
+    def identity(self, name: str) -> str:
+        """models.store.ModelStore.identity. Raises UserError for a model that the app does not know."""
+        ...
+
+    def load(self, name: str) -> Model:
+        """The model, pulled if need be; belongs to whoever gave it. Raises UserError, NeedsNetwork."""
+        ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to install. source, sha256: see adapters.fetch. name: to install it under; empty takes its own.
+    force: also when that version, or a newer one, is here. newer: only when it is newer, as an update."""
+
+    source: str
+    name: str = ""
+    sha256: str = ""
+    force: bool = False
+    newer: bool = False
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An adapter that has passed every check of its files. replaces: what is in its place now."""
+
+    name: str
+    manifest: AdapterManifest
+    declared: bool
+    fetched: Fetched
+    signer: Signer | None
+    replaces: InstalledAdapter | None
+
+    @property
+    def signed_by(self) -> str:
+        """As in InstallRecord."""
+        if self.fetched.bundled:
+            return BY_THE_APP
+        return self.signer.fingerprint if self.signer else ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    adapter: InstalledAdapter
+    candidate: Candidate
+
+
+class Installer:
+    """confirm: asked about a candidate that no trusted publisher signed; no is a refusal."""
+
+    def __init__(
+        self,
+        store: AdapterStore,
+        models: Models,
+        publishers: Publishers,
+        confirm: Callable[[Candidate], bool],
+        progress: Progress = no_progress,
+    ) -> None:
+        self._store = store
+        self._models = models
+        self._publishers = publishers
+        self._confirm = confirm
+        self._progress = progress
+
+    def install(self, wanted: Wanted) -> Outcome:
+        """Install an adapter, or raise UserError with nothing changed (NeedsNetwork when that is why)."""
+        if wanted.name:
+            check_name(wanted.name)
+        with changing(self._store.directory, self._progress) as staging:
+            candidate = self._install(wanted, staging)
+        return Outcome(self._store.get(candidate.name), candidate)
+
+    def update(self, name: str, *, offline: bool = False) -> Outcome:
+        """Fetch an adapter again from where it came from. Raises NotNewer when what is there is no newer."""
+        record = self._store.get(name).record
+        if record is None or not record.source:
+            raise UserError(f"It is not known where {name} came from; install it from its source once.")
+        if record.sha256:
+            raise NotNewer(
+                f"{name} was pinned by --sha256 and stays as it is; install another version by hand."
+            )
+        return self.install(Wanted(record.source, name, newer=True, offline=offline))
+
+    def remove(self, name: str) -> None:
+        """Take an adapter away. Raises UserError when there is none."""
+        self._store.folder(name)
+        with changing(self._store.directory, self._progress) as staging:
+            self._store.folder(name)  # another process may have been faster
+            staging.discard(name)
+
+    def _install(self, wanted: Wanted, staging: Staging) -> Candidate:
+        folder = staging.new_folder()
+        fetched = fetch(
+            wanted.source, folder, sha256=wanted.sha256, offline=wanted.offline, progress=self._progress
+        )
+        candidate = self._check(wanted, folder, fetched)
+        manifest, name = candidate.manifest, candidate.name
+        weights = replace(read_weights(folder, name), ocr=manifest.ocr, words=manifest.words)
+        identity = self._models.identity(manifest.base_model)
+        check_base(manifest, identity)
+        self._check_trust(candidate)
+        model = self._models.load(manifest.base_model)
+        self._progress("load", f"Trying {name}", 0, 1)
+        questions = tuple(example.question for example in manifest.examples)
+        probe(model, weights, questions)
+        made = {}
+        if questions and not (folder / PROTOTYPES_FILE).exists():
+            path = write_prototypes(folder, make_prototypes(model, (), questions))
+            made[PROTOTYPES_FILE] = file_digest(path)
+        write_record(
+            folder,
+            InstallRecord(
+                source=fetched.source,
+                date=datetime.now(UTC).isoformat(timespec="seconds"),
+                base_digest=identity,
+                revision=fetched.revision,
+                sha256=wanted.sha256.lower(),
+                signed_by=candidate.signed_by,
+                declared=candidate.declared,
+                made=made,
+            ),
+        )
+        staging.settle(folder, name)
+        return candidate
+
+    def _check(self, wanted: Wanted, folder: Path, fetched: Fetched) -> Candidate:
+        """Everything that needs no model."""
+        self._progress("load", "Checking the files", 0, 1)
+        files = list_files(folder)
+        path = folder / MANIFEST_FILE
+        declared = MANIFEST_FILE in files
+        if declared:
+            manifest = parse_manifest(path.read_bytes(), Path(MANIFEST_FILE))
+        elif SIGNATURE_FILE in files:
+            raise UserError(
+                f"{fetched.source} has a {SIGNATURE_FILE} but no {MANIFEST_FILE} that it could sign."
+            )
+        else:
+            manifest = _made_manifest(folder, files, wanted, fetched, self._models.default)
+            path.write_bytes(write_manifest(manifest))
+        check_hashes(folder, manifest, {})
+        name = wanted.name or manifest.name
+        signer = read_signer(folder)
+        candidate = Candidate(name, manifest, declared, fetched, signer, self._replaced(name))
+        _check_replacing(candidate, wanted)
+        return candidate
+
+    def _replaced(self, name: str) -> InstalledAdapter | None:
+        names = self._store.names()
+        for other in names:
+            if other != name and other.casefold() == name.casefold():
+                raise UserError(
+                    f"{name!r} differs from the installed {other!r} in capital letters only; choose another --name."
+                )
+        return self._store.get(name) if name in names else None
+
+    def _check_trust(self, candidate: Candidate) -> None:
+        signer = candidate.signer
+        if candidate.fetched.bundled or (signer and self._publishers.name_of(signer.fingerprint)):
+            return
+        if not self._confirm(candidate):
+            raise UserError(f"{candidate.name} was not installed: nobody that you trust signed it.")
+
+
+def _check_replacing(candidate: Candidate, wanted: Wanted) -> None:
+    """Raises NotNewer or UserError when the installed adapter of that name should stay."""
+    old, new, name = candidate.replaces, candidate.manifest, candidate.name
+    if old is None or wanted.force or old.problem:
+        return
+    if old.manifest is None:
+        raise UserError(f"There is an adapter {name} that was put there by hand; replace it with --force.")
+    if old.record is not None and old.record.signed_by != candidate.signed_by:
+        raise UserError(
+            f"The installed {name} is not from the same publisher; install this one under another "
+            "--name, or replace it with --force."
+        )
+    if not candidate.declared:
+        if old.manifest.files == new.files:
+            raise NotNewer(f"{name} is installed already, with these very files.")
+        if not wanted.newer:
+            raise UserError(
+                f"There is an adapter {name} already; choose another --name, or replace it with --force."
+            )
+    elif not new.is_newer_than(old.manifest):
+        relation = "newer than" if old.manifest.is_newer_than(new) else "the same version as"
+        raise NotNewer(
+            f"{name} {old.manifest.version} is installed, which is {relation} this {new.version}; --force "
+            "replaces it all the same."
+        )
+
+
+def _made_manifest(
+    folder: Path, files: tuple[str, ...], wanted: Wanted, fetched: Fetched, base_model: str
+) -> AdapterManifest:
+    """For a folder as the peft library saves it."""
+    name = check_name(wanted.name or _name_in(fetched.source))
+    return AdapterManifest(
+        name=name,
+        version=UNDECLARED_VERSION,
+        description=f"A PEFT adapter without a description: {name}",
+        base_model=base_model,
+        base_digest=NOT_DECLARED,
+        files={file: file_digest(folder / file) for file in files},
+    )
+
+
+def _name_in(source: str) -> str:
+    """The last part of a path, an address or a repository, without an archive's ending."""
+    plain = re.sub(r"[?#].*$", "", source) if "://" in source else source
+    if plain.startswith("hf:"):
+        plain = plain.partition("@")[0]
+    last = re.split(r"[/\\]", plain.rstrip("/\\"))[-1]
+    for suffix in SUFFIXES:
+        last = last.removesuffix(suffix)
+    return last

@@ -1,0 +1,80 @@
+"""Tries an adapter on a model: it must change what the model computes, and to numbers.
+
+An adapter that is loaded and does nothing looks like one that works. Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from adapters.prototypes import Senses
+from models.errors import UserError
+from models.lora import LoraWeights
+from models.types import Image, Message, Sampling, Token
+
+QUESTION = "What is this, and what can you tell me about it?"
+"""Asked of an adapter that brings no example questions."""
+
+MOST_QUESTIONS = 3
+_TOKENS = 4  # of each answer: prefill and decode both run
+_NOTHING = LoraWeights("", 0, 1, {})
+
+
+class Model(Senses, Protocol):
+    """What trying an adapter and making its prototypes needs; models.engine.Engine is one."""
+
+    @property
+    def has_vision(self) -> bool: ...
+
+    def generate(
+        self, messages: Sequence[Message], sampling: Sampling, *, lora: LoraWeights | None = None
+    ) -> Iterable[Token]: ...
+
+    def close(self) -> None: ...
+
+
+def probe(model: Model, weights: LoraWeights, questions: Sequence[str]) -> None:
+    """Ask the questions, about nothing and, of a model with eyes, about a picture, with the adapter and without.
+
+    Raises UserError when no log-probability of any answer's tokens changes, when one is not a finite number,
+    and when the adapter does not fit the model.
+    """
+    images = ((), (_picture(),)) if model.has_vision else ((),)
+    changed = False
+    for question in [*questions[:MOST_QUESTIONS]] or [QUESTION]:
+        for shown in images:
+            message = Message("user", question, shown)
+            with_adapter = _answer(model, message, weights)
+            changed |= with_adapter != _answer(model, message, _NOTHING)
+    if not changed:
+        raise UserError(
+            f"The adapter {weights.name} does nothing: the model computes the same with it as without; it was "
+            "probably saved before training (is lora_B all zeros?)."
+        )
+
+
+def _answer(model: Model, message: Message, lora: LoraWeights) -> list[tuple[int, float]]:
+    """(id, log-probability) of the answer's first tokens, greedily."""
+    tokens: Iterator[Token] = iter(model.generate([message], Sampling(max_tokens=_TOKENS), lora=lora))
+    try:
+        answer = [(token.id, token.logprob) for token in tokens]
+    except UserError:  # how sampling refuses logits that are no numbers
+        answer = [(0, math.nan)]
+    if not all(math.isfinite(logprob) for _, logprob in answer):
+        raise UserError(
+            f"The adapter {lora.name} makes the model compute values that are not finite (asked "
+            f"{message.text[:60]!r}); its weights are too large or damaged."
+        )
+    return answer
+
+
+def _picture() -> Image:
+    """Something to look at: colours that run into one another, and a square."""
+    rows, columns = np.mgrid[0:256, 0:256].astype(np.uint8)
+    pixels = np.stack([rows, columns, 255 - rows], axis=-1)
+    pixels[96:160, 96:160] = (250, 240, 40)
+    return Image(pixels, "probe", "a test picture")

@@ -1,0 +1,110 @@
+"""Whether an adapter's folder holds what its manifest says: every file, every hash, weights that can be used.
+
+Reads everything. Knows nothing of signatures' owners, of running the model or of changing folders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from adapters.archive import check_file_name
+from adapters.manifest import (
+    ALLOWED_FILES,
+    MANIFEST_FILE,
+    NOT_DECLARED,
+    REQUIRED_FILES,
+    SIGNATURE_FILE,
+    AdapterManifest,
+)
+from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
+from adapters.record import RECORD_FILE
+from adapters.store import InstalledAdapter
+from adapters.trust import read_signer
+from models.errors import UserError
+from models.files import file_digest
+from models.lora import LoraWeights
+from models.peft_format import read_peft
+
+
+def list_files(folder: Path) -> tuple[str, ...]:
+    """The adapter's files in a folder, the store's own record aside. UserError for whatever else there is."""
+    names = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name == RECORD_FILE:
+            continue
+        if entry.is_symlink() or not entry.is_file():
+            raise UserError(f"{folder} holds {entry.name!r}, which is no ordinary file; take it out.")
+        name = check_file_name(entry.name, folder)
+        if entry.stat().st_size > ALLOWED_FILES[name]:
+            raise UserError(
+                f"{folder / name} is larger than the {ALLOWED_FILES[name]} bytes that it may have."
+            )
+        names.append(name)
+    for name in REQUIRED_FILES:
+        if name not in names:
+            raise UserError(f"{folder} has no {name}, as every PEFT adapter does.")
+    return tuple(names)
+
+
+def check_hashes(folder: Path, manifest: AdapterManifest, made: Mapping[str, str]) -> None:
+    """Every file hashes to what the manifest says; made: sha256 of those that were added at the install.
+
+    Raises UserError for one that differs, is missing, or is not listed.
+    """
+    expected = {**made, **manifest.files}
+    present = set(list_files(folder)) - {MANIFEST_FILE, SIGNATURE_FILE}
+    if unlisted := sorted(present - set(expected)):
+        raise UserError(
+            f"{folder} holds {unlisted[0]}, of which {MANIFEST_FILE} has no sha256; add it or leave the file out."
+        )
+    for name, digest in expected.items():
+        if name not in present:
+            raise UserError(f"{folder} lacks {name}, which {MANIFEST_FILE} lists; get a fresh copy.")
+        if file_digest(folder / name) != digest:
+            raise UserError(
+                f"{folder / name} is not what {MANIFEST_FILE} says: its sha256 differs; get a fresh copy."
+            )
+
+
+def check_base(manifest: AdapterManifest, identity: str) -> None:
+    """The adapter was made for the very weights that are here. identity: of the manifest's base model."""
+    if manifest.base_digest not in (NOT_DECLARED, identity):
+        raise UserError(
+            f"The adapter {manifest.name} was made for other weights of {manifest.base_model} (digest "
+            f"{manifest.base_digest[:12]}…) than this app has ({identity[:12]}…); get a version for these."
+        )
+
+
+def read_weights(folder: Path, name: str) -> LoraWeights:
+    """The tensors, and the prototypes if there are any, all read once. Raises UserError for what is refused."""
+    weights = read_peft(folder, name)
+    if (folder / PROTOTYPES_FILE).exists():
+        read_prototypes(folder / PROTOTYPES_FILE)
+    return weights
+
+
+def verify_installed(adapter: InstalledAdapter, identity: Callable[[str], str]) -> str | None:
+    """What is wrong with an installed adapter, in one sentence; None when it is as it should be.
+
+    identity: of a model by name, see check_base.
+    """
+    folder, manifest, record = adapter.folder, adapter.manifest, adapter.record
+    try:
+        if adapter.problem:
+            raise UserError(adapter.problem)
+        list_files(folder)
+        if manifest is not None:
+            check_hashes(folder, manifest, record.made if record else {})
+            read_signer(folder)
+            check_base(manifest, identity(manifest.base_model))
+        read_weights(folder, adapter.name)
+        if manifest is None:
+            raise UserError(
+                f"{folder} was put there by hand, without {MANIFEST_FILE}: its weights can be read, the rest cannot "
+                "be verified."
+            )
+    except UserError as error:
+        return str(error)
+    return None

@@ -1,0 +1,68 @@
+"""What installing adapters needs of the app: its settings, its places, its models. Knows no front end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from adapters.store import AdapterStore
+from adapters.trust import Publishers
+from edge_app import paths
+from edge_app.host import LoadEngine, load_engine
+from edge_app.settings import Settings
+from models.types import Progress
+
+if TYPE_CHECKING:
+    from adapters.install import Candidate, Installer
+    from models.engine import Engine
+
+
+class AppModels:
+    """adapters.install.Models over the app's store and engine; what was loaded is kept until `close`."""
+
+    def __init__(self, settings: Settings, progress: Progress, load: LoadEngine = load_engine) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._load = load
+        self._engines: dict[str, Engine] = {}
+
+    @property
+    def default(self) -> str:
+        return self._settings.model
+
+    def identity(self, name: str) -> str:
+        """See models.store.ModelStore.identity. Raises UserError for an unknown model."""
+        from models.store import ModelStore
+
+        return ModelStore(paths.models_directory()).identity(name)
+
+    def load(self, name: str) -> Engine:
+        """The engine of a model, pulled if need be. Raises UserError, NeedsNetwork when that is off."""
+        if name not in self._engines:
+            self._engines[name] = self._load(
+                self._settings.model_copy(update={"model": name}), self._progress
+            )
+        return self._engines[name]
+
+    def close(self) -> None:
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+
+
+def adapter_store() -> AdapterStore:
+    """The adapters of this user."""
+    return AdapterStore(paths.ensure(paths.adapters_directory()))
+
+
+def publishers() -> Publishers:
+    """The publishers that this user trusts."""
+    paths.ensure(paths.config_directory())
+    return Publishers(paths.publishers_file())
+
+
+def installer(models: AppModels, confirm: Callable[[Candidate], bool], progress: Progress) -> Installer:
+    """Installs into this user's adapters. confirm: see adapters.install.Installer."""
+    from adapters.install import Installer
+
+    return Installer(adapter_store(), models, publishers(), confirm, progress)

@@ -1,0 +1,147 @@
+"""Small adapters made on the spot, and a model that stands in for the real one where only its answers matter."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from adapters.install import Candidate, Installer
+from adapters.manifest import MANIFEST_FILE, AdapterManifest, Example, write_manifest
+from adapters.store import AdapterStore
+from adapters.trust import Publishers
+from models.errors import UserError
+from models.files import file_digest
+from models.lora import LoraWeights
+from models.types import Image, Message, Sampling, Token
+from models.vision.tower import TowerFeatures
+from tests.models.tiny_directory import HIDDEN, INNER, KV_WIDTH, LAYERS, WIDTH
+
+MODEL, IDENTITY = "tiny", "1" * 64
+SHAPES = {
+    "self_attn.q_proj": (WIDTH, HIDDEN), "self_attn.v_proj": (KV_WIDTH, HIDDEN),
+    "mlp.down_proj": (HIDDEN, INNER),
+}  # fmt: skip
+Tensors = dict[str, NDArray[Any]]
+
+
+def tensors(rank: int = 4, seed: int = 1, layers: int = LAYERS) -> Tensors:
+    """As the peft library names them, for the model of tests.models.tiny_directory."""
+    rng = np.random.default_rng(seed)
+    made: Tensors = {}
+    for layer in range(layers):
+        for module, (outputs, inputs) in SHAPES.items():
+            path = f"base_model.model.model.layers.{layer}.{module}"
+            made[f"{path}.lora_A.weight"] = rng.normal(0, 0.3, (rank, inputs)).astype(np.float32)
+            made[f"{path}.lora_B.weight"] = rng.normal(0, 0.3, (outputs, rank)).astype(np.float32)
+    return made
+
+
+def write_peft(folder: Path, stored: Tensors | None = None, rank: int = 4, **config: object) -> Path:
+    """A folder as the peft library saves it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = [module.rpartition(".")[2] for module in SHAPES]
+    fields = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": targets, **config}
+    (folder / "adapter_config.json").write_text(json.dumps(fields))
+    safetensors.numpy.save_file(stored or tensors(rank), folder / "adapter_model.safetensors")
+    return folder
+
+
+def write_adapter(folder: Path, stored: Tensors | None = None, **changes: Any) -> Path:
+    """The same with a manifest; changes: of its fields, `version` say."""
+    write_peft(folder, stored)
+    manifest = AdapterManifest(
+        name="plants",
+        version="1.0",
+        description="Names plants by their leaves",
+        base_model=MODEL,
+        base_digest=IDENTITY,
+        tasks=("species",),
+        examples=(Example("Which plant is this?", "an oak", "species"),),
+    )
+    return write_manifest_for(folder, replace(manifest, **changes))
+
+
+def write_manifest_for(folder: Path, manifest: AdapterManifest) -> Path:
+    """Into the folder, with the hashes of what is there."""
+    names = {file.name for file in folder.iterdir()} - {MANIFEST_FILE}
+    digests = {name: file_digest(folder / name) for name in names}
+    (folder / MANIFEST_FILE).write_bytes(write_manifest(replace(manifest, files=digests)))
+    return folder
+
+
+def zipped(folder: Path, archive: Path, top: str = "") -> Path:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for file in sorted(folder.iterdir()):
+            packed.write(file, f"{top}{file.name}")
+    return archive
+
+
+def tarred(folder: Path, archive: Path, top: str = "") -> Path:
+    with tarfile.open(archive, "w:gz") as packed:
+        for file in sorted(folder.iterdir()):
+            packed.add(file, f"{top}{file.name}")
+    return archive
+
+
+class FakeModel:
+    """Log-probabilities that depend on the LoRA as a model's would: not at all when B is zero."""
+
+    has_vision = True
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def generate(
+        self, messages: Sequence[Message], sampling: Sampling, *, lora: LoraWeights | None = None
+    ) -> Iterator[Token]:
+        del sampling
+        self.asked.append(messages[0].text)
+        values = lora.tensors.items() if lora else ()
+        for name, tensor in values:
+            if name.endswith(".A") and tensor.shape[1] not in (HIDDEN, INNER):
+                raise UserError(f"The adapter does not fit this model: {name} is {list(tensor.shape)}.")
+        effect = float(sum(np.abs(tensor).sum() for name, tensor in values if name.endswith(".B")))
+        return iter([Token(1, "a", -1.0 - effect if effect < 1e20 else float("nan"))])
+
+    def image_features(self, image: Image) -> TowerFeatures:
+        raise NotImplementedError
+
+    def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        ids = np.frombuffer(text.encode(), np.uint8).astype(np.int64)
+        return ids, np.eye(256, HIDDEN, dtype=np.float32)[ids % HIDDEN]
+
+    def close(self) -> None:
+        pass
+
+
+class FakeModels:
+    default = MODEL
+
+    def __init__(self) -> None:
+        self.model = FakeModel()
+
+    def identity(self, name: str) -> str:
+        if name != MODEL:
+            raise UserError(f"There is no model named {name!r}.")
+        return IDENTITY
+
+    def load(self, name: str) -> FakeModel:
+        assert name == MODEL
+        return self.model
+
+
+def make_installer(
+    directory: Path, confirm: Callable[[Candidate], bool] = lambda _: True, models: Any = None
+) -> Installer:
+    """Into directory, with the publishers of the file beside it."""
+    publishers = Publishers(directory.with_name("publishers.json"))
+    return Installer(AdapterStore(directory), models or FakeModels(), publishers, confirm)

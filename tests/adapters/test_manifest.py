@@ -1,0 +1,166 @@
+"""adapter.toml: what is written is read back, and what is not of the form is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.manifest import (
+    ALLOWED_FILES,
+    REQUIRED_FILES,
+    Accuracy,
+    AdapterManifest,
+    Example,
+    check_name,
+    is_name,
+    parse_manifest,
+    write_manifest,
+)
+from models.errors import UserError
+
+PATH = Path("adapter.toml")
+DIGESTS = dict.fromkeys(REQUIRED_FILES, "a" * 64)
+TABLES: dict[str, Any] = {
+    "name": "plants",
+    "version": "1.0",
+    "description": "Names plants",
+    "base_model": "edge-vlm-135m",
+    "base_digest": "b" * 64,
+    "files": DIGESTS,
+}
+
+lines = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=40).filter(str.strip)
+texts = st.text(st.characters(exclude_categories=("Cc", "Cs"), include_characters="\n\t"), max_size=60)
+shares = st.floats(0, 1)
+manifests = st.builds(
+    AdapterManifest,
+    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}[a-z]", fullmatch=True).filter(is_name),
+    version=st.sampled_from(["0", "1.0", "2.1.3", "1!2.0rc1+local.1"]),
+    description=lines,
+    base_model=lines,
+    base_digest=st.sampled_from(["", "c" * 64]),
+    tasks=st.lists(lines, max_size=3).map(tuple),
+    examples=st.lists(
+        st.builds(
+            Example, question=texts.filter(str.strip), answer=texts, task=st.one_of(st.just(""), lines)
+        ),
+        max_size=3,
+    ).map(tuple),
+    ocr=st.sampled_from(["auto", "always", "never"]),
+    words=st.booleans(),
+    training=st.dictionaries(lines, texts, max_size=3),
+    accuracy=st.lists(
+        st.builds(
+            Accuracy,
+            set=lines,
+            type=lines,
+            rows=st.integers(1, 10**6),
+            adapter=shares,
+            base=shares,
+            blind=shares,
+            majority=shares,
+        ),
+        max_size=3,
+    ).map(tuple),
+    files=st.just(DIGESTS),
+)
+
+
+def parse(**changes: Any) -> AdapterManifest:
+    tables = {key: value for key, value in {**TABLES, **changes}.items() if value is not None}
+    return parse_manifest(tomli_w.dumps(tables).encode(), PATH)
+
+
+@given(manifests)
+def test_what_is_written_is_read_back(manifest: AdapterManifest) -> None:
+    assert parse_manifest(write_manifest(manifest), PATH) == manifest
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_manifest_or_refused(data: bytes) -> None:
+    with pytest.raises(UserError):
+        parse_manifest(data, PATH)
+
+
+@given(
+    st.sampled_from(
+        ["name", "version", "tasks", "examples", "reads", "training", "accuracy", "files", "format"]
+    ),
+    st.recursive(
+        st.one_of(st.booleans(), st.integers(-5, 5), st.floats(allow_nan=True), st.text(max_size=5)),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+        ),
+        max_leaves=6,
+    ),
+)
+def test_a_field_of_any_value_is_taken_or_refused_but_never_a_crash(key: str, value: Any) -> None:
+    try:
+        manifest = parse(**{key: value})
+    except UserError as error:
+        assert "adapter.toml" in str(error) or "name" in str(error)
+    else:
+        assert write_manifest(manifest)
+
+
+def test_the_smallest_manifest_has_sensible_defaults() -> None:
+    manifest = parse(base_digest=None)
+    assert (manifest.ocr, manifest.words, manifest.base_digest, manifest.examples) == ("auto", True, "", ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"name": None}, "lacks 'name'"),
+        ({"name": "../up"}, "no name for an adapter"),
+        ({"name": "auto"}, "means something else"),
+        ({"version": "one"}, "write it like 1.2.0"),
+        ({"description": "two\nlines"}, "one line"),
+        ({"description": "\x1b[31mred"}, "control characters"),
+        ({"description": "x" * 301}, "at most 300 characters"),
+        ({"base_digest": "xyz"}, "64 small hexadecimal digits"),
+        ({"format": 2}, "reads format 1"),
+        ({"sparkle": 1}, "unknown field 'sparkle'"),
+        ({"reads": {"ocr": "sometimes"}}, "one of auto, always, never"),
+        ({"reads": {"smell": True}}, "unknown field 'reads.smell'"),
+        ({"examples": [{"answer": "x"}]}, r"lacks 'examples\[0\].question'"),
+        ({"examples": [{"question": "?", "hint": "x"}]}, "examples"),
+        ({"accuracy": [{"set": "s", "type": "t", "rows": 0}]}, "a whole number from 1 on"),
+        ({"training": {"data": ["list"]}}, "text"),
+        ({"files": {}}, "no sha256 of adapter_config.json"),
+        ({"files": {**DIGESTS, "evil.bin": "a" * 64}}, "no part of an adapter"),
+        ({"files": {**DIGESTS, "../adapter.toml": "a" * 64}}, "no part of an adapter"),
+        ({"files": {**DIGESTS, "README.md": "A" * 64}}, "64 small hexadecimal digits"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        parse(**changes)
+
+
+def test_a_manifest_that_is_far_too_large_is_not_even_parsed() -> None:
+    with pytest.raises(UserError, match="larger than"):
+        parse_manifest(b"#" * (ALLOWED_FILES["adapter.toml"] + 1), PATH)
+
+
+def test_numbers_in_training_facts_are_taken_as_text() -> None:
+    assert parse(training={"seed": 7, "minutes": 4.5}).training == {"seed": "7", "minutes": "4.5"}
+
+
+def test_versions_compare_as_pep_440_says() -> None:
+    assert parse(version="1.10").is_newer_than(parse(version="1.9"))
+    assert parse(version="2.0").is_newer_than(parse(version="2.0rc1"))
+    assert not parse(version="1.0").is_newer_than(parse(version="1.0.0"))
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".hidden", "a/b", "a\\b", "a:0.5", "a,b", "con", "NUL.txt", "dot.", "x" * 65, "None"]
+)
+def test_names_that_are_no_folder_everywhere_or_mean_something_else_are_refused(name: str) -> None:
+    with pytest.raises(UserError):
+        check_name(name)
