@@ -20,7 +20,7 @@ from edge_app import paths
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, Failed, Progress
 from models.errors import UserError
-from models.scoring import names_object, normalise
+from models.scoring import is_right
 from models.store import ModelStore
 
 FIELDS = ("image", "question", "answer", "type")
@@ -187,14 +187,6 @@ def score(results: Sequence[tuple[Row, Prediction]]) -> tuple[Score, ...]:
             )
         )
     return tuple(scores)
-
-
-def is_right(kind: str, expected: str, answer: str) -> bool:
-    """main_object: the answer names the object, synonyms count. Everything else: the same words, where case,
-    accents, punctuation and plural endings do not count."""
-    if kind == "main_object":
-        return names_object(answer, expected)
-    return normalise(answer) == normalise(expected)
 
 
 def _turn(row: Row, assistant: Assistant, options: Options) -> Turn:

@@ -54,6 +54,14 @@ def names_object(answer: str, label: str) -> bool:
     return any(_stands_in(name, said) for name in accepted_names(label))
 
 
+def is_right(kind: str, expected: str, answer: str) -> bool:
+    """main_object: the answer names the object, synonyms count. Everything else: the same words, where case,
+    accents, punctuation and plural endings do not count."""
+    if kind == "main_object":
+        return names_object(answer, expected)
+    return normalise(answer) == normalise(expected)
+
+
 def _stands_in(name: str, said: str) -> bool:
     """Whether consecutive words of `said`, run together, are `name` run together, and are not denied."""
     wanted, words = name.replace(" ", ""), said.split()
