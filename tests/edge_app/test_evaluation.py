@@ -13,9 +13,10 @@ import pytest
 from edge_app import assistant as assistant_module
 from edge_app import paths, settings
 from edge_app.assistant import Assistant
-from edge_app.evaluation import Options, evaluate, is_right, read_rows, score
+from edge_app.evaluation import Options, evaluate, read_rows, score
 from edge_app.events import Progress
 from models.errors import UserError
+from models.scoring import is_right
 from tests.edge_app.conftest import png
 from tests.edge_app.fakes import FakeEngine
 from tests.edge_app.test_cli import Run, run
