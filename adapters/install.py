@@ -8,7 +8,8 @@ caller's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,9 +148,11 @@ class Installer:
         fetched = fetch(
             wanted.source, folder, sha256=wanted.sha256, offline=wanted.offline, progress=self._progress
         )
-        candidate = self._check(wanted, folder, fetched)
+        with _told_of(folder, fetched.source):
+            candidate = self._check(wanted, folder, fetched)
+            weights = read_weights(folder, candidate.name)
         manifest, name = candidate.manifest, candidate.name
-        weights = replace(read_weights(folder, name), ocr=manifest.ocr, words=manifest.words)
+        weights = replace(weights, ocr=manifest.ocr, words=manifest.words)
         identity = self._models.identity(manifest.base_model)
         check_base(manifest, identity)
         self._check_trust(candidate)
@@ -184,7 +187,7 @@ class Installer:
         path = folder / MANIFEST_FILE
         declared = MANIFEST_FILE in files
         if declared:
-            manifest = parse_manifest(path.read_bytes(), Path(MANIFEST_FILE))
+            manifest = parse_manifest(path.read_bytes(), path)
         elif SIGNATURE_FILE in files:
             raise UserError(
                 f"{fetched.source} has a {SIGNATURE_FILE} but no {MANIFEST_FILE} that it could sign."
@@ -214,6 +217,15 @@ class Installer:
             return
         if not self._confirm(candidate):
             raise UserError(f"{candidate.name} was not installed: nobody that you trust signed it.")
+
+
+@contextmanager
+def _told_of(folder: Path, source: str) -> Iterator[None]:
+    """Errors name the source, which the user knows, and not the folder that its files are in for now."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(str(error).replace(str(folder), source)) from None
 
 
 def _check_replacing(candidate: Candidate, wanted: Wanted) -> None:

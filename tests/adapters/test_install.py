@@ -1,0 +1,500 @@
+"""Installing: all of it is checked first, and the store holds the old adapter or the new one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from adapters import fetch
+from adapters.install import Candidate, Installer, NotNewer, Wanted
+from adapters.manifest import MANIFEST_FILE, parse_manifest
+from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
+from adapters.record import RECORD_FILE
+from adapters.store import AdapterStore
+from adapters.verify import verify_installed
+from models.errors import NeedsNetwork, UserError
+from models.files import file_digest
+from models.lora import MAX_RANK
+from tests.adapters.making import (
+    IDENTITY,
+    MODEL,
+    FakeModels,
+    make_installer,
+    tarred,
+    tensors,
+    write_adapter,
+    write_manifest_for,
+    write_peft,
+    zipped,
+)
+
+FIRST_A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+FIRST_B = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "adapters"
+
+
+@pytest.fixture
+def installer(directory: Path) -> Installer:
+    return make_installer(directory)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_adapter(tmp_path / "source")
+
+
+def version_in(directory: Path, name: str = "plants") -> str:
+    manifest = AdapterStore(directory).get(name).manifest
+    assert manifest is not None
+    return manifest.version
+
+
+def is_untouched(directory: Path) -> bool:
+    """Nothing is installed and nothing is left over."""
+    left = {file.name for file in (directory / ".staging").iterdir()}
+    return AdapterStore(directory).names() == () and left <= {"lock"}
+
+
+# -- what is installed ------------------------------------------------------------------------------------
+
+
+def test_an_installed_adapter_is_what_its_source_was(
+    installer: Installer, directory: Path, source: Path
+) -> None:
+    outcome = installer.install(Wanted(str(source)))
+    assert outcome.adapter.folder == directory / "plants"
+    for file in source.iterdir():
+        assert (directory / "plants" / file.name).read_bytes() == file.read_bytes()
+    store = AdapterStore(directory)
+    assert store.names() == ("plants",)
+    assert outcome.adapter.manifest == parse_manifest((source / MANIFEST_FILE).read_bytes(), source)
+    assert store.load("plants").rank == 4
+    record = outcome.adapter.record
+    assert record is not None
+    assert (record.source, record.declared, record.base_digest) == (str(source), True, IDENTITY)
+    assert record.date.endswith("+00:00")
+    assert verify_installed(outcome.adapter, FakeModels().identity) is None
+    assert {file.name for file in (directory / ".staging").iterdir()} <= {"lock"}
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred])
+@pytest.mark.parametrize("top", ["", "plants/"])
+def test_archives_install_like_folders(
+    installer: Installer, directory: Path, source: Path, tmp_path: Path, pack: Callable[..., Path], top: str
+) -> None:
+    archive = pack(source, tmp_path / "archive.any", top)
+    installer.install(Wanted(str(archive), sha256=file_digest(archive)))
+    assert version_in(directory) == "1.0"
+
+
+def test_an_archive_with_another_hash_than_was_given_is_refused(
+    installer: Installer, directory: Path, source: Path, tmp_path: Path
+) -> None:
+    archive = zipped(source, tmp_path / "a.zip")
+    with pytest.raises(UserError, match="not the file that --sha256 names"):
+        installer.install(Wanted(str(archive), sha256="0" * 64))
+    with pytest.raises(UserError, match="64 hexadecimal digits"):
+        installer.install(Wanted(str(archive), sha256="0"))
+    with pytest.raises(UserError, match="leave it out"):
+        installer.install(Wanted(str(source), sha256="0" * 64))
+    assert is_untouched(directory)
+
+
+def test_a_folder_that_peft_saved_gets_a_manifest(
+    installer: Installer, directory: Path, tmp_path: Path
+) -> None:
+    folder = write_peft(tmp_path / "my-lora")
+    (folder / "README.md").write_text("# By peft")
+    adapter = installer.install(Wanted(str(folder))).adapter
+    assert adapter.name == "my-lora"
+    assert adapter.manifest is not None
+    assert adapter.record is not None
+    assert not adapter.record.declared
+    assert (adapter.manifest.base_model, adapter.manifest.base_digest) == (MODEL, "")
+    assert adapter.record.base_digest == IDENTITY
+    assert set(adapter.manifest.files) == {"adapter_config.json", "adapter_model.safetensors", "README.md"}
+    installer.install(Wanted(str(folder), name="other"))
+    assert AdapterStore(directory).names() == ("my-lora", "other")
+
+
+def test_a_folder_whose_name_will_not_do_needs_a_name(installer: Installer, tmp_path: Path) -> None:
+    folder = write_peft(tmp_path / "my lora")
+    with pytest.raises(UserError, match="no name for an adapter"):
+        installer.install(Wanted(str(folder)))
+    assert installer.install(Wanted(str(folder), name="mine")).adapter.name == "mine"
+
+
+def test_prototypes_are_made_of_the_examples_when_none_came(
+    installer: Installer, directory: Path, source: Path
+) -> None:
+    adapter = installer.install(Wanted(str(source))).adapter
+    assert len(read_prototypes(directory / "plants" / PROTOTYPES_FILE).question) == 1
+    assert adapter.record is not None
+    assert set(adapter.record.made) == {PROTOTYPES_FILE}
+
+
+def test_bundled_adapters_install_by_name_without_a_question(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "BUNDLED", tmp_path / "bundled")
+    write_adapter(tmp_path / "bundled" / "plants")
+    installer = make_installer(directory, confirm=lambda _: pytest.fail("asked"))
+    assert fetch.bundled_names() == ("plants",)
+    installer.install(Wanted("plants"))
+    assert version_in(directory) == "1.0"
+    with pytest.raises(
+        UserError, match=r"no folder or archive here, and no bundled adapter \(there are: plants\)"
+    ):
+        installer.install(Wanted("plant"))
+
+
+# -- what is refused --------------------------------------------------------------------------------------
+
+
+def changed(**config: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        write_peft(folder, **config)  # type: ignore[arg-type]
+
+    return change
+
+
+def stored(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        values = tensors()
+        change(values)
+        safetensors.numpy.save_file(values, folder / "adapter_model.safetensors")
+
+    return write
+
+
+def duplicated(folder: Path) -> None:
+    """The header names a tensor twice."""
+    path = folder / "adapter_model.safetensors"
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + size].rstrip()
+    entry = header[1 : header.index(b"}") + 1]
+    longer = b"{" + entry + b"," + header[1:]
+    path.write_bytes(len(longer).to_bytes(8, "little") + longer + data[8 + size :])
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "dora": (changed(use_dora=True), "'use_dora', which is not supported"),
+    "bias": (changed(bias="all"), "trains biases"),
+    "modules_to_save": (changed(modules_to_save=["lm_head"]), "'modules_to_save', which is not supported"),
+    "another method": (changed(peft_type="IA3"), "only LORA is supported"),
+    "pissa": (changed(init_lora_weights="pissa"), "changes the base model too"),
+    "a target that is not supported": (changed(target_modules=["embed_tokens"]), "adapts 'embed_tokens'"),
+    "tensors that are not targeted": (changed(target_modules=["q_proj"]), "does not target"),
+    "a rank that does not fit": (changed(rank=8, stored=tensors(4)), "is needed"),
+    "a rank over the maximum": (changed(rank=MAX_RANK + 1), f"supported are 1 to {MAX_RANK}"),
+    "not a number": (stored(lambda t: t[FIRST_A].fill(np.nan)), "not finite"),
+    "infinite": (stored(lambda t: t[FIRST_B].fill(np.inf)), "not finite"),
+    "a type that is not supported": (
+        stored(lambda t: t.update({FIRST_A: t[FIRST_A].astype(np.int32)})),
+        "supported are F32, F16 and BF16",
+    ),
+    "a missing tensor": (stored(lambda t: t.pop(FIRST_B)), "lacks lora_B"),
+    "a missing layer": (stored(lambda t: [t.pop(n) for n in list(t) if ".1.mlp" in n]), "lacks the tensors"),
+    "a tensor of something else": (stored(lambda t: t.update({"lm_head": t[FIRST_A]})), "not part of a LoRA"),
+    "a tensor twice": (duplicated, "a name occurs twice"),
+    "a shape of another model": (
+        stored(lambda t: t.update({FIRST_A: np.ones((4, 32), np.float32)})),
+        "does not fit this model",
+    ),
+    "zeros that do nothing": (
+        stored(lambda t: [value.fill(0) for name, value in t.items() if "lora_B" in name]),
+        "does nothing",
+    ),
+    "weights that overflow": (
+        stored(lambda t: [value.fill(3e38) for name, value in t.items() if "lora_B" in name]),
+        "not finite",
+    ),
+    "a configuration that is no JSON": (lambda f: (f / "adapter_config.json").write_text("{"), "is not JSON"),
+    "weights that are damaged": (
+        lambda f: (f / "adapter_model.safetensors").write_bytes(b"x" * 50),
+        "header",
+    ),
+    "prototypes that are damaged": (lambda f: (f / "router.safetensors").write_bytes(b"x" * 50), "header"),
+    "a pickle": (lambda f: (f / "adapter_model.bin").write_bytes(b"x"), "pickle"),
+    "a file that is not expected": (lambda f: (f / "run.py").write_text("print()"), "no part of an adapter"),
+    "a folder": (lambda f: (f / "more").mkdir(), "which is a folder"),
+    "a link": (lambda f: (f / "LICENSE").symlink_to("/etc/passwd"), "which is a link"),
+    "no weights": (lambda f: (f / "adapter_model.safetensors").unlink(), "has no adapter_model.safetensors"),
+    "no configuration": (lambda f: (f / "adapter_config.json").unlink(), "has no adapter_config.json"),
+    "a card that is far too long": (lambda f: (f / "README.md").write_bytes(bytes(2**20 + 1)), "larger than"),
+    "a signature of nothing": (lambda f: (f / "signature.json").write_text("{}"), "that it could sign"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_it_is_refused_in_one_sentence_and_nothing_changes(
+    case: str, installer: Installer, directory: Path, tmp_path: Path
+) -> None:
+    folder = write_peft(tmp_path / "source")
+    change, complaint = REFUSED[case]
+    change(folder)
+    with pytest.raises(UserError, match=complaint) as caught:
+        installer.install(Wanted(str(folder), name="plants"))
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).count(". ") == 0
+    assert ".staging" not in str(caught.value), "a place that the user does not know"
+    assert is_untouched(directory)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"base_digest": "2" * 64}, "made for other weights of tiny"),
+        ({"base_model": "another"}, "no model named 'another'"),
+    ],
+)
+def test_an_adapter_of_another_model_is_refused(
+    installer: Installer, directory: Path, source: Path, changes: dict[str, Any], complaint: str
+) -> None:
+    manifest = parse_manifest((source / MANIFEST_FILE).read_bytes(), source)
+    write_manifest_for(source, replace(manifest, **changes))
+    with pytest.raises(UserError, match=complaint):
+        installer.install(Wanted(str(source)))
+    assert is_untouched(directory)
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
+def test_a_file_that_does_not_hash_to_what_the_manifest_says_is_refused(
+    installer: Installer, source: Path, file: str
+) -> None:
+    with (source / file).open("ab") as opened:
+        opened.write(b" ")
+    with pytest.raises(UserError, match=f"{file} is not what adapter.toml says"):
+        installer.install(Wanted(str(source)))
+
+
+def test_files_that_the_manifest_lists_or_does_not_list_must_match(
+    installer: Installer, source: Path
+) -> None:
+    (source / "LICENSE").write_text("free")
+    with pytest.raises(UserError, match=r"LICENSE, of which adapter.toml has no sha256"):
+        installer.install(Wanted(str(source)))
+    write_manifest_for(source, parse_manifest((source / MANIFEST_FILE).read_bytes(), source))
+    (source / "LICENSE").unlink()
+    with pytest.raises(UserError, match=r"lacks LICENSE, which adapter.toml lists"):
+        installer.install(Wanted(str(source)))
+
+
+def test_a_source_that_is_not_there_is_refused(installer: Installer, directory: Path) -> None:
+    with pytest.raises(UserError, match="no folder or archive here"):
+        installer.install(Wanted("/nowhere/at/all"))
+    assert is_untouched(directory)
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.zip", "hf:someone/something"])
+def test_network_sources_are_refused_offline(installer: Installer, address: str) -> None:
+    with pytest.raises(NeedsNetwork, match="the app is offline"):
+        installer.install(Wanted(address, offline=True))
+
+
+def test_a_model_that_cannot_be_had_offline_is_told_as_it_is(directory: Path, source: Path) -> None:
+    class Absent(FakeModels):
+        def load(self, name: str) -> Any:
+            raise NeedsNetwork(f"The model {name} is not on this machine and the app is offline.")
+
+    with pytest.raises(NeedsNetwork, match="not on this machine"):
+        make_installer(directory, models=Absent()).install(Wanted(str(source)))
+    assert is_untouched(directory)
+
+
+# -- names and versions -----------------------------------------------------------------------------------
+
+
+def test_versions_decide_what_replaces_what(installer: Installer, directory: Path, tmp_path: Path) -> None:
+    one, two = (
+        str(write_adapter(tmp_path / v, tensors(seed=s), version=v)) for s, v in ((1, "1.0"), (2, "2.0"))
+    )
+    assert installer.install(Wanted(one)).candidate.replaces is None
+    with pytest.raises(
+        NotNewer, match=r"plants 1.0 is installed, which is the same version as this 1.0; --force"
+    ):
+        installer.install(Wanted(one))
+    installer.install(Wanted(one, force=True))
+    before = AdapterStore(directory).load("plants").generation
+    replaced = installer.install(Wanted(two)).candidate.replaces
+    assert replaced is not None
+    assert replaced.manifest is not None
+    assert replaced.manifest.version == "1.0"
+    assert AdapterStore(directory).load("plants").generation != before
+    with pytest.raises(NotNewer, match=r"plants 2.0 is installed, which is newer than this 1.0"):
+        installer.install(Wanted(one))
+    assert version_in(directory) == "2.0"
+    installer.install(Wanted(one, force=True))
+    assert version_in(directory) == "1.0"
+    assert {file.name for file in (directory / ".staging").iterdir()} <= {"lock"}
+
+
+def test_a_plain_folder_replaces_nothing_by_itself(installer: Installer, tmp_path: Path) -> None:
+    folder = write_peft(tmp_path / "mine")
+    installer.install(Wanted(str(folder)))
+    with pytest.raises(NotNewer, match="with these very files"):
+        installer.install(Wanted(str(folder)))
+    write_peft(folder, tensors(seed=2))
+    with pytest.raises(UserError, match="There is an adapter mine already"):
+        installer.install(Wanted(str(folder)))
+    installer.install(Wanted(str(folder), force=True))
+
+
+def test_names_that_differ_in_capital_letters_only_clash(installer: Installer, source: Path) -> None:
+    installer.install(Wanted(str(source)))
+    with pytest.raises(UserError, match="capital letters only"):
+        installer.install(Wanted(str(source), name="Plants"))
+
+
+def test_an_adapter_put_there_by_hand_is_replaced_by_force_only(
+    installer: Installer, directory: Path, source: Path
+) -> None:
+    write_peft(directory / "plants")
+    with pytest.raises(UserError, match="put there by hand"):
+        installer.install(Wanted(str(source)))
+    installer.install(Wanted(str(source), force=True))
+    assert version_in(directory) == "1.0"
+
+
+def test_a_damaged_adapter_is_mended_by_installing_it_again(
+    installer: Installer, directory: Path, source: Path
+) -> None:
+    installer.install(Wanted(str(source)))
+    (directory / "plants" / MANIFEST_FILE).write_text("damaged")
+    assert "not TOML" in AdapterStore(directory).get("plants").problem
+    installer.install(Wanted(str(source)))
+    assert not AdapterStore(directory).get("plants").problem
+
+
+# -- update, remove ---------------------------------------------------------------------------------------
+
+
+def test_an_update_fetches_from_the_source_again(
+    installer: Installer, directory: Path, tmp_path: Path
+) -> None:
+    source = write_adapter(tmp_path / "source")
+    installer.install(Wanted(str(source), name="leaves"))
+    with pytest.raises(NotNewer):
+        installer.update("leaves")
+    write_adapter(source, tensors(seed=2), version="1.1")
+    assert installer.update("leaves").adapter.name == "leaves"
+    assert version_in(directory, "leaves") == "1.1"
+    shutil.rmtree(source)
+    with pytest.raises(UserError, match="no folder or archive here"):
+        installer.update("leaves")
+    assert version_in(directory, "leaves") == "1.1"
+
+
+def test_an_update_of_a_plain_folder_takes_what_changed(
+    installer: Installer, directory: Path, tmp_path: Path
+) -> None:
+    folder = write_peft(tmp_path / "mine")
+    installer.install(Wanted(str(folder)))
+    before = AdapterStore(directory).load("mine").generation
+    with pytest.raises(NotNewer):
+        installer.update("mine")
+    write_peft(folder, tensors(seed=2))
+    installer.update("mine")
+    assert AdapterStore(directory).load("mine").generation != before
+
+
+def test_what_was_pinned_or_put_there_by_hand_is_not_updated(
+    installer: Installer, directory: Path, source: Path, tmp_path: Path
+) -> None:
+    archive = zipped(source, tmp_path / "a.zip")
+    installer.install(Wanted(str(archive), sha256=file_digest(archive)))
+    with pytest.raises(NotNewer, match="pinned"):
+        installer.update("plants")
+    write_peft(directory / "by-hand")
+    with pytest.raises(UserError, match="not known where by-hand came from"):
+        installer.update("by-hand")
+
+
+def test_a_removed_adapter_is_gone(installer: Installer, directory: Path, source: Path) -> None:
+    installer.install(Wanted(str(source)))
+    installer.remove("plants")
+    assert is_untouched(directory)
+    with pytest.raises(UserError, match="There is no adapter 'plants'"):
+        installer.remove("plants")
+
+
+# -- whoever is in the way --------------------------------------------------------------------------------
+
+
+class _LeaveError(Exception):
+    """What a progress callback may raise to stop waiting."""
+
+
+def test_a_second_installer_waits_and_says_so(directory: Path, source: Path) -> None:
+    def leave(_stage: str, message: str, _done: int, _total: int | None) -> None:
+        raise _LeaveError(message)
+
+    installer = make_installer(directory)
+    installer._progress = leave
+    (directory / ".staging").mkdir(parents=True)
+    with (
+        filelock.FileLock(directory / ".staging" / "lock", is_singleton=False),
+        pytest.raises(_LeaveError, match="Another process"),
+    ):
+        installer.install(Wanted(str(source)))
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError])
+def test_whatever_stops_it_leaves_the_old_adapter(
+    directory: Path, source: Path, tmp_path: Path, stop: type[BaseException]
+) -> None:
+    def interrupt(_: Candidate) -> bool:
+        raise stop
+
+    make_installer(directory).install(Wanted(str(source)))
+    newer = write_adapter(tmp_path / "newer", version="2.0")
+    with pytest.raises(stop):
+        make_installer(directory, confirm=interrupt).install(Wanted(str(newer)))
+    assert version_in(directory) == "1.0"
+    assert {file.name for file in (directory / ".staging").iterdir()} <= {"lock"}
+
+
+def test_an_adapter_on_its_way_out_is_still_read(installer: Installer, directory: Path, source: Path) -> None:
+    """Between the two renames of a replacement, as a reader and as whoever comes after a kill see it."""
+    installer.install(Wanted(str(source)))
+    aside = directory / ".staging" / "old-plants"
+    (directory / "plants").replace(aside)
+    store = AdapterStore(directory)
+    assert store.names() == ("plants",)
+    assert store.get("plants").folder == aside
+    assert store.load("plants").rank == 4
+    installer.install(Wanted(str(source), name="another"))
+    assert not aside.exists()
+    assert (directory / "plants" / RECORD_FILE).exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot be written"):
+        make_installer(tmp_path / "file" / "adapters").install(Wanted(str(source)))
+
+
+def test_the_record_says_no_more_than_it_should(installer: Installer, directory: Path, source: Path) -> None:
+    """A manifest changed by hand counts as it is now, not as it was installed."""
+    installer.install(Wanted(str(source)))
+    path = directory / "plants" / MANIFEST_FILE
+    path.write_text(path.read_text().replace("Names plants by their leaves", "Now says this"))
+    adapter = AdapterStore(directory).get("plants")
+    assert adapter.manifest is not None
+    assert adapter.manifest.description == "Now says this"
+    (directory / "plants" / RECORD_FILE).write_text(json.dumps({"format": 1}))
+    assert "installed.json is damaged" in AdapterStore(directory).get("plants").problem
