@@ -27,14 +27,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from models import threads
 from models.cache import mark_used
 from models.cpu import CodeTarget, KernelPath, code_target, host_architecture
 from models.errors import UserError
 from models.ffi import ffi
-from models.files import written_to
+from models.files import alone, written_to
 from models.types import Progress, no_progress
 
 _MAGIC = b"EDGEOBJ1"
@@ -78,7 +76,10 @@ def compile_or_load(
     if code is None:
         with written_to(cache_dir, "make room there, or set EDGE_APP_HOME to another disk"):
             cache_dir.mkdir(parents=True, exist_ok=True)
-            with FileLock(kept.with_suffix(".lock")):
+            with alone(
+                kept.with_suffix(".lock"),
+                partial(progress, "compile", f"waiting for another process to compile {name}", 0, None),
+            ):
                 code = read_object(kept)
                 if code is None:
                     alive = partial(progress, "compile", f"compiling {name} for {path}", 0, None)

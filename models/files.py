@@ -7,13 +7,16 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from models.errors import UserError
 
+LOCK_POLL_SECONDS = 0.2
 _OF_THE_DISK = frozenset(
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "ENOTDIR")
@@ -39,6 +42,27 @@ def written_to(place: Path, remedy: str) -> Iterator[None]:
         if error.errno not in _OF_THE_DISK:
             raise
         raise UserError(f"{place} cannot be written ({error.strerror}); {remedy}.") from error
+
+
+@contextmanager
+def alone(lock_file: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock that other processes respect. While another has it, waiting() is called several times a
+    second: it tells the user, and what it raises ends the wait and is passed on."""
+    lock = filelock.FileLock(lock_file)
+    while not _acquired(lock):
+        waiting()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquired(lock: filelock.BaseFileLock) -> bool:
+    try:
+        lock.acquire(timeout=LOCK_POLL_SECONDS)
+    except filelock.Timeout:
+        return False
+    return True
 
 
 def read_json(path: Path) -> dict[str, Any]:

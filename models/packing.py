@@ -16,16 +16,16 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from models.cache import mark_used, packed_name
 from models.errors import UserError
-from models.files import written_to
+from models.files import alone, written_to
 from models.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaWeights
 from models.quantization import QuantizedMatrix
 from models.types import Progress, no_progress
@@ -182,7 +182,10 @@ def load_or_pack(
         packed = open_packed(path, digest)
         if packed is None:
             cache_dir.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
+            with alone(
+                path.with_suffix(".lock"),
+                partial(progress, "pack", "waiting for another process to pack the weights", 0, None),
+            ):
                 packed = open_packed(path, digest) or _packed_now(path, digest, read, progress)
     mark_used(path)
     return packed

@@ -14,19 +14,17 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-import filelock
-
 from models.catalog import Catalog, CatalogEntry, CatalogFile, PypiSource, read_catalog
 from models.errors import NeedsNetwork, UserError
-from models.files import file_digest, sync_directory
+from models.files import alone, file_digest, sync_directory
 from models.types import Progress, no_progress
 
 MANIFEST = "model.json"
 SPARE_BYTES = 64 << 20  # left free on the disk beside what is pulled
-LOCK_POLL = 0.5  # seconds
 
 
 @dataclass(frozen=True)
@@ -199,13 +197,11 @@ class ModelStore:
         """Alone with this model; what the disk refuses inside becomes a UserError."""
         try:
             (self.root / ".staging").mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.root / ".staging" / f"{name}.lock")
-            while not _acquired(lock):
-                progress("pull", f"Another process is working on {name}; waiting for it", 0, None)
-            try:
+            waiting = partial(
+                progress, "pull", f"Another process is working on {name}; waiting for it", 0, None
+            )
+            with alone(self.root / ".staging" / f"{name}.lock", waiting):
                 yield
-            finally:
-                lock.release()
         except OSError as error:
             raise UserError(f"{self.root} cannot be written ({error.strerror or error})") from None
 
@@ -218,14 +214,6 @@ def check_digests(files: ModelFiles) -> None:
                 f"{path} is damaged: its sha256 is not the published one; run `edge-app models remove "
                 f"{files.name}` and then `edge-app models pull {files.name}`."
             )
-
-
-def _acquired(lock: filelock.BaseFileLock) -> bool:
-    try:
-        lock.acquire(timeout=LOCK_POLL)
-    except filelock.Timeout:
-        return False
-    return True
 
 
 def _fetch_files(entry: CatalogEntry, staging: Path, progress: Progress) -> None:

@@ -154,7 +154,7 @@ said = []
 library = compile_or_load("small", {BUILD!r}, {{"factor": float(sys.argv[2])}}, {PATH!r}, Path(sys.argv[1]),
                           lambda stage, message, done, total: said.append(message))
 library["scale"]
-print(len(set(said)), *(name for name in ("tvm", "torch") if name in sys.modules))
+print(len({{m for m in said if m.startswith("compil")}}), *(name for name in ("tvm", "torch") if name in sys.modules))
 """
 
 
