@@ -12,7 +12,9 @@ from models.errors import UserError
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m adapters.training.charts", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the images and charts.jsonl")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for images, charts.jsonl and charts_unseen.jsonl"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--train", type=int, default=1500, help="images drawn with matplotlib and its kin")
     parser.add_argument("--val", type=int, default=200, help="more of these, to choose by")
@@ -30,7 +32,7 @@ def main() -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    print(options.out / "charts.jsonl")
+    print(options.out / "charts.jsonl", options.out / "charts_unseen.jsonl", sep="\n")
     return 0
 
 

@@ -1,7 +1,7 @@
 """Writes a folder of chart images and their questions, in the schema that training and `eval` read.
 
-Splits train and val are drawn with one set of libraries, unseen with another one and with other words. Equal
-seeds (and library versions) give equal files.
+charts.jsonl has the splits train and val. charts_unseen.jsonl is for judging only (its split is val): drawn with
+another library and with other words. Equal seeds (and library versions) give equal files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from adapters.training.charts.words import TRAINING_WORDS, UNSEEN_WORDS, Words
 from models.errors import UserError
 from models.files import write_whole
 
-ROWS_FILE: Final = "charts.jsonl"
 SPLITS: Final = ("train", "val", "unseen")
 
 Draw = Callable[[Chart, Generator], bytes]
@@ -37,26 +36,31 @@ class Counts:
 
 
 def write_charts(out: Path, seed: int, counts: Counts) -> Iterator[int]:
-    """Draw all images into `out` and write charts.jsonl beside them; yields the number of images done.
+    """Draw all images into `out` and write both files of rows beside them; yields the number of images done.
 
     Rows: image, question, answer, split, type, labels (what can be seen without reading; see labels_of).
     Raises UserError when a library of the extra [train] is missing or the disk refuses.
     """
     trained, unseen = _drawers()
-    rows: list[dict[str, Any]] = []
+    rows: dict[str, list[dict[str, Any]]] = {"charts": [], "charts_unseen": []}
     done = 0
     for split, count in asdict(counts).items():
-        words, draw = (UNSEEN_WORDS, unseen) if split == "unseen" else (TRAINING_WORDS, trained)
+        held_out = split == "unseen"
+        words, draw = (UNSEEN_WORDS, unseen) if held_out else (TRAINING_WORDS, trained)
+        common = {"split": "val" if held_out else split}
         for index in range(count):
             rng = np.random.default_rng([seed, SPLITS.index(split), index])
-            chart, picture, new = _example(index, words, draw, rng)
+            chart, picture, questions = _example(index, words, draw, rng)
             image = f"{split}_{index + 1:04}.png"
             write_whole(out / image, picture)
-            rows += [{"image": image, "split": split, **row, "labels": labels_of(chart)} for row in new]
+            rows["charts_unseen" if held_out else "charts"] += [
+                {"image": image, **common, **question, "labels": labels_of(chart)} for question in questions
+            ]
             done += 1
             yield done
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_whole(out / ROWS_FILE, lines.encode())
+    for name, written in rows.items():
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written)
+        write_whole(out / f"{name}.jsonl", lines.encode())
 
 
 def _example(
