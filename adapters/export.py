@@ -38,7 +38,9 @@ def export(
     """
     if archive.suffix.lower() != ".zip":
         raise UserError(f"{archive} does not end in .zip; adapters are exported as .zip.")
-    if archive.exists() and not force:
+    if not archive.parent.is_dir():
+        raise UserError(f"There is no folder {archive.parent} to write {archive.name} to; make it first.")
+    if archive.exists() and not (force and archive.is_file()):
         raise UserError(f"{archive} exists already; choose another name, or replace it with --force.")
     if adapter.manifest is None:
         raise UserError(
