@@ -254,7 +254,10 @@ def _get(
                 return httpx.Response(204)
             return response
 
-    retried(request, address)
+    try:
+        retried(request, address)
+    except NeedsNetwork as error:  # which promises that a part is kept: true of models alone
+        raise NeedsNetwork(f"{str(error).partition(';')[0]}; check the network and try again.") from None
 
 
 def _told(

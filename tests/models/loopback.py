@@ -15,6 +15,7 @@ class LoopbackServer:
     files: content by path. requests: (path, Range header) of every request so far.
     statuses: answers that are given first, one a request. cuts: how many bytes of the body the next answers
     send before the connection is closed. ranges: whether Range is honoured. pause: seconds between pieces.
+    redirects: where paths have moved to.
     """
 
     def __init__(self) -> None:
@@ -24,6 +25,7 @@ class LoopbackServer:
         self.headers: list[dict[str, str]] = []
         self.statuses: list[int] = []
         self.cuts: list[int] = []
+        self.redirects: dict[str, str] = {}
         self.ranges = True
         self.pause = 0.0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -59,6 +61,12 @@ class LoopbackServer:
                 owner.requests.append((self.path, self.headers.get("Range", "")))
                 owner.headers.append(dict(self.headers))
                 content = owner.files.get(self.path)
+                if self.path in owner.redirects:
+                    self.send_response(302)
+                    self.send_header("Location", owner.redirects[self.path])
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 if owner.statuses or content is None:
                     self.send_response(owner.statuses.pop(0) if owner.statuses else 404)
                     self.send_header("Content-Length", "0")
