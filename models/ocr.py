@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from models import threads as thread_settings
 from models.errors import UserError
 from models.files import write_whole
-from models.page import Box, PageText, TextLine, as_prompt_lines, in_reading_order
+from models.page import PageText, as_prompt_lines, in_reading_order
+from models.text_line import Box, TextLine
 from models.types import Image
 
 __all__ = [

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from models.chart_rows import chart_rows
+from models.text_line import Box, TextLine
+
 SAME_ROW = 0.5
 """Two lines share a row when they overlap by at least this share of the lower one's height..."""
 
@@ -24,25 +27,6 @@ LIMIT_CHARACTERS = 3000
 """Of text in a prompt, by default: a long till receipt is 1500; 3000 are 1000 to 2000 tokens."""
 
 LEFT_OUT = "..."
-
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom, as shares of the width and height."""
-
-
-@dataclass(frozen=True)
-class TextLine:
-    """A run of text. probability: 0..1."""
-
-    text: str
-    probability: float
-    box: Box
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """x, y."""
-        left, top, right, bottom = self.box
-        return (left + right) / 2, (top + bottom) / 2
 
 
 @dataclass(frozen=True)
@@ -99,10 +83,12 @@ def rows(lines: Sequence[TextLine]) -> list[list[TextLine]]:
 def as_prompt_lines(page: PageText, limit_characters: int = LIMIT_CHARACTERS) -> str:
     """The text as it goes into a prompt: one row a line, the items of a row separated by a space.
 
+    In a chart, each number goes to the label it belongs to (see chart_rows).
+
     When it is longer than limit_characters, rows are left out of the middle (a document names its author at
     the top and its result at the bottom) and LEFT_OUT marks the place. Empty for a page without text.
     """
-    texts = [" ".join(_plain(line.text) for line in row) for row in rows(page.lines)]
+    texts = [" ".join(_plain(line.text) for line in row) for row in chart_rows(rows(page.lines))]
     texts = [text[:limit_characters] for text in texts if text.strip()]
     if sum(len(text) + 1 for text in texts) - 1 <= limit_characters:
         return "\n".join(texts)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.page import LEFT_OUT, PageText, TextLine, as_prompt_lines, in_reading_order
+from models.page import LEFT_OUT, PageText, as_prompt_lines, in_reading_order
+from models.text_line import TextLine
 
 
 def line(text: str, left: float, top: float, width: float = 0.1, height: float = 0.02) -> TextLine:
@@ -110,3 +111,48 @@ def test_probability_is_a_mean_over_characters() -> None:
     page = PageText((TextLine("abc", 1.0, (0, 0, 1, 1)), TextLine("d", 0.6, (0, 0, 1, 1))))
     assert page.probability == pytest.approx(0.9)
     assert PageText(()).probability == 0
+
+
+def centred(text: str, x: float, y: float, width: float = 0.06) -> TextLine:
+    return TextLine(text, 0.9, (x - width / 2, y - 0.02, x + width / 2, y + 0.02))
+
+
+AXIS = [
+    TextLine(text, 0.9, (0.02, y - 0.02, 0.06, y + 0.02))
+    for text, y in (("0", 0.8), ("20", 0.6), ("60", 0.2))
+]
+LABELS = [centred(text, x, 0.88) for text, x in (("Apples", 0.2), ("Pears", 0.45), ("Plums", 0.7))]
+VALUES = [centred("55", 0.2, 0.24), centred("7", 0.45, 0.72), centred("21", 0.7, 0.58)]
+
+
+def test_numbers_over_bars_go_to_their_labels_and_the_axis_becomes_a_row() -> None:
+    chart = [centred("Sales", 0.5, 0.05), *AXIS, *VALUES, *LABELS]
+    assert as_prompt_lines(PageText(tuple(chart))) == "Sales\n0 20 60\nApples 55\nPears 7\nPlums 21"
+
+
+def test_grouped_bars_keep_their_order_and_a_legend_at_the_side_stays() -> None:
+    second = [centred("33", 0.28, 0.42), centred("9", 0.53, 0.7), centred("50", 0.78, 0.3)]
+    chart = [*AXIS, *VALUES, *second, *LABELS, centred("Shop", 0.95, 0.3)]
+    assert as_prompt_lines(PageText(tuple(chart))) == ("Shop\n0 20 60\nApples 55 33\nPears 7 9\nPlums 21 50")
+
+
+def test_bars_without_printed_numbers_have_an_axis_and_labels() -> None:
+    assert as_prompt_lines(PageText((*AXIS, *LABELS))) == "0 20 60\nApples Pears Plums"
+
+
+def test_numbers_beside_horizontal_bars_stay_in_the_row_of_their_label() -> None:
+    bars = [
+        TextLine(text, 0.9, (0.02, y, 0.15, y + 0.04))
+        for text, y in (("Apples", 0.2), ("Pears", 0.4), ("Plums", 0.6))
+    ]
+    ends = [centred("40", 0.8, 0.22), centred("10", 0.3, 0.42), centred("20", 0.5, 0.62)]
+    ticks = [centred(str(20 * k), 0.2 + 0.2 * k, 0.8) for k in range(4)]
+    assert as_prompt_lines(PageText((*bars, *ends, *ticks))) == "Apples 40\nPears 10\nPlums 20\n0 20 40 60"
+
+
+def test_a_receipts_columns_are_no_chart() -> None:
+    headed = [line("Item", 0.05, 0.08), line("Qty", 0.4, 0.08), line("Price", 0.75, 0.08), *RECEIPT[2:]]
+    summary = [line("SR", 0.05, 0.3), line("8.11", 0.4, 0.3), line("0.49", 0.75, 0.3)]
+    assert as_prompt_lines(PageText((*headed, *summary))) == (
+        "Item Qty Price\nMilk 2 3.10\nBread 1 2.40\nTOTAL 8.60\nSR 8.11 0.49"
+    )
