@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_app.cli import output, trust
+from edge_app.cli import output, train, trust
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
 from models.errors import UserError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(trust.app, name="trust")
+app.command("train")(train.train)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name from `edge-app adapters list`.")]
 NamesArgument = Annotated[

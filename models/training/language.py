@@ -1,7 +1,8 @@
 """The language model in PyTorch with LoRA beside its seven linears: bfloat16 base, float32 adapter.
 
 Weights come from the same loader as the compiled engine's, dequantised. Sequences are packed: several
-conversations lie in one row and cannot see one another. Knows nothing of what is trained on.
+conversations lie in one row and cannot see one another, and a conversation may branch, so that all questions
+about one image share what comes before them. Knows nothing of what is trained on.
 """
 
 from __future__ import annotations
@@ -43,18 +44,29 @@ def _attend(
     value: Tensor,
     attention_mask: Tensor | None,  # noqa: ARG001 - part of transformers' interface
     lengths: Sequence[int],
+    masks: Sequence[Tensor | None],
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within runs of `lengths`; query [1, heads, T, d], key, value [1, kv heads, T, d]."""
+    """Attention within runs of `lengths`, causal or as their masks say (bool [length, length]).
+
+    query [1, heads, T, d], key, value [1, kv heads, T, d].
+    """
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     parts = [
-        functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        for q, k, v in zip(
-            query.split(lengths, dim=2), key.split(lengths, dim=2), value.split(lengths, dim=2), strict=True
+        functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        for q, k, v, mask in zip(
+            *(each.split(lengths, dim=2) for each in (query, key, value)), masks, strict=True
         )
     ]
     return torch.cat(parts, dim=2).transpose(1, 2), None
+
+
+def branch_mask(lengths: Sequence[int]) -> Tensor:
+    """bool [n, n]: a trunk of lengths[0] tokens, then branches that see it and themselves, causally."""
+    branch = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    allowed = (branch[:, None] == branch[None, :]) | (branch[None, :] == 0)
+    return allowed.tril()
 
 
 AttentionInterface.register(_ATTENTION, _attend)
@@ -83,12 +95,15 @@ class Packed:
 
     embeddings: float32 [T, hidden]. positions: int64 [T], from 0 in every conversation. owner: int64 [T],
     which conversation. targets: int64 [T], the next token where it is to be learnt, -100 elsewhere.
+    branches: for each conversation the lengths of its trunk and of the branches behind it, whose positions
+    all go on from the trunk's; empty when no conversation branches.
     """
 
     embeddings: Tensor
     positions: Tensor
     owner: Tensor
     targets: Tensor
+    branches: tuple[tuple[int, ...], ...] = ()
 
 
 class Language:
@@ -115,17 +130,20 @@ class Language:
 
     def loss(self, batch: Packed) -> Tensor:
         """Mean negative log-likelihood of the targets, in nats a token."""
-        lengths = torch.bincount(batch.owner).tolist()
+        learnt = batch.targets != -100
+        return functional.cross_entropy(self.logits(batch, learnt), batch.targets[learnt])
+
+    def logits(self, batch: Packed, wanted: Tensor) -> Tensor:
+        """float32 [n, vocab] of the next token, where `wanted` (bool [T]) says."""
         hidden = self._model.model(
             inputs_embeds=batch.embeddings[None].to(torch.bfloat16),
             attention_mask=_NO_MASK,
             position_ids=batch.positions[None],
             use_cache=False,
-            lengths=lengths,
+            lengths=torch.bincount(batch.owner).tolist(),
+            masks=_masks(batch),
         ).last_hidden_state[0]
-        learnt = batch.targets != -100
-        logits = functional.linear(hidden[learnt], self._model.lm_head.weight)
-        return functional.cross_entropy(logits.float(), batch.targets[learnt])
+        return functional.linear(hidden[wanted], self._model.lm_head.weight).float()
 
     def state(self) -> dict[str, Tensor]:
         """The adapter's float32 tensors by PEFT's names."""
@@ -148,13 +166,19 @@ class Language:
         )
 
     def save_adapter(self, folder: Path) -> None:
-        """Write a PEFT folder in float16."""
+        """Write a PEFT folder in float16: adapter_config.json and adapter_model.safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.numpy().astype(np.float16) for name, value in self.state().items()}
         save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
         (folder / "adapter_config.json").write_text(
             json.dumps(_peft_config(self.rank, self.alpha), indent=2) + "\n"
         )
+
+
+def _masks(batch: Packed) -> list[Tensor | None]:
+    if not batch.branches:
+        return [None] * (int(batch.owner[-1]) + 1)
+    return [branch_mask(lengths) if len(lengths) > 2 else None for lengths in batch.branches]
 
 
 def _build(weights: LlamaWeights, embedding: NDArray[np.float32]) -> Any:

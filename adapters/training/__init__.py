@@ -1,0 +1,1 @@
+"""Training an adapter from labelled images, on this machine. Needs the extra [train]; nothing else does."""

@@ -1,0 +1,177 @@
+"""Labelled images as the user wrote them: a JSON object a line, checked before anything is computed.
+
+A row has image (relative to the file, or to a folder that is given), question and answer; type (what kind of
+question), split ("train" or "val") and labels ({name: word}: further facts about the image, which an own head
+may learn to see) are optional. What is wrong is refused with the number of its line. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from models.errors import UserError
+from models.files import file_digest
+
+TRAIN, VALIDATION = "train", "val"
+VALIDATION_SHARE = 0.2
+"""Of the images, when the rows say nothing about a split."""
+
+LEAST_IMAGES = 8
+MAX_QUESTION, MAX_ANSWER, MAX_TYPE = 4000, 4000, 64
+DEFAULT_TYPE = "answer"
+_LABEL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """A question about an image, with its answer.
+
+    image: the file. digest: sha256 (hex) of its bytes. place: file and line, for messages. set: the name of
+    the file it is from.
+    """
+
+    image: Path
+    digest: str
+    question: str
+    answer: str
+    type: str
+    split: str
+    place: str
+    set: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_training_rows(file: Path, images: Path | None = None) -> tuple[TrainingRow, ...]:
+    """All rows of a file. images: what image paths are relative to; None is the file's own folder.
+
+    Without splits in the file a fifth of the images becomes the validation split, always the same ones.
+    Raises UserError, naming the line, for what does not fit, and when training and validation share an image.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{file} cannot be read ({error}); give a file of JSON objects, one a line."
+        ) from None
+    digests: dict[Path, str] = {}
+    rows = [
+        _row(line, f"{file}, line {number}", images or file.parent, file.stem, digests)
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+    if not rows:
+        raise UserError(f"{file} has no rows; write one JSON object a line with image, question and answer.")
+    rows = _with_splits(rows)
+    _check(rows, file)
+    return tuple(rows)
+
+
+def of_split(rows: Sequence[TrainingRow], split: str) -> tuple[TrainingRow, ...]:
+    return tuple(row for row in rows if row.split == split)
+
+
+def by_image(rows: Sequence[TrainingRow]) -> dict[str, list[TrainingRow]]:
+    """Rows by their image's digest, in the order in which the images first occur."""
+    groups: dict[str, list[TrainingRow]] = {}
+    for row in rows:
+        groups.setdefault(row.digest, []).append(row)
+    return groups
+
+
+def set_aside(
+    rows: Sequence[TrainingRow], share: float, seed: int
+) -> tuple[tuple[TrainingRow, ...], tuple[TrainingRow, ...]]:
+    """(what is learnt, what is held out): about `share` of the images, at least two, are held out.
+
+    Which ones depends on the images' digests and the seed alone, not on their order or on other images.
+    """
+    ranked = sorted({row.digest for row in rows}, key=lambda digest: _rank(digest, str(seed)))
+    held = set(ranked[: max(2, round(share * len(ranked)))])
+    return (
+        tuple(row for row in rows if row.digest not in held),
+        tuple(row for row in rows if row.digest in held),
+    )
+
+
+def _row(line: str, place: str, images: Path, set_name: str, digests: dict[Path, str]) -> TrainingRow:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{place} is not JSON ({error}).") from None
+    if not isinstance(fields, dict):
+        raise UserError(f'{place} is not a JSON object; rows look like {{"image": …, "question": …}}.')
+    name = _text(fields, "image", place, MAX_QUESTION)
+    question, answer = (
+        _text(fields, "question", place, MAX_QUESTION),
+        _text(fields, "answer", place, MAX_ANSWER),
+    )
+    kind = _text(fields, "type", place, MAX_TYPE, DEFAULT_TYPE)
+    split = _text(fields, "split", place, 16, "")
+    if split not in ("", TRAIN, VALIDATION):
+        raise UserError(f'{place} has the split {split!r}; use "{TRAIN}", "{VALIDATION}" or none at all.')
+    image = images / name
+    if image not in digests:
+        try:
+            digests[image] = file_digest(image)
+        except OSError as error:
+            raise UserError(f"{place}: the image {image} cannot be read ({error.strerror}).") from None
+    return TrainingRow(
+        image, digests[image], question, answer, kind, split, place, set_name, _labels(fields, place)
+    )
+
+
+def _text(fields: Mapping[str, Any], key: str, place: str, longest: int, default: str | None = None) -> str:
+    value = fields.get(key, default)
+    if not isinstance(value, str) or (default is None and not value.strip()):
+        raise UserError(f"{place} has no text for {key!r}; rows need image, question and answer.")
+    if len(value) > longest:
+        raise UserError(f"{place} has a {key} of {len(value)} characters; at most {longest} are used.")
+    return value
+
+
+def _labels(fields: Mapping[str, Any], place: str) -> dict[str, str]:
+    labels = fields.get("labels", {})
+    fits = isinstance(labels, dict) and all(
+        _LABEL_NAME.fullmatch(name) and isinstance(word, str) and 0 < len(word) <= MAX_TYPE
+        for name, word in labels.items()
+    )
+    if not fits:
+        raise UserError(f"{place} has labels that are no object of names and words.")
+    return dict(labels)
+
+
+def _with_splits(rows: list[TrainingRow]) -> list[TrainingRow]:
+    said = [row for row in rows if row.split]
+    if said and len(said) < len(rows):
+        lacking = next(row for row in rows if not row.split)
+        raise UserError(f"{lacking.place} has no split while others have one; give all rows one, or none.")
+    if said:
+        return rows
+    ranked = sorted({row.digest for row in rows}, key=lambda digest: _rank(digest, ""))
+    held = set(ranked[: max(1, round(VALIDATION_SHARE * len(ranked)))])
+    return [replace(row, split=VALIDATION if row.digest in held else TRAIN) for row in rows]
+
+
+def _check(rows: Sequence[TrainingRow], file: Path) -> None:
+    split_of: dict[str, str] = {}
+    for row in rows:
+        if split_of.setdefault(row.digest, row.split) != row.split:
+            raise UserError(f"{row.place}: the image {row.image} is in both splits; keep it in one.")
+    images = len({row.digest for row in rows if row.split == TRAIN})
+    if images < LEAST_IMAGES:
+        raise UserError(f"{file} has {images} images to learn from; at least {LEAST_IMAGES} are needed.")
+    seen: dict[tuple[str, str], TrainingRow] = {}
+    for row in rows:
+        other = seen.setdefault((row.digest, row.question), row)
+        if other.answer != row.answer:
+            raise UserError(f"{row.place} answers the same question otherwise than {other.place}; keep one.")
+
+
+def _rank(digest: str, salt: str) -> str:
+    return hashlib.sha256(f"{digest} {salt}".encode()).hexdigest()

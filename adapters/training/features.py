@@ -1,0 +1,83 @@
+"""What the vision tower sees in the training images: computed once, by the compiled tower, and kept.
+
+The very tower that answers, so that what is learnt is what will be seen. Maps are kept in half precision.
+Knows nothing of questions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.training.data import TrainingRow
+from models.errors import UserError
+from models.images import load_image
+from models.types import Image
+from models.vision.efficientnet import HEAD_CHANNELS
+from models.vision.tower import TowerFeatures, VisionTower
+
+VERSION = 1
+"""Of what is kept: raised when preparing images or the tower changes."""
+
+MAPS = ("s8", "s16")
+
+
+class FeatureCache:
+    """Features by image digest, a file each. Belongs to one thread, as the tower does."""
+
+    def __init__(self, tower: VisionTower, identity: str, cache_dir: Path) -> None:
+        """identity: of the tower's weights; another one, other features."""
+        self._tower = tower
+        self._folder = cache_dir / "features" / f"{identity[:16]}-{VERSION}"
+
+    def of(
+        self, rows: Sequence[TrainingRow], progress: Callable[[int, int], None]
+    ) -> dict[str, TowerFeatures]:
+        """By digest, of every image of the rows. progress: told images done and in all.
+
+        Raises UserError, naming the line, for an image that cannot be decoded.
+        """
+        first = {row.digest: row for row in reversed(rows)}
+        found = {}
+        for done, (digest, row) in enumerate(first.items(), 1):
+            found[digest] = self._one(row)
+            progress(done, len(first))
+        return found
+
+    def _one(self, row: TrainingRow) -> TowerFeatures:
+        file = self._folder / row.digest[:2] / f"{row.digest}.npz"
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                maps = {name: stored[name].astype(np.float32) for name in MAPS}
+                return _features(stored["pool"], stored["colour"], maps)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError):
+            file.unlink()  # damaged: made again
+        seen = self._tower.features(load_training_image(row), maps=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}.npz")
+        halves = {name: seen.stages[name].astype(np.float16) for name in MAPS}
+        np.savez(partial, pool=seen.pool, colour=seen.colour, **halves)
+        partial.replace(file)
+        maps = {name: half.astype(np.float32) for name, half in halves.items()}
+        return _features(seen.pool, seen.colour, maps)
+
+
+def load_training_image(row: TrainingRow) -> Image:
+    """The row's image. Raises UserError, naming the line, when it cannot be decoded."""
+    try:
+        return load_image(row.image)
+    except UserError as error:
+        raise UserError(f"{row.place}: {error}") from None
+
+
+def _features(
+    pool: NDArray[np.float32], colour: NDArray[np.float32], maps: dict[str, NDArray[np.float32]]
+) -> TowerFeatures:
+    """Without the grid, which no head that is fitted here reads."""
+    return TowerFeatures(pool, np.zeros((0, HEAD_CHANNELS), np.float32), colour, maps)

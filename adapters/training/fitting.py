@@ -1,0 +1,149 @@
+"""Fits one head to labelled features: softmax regression, or one hidden layer at every place of a map before it.
+
+Knows numbers, not what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from models.training.heads import fit_linear, softmax
+from models.vision.pooling import feature, map_of
+from models.vision.projector_file import Places
+from models.vision.tower import TowerFeatures
+
+PENALTY = 0.2
+HIDDEN = 24
+PASSES = 60
+BATCH = 32
+RATE = 3e-3
+DECAY = 0.05
+SMOOTHING = 0.05
+
+
+@dataclass(frozen=True)
+class View:
+    """What a head reads: named features and, unless map is empty, a hidden layer at every place of that map."""
+
+    name: str
+    features: tuple[str, ...]
+    map: str = ""
+    cells: int = 1
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Of n images: whole float32 [n, features]; places float32 [n, places, channels], or None."""
+
+    whole: NDArray[np.float32]
+    places: NDArray[np.float32] | None
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> Inputs:
+        return Inputs(self.whole[chosen], None if self.places is None else self.places[chosen])
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head's numbers, as models.vision.projector_file.Head has them."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    places: Places | None
+
+    def shares(self, inputs: Inputs) -> NDArray[np.float32]:
+        """Probabilities, float32 [n, words]."""
+        x = inputs.whole
+        if self.places is not None and inputs.places is not None:
+            x = np.concatenate([x, _pooled(inputs.places, self.places)], axis=1)
+        return softmax(x @ self.weight.T + self.bias)
+
+
+def stack(view: View, seen: Sequence[TowerFeatures]) -> Inputs:
+    """What the view reads of these images."""
+    whole = np.stack([np.concatenate([feature(each, name) for name in view.features]) for each in seen])
+    return Inputs(whole, np.stack([map_of(each, view.map) for each in seen]) if view.map else None)
+
+
+def fit(view: View, inputs: Inputs, truth: NDArray[np.int64], words: int, seed: int) -> Fitted:
+    """truth: int64 [n], which word."""
+    if inputs.places is None:
+        wanted = np.eye(words, dtype=np.float32)[truth]
+        return Fitted(*fit_linear(inputs.whole, wanted, PENALTY), None)
+    return _fit_places(view, inputs, inputs.places, truth, words, seed)
+
+
+def _fit_places(
+    view: View, inputs: Inputs, maps: NDArray[np.float32], truth: NDArray[np.int64], words: int, seed: int
+) -> Fitted:
+    """Hidden layer and classifier together, by AdamW; inputs are standardised and that is folded in after."""
+    torch.manual_seed(seed)
+    centre, spread = inputs.whole.mean(0), inputs.whole.std(0) + 1e-3
+    middle, width = maps.mean((0, 1)), maps.std((0, 1)) + 1e-3
+    whole = torch.from_numpy((inputs.whole - centre) / spread)
+    places, target = torch.from_numpy((maps - middle) / width), torch.from_numpy(truth)
+    local = torch.nn.Linear(places.shape[2], HIDDEN)
+    final = torch.nn.Linear(whole.shape[1] + HIDDEN * view.cells**2, words)
+    torch.nn.init.zeros_(final.weight)
+    steps = PASSES * -(-len(target) // BATCH)
+    optimiser = torch.optim.AdamW([*local.parameters(), *final.parameters()], lr=RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
+    order = torch.Generator().manual_seed(seed)
+    for _ in range(PASSES):
+        for batch in torch.randperm(len(target), generator=order).split(BATCH):
+            hidden = torch.relu(local(places[batch]))
+            x = torch.cat([whole[batch], _torch_cells(hidden, view.cells)], dim=1)
+            loss = functional.cross_entropy(final(x), target[batch], label_smoothing=SMOOTHING)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return _folded(view, local, final, (centre, spread), (middle, width))
+
+
+def _folded(
+    view: View,
+    local: torch.nn.Linear,
+    final: torch.nn.Linear,
+    whole: tuple[NDArray[np.float32], NDArray[np.float32]],
+    places: tuple[NDArray[np.float32], NDArray[np.float32]],
+) -> Fitted:
+    """The same function of inputs as they are. whole, places: (centre, spread) that were taken out."""
+    hidden = local.weight.detach().numpy() / places[1]
+    bias = local.bias.detach().numpy() - hidden @ places[0]
+    weight = final.weight.detach().numpy().copy()
+    count = len(whole[0])
+    weight[:, :count] /= whole[1]
+    offset = final.bias.detach().numpy() - weight[:, :count] @ whole[0]
+    return Fitted(
+        weight.astype(np.float32),
+        offset.astype(np.float32),
+        Places(view.map, view.cells, hidden.astype(np.float32), bias.astype(np.float32)),
+    )
+
+
+def _torch_cells(hidden: torch.Tensor, division: int) -> torch.Tensor:
+    """[n, places, channels] -> [n, division * division * channels], as models.vision.pooling.cells."""
+    if division == 1:
+        return hidden.mean(1)
+    side = round(hidden.shape[1] ** 0.5)
+    edges = [index * side // division for index in range(division + 1)]
+    square = hidden.reshape(len(hidden), side, side, -1)
+    parts = [
+        square[:, edges[i] : edges[i + 1], edges[j] : edges[j + 1]].mean((1, 2))
+        for i in range(division)
+        for j in range(division)
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def _pooled(maps: NDArray[np.float32], places: Places) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        hidden = torch.from_numpy(maps) @ torch.from_numpy(places.weight).T + torch.from_numpy(places.bias)
+        pooled: NDArray[np.float32] = _torch_cells(hidden.relu(), places.cells).numpy()
+    return pooled

@@ -1,0 +1,174 @@
+"""From labelled images to an adapter that can be installed: trained, measured, described, hashed.
+
+The folder comes into being under a temporary name and gets its own when it is complete. Knows nothing of the
+command line or of where adapters are installed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from adapters.manifest import (
+    MANIFEST_FILE,
+    Accuracy,
+    AdapterManifest,
+    Example,
+    check_name,
+    write_manifest,
+)
+from adapters.prototypes import make_prototypes, write_prototypes
+from adapters.training.card import Made, card
+from adapters.training.data import TRAIN, VALIDATION, TrainingRow, by_image, of_split
+from adapters.training.features import load_training_image
+from adapters.training.measure import accuracies, measure
+from adapters.training.train import Options, Progress, TrainingReport, Workplace, read_texts, train
+from models.engine import Engine
+from models.errors import UserError
+from models.files import file_digest
+from models.peft_format import read_peft
+
+EXAMPLES = 20
+CARD_FILE = "README.md"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a manifest says that no measurement can tell. data, licence: of the training images, in words.
+
+    base_digest: models.store.ModelStore.identity of the base model. command, measure_command: for the card.
+    """
+
+    name: str
+    version: str
+    description: str
+    base_digest: str
+    data: str
+    licence: str
+    command: str
+    measure_command: str
+    notes: str = ""
+
+
+def make_adapter(
+    rows: Sequence[TrainingRow],
+    about: About,
+    options: Options,
+    out: Path,
+    place: Workplace,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    measured: bool = True,
+) -> tuple[TrainingReport, AdapterManifest]:
+    """Train, measure on the rows of the split "val" unless `measured` is off, and write the folder `out`.
+
+    Raises UserError when `out` exists, the name cannot be an adapter's, or the rows do not do.
+    """
+    check_name(about.name)
+    if out.exists():
+        raise UserError(f"{out} exists already; remove it or choose another folder with --out.")
+    unfinished = out.parent / f".{out.name}.{os.getpid()}"
+    try:
+        unfinished.mkdir(parents=True)
+        report = train(rows, options, unfinished, place, progress, resume=resume)
+        manifest = _describe(rows, about, options, report, place, unfinished, progress, measured)
+        unfinished.replace(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return replace(report, folder=out), manifest
+
+
+def _describe(
+    rows: Sequence[TrainingRow],
+    about: About,
+    options: Options,
+    report: TrainingReport,
+    place: Workplace,
+    folder: Path,
+    progress: Progress,
+    measured: bool,
+) -> AdapterManifest:
+    engine = Engine.load(place.files, cache_dir=place.cache_dir, threads=place.threads)
+    try:
+        learnt = of_split(rows, TRAIN)
+        firsts = [group[0] for group in by_image(learnt).values()]
+        pictures = [load_training_image(row) for row in _spread(firsts, 64)]
+        write_prototypes(folder, make_prototypes(engine, pictures, [row.question for row in learnt]))
+        manifest = AdapterManifest(
+            name=about.name,
+            version=about.version,
+            description=about.description,
+            base_model=place.files.name,
+            base_digest=about.base_digest,
+            tasks=tuple(Counter(row.type for row in learnt)),
+            examples=_examples(learnt),
+            ocr=options.ocr,
+            words=report.words,
+            training=_facts(about, options, report),
+        )
+        judged = of_split(rows, VALIDATION) if measured else ()
+        if judged:
+            manifest = replace(
+                manifest, accuracy=_measured(engine, manifest, judged, folder, place, progress)
+            )
+    finally:
+        engine.close()
+    made = Made(about.command, about.measure_command, report.heads, about.notes)
+    (folder / CARD_FILE).write_text(card(manifest, made), encoding="utf-8")
+    manifest = replace(manifest, files={file.name: file_digest(file) for file in sorted(folder.iterdir())})
+    (folder / MANIFEST_FILE).write_bytes(write_manifest(manifest))
+    return manifest
+
+
+def _measured(
+    engine: Engine,
+    manifest: AdapterManifest,
+    rows: Sequence[TrainingRow],
+    folder: Path,
+    place: Workplace,
+    progress: Progress,
+) -> tuple[Accuracy, ...]:
+    lora = replace(read_peft(folder, manifest.name), ocr=manifest.ocr, words=manifest.words)
+    texts = read_texts(rows, manifest.ocr, place, progress)
+
+    def tell(done: int, total: int) -> None:
+        if done % 100 == 0 or done == total:
+            progress(f"measured {done} of {total} answers")
+
+    return accuracies(measure(engine, lora, rows, texts, tell))
+
+
+def _examples(rows: Sequence[TrainingRow]) -> tuple[Example, ...]:
+    """Questions of every type in turn, each once, with the answer to one of the images."""
+    by_type: dict[str, dict[str, TrainingRow]] = {}
+    for row in rows:
+        by_type.setdefault(row.type, {}).setdefault(row.question, row)
+    share = max(1, EXAMPLES // len(by_type))
+    chosen = [row for questions in by_type.values() for row in _spread(list(questions.values()), share)]
+    return tuple(Example(row.question, row.answer, row.type) for row in chosen[:EXAMPLES])
+
+
+def _facts(about: About, options: Options, report: TrainingReport) -> dict[str, str]:
+    return {
+        "data": about.data,
+        "licence": about.licence,
+        "images": str(report.images),
+        "questions": str(report.rows),
+        "rank": str(options.rank),
+        "alpha": str(options.alpha),
+        "learning_rate": f"{options.learning_rate:g}",
+        "seed": str(options.seed),
+        "steps": f"{report.learnt.steps}, the best at {report.learnt.step}",
+        "minutes": f"{report.minutes:.1f}",
+        "command": about.command,
+    }
+
+
+def _spread(items: Sequence[TrainingRow], most: int) -> list[TrainingRow]:
+    step = max(len(items) / most, 1.0)
+    return [items[int(index * step)] for index in range(min(len(items), most))]

@@ -1,0 +1,252 @@
+"""Trains an adapter: own heads in seconds, then a LoRA that answers from what they and the image's text say.
+
+Rows of the split "train" alone are learnt from; a slice of their images is held out for every choice that is
+made. The validation split is for adapters.training.measure. Knows nothing of the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adapters.training.course import Course, Material
+from adapters.training.data import TRAIN, TrainingRow, by_image, of_split, set_aside
+from adapters.training.features import FeatureCache, load_training_image
+from adapters.training.heads import OwnHead, OwnHeadResult, find_facts, make_heads
+from adapters.training.learning import HeldOut, Learner, Learnt, Schedule, Step
+from adapters.training.lessons import SeenImage, Writer
+from models.errors import UserError
+from models.families import load_parts
+from models.llama_sources import load_llama
+from models.lora import ReadsText
+from models.ocr import OcrCache, TextReader, as_prompt_lines
+from models.parts import Parts, Request
+from models.peft_format import PROJECTOR_FILE, read_peft
+from models.store import ModelFiles
+from models.training.language import Language
+from models.types import no_progress
+from models.vision.projector_file import Head, ProjectorPart
+from models.vision.projector_writer import write_projector_part
+from models.vision.tower import TowerFeatures
+
+HELD_OUT_SHARE = 0.1
+MOST_HELD_OUT = 60  # images
+ROUNDS = 3
+LEAST_STEPS = 160
+OCR_FILE = "ocr.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an adapter is trained.
+
+    steps, minutes: at most so many; 0 takes ROUNDS over all images, at least LEAST_STEPS. own_head: whether
+    the adapter brings heads of its own; "auto" keeps those that held-out images are named better by.
+    start_from: an adapter's folder whose LoRA, of the same rank, is trained on.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    learning_rate: float = 1e-3
+    seed: int = 0
+    steps: int = 0
+    minutes: float = 0.0
+    ocr: ReadsText = "never"
+    own_head: OwnHead = "auto"
+    start_from: Path | None = None
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where training happens. files: the base model. cache_dir: the app's cache. checkpoint: of this run."""
+
+    files: ModelFiles
+    cache_dir: Path
+    checkpoint: Path
+    threads: int
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What came of it; accuracies are on held-out images of the train split, by teacher forcing."""
+
+    folder: Path
+    heads: tuple[OwnHeadResult, ...]
+    words: bool
+    learnt: Learnt
+    minutes: float
+    images: int
+    rows: int
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+
+Progress = Callable[[str | Step], None]
+"""Told what is being done as text, and every step of the optimisation."""
+
+
+def train(
+    rows: Sequence[TrainingRow],
+    options: Options,
+    out: Path,
+    place: Workplace,
+    progress: Progress,
+    *,
+    resume: bool = False,
+) -> TrainingReport:
+    """Train on the rows of the split "train"; write the PEFT folder `out` with its projector part.
+
+    Raises UserError for images that cannot be read and for an adapter to start from that does not fit.
+    """
+    started = time.monotonic()
+    rows = of_split(rows, TRAIN)
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(place.threads)
+    parts = load_parts(place.files, Request(place.cache_dir, place.threads, None, no_progress))
+    features = look(rows, parts, place, progress)
+    learnt_rows, held_rows = set_aside(rows, min(HELD_OUT_SHARE, MOST_HELD_OUT / len(features)), options.seed)
+    heads = make_heads(
+        find_facts(learnt_rows), features, parts.language.tokenizer, options.own_head, options.seed, progress
+    )
+    part = projector_part([each.head for each in heads if each.head], rows, options)
+    texts = read_texts(rows, options.ocr, place, progress)
+    seen = see(features, texts, parts, part, heads)
+    writer = Writer(parts.language.tokenizer, parts.prompts, use_words=part is None)
+    course = Course(_materials(learnt_rows, seen), writer, options.seed)
+    held_out = _held_out(held_rows, seen, writer)
+    del parts, features
+    language = Language(load_llama(place.files.files["language_model"]), options.rank, options.alpha)
+    if options.start_from:
+        _start_from(language, options.start_from)
+    steps = options.steps or max(LEAST_STEPS, ROUNDS * course.steps_a_round)
+    progress(f"{course.tokens} tokens a round in {course.steps_a_round} steps; {steps} steps")
+    place.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    learner = Learner(language, course, held_out, place.checkpoint, _recipe(rows, options))
+    learnt = learner.run(Schedule(steps, options.learning_rate, options.minutes), resume, progress)
+    language.save_adapter(out)
+    if part is not None:
+        write_projector_part(out / PROJECTOR_FILE, part)
+    place.checkpoint.unlink(missing_ok=True)
+    minutes = (time.monotonic() - started) / 60
+    return TrainingReport(
+        out, tuple(heads), part is None, learnt, minutes, len(by_image(rows)), len(rows), _plain(options)
+    )
+
+
+def look(
+    rows: Sequence[TrainingRow], parts: Parts, place: Workplace, progress: Progress
+) -> dict[str, TowerFeatures]:
+    """The tower's features of every image, by digest; computed once and cached."""
+    if parts.sight is None:
+        raise UserError(f"{place.files.name} has no eyes to train an adapter for; choose a model that has.")
+    tower, _ = parts.sight.prepare()
+    cache = FeatureCache(tower, place.files.digests["vision_tower"], place.cache_dir)
+
+    def tell(done: int, total: int) -> None:
+        if done % 100 == 0 or done == total:
+            progress(f"looked at {done} of {total} images")
+
+    return cache.of(rows, tell)
+
+
+def projector_part(
+    heads: Sequence[Head], rows: Sequence[TrainingRow], options: Options
+) -> ProjectorPart | None:
+    """Own heads in the place of the model's; beside them when open questions need what those say."""
+    if not heads:
+        return None
+    closed = {head.name for head in heads}
+    answers: dict[str, set[str]] = {}
+    for row in rows:
+        answers.setdefault(row.type, set()).add(row.answer)
+    is_open = any(len(said) > 48 for kind, said in answers.items() if kind not in closed)
+    return ProjectorPart(None if is_open and options.ocr == "never" else (), tuple(heads))
+
+
+def read_texts(
+    rows: Sequence[TrainingRow], ocr: ReadsText, place: Workplace, progress: Progress
+) -> dict[str, str]:
+    """What stands in the images, by digest, as prompts will have it; read once and cached."""
+    if ocr == "never":
+        return {}
+    cache, reader = OcrCache(place.cache_dir / OCR_FILE), TextReader(place.threads)
+    texts: dict[str, str] = {}
+    images = {row.digest: row for row in rows}
+    for done, (digest, row) in enumerate(images.items(), 1):
+        page = cache.get(digest) or cache.read(load_training_image(row), reader)
+        if ocr == "always" or page.looks_like_document:
+            texts[digest] = as_prompt_lines(page)
+        if done % 50 == 0 or done == len(images):
+            cache.save()
+            progress(f"read {done} of {len(images)} images")
+    return texts
+
+
+def see(
+    features: Mapping[str, TowerFeatures],
+    texts: Mapping[str, str],
+    parts: Parts,
+    part: ProjectorPart | None,
+    heads: Sequence[OwnHeadResult],
+) -> dict[str, SeenImage]:
+    """Every image as the language model will get it, own heads as they see images they were not fitted on."""
+    assert parts.sight is not None
+    _, projector = parts.sight.prepare()
+    kept = [each for each in heads if each.head is not None]
+    seen = {}
+    for digest, each in features.items():
+        made = projector.tokens(each, part)
+        rows, at = made.embeddings.copy(), len(made.embeddings)
+        for result in reversed(kept):
+            assert result.head is not None
+            at -= result.head.slots
+            if digest in result.shares:
+                rows[at : at + result.head.slots] = mixtures(result.head, result.shares[digest], parts)
+        guesses = made.heads.get(parts.words_head or "", made.guesses)
+        seen[digest] = SeenImage(digest, rows, guesses, texts.get(digest, ""))
+    return seen
+
+
+def mixtures(head: Head, shares: NDArray[np.float32], parts: Parts) -> NDArray[np.float32]:
+    """A head's image tokens for these probabilities, float32 [slots, hidden]: as the projector makes them."""
+    return np.stack(
+        [shares @ parts.embedding(head.tokens[:, slot].astype(np.int64)) for slot in range(head.slots)]
+    ).astype(np.float32)
+
+
+def _materials(rows: Sequence[TrainingRow], seen: Mapping[str, SeenImage]) -> list[Material]:
+    return [Material(seen[digest], tuple(group)) for digest, group in by_image(rows).items()]
+
+
+def _held_out(rows: Sequence[TrainingRow], seen: Mapping[str, SeenImage], writer: Writer) -> HeldOut:
+    groups = by_image(rows)
+    return HeldOut(
+        [writer.questions(seen[digest], group) for digest, group in groups.items()],
+        [[row.type for row in group] for group in groups.values()],
+    )
+
+
+def _start_from(language: Language, folder: Path) -> None:
+    other = read_peft(folder, folder.name)
+    if other.rank != language.rank:
+        raise UserError(
+            f"The adapter in {folder} has rank {other.rank}; train with --rank {other.rank} to go on from it."
+        )
+    language.load_adapter(folder)
+
+
+def _recipe(rows: Sequence[TrainingRow], options: Options) -> str:
+    """sha256 (hex) of all that decides the result."""
+    content = [_plain(options), [[row.digest, row.question, row.answer, row.type] for row in rows]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _plain(options: Options) -> dict[str, object]:
+    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
