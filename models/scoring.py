@@ -1,23 +1,40 @@
-"""When an answer names what a photo shows: the one rule behind the model card's figures and `eval`.
+"""When an answer is right: the one rule behind the model card's and the adapters' figures, and `eval`.
 
-The rule. Accepted names are the expected label and, when the label is the name of a class of the tower, every
-WordNet lemma of its synset ("sandbar", "sand bar"). Answer and names are compared in lower case, without
-accents, punctuation or hyphens, with each word's plural ending taken off. The answer is right when an
-accepted name stands in it as whole words, written together or apart ("bull frog", "bullfrog"), and is not
-denied right before ("not a tench"). Only in this direction: a broader word ("dog" for "beagle") is wrong.
-Two classes that share a name (crane, maillot) share their lemmas. Knows nothing of models; classes.tsv is
-its only data.
+By the type of the question:
+
+- `main_object`: the answer names the object. Accepted names are the expected label and, when the label is the
+  name of a class of the tower, every WordNet lemma of its synset ("sandbar", "sand bar"). The answer is right when
+  an accepted name stands in it as whole words, written together or apart ("bull frog", "bullfrog"), and is not
+  denied right before ("not a tench"). Only in this direction: a broader word ("dog" for "beagle") is wrong. Two
+  classes that share a name (crane, maillot) share their lemmas.
+- `date`: the same day, however written (models.normal_forms.as_date).
+- `company`, `address`: the same letters and digits; case, accents, punctuation and spaces do not count.
+- `json`: an object with the same keys, each value right by the rule that has the key's name.
+- `read_off`: a number within 5% of the expected one.
+- any other type: when the expected answer is a number, the same number ("12.50", "12.5", "RM 12.50"); else the
+  same words, where case, accents, punctuation, hyphens and plural endings do not count.
+
+Knows nothing of models; classes.tsv is its only data.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from collections.abc import Mapping
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from models.normal_forms import as_date, as_name, as_number
 
 CLASSES = Path(__file__).parent / "bundled" / "edge-vlm-135m" / "classes.tsv"
 """WordNet id, tab, lemmas separated by ", ": the tower's classes in the order of its outputs."""
+
+READ_OFF = Decimal("0.05")
+"""How far from the value a number that is read off an axis may be, as a share of it."""
 
 _KEEPS_S = ("ss", "us", "is")
 _DENIED = re.compile(r"\b(?:not|no|isn t|never)(?: (?:a|an|the|any))?$")
@@ -55,11 +72,53 @@ def names_object(answer: str, label: str) -> bool:
 
 
 def is_right(kind: str, expected: str, answer: str) -> bool:
-    """main_object: the answer names the object, synonyms count. Everything else: the same words, where case,
-    accents, punctuation and plural endings do not count."""
+    """Whether the answer to a question of this type is right, by the rules above."""
     if kind == "main_object":
         return names_object(answer, expected)
-    return normalise(answer) == normalise(expected)
+    if kind == "json":
+        return all(marks(kind, expected, answer).values())
+    if kind == "date":
+        day = as_date(expected)
+        return as_date(answer) == day if day else _same_words(answer, expected)
+    if kind in ("company", "address"):
+        return as_name(answer) == as_name(expected)
+    number = as_number(expected)
+    if number is None:
+        return _same_words(answer, expected)
+    said = as_number(answer)
+    return said is not None and abs(said - number) <= (READ_OFF * abs(number) if kind == "read_off" else 0)
+
+
+def marks(kind: str, expected: str, answer: str) -> dict[str, bool]:
+    """What is counted for one answer, by name: the type itself, and for `json` also "json parses" (it is an
+    object) and "json KEY" for each expected key."""
+    if kind != "json":
+        return {kind: is_right(kind, expected, answer)}
+    wanted, said = _object(expected) or {}, _object(answer)
+    fields = {
+        key: said is not None
+        and isinstance(said.get(key), str | int | float)
+        and is_right(key, str(value), str(said[key]))
+        for key, value in wanted.items()
+    }
+    whole = said is not None and said.keys() == wanted.keys() and all(fields.values())
+    return {kind: whole, "json parses": said is not None} | {
+        f"json {key}": right for key, right in fields.items()
+    }
+
+
+def _object(text: str) -> Mapping[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _same_words(answer: str, expected: str) -> bool:
+    """Compared as names when they are in letters that `normalise` does not know."""
+    words = normalise(expected)
+    return normalise(answer) == words if words else as_name(answer) == as_name(expected)
 
 
 def _stands_in(name: str, said: str) -> bool:
