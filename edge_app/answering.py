@@ -1,18 +1,22 @@
-"""Runs one planned turn on the inference thread: load, encode, generate, and save as it goes."""
+"""Runs one planned turn on the inference thread: load, look, route, read, generate, and save as it goes."""
 
 from __future__ import annotations
 
 import math
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from adapters.bank import Lease
+from edge_app.choosing import Chooser
+from edge_app.context import ReadPicture
 from edge_app.events import (
     Answer,
     Answered,
     ContextTrimmed,
     Failed,
+    Routed,
     StopReason,
     Timing,
     TokenCounts,
@@ -20,12 +24,12 @@ from edge_app.events import (
 )
 from edge_app.host import EngineHost, leave_if_cancelled, reporter
 from edge_app.inference import CancelledError, Job
+from edge_app.reading import ImageTexts
 from edge_app.sessions import SavedTurnId, SessionStore
 from edge_app.turn import Turn
 from models.errors import UserError
-from models.lora import LoraWeights
 from models.types import Message, Sampling
-from router.route import Route
+from router.route import Route, route
 
 if TYPE_CHECKING:
     from models.generation import Generation
@@ -34,19 +38,34 @@ FLUSH_SECONDS = 1.0
 """How much of an answer a kill -9 may cost, at most."""
 
 
+NOT_ROUTED = Route(None, "local", "stopped before an adapter was chosen")
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What turns share. Belongs to the inference thread."""
+
+    host: EngineHost
+    chooser: Chooser
+    texts: ImageTexts
+
+
 @dataclass(frozen=True)
 class Planned:
     """A turn that is ready to run. started: `time.perf_counter()` when it was handed over.
 
-    messages: the whole context, this question last. saved: where it is on disk, None when nothing is saved.
+    session: that it continues. messages: the whole context, this question last. new: this turn's images.
+    installed: the adapters' names. route: None when the router is to choose. saved: where it is on disk, None
+    when nothing is saved.
     """
 
     turn: Turn
+    session: str | None
     messages: tuple[Message, ...]
-    new_images: tuple[str, ...]
+    new: tuple[ReadPicture, ...]
     sampling: Sampling
-    route: Route
-    lora: LoraWeights | None
+    installed: tuple[str, ...]
+    route: Route | None
     saved: SavedTurnId | None
     started: float
     route_ms: float
@@ -55,9 +74,14 @@ class Planned:
 class Answering:
     """Call `run` once (on the inference thread), or `stopped` when it was cancelled before its turn came."""
 
-    def __init__(self, planned: Planned, host: EngineHost, sessions: SessionStore | None, job: Job) -> None:
+    def __init__(
+        self, planned: Planned, equipment: Equipment, sessions: SessionStore | None, job: Job
+    ) -> None:
         self._planned = planned
-        self._host = host
+        self._equipment = equipment
+        self._host = equipment.host
+        self._route = planned.route or NOT_ROUTED
+        self._route_ms = planned.route_ms
         self._sessions = sessions
         self._job = job
         self._image_ms = 0.0
@@ -75,6 +99,15 @@ class Answering:
             self._save_failure(f"{type(error).__name__}: {error}")
             raise
 
+    def choose(self) -> None:
+        """Only routes, instead of `run`: ends in Routed, or in Failed."""
+        try:
+            self._choose()
+        except CancelledError:
+            return
+        except UserError as error:
+            self._job.emit(Failed(str(error), error.exit_code))
+
     def stopped(self) -> None:
         """Ends in Failed when what there is of the answer cannot be saved."""
         try:
@@ -85,29 +118,62 @@ class Answering:
     def _run_or_stop(self) -> None:
         try:
             self._host.engine(self._job)
+            self._host.prefetch(self._route.adapter)
             if self._planned.turn.see_images:
                 self._encode()
-            self._generate()
+            if self._planned.route is None:
+                self._choose()
+            leave_if_cancelled(self._job)
+            with self._host.acquire(self._route.adapter, self._job) as lease:
+                self._generate(lease, self._read(lease))
         except CancelledError:
             self._finish("cancelled")
 
     def _encode(self) -> None:
         """New images are always reported; earlier ones only when they have to be encoded again."""
-        engine = self._host.engine(self._job)
+        engine, new = self._host.engine(self._job), {picture.image.digest for picture in self._planned.new}
         for message in self._planned.messages:
             for image in message.images:
-                if image.digest in self._planned.new_images or not engine.is_encoded(image):
+                if image.digest in new or not engine.is_encoded(image):
                     self._image_ms += self._host.encode(image, self._job)
 
-    def _generate(self) -> None:
+    def _choose(self) -> None:
+        """As asked, or what the router finds best now that the engine can tell it what there is to see."""
+        turn, planned = self._planned.turn, self._planned
+        started, choice = time.perf_counter(), None
+        if planned.route is None:
+            engine = self._host.engine(self._job)
+            leave_if_cancelled(self._job)
+            shown = planned.messages if turn.see_images else [replace(m, images=()) for m in planned.messages]
+            choice = self._equipment.chooser.choose(engine, shown, planned.installed)
+        self._route = route(
+            adapter=turn.adapter,
+            mode=turn.mode,
+            allow_cloud=turn.allow_cloud,
+            installed=planned.installed,
+            choice=choice,
+        )
+        self._route_ms += 1000 * (time.perf_counter() - started)
+        self._job.emit(Routed(self._route, turn.mode, self._route_ms))
+
+    def _read(self, lease: Lease) -> dict[str, str]:
+        """The text in the images, when the adapter wants it; without one, of what looks like a document."""
+        if not self._planned.turn.see_images:
+            return {}
+        wanted = lease.weights.ocr if lease.weights is not None else "auto"
+        images = [image for message in self._planned.messages for image in message.images]
+        return self._equipment.texts.of(images, wanted, self._job)
+
+    def _generate(self, lease: Lease, texts: dict[str, str]) -> None:
         planned = self._planned
         leave_if_cancelled(self._job)
         generation = self._host.engine(self._job).generate(
             planned.messages,
             planned.sampling,
-            lora=planned.lora,
+            lora=lease.weights,
             use_words=planned.turn.use_words,
             see_images=planned.turn.see_images,
+            texts=texts,
             cancel=self._job.cancelled,
             progress=reporter(self._job, self._job.emit),
         )
@@ -143,11 +209,11 @@ class Answering:
             speed = 1000 * decoded / generation.decode_ms
         return Answer(
             answer=generation.text if generation else "",
-            adapter=planned.route.adapter,
-            place=planned.route.place,
+            adapter=self._route.adapter,
+            place=self._route.place,
             mode=planned.turn.mode,
             confidence=math.exp(mean) if mean is not None else None,
-            reason=planned.route.reason,
+            reason=self._route.reason,
             model=self._host.model,
             stop_reason=reason,
             tokens=TokenCounts(
@@ -159,7 +225,7 @@ class Answering:
             if generation
             else TokenCounts(),
             timing_ms=Timing(
-                route=planned.route_ms,
+                route=self._route_ms,
                 image=self._image_ms,
                 prefill=generation.prefill_ms if generation else 0.0,
                 first_token=self._first_token_ms,

@@ -9,18 +9,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
-from adapters.store import AdapterStore
+from adapters.store import RESERVED, AdapterStore
 from edge_app import paths
-from edge_app.answering import Answering, Planned
+from edge_app.answering import Answering, Equipment, Planned
+from edge_app.choosing import Chooser
 from edge_app.context import Pictures, assemble, new_images
 from edge_app.events import Event, Failed, Ready, Routed, TurnSaved
 from edge_app.host import EngineHost, LoadEngine, load_engine
 from edge_app.inference import CancelledError, InferenceThread, Job
+from edge_app.reading import ImageTexts, Reader
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
 from edge_app.turn import Picture, Turn
 from models.errors import UserError
+from router.query import Router
 from router.route import route
 
 __all__ = ["Assistant", "Turn"]
@@ -30,17 +35,25 @@ class Assistant:
     """Answers turns. The methods may be called from any thread; the engine stays on its own.
 
     sessions: where turns are saved; None saves nothing and every turn stands alone.
-    load: makes the engine, at its first use.
+    load: makes the engine, at its first use. router, reader: None takes our own, when there is need.
     """
 
     def __init__(
-        self, settings: Settings, sessions: SessionStore | None, load: LoadEngine = load_engine
+        self,
+        settings: Settings,
+        sessions: SessionStore | None,
+        load: LoadEngine = load_engine,
+        *,
+        router: Router | None = None,
+        reader: Reader | None = None,
     ) -> None:
         self.settings = settings
         self.sessions = sessions
         self.adapters = AdapterStore(paths.adapters_directory())
         self._thread = InferenceThread()
-        self._host = EngineHost(settings, load, self._thread.broadcast)
+        self._host = EngineHost(settings, self.adapters, load, self._thread.broadcast)
+        chooser = Chooser(self.adapters.directory, router)
+        self._equipment = Equipment(self._host, chooser, ImageTexts(reader, settings.threads))
         self._pictures = Pictures()
         self._answering: set[Job] = set()
         self._lock = threading.Lock()
@@ -52,20 +65,22 @@ class Assistant:
         waiting does so too, and is raised again after the last event. A defect underneath is raised as it is.
         """
         try:
-            planned = self._plan(turn)
+            planned = self._saved(self._plan(turn))
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
         job = self._thread.submit(
-            lambda job: Answering(planned, self._host, self.sessions, job).run(),
-            lambda job: Answering(planned, self._host, self.sessions, job).stopped(),
+            lambda job: Answering(planned, self._equipment, self.sessions, job).run(),
+            lambda job: Answering(planned, self._equipment, self.sessions, job).stopped(),
         )
         with self._lock:
             self._answering.add(job)
         try:
             if planned.saved is not None:
                 yield TurnSaved(planned.saved.session, planned.saved.turn)
-            yield Routed(planned.route, turn.mode)
+            if planned.route is not None:
+                self._host.prefetch(planned.route.adapter)
+                yield Routed(planned.route, turn.mode, planned.route_ms)
             yield from job
         except KeyboardInterrupt:  # raised while waiting: the answer ends as cancelled, and says so first
             self._thread.cancel(job)
@@ -77,6 +92,27 @@ class Assistant:
             self._thread.cancel(job)
             for _ in job:  # it must be saved as stopped before anyone goes on
                 pass
+
+    def route(self, turn: Turn) -> Generator[Event, None, None]:
+        """What `answer` would choose, without answering or saving: Progress, then Routed or Failed."""
+        try:
+            planned = self._plan(turn)
+        except UserError as error:
+            yield Failed(str(error), error.exit_code)
+            return
+        job = self._thread.submit(
+            lambda job: Answering(planned, self._equipment, None, job).choose(), lambda _: None
+        )
+        try:
+            yield from job
+        finally:
+            self._thread.cancel(job)
+
+    def prefetch(self, adapter: str) -> None:
+        """An adapter that the next turn may name: it begins to be loaded. What is wrong with it shows then."""
+        with suppress(UserError):
+            if adapter not in RESERVED:
+                self._host.prefetch(adapter)
 
     def prepare(self, images: Sequence[Picture] = ()) -> Generator[Event, None, None]:
         """Loads the model and its eyes, then encodes the images: Progress, Ready, ImageEncoded, Failed.
@@ -101,40 +137,45 @@ class Assistant:
         self._thread.close(self._host.close)
 
     def _plan(self, turn: Turn) -> Planned:
-        """Everything that can go wrong by the user's doing; the last step saves the question."""
+        """Everything that can go wrong by the user's doing before the engine is needed."""
         started = time.perf_counter()
-        chosen = route(
-            adapter=turn.adapter,
-            mode=turn.mode,
-            allow_cloud=turn.allow_cloud,
-            installed=self.adapters.names(),
-        )
+        installed = self.adapters.names()
+        chosen = None  # "auto" looks at the images first
+        if turn.adapter != "auto" or not installed:
+            chosen = route(
+                adapter=turn.adapter, mode=turn.mode, allow_cloud=turn.allow_cloud, installed=installed
+            )
         routed = time.perf_counter()
-        lora = self.adapters.load(chosen.adapter) if chosen.adapter is not None else None
         if not turn.question.strip():
             raise UserError("The question is empty; ask something.")
         new = tuple(self._pictures.read(source) for source in turn.images)
         session = self.sessions.get(turn.session) if self.sessions and turn.session is not None else None
         messages = assemble(turn, new, session, self.settings.system, self._pictures)
-        saved = None
-        if self.sessions is not None:
-            saved = self.sessions.begin_turn(
-                session=session.id if session else None,
-                question=turn.question,
-                images=new_images(new),
-                system=turn.system if turn.system is not None or session else self.settings.system,
-            )
         return Planned(
             turn=turn,
+            session=session.id if session else None,
             messages=messages,
-            new_images=tuple(picture.image.digest for picture in new),
+            new=new,
             sampling=turn.sampling or self.settings.sampling(),
+            installed=installed,
             route=chosen,
-            lora=lora,
-            saved=saved,
+            saved=None,
             started=started,
             route_ms=1000 * (routed - started),
         )
+
+    def _saved(self, planned: Planned) -> Planned:
+        """The question is on disk, where there are sessions."""
+        if self.sessions is None:
+            return planned
+        turn = planned.turn
+        saved = self.sessions.begin_turn(
+            session=planned.session,
+            question=turn.question,
+            images=new_images(planned.new),
+            system=turn.system if turn.system is not None or planned.session else self.settings.system,
+        )
+        return replace(planned, saved=saved)
 
     def _prepare(self, images: Sequence[Picture], job: Job) -> None:
         try:

@@ -1,7 +1,8 @@
 """What a turn tells its front end while it runs, in order. Plain data; knows no front end and no engine.
 
-A turn is: TurnSaved, Routed, ImageEncoded for each image, ContextTrimmed when turns were dropped, TokenText
-for each piece of the answer, with Progress anywhere between them, and at the end one of Answered or Failed.
+A turn is: TurnSaved, ImageEncoded for each image, Routed (before the images when there was nothing to look for
+in them), ContextTrimmed when turns were dropped, TokenText for each piece of the answer, with Progress anywhere
+between them, and at the end one of Answered or Failed.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Timing:
 class Answer:
     """A finished answer and how it came about.
 
-    adapter: None when no adapter was used (the model's own base LoRA for images is part of the model).
+    adapter: a name, or a sum as in "receipts:0.5,medical:0.5"; None when no adapter was used (the model's own
+        base LoRA for images is part of the model).
     confidence: exp(mean log-probability of the answer's tokens), in (0, 1]. Uncalibrated: it says how sure
         the model was of its words, not how likely they are right. None when nothing was generated.
     mean_logprob, min_logprob: natural logs, over the answer's tokens; None when nothing was generated.
@@ -115,10 +117,11 @@ class Ready:
 
 @dataclass(frozen=True)
 class Routed:
-    """Which adapter and which place, and why."""
+    """Which adapter and which place, and why. milliseconds: what the decision took."""
 
     route: Route
     mode: Mode
+    milliseconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Holds the engine: pulls and loads it at its first use, encodes images, and tells how that goes.
+"""Holds the engine and the adapters in memory: loads them at their first use and tells how that goes.
 
-Everything here runs on the inference thread. Knows no turns and no sessions.
+Everything but `prefetch` runs on the inference thread. Knows no turns and no sessions.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from adapters.bank import AdapterBank, Lease
+from adapters.store import AdapterStore
 from edge_app import paths
 from edge_app.events import Event, ImageEncoded, Progress
 from edge_app.inference import CancelledError, Job
 from edge_app.settings import Settings
+from models.cache import PACKED
 from models.types import Image, Stage
 from models.types import Progress as ProgressCallback
 
@@ -63,9 +66,17 @@ LoadEngine = Callable[[Settings, ProgressCallback], "Engine"]
 class EngineHost:
     """broadcast: tells progress of the load to everyone who waits for it, not only to who started it."""
 
-    def __init__(self, settings: Settings, load: LoadEngine, broadcast: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        adapters: AdapterStore,
+        load: LoadEngine,
+        broadcast: Callable[[Event], None],
+    ) -> None:
         self.model = settings.model
         self._settings = settings
+        self._adapters = adapters
+        self._bank: AdapterBank | None = None
         self._load = load
         self._broadcast = broadcast
         self._engine: Engine | None = None
@@ -77,7 +88,20 @@ class EngineHost:
         if self._engine is None:
             leave_if_cancelled(job)
             self._engine = self._load(self._settings, self._tell)
+            budget, folder = self._settings.adapter_memory * 1_000_000, paths.cache_directory() / PACKED
+            self._bank = AdapterBank(self._adapters, budget, self._engine.shape, folder)
         return self._engine
+
+    def acquire(self, adapter: str | None, job: Job) -> Lease:
+        """The adapter for the engine, to be released. Raises UserError, and what `engine` raises."""
+        self.engine(job)
+        assert self._bank is not None, "the bank is made with the engine"
+        return self._bank.acquire(adapter)
+
+    def prefetch(self, adapter: str | None) -> None:
+        """Begin to load an adapter, if there is an engine yet. From any thread."""
+        if self._bank is not None:
+            self._bank.prefetch(adapter)
 
     def encode(self, image: Image, job: Job) -> float:
         """Encodes an image unless that was done before, and says so. Returns the milliseconds it took."""
@@ -100,6 +124,9 @@ class EngineHost:
             reporter(self._working_for, self._broadcast)(stage, message, done, total)
 
     def close(self) -> None:
+        if self._bank is not None:
+            self._bank.close()
+            self._bank = None
         if self._engine is not None:
             self._engine.close()
             self._engine = None

@@ -44,7 +44,10 @@ class Settings(BaseSettings):
     """The model that answers: a name from `edge-app models list`."""
 
     adapter: str = "auto"
-    """The adapter to answer with: a name, "none", or "auto"."""
+    """The adapter to answer with: a name, "none", or "auto"; or several, as in "receipts:0.5,medical:0.5"."""
+
+    adapter_memory: int = Field(default=256, ge=1, le=1_000_000)
+    """Megabytes that adapters may take in memory; one of rank 16 takes about 6."""
 
     mode: Mode = "auto"
     """What matters most: "auto", "fast", "quality" or "eco"."""

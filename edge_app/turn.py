@@ -18,7 +18,8 @@ class Turn:
 
     images: those that are new in this turn; earlier ones of the session stay in context by themselves.
     session: continue it (an id or its unique beginning); None starts a new one.
-    adapter: an installed adapter's name, "none" or "auto". sampling: None takes the settings'.
+    adapter: an installed adapter's name, "none" or "auto", or a sum (adapters.spec).
+    sampling: None takes the settings'.
     system: the session's system prompt from this turn on; None leaves it as it is.
     allow_cloud: the user consents to asking a cloud model.
     see_images, use_words: False hides the images, or the words made from them, from the model (evaluation).

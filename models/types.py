@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Role = Literal["system", "user", "assistant"]
 
 # progress(stage, message, done, total): bytes or steps; total is None while unknown.
-Stage = Literal["pull", "pack", "compile", "load", "encode", "prefill"]
+Stage = Literal["pull", "pack", "compile", "load", "encode", "read", "prefill"]
 Progress = Callable[[Stage, str, int, int | None], None]
 
 

@@ -1,7 +1,7 @@
 """Where a question is answered, by which adapter, and why: the decision, and the policy that takes it.
 
-The policy knows one place, this device, and does as it is told about adapters. It never pretends: what it
-cannot do (choose an adapter by itself, use a cloud) is said in the reason.
+The policy knows one place, this device, and does as it is told about adapters; told "auto", it takes what a
+router chose. It never pretends: what it cannot do (use a cloud) is said in the reason.
 """
 
 from __future__ import annotations
@@ -10,40 +10,50 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from models.errors import UserError
+from adapters.spec import checked_spec
+from router.query import Candidate, Choice
 
 Place = Literal["local", "cloud"]
 
 
 @dataclass(frozen=True)
 class Route:
-    """adapter: a name, or None for the plain model. reason: one clause a person can read."""
+    """adapter: a name or a sum, or None for the plain model. reason: one clause a person can read.
+
+    probability: that the adapter is the right one, 0..1; None when nobody had to choose. candidates: what the
+    choice was made from, best first.
+    """
 
     adapter: str | None
     place: Place
     reason: str
+    probability: float | None = None
+    candidates: tuple[Candidate, ...] = ()
 
 
-def route(*, adapter: str, mode: str, allow_cloud: bool, installed: Collection[str]) -> Route:
-    """adapter: an installed name, "auto" or "none". Raises UserError when the name is not installed."""
-    reasons = []
-    if mode == "quality" or allow_cloud:
-        reasons.append("no cloud model is configured, so the answer comes from this device")
-    elif mode != "auto":
-        reasons.append(f"mode {mode} makes no difference yet: only this device answers, with one model")
-    chosen: str | None = None
+def route(
+    *, adapter: str, mode: str, allow_cloud: bool, installed: Collection[str], choice: Choice | None = None
+) -> Route:
+    """adapter: an installed name or a sum (adapters.spec), "auto" or "none". Raises UserError when a name is not
+    installed.
+
+    choice: a router's, which "auto" takes. Without one "auto" means none: there is nothing to choose from.
+    """
+    place = _about_the_place(mode, allow_cloud)
+    if adapter == "auto":
+        if choice is None:
+            return Route(None, "local", "; ".join([*place, "no adapter is installed"]))
+        reason = "; ".join([*place, choice.reason])
+        return Route(choice.adapter, "local", reason, choice.probability, choice.candidates)
     if adapter == "none":
-        reasons.append("no adapter, as asked")
-    elif adapter == "auto":
-        reasons.append(
-            f"no adapter: {len(installed)} installed, and one is used only when named"
-            if installed
-            else "no adapter is installed"
-        )
-    elif adapter in installed:
-        chosen = adapter
-        reasons.append(f"adapter {adapter}, as asked")
-    else:
-        known = ", ".join(sorted(installed)) if installed else "none"
-        raise UserError(f"There is no adapter named {adapter!r} (installed: {known}).")
-    return Route(chosen, "local", "; ".join(reasons))
+        return Route(None, "local", "; ".join([*place, "no adapter, as asked"]))
+    named = str(checked_spec(adapter, installed))
+    return Route(named, "local", "; ".join([*place, f"adapter {named}, as asked"]))
+
+
+def _about_the_place(mode: str, allow_cloud: bool) -> list[str]:
+    if mode == "quality" or allow_cloud:
+        return ["no cloud model is configured, so the answer comes from this device"]
+    if mode != "auto":
+        return [f"mode {mode} makes no difference yet: only this device answers, with one model"]
+    return []

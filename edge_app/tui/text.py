@@ -14,6 +14,7 @@ _STAGES = {
     "compile": "Compiling the model",
     "load": "Loading the model",
     "encode": "Looking at the image",
+    "read": "Reading the text in the image",
     "prefill": "Reading the question",
 }
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_app.settings import Settings
-from models.lora import LoraWeights
+from models.lora import PackedLora
+from models.packing import LlamaShape
 from models.types import Image, Message, Progress, Sampling, Token
+from models.vision.preprocess import COLOUR_BINS
+from models.vision.tower import TowerFeatures
+from tests.adapters.folders import SHAPE
 
 
 @dataclass
@@ -18,9 +25,10 @@ class Call:
 
     messages: tuple[Message, ...]
     sampling: Sampling
-    lora: LoraWeights | None
+    lora: PackedLora | None
     use_words: bool
     see_images: bool
+    texts: Mapping[str, str]
 
 
 @dataclass
@@ -64,6 +72,7 @@ class FakeEngine:
     name: str = "fake"
     context_length: int = 128
     has_vision: bool = True
+    shape: LlamaShape = SHAPE
     calls: list[Call] = field(default_factory=list)
     encoded: list[str] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
@@ -81,6 +90,16 @@ class FakeEngine:
     def is_encoded(self, image: Image) -> bool:
         return image.digest in self.encoded
 
+    def image_features(self, image: Image) -> TowerFeatures:
+        """Nothing but zeros: what a router makes of them is not tested here."""
+        self._note()
+        del image
+        zeros = np.zeros((81, 1280), np.float32)
+        return TowerFeatures(zeros[0], zeros, zeros[0, :COLOUR_BINS], {})
+
+    def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        return np.zeros(len(text), np.int64), np.ones((len(text), 4), np.float32)
+
     def encode_image(self, image: Image) -> FakeTokens:
         self._note()
         self.encoded.append(image.digest)
@@ -91,14 +110,15 @@ class FakeEngine:
         messages: Sequence[Message],
         sampling: Sampling,
         *,
-        lora: LoraWeights | None = None,
+        lora: PackedLora | None = None,
         use_words: bool = True,
         see_images: bool = True,
+        texts: Mapping[str, str],
         cancel: threading.Event | None = None,
         progress: Progress,
     ) -> FakeGeneration:
         self._note()
-        self.calls.append(Call(tuple(messages), sampling, lora, use_words, see_images))
+        self.calls.append(Call(tuple(messages), sampling, lora, use_words, see_images, texts))
         progress("prefill", "Reading the conversation", 0, 20)
         return FakeGeneration(self, cancel or threading.Event())
 

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from adapters.store import AdapterStore
+from edge_app import paths
 from edge_app.events import Event, Progress
 from edge_app.host import EngineHost
 from edge_app.inference import CancelledError, Job
 from edge_app.settings import Settings
 from models.types import Progress as ProgressCallback
+from tests.edge_app.fakes import FakeEngine
 
 
 def test_what_is_loaded_later_is_told_to_the_job_of_then_and_stops_with_it() -> None:
@@ -20,12 +23,12 @@ def test_what_is_loaded_later_is_told_to_the_job_of_then_and_stops_with_it() -> 
     def load(settings: Settings, progress: ProgressCallback) -> Any:
         del settings
         kept.append(progress)
-        return object()
+        return FakeEngine()
 
     def job() -> Job:
         return Job(lambda _: None, lambda _: None)
 
-    host = EngineHost(Settings(), load, told.append)
+    host = EngineHost(Settings(), AdapterStore(paths.adapters_directory()), load, told.append)
     first, second = job(), job()
     host.engine(first)
     first.cancelled.set()  # it is over

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.errors import UserError
+from router.query import Candidate, Choice
 from router.route import route
 
 
@@ -14,16 +15,30 @@ def test_an_adapter_that_was_named_is_used() -> None:
     assert "as asked" in chosen.reason
 
 
-def test_auto_uses_none_and_says_why() -> None:
+def test_a_sum_of_adapters_is_named_the_same_way_however_it_was_typed() -> None:
+    chosen = route(
+        adapter="shapes:0.50, medical", mode="auto", allow_cloud=False, installed=("medical", "shapes")
+    )
+    assert chosen.adapter == "shapes:0.5,medical"
+
+
+def test_auto_without_adapters_uses_none_and_says_why() -> None:
     nothing = route(adapter="auto", mode="auto", allow_cloud=False, installed=())
     assert (nothing.adapter, nothing.reason) == (None, "no adapter is installed")
-    some = route(adapter="auto", mode="auto", allow_cloud=False, installed=("shapes",))
-    assert some.adapter is None
-    assert "only when named" in some.reason
 
 
-def test_an_unknown_adapter_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"'medcal' \(installed: medical, shapes\)"):
+def test_auto_takes_what_a_router_chose_with_its_reason() -> None:
+    candidates = (Candidate("shapes", 3.0, 0.8, 0.4), Candidate("medical", -2.0, 0.1, 0.1))
+    choice = Choice("shapes", 0.97, "the image is like those of shapes", candidates)
+    chosen = route(
+        adapter="auto", mode="auto", allow_cloud=False, installed=("medical", "shapes"), choice=choice
+    )
+    assert (chosen.adapter, chosen.probability, chosen.candidates) == ("shapes", 0.97, candidates)
+    assert choice.reason in chosen.reason
+
+
+def test_an_unknown_adapter_is_refused_with_those_it_may_be() -> None:
+    with pytest.raises(UserError, match="'medcal'; did you mean medical"):
         route(adapter="medcal", mode="auto", allow_cloud=False, installed=("shapes", "medical"))
     with pytest.raises(UserError, match=r"installed: none"):
         route(adapter="x", mode="auto", allow_cloud=False, installed=())

@@ -1,0 +1,44 @@
+"""Asks the router which adapter a turn is for. On the inference thread, since the features are the engine's.
+
+Knows which image of a conversation a question is about. How adapters are told apart is the router's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.types import Image, Message
+from router.query import Choice, Query, Router
+
+if TYPE_CHECKING:
+    from models.engine import Engine
+
+
+class Chooser:
+    """directory: where the adapters are. router: None makes the prototype router, at its first use."""
+
+    def __init__(self, directory: Path, router: Router | None = None) -> None:
+        self._directory = directory
+        self._router = router
+
+    def choose(self, engine: Engine, messages: Sequence[Message], installed: Collection[str]) -> Choice:
+        """For the last message, a question; the image in question is the one that was shown last."""
+        from adapters.prototypes import image_vector, question_vector  # not what a start should wait for
+
+        question, image = messages[-1].text, _shown_last(messages)
+        seen = None if image is None else image_vector(engine.image_features(image))
+        query = Query(question, question_vector(engine, question), seen)
+        return self._made().choose(query, installed)
+
+    def _made(self) -> Router:
+        if self._router is None:
+            from router.prototypes import PrototypeRouter
+
+            self._router = PrototypeRouter(self._directory)
+        return self._router
+
+
+def _shown_last(messages: Sequence[Message]) -> Image | None:
+    return next((message.images[-1] for message in reversed(messages) if message.images), None)

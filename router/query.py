@@ -1,0 +1,58 @@
+"""What a router gets to know of a turn, and what it makes of it: the interface that every router has.
+
+Plain data. Knows neither how features are computed nor how likeness is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Query:
+    """question: the text; words: its features (adapters.prototypes.question_vector), float32 [hidden].
+
+    image: features of the image in question (adapters.prototypes.image_vector), float32 [1408]; None without.
+    """
+
+    question: str
+    words: NDArray[np.float32]
+    image: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """How well one adapter suits a query; independent of which others are installed.
+
+    image, question: likeness to the adapter's nearest examples, -1..1; None when it has no such examples or
+    the query has no image. score: the router's own judgement, above 0 when it suits better than no adapter.
+    """
+
+    adapter: str
+    score: float
+    image: float | None
+    question: float | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """adapter: None when none suits. probability: that this choice is right, 0..1, as the router sees it.
+
+    reason: one clause a person can read. candidates: all that could be judged, best first.
+    """
+
+    adapter: str | None
+    probability: float
+    reason: str
+    candidates: tuple[Candidate, ...]
+
+
+class Router(Protocol):
+    """Chooses among installed adapters. Belongs to one thread."""
+
+    def choose(self, query: Query, installed: Collection[str]) -> Choice: ...
