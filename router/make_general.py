@@ -1,0 +1,103 @@
+"""Makes router/bundled/general.safetensors: what ordinary images and questions look like to the router.
+
+    python -m router.make_general --data DIR --models DIR --cache DIR
+
+Reads the train split of photos and captions, and general_questions.txt. What is kept of the images is means,
+spreads and the centres of clusters of features, from which no image can be made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from adapters.prototypes import Senses, image_vector, question_vector
+from models.engine import Engine
+from models.errors import UserError
+from models.images import load_image
+from models.store import ModelStore
+from router.general import BUNDLED
+
+QUESTIONS = Path(__file__).with_name("general_questions.txt")
+SETS = ("photos", "captions")
+CENTRES = 128
+ROUNDS = 20
+LEAST_SPREAD = 0.25
+"""Of the mean spread: features that hardly ever change must not count for more than this allows."""
+
+
+def general_questions() -> list[str]:
+    lines = QUESTIONS.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def general_images(data: Path) -> list[Path]:
+    """The training images of the sets. Raises UserError when the data are not there."""
+    found: dict[Path, None] = {}
+    for name in SETS:
+        path = data / f"{name}.jsonl"
+        if not path.is_file():
+            raise UserError(f"There is no {path}; --data must name the folder that holds it.")
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found |= {data / row["image"]: None for row in rows if row["split"] == "train"}
+    return list(found)
+
+
+def centres(vectors: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """k-means, begun with the vectors farthest from those before: float32 [count, features]."""
+    chosen = [0]
+    distance = np.full(len(vectors), np.inf)
+    while len(chosen) < min(count, len(vectors)):
+        distance = np.minimum(distance, ((vectors - vectors[chosen[-1]]) ** 2).sum(axis=1))
+        chosen.append(int(distance.argmax()))
+    middle = vectors[chosen]
+    for _ in range(ROUNDS):
+        squares = (middle**2).sum(axis=1) - 2 * vectors @ middle.T
+        nearest = squares.argmin(axis=1)
+        own = [vectors[nearest == index] for index in range(len(middle))]
+        middle = np.stack([mine.mean(axis=0) if len(mine) else middle[i] for i, mine in enumerate(own)])
+    return middle
+
+
+def background(kind: str, vectors: NDArray[np.float32], count: int | None) -> dict[str, NDArray[np.float16]]:
+    """A Background's tensors under their names. count: clusters to keep the centres of; None keeps all."""
+    spread = vectors.std(axis=0)
+    tensors = {
+        "mean": vectors.mean(axis=0),
+        "spread": np.maximum(spread, LEAST_SPREAD * spread.mean()),
+        "examples": vectors if count is None else centres(vectors, count),
+    }
+    return {f"{kind}.{name}": value.astype(np.float16) for name, value in tensors.items()}
+
+
+def make(senses: Senses, images: Sequence[Path], questions: Sequence[str]) -> dict[str, NDArray[np.float16]]:
+    seen = np.stack([image_vector(senses.image_features(load_image(path))) for path in images])
+    asked = np.stack([question_vector(senses, question) for question in questions])
+    return background("image", seen, CENTRES) | background("question", asked, None)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="photos.jsonl, captions.jsonl, their images")
+    parser.add_argument(
+        "--models", type=Path, required=True, help="where `edge-app models pull` keeps models"
+    )
+    parser.add_argument("--cache", type=Path, required=True, help="compiled code and packed weights")
+    options = parser.parse_args(arguments)
+    store = ModelStore(options.models)
+    engine = Engine.load(store.pull(store.catalog.default), cache_dir=options.cache)
+    tensors = make(engine, general_images(options.data), general_questions())
+    save_file(tensors, BUNDLED)
+    print(", ".join(f"{name} {list(value.shape)}" for name, value in tensors.items()), BUNDLED)
+
+
+if __name__ == "__main__":
+    main()
