@@ -101,7 +101,8 @@ class Outcome:
 
 
 class Installer:
-    """confirm: asked about a candidate that no trusted publisher signed; no is a refusal."""
+    """confirm: asked about a candidate that no trusted publisher signed; no is a refusal. changed: told the name
+    of every adapter that was put in place or taken away."""
 
     def __init__(
         self,
@@ -110,12 +111,14 @@ class Installer:
         publishers: Publishers,
         confirm: Callable[[Candidate], bool],
         progress: Progress = no_progress,
+        changed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._models = models
         self._publishers = publishers
         self._confirm = confirm
         self._progress = progress
+        self._changed = changed
 
     def install(self, wanted: Wanted) -> Outcome:
         """Install an adapter, or raise UserError with nothing changed (NeedsNetwork when that is why)."""
@@ -123,6 +126,7 @@ class Installer:
             check_name(wanted.name)
         with changing(self._store.directory, self._progress) as staging:
             candidate = self._install(wanted, staging)
+            self._changed(candidate.name)
         return Outcome(self._store.get(candidate.name), candidate)
 
     def update(self, name: str, *, offline: bool = False) -> Outcome:
@@ -142,6 +146,7 @@ class Installer:
         with changing(self._store.directory, self._progress) as staging:
             self._store.folder(name)  # another process may have been faster
             staging.discard(name)
+            self._changed(name)
 
     def _install(self, wanted: Wanted, staging: Staging) -> Candidate:
         folder = staging.new_folder()

@@ -64,5 +64,10 @@ def publishers() -> Publishers:
 def installer(models: AppModels, confirm: Callable[[Candidate], bool], progress: Progress) -> Installer:
     """Installs into this user's adapters. confirm: see adapters.install.Installer."""
     from adapters.install import Installer
+    from adapters.packed import forget
+    from models.cache import PACKED
 
-    return Installer(adapter_store(), models, publishers(), confirm, progress)
+    def changed(name: str) -> None:
+        forget(paths.cache_directory() / PACKED, name)
+
+    return Installer(adapter_store(), models, publishers(), confirm, progress, changed)
