@@ -1,0 +1,94 @@
+"""Changes a store again and again, killed (SIGKILL) at one operation on its files later each time; run by
+test_kill.py with what to do. After each kill the store has the old state or the new one, whole, and the next
+change puts right what was left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from adapters.install import Wanted
+from adapters.staging import changing
+from adapters.store import AdapterStore
+from adapters.verify import verify_installed
+from tests.adapters.making import FakeModels, make_installer, tensors, write_adapter
+
+EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
+States = tuple[tuple[str, ...], ...]
+
+
+def killed_at(root: Path, number: int, change: Callable[[], object]) -> bool:
+    """Whether a child that makes the change was killed at its nth operation under root."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL, status
+        return status != 0
+    left = number
+
+    def audit(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        if event in EVENTS and str(arguments[0]).startswith(str(root)):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(audit)
+    try:
+        change()
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+def state(directory: Path) -> tuple[str, ...]:
+    """The version that is there, if any; fails when it is not whole."""
+    store = AdapterStore(directory)
+    for adapter in store.all():
+        assert verify_installed(adapter, FakeModels().identity) is None, adapter
+        assert store.load(adapter.name).tensors
+        assert adapter.manifest is not None
+        return (adapter.manifest.version,)
+    return ()
+
+
+def main(root: Path, what: str) -> int:
+    """Prints how many kills there were before the change came through."""
+    one, two = (write_adapter(root / f"{n}", tensors(seed=n), version=f"{n}.0") for n in (1, 2))
+    directory, before = root / "adapters", root / "before"
+    installer = make_installer(directory)
+    if what != "install":
+        installer.install(Wanted(str(one)))
+    (directory / ".staging").mkdir(parents=True, exist_ok=True)
+    directory.replace(before)
+    change: Callable[[], object]
+    if what == "remove":
+        allowed: States = (("1.0",), ())
+        change = lambda: installer.remove("plants")  # noqa: E731
+    else:
+        allowed = (() if what == "install" else ("1.0",), ("2.0",))
+        change = lambda: installer.install(Wanted(str(two)))  # noqa: E731
+    for number in range(10_000):
+        shutil.rmtree(directory, ignore_errors=True)
+        shutil.copytree(before, directory)
+        killed = killed_at(directory, number, change)
+        found = state(directory)
+        assert found in (allowed if killed else allowed[1:]), (number, found)
+        if not killed:
+            print(number)
+            return 0
+        with changing(directory):
+            pass
+        assert state(directory) == found
+        assert [file.name for file in (directory / ".staging").iterdir()] == ["lock"]
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2]))
