@@ -1,12 +1,14 @@
 """Runs the real assistant over rows of questions with known answers, and counts.
 
 Rows are JSON objects, one a line, with at least image, question, answer and type (split is optional).
-Predictions are written as they come: a run that was stopped goes on where it was. Knows nothing of how
-answers are made; what counts as the same word is models.scoring's business.
+Predictions are written as they come: a run that was stopped goes on where it was. Answers are made by the
+assistant as in a chat, images read when their adapter wants it. Knows nothing of how; what counts as right is
+models.scoring's business.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter, defaultdict
@@ -15,12 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from adapters.spec import checked_spec
 from adapters.store import RESERVED, AdapterStore
 from edge_app import paths
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, Failed, Progress
 from models.errors import UserError
-from models.scoring import is_right
+from models.scoring import is_right, marks
 from models.store import ModelStore
 
 FIELDS = ("image", "question", "answer", "type")
@@ -46,8 +49,7 @@ class Row:
 class Options:
     """What changes the answers; predictions made with others are not taken over.
 
-    system: the system prompt. weights: the identity of the model's files, and of the adapter's when one is
-    named.
+    system: the system prompt. weights: see weights_identity.
     """
 
     model: str
@@ -81,7 +83,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Score:
-    """One line of the table. majority: right answers when always giving the commonest one of these rows."""
+    """One line of the table. type: a type of question, or what else is counted of it (models.scoring.marks).
+
+    majority: right answers when always giving the commonest one of these rows. adapters: how many of the rows
+    each adapter answered, "none" being the model alone; the busiest first.
+    """
 
     set: str
     type: str
@@ -89,6 +95,7 @@ class Score:
     correct: int
     majority: int
     majority_answer: str
+    adapters: Mapping[str, int]
 
 
 def read_rows(
@@ -161,11 +168,18 @@ def evaluate(
 
 
 def weights_identity(model: str, adapter: str) -> str:
-    """Changes with the model's files and, when an adapter is named, with the adapter's."""
+    """Changes with the model's files and those of the adapters that may answer: the ones named in a sum, or all
+    that are installed when the adapter is "auto". Raises UserError for an adapter that is not there."""
     identity = ModelStore(paths.models_directory()).identity(model)
-    if adapter in RESERVED:
+    store = AdapterStore(paths.adapters_directory())
+    installed = store.names()
+    names = (installed if adapter == "auto" else ()) if adapter in RESERVED else None
+    if names is None:
+        names = checked_spec(adapter, installed).names
+    if not names:
         return identity
-    return f"{identity}+{AdapterStore(paths.adapters_directory()).load(adapter).generation}"
+    signatures = repr([(name, store.signature(name)) for name in names])
+    return f"{identity}+{hashlib.sha256(signatures.encode()).hexdigest()[:16]}"
 
 
 def score(results: Sequence[tuple[Row, Prediction]]) -> tuple[Score, ...]:
@@ -173,20 +187,27 @@ def score(results: Sequence[tuple[Row, Prediction]]) -> tuple[Score, ...]:
     groups: dict[tuple[str, str], list[tuple[Row, Prediction]]] = defaultdict(list)
     for row, prediction in results:
         groups[row.set, row.type].append((row, prediction))
-    scores = []
-    for (name, kind), members in groups.items():
-        ((commonest, _),) = Counter(row.answer for row, _ in members).most_common(1)
-        scores.append(
-            Score(
-                set=name,
-                type=kind,
-                rows=len(members),
-                correct=sum(prediction.correct for _, prediction in members),
-                majority=sum(is_right(kind, row.answer, commonest) for row, _ in members),
-                majority_answer=commonest,
-            )
+    return tuple(line for (name, kind), members in groups.items() for line in _scores(name, kind, members))
+
+
+def _scores(name: str, kind: str, members: Sequence[tuple[Row, Prediction]]) -> list[Score]:
+    """One line for the type itself, then one for each further mark of its answers."""
+    ((commonest, _),) = Counter(row.answer for row, _ in members).most_common(1)
+    given = [marks(kind, row.answer, prediction.answer) for row, prediction in members]
+    always = [marks(kind, row.answer, commonest) for row, _ in members]
+    adapters = Counter(prediction.adapter or "none" for _, prediction in members)
+    return [
+        Score(
+            set=name,
+            type=mark,
+            rows=len(members),
+            correct=sum(each.get(mark, False) for each in given),
+            majority=sum(each.get(mark, False) for each in always),
+            majority_answer=commonest,
+            adapters=dict(adapters.most_common()),
         )
-    return tuple(scores)
+        for mark in dict.fromkeys(mark for each in given for mark in each)
+    ]
 
 
 def _turn(row: Row, assistant: Assistant, options: Options) -> Turn:

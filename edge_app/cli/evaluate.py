@@ -44,8 +44,9 @@ def evaluate(
     """Measure accuracy by set and type, greedily, beside always giving the commonest answer.
 
     \b
-    Example:
+    Examples:
       edge-app eval photos.jsonl --split val --predictions photos-val.jsonl
+      edge-app eval receipts.jsonl medical.jsonl --split val --adapter auto
     """
     from edge_app.assistant import Assistant
     from edge_app.evaluation import Options, read_rows, score, weights_identity
@@ -102,7 +103,16 @@ def _table(scores: tuple[Score, ...]) -> str:
             f"{100 * line.correct / line.rows:.1f}%",
             f"{100 * line.majority / line.rows:.1f}%",
             line.majority_answer if len(line.majority_answer) <= 24 else line.majority_answer[:23] + "…",
+            _answered_by(line),
         )
         for line in scores
     ]
-    return output.table([("SET", "TYPE", "ROWS", "CORRECT", "MAJORITY", "(ALWAYS)"), *rows], right=(2, 3, 4))
+    return output.table(
+        [("SET", "TYPE", "ROWS", "CORRECT", "MAJORITY", "(ALWAYS)", "ADAPTER"), *rows], right=(2, 3, 4)
+    )
+
+
+def _answered_by(line: Score) -> str:
+    """The adapter that answered, with its share when others did too."""
+    name, rows = next(iter(line.adapters.items()))
+    return name if rows == line.rows else f"{name} {100 * rows / line.rows:.0f}%"

@@ -8,12 +8,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
 import pytest
 
 from edge_app import assistant as assistant_module
 from edge_app import paths, settings
 from edge_app.assistant import Assistant
-from edge_app.evaluation import Options, evaluate, read_rows, score
+from edge_app.evaluation import Options, Prediction, Row, evaluate, read_rows, score, weights_identity
 from edge_app.events import Progress
 from models.errors import UserError
 from models.scoring import is_right
@@ -184,20 +187,71 @@ def test_a_missing_image_names_its_row(assistant: Assistant, pets: Path) -> None
         predict(assistant, pets, None)
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected", "answer", "right"),
-    [
-        ("yes_no", "yes", "Yes.", True),
-        ("yes_no", "yes", "yes, it is", False),
-        ("total", "12.50", "12.50", True),
-        ("total", "12.50", "1250", False),
-        ("main_object", "tench", "This is a tench.", True),
-        ("main_object", "tench", "This is not a tench.", False),
-        ("land_use", "river or lake", "River or lake", True),
-    ],
-)
-def test_what_counts_as_right(kind: str, expected: str, answer: str, right: bool) -> None:
-    assert is_right(kind, expected, answer) is right
+def answered(kind: str, expected: str, answer: str, adapter: str | None) -> tuple[Row, Prediction]:
+    row = Row("bills", "a.png", Path("a.png"), "What is it?", expected, kind)
+    given = is_right(kind, expected, answer)
+    return row, Prediction(
+        "a.png", row.question, answer, expected, kind, given, adapter, "local", 0.9, -0.1, -0.2, {}, {}
+    )
+
+
+def test_objects_are_counted_whole_and_by_field_beside_the_commonest_answer() -> None:
+    one, other = '{"company": "ACME", "total": "1.00"}', '{"company": "ACME", "total": "2.00"}'
+    results = [
+        answered("json", one, one, "receipts"),
+        answered("json", one, '{"company": "Acme.", "total": "9"}', "receipts"),
+        answered("json", other, "{", None),
+        answered("total", "2.00", "RM 2", "receipts"),
+    ]
+    lines = {line.type: line for line in score(results)}
+    assert list(lines) == ["json", "json parses", "json company", "json total", "total"]
+    assert [lines[name].correct for name in lines] == [1, 2, 2, 1, 1]
+    assert [lines[name].majority for name in lines] == [2, 3, 3, 2, 1]
+    assert lines["json"].adapters == {"receipts": 2, "none": 1}
+
+
+def install(home: Path, name: str, content: str = "{}") -> None:
+    folder = home / "data" / "adapters" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text(content)
+
+
+def test_predictions_belong_to_the_adapters_that_may_answer(home: Path) -> None:
+    def identity(adapter: str) -> str:
+        return weights_identity("edge-vlm-135m", adapter)
+
+    assert identity("none") == identity("auto")
+    for name in ("bills", "maps"):
+        install(home, name)
+    none, auto, bills, both = (identity(name) for name in ("none", "auto", "bills", "bills:0.5,maps"))
+    assert len({none, auto, bills}) == 3
+    install(home, "maps", '{"r": 8}')
+    assert (identity("none"), identity("bills")) == (none, bills)
+    assert identity("auto") != auto
+    assert identity("bills:0.5,maps") != both
+    with pytest.raises(UserError, match="no adapter named 'bill'"):
+        identity("bill")
+
+
+def test_the_text_of_documents_reaches_the_model_and_that_of_hidden_images_does_not(
+    assistant: Assistant, engine: FakeEngine, tmp_path: Path
+) -> None:
+    picture = PIL.Image.new("RGB", (420, 300), "white")
+    for row, text in enumerate(("ACME TRADING", "Milk 3.10", "Bread 2.40", "Rice 7.25", "TOTAL 12.75")):
+        font = PIL.ImageFont.load_default(size=24)
+        PIL.ImageDraw.Draw(picture).text((20, 12 + 50 * row), text, "black", font)
+    picture.save(tmp_path / "bill.png")
+    (tmp_path / "photo.png").write_bytes(png("red"))
+    file = tmp_path / "bills.jsonl"
+    rows = [
+        {"image": f"{name}.png", "question": "?", "answer": "x", "type": "t"} for name in ("bill", "photo")
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    predict(assistant, file, None)
+    predict(assistant, file, None, replace(OPTIONS, blind=True))
+    (read,) = engine.calls[0].texts.values()
+    assert read.endswith("TOTAL 12.75")
+    assert [call.texts for call in engine.calls[1:]] == [{}, {}, {}]
 
 
 def test_the_command_prints_a_table_and_json(
@@ -207,8 +261,8 @@ def test_the_command_prints_a_table_and_json(
     outcome = run("eval", str(pets), "--split", "val")
     assert outcome.code == 0, outcome.stderr
     heading, *lines = outcome.stdout.splitlines()
-    assert heading.split() == ["SET", "TYPE", "ROWS", "CORRECT", "MAJORITY", "(ALWAYS)"]
-    assert lines[0].split() == ["pets", "main_object", "2", "50.0%", "50.0%", "cat"]
+    assert heading.split() == ["SET", "TYPE", "ROWS", "CORRECT", "MAJORITY", "(ALWAYS)", "ADAPTER"]
+    assert lines[0].split() == ["pets", "main_object", "2", "50.0%", "50.0%", "cat", "none"]
     printed = json.loads(run("eval", str(pets), "--json").stdout)
     assert printed["scores"][0]["accuracy"] == 0.5
     assert not (home / "data" / "sessions.db").exists()
