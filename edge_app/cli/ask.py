@@ -162,7 +162,7 @@ def _show(events: Iterator[Event], *, stream: bool, explain: bool) -> Answer:
             case TokenText(text):
                 output.result_piece(text)
                 ended_with_newline = text.endswith("\n")
-            case Routed(route) if explain:
+            case Routed(route) if explain or (route.adapter and route.probability is not None):
                 output.say(f"({route.reason})")
             case ImageEncoded(name=name, notes=notes) if notes:
                 output.say(f"({name}: {', '.join(notes)})")

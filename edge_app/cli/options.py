@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 AdapterOption = Annotated[
     str | None,
-    typer.Option("--adapter", metavar="NAME|auto|none", help="Which adapter answers.", show_default=False),
+    typer.Option(
+        "--adapter",
+        metavar="NAME|auto|none",
+        help="Which adapter answers; NAME:SCALE,NAME:SCALE sums several.",
+        show_default=False,
+    ),
 ]
 ModeOption = Annotated[Mode | None, typer.Option("--mode", help="What matters most.", show_default=False)]
 OfflineOption = Annotated[

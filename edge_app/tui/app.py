@@ -35,6 +35,7 @@ def run(settings: Settings, sessions: SessionStore, *, session: str | None = Non
         backend=assistant,
         sessions=sessions,
         adapters=assistant.adapters.names,
+        described=assistant.adapters.all,
         preview=preview_class(),
         clock=time.monotonic,
         defects=paths.cache_directory() / DEFECTS_FILE,

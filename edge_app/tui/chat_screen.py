@@ -16,7 +16,10 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.widgets import Footer, Markdown
 
-from edge_app.events import Failed, Progress, Ready, TurnSaved
+from adapters.manifest import RESERVED
+from adapters.spec import checked_spec
+from edge_app.events import Failed, Progress, Ready, Routed, TurnSaved
+from edge_app.tui.adapters_window import AdaptersWindow
 from edge_app.tui.attachment import Attachment
 from edge_app.tui.chat_keys import CHAT_BINDINGS
 from edge_app.tui.choice import ChoiceWindow
@@ -110,7 +113,7 @@ class ChatScreen(Screen[None]):
             mode=status.mode,
         )
         try:
-            last = await show_turn(around.backend.answer(turn), view, self.conversation, self._saved)
+            last = await show_turn(around.backend.answer(turn), view, self.conversation, self._told)
         except Exception as error:
             view.fail(around.report(error))
             last = None
@@ -120,8 +123,11 @@ class ChatScreen(Screen[None]):
         elif status.chat == NEW_CHAT:
             status.chat = asked.question
 
-    def _saved(self, event: TurnSaved) -> None:
-        self.session = event.session
+    def _told(self, event: TurnSaved | Routed) -> None:
+        if isinstance(event, TurnSaved):
+            self.session = event.session
+        else:
+            self.query_one(StatusLine).routed = event.route.adapter or ""
 
     @on(Composer.Attached)
     def _attached(self, event: Composer.Attached) -> None:
@@ -241,7 +247,8 @@ class ChatScreen(Screen[None]):
             return
         await self.conversation.clear()
         self.session = None
-        self.query_one(StatusLine).chat = NEW_CHAT
+        status = self.query_one(StatusLine)
+        status.chat, status.routed = NEW_CHAT, ""
         self.composer.prompt.focus()
 
     @work(group="window")
@@ -255,17 +262,33 @@ class ChatScreen(Screen[None]):
 
     @work(group="window")
     async def action_adapter(self, name: str = "") -> None:
-        names = list(await asyncio.to_thread(self._around.adapters))
+        if name:
+            await self._use_adapter(name)
+        else:
+            await self._choose_adapter("")
+
+    @work(group="window")
+    async def action_adapters(self, words: str = "") -> None:
+        await self._choose_adapter(words)
+
+    async def _choose_adapter(self, words: str) -> None:
+        current = self.query_one(StatusLine).adapter
+        window = AdaptersWindow(self._around.described, current, words)
+        name = await self.app.push_screen_wait(window)
+        if name is not None:
+            await self._use_adapter(name)
+
+    async def _use_adapter(self, name: str) -> None:
+        """From the next question on; it is being loaded while that is typed."""
+        if name not in RESERVED:
+            try:
+                name = str(checked_spec(name, await asyncio.to_thread(self._around.adapters)))
+            except UserError as error:
+                self.composer.say(str(error), wrong=True)
+                return
         status = self.query_one(StatusLine)
-        if not name:
-            choices = [("auto", "the one that fits the question"), ("none", "the plain model")]
-            choices += [(adapter, "") for adapter in names]
-            name = await self.app.push_screen_wait(ChoiceWindow("Adapter", choices, status.adapter)) or ""
-        if name in ("auto", "none", *names):
-            status.adapter = name
-        elif name:
-            known = ", ".join(["auto", "none", *names])
-            self.composer.say(f"There is no adapter {name}; there are {known}.", wrong=True)
+        status.adapter, status.routed = name, ""
+        self._around.backend.prefetch(name)
 
     @work(group="window")
     async def action_mode(self, name: str = "") -> None:

@@ -51,8 +51,16 @@ COMMANDS = (
         "adapter",
         "/adapter [NAME|auto|none]",
         "Choose the adapter",
-        "Answer with an adapter, none, or the one that fits.",
+        "Answer with an adapter, none, the one that fits, or a sum (a:0.5,b:0.5).",
         "adapter",
+    ),
+    Command(
+        "adapters",
+        "words",
+        "/adapters [WORDS]",
+        "Adapters",
+        "List the installed adapters and what they are for.",
+        "adapters",
     ),
     Command(
         "mode",

@@ -15,11 +15,12 @@ NEW_CHAT = "New chat"
 
 
 class StatusLine(Horizontal):
-    """model: its name, or what is being done to make it ready."""
+    """model: its name, or what is being done to make it ready. routed: the adapter that "auto" chose last."""
 
     chat: reactive[str] = reactive(NEW_CHAT)
     model: reactive[str] = reactive("")
     adapter: reactive[str] = reactive("auto")
+    routed: reactive[str] = reactive("")
     mode: reactive[Mode] = reactive[Mode]("auto")
     offline: reactive[bool] = reactive(False)
 
@@ -28,11 +29,14 @@ class StatusLine(Horizontal):
         yield Static("", id="status-model")
 
     def on_mount(self) -> None:
-        for name in ("chat", "model", "adapter", "mode", "offline"):
+        for name in ("chat", "model", "adapter", "routed", "mode", "offline"):
             self.watch(self, name, self._show)
 
     def _show(self) -> None:
         self.query_one("#status-chat", Static).update(Content(one_line(self.chat)))
-        parts = [one_line(self.model), f"adapter {one_line(self.adapter)}", f"mode {self.mode}"]
+        adapter = one_line(self.adapter)
+        if self.adapter == "auto" and self.routed:
+            adapter += f" ({one_line(self.routed)})"
+        parts = [one_line(self.model), f"adapter {adapter}", f"mode {self.mode}"]
         parts += ["offline"] if self.offline else []
         self.query_one("#status-model", Static).update(Content(" · ".join(part for part in parts if part)))

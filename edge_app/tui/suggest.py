@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from edge_app.tui import commands
@@ -86,14 +87,15 @@ def _arguments(command: commands.Command, line: str, start: int, adapters: Seque
         ]
     choices: Sequence[str] = ()
     if command.argument == "adapter":
-        choices = ("auto", "none", *adapters)
+        before, comma, typed = typed.rpartition(",")  # of a sum, the adapter that is being written
+        start = end - len(typed.lstrip())
+        typed = typed.lstrip()
+        taken = {part.partition(":")[0].strip() for part in before.split(",")}
+        choices = [name for name in adapters if name not in taken] if comma else ("auto", "none", *adapters)
     elif command.argument == "mode":
         choices = commands.MODES
-    return [
-        Suggestion(choice, "", choice, start, end, complete=True)
-        for choice in choices
-        if choice.startswith(typed.lower()) and choice != typed
-    ]
+    fitting = (c for c in choices if c.lower().startswith(typed.lower()) and c != typed)
+    return [Suggestion(choice, "", choice, start, end, complete=True) for choice in islice(fitting, MOST)]
 
 
 def _paths(typed: str) -> list[tuple[Path, str, bool, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Protocol
 
 from textual.widget import Widget
 
+from adapters.store import InstalledAdapter
 from edge_app.events import Event
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
@@ -24,12 +25,15 @@ class Backend(Protocol):
 
     def prepare(self, images: Sequence[Picture] = ()) -> Iterator[Event]: ...
 
+    def prefetch(self, adapter: str) -> None: ...
+
     def cancel(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """adapters: the installed ones' names. sessions: None when nothing is saved.
+    """adapters: the installed ones' names; described: with what they say of themselves.
+    sessions: None when nothing is saved.
     preview: the widget class that draws images. clock: seconds, for elapsed times.
     defects: the file that errors of the program itself are written to."""
 
@@ -37,6 +41,7 @@ class Surroundings:
     backend: Backend
     sessions: SessionStore | None
     adapters: Callable[[], Sequence[str]]
+    described: Callable[[], Iterable[InstalledAdapter]]
     preview: Callable[..., Widget]
     clock: Callable[[], float]
     defects: Path

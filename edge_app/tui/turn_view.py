@@ -11,6 +11,7 @@ from edge_app.events import (
     Failed,
     ImageEncoded,
     Progress,
+    Routed,
     TokenText,
     TurnSaved,
 )
@@ -24,18 +25,18 @@ async def show_turn(
     events: Iterator[Event],
     view: AnswerView,
     conversation: Conversation,
-    saved: Callable[[TurnSaved], None],
+    told: Callable[[TurnSaved | Routed], None],
 ) -> Answered | Failed | None:
     """Returns the turn's last event; None when it ended without one. Raises what was a defect underneath.
 
-    saved: told the session's id as soon as the question is on disk.
+    told: gets the session's id as soon as the question is on disk, and the adapter as soon as it is chosen.
     """
     last: Answered | Failed | None = None
     async for batch in batches(events):
         for event in batch:
             match event:
-                case TurnSaved():
-                    saved(event)
+                case TurnSaved() | Routed():
+                    told(event)
                 case Progress():
                     view.doing(event)
                 case ImageEncoded(notes=notes, name=name, cached=False) if notes:

@@ -12,6 +12,8 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from adapters.manifest import AdapterManifest
+from adapters.store import InstalledAdapter
 from edge_app.events import (
     Answer,
     Answered,
@@ -60,6 +62,7 @@ class ScriptedAssistant:
     gate: threading.Semaphore | None = None
     turns: list[Turn] = field(default_factory=list)
     prepared: list[tuple[Picture, ...]] = field(default_factory=list)
+    prefetched: list[str] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def answers(self, text: str, **changes: object) -> None:
@@ -97,6 +100,9 @@ class ScriptedAssistant:
             yield event
         if not self.preparation:
             yield Ready("edge-vlm-135m", 2048, True)
+
+    def prefetch(self, adapter: str) -> None:
+        self.prefetched.append(adapter)
 
     def cancel(self) -> None:
         self.cancelled.set()
@@ -171,6 +177,7 @@ def make_app(assistant: ScriptedAssistant, folder: Path, clock: Clock, tmp_path:
             backend=assistant,
             sessions=store,
             adapters=lambda: adapters,
+            described=lambda: [installed(name) for name in adapters],
             preview=textual_image.widget.HalfcellImage,
             clock=clock,
             defects=tmp_path / "chat-errors.log",
@@ -209,6 +216,11 @@ def notice(app: ChatApp) -> str:
 def is_typing(app: ChatApp) -> bool:
     """Whether the prompt has the focus."""
     return app.focused is app.chat.composer.prompt
+
+
+def installed(name: str) -> InstalledAdapter:
+    manifest = AdapterManifest(name, "1.2", f"Knows all about {name}.", "edge-vlm-135m", "")
+    return InstalledAdapter(name, Path(name), manifest)
 
 
 def failure(sentence: str) -> Failed:

@@ -11,11 +11,12 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Markdown, Static
 
-from edge_app.events import Answered, ContextTrimmed, Progress, Ready, TokenText, TurnSaved
+from edge_app.events import Answered, ContextTrimmed, Progress, Ready, Routed, TokenText, TurnSaved
 from edge_app.tui.app import ChatApp
 from edge_app.tui.messages import AnswerView, QuestionView, RemarkView
 from edge_app.tui.notice import NoticeLine
 from edge_app.tui.status import StatusLine
+from router.route import Route
 from tests.edge_app.tui.conftest import (
     ANSWER,
     Clock,
@@ -47,6 +48,18 @@ async def until(pilot: Pilot[None], condition: object) -> None:
             return
         await pilot.pause(0.01)
     raise AssertionError("it did not come to that")
+
+
+async def test_the_status_line_names_the_adapter_that_auto_chose(
+    make_app: MakeApp, assistant: ScriptedAssistant
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        for adapter, shown in (("receipts", "adapter auto (receipts) ·"), (None, "adapter auto ·")):
+            assistant.script[1] = Routed(Route(adapter, "local", "it fits"), "auto")
+            await type_text(pilot, "hello")
+            await press(pilot, "enter")
+            assert shown in str(app.chat.query_one("#status-model", Static).content)
 
 
 async def test_enter_sends_the_question_and_the_answer_streams_as_markdown(

@@ -104,7 +104,9 @@ async def test_a_command_is_completed_and_run_with_enter(make_app: MakeApp) -> N
     [
         ("/adapter receipts", "receipts", ""),
         ("/adapter none", "none", ""),
-        ("/adapter cats", "auto", "There is no adapter cats; there are auto, none, medical, receipts."),
+        ("/adapter medical:0.50, receipts", "medical:0.5,receipts", ""),
+        ("/adapter recipts", "auto", "There is no adapter named 'recipts'; did you mean receipts?"),
+        ("/adapter cats", "auto", "There is no adapter named 'cats' (installed: medical, receipts)."),
         ("/mode slow", "auto", "There is no mode slow; there are auto, fast, quality, eco."),
     ],
 )

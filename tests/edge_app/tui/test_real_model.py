@@ -41,6 +41,7 @@ def app(
             backend=assistant,
             sessions=store,
             adapters=assistant.adapters.names,
+            described=assistant.adapters.all,
             preview=textual_image.widget.HalfcellImage,
             clock=time.monotonic,
             defects=tmp_path / "chat-errors.log",

@@ -51,6 +51,10 @@ def test_commands_are_suggested_at_the_beginning_of_the_first_line() -> None:
 def test_arguments_of_commands_are_suggested(folder: Path) -> None:
     del folder
     assert labels("/adapter ") == ["auto", "none", "medical", "receipts"]
+    assert labels("/adapter R") == ["receipts"]
+    assert labels("/adapter receipts:0.5,") == ["medical"]
+    assert [(s.text, s.start) for s in suggest("/adapter medical,rec")] == [("receipts", 17)]
+    assert [(s.text, s.start) for s in suggest("/adapter medical, rec")] == [("receipts", 18)]
     assert labels("/mode q") == ["quality"]
     assert labels("/mode quality") == []
     assert labels("/image red") == ["red house.jpg"]

@@ -8,6 +8,7 @@ from textual.command import CommandPalette
 from textual.widgets import Input, OptionList, Static
 
 from edge_app.sessions import SessionStore
+from edge_app.tui.adapters_window import AdaptersWindow
 from edge_app.tui.choice import ChoiceWindow
 from edge_app.tui.commands import COMMANDS
 from edge_app.tui.help_window import HelpWindow
@@ -86,16 +87,46 @@ async def test_the_palette_runs_our_commands(make_app: MakeApp) -> None:
         assert isinstance(app.screen, ChoiceWindow)
 
 
-async def test_the_adapter_is_chosen_in_a_window(make_app: MakeApp) -> None:
+async def test_the_adapter_is_chosen_in_a_window(make_app: MakeApp, assistant: ScriptedAssistant) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await press(pilot, "f2")
-        assert isinstance(app.screen, ChoiceWindow)
+        assert isinstance(app.screen, AdaptersWindow)
+        await pilot.pause(0.1)
+        options = app.screen.query_one(OptionList)
+        assert [str(options.get_option_at_index(place).prompt) for place in range(4)] == [
+            "auto  the one that fits the question",
+            "none  the plain model",
+            "medical  1.2 · Knows all about medical.",
+            "receipts  1.2 · Knows all about receipts.",
+        ]
         await press(pilot, "down", "down", "enter")
         assert app.chat.query_one(StatusLine).adapter == "medical"
+        assert assistant.prefetched == ["medical"]
+        await press(pilot, "f2")
+        await pilot.pause(0.1)
+        assert app.screen.query_one(OptionList).highlighted == 2  # what is chosen already
+        await press(pilot, "escape")
         await press(pilot, "f3")
         await press(pilot, "escape")
         assert app.chat.query_one(StatusLine).mode == "auto"
+
+
+async def test_adapters_are_listed_by_words_of_their_descriptions(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await type_text(pilot, "/adapters about rec")
+        await press(pilot, "enter")
+        assert isinstance(app.screen, AdaptersWindow)
+        await pilot.pause(0.1)
+        assert app.screen.query_one(OptionList).option_count == 1
+        app.screen.query_one(Input).value = "zebra"
+        await pilot.pause(0.3)
+        assert "No adapter has these words" in str(app.screen.query_one(".nothing", Static).content)
+        app.screen.query_one(Input).value = "rec"
+        await pilot.pause(0.3)
+        await press(pilot, "enter")
+        assert app.chat.query_one(StatusLine).adapter == "receipts"
 
 
 def saved_chats(store: SessionStore) -> list[str]:
@@ -150,7 +181,7 @@ async def test_nothing_found_is_said_and_escape_changes_nothing(
     async with app.run_test() as pilot:
         await type_text(pilot, "/sessions dragons")
         await press(pilot, "enter")
-        assert str(app.screen.query_one("#sessions-none", Static).content) == "No chat has these words."
+        assert str(app.screen.query_one(".nothing", Static).content) == "No chat has these words."
         await press(pilot, "enter", "escape")
         assert app.screen is app.chat
         assert app.chat.session is None
