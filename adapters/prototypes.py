@@ -36,7 +36,7 @@ MOST_ACCEPTED = 1024
 
 POOL = 1280
 IMAGE_SIZE = POOL + COLOUR_BINS
-COLOUR_SHARE = 0.5
+COLOUR_SHARE = 0.25
 """Length of the colours beside the tower's features, which have length 1."""
 
 _COMMON = 20.0
@@ -170,7 +170,8 @@ def _unit_rows(path: Path, file: SafetensorsFile, name: str) -> NDArray[np.float
     lengths = np.linalg.norm(rows, axis=1)
     if not np.all(np.abs(lengths - 1) <= _UNIT_TOLERANCE):  # not a number is not near 1 either
         raise _refused(path, f"{name!r} has rows that are not unit vectors")
-    return rows / lengths[:, None].astype(np.float32)
+    unit: NDArray[np.float32] = rows / lengths[:, None].astype(np.float32)
+    return unit
 
 
 def _refused(path: Path, why: str) -> UserError:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from adapters.store import RESERVED, AdapterStore
 from edge_app import paths
@@ -35,7 +36,8 @@ class Assistant:
     """Answers turns. The methods may be called from any thread; the engine stays on its own.
 
     sessions: where turns are saved; None saves nothing and every turn stands alone.
-    load: makes the engine, at its first use. router, reader: None takes our own, when there is need.
+    load: makes the engine, at its first use. adapters: where they are; None is where the user's are.
+    router, reader: None takes our own, when there is need.
     """
 
     def __init__(
@@ -44,12 +46,13 @@ class Assistant:
         sessions: SessionStore | None,
         load: LoadEngine = load_engine,
         *,
+        adapters: Path | None = None,
         router: Router | None = None,
         reader: Reader | None = None,
     ) -> None:
         self.settings = settings
         self.sessions = sessions
-        self.adapters = AdapterStore(paths.adapters_directory())
+        self.adapters = AdapterStore(adapters or paths.adapters_directory())
         self._thread = InferenceThread()
         self._host = EngineHost(settings, self.adapters, load, self._thread.broadcast)
         chooser = Chooser(self.adapters.directory, router)

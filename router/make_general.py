@@ -2,8 +2,8 @@
 
     python -m router.make_general --data DIR --models DIR --cache DIR
 
-Reads the train split of photos and captions, and general_questions.txt. What is kept of the images is means,
-spreads and the centres of clusters of features, from which no image can be made again.
+Reads the train split of photos and captions, and general_questions.txt. What is kept of the images is the mean
+and the centres of clusters of their features, from which no image can be made again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ QUESTIONS = Path(__file__).with_name("general_questions.txt")
 SETS = ("photos", "captions")
 CENTRES = 128
 ROUNDS = 20
-LEAST_SPREAD = 0.25
-"""Of the mean spread: features that hardly ever change must not count for more than this allows."""
 
 
 def general_questions() -> list[str]:
@@ -67,10 +65,8 @@ def centres(vectors: NDArray[np.float32], count: int) -> NDArray[np.float32]:
 
 def background(kind: str, vectors: NDArray[np.float32], count: int | None) -> dict[str, NDArray[np.float16]]:
     """A Background's tensors under their names. count: clusters to keep the centres of; None keeps all."""
-    spread = vectors.std(axis=0)
     tensors = {
         "mean": vectors.mean(axis=0),
-        "spread": np.maximum(spread, LEAST_SPREAD * spread.mean()),
         "examples": vectors if count is None else centres(vectors, count),
     }
     return {f"{kind}.{name}": value.astype(np.float16) for name, value in tensors.items()}

@@ -20,24 +20,26 @@ from models.errors import UserError
 from router.general import NEAREST, General, general, likeness
 from router.query import Candidate, Choice, Query
 
-IMAGE_WEIGHT, QUESTION_WEIGHT = 0.75, 0.25
-SHARPNESS = 20.0
-"""From differences of likeness, which are tenths, to logarithms of odds."""
+QUESTION_WEIGHT = 0.3
+"""Of a question's likeness, beside an image's nearness of 1 for a typical one."""
 
-OWN_SHARE = 0.5
-"""Where an adapter's threshold lies between what ordinary images reach and what its own examples do."""
+THRESHOLD = 0.15
+"""What both together must reach: 0 is what hardly an ordinary image does, 1 what half of its own do."""
 
-ORDINARY, OWN = 0.98, 0.1
-"""Quantiles: what all but a few ordinary images stay below, and all but a few of its own exceed."""
-
-LEAST_GAP = 0.1
-"""Own examples are taken to lie at least so far above ordinary ones: two or three say little of the rest."""
-
-QUESTION_THRESHOLD = 0.15
-"""How much nearer to an adapter's questions than to ordinary ones a question must be, when it stands alone."""
+QUESTION_ALONE = 0.2
+"""How much nearer to an adapter's questions than to ordinary ones a question must be, when it is all there is."""
 
 MOST_DOUBT = 0.3
 """A question that is nearer to ordinary ones counts against an adapter by no more than this likeness."""
+
+SHARPNESS = 8.0
+"""From these measures to logarithms of odds."""
+
+ORDINARY, OWN = 0.98, 0.1
+"""Quantiles of likeness: what hardly an ordinary image exceeds, and what most of an adapter's own do."""
+
+LEAST_GAP = 0.1
+"""A typical image of its own lies at least so far above; two or three examples say little of the rest."""
 
 Stamp = tuple[int, int, int]
 
@@ -46,12 +48,13 @@ Stamp = tuple[int, int, int]
 class Known:
     """An adapter as the router knows it. image, question: centred unit vectors [k, 1408] and [m, hidden].
 
-    threshold: likeness from which an image speaks for the adapter; of no use without image prototypes.
+    level: the likeness of images that has a nearness of 0; gap: what lies between that and a nearness of 1.
     """
 
     image: NDArray[np.float32]
     question: NDArray[np.float32]
-    threshold: float
+    level: float
+    gap: float
 
 
 class PrototypeRouter:
@@ -105,7 +108,7 @@ class PrototypeRouter:
 
 
 def calibrated(path: Path, prototypes: Prototypes, background: General) -> Known:
-    """An adapter with its threshold, from its own examples and ordinary ones. path: for messages.
+    """An adapter with its scale, from its own examples and ordinary ones. path: for messages.
 
     Raises UserError when the questions are of another language model.
     """
@@ -117,16 +120,23 @@ def calibrated(path: Path, prototypes: Prototypes, background: General) -> Known
         )
     image = background.image.centred(prototypes.image)
     question = background.question.centred(prototypes.question.reshape(-1, hidden))
-    return Known(image, question, _threshold(image, background.image.examples) if len(image) else 0.0)
+    level, gap = _scale(image, background.image.examples) if len(image) else (0.0, LEAST_GAP)
+    return Known(image, question, level, gap)
 
 
-def _threshold(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> float:
-    """own [k, features], ordinary [n, features]; each of its own is compared with the others alone."""
+def _scale(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> tuple[float, float]:
+    """Level and gap. own [k, features], ordinary [n, features]; each of its own is held against the others.
+
+    An adapter for a kind of ordinary images has no level that keeps these out: then the question decides.
+    """
     reached = float(np.quantile(likeness(ordinary @ own.T), ORDINARY))
+    if len(own) <= NEAREST:
+        return reached, LEAST_GAP
     among = own @ own.T
-    np.fill_diagonal(among, -1.0)  # never among the nearest, if there are others enough
-    exceeded = float(np.quantile(likeness(among), OWN)) if len(own) > NEAREST else reached
-    return reached + OWN_SHARE * max(exceeded - reached, LEAST_GAP)
+    np.fill_diagonal(among, -1.0)  # never among the nearest
+    least, typical = (float(value) for value in np.quantile(likeness(among), (OWN, 0.5)))
+    level = min(reached, least)
+    return level, max(typical - level, LEAST_GAP)
 
 
 def judge(
@@ -137,14 +147,14 @@ def judge(
     ordinary: float,
 ) -> Candidate:
     """image, question: centred. ordinary: the question's likeness to ordinary ones."""
-    asked = float(likeness(known.question @ question)) if len(known.question) else None
+    asked = float(likeness(known.question @ question, 1)) if len(known.question) else None
     seen = float(likeness(known.image @ image)) if image is not None and len(known.image) else None
-    about = max((asked if asked is not None else ordinary) - ordinary, -MOST_DOUBT)
+    about = 0.0 if asked is None else max(asked - ordinary, -MOST_DOUBT)
     if seen is None:
-        score = SHARPNESS * (about - QUESTION_THRESHOLD)
+        measure = about - QUESTION_ALONE
     else:
-        score = SHARPNESS * (IMAGE_WEIGHT * (seen - known.threshold) + QUESTION_WEIGHT * about)
-    return Candidate(name, score, seen, asked)
+        measure = (seen - known.level) / known.gap + QUESTION_WEIGHT * about - THRESHOLD
+    return Candidate(name, SHARPNESS * measure, seen, asked)
 
 
 def decide(candidates: Collection[Candidate]) -> Choice:

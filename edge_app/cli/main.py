@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 import edge_app
-from edge_app.cli import adapters, ask, bench, doctor, evaluate, models, output, sessions
+from edge_app.cli import adapters, ask, bench, doctor, evaluate, models, output, route, sessions
+from edge_app.cli.evaluations import EvaluateCommand
 from edge_app.cli.options import AdapterOption, ContinueOption, ModeOption, OfflineOption, SessionOption
 
 app = typer.Typer(
@@ -19,7 +20,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("ask")(ask.ask)
-app.command("eval")(evaluate.evaluate)
+app.command("eval", cls=EvaluateCommand)(evaluate.evaluate)
+app.command("route")(route.route)
 app.command("doctor")(doctor.doctor)
 app.command(
     "bench",

@@ -108,7 +108,7 @@ def train(
     checkpoint = paths.cache_directory() / "training" / f"{name}.pt"
     place = Workplace(files, paths.cache_directory(), checkpoint, threads.default_threads())
     folder = out or Path(name)
-    shown = _Shown()
+    shown = Shown()
     report, manifest = make_adapter(
         rows,
         about,
@@ -127,7 +127,7 @@ def train(
         output.result(f"Install it with: edge-app adapters install {shlex.quote(str(folder))}")
 
 
-class _Shown:
+class Shown:
     """Progress on stderr: on a terminal a line that changes, elsewhere a line for each evaluation."""
 
     def __init__(self) -> None:

@@ -1,0 +1,256 @@
+"""`edge-app eval continual`: learn domains one after another, and see what is forgotten."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Sequence
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from edge_app.cli import output
+from edge_app.cli.options import JsonOption, OfflineOption, load_settings
+from models.errors import UserError
+
+if TYPE_CHECKING:
+    from edge_app.continual import Repetition, Trainer
+    from edge_app.continual_measures import Course, Stage
+    from edge_app.settings import Settings
+
+READS_TEXT = "receipts"
+"""The domain whose images are read unless --ocr says otherwise."""
+
+OwnHead = Literal["auto", "yes", "no"]
+
+
+def continual(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE.jsonl...", help="A domain each, with splits train and val.")
+    ],
+    order: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A,B,…", help="An order of all domains; repeatable [default: as given, and back]."
+        ),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Training steps a domain, the same for all.")
+    ] = 160,
+    rows: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Validation rows a domain, evenly spread.")
+    ] = 60,
+    read: Annotated[
+        list[str] | None, typer.Option(metavar="DOMAIN", help="The text in its images is read; repeatable.")
+    ] = None,
+    own_head: Annotated[OwnHead, typer.Option(help="Whether adapters bring heads of their own.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+    state: Annotated[
+        Path, typer.Option(metavar="DIR", help="Everything is kept here; a stopped run goes on.")
+    ] = Path("continual"),
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw the heat maps of accuracy there.")
+    ] = None,
+    offline: OfflineOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Learn the domains one after another; after each, measure accuracy on all so far, three ways.
+
+    (a) one LoRA that is trained on; (b) an adapter a domain, the right one given; (c) the same adapters with
+    the router's choice. Last: mean accuracy at the end. MAA: mean accuracy along the way. BWT: backward
+    transfer, what the earlier domains lost by the end. Needs pip install 'edge-app[train]'.
+
+    \b
+    Example:
+      edge-app eval continual remote_sensing.jsonl medical.jsonl shapes.jsonl --picture continual.svg
+    """
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise UserError("Continual learning trains: run pip install 'edge-app[train]'.")
+    from edge_app.assistant import Assistant
+    from edge_app.continual import ContinualRun, Plan, Repetition
+    from edge_app.continual_measures import Stage, courses
+    from edge_app.continual_picture import check_picture, draw
+    from edge_app.evaluation import Options
+    from edge_app.events import Progress
+
+    if picture is not None:
+        check_picture(picture)
+    domains = _domains(files)
+    settings = load_settings(
+        adapter="auto", mode="auto", offline=offline, max_tokens=160, temperature=0.0, repetition_penalty=1.0
+    )
+    plan = Plan(
+        files=domains,
+        orders=_orders(order, tuple(domains)),
+        rows=rows,
+        budget=f"{steps} steps a domain, own heads {own_head}, seed {seed}, read: {', '.join(_read(read, domains))}",
+        options=Options(
+            settings.model, "auto", "auto", False, False, settings.max_tokens, settings.system, ""
+        ),
+    )
+    train = _trainer(settings, steps, own_head, seed, _read(read, domains), state)
+    stages: list[Stage] = []
+    repetition = None
+    line = output.ProgressLine()
+    with closing(Assistant(settings, None, adapters=state / "installed")) as assistant:
+        for item in ContinualRun(plan, state, assistant, state / "installed", train).stages():
+            if isinstance(item, Progress):
+                line.show(item)
+                continue
+            line.clear()
+            if isinstance(item, Stage):
+                stages.append(item)
+                output.say(_stage_line(item))
+            elif isinstance(item, Repetition):
+                repetition = item
+    line.clear()
+    assert repetition is not None, "a run ends in the repetition"
+    measured = courses(stages)
+    if picture is not None:
+        draw(measured, picture)
+    report = _report(plan.budget, rows, stages, measured, repetition)
+    (state / "report.json").write_text(json_module.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if json:
+        output.result_json(report)
+    else:
+        output.result(_text(stages, measured, repetition))
+
+
+def _domains(files: Sequence[Path]) -> dict[str, Path]:
+    """By the files' names, which become the adapters'."""
+    from adapters.manifest import check_name
+
+    domains = {check_name(file.stem): file for file in files}
+    if len(domains) < len(files):
+        raise UserError("Two of the files have the same name; each domain is called after its file.")
+    return domains
+
+
+def _orders(given: Sequence[str] | None, domains: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    orders = [tuple(name.strip() for name in text.split(",")) for text in given or ()]
+    for each in orders:
+        if sorted(each) != sorted(domains):
+            raise UserError(f"The order {','.join(each)} does not name each of {', '.join(domains)} once.")
+    return tuple(dict.fromkeys(orders or [domains, domains[::-1]]))
+
+
+def _read(given: Sequence[str] | None, domains: Sequence[str] | dict[str, Path]) -> tuple[str, ...]:
+    """The domains whose images are read."""
+    wanted = (READS_TEXT,) if given is None else tuple(given)
+    unknown = [name for name in wanted if name not in domains]
+    if given is not None and unknown:
+        raise UserError(f"--read {unknown[0]} is none of the domains {', '.join(domains)}.")
+    return tuple(name for name in wanted if name in domains)
+
+
+def _trainer(
+    settings: Settings, steps: int, own_head: OwnHead, seed: int, read: Sequence[str], state: Path
+) -> Trainer:
+    def train(file: Path, name: str, out: Path, start_from: Path | None) -> None:
+        from adapters.training.data import read_training_rows
+        from adapters.training.product import About, make_adapter
+        from adapters.training.train import Options, Workplace
+        from edge_app import paths
+        from edge_app.cli.train import Shown
+        from models import threads
+        from models.store import ModelStore
+
+        output.say(f"Learning {file.stem}" + (f" after {start_from.name}" if start_from else ""))
+        store = ModelStore(paths.models_directory())
+        model = store.pull(settings.model, offline=settings.offline)
+        about = About(
+            name=name,
+            version="1.0.0",
+            description=f"Answers questions like those in {file.name}.",
+            base_digest=store.identity(settings.model),
+            data=file.name,
+            licence="not stated",
+            command="edge-app eval continual",
+            measure_command="edge-app eval continual",
+        )
+        checkpoint = state / "training.pt"
+        place = Workplace(model, paths.cache_directory(), checkpoint, threads.default_threads())
+        options = Options(
+            seed=seed,
+            steps=steps,
+            ocr="always" if file.stem in read else "never",
+            own_head=own_head,
+            start_from=start_from,
+        )
+        shown = Shown()
+        make_adapter(
+            read_training_rows(file),
+            about,
+            options,
+            out,
+            place,
+            shown,
+            resume=checkpoint.exists(),
+            measured=False,
+        )
+        shown.clear()
+
+    return train
+
+
+def _stage_line(stage: Stage) -> str:
+    from edge_app.continual_measures import mean
+
+    means = ", ".join(f"{way} {100 * mean(shares):.1f}%" for way, shares in stage.accuracy.items())
+    return (
+        f"After {stage.order[stage.number]} ({stage.number + 1} of {len(stage.order)}): {means}; "
+        f"router right {stage.chosen_right} of {stage.asked}"
+    )
+
+
+def _report(
+    budget: str, rows: int, stages: Sequence[Stage], measured: Sequence[Course], repetition: Repetition
+) -> dict[str, Any]:
+    from edge_app.continual_measures import files_stayed
+
+    return {
+        "budget": budget,
+        "rows": rows,
+        "courses": [course.as_json() for course in measured],
+        "files_identical": files_stayed(stages),
+        "digests": [{"after": list(s.order[: s.number + 1]), "sha256": dict(s.digests)} for s in stages],
+        "router": [
+            {"after": list(s.order[: s.number + 1]), "right": s.chosen_right, "asked": s.asked}
+            for s in stages
+        ],
+        "asked_again": repetition.rows,
+        "answered_the_same": repetition.same,
+    }
+
+
+def _text(stages: Sequence[Stage], measured: Sequence[Course], repetition: Repetition) -> str:
+    from edge_app.continual_measures import WAYS, files_stayed
+
+    lines: list[str] = []
+    for order in dict.fromkeys(course.order for course in measured):
+        lines.append(f"Order: {', '.join(order)}")
+        own = [course for course in measured if course.order == order]
+        heading = ("WAY", *(name.upper() for name in order), "LAST", "MAA", "BWT")
+        table = [
+            (
+                WAYS[course.way],
+                *(f"{100 * share:.1f}" for share in course.accuracy[-1]),
+                f"{100 * course.last:.1f}",
+                f"{100 * course.maa:.1f}",
+                f"{100 * course.bwt:+.1f}",
+            )
+            for course in own
+        ]
+        lines += [output.table([heading, *table], right=range(1, len(heading))), ""]
+    right, asked = sum(s.chosen_right for s in stages), sum(s.asked for s in stages)
+    lines.append(
+        f"Router, over all stages: {right} of {asked} rows to their own adapter ({100 * right / asked:.1f}%)."
+    )
+    same = "are the same bytes" if files_stayed(stages) else "HAVE CHANGED"
+    lines.append(f"The isolated adapters' files {same} at every stage.")
+    lines.append(
+        f"Asked again at the end, the adapter left to the app: {repetition.same} of {repetition.rows} answers the same."
+    )
+    return "\n".join(lines)

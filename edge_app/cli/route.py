@@ -1,0 +1,91 @@
+"""`edge-app route`: which adapter a question would go to, and why, without answering it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_app.cli import output
+from edge_app.cli.options import JsonOption, ModeOption, OfflineOption, load_settings
+
+if TYPE_CHECKING:
+    from router.route import Route
+
+if TYPE_CHECKING:
+    from router.route import Route
+
+
+def route(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What would be asked.")],
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", metavar="PATH", help="An image it is about; repeatable.")
+    ] = None,
+    mode: ModeOption = None,
+    offline: OfflineOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show which adapter and which place a question would go to, the candidates, and why.
+
+    \b
+    Example:
+      edge-app route "What is the total?" --image receipt.jpg
+    """
+    from edge_app.assistant import Assistant, Turn
+    from edge_app.events import Failed, Progress, Routed
+    from models.errors import UserError
+
+    settings = load_settings(mode=mode, offline=offline)
+    line = output.ProgressLine()
+    found = None
+    with closing(Assistant(settings, None)) as assistant:
+        for event in assistant.route(Turn(question, tuple(image or ()), mode=settings.mode)):
+            if isinstance(event, Progress):
+                line.show(event)
+            elif isinstance(event, Failed):
+                line.clear()
+                error = UserError(event.message)
+                error.exit_code = event.exit_code
+                raise error
+            elif isinstance(event, Routed):
+                found = event
+    line.clear()
+    assert found is not None, "routing ends in a route or a failure"
+    if json:
+        output.result_json(_as_json(found.route, found.mode, found.milliseconds))
+    else:
+        output.result(_text(found.route))
+
+
+def _as_json(route: Route, mode: str, milliseconds: float) -> dict[str, Any]:
+    candidates = [asdict(candidate) for candidate in route.candidates]
+    return {
+        "adapter": route.adapter,
+        "place": route.place,
+        "mode": mode,
+        "probability": route.probability,
+        "reason": route.reason,
+        "candidates": candidates,
+        "timing_ms": {"route": milliseconds},
+    }
+
+
+def _text(route: Route) -> str:
+    where = f"{route.adapter or 'no adapter'}, {route.place}"
+    sure = "" if route.probability is None else f", probability {route.probability:.2f}"
+    lines = [f"{where}{sure}", route.reason]
+    if route.candidates:
+        heading = ("CANDIDATE", "SCORE", "IMAGE", "QUESTION")
+        rows = [
+            (each.adapter, f"{each.score:+.1f}", _share(each.image), _share(each.question))
+            for each in route.candidates
+        ]
+        lines += ["", output.table([heading, *rows], right=(1, 2, 3))]
+    return "\n".join(lines)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
