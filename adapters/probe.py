@@ -21,7 +21,6 @@ QUESTION = "What is this, and what can you tell me about it?"
 
 MOST_QUESTIONS = 3
 _TOKENS = 4  # of each answer: prefill and decode both run
-_NOTHING = LoraWeights("", 0, 1, {})
 
 
 class Model(Senses, Protocol):
@@ -44,12 +43,14 @@ def probe(model: Model, weights: LoraWeights, questions: Sequence[str]) -> None:
     and when the adapter does not fit the model.
     """
     images = ((), (_picture(),)) if model.has_vision else ((),)
+    # Asked in the very same words: what an adapter reads beside the image is not what its weights do.
+    nothing = LoraWeights("", int(weights.words), 1, {}, ocr=weights.ocr, words=weights.words)
     changed = False
     for question in [*questions[:MOST_QUESTIONS]] or [QUESTION]:
         for shown in images:
             message = Message("user", question, shown)
             with_adapter = _answer(model, message, weights)
-            changed |= with_adapter != _answer(model, message, _NOTHING)
+            changed |= with_adapter != _answer(model, message, nothing)
     if not changed:
         raise UserError(
             f"The adapter {weights.name} does nothing: the model computes the same with it as without; it was "

@@ -53,21 +53,22 @@ class AdapterStore:
 
     def names(self) -> tuple[str, ...]:
         """Sorted. A folder counts once it has a configuration; no file is read."""
-        here = {name for name in _folders(self.directory) if (self.directory / name / CONFIG_FILE).is_file()}
-        aside = self.directory / STAGING
-        for folder in _folders(aside):
-            name = folder.removeprefix(ASIDE)
-            if name != folder and (aside / folder / CONFIG_FILE).is_file():
-                here.add(name)
-        return tuple(sorted(name for name in here if is_name(name)))
+        names = set(_folders(self.directory))
+        names |= {name.removeprefix(ASIDE) for name in _folders(self.directory / STAGING)}
+        names |= set(_folders(self.directory))  # one that was out of its place for both
+        return tuple(sorted(name for name in names if self._find(name) is not None))
 
     def get(self, name: str) -> InstalledAdapter:
         """What an adapter says of itself, without its weights. Raises UserError when there is none."""
-        folder = self.folder(name)
-        try:
-            return InstalledAdapter(name, folder, *read_manifest(folder))
-        except UserError as error:
-            return InstalledAdapter(name, folder, None, problem=str(error))
+        for _ in range(_TRIES):
+            before = folder, _ = self._stamp(name)
+            try:
+                found = InstalledAdapter(name, folder, *read_manifest(folder))
+            except UserError as error:
+                found = InstalledAdapter(name, folder, None, problem=str(error))
+            if found.manifest is not None or self._stamp(name) == before:
+                break
+        return found
 
     def all(self) -> Iterator[InstalledAdapter]:
         """Every adapter, by name; one that is removed meanwhile is left out."""
@@ -85,21 +86,35 @@ class AdapterStore:
         """The tensors with the signature of the files that they are from: all of one version, even if another
         takes its place meanwhile. Raises what `load` raises."""
         for _ in range(_TRIES):
-            before, problem, weights = self.signature(name), None, None
+            before, problem, weights = self._stamp(name), None, None
+            folder, signature = before
             try:
-                weights = _read_folder(self.folder(name), name)
+                weights = _read_folder(folder, name)
             except UserError as error:
                 problem = error
-            if self.signature(name) != before:
+            if self._stamp(name) != before:
                 continue
             if weights is None:
                 assert problem is not None
                 raise problem
-            return before, weights
+            return signature, weights
         raise UserError(f"The adapter {name} keeps changing while it is read; try again.")
 
     def signature(self, name: str) -> Signature:
         """Changes when a file is replaced or rewritten. Raises UserError when there is no such adapter."""
+        return self._stamp(name)[1]
+
+    def folder(self, name: str) -> Path:
+        """Where an adapter's files are just now. Raises UserError when there is no such adapter."""
+        folder = self._find(name)
+        if folder is None:
+            raise UserError(
+                f"There is no adapter {name!r} in {self.directory}; `edge-app adapters list` shows those there are."
+            )
+        return folder
+
+    def _stamp(self, name: str) -> tuple[Path, Signature]:
+        """Where an adapter is and what its files are: the same before and after a reading, it read one version."""
         folder = self.folder(name)
         stats = []
         for file in ALLOWED_FILES:
@@ -107,18 +122,16 @@ class AdapterStore:
                 stats.append((folder / file).stat())
             except FileNotFoundError:
                 continue
-        return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
+        return folder, tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
 
-    def folder(self, name: str) -> Path:
-        """Where an adapter's files are just now. Raises UserError when there is no such adapter."""
+    def _find(self, name: str) -> Path | None:
+        """In its place, or aside while a new version takes that: by then it may be back there."""
         place = self.directory / name
         if is_name(name):
             for folder in (place, self.directory / STAGING / f"{ASIDE}{name}", place):
                 if (folder / CONFIG_FILE).is_file():
                     return folder
-        raise UserError(
-            f"There is no adapter {name!r} in {self.directory}; `edge-app adapters list` shows those there are."
-        )
+        return None
 
 
 def _read_folder(folder: Path, name: str) -> LoraWeights:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from models.engine import Engine
 from models.errors import UserError
 from models.lora import LoraWeights
 from models.peft_format import read_peft
+from models.types import Token
 from tests.adapters.making import MODEL, FakeModel, make_installer, tensors, write_adapter, write_peft
 from tests.models import tiny_directory
 
@@ -30,6 +32,20 @@ def test_the_first_examples_are_asked_and_a_question_of_its_own_without_any() ->
     model = FakeModel()
     probe(model, WEIGHTS, [])
     assert set(model.asked) == {QUESTION}
+
+
+def test_an_adapter_that_only_changes_the_prompt_does_nothing() -> None:
+    class Wordy(FakeModel):
+        def generate(
+            self, messages: Any, sampling: Any, *, lora: LoraWeights | None = None
+        ) -> Iterator[Token]:
+            del messages, sampling
+            return iter([Token(1, "a", -1.0 if lora is None or lora.words else -2.0)])
+
+    zeros = {"layers.0.q_proj.B": np.zeros((4, 1), np.float32)}
+    for words in (True, False):
+        with pytest.raises(UserError, match="does nothing"):
+            probe(Wordy(), LoraWeights("x", 1, 1, zeros, words=words), [])
 
 
 class TinyModels:

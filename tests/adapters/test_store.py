@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
+from adapters.install import Wanted
 from adapters.store import AdapterStore
 from models.errors import UserError
-from models.peft_format import CONFIG_FILE
+from models.peft_format import CONFIG_FILE, read_peft
+from tests.adapters.making import make_installer, tensors, write_adapter
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "peft"
 
@@ -52,3 +55,50 @@ def test_an_adapter_whose_files_were_replaced_has_another_signature_and_generati
 def test_names_that_are_not_there_are_refused(directory: Path, name: str) -> None:
     with pytest.raises(UserError, match="no adapter"):
         AdapterStore(directory).load(name)
+
+
+def test_what_an_adapter_says_of_itself_is_read_without_its_weights(directory: Path) -> None:
+    write_adapter(directory / "plants", version="1.5")
+    (directory / "plants" / "adapter_model.safetensors").write_bytes(b"damaged")
+    found = AdapterStore(directory).get("plants")
+    assert found.manifest is not None
+    assert (found.name, found.manifest.version, found.problem) == ("plants", "1.5", "")
+    assert AdapterStore(directory).get("plain").manifest is None
+    (directory / "plants" / "adapter.toml").write_text("?")
+    assert "is not TOML" in AdapterStore(directory).get("plants").problem
+    assert [adapter.name for adapter in AdapterStore(directory).all()] == ["patterns", "plain", "plants"]
+
+
+def test_what_the_manifest_says_of_reading_comes_with_the_weights(directory: Path) -> None:
+    write_adapter(directory / "plants", ocr="always", words=False)
+    weights = AdapterStore(directory).load("plants")
+    assert (weights.ocr, weights.words) == ("always", False)
+
+
+def test_an_adapter_that_is_replaced_again_and_again_is_never_missing_or_mixed(directory: Path) -> None:
+    versions = [write_adapter(directory.parent / f"v{n}", tensors(seed=n), version=f"{n}.0") for n in (1, 2)]
+    installer = make_installer(directory)
+    installer.install(Wanted(str(versions[0]), name="plants"))
+    store = AdapterStore(directory)
+    generations = {read_peft(folder, "plants").generation for folder in versions}
+    over = threading.Event()
+    problems: list[object] = []
+
+    def look() -> None:
+        try:
+            while not over.is_set():
+                assert store.names() == ("patterns", "plain", "plants")
+                assert store.get("plants").manifest is not None
+                assert store.load("plants").generation in generations
+        except BaseException as error:
+            problems.append(error)
+
+    readers = [threading.Thread(target=look) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for turn in range(20):
+        installer.install(Wanted(str(versions[turn % 2]), name="plants", force=True))
+    over.set()
+    for reader in readers:
+        reader.join()
+    assert problems == []
