@@ -18,6 +18,8 @@ from models.text_line import TextLine
 _NUMBER: Final = re.compile(r"[-+$]?\d[\d,]*(?:\.\d+)?[%kM]?")
 LEAST_LABELS: Final = 3
 LEAST_TICKS: Final = 3
+MOST_WORDS: Final = 3
+"""Lines of words in a plot: its legend."""
 
 _UNEVEN: Final = 0.15  # of the mean distance between labels
 _ALIGNED: Final = 0.015  # of the image's width, between the edges of an axis' numbers
@@ -28,25 +30,35 @@ def chart_rows(rows: Sequence[list[TextLine]]) -> list[list[TextLine]]:
     """The rows of a page in reading order, put together anew when it is a chart, else the same ones."""
     ticks = _axis([line for row in rows for line in row])
     bare = [[line for line in row if line not in ticks] for row in rows]
-    labels = next((row for row in reversed(bare) if _evenly_spaced(row)), None)
-    if labels is None:
-        return list(rows)
-    numbers = _numbers_above(labels, bare[: bare.index(labels)])
-    if not ticks and not numbers:
-        return list(rows)
-    above = [line for found in numbers.values() for line in found]
-    together = [[label, *numbers.get(label, [])] for label in labels] if numbers else [labels]
-    result: list[list[TextLine]] = []
-    for row in bare:
-        if row is labels:
-            result += [ticks, *together] if ticks else together
-        else:
-            result.append([line for line in row if line not in above])
-    return [row for row in result if row]
+    for place, row in reversed(list(enumerate(bare))):
+        labels = _labels(row)
+        numbers = _numbers_above(labels, bare[:place]) if labels else {}
+        above = [line for found in numbers.values() for line in found]
+        if labels and _is_plot([*ticks, *above], labels, bare):
+            left = [[line for line in row if line not in above] for row in bare]
+            together = [[label, *numbers[label]] for label in labels] if numbers else [labels]
+            return [row for row in (*left[:place], ticks, *together, *left[place + 1 :]) if row]
+    return list(rows)
+
+
+def _is_plot(
+    numbers: Sequence[TextLine], labels: Sequence[TextLine], rows: Sequence[Sequence[TextLine]]
+) -> bool:
+    """Whether numbers stand above labels with hardly a word among them: a legend at most. In a receipt each
+    row has words."""
+    if len(numbers) < LEAST_LABELS:
+        return False
+    top, bottom = min(line.box[1] for line in numbers), min(label.centre[1] for label in labels)
+    if max(line.centre[1] for line in numbers) > bottom:
+        return False
+    words = [line for row in rows for line in row if _value(line) is None and top <= line.centre[1] < bottom]
+    words = [line for line in words if line.box[3] < min(label.box[3] for label in labels)]
+    return len(words) <= min(MOST_WORDS, len(numbers) // 3)
 
 
 def _value(line: TextLine) -> float | None:
-    text = line.text.strip()
+    """The number that a line is; a tick's mark beside it is no part of it."""
+    text = line.text.rstrip(" -–—_|").lstrip(" –—_|")
     return float(re.sub(r"[^\d.-]", "", text)) if _NUMBER.fullmatch(text) else None
 
 
@@ -69,6 +81,39 @@ def _axis(lines: Sequence[TextLine]) -> list[TextLine]:
             if scale > 0 and len(fitting) >= max(LEAST_TICKS, len(best) + 1):
                 best = [line for line, _ in sorted(fitting, key=lambda pair: pair[1])]
     return best
+
+
+def _labels(row: Sequence[TextLine]) -> list[TextLine]:
+    """A row's lines when they stand at equal distances, or else its words when they do (neighbours are often
+    read as one line); empty when neither do."""
+    words = [word for line in row for word in _words(line)]
+    for labels in (list(row), words):
+        if _evenly_spaced(labels) and _can_be_labels(labels):
+            return labels
+    return []
+
+
+def _can_be_labels(row: Sequence[TextLine]) -> bool:
+    """Words, or whole numbers in equal steps, as years are."""
+    values = [value for line in row if (value := _value(line)) is not None]
+    if not values:
+        return True
+    steps = {after - before for before, after in pairwise(values)}
+    return len(values) == len(row) and len(steps) == 1 and steps.pop().is_integer()
+
+
+def _words(line: TextLine) -> list[TextLine]:
+    """A line's words, each as wide as its share of the letters."""
+    left, top, right, bottom = line.box
+    letter = (right - left) / max(len(line.text), 1)
+    return [
+        TextLine(
+            match[0],
+            line.probability,
+            (left + letter * match.start(), top, left + letter * match.end(), bottom),
+        )
+        for match in re.finditer(r"\S+", line.text)
+    ]
 
 
 def _evenly_spaced(row: Sequence[TextLine]) -> bool:

@@ -43,12 +43,15 @@ def test_rows_follow_a_tilted_page(slope: float) -> None:
     """Over the width the tilt is more than a line's height, between neighbours it is less."""
     columns = (0.0, 0.2, 0.4, 0.6, 0.8)
     tilted = [
-        line(f"{row}{column}", x, 0.1 + 0.03 * row + slope * x)
+        line(f"r{row}{column}", x, 0.1 + 0.03 * row + slope * x)
         for row in range(3)
         for column, x in enumerate(columns)
     ]
     random.Random(0).shuffle(tilted)
-    assert as_prompt_lines(PageText(tuple(tilted))) == "00 01 02 03 04\n10 11 12 13 14\n20 21 22 23 24"
+    assert (
+        as_prompt_lines(PageText(tuple(tilted)))
+        == "r00 r01 r02 r03 r04\nr10 r11 r12 r13 r14\nr20 r21 r22 r23 r24"
+    )
 
 
 def test_large_print_beside_small_print_is_one_row_and_above_it_another() -> None:
@@ -140,6 +143,20 @@ def test_bars_without_printed_numbers_have_an_axis_and_labels() -> None:
     assert as_prompt_lines(PageText((*AXIS, *LABELS))) == "0 20 60\nApples Pears Plums"
 
 
+def test_labels_that_were_read_as_one_line_are_told_apart() -> None:
+    merged = [LABELS[0], TextLine("Pears Plums Grape", 0.9, (0.373, 0.86, 1.027, 0.9))]
+    numbers = [*VALUES, centred("30", 0.93, 0.5)]
+    assert as_prompt_lines(PageText((*AXIS, *numbers, *merged))) == (
+        "0 20 60\nApples 55\nPears 7\nPlums 21\nGrape 30"
+    )
+
+
+def test_marks_beside_ticks_and_lines_without_letters_do_not_matter() -> None:
+    marked = [TextLine(f"{tick.text} –", 0.9, tick.box) for tick in AXIS]
+    page = PageText((*marked, centred("—", 0.1, 0.6), *VALUES, *LABELS))
+    assert as_prompt_lines(page) == "0 – 20 – 60 –\nApples 55\nPears 7\nPlums 21"
+
+
 def test_numbers_beside_horizontal_bars_stay_in_the_row_of_their_label() -> None:
     bars = [
         TextLine(text, 0.9, (0.02, y, 0.15, y + 0.04))
@@ -148,6 +165,15 @@ def test_numbers_beside_horizontal_bars_stay_in_the_row_of_their_label() -> None
     ends = [centred("40", 0.8, 0.22), centred("10", 0.3, 0.42), centred("20", 0.5, 0.62)]
     ticks = [centred(str(20 * k), 0.2 + 0.2 * k, 0.8) for k in range(4)]
     assert as_prompt_lines(PageText((*bars, *ends, *ticks))) == "Apples 40\nPears 10\nPlums 20\n0 20 40 60"
+
+
+def test_rows_of_numbers_are_a_table_and_no_chart() -> None:
+    table = [
+        [line(text, left, 0.1 * (top + 1)) for text, left in zip(texts, (0.1, 0.4, 0.7), strict=True)]
+        for top, texts in enumerate([("1", "35.00", "0.00"), ("1", "16.00", "2.50"), ("2", "9.50", "1.00")])
+    ]
+    page = PageText(tuple(each for row in table for each in row))
+    assert as_prompt_lines(page) == "1 35.00 0.00\n1 16.00 2.50\n2 9.50 1.00"
 
 
 def test_a_receipts_columns_are_no_chart() -> None:
