@@ -44,6 +44,9 @@ class AppModels:
             )
         return self._engines[name]
 
+    def loaded(self) -> tuple[Engine, ...]:
+        return tuple(self._engines.values())
+
     def close(self) -> None:
         for engine in self._engines.values():
             engine.close()
@@ -63,11 +66,18 @@ def publishers() -> Publishers:
 
 def installer(models: AppModels, confirm: Callable[[Candidate], bool], progress: Progress) -> Installer:
     """Installs into this user's adapters. confirm: see adapters.install.Installer."""
+    from adapters.bank import AdapterBank
     from adapters.install import Installer
     from adapters.packed import forget
     from models.cache import PACKED
 
-    def changed(name: str) -> None:
-        forget(paths.cache_directory() / PACKED, name)
+    store, packed = adapter_store(), paths.cache_directory() / PACKED
 
-    return Installer(adapter_store(), models, publishers(), confirm, progress, changed)
+    def changed(name: str) -> None:
+        forget(packed, name)
+        for engine in models.loaded():  # it was tried on: packed now, the first answer has only to map it
+            bank = AdapterBank(store, 0, engine.shape, packed)
+            bank.prefetch(name)
+            bank.close()
+
+    return Installer(store, models, publishers(), confirm, progress, changed)

@@ -21,6 +21,7 @@ from adapters.trust import Publishers
 from models.errors import UserError
 from models.files import file_digest
 from models.lora import LoraWeights
+from models.packing import LlamaShape
 from models.types import Image, Message, Sampling, Token
 from models.vision.tower import TowerFeatures
 from tests.models.tiny_directory import HIDDEN, INNER, KV_WIDTH, LAYERS, WIDTH
@@ -96,6 +97,7 @@ class FakeModel:
     """Log-probabilities that depend on the LoRA as a model's would: not at all when B is zero."""
 
     has_vision = True
+    shape = LlamaShape(HIDDEN, INNER, LAYERS, 4, 2, 16, 258, 1e-5, *[4] * 7, 0)
 
     def __init__(self) -> None:
         self.asked: list[str] = []

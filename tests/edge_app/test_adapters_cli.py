@@ -64,6 +64,16 @@ def source(tmp_path: Path) -> Path:
     return write_adapter(tmp_path / "source", base_model=BASE, base_digest=digest)
 
 
+def test_an_installed_adapter_is_packed_for_its_first_answer_and_a_removed_one_leaves_nothing(
+    run: Run, source: Path
+) -> None:
+    packed = paths.cache_directory() / "packed"
+    run("install", str(source), "--yes")
+    assert [file.name[:7] for file in packed.iterdir()] == ["plants-"]
+    run("remove", "plants")
+    assert list(packed.iterdir()) == []
+
+
 def test_an_adapter_comes_is_looked_at_and_goes(run: Run, source: Path) -> None:
     assert run("list") == (0, "", "No adapter is installed.\n")
     code, out, said = run("install", str(source), "--yes")
