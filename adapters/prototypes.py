@@ -28,8 +28,8 @@ from models.vision.tower import TowerFeatures
 
 PROTOTYPES_FILE = "router.safetensors"
 FORMAT = "edge-app-prototypes 1"  # one entry of metadata: several would be written in any order
-MOST = 32
-"""Prototypes of each kind that are kept: 0.1 MB of an adapter."""
+MOST = 64
+"""Prototypes of each kind that are kept: 0.2 MB of an adapter."""
 
 MOST_ACCEPTED = 1024
 """Prototypes of each kind that a file from elsewhere may hold."""

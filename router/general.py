@@ -17,8 +17,8 @@ from safetensors.numpy import load_file
 
 BUNDLED = Path(__file__).parent / "bundled" / "general.safetensors"
 
-NEAREST = 3
-"""Likeness of images is the mean cosine to so many nearest examples: one alone may be an odd one."""
+NEAREST_IMAGES, NEAREST_QUESTIONS = 5, 3
+"""Likeness is the mean cosine to so many nearest examples: one alone may be an odd one."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def general() -> General:
     return General(image, question)
 
 
-def likeness(cosines: NDArray[np.float32], nearest: int = NEAREST) -> NDArray[np.float32]:
+def likeness(cosines: NDArray[np.float32], nearest: int) -> NDArray[np.float32]:
     """The mean of the `nearest` largest along the last axis; of all when there are fewer."""
     count = min(nearest, cosines.shape[-1])
     largest = np.partition(cosines, -count, axis=-1)[..., -count:]

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from adapters.prototypes import PROTOTYPES_FILE, Prototypes, read_prototypes
 from models.errors import UserError
-from router.general import NEAREST, General, general, likeness
+from router.general import NEAREST_IMAGES, NEAREST_QUESTIONS, General, general, likeness
 from router.query import Candidate, Choice, Query
 
 QUESTION_WEIGHT = 0.3
 """Of a question's likeness, beside an image's nearness of 1 for a typical one."""
 
-THRESHOLD = 0.15
+THRESHOLD = 0.1
 """What both together must reach: 0 is what hardly an ordinary image does, 1 what half of its own do."""
 
 QUESTION_ALONE = 0.2
@@ -72,7 +72,7 @@ class PrototypeRouter:
         able = {name: each for name, each in known.items() if query.image is not None or not len(each.image)}
         question = self._background.question.centred(query.words)
         image = None if query.image is None else self._background.image.centred(query.image)
-        ordinary = float(likeness(self._background.question.examples @ question))
+        ordinary = float(likeness(self._background.question.examples @ question, NEAREST_QUESTIONS))
         candidates = [judge(name, each, image, question, ordinary) for name, each in able.items()]
         if candidates:
             return decide(candidates)
@@ -129,12 +129,12 @@ def _scale(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> tuple[flo
 
     An adapter for a kind of ordinary images has no level that keeps these out: then the question decides.
     """
-    reached = float(np.quantile(likeness(ordinary @ own.T), ORDINARY))
-    if len(own) <= NEAREST:
+    reached = float(np.quantile(likeness(ordinary @ own.T, NEAREST_IMAGES), ORDINARY))
+    if len(own) <= NEAREST_IMAGES:
         return reached, LEAST_GAP
     among = own @ own.T
     np.fill_diagonal(among, -1.0)  # never among the nearest
-    least, typical = (float(value) for value in np.quantile(likeness(among), (OWN, 0.5)))
+    least, typical = (float(value) for value in np.quantile(likeness(among, NEAREST_IMAGES), (OWN, 0.5)))
     level = min(reached, least)
     return level, max(typical - level, LEAST_GAP)
 
@@ -148,7 +148,11 @@ def judge(
 ) -> Candidate:
     """image, question: centred. ordinary: the question's likeness to ordinary ones."""
     asked = float(likeness(known.question @ question, 1)) if len(known.question) else None
-    seen = float(likeness(known.image @ image)) if image is not None and len(known.image) else None
+    seen = (
+        float(likeness(known.image @ image, NEAREST_IMAGES))
+        if image is not None and len(known.image)
+        else None
+    )
     about = 0.0 if asked is None else max(asked - ordinary, -MOST_DOUBT)
     if seen is None:
         measure = about - QUESTION_ALONE

@@ -198,9 +198,9 @@ def test_probabilities_of_near_equals_are_shared(directory: Path) -> None:
     assert choice.probability == pytest.approx(0.5, abs=0.05)
 
 
-def test_likeness_is_the_mean_of_the_nearest_three() -> None:
-    assert likeness(np.array([0.1, 0.9, 0.3, 0.6], np.float32)) == pytest.approx(0.6)
-    assert likeness(np.array([[0.2, 0.4]], np.float32)) == pytest.approx([0.3])
+def test_likeness_is_the_mean_of_the_nearest() -> None:
+    assert likeness(np.array([0.1, 0.9, 0.3, 0.6], np.float32), 3) == pytest.approx(0.6)
+    assert likeness(np.array([[0.2, 0.4]], np.float32), 3) == pytest.approx([0.3])
     assert likeness(np.array([0.1, 0.9], np.float32), 1) == pytest.approx(0.9)
 
 
