@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks import workload
 from models.packing import LlamaShape
@@ -11,12 +14,19 @@ from models.packing import LlamaShape
 SHAPE = LlamaShape(96, 160, 2, 6, 2, 16, 333, 1e-5, 4, 4, 4, 4, 4, 4, 4, 0)
 
 
-def put(directory: Path, name: str, seed: int = 0, rank: int = 4, shape: LlamaShape = SHAPE) -> Path:
-    """Installs, or replaces, a random adapter as the store's other users do: by renaming folders."""
+def put(
+    directory: Path, name: str, seed: int = 0, rank: int = 4, shape: LlamaShape = SHAPE, times: float = 1.0
+) -> Path:
+    """Installs, or replaces, a random adapter as the store's other users do: by renaming folders.
+
+    times: how much stronger than a small one; some 20 change what a model says.
+    """
     staging = directory / ".staging"
     staging.mkdir(parents=True, exist_ok=True)
     fresh, old, place = staging / f"new-{name}", staging / f"old-{name}", directory / name
-    workload.write_peft(workload.adapter(shape, name, seed, rank), fresh)
+    small = workload.adapter(shape, name, seed, rank)
+    tensors = {name: tensor * np.float32(times) for name, tensor in small.tensors.items()}
+    workload.write_peft(replace(small, tensors=tensors), fresh)
     if place.exists():
         place.rename(old)
     fresh.rename(place)
