@@ -1,0 +1,250 @@
+"""Learning domain after domain: what is trained, asked and installed at each stage, and going on after a stop.
+
+The trainer is a stand-in that says what it taught; assistant, bank and evaluation are real, on a scripted
+engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import workload
+from edge_app import paths, settings
+from edge_app.assistant import Assistant
+from edge_app.continual import SEQUENCE, ContinualRun, Plan, Repetition, folder_digest, spread_rows
+from edge_app.continual_measures import Course, Stage, courses, files_stayed
+from edge_app.evaluation import Options
+from edge_app.events import Progress
+from models.errors import UserError
+from router.query import Choice, Query
+from tests.adapters.folders import SHAPE
+from tests.edge_app.conftest import png
+from tests.edge_app.fakes import FakeEngine, FakeGeneration
+
+DOMAINS = ("birds", "cells", "maps")
+ROWS = 4
+KNOWS = "README.md"
+
+
+@dataclass
+class Teacher:
+    """Writes an adapter that knows the domain it was last trained on and nothing else."""
+
+    taught: list[tuple[str, str, str | None]] = field(default_factory=list)
+    fails_at: int | None = None
+
+    def __call__(self, file: Path, name: str, out: Path, start_from: Path | None) -> None:
+        if len(self.taught) == self.fails_at:
+            raise KeyboardInterrupt
+        self.taught.append((file.stem, name, start_from.name if start_from else None))
+        assert start_from is None or start_from.is_dir()
+        workload.write_peft(workload.adapter(SHAPE, name, len(self.taught), 4), out)
+        (out / KNOWS).write_text(file.stem)
+
+
+@dataclass
+class Pupil(FakeEngine):
+    """Answers right when the adapter that it is given knows the domain of the question."""
+
+    installed: Path = Path()
+
+    def generate(self, messages: Any, *arguments: Any, lora: Any = None, **others: Any) -> FakeGeneration:
+        question = messages[-1].text
+        knows = (self.installed / lora.name / KNOWS).read_text() if lora else "nothing"
+        self.words = (question.removesuffix("?") if question.startswith(knows) else "no idea",)
+        return super().generate(messages, *arguments, lora=lora, **others)
+
+
+@dataclass
+class Signpost:
+    """A router that goes by the question, and takes each first question of maps for one of birds."""
+
+    seen: set[tuple[str, ...]] = field(default_factory=set)
+
+    def choose(self, query: Query, installed: Collection[str]) -> Choice:
+        self.seen.add(tuple(sorted(installed)))
+        name = query.question.split()[0]
+        if query.question == "maps 0?" and "birds" in installed:
+            name = "birds"
+        return Choice(name if name in installed else None, 0.9, "as the post says", ())
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    files = {}
+    for domain in DOMAINS:
+        folder = tmp_path / "data"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{domain}.png").write_bytes(png())
+        rows = [
+            {
+                "image": f"{domain}.png",
+                "question": f"{domain} {n}?",
+                "answer": f"{domain} {n}",
+                "type": "t",
+                "split": split,
+            }
+            for split in ("train", "val")
+            for n in range(ROWS)
+        ]
+        files[domain] = folder / f"{domain}.jsonl"
+        files[domain].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = Options("edge-vlm-135m", "auto", "auto", False, False, 16)
+    return Plan(files, (DOMAINS, DOMAINS[::-1]), ROWS, "one step", options)
+
+
+@dataclass
+class School:
+    """Everything around one run, which can be run again."""
+
+    plan: Plan
+    folder: Path
+    teacher: Teacher = field(default_factory=Teacher)
+    engine: Pupil = field(default_factory=Pupil)
+    router: Signpost = field(default_factory=Signpost)
+
+    def stages(self) -> Iterator[Stage | Repetition]:
+        installed = self.folder / "installed"
+        self.engine.installed = installed
+        chosen = settings.load(paths.config_file())
+        with closing(
+            Assistant(chosen, None, self.engine.load, adapters=installed, router=self.router)
+        ) as assistant:
+            run = ContinualRun(self.plan, self.folder, assistant, installed, self.teacher)
+            for item in run.stages():
+                if not isinstance(item, Progress):
+                    yield item
+
+    def run(self) -> tuple[list[Stage], Repetition]:
+        *stages, repetition = self.stages()
+        assert isinstance(repetition, Repetition)
+        return [stage for stage in stages if isinstance(stage, Stage)], repetition
+
+
+@pytest.fixture
+def school(plan: Plan, tmp_path: Path, home: Path) -> School:
+    del home
+    return School(plan, tmp_path / "state")
+
+
+def of(measured: tuple[Course, ...], order: tuple[str, ...], way: str) -> Course:
+    return next(course for course in measured if (course.order, course.way) == (order, way))
+
+
+def test_the_sequence_forgets_and_isolated_adapters_do_not(school: School) -> None:
+    stages, _ = school.run()
+    measured = courses(stages)
+    for order in school.plan.orders:
+        assert of(measured, order, "sequence").accuracy == ((1.0,), (0.0, 1.0), (0.0, 0.0, 1.0))
+        assert of(measured, order, "isolated").accuracy == ((1.0,), (1.0, 1.0), (1.0, 1.0, 1.0))
+        assert of(measured, order, "sequence").bwt == -1.0
+        assert of(measured, order, "isolated").bwt == 0.0
+    assert files_stayed(stages)
+
+
+def test_what_the_router_gets_wrong_costs_the_routed_way_alone(school: School) -> None:
+    stages, repetition = school.run()
+    measured = courses(stages)
+    assert of(measured, DOMAINS, "routed").accuracy[-1] == (1.0, 1.0, 0.75)
+    assert of(measured, DOMAINS[::-1], "routed").accuracy == ((1.0,), (1.0, 1.0), (0.75, 1.0, 1.0))
+    assert of(measured, DOMAINS[::-1], "routed").bwt == pytest.approx(-0.125)
+    assert [(stage.chosen_right, stage.asked) for stage in stages[:3]] == [(4, 4), (8, 8), (11, 12)]
+    assert (repetition.rows, repetition.same) == (12, 12)
+
+
+def test_each_domain_is_learnt_once_alone_and_on_from_the_stage_before(school: School) -> None:
+    school.run()
+    assert school.teacher.taught == [
+        ("birds", "birds", None),
+        ("cells", "cells", None),
+        ("cells", SEQUENCE, "birds"),
+        ("maps", "maps", None),
+        ("maps", SEQUENCE, "birds-cells"),
+        ("cells", SEQUENCE, "maps"),
+        ("birds", SEQUENCE, "maps-cells"),
+    ]
+
+
+def test_the_router_only_ever_knows_what_was_learnt_by_then(school: School) -> None:
+    school.run()
+    assert school.router.seen == {("birds",), ("birds", "cells"), DOMAINS, ("maps",), ("cells", "maps")}
+
+
+@pytest.mark.parametrize("fails_at", [0, 2, 5])
+def test_a_stopped_run_goes_on_where_it_was(
+    school: School, plan: Plan, tmp_path: Path, fails_at: int
+) -> None:
+    whole = School(plan, tmp_path / "whole").run()
+    school.teacher.fails_at = fails_at
+    with pytest.raises(KeyboardInterrupt):
+        school.run()
+    asked = len(school.engine.calls)
+    school.teacher.fails_at = None
+    stages, repetition = school.run()
+    assert [stage.accuracy for stage in stages] == [stage.accuracy for stage in whole[0]]
+    assert repetition == whole[1]
+    assert len(school.teacher.taught) == 7
+    again = School(plan, school.folder, school.teacher, router=school.router)
+    again.run()
+    assert len(school.teacher.taught) == 7, "nothing is trained twice"
+    assert len(again.engine.calls) == repetition.rows, "only the repetition asks again"
+    assert asked < len(school.engine.calls)
+
+
+def test_an_adapter_that_another_stage_changed_is_noticed(school: School) -> None:
+    teach = school.teacher.__call__
+
+    class Vandal(Teacher):
+        def __call__(self, file: Path, name: str, out: Path, start_from: Path | None) -> None:
+            teach(file, name, out, start_from)
+            if start_from is not None and start_from.name == "birds-cells":
+                (school.folder / "isolated" / "birds" / "LICENSE").write_text("changed")
+
+    school.teacher = Vandal()
+    stages, _ = school.run()
+    assert not files_stayed(stages)
+
+
+@pytest.mark.parametrize("change", ["rows", "budget", "data"])
+def test_a_folder_with_another_run_is_refused(school: School, change: str) -> None:
+    next(school.stages())
+    if change == "data":
+        with school.plan.files["maps"].open("a") as file:
+            file.write("\n")
+    elif change == "rows":
+        school.plan = replace(school.plan, rows=ROWS - 1)
+    else:
+        school.plan = replace(school.plan, budget="two steps")
+    with pytest.raises(UserError, match="holds a run over other data or with other settings"):
+        school.run()
+
+
+def test_other_orders_go_on_in_the_same_folder(school: School) -> None:
+    school.run()
+    school.plan = replace(school.plan, orders=(("cells", "birds", "maps"),))
+    stages, _ = school.run()
+    assert [stage.order for stage in stages] == [("cells", "birds", "maps")] * 3
+    assert [name for _, name, _ in school.teacher.taught[7:]] == [SEQUENCE, SEQUENCE]
+
+
+def test_rows_are_spread_evenly_over_the_validation_split(plan: Plan) -> None:
+    assert [row.question for row in spread_rows(plan.files["maps"], 2)] == ["maps 0?", "maps 2?"]
+    with pytest.raises(UserError, match=r"maps\.jsonl has 4 rows of the split 'val'; 5 are wanted"):
+        spread_rows(plan.files["maps"], 5)
+
+
+def test_a_folders_digest_knows_names_and_contents(tmp_path: Path) -> None:
+    digests = set()
+    for name, content in (("a", "1"), ("a", "2"), ("b", "2")):
+        folder = tmp_path / f"{name}{content}"
+        folder.mkdir()
+        (folder / name).write_text(content)
+        digests.add(folder_digest(folder))
+    assert len(digests) == 3
