@@ -1,0 +1,279 @@
+"""One request to an OpenAI-compatible endpoint, streamed, bounded in every direction, cancellable at once.
+
+The `openai` client speaks the protocol and reads the stream; this module bounds it: in time (connecting, the
+first word, each next one, the whole), in bytes, in slowness. It works in a thread of its own, so that whoever
+waits can leave at any moment; leaving shuts the socket down, so that the endpoint stops working (and billing).
+One request is one attempt: it never tries again, never follows a redirect, asks nobody's consent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import edge_app
+from edge_app.cloud.endpoint import Endpoint
+from edge_app.cloud.errors import CloudError
+from edge_app.cloud.faults import NotAStreamError, TooManyBytesError, explain, slow_to
+from edge_app.cloud.key import Key
+from edge_app.cloud.payload import Payload
+
+POLL_SECONDS = 0.05  # how often a waiting reader looks at `cancel` and at the clock
+SENT_HEADERS = frozenset({"host", "connection", "accept", "content-type", "content-length"})
+"""What of the library's headers leaves; it would also tell the system, the processor and Python's version."""
+
+StopReason = Literal["stop", "length", "content_filter"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds unless said otherwise.
+
+    first: from the call to the first word. stall: between words. total: from the call to the end.
+    least_rate: characters a second, on average since the first word; judged once slow_after has passed since.
+    answer_bytes: of everything received, framing included (some 250 bytes a token).
+    """
+
+    connect: float = 5.0
+    first: float = 45.0
+    stall: float = 20.0
+    total: float = 180.0
+    slow_after: float = 20.0
+    least_rate: float = 2.0
+    answer_bytes: int = 4_000_000
+
+
+@dataclass(frozen=True)
+class CloudText:
+    """The next piece of the answer; never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class CloudDone:
+    """The end of a whole answer. Tokens are None when the endpoint does not count them."""
+
+    stop_reason: StopReason
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+Piece = CloudText | CloudDone
+
+
+def stream(
+    payload: Payload, key: Key | None, limits: Limits, cancel: threading.Event | None = None
+) -> Iterator[Piece]:
+    """Sends the payload once and yields the answer's pieces, CloudDone last.
+
+    Raises CloudError (kind "cancelled" within 100 ms of cancel being set), NeedsNetwork when the process is
+    offline. Closing the iterator early ends the request.
+    """
+    request = _Request(payload, key, limits)
+    clock = _Clock(payload.endpoint, limits, request.began)
+    threading.Thread(target=request.run, name="cloud request", daemon=True).start()
+    begun = False
+    try:
+        while True:
+            if cancel is not None and cancel.is_set():
+                raise CloudError("cancelled", "The answer was stopped.")
+            try:
+                received = request.pieces.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                clock.check()
+                continue
+            if isinstance(received, Exception):
+                raise received
+            if isinstance(received, CloudDone):
+                if not begun:
+                    raise CloudError("empty", f"The answer of {payload.endpoint} has not a word in it.")
+                yield received
+                return
+            begun = begun or bool(received.text.strip())
+            yield received
+            clock.received(received.text)
+            clock.check()
+    finally:
+        request.cut()
+
+
+class _Clock:
+    """Every limit in time. began: set when the request sets out; loading the library before that is no fault
+    of the endpoint's."""
+
+    def __init__(self, endpoint: Endpoint, limits: Limits, began: threading.Event) -> None:
+        self._endpoint, self._limits, self._began = endpoint, limits, began
+        self._start: float | None = None
+        self._first: float | None = None
+        self._last = 0.0
+        self._characters = 0
+
+    def received(self, text: str) -> None:
+        self._last = time.monotonic()
+        self._first = self._last if self._first is None else self._first
+        self._characters += len(text)
+        streaming = self._last - self._first
+        if streaming > self._limits.slow_after and self._characters / streaming < self._limits.least_rate:
+            rate = f"{self._characters / streaming:.1f} characters a second"
+            raise CloudError("slow", f"The answer of {self._endpoint} only drips ({rate}); it was cut off.")
+
+    def check(self) -> None:
+        now, at, limits = time.monotonic(), str(self._endpoint), self._limits
+        if self._start is None:
+            if not self._began.is_set():
+                return
+            self._start = now
+        if self._first is None and now - self._start > limits.first:
+            raise slow_to(at, "begin its answer")
+        if self._first is not None and now - self._last > limits.stall:
+            raise slow_to(at, "go on with its answer")
+        if now - self._start > limits.total:
+            raise slow_to(at, "finish its answer")
+
+
+class _Request:
+    """What the thread does. pieces: what it has received; an exception is its last word, and holds
+    nothing of the library's (a request, a key). began: it has set out."""
+
+    def __init__(self, payload: Payload, key: Key | None, limits: Limits) -> None:
+        self.pieces: queue.SimpleQueue[Piece | Exception] = queue.SimpleQueue()
+        self.began = threading.Event()
+        self._payload, self._key, self._limits = payload, key, limits
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._is_cut = False
+        self._has_text = False
+
+    def cut(self) -> None:
+        """Ends the connection from any thread; what waits on it in `run` wakes up."""
+        with self._lock:
+            self._is_cut = True
+            for opened in self._sockets:
+                _shut(opened)
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            self.pieces.put(explain(error, self._payload.endpoint, self._key, begun=self._has_text))
+
+    def _run(self) -> None:
+        import openai
+
+        with self._http() as http:
+            self.began.set()
+            # The key is set on the way out (_outgoing): none of the library's objects ever holds it.
+            client = openai.OpenAI(
+                base_url=self._payload.endpoint.url, api_key="unused", http_client=http, max_retries=0
+            )
+            chunks = client.post(
+                "/chat/completions",
+                content=self._payload.body,
+                options={"headers": {"Content-Type": "application/json"}},
+                cast_to=openai.types.chat.ChatCompletionChunk,
+                stream=True,
+                stream_cls=openai.Stream[openai.types.chat.ChatCompletionChunk],
+            )
+            self._read(chunks)
+
+    def _read(self, chunks: Any) -> None:
+        stop: StopReason | None = None
+        prompt = completion = None
+        for chunk in chunks:
+            if chunk.usage is not None:
+                prompt, completion = _count(chunk.usage.prompt_tokens), _count(chunk.usage.completion_tokens)
+            for choice in chunk.choices or ():
+                text = choice.delta.content or choice.delta.refusal or "" if choice.delta is not None else ""
+                if not isinstance(text, str):
+                    raise NotAStreamError("its text is none")
+                if text:
+                    self._has_text = True
+                    self.pieces.put(CloudText(text))
+                if choice.finish_reason is not None:
+                    stop = _stop_reason(choice.finish_reason)
+        if stop is None and not self._body.ends_with_done:
+            raise NotAStreamError("it ends in the middle")
+        self.pieces.put(CloudDone(stop or "stop", prompt, completion))
+
+    def _http(self) -> Any:
+        import httpx2
+
+        limits = self._limits
+        return httpx2.Client(
+            follow_redirects=False,
+            trust_env=not self._payload.endpoint.is_local,  # proxies; none is between us and this machine
+            timeout=httpx2.Timeout(max(limits.first, limits.stall) + 1.0, connect=limits.connect),
+            event_hooks={"request": [self._outgoing], "response": [self._incoming]},
+        )
+
+    def _outgoing(self, request: Any) -> None:
+        """Last before the wire: the headers that leave, and a look at the socket as soon as there is one."""
+        for name in list(request.headers):
+            if name.lower() not in SENT_HEADERS:
+                del request.headers[name]
+        request.headers["user-agent"] = f"edge-app/{edge_app.__version__}"
+        request.headers["accept-encoding"] = "identity"  # nothing that unpacks to more than it is
+        if self._key is not None:
+            request.headers["authorization"] = f"Bearer {self._key.reveal()}"
+        request.extensions["trace"] = self._trace
+
+    def _trace(self, event: str, details: Mapping[str, Any]) -> None:
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            opened = details["return_value"].get_extra_info("socket")
+            with self._lock:
+                self._sockets.append(opened)
+                if self._is_cut:
+                    _shut(opened)
+
+    def _incoming(self, response: Any) -> None:
+        kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise NotAStreamError("it is compressed, which was not asked for")
+        if response.is_success and kind != "text/event-stream":
+            raise NotAStreamError(f"its type is {kind[:60] or 'missing'}")
+        self._body = _bounded(response.stream, self._limits.answer_bytes)
+        response.stream = self._body
+
+
+def _bounded(stream: Any, limit: int) -> Any:
+    """The bytes of a response as far as the limit; TooManyBytesError beyond it."""
+    import httpx2
+
+    class Bounded(httpx2.SyncByteStream):
+        ends_with_done = False
+
+        def __iter__(self) -> Iterator[bytes]:
+            total, tail = 0, b""
+            for piece in stream:
+                total += len(piece)
+                if total > limit:
+                    raise TooManyBytesError(f"{limit:,} bytes")
+                tail = (tail + piece)[-64:]
+                self.ends_with_done = b"[DONE]" in tail
+                yield piece
+
+        def close(self) -> None:
+            stream.close()
+
+    return Bounded()
+
+
+def _shut(opened: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # closed already
+        opened.shutdown(socket.SHUT_RDWR)
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and 0 <= value < 10**9 else None
+
+
+def _stop_reason(value: Any) -> StopReason:
+    """Endpoints have reasons of their own; what is neither the length nor a filter is an end like any other."""
+    return value if value in ("length", "content_filter") else "stop"

@@ -1,0 +1,93 @@
+"""Which endpoint, and how to speak of it. A pure check of a URL; opens no connection and looks up no name."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from models.errors import UserError
+
+DEFAULT_PATH = "/v1"
+PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """url: without a slash at the end. model: the name that the endpoint knows it by. Made by `endpoint`."""
+
+    url: str
+    model: str
+
+    @property
+    def hostname(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def host(self) -> str:
+        """With the port where it is not the usual one: what consent and ledger speak of."""
+        parts = urlsplit(self.url)
+        name = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        return name if parts.port in (None, PORTS[parts.scheme]) else f"{name}:{parts.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """On this very machine: "cloud" is then not said."""
+        return is_loopback_name(self.hostname)
+
+    @property
+    def noun(self) -> str:
+        return "local server" if self.is_local else "cloud"
+
+    def __str__(self) -> str:
+        return f"the {self.noun} at {self.host}"
+
+
+def endpoint(url: str, model: str) -> Endpoint:
+    """Checked. An address without a path gets /v1, which is where nearly all have it.
+
+    Raises UserError for what is no http(s) address, for one with a user name, a query or a fragment in it
+    (they would carry secrets into logs), and for http to anything but this machine or its own network.
+    """
+    text = url.strip()
+    try:
+        parts = urlsplit(text)
+        hostname, _ = parts.hostname, parts.port
+    except ValueError:
+        raise UserError(f"The cloud address {text!r} is not a web address.") from None
+    if parts.scheme not in PORTS or not hostname or any(c.isspace() or not c.isprintable() for c in text):
+        raise UserError(f"The cloud address {text!r} is not one like https://api.example.com/v1.")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise UserError(
+            "The cloud address may hold no user name, password, query or fragment; the key is given apart."
+        )
+    if parts.scheme == "http" and not _is_near(hostname):
+        raise UserError(f"{text} is not encrypted; use https for anything outside your own network.")
+    if not model.strip():
+        raise UserError("The cloud model has no name; give the name that the endpoint knows it by.")
+    path = parts.path.rstrip("/") or DEFAULT_PATH
+    return Endpoint(f"{parts.scheme}://{parts.netloc}{path}", model.strip())
+
+
+def is_loopback_name(name: str) -> bool:
+    """Whether a host is this machine without asking anybody: localhost, or a loopback address."""
+    if name.lower().rstrip(".") == "localhost":
+        return True
+    address = _address(name)
+    return address is not None and address.is_loopback
+
+
+def _is_near(name: str) -> bool:
+    """This machine, an address of a private network, or a name that only such a network knows."""
+    address = _address(name)
+    if address is not None:
+        return address.is_loopback or address.is_private or address.is_link_local
+    return "." not in name or is_loopback_name(name) or name.endswith((".local", ".lan", ".internal"))
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

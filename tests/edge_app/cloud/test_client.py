@@ -1,0 +1,331 @@
+"""One request, against a real server on loopback that does everything wrong that a server can."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+import traceback
+from dataclasses import replace
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+
+from edge_app.cloud.client import CloudDone, CloudText, Limits, Piece, stream
+from edge_app.cloud.endpoint import Endpoint, endpoint
+from edge_app.cloud.errors import CloudError, Kind
+from edge_app.cloud.key import Key
+from edge_app.cloud.payload import Payload, payload
+from models.types import Message
+from tests.edge_app.cloud.misbehaving import (
+    STREAM,
+    Misbehaving,
+    Script,
+    Wire,
+    answers,
+    end,
+    event,
+    self_signed,
+    status,
+    word,
+)
+
+SECRET = "sk-very-secret-0123456789"
+KEY = Key(SECRET, "environment")
+PATIENT = Limits(first=30.0, stall=30.0, total=60.0, slow_after=30.0, answer_bytes=50_000)
+HASTY = Limits(connect=0.3, first=0.5, stall=0.5, total=5.0, slow_after=0.4, least_rate=50.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded() -> None:
+    """The library takes a second to load, which would be counted in the first test."""
+    import openai  # noqa: F401
+
+
+def ask_of(place: Endpoint) -> Payload:
+    return payload(place, [Message("user", "What is it?")], max_tokens=50)
+
+
+def ask(place: Endpoint, limits: Limits = PATIENT, cancel: threading.Event | None = None) -> list[Piece]:
+    return list(stream(ask_of(place), KEY, limits, cancel))
+
+
+def failure(place: Endpoint, limits: Limits = PATIENT) -> CloudError:
+    with pytest.raises(CloudError) as caught:
+        ask(place, limits)
+    return caught.value
+
+
+def drips(wire: Wire) -> None:
+    wire.send(STREAM)
+    for _ in range(100):
+        wire.words("a")
+        time.sleep(0.1)
+
+
+def never_ends(piece: bytes) -> Script:
+    def script(wire: Wire) -> None:
+        wire.send(STREAM)
+        while True:
+            wire.send(piece)
+
+    return script
+
+
+def says_nothing(wire: Wire) -> None:
+    wire.wait_until_gone()
+
+
+def stops_in_the_middle(wire: Wire) -> None:
+    wire.send(STREAM, word("The "))
+    wire.wait_until_gone()
+
+
+def breaks_off(wire: Wire) -> None:
+    wire.send(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9999\r\n\r\n", word("The ")
+    )
+
+
+# -- what works
+
+
+def test_an_answer_comes_in_pieces_and_with_its_counts() -> None:
+    with Misbehaving(answers("A ", "red ", "cat.")) as server:
+        pieces = ask(server.endpoint)
+    assert pieces == [CloudText("A "), CloudText("red "), CloudText("cat."), CloudDone("stop", 11, 3)]
+
+
+def test_what_is_sent_is_the_payload_to_the_byte_and_little_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-of-somebody")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
+    with Misbehaving(answers("Yes.")) as server:
+        ask(server.endpoint)
+    (request,) = server.requests
+    assert request.path == "/v1/chat/completions"
+    assert request.body == ask_of(server.endpoint).body
+    assert request.headers["authorization"] == f"Bearer {SECRET}"
+    assert set(request.headers) == {
+        *("host", "connection", "accept", "accept-encoding", "authorization", "user-agent"),
+        *("content-type", "content-length"),
+    }
+
+
+def test_without_a_key_none_is_sent() -> None:
+    with Misbehaving(answers("Yes.")) as server:
+        list(stream(ask_of(server.endpoint), None, PATIENT))
+    assert "authorization" not in server.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        (end(reason="length"), CloudDone("length", 11, 3)),
+        (b"data: [DONE]\n\n", CloudDone("stop", None, None)),
+        (
+            event({"choices": [{"index": 0, "delta": {}, "finish_reason": "eos"}]}),
+            CloudDone("stop", None, None),
+        ),
+    ],
+)
+def test_endpoints_may_end_as_they_do(ending: bytes, expected: CloudDone) -> None:
+    with Misbehaving(lambda wire: wire.send(STREAM, b": hello\n\n", word("Yes."), ending)) as server:
+        assert ask(server.endpoint) == [CloudText("Yes."), expected]
+
+
+# -- every fault has its kind and one sentence that names the place
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "says"),
+    [
+        (status(401), "unauthorised", "edge-app cloud setup"),
+        (status(403), "forbidden", "big-model"),
+        (status(404), "no_model", "big-model"),
+        (status(413), "too_large", "cloud_image_size"),
+        (status(400, {"error": {"message": "no images,\n please"}}), "rejected", "no images, please"),
+        (status(429), "rate_limited", "takes no more questions."),
+        (status(429, Retry_After="7"), "rate_limited", "another 7 seconds"),
+        (status(500), "server", "500"),
+        (status(503, Retry_After="3"), "server", "503"),
+        (status(200, b"<html>"), "malformed", "application/json"),
+        (status(200, b"{]"), "malformed", "its type is application/json"),
+        (lambda wire: wire.send(STREAM, b"data: {]\n\n"), "malformed", "cannot be read"),
+        (lambda wire: wire.send(STREAM, b"data: 5\n\n"), "malformed", ""),
+        (lambda wire: wire.send(STREAM, b"data: \xff\xfe\n\n"), "malformed", ""),
+        (lambda wire: wire.send(STREAM, event({"choices": 5})), "malformed", ""),
+        (
+            lambda wire: wire.send(STREAM, event({"choices": [{"delta": {"content": {"a": 1}}}]})),
+            "malformed",
+            "",
+        ),
+        (lambda wire: wire.send(STREAM, b"data: " + b"[" * 20_000 + b"\n\n"), "malformed", ""),
+        (lambda wire: wire.send(STREAM, word("The ")), "malformed", "ends in the middle"),
+        (lambda wire: wire.send(b"SSH-2.0-hello\r\n\r\n"), "refused", "no connection"),
+        (lambda wire: wire.send(STREAM, event({"error": {"message": "overloaded"}})), "server", "overloaded"),
+        (answers(), "empty", "not a word"),
+        (answers(" ", "\n"), "empty", "not a word"),
+        (lambda wire: wire.send(STREAM), "malformed", ""),
+        (says_nothing, "timeout", "begin"),
+        (stops_in_the_middle, "timeout", "go on"),
+        (breaks_off, "cut", "in the middle"),
+        (drips, "slow", "drips"),
+        (never_ends(word("blah " * 50)), "huge", "50,000 bytes"),
+        (never_ends(b"a" * 1000), "huge", "50,000 bytes"),
+        (never_ends(b": still here\n\n"), "huge", ""),
+        (status(500, b"x" * 100_000), "huge", ""),
+        (status(302, Location="https://evil.example/v1"), "redirect", "evil.example"),
+        (status(307, Location="https://evil.example/v1"), "redirect", "nothing was sent"),
+        (status(308, Location="/v2"), "redirect", "of its own"),
+        (status(301, Location="http://[bad"), "redirect", "of its own"),
+    ],
+)
+def test_each_fault_is_told_in_one_sentence(script: Script, kind: Kind, says: str) -> None:
+    with Misbehaving(script) as server:
+        error = failure(server.endpoint, HASTY if kind in ("timeout", "slow") else PATIENT)
+        assert (error.kind, len(server.requests)) == (kind, 1), error
+    assert says in str(error)
+    assert "local server" in str(error) and "cloud at" not in str(error)
+    assert str(error).endswith(".") and "\n" not in str(error)
+    assert error.exit_code == 4
+
+
+def test_the_key_is_in_no_name_that_a_redirect_gives() -> None:
+    with Misbehaving(status(302, Location=f"https://{SECRET}.example/")) as server:
+        assert SECRET not in str(failure(server.endpoint))
+
+
+def test_a_redirect_is_not_followed_even_to_a_server_that_would_answer() -> None:
+    with Misbehaving(answers("Got it.")) as other:
+        with Misbehaving(status(307, Location=other.url + "/chat/completions")) as server:
+            assert failure(server.endpoint).kind == "redirect"
+        assert other.requests == []
+
+
+def test_nothing_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    error = failure(endpoint(f"http://localhost:{port}", "m"))
+    assert error.kind == "refused"
+    assert f"localhost:{port}" in str(error)
+
+
+def test_a_name_that_is_not_there() -> None:
+    error = failure(endpoint("https://nowhere.invalid/v1", "m"))
+    assert (error.kind, "nowhere.invalid" in str(error)) == ("dns", True)
+
+
+def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
+    with Misbehaving(answers("Hello."), certificate=self_signed(tmp_path)) as server:
+        error = failure(server.endpoint)
+        assert (error.kind, server.requests) == ("tls", [])
+    assert "self" in str(error)
+
+
+def test_tls_to_a_server_that_has_none() -> None:
+    with Misbehaving(answers("Hello.")) as server:
+        place = endpoint(f"https://127.0.0.1:{server.port}", "m")
+        assert failure(place).kind in ("tls", "refused")
+
+
+def test_an_endpoint_that_accepts_no_connection_times_out() -> None:
+    with socket.socket() as full:  # a full backlog: further connections are neither taken nor refused
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        others = [socket.socket() for _ in range(3)]
+        for other in others:
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        error = failure(
+            endpoint(f"http://127.0.0.1:{full.getsockname()[1]}", "m"), replace(PATIENT, connect=0.3)
+        )
+        for other in others:
+            other.close()
+    assert error.kind == "timeout"
+
+
+def test_the_whole_has_a_limit_however_lively_it_is() -> None:
+    def chatters(wire: Wire) -> None:
+        wire.send(STREAM)
+        while True:
+            wire.words("blah")
+            time.sleep(0.01)
+
+    with Misbehaving(chatters) as server:
+        error = failure(server.endpoint, replace(PATIENT, total=0.6))
+    assert (error.kind, "finish" in str(error)) == ("timeout", True)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("soon", None), ("nan", None), ("inf", None), ("", None)],
+)
+def test_retry_after_is_read_when_it_is_sound(value: str, seconds: float | None) -> None:
+    with Misbehaving(status(429, Retry_After=value)) as server:
+        assert failure(server.endpoint).retry_after == seconds
+
+
+def test_retry_after_may_be_a_date() -> None:
+    with Misbehaving(status(503, Retry_After=formatdate(time.time() + 30, usegmt=True))) as server:
+        assert failure(server.endpoint).retry_after == pytest.approx(29, abs=2)
+
+
+# -- leaving
+
+
+def seconds_to_stop(script: Script) -> float:
+    """From the moment that a stop is asked for to the moment that the answer has ended."""
+    cancel, stopped = threading.Event(), []
+
+    def waits(wire: Wire) -> None:
+        threading.Timer(0.12, stop).start()
+        script(wire)
+
+    def stop() -> None:
+        stopped.append(time.monotonic())
+        cancel.set()
+
+    with Misbehaving(waits) as server:
+        with pytest.raises(CloudError) as caught:
+            ask(server.endpoint, PATIENT, cancel)
+        took = time.monotonic() - stopped[0]
+        assert caught.value.kind == "cancelled"
+        assert server.wires[0].gone.wait(5), "the endpoint goes on answering"
+    return took
+
+
+@pytest.mark.parametrize("script", [says_nothing, stops_in_the_middle])
+def test_a_stop_is_heard_within_100_ms_and_hangs_up(script: Script) -> None:
+    assert min(seconds_to_stop(script) for _ in range(3)) < 0.1  # the machine may be busy with something else
+
+
+def test_who_stops_reading_hangs_up() -> None:
+    with Misbehaving(stops_in_the_middle) as server:
+        pieces = stream(ask_of(server.endpoint), KEY, PATIENT)
+        assert next(pieces) == CloudText("The ")
+        pieces.close()  # type: ignore[attr-defined]
+        assert server.wires[0].gone.wait(2)
+
+
+# -- the key
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        status(400, {"error": {"message": f"your key {SECRET} is odd"}}),
+        status(401, {"error": {"message": SECRET}}),
+        lambda wire: wire.send(STREAM, event({"error": {"message": f"{SECRET}!"}})),
+    ],
+)
+def test_the_key_is_in_no_error_no_traceback_and_no_log(
+    script: Script, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Misbehaving(script) as server, caplog.at_level(logging.DEBUG):
+        error = failure(server.endpoint)
+    shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert SECRET not in shown
+    assert SECRET not in caplog.text
+    assert SECRET not in repr(KEY)
