@@ -240,6 +240,20 @@ def test_an_adapter_installed_while_the_model_runs_answers_at_once(
     assert outcome.last.answer.answer == fresh.answer("b", (2,), QUESTIONS[0])
 
 
+def test_a_replaced_adapter_shares_nothing_with_the_one_before(
+    assistant: Assistant, world: World, fresh: Fresh
+) -> None:
+    for version in (0, 1, 2, 0):
+        world.change("a", version)
+        for spec in ("a", "a:0.5,b:0.5"):
+            said = [ask(assistant, spec, question) for question in QUESTIONS[:2]]
+            versions = (version,) if spec == "a" else (version, 0)
+            for question, outcome in zip(QUESTIONS, said, strict=False):
+                assert outcome is not None and isinstance(outcome.last, Answered)
+                assert outcome.last.answer.answer == fresh.answer(spec, versions, question)
+        ask(assistant, "a", QUESTIONS[0])  # the next version's turn finds this one's keys and values
+
+
 def test_answers_are_right_while_adapters_are_switched_cancelled_removed_and_replaced(
     assistant: Assistant, world: World, fresh: Fresh
 ) -> None:
@@ -259,11 +273,13 @@ def test_answers_are_right_while_adapters_are_switched_cancelled_removed_and_rep
         return thread
 
     def chat(choose: random.Random) -> None:
+        spec = "a"
         for _ in range(60):
+            spec = spec if choose.random() < 0.4 else choose.choice(SPECS)
             if choose.random() < 0.2:
                 assistant.prefetch(choose.choice(SPECS))
             leave = choose.randrange(8) if choose.random() < 0.15 else None
-            outcome = ask(assistant, choose.choice(SPECS), choose.choice(QUESTIONS), leave)
+            outcome = ask(assistant, spec, choose.choice(QUESTIONS), leave)
             if outcome is not None:
                 outcomes.append(outcome)
 
