@@ -36,7 +36,7 @@ def as_number(text: str) -> Decimal | None:
 def as_date(text: str) -> datetime.date | None:
     """14/03/2018 == 14-3-18 == 14 MAR 2018 == March 14, 2018 == 2018-03-14; the day comes before the month when
     both are numbers, years of two digits are of this century. None when the text is not one date and no more."""
-    plain = text.strip().lower().rstrip(".")
+    plain = text.lower().strip(" .()[]")
     if match := _YEAR_FIRST.fullmatch(plain):
         return _date(match[1], match[2], match[3])
     if match := _DAY_FIRST.fullmatch(plain):

@@ -35,13 +35,14 @@ def draw(chart: Chart, rng: Generator) -> bytes:
             title=chart.title, width=float(rng.uniform(340, 400)), height=float(rng.uniform(250, 290))
         )
         .configure(font=FONT, background="white")
-        .configure_axis(labelFont=FONT, labelFontSize=text, labelFontWeight=weight, labelAngle=0)  # type: ignore[arg-type]
+        .configure_axis(labelFont=FONT, labelFontSize=text, labelFontWeight=weight, labelAngle=0)
         .configure_title(font=FONT, fontSize=text + 3)
         .configure_legend(labelFont=FONT, labelFontSize=text)
         .to_dict()
     )
     theme = str(rng.choice(THEMES))
-    drawn: bytes = vl_convert.vegalite_to_png(specification, theme=None if theme == "none" else theme)
+    known: Any = None if theme == "none" else theme
+    drawn: bytes = vl_convert.vegalite_to_png(specification, theme=known)
     return drawn
 
 
@@ -65,7 +66,7 @@ def _colour(scheme: str, field: str, *, legend: bool, rng: Generator) -> Any:
         return altair.value(str(rng.choice(["#4c78a8", "#8c6d31", "#7b4173", "#3182bd", "#636363"])))
     return altair.Color(
         f"{field}:N",
-        scale=altair.Scale(scheme=scheme),  # type: ignore[arg-type]
+        scale=altair.Scale(scheme=scheme),
         legend=altair.Legend(title=None) if legend else None,
         sort=None,
     )
@@ -87,7 +88,7 @@ def _bars(chart: Chart, scheme: str, rng: Generator) -> Any:
     if not chart.prints_values:
         return bars
     place = {"dy": -7} if upright else {"dx": 5, "align": "left"}
-    return bars + base.mark_text(fontSize=12, font=FONT, fill="black", **place).encode(text="shown:N")  # type: ignore[arg-type]
+    return bars + base.mark_text(fontSize=12, font=FONT, fill="black", **place).encode(text="shown:N")
 
 
 def _lines(chart: Chart, _: str, rng: Generator) -> Any:
@@ -116,7 +117,7 @@ def _pie(chart: Chart, scheme: str, rng: Generator) -> Any:
         altair.Order("value:Q"),
         color=altair.Color(
             f"{field}:N",
-            scale=altair.Scale(scheme=scheme),  # type: ignore[arg-type]
+            scale=altair.Scale(scheme=scheme),
             legend=altair.Legend(title=None) if in_legend else None,
             sort=None,
         ),

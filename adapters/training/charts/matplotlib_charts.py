@@ -181,13 +181,13 @@ def _candles(chart: Chart, size: tuple[float, float], rng: Generator) -> Figure:
         columns=["Open", "High", "Low", "Close"],
         index=pandas.date_range("2020-01-06", periods=len(chart.candles), freq="D"),
     )
-    axes = Figure(figsize=size).add_subplot()
+    figure = Figure(figsize=size)
+    axes = figure.add_subplot()
     style = mplfinance.make_mpf_style(
         base_mpf_style=str(rng.choice(CANDLE_STYLES)), rc={"font.family": mpl.rcParams["font.family"]}
     )
     mplfinance.plot(frame, type="candle", ax=axes, style=style, ylabel="")
     axes.set_xticks(range(len(chart.labels)), chart.labels, rotation=0)
-    figure: Figure = axes.figure
     return figure
 
 

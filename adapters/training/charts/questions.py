@@ -2,9 +2,9 @@
 
 Types: `chart_type`; `value` (the number is printed in the chart) and `read_off` (it must be read off the axis);
 `extreme` (the label with the highest or lowest value); `place` (which bar or point is highest or lowest, as an
-ordinal); `trend` of a line (up: it ends at least a third of the axis above its beginning; flat: it stays within
-15% of the axis); `yes_no` comparisons, half yes; `direction` (rise or fall of the price) and `highest_close` of
-candlesticks.
+ordinal); `trend` of a line (up: it climbs from the lowest 30% of the axis to the highest 35%, but for steps of a
+tenth to either side; flat: it stays within 15% of the axis); `yes_no` comparisons, half yes; `direction` (rise or
+fall of the price) and `highest_close` of candlesticks.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, Literal
 
+import numpy as np
 from numpy.random import Generator
 
 from adapters.training.charts.words import Words
@@ -128,7 +129,7 @@ def _line(title: str, words: Words, rng: Generator) -> Chart:
     noun, labels = _period(words, rng, least=4)
     prints = bool(rng.random() < 0.6)
     top = int(rng.choice(list(_STEPS)))
-    trend: Trend | None = (None, "up", "down", "flat")[int(rng.choice(4, p=[0.2, 0.3, 0.3, 0.2]))]  # type: ignore[assignment]
+    trend: Trend | None = (None, "up", "down", "flat")[int(rng.choice(4, p=[0.2, 0.3, 0.3, 0.2]))]
     if trend is None:
         return Chart(
             "line", title, noun, labels, top, _values(len(labels), top, prints, rng), prints_values=prints
@@ -137,11 +138,11 @@ def _line(title: str, words: Words, rng: Generator) -> Chart:
     while True:
         if trend == "flat":
             level = rng.uniform(0.25, 0.75)
-            shares = level + rng.uniform(-0.05, 0.05, len(labels))
+            shares = level + rng.uniform(-0.05, 0.05, len(labels))  # float64 [labels]
         else:
             low, high = rng.uniform(0.08, 0.3), rng.uniform(0.65, 0.95)
-            shares = [low + (high - low) * i / (len(labels) - 1) for i in range(len(labels))]
-            shares = shares + rng.uniform(-0.1, 0.1, len(labels))
+            shares = np.array([low + (high - low) * i / (len(labels) - 1) for i in range(len(labels))])
+            shares += rng.uniform(-0.1, 0.1, len(labels))
             shares = shares[::-1] if trend == "down" else shares
         values = tuple(float(step * round(share * top / step)) for share in shares)
         if (
