@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,10 @@ from edge_app.events import Answer, Answered, ImageEncoded, Ready, TokenText
 from edge_app.sessions import SessionStore
 from models.peft_format import MODULES
 from models.store import ModelFiles
+from models.types import Image
+from models.vision.projector_file import Head, ProjectorPart
+from models.vision.projector_writer import write_projector_part
+from models.vision.tower import TowerFeatures, VisionTower
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +83,7 @@ def ask(assistant: Assistant, question: str, **turn: object) -> Answer:
     return event.answer
 
 
-def make_adapter(folder: Path, scale: float, rank: int = 8) -> None:
+def make_adapter(folder: Path, scale: float, rank: int = 8, seed: int = 3) -> None:
     """A random PEFT adapter on every linear layer of the default model."""
     hidden, keys, inner, layers = 576, 192, 1536, 30
     shapes = {
@@ -86,7 +91,7 @@ def make_adapter(folder: Path, scale: float, rank: int = 8) -> None:
         "o_proj": (hidden, hidden), "gate_proj": (inner, hidden), "up_proj": (inner, hidden),
         "down_proj": (hidden, inner),
     }  # fmt: skip
-    random = np.random.default_rng(3)
+    random = np.random.default_rng(seed)
     tensors = {}
     for layer in range(layers):
         for module in MODULES:
@@ -175,6 +180,58 @@ def test_an_adapter_in_its_folder_changes_the_answer_and_taking_it_away_changes_
     assert (again.answer, again.mean_logprob) == (adapted.answer, adapted.mean_logprob)
     (folder / "adapter_config.json").unlink()
     assert ask(assistant, "Name three animals.").mean_logprob == plain.mean_logprob
+
+
+def make_heads(folder: Path) -> None:
+    """Eyes of its own for an adapter: a random head, in place of the model's."""
+    random = np.random.default_rng(4)
+    weight, tokens = random.normal(0, 0.1, (3, 1280)), random.integers(1000, 40000, (3, 2))
+    labels = ("one", "two", "three")
+    head = Head(
+        "own", ("pool",), 1.0, labels,
+        weight.astype(np.float32), np.zeros(3, np.float32), tokens.astype(np.int32),
+    )  # fmt: skip
+    write_projector_part(folder / "projector.safetensors", ProjectorPart((), (head,)))
+
+
+def test_adapters_change_in_an_image_chat_and_answer_as_in_a_process_of_their_own(
+    assistant: Assistant, real_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    look = VisionTower.features
+
+    def counted(self: VisionTower, image: Image, maps: bool = False) -> TowerFeatures:
+        nonlocal looks
+        looks += 1
+        return look(self, image, maps)
+
+    monkeypatch.setattr(VisionTower, "features", counted)
+    directory, photo = real_home / "data" / "adapters", tmp_path / "photo.png"
+    make_adapter(directory / "first", scale=0.05)
+    make_adapter(directory / "second", scale=0.05, seed=5)
+    make_heads(directory / "second")
+    photo.write_bytes(picture(77))
+    question, specs = "What is in this photo?", ("none", "first", "second", "first:0.5,second:0.5")
+    answers: dict[str, Answer] = {}
+    for spec in (*specs, *reversed(specs)):
+        answer = ask(assistant, question, images=(photo,), adapter=spec)
+        assert answer.tokens.cached == 0 or spec == specs[-1], "keys and values are never another adapter's"
+        before = answers.setdefault(spec, answer)
+        assert (answer.answer, answer.mean_logprob) == (before.answer, before.mean_logprob)
+    assert looks == 1, "what the tower sees is shared"
+    assert len({answer.mean_logprob for answer in answers.values()}) == len(specs)
+    assert answers["second"].tokens.image == 2
+    assert answers[specs[-1]].tokens.image == 2 + answers["none"].tokens.image
+    environment = {**os.environ, "EDGE_APP_HOME": str(real_home), "EDGE_APP_MAX_TOKENS": "24"}
+    for spec in specs[2:]:
+        command = [*ASK, question, "--image", str(photo), "--adapter", spec, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        printed = json.loads(done.stdout)
+        assert (printed["answer"], printed["adapter"]) == (answers[spec].answer, spec)
+        assert printed["confidence"] == answers[spec].confidence
+    for name in ("first", "second"):
+        shutil.rmtree(directory / name)
 
 
 def test_the_command_line_answers_about_an_image(real_home: Path, tmp_path: Path) -> None:
