@@ -1,0 +1,117 @@
+"""The bundled background, and the router over the real model's features."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import pytest
+
+from adapters.prototypes import IMAGE_SIZE, image_vector, make_prototypes, question_vector, write_prototypes
+from models.engine import Engine
+from models.types import Image
+from router.general import BUNDLED, general
+from router.make_general import centres, general_questions
+from router.prototypes import PrototypeRouter
+from router.query import Choice, Query
+
+
+def test_the_background_is_whole_and_small(engine: Engine) -> None:
+    for background, features in ((general().image, IMAGE_SIZE), (general().question, engine.shape.hidden)):
+        assert background.mean.shape == (features,)
+        assert background.examples.shape[1] == features
+        assert np.isfinite(background.mean).all()
+        assert np.linalg.norm(background.examples, axis=1) == pytest.approx(1, abs=1e-4)
+    assert len(general().image.examples) >= 100
+    assert BUNDLED.stat().st_size < 1_000_000
+
+
+def test_the_bundled_questions_are_those_of_the_list(engine: Engine) -> None:
+    asked = general_questions()
+    assert len(asked) == len(set(asked)) == len(general().question.examples)
+    made = np.stack([question_vector(engine, question) for question in asked[::20]])
+    found = general().question.centred(made)
+    assert (found * general().question.examples[::20]).sum(axis=1) == pytest.approx(1, abs=0.01)
+
+
+def test_clusters_have_their_centres() -> None:
+    rng = np.random.default_rng(0)
+    wanted = rng.standard_normal((3, 8)).astype(np.float32) * 9
+    points = np.repeat(wanted, 10, axis=0) + rng.standard_normal((30, 8)).astype(np.float32) * 0.1
+    found = centres(points, 3)
+    assert np.abs(found[:, None] - wanted[None]).max(axis=2).min(axis=0).max() < 0.2
+    assert len(centres(points[:2], 3)) == 2
+
+
+def drawn(kind: str, seed: int) -> Image:
+    """Discs on pink, or bars on white: two domains that nobody trained on."""
+    rng = np.random.default_rng([len(kind), seed])
+    picture = PIL.Image.new("RGB", (320, 240), (250, 220, 225) if kind == "discs" else "white")
+    draw = PIL.ImageDraw.Draw(picture)
+    for number in range(12):
+        x, y, size = int(rng.integers(280)), int(rng.integers(200)), int(rng.integers(20, 40))
+        if kind == "discs":
+            draw.ellipse((x, y, x + size, y + size), fill=(210, 110, 140), outline=(150, 60, 90))
+        else:
+            draw.rectangle((25 * number, 240 - 5 * size, 25 * number + 18, 239), fill=(40, 90, 180))
+    return Image(np.asarray(picture), f"{kind} {seed}", f"{kind}.png")
+
+
+QUESTIONS = {
+    "discs": ["How many discs are there?", "Are there any discs?"],
+    "bars": ["Which bar is the highest?", "How many bars are there?"],
+}
+
+
+@pytest.fixture(scope="module")
+def router(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> PrototypeRouter:
+    directory = tmp_path_factory.mktemp("adapters")
+    for kind, questions in QUESTIONS.items():
+        (directory / kind).mkdir()
+        made = make_prototypes(engine, [drawn(kind, seed) for seed in range(20)], questions)
+        write_prototypes(directory / kind, made)
+    return PrototypeRouter(directory)
+
+
+def ask(router: PrototypeRouter, engine: Engine, question: str, image: Image | None) -> Choice:
+    seen = None if image is None else image_vector(engine.image_features(image))
+    return router.choose(Query(question, question_vector(engine, question), seen), tuple(QUESTIONS))
+
+
+@pytest.mark.parametrize("kind", QUESTIONS)
+@pytest.mark.parametrize("question", ["own", "What is this?", "Describe the picture.", ""])
+def test_images_of_a_kind_never_seen_go_to_the_adapter_with_their_like(
+    router: PrototypeRouter, engine: Engine, kind: str, question: str
+) -> None:
+    asked = QUESTIONS[kind][0] if question == "own" else question
+    for seed in range(100, 104):
+        choice = ask(router, engine, asked, drawn(kind, seed))
+        assert choice.adapter == kind, choice.reason
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Tell me a joke about bars.", "How many discs are there?", "Hello", "What is the capital of Peru?"],
+)
+def test_plain_chat_gets_no_adapter(router: PrototypeRouter, engine: Engine, question: str) -> None:
+    assert ask(router, engine, question, None).adapter is None
+
+
+def test_a_textured_picture_of_nothing_gets_no_adapter(router: PrototypeRouter, engine: Engine) -> None:
+    rng = np.random.default_rng(0)
+    small = PIL.Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    blurred = np.asarray(small.resize((320, 240), PIL.Image.Resampling.BICUBIC))
+    choice = ask(router, engine, "What is the main object in this photo?", Image(blurred, "blur", "blur.png"))
+    assert choice.adapter is None, choice.reason
+
+
+def test_routing_a_text_takes_a_few_milliseconds(router: PrototypeRouter, engine: Engine) -> None:
+    ask(router, engine, "Hello", None)
+    times = []
+    for number in range(20):
+        started = time.perf_counter()
+        ask(router, engine, f"Why do cats sleep {number} hours a day?", None)
+        times.append(time.perf_counter() - started)
+    assert sorted(times)[len(times) // 2] < 0.015
