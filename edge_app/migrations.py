@@ -55,7 +55,50 @@ def _version_1(db: Database) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1,)
+def _version_2(db: Database) -> None:
+    """What left the device, and what the user said about that."""
+    # No reference to sessions: the record stays when a session is deleted.
+    db.execute("""
+        CREATE TABLE cloud_requests (
+            id INTEGER PRIMARY KEY,
+            sent TEXT NOT NULL,
+            ended TEXT,
+            purpose TEXT NOT NULL CHECK (purpose IN ('turn', 'test')),
+            session TEXT,
+            attempt INTEGER NOT NULL,          -- 1 is the first try of a question
+            host TEXT NOT NULL,
+            model TEXT NOT NULL,
+            sha256 TEXT NOT NULL,              -- of the body, to the byte
+            bytes INTEGER NOT NULL,
+            images TEXT NOT NULL,              -- JSON: [{"digest", "sha256", "bytes", "width", "height"}]
+            status TEXT NOT NULL,              -- sending, complete, or the kind of failure
+            prompt_tokens INTEGER NOT NULL,
+            completion_tokens INTEGER NOT NULL,
+            counted INTEGER NOT NULL,          -- 1: by the endpoint; 0: our estimate
+            cost REAL,                         -- NULL: the model has no price
+            process INTEGER NOT NULL,
+            process_started REAL NOT NULL
+        ) STRICT
+    """)
+    db.execute("CREATE INDEX cloud_requests_sent ON cloud_requests (sent)")
+    db.execute("""
+        CREATE TABLE cloud_consent (
+            host TEXT NOT NULL,
+            session TEXT NOT NULL,             -- '' for every chat
+            allowed INTEGER NOT NULL,
+            decided TEXT NOT NULL,
+            PRIMARY KEY (host, session)
+        ) STRICT
+    """)
+    db.execute("""
+        CREATE TABLE cloud_withheld_images (
+            digest TEXT PRIMARY KEY,
+            decided TEXT NOT NULL
+        ) STRICT
+    """)
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2)
 
 
 def migrate(db: Database, file: Path, steps: tuple[Callable[[Database], None], ...] = MIGRATIONS) -> None:

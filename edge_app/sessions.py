@@ -7,39 +7,23 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from sqlite_utils import Database
 
 from edge_app import paths
+from edge_app.database import DatabaseFile, is_alive, moment, storable
 from edge_app.events import Answer
 from edge_app.image_files import ImageFiles
-from edge_app.migrations import migrate
 from models.errors import UserError
 
 Status = Literal["answering", "complete", "stopped", "failed", "interrupted"]
 """interrupted: its process died in the middle of the answer."""
 
-BUSY_SECONDS = 10.0
 TITLE_CHARACTERS = 60
-USER_CAUSED = (  # what a full disk, a wrong permission or a foreign file look like
-    "SQLITE_BUSY",
-    "SQLITE_CANTOPEN",
-    "SQLITE_CORRUPT",
-    "SQLITE_FULL",
-    "SQLITE_IOERR",
-    "SQLITE_NOTADB",
-    "SQLITE_PERM",
-    "SQLITE_READONLY",
-)
 
 
 @dataclass(frozen=True)
@@ -109,41 +93,25 @@ class Match:
     excerpt: str
 
 
-class SessionStore:
-    """One database. Safe to use from several threads; several processes may have the same one open.
+class SessionStore(DatabaseFile):
+    """The sessions in the database; every method raises UserError when the disk does not cooperate."""
 
-    Every method raises UserError when the disk does not cooperate (full, read-only, busy for BUSY_SECONDS).
-    """
+    holds = "the sessions"
 
     def __init__(self, file: Path, images: Path) -> None:
         """Opens or creates it, brings it up to date, marks the turns that a dead process left unfinished."""
-        self._file = file
         self._images = ImageFiles(images)
-        self._lock = threading.RLock()
-        paths.ensure(file.parent)
-        with self._errors():
-            connection = sqlite3.connect(
-                file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = NORMAL")
-                connection.execute("PRAGMA foreign_keys = ON")
-                self._db = Database(connection, execute_plugins=False)
-                migrate(self._db, file)
-                self._mark_interrupted()
-            except BaseException:
-                connection.close()
-                raise
+        super().__init__(file)
+        try:
+            self._mark_interrupted()
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def open(cls) -> SessionStore:
         """The user's own sessions."""
         return cls(paths.sessions_file(), paths.images_directory())
-
-    def close(self) -> None:
-        with self._lock:
-            self._db.close()
 
     # -- writing
 
@@ -151,7 +119,7 @@ class SessionStore:
         self, *, session: str | None, question: str, images: Sequence[NewImage], system: str | None
     ) -> SavedTurnId:
         """Saves a question (in a new session when session is None) with its images, all or nothing."""
-        now, question = _now(), _storable(question)
+        now, question = moment(), storable(question)
         with self._transaction():
             if session is None:
                 session = self._new_session(question, now)
@@ -159,7 +127,7 @@ class SessionStore:
                 raise UserError(f"The session {session} was deleted in the meantime; start a new one.")
             self._db.execute(
                 "UPDATE sessions SET updated = ?, system = coalesce(?, system) WHERE id = ?",
-                [now, None if system is None else _storable(system), session],
+                [now, None if system is None else storable(system), session],
             )
             process = psutil.Process()
             turn = self._db.execute(
@@ -172,7 +140,7 @@ class SessionStore:
                 self._images.write(image.digest, image.data)
                 self._db.execute(
                     "INSERT INTO turn_images (turn, position, digest, name) VALUES (?, ?, ?, ?)",
-                    [turn, position, image.digest, _storable(image.name)],
+                    [turn, position, image.digest, storable(image.name)],
                 )
         return SavedTurnId(session, turn)
 
@@ -185,7 +153,7 @@ class SessionStore:
         self._end(saved, status, answer.answer, None, json.dumps(answer.details(), ensure_ascii=False))
 
     def fail_turn(self, saved: SavedTurnId, answer: str, error: str) -> None:
-        self._end(saved, "failed", answer, _storable(error), None)
+        self._end(saved, "failed", answer, storable(error), None)
 
     def delete(self, session: str) -> None:
         """The session, its turns, and the images that no other session has.
@@ -221,7 +189,7 @@ class SessionStore:
         """The full id for an id or its beginning. Raises UserError when none or several fit."""
         rows = self._rows(
             "SELECT id FROM sessions WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT 4",
-            _storable(beginning.lower()),
+            storable(beginning.lower()),
         )
         found = [row["id"] for row in rows] if beginning else []
         if not found:
@@ -243,7 +211,7 @@ class SessionStore:
 
     def search(self, words: str, limit: int = 50) -> tuple[Match, ...]:
         """Turns whose question or answer has all the words ("in quotes" for a phrase), the best first."""
-        query = self._db.quote_fts(_storable(words).replace("\0", " "))
+        query = self._db.quote_fts(storable(words).replace("\0", " "))
         if not query:
             raise UserError("Say what to search for.")
         rows = self._rows(
@@ -279,7 +247,7 @@ class SessionStore:
                 "UPDATE turns SET status = ?, answer = ?, error = ?, details = ? WHERE id = ?",
                 [status, answer, error, details, saved.turn],
             )
-            self._db.execute("UPDATE sessions SET updated = ? WHERE id = ?", [_now(), saved.session])
+            self._db.execute("UPDATE sessions SET updated = ? WHERE id = ?", [moment(), saved.session])
 
     def _turn(self, row: dict[str, Any], session: str) -> SavedTurn:
         images = self._rows(
@@ -300,7 +268,7 @@ class SessionStore:
     def _mark_interrupted(self) -> None:
         """Only when the very process that answered is gone (its number may be another's by now)."""
         rows = self._rows("SELECT id, process, process_started FROM turns WHERE status = 'answering'")
-        dead = [row["id"] for row in rows if not _is_alive(row["process"], row["process_started"])]
+        dead = [row["id"] for row in rows if not is_alive(row["process"], row["process_started"])]
         if dead:
             with self._transaction():
                 for turn in dead:
@@ -308,48 +276,3 @@ class SessionStore:
                         "UPDATE turns SET status = 'interrupted' WHERE id = ? AND status = 'answering'",
                         [turn],
                     )
-
-    def _rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
-        with self._lock, self._errors():
-            return list(self._db.query(sql, list(values)))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Takes the write lock at once: whoever reads inside it reads what it will change."""
-        with self._lock, self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.conn.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            name = getattr(error, "sqlite_errorname", "")
-            if not name.startswith(USER_CAUSED):
-                raise
-            raise UserError(f"Cannot use the sessions in {self._file}: {error}.") from error
-
-
-def _is_alive(process: int, started: float) -> bool:
-    try:
-        return bool(abs(psutil.Process(process).create_time() - started) < 1.0)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:  # another user's, or the system's: it is there
-        return True
-
-
-def _storable(text: str) -> str:
-    """What UTF-8 cannot hold (an argument or a file name in another encoding) as question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -26,6 +26,15 @@ from models.types import Sampling
 
 ENVIRONMENT_PREFIX = "EDGE_APP_"
 FROM_FILE = "_from_file"  # how `load` hands the file's values to the sources; no setting begins with "_"
+
+
+class Price(BaseModel):
+    """What a model costs, in the currency of your bill, for a million tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    input: float = Field(ge=0.0, le=1e6, allow_inf_nan=False)
+    output: float = Field(ge=0.0, le=1e6, allow_inf_nan=False)
 
 
 class Settings(BaseSettings):
@@ -84,6 +93,36 @@ class Settings(BaseSettings):
 
     system: str | None = None
     """The system prompt of new chats."""
+
+    cloud_url: str | None = None
+    """Where the cloud model is: any OpenAI-compatible address, as in "https://api.example.com/v1"."""
+
+    cloud_model: str | None = None
+    """The name that the endpoint knows its model by."""
+
+    cloud_connect_seconds: float = Field(default=5.0, gt=0.0, le=3600.0)
+    """The longest that connecting to the cloud may take."""
+
+    cloud_first_seconds: float = Field(default=45.0, gt=0.0, le=3600.0)
+    """The longest that its answer may take to begin."""
+
+    cloud_stall_seconds: float = Field(default=20.0, gt=0.0, le=3600.0)
+    """The longest pause in the middle of its answer."""
+
+    cloud_total_seconds: float = Field(default=180.0, gt=0.0, le=36_000.0)
+    """The longest that its whole answer may take, each try on its own."""
+
+    cloud_retries: int = Field(default=2, ge=0, le=10)
+    """How often a question is sent again when the endpoint could not take it, before a word had come."""
+
+    cloud_image_size: int = Field(default=1024, ge=64, le=8192)
+    """The longest side, in pixels, of images that are sent."""
+
+    cloud_prices: dict[str, Price] = Field(default_factory=dict)
+    """Prices by model, for a million tokens, as in [cloud_prices."big-model"] input = 0.5, output = 1.5."""
+
+    cloud_daily_limit: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+    """What the cloud may cost in a day, in the currency of the prices."""
 
     theme: str = "textual-dark"
     """The colours of the chat: a Textual theme."""

@@ -1,0 +1,130 @@
+"""Whether something may leave the device: a pure rule over what the user has decided, and where that is kept.
+
+The user is asked with the payload itself in view (edge_app/cloud/payload.py), and decides by host: an endpoint
+that is set up later is asked for anew. An image that is marked never leaves by any way, whatever was allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_app import paths
+from edge_app.cloud.payload import Payload
+from edge_app.database import DatabaseFile, moment
+
+Decision = Literal["once", "chat", "always", "never"]
+EVERY_CHAT = ""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the user has decided so far about a host. everywhere, chat: True allowed, False refused, None not
+    asked yet. withheld: digests of images that never leave."""
+
+    everywhere: bool | None = None
+    chat: bool | None = None
+    withheld: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """send, ask the user first, or refuse; reason: one sentence."""
+
+    action: Literal["send", "ask", "refuse"]
+    reason: str
+
+
+def judge(payload: Payload, known: Known, *, interactive: bool, allow_cloud: bool) -> Verdict:
+    """The rule. interactive: there is a user who can be asked. allow_cloud: a script's --allow-cloud.
+
+    1. A withheld image, or a host that was refused for good, is not sent, --allow-cloud or not.
+    2. Scripts need --allow-cloud each time; what was allowed in the chat does not count for them.
+    3. A user who allowed the chat, or the host for good, is not asked again.
+    """
+    at, host = str(payload.endpoint), payload.endpoint.host
+    withheld = [image.name for image in payload.images if image.digest in known.withheld]
+    forbidden = f"You decided that nothing is sent to {host}; `edge-app cloud forget` undoes that."
+    rules: tuple[tuple[object, Literal["send", "ask", "refuse"], str], ...] = (
+        (withheld, "refuse", f"Marked never to be sent: {', '.join(withheld)}."),
+        (known.everywhere is False, "refuse", forbidden),
+        (allow_cloud, "send", "allowed for this question"),
+        (not interactive, "refuse", f"Asking {at} needs --allow-cloud."),
+        (known.everywhere, "send", f"you allowed {host} for good"),
+        (known.chat, "send", f"you allowed {host} in this chat"),
+        (True, "ask", f"{host} has not been allowed yet"),
+    )
+    return next(Verdict(action, reason) for applies, action, reason in rules if applies)
+
+
+class ConsentStore(DatabaseFile):
+    """What the user decided. "once" is nothing to be kept."""
+
+    holds = "the decisions about the cloud"
+
+    @classmethod
+    def open(cls) -> ConsentStore:
+        """The user's own, beside the sessions."""
+        return cls(paths.sessions_file())
+
+    def known(self, payload: Payload, session: str | None) -> Known:
+        """Of this payload's host, this chat and these images."""
+        decided = {
+            row["session"]: bool(row["allowed"])
+            for row in self._rows(
+                "SELECT session, allowed FROM cloud_consent WHERE host = ?", payload.endpoint.host
+            )
+        }
+        return Known(
+            everywhere=decided.get(EVERY_CHAT),
+            chat=decided.get(session) if session else None,
+            withheld=self.withheld(image.digest for image in payload.images),
+        )
+
+    def decide(self, host: str, decision: Decision, session: str | None) -> None:
+        """Keeps it. "chat" needs a session that is saved; without one it is as good as "once"."""
+        with self._transaction():
+            if decision == "chat" and session:
+                self._put(host, session, allowed=True)
+            elif decision in ("always", "never"):
+                self._put(host, EVERY_CHAT, allowed=decision == "always")
+
+    def withhold(self, digest: str) -> None:
+        """This image (sha256 of the user's file) never leaves."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO cloud_withheld_images (digest, decided) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                [digest, moment()],
+            )
+
+    def release(self, digest: str) -> None:
+        """The image is asked about again like any other."""
+        with self._transaction():
+            self._db.execute("DELETE FROM cloud_withheld_images WHERE digest = ?", [digest])
+
+    def withheld(self, digests: Iterable[str]) -> frozenset[str]:
+        """Those of the digests that never leave."""
+        wanted = list(digests)
+        marks = ",".join("?" * len(wanted))
+        rows = self._rows(f"SELECT digest FROM cloud_withheld_images WHERE digest IN ({marks})", *wanted)
+        return frozenset(row["digest"] for row in rows)
+
+    def hosts(self) -> dict[str, bool]:
+        """Hosts decided upon for every chat."""
+        rows = self._rows(
+            "SELECT host, allowed FROM cloud_consent WHERE session = ? ORDER BY host", EVERY_CHAT
+        )
+        return {row["host"]: bool(row["allowed"]) for row in rows}
+
+    def forget(self, host: str) -> None:
+        """Every decision about a host; withheld images stay withheld."""
+        with self._transaction():
+            self._db.execute("DELETE FROM cloud_consent WHERE host = ?", [host])
+
+    def _put(self, host: str, session: str, *, allowed: bool) -> None:
+        self._db.execute(
+            "INSERT INTO cloud_consent (host, session, allowed, decided) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (host, session) DO UPDATE SET allowed = excluded.allowed, decided = excluded.decided",
+            [host, session, int(allowed), moment()],
+        )

@@ -1,0 +1,186 @@
+"""The record of everything that was ever sent to an endpoint, and what it cost.
+
+A row is written before the first byte leaves and completed afterwards: who is killed in between leaves it as it
+is, and it counts. Every try is a row of its own. It never holds what was said: a hash and a size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from edge_app import paths
+from edge_app.cloud.client import CloudDone
+from edge_app.cloud.errors import CloudError, Kind
+from edge_app.cloud.payload import BYTES_PER_TOKEN, Payload
+from edge_app.database import DatabaseFile, is_alive, moment, storable
+from edge_app.settings import Price
+
+MILLION = 1_000_000
+Purpose = Literal["turn", "test"]
+Status = Literal["sending", "complete", "interrupted"] | Kind
+"""interrupted: its process died before the end was known. A failure has its kind."""
+
+
+@dataclass(frozen=True)
+class SentImage:
+    """digest: of the user's file. sha256, bytes, width, height: of the JPEG that was sent."""
+
+    digest: str
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """sent, ended: ISO 8601, UTC. attempt: 1 is the first try of a question. sha256, bytes: of the body.
+    counted: the tokens are the endpoint's count, not our estimate. cost: None when the model has no price."""
+
+    id: int
+    sent: str
+    ended: str | None
+    purpose: Purpose
+    session: str | None
+    attempt: int
+    host: str
+    model: str
+    sha256: str
+    bytes: int
+    images: tuple[SentImage, ...]
+    status: Status
+    prompt_tokens: int
+    completion_tokens: int
+    counted: bool
+    cost: float | None
+
+
+class Ledger(DatabaseFile):
+    """prices: by model, in the settings' currency for a million tokens. What is on this machine costs nothing."""
+
+    holds = "the record of what left"
+
+    def __init__(self, file: Path, prices: Mapping[str, Price] | None = None) -> None:
+        super().__init__(file)
+        self._prices = dict(prices or {})
+
+    @classmethod
+    def open(cls, prices: Mapping[str, Price] | None = None) -> Ledger:
+        """The user's own, beside the sessions."""
+        return cls(paths.sessions_file(), prices)
+
+    def check_limit(self, payload: Payload, daily_limit: float | None) -> None:
+        """Raises CloudError ("spent") when this request could bring the day's sum over the limit.
+
+        It is weighed at the longest answer that it asks for. Without a price nothing can be weighed, so
+        nothing is sent.
+        """
+        if daily_limit is None or payload.endpoint.is_local:
+            return
+        most = self._cost(payload, payload.prompt_tokens, payload.max_tokens)
+        if most is None:
+            raise CloudError(
+                "spent",
+                f"There is a daily limit and no price of {payload.endpoint.model} to keep it by; give one in "
+                "cloud_prices in the settings.",
+            )
+        spent = self.spent_today()
+        if spent + most > daily_limit:
+            raise CloudError(
+                "spent",
+                f"This could cost {most:.4f} more, and {spent:.4f} of today's limit of {daily_limit:g} are "
+                "spent; raise cloud_daily_limit, or wait for tomorrow.",
+            )
+
+    def begin(self, payload: Payload, *, purpose: Purpose, session: str | None, attempt: int) -> int:
+        """Before sending. The tokens and the cost are what it may come to, until `end` knows better."""
+        images = [
+            {
+                "digest": i.digest,
+                "sha256": i.sha256,
+                "bytes": len(i.jpeg),
+                "width": i.width,
+                "height": i.height,
+            }
+            for i in payload.images
+        ]
+        process = psutil.Process()
+        prompt, completion = payload.prompt_tokens, payload.max_tokens
+        with self._transaction():
+            entry = self._db.execute(
+                "INSERT INTO cloud_requests (sent, purpose, session, attempt, host, model, sha256, bytes, images,"
+                " status, prompt_tokens, completion_tokens, counted, cost, process, process_started)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'sending', ?, ?, 0, ?, ?, ?)",
+                [
+                    *(moment(), purpose, session, attempt),
+                    *(payload.endpoint.host, storable(payload.endpoint.model), payload.sha256, payload.size),
+                    *(json.dumps(images), prompt, completion, self._cost(payload, prompt, completion)),
+                    *(process.pid, process.create_time()),
+                ],
+            ).lastrowid
+        assert entry is not None
+        return entry
+
+    def end(
+        self,
+        entry: int,
+        payload: Payload,
+        status: Kind | Literal["complete"],
+        done: CloudDone | None,
+        text: str,
+    ) -> None:
+        """Afterwards. done: the endpoint's own counts, if it got that far. text: what had come."""
+        prompt, completion, counted = payload.prompt_tokens, _tokens(text), False
+        if done is not None and done.prompt_tokens is not None and done.completion_tokens is not None:
+            prompt, completion, counted = done.prompt_tokens, done.completion_tokens, True
+        cost = self._cost(payload, prompt, completion)
+        with self._transaction():
+            self._db.execute(
+                "UPDATE cloud_requests SET ended = ?, status = ?, prompt_tokens = ?, completion_tokens = ?,"
+                " counted = ?, cost = ? WHERE id = ?",
+                [moment(), status, prompt, completion, int(counted), cost, entry],
+            )
+
+    def entries(self, limit: int | None = None) -> tuple[Entry, ...]:
+        """The newest first."""
+        rows = self._rows(
+            "SELECT * FROM cloud_requests ORDER BY id DESC LIMIT ?", -1 if limit is None else limit
+        )
+        found = []
+        for row in rows:
+            alive = is_alive(row.pop("process"), row.pop("process_started"))
+            if row["status"] == "sending" and not alive:
+                row["status"] = "interrupted"
+            images = tuple(SentImage(**image) for image in json.loads(row.pop("images")))
+            found.append(Entry(**{**row, "images": images, "counted": bool(row["counted"])}))
+        return tuple(found)
+
+    def spent_today(self) -> float:
+        """Since midnight here, what is under way counted at its most."""
+        midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+        (row,) = self._rows(
+            "SELECT coalesce(sum(cost), 0.0) AS spent FROM cloud_requests WHERE sent >= ?",
+            _utc(midnight),
+        )
+        return float(row["spent"])
+
+    def _cost(self, payload: Payload, prompt: int, completion: int) -> float | None:
+        if payload.endpoint.is_local:
+            return 0.0
+        price = self._prices.get(payload.endpoint.model)
+        return None if price is None else (prompt * price.input + completion * price.output) / MILLION
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
+
+
+def _utc(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="milliseconds")
