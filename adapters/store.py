@@ -60,13 +60,14 @@ class AdapterStore:
 
     def get(self, name: str) -> InstalledAdapter:
         """What an adapter says of itself, without its weights. Raises UserError when there is none."""
-        for _ in range(_TRIES):
-            before = folder, _ = self._stamp(name)
+        for attempt in range(_TRIES):
+            before = self._stamp(name) if attempt else None  # only a second look need be sure of itself
+            folder = before[0] if before else self.folder(name)
             try:
                 found = InstalledAdapter(name, folder, *read_manifest(folder))
             except UserError as error:
                 found = InstalledAdapter(name, folder, None, problem=str(error))
-            if found.manifest is not None or self._stamp(name) == before:
+            if found.manifest is not None or (before and self._stamp(name) == before):
                 break
         return found
 

@@ -6,21 +6,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from adapters.store import AdapterStore
-from adapters.trust import Publishers
 from edge_app import paths
-from edge_app.host import LoadEngine, load_engine
-from edge_app.settings import Settings
-from models.types import Progress
 
 if TYPE_CHECKING:
     from adapters.install import Candidate, Installer
+    from adapters.trust import Publishers
+    from edge_app.host import LoadEngine
+    from edge_app.settings import Settings
     from models.engine import Engine
+    from models.types import Progress
 
 
 class AppModels:
     """adapters.install.Models over the app's store and engine; what was loaded is kept until `close`."""
 
-    def __init__(self, settings: Settings, progress: Progress, load: LoadEngine = load_engine) -> None:
+    def __init__(self, settings: Settings, progress: Progress, load: LoadEngine | None = None) -> None:
+        """load: makes an engine; edge_app.host.load_engine if not given."""
         self._settings = settings
         self._progress = progress
         self._load = load
@@ -39,9 +40,10 @@ class AppModels:
     def load(self, name: str) -> Engine:
         """The engine of a model, pulled if need be. Raises UserError, NeedsNetwork when that is off."""
         if name not in self._engines:
-            self._engines[name] = self._load(
-                self._settings.model_copy(update={"model": name}), self._progress
-            )
+            from edge_app.host import load_engine
+
+            load = self._load or load_engine
+            self._engines[name] = load(self._settings.model_copy(update={"model": name}), self._progress)
         return self._engines[name]
 
     def loaded(self) -> tuple[Engine, ...]:
@@ -60,6 +62,8 @@ def adapter_store() -> AdapterStore:
 
 def publishers() -> Publishers:
     """The publishers that this user trusts."""
+    from adapters.trust import Publishers
+
     paths.ensure(paths.config_directory())
     return Publishers(paths.publishers_file())
 
