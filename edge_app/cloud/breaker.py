@@ -62,10 +62,9 @@ class Breaker:
         return "open" if self._trying or self._clock() < self._until else "half-open"
 
     def enter(self, at: str) -> bool:
-        """Before a question goes out; whether it is the one trial of a half-open breaker, which is not repeated.
+        """Before a question goes out; whether it is the one trial of a half-open breaker.
 
-        Raises CloudError ("resting") while it is open. Whoever entered ends with `succeeded`, `failed` or
-        `left`.
+        Raises CloudError ("resting") while it is open. Whoever entered calls `end`.
         """
         with self._lock:
             state = self._state()
@@ -76,29 +75,22 @@ class Breaker:
                     f"{at[0].upper()}{at[1:]} failed {self._failures} times in a row and is left alone for "
                     f"another {seconds:.0f} seconds.",
                 )
-            self._trying = state == "half-open"
-            return self._trying
+            is_trial = state == "half-open"
+            self._trying = self._trying or is_trial
+            return is_trial
 
-    def succeeded(self) -> None:
+    def end(self, outcome: Kind | None, *, trial: bool) -> None:
+        """outcome: None is an answer, a kind how it failed; "cancelled" says nothing about the endpoint.
+        trial: what `enter` returned."""
         with self._lock:
-            self._failures, self._rest, self._trying = 0, 0.0, False
-
-    def failed(self, kind: Kind) -> None:
-        if kind not in SICK:
-            # It answered, if not what we like ("cancelled" by the user says nothing at all).
-            if kind == "cancelled":
-                self.left()
-            else:
-                self.succeeded()
-            return
-        with self._lock:
+            if trial:
+                self._trying = False
+            if outcome == "cancelled":
+                return
+            if outcome not in SICK:  # it answered, if not as we like
+                self._failures, self._rest = 0, 0.0
+                return
             self._failures += 1
-            if self._trying or (not self._rest and self._failures >= FAILURES):
+            if trial or (not self._rest and self._failures >= FAILURES):
                 self._rest = min(MOST_REST, self._rest * 2) or FIRST_REST
                 self._until = self._clock() + self._rest
-            self._trying = False
-
-    def left(self) -> None:
-        """The question was given up before it was known how it would end."""
-        with self._lock:
-            self._trying = False

@@ -13,7 +13,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,7 +70,7 @@ Piece = CloudText | CloudDone
 
 def stream(
     payload: Payload, key: Key | None, limits: Limits, cancel: threading.Event | None = None
-) -> Iterator[Piece]:
+) -> Generator[Piece, None, None]:
     """Sends the payload once and yields the answer's pieces, CloudDone last.
 
     Raises CloudError (kind "cancelled" within 100 ms of cancel being set), NeedsNetwork when the process is

@@ -32,22 +32,26 @@ def breaker(clock: Clock) -> Breaker:
 
 def fail(breaker: Breaker, times: int = 1) -> None:
     for _ in range(times):
-        breaker.enter(AT)
-        breaker.failed("timeout")
+        breaker.end("timeout", trial=breaker.enter(AT))
+
+
+def state(breaker: Breaker) -> str:
+    return breaker.state
 
 
 def test_one_hiccup_does_not_open_it(breaker: Breaker) -> None:
     for _ in range(5):
         fail(breaker, FAILURES - 1)
-        breaker.enter(AT)
-        breaker.succeeded()
-    assert breaker.state == "closed"
+        breaker.end(None, trial=breaker.enter(AT))
+    assert state(breaker) == "closed"
 
 
 def test_failures_in_a_row_open_it_and_say_for_how_long(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, FAILURES)
     clock.now += 10
-    with pytest.raises(CloudError, match=r"The cloud at api.example.com failed 3 times .* 20 seconds") as caught:
+    with pytest.raises(
+        CloudError, match=r"The cloud at api.example.com failed 3 times .* 20 seconds"
+    ) as caught:
         breaker.enter(AT)
     assert caught.value.kind == "resting"
 
@@ -55,14 +59,14 @@ def test_failures_in_a_row_open_it_and_say_for_how_long(breaker: Breaker, clock:
 def test_after_its_rest_one_trial_goes_out_and_no_second_one(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, FAILURES)
     clock.now += FIRST_REST
-    assert breaker.state == "half-open"
+    assert state(breaker) == "half-open"
     assert breaker.enter(AT) is True
     with pytest.raises(CloudError):
         breaker.enter(AT)
-    breaker.succeeded()
+    breaker.end(None, trial=True)
     assert breaker.enter(AT) is False
     fail(breaker)
-    assert breaker.state == "closed", "one hiccup after it recovered opens nothing"
+    assert state(breaker) == "closed", "one hiccup after it recovered opens nothing"
 
 
 def test_each_failed_trial_doubles_the_rest_up_to_a_limit(breaker: Breaker, clock: Clock) -> None:
@@ -70,7 +74,7 @@ def test_each_failed_trial_doubles_the_rest_up_to_a_limit(breaker: Breaker, cloc
     rest = FIRST_REST
     for _ in range(8):
         clock.now += rest - 0.5
-        assert breaker.state == "open"
+        assert state(breaker) == "open"
         clock.now += 0.5
         fail(breaker)
         rest = min(MOST_REST, rest * 2)
@@ -79,14 +83,12 @@ def test_each_failed_trial_doubles_the_rest_up_to_a_limit(breaker: Breaker, cloc
 
 def test_a_wrong_key_is_no_illness_and_a_stop_says_nothing(breaker: Breaker, clock: Clock) -> None:
     for _ in range(FAILURES + 1):
-        breaker.enter(AT)
-        breaker.failed("unauthorised")
-    assert breaker.state == "closed"
+        breaker.end("unauthorised", trial=breaker.enter(AT))
+    assert state(breaker) == "closed"
     fail(breaker, FAILURES)
     clock.now += FIRST_REST
-    breaker.enter(AT)
-    breaker.failed("cancelled")
-    assert breaker.state == "half-open"
+    breaker.end("cancelled", trial=breaker.enter(AT))
+    assert state(breaker) == "half-open"
 
 
 @given(st.lists(st.sampled_from(["timeout", "ok", "forbidden", "cancelled", "wait"]), max_size=60))
@@ -98,14 +100,19 @@ def test_it_never_stays_shut_for_ever(steps: list[str]) -> None:
             clock.now += 100
             continue
         try:
-            breaker.enter(AT)
+            trial = breaker.enter(AT)
         except CloudError:
             continue
-        if step == "ok":
-            breaker.succeeded()
-        else:
-            breaker.failed(step)  # type: ignore[arg-type]
+        breaker.end(None if step == "ok" else step, trial=trial)  # type: ignore[arg-type]
     clock.now += MOST_REST
-    breaker.enter(AT)
-    breaker.succeeded()
-    assert breaker.state == "closed"
+    breaker.end(None, trial=breaker.enter(AT))
+    assert state(breaker) == "closed"
+
+
+def test_who_entered_before_it_opened_does_not_end_the_trial(breaker: Breaker, clock: Clock) -> None:
+    early = breaker.enter(AT)
+    fail(breaker, FAILURES)
+    clock.now += FIRST_REST
+    assert breaker.enter(AT) is True
+    breaker.end("cancelled", trial=early)
+    assert state(breaker) == "open", "the trial is still out"

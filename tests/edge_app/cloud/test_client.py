@@ -305,7 +305,7 @@ def test_who_stops_reading_hangs_up() -> None:
     with Misbehaving(stops_in_the_middle) as server:
         pieces = stream(ask_of(server.endpoint), KEY, PATIENT)
         assert next(pieces) == CloudText("The ")
-        pieces.close()  # type: ignore[attr-defined]
+        pieces.close()
         assert server.wires[0].gone.wait(2)
 
 

@@ -1,0 +1,110 @@
+"""Nothing leaves against the user's will: the rule, and that decisions are kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import pytest
+
+from edge_app.cloud.consent import ConsentStore, Decision, Known, judge
+from edge_app.cloud.endpoint import endpoint
+from edge_app.cloud.payload import Payload, payload
+from models.types import Image, Message
+
+PLACE = endpoint("https://api.example.com/v1", "big-model")
+
+
+@pytest.fixture
+def store() -> Iterator[ConsentStore]:
+    store = ConsentStore.open()
+    yield store
+    store.close()
+
+
+def ask(with_image: bool = False, host: str = "api.example.com") -> Payload:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    images = (Image(pixels, hashlib.sha256(pixels.tobytes()).hexdigest(), "photo.png"),) if with_image else ()
+    return payload(endpoint(f"https://{host}/v1", "m"), [Message("user", "?", images)], max_tokens=5)
+
+
+DIGEST = hashlib.sha256(np.zeros((4, 4, 3), np.uint8).tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("known", "interactive", "allow_cloud", "action"),
+    [
+        (Known(), True, False, "ask"),
+        (Known(), False, False, "refuse"),
+        (Known(), False, True, "send"),
+        (Known(chat=True), True, False, "send"),
+        (Known(everywhere=True), True, False, "send"),
+        (Known(everywhere=True, chat=True), False, False, "refuse"),
+        (Known(everywhere=False), True, False, "refuse"),
+        (Known(everywhere=False, chat=True), True, True, "refuse"),
+        (Known(everywhere=False), False, True, "refuse"),
+    ],
+)
+def test_the_rule(known: Known, interactive: bool, allow_cloud: bool, action: str) -> None:
+    verdict = judge(ask(), known, interactive=interactive, allow_cloud=allow_cloud)
+    assert verdict.action == action
+    assert verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "chat", "interactive", "allow"),
+    list(product((None, True, False), (None, True), (True, False), (True, False))),
+)
+def test_a_withheld_image_never_leaves(
+    everywhere: bool | None, chat: bool | None, interactive: bool, allow: bool
+) -> None:
+    known = Known(everywhere, chat, frozenset({DIGEST}))
+    verdict = judge(ask(with_image=True), known, interactive=interactive, allow_cloud=allow)
+    assert verdict.action == "refuse"
+    assert "photo.png" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("decision", "here", "in_another_chat"),
+    [
+        ("once", "ask", "ask"),
+        ("chat", "send", "ask"),
+        ("always", "send", "send"),
+        ("never", "refuse", "refuse"),
+    ],
+)
+def test_decisions_hold_where_they_were_meant_and_after_a_restart(
+    store: ConsentStore, decision: Decision, here: str, in_another_chat: str
+) -> None:
+    store.decide("api.example.com", decision, "chat-1")
+    store.close()
+    again = ConsentStore.open()
+
+    def action(session: str | None, host: str = "api.example.com") -> str:
+        known = again.known(ask(host=host), session)
+        return judge(ask(host=host), known, interactive=True, allow_cloud=False).action
+
+    assert (action("chat-1"), action("chat-2"), action(None)) == (here, in_another_chat, in_another_chat)
+    assert action("chat-1", host="other.example.com") == "ask", "another endpoint is asked for anew"
+    again.forget("api.example.com")
+    assert action("chat-1") == "ask"
+    again.close()
+
+
+def test_images_are_withheld_and_released(store: ConsentStore) -> None:
+    store.withhold(DIGEST)
+    store.withhold(DIGEST)
+    assert store.known(ask(with_image=True), None).withheld == {DIGEST}
+    assert store.known(ask(), None).withheld == frozenset()
+    store.forget("api.example.com")
+    assert store.withheld([DIGEST, "other"]) == {DIGEST}
+    store.release(DIGEST)
+    assert store.withheld([DIGEST]) == frozenset()
+
+
+def test_the_last_decision_counts(store: ConsentStore) -> None:
+    store.decide("api.example.com", "always", None)
+    store.decide("api.example.com", "never", None)
+    assert store.hosts() == {"api.example.com": False}
