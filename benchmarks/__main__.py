@@ -7,9 +7,10 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-from benchmarks import app, machine, peer, speed, workload
+from benchmarks import adapters, app, machine, peer, speed
 from benchmarks.alternate import Bystanders
 from benchmarks.processes import Worker, WorkerError
 from benchmarks.table import Row, as_json, as_text
@@ -25,8 +26,8 @@ from models.store import ModelFiles, ModelStore
 ROUNDS = 7
 QUICK_ROUNDS = 3
 CONTEXT = 1024
-GROUPS = ("speed", "threads", "start", "answers", "memory", "first")
-QUICK_GROUPS = ("speed", "start", "answers")
+GROUPS = ("speed", "adapters", "threads", "start", "answers", "memory", "first")
+QUICK_GROUPS = ("speed", "adapters", "start", "answers")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,8 +67,10 @@ def _bench(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="edge-app-bench-") as temporary:
         folder = Path(temporary)
         app.first_use(folder)  # everything is packed and compiled before anything is timed
+        beside_peer = partial(_beside_peer, files, cache, folder, threads, rounds, versions)
         steps: dict[str, Callable[[], list[Row]]] = {
-            "speed": lambda: _speed(files, cache, folder, threads, rounds, versions),
+            "speed": lambda: beside_peer(speed.rows),
+            "adapters": lambda: _adapters(beside_peer, files, rounds, folder),
             "threads": lambda: _threads(files, cache, folder, threads, rounds),
             "start": lambda: app.warm_starts(rounds, folder),
             "answers": lambda: app.answers(rounds, folder),
@@ -91,9 +94,16 @@ def _tell(rows: list[Row], figures: str, options: argparse.Namespace) -> None:
             options.output.write_text(figures, encoding="utf-8")
 
 
-def _speed(
-    files: ModelFiles, cache: Path, folder: Path, threads: int, rounds: int, versions: dict[str, str]
+def _beside_peer(
+    files: ModelFiles,
+    cache: Path,
+    folder: Path,
+    threads: int,
+    rounds: int,
+    versions: dict[str, str],
+    measure: Callable[[speed.Sides], list[Row]],
 ) -> list[Row]:
+    """The rows of a measure that wants our worker running, and the peer's where it is installed."""
     weights = files.files["language_model"]
     with ExitStack() as running:
         ours = running.enter_context(speed.our_worker(files, cache, folder, threads, CONTEXT))
@@ -107,12 +117,21 @@ def _speed(
             versions["llama.cpp features"] = theirs.about["system"]
             best = theirs.fastest(3)
             say(", ".join(f"{figure}: best is {variant.name}" for figure, variant in best.items()))
-        shape = shape_of(load_llama(weights, files.digests["language_model"]))
-        adapter = workload.adapter(shape, "a", 0)
         sides = speed.Sides(ours, theirs, best, rounds, Bystanders())
-        rows = speed.rows(sides, folder, adapter)
+        rows = measure(sides)
         say(f"while one side worked, the other took at most {sides.bystanders.worst:.1%} of a processor")
         return rows
+
+
+def _adapters(
+    beside_peer: Callable[[Callable[[speed.Sides], list[Row]]], list[Row]],
+    files: ModelFiles,
+    rounds: int,
+    folder: Path,
+) -> list[Row]:
+    shape = shape_of(load_llama(files.files["language_model"], files.digests["language_model"]))
+    rows = beside_peer(partial(adapters.rows, folder=folder, shape=shape))
+    return rows + adapters.installed(rounds, folder, shape)
 
 
 def _threads(files: ModelFiles, cache: Path, folder: Path, threads: int, rounds: int) -> list[Row]:

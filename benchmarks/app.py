@@ -25,23 +25,21 @@ LARGE_PHOTO = (4000, 3000)
 
 def first_use(folder: Path) -> None:
     """Pack and compile what the user's cache lacks, so that no other figure contains it."""
-    with _assistant(folder) as worker:
+    with assistant(folder) as worker:
         worker.ask("prepare")
         _ask_about(worker, folder, 0, PHOTO, max_tokens=1)
 
 
 def warm_starts(rounds: int, folder: Path) -> list[Row]:
     """From starting the process to ready for a question; and a whole `edge-app ask` of one token."""
-    log, home = folder / "start.log", _borrowed_home(folder)
+    log, home = folder / "start.log", borrowed_home(folder / "home")
 
     def ready() -> float:
-        return _time_until_line([sys.executable, "-m", "benchmarks.assistant_worker", "ready"], "ready", log)
+        return time_until_ready(log)
 
     def ask() -> float:
         command = [sys.executable, "-m", "edge_app", "ask", "Hi", "--max-tokens", "1", "--adapter", "none"]
-        started = time.perf_counter()
-        _run(command, log, {**os.environ, "EDGE_APP_HOME": str(home)})
-        return time.perf_counter() - started
+        return time_of(command, log, home)
 
     taken = alternate(rounds, {"ready": ready, "ask": ask})
     note = "process start to ready for the first token; model pulled, packed and compiled"
@@ -58,7 +56,7 @@ def warm_starts(rounds: int, folder: Path) -> list[Row]:
 
 def answers(rounds: int, folder: Path) -> list[Row]:
     """One warm process: photos it has not seen, then rest, then its peak memory."""
-    with _assistant(folder) as worker:
+    with assistant(folder) as worker:
         worker.ask("prepare")
         _ask_about(worker, folder, 0, PHOTO)  # loads the eyes
         seeds = iter(range(1, 1000))
@@ -89,7 +87,7 @@ def memory(rounds: int, folder: Path) -> Row:
     packed = sum(file.stat().st_size for file in (paths.cache_directory() / "packed").glob("*.pack"))
 
     def over() -> float:
-        with _assistant(folder) as worker:
+        with assistant(folder) as worker:
             _ask_about(worker, folder, 0, PHOTO, max_tokens=64)
             return (peak_memory(worker.process) - packed) / 1e6
 
@@ -114,8 +112,10 @@ def first_starts(rounds: int, folder: Path) -> list[Row]:
     ]
 
 
-def _assistant(folder: Path) -> Worker:
-    return Worker([sys.executable, "-m", "benchmarks.assistant_worker"], folder / "assistant.log")
+def assistant(folder: Path, home: Path | None = None) -> Worker:
+    """The assistant in a process of its own. home: None is the user's."""
+    command = [sys.executable, "-m", "benchmarks.assistant_worker"]
+    return Worker(command, folder / "assistant.log", at(home) if home else None)
 
 
 def _ask_about(worker: Worker, folder: Path, seed: int, size: tuple[int, int], max_tokens: int = 24) -> float:
@@ -135,26 +135,40 @@ def _rest(worker: Worker) -> float:
     return busy(worker.process) - before
 
 
-def _time_until_line(command: list[str], wanted: str, log: Path) -> float:
-    """Seconds from starting a process until it prints the line; it is then left to end by itself."""
+def time_until_ready(log: Path, home: Path | None = None) -> float:
+    """Seconds from starting an assistant until it could take a question; it is then left to end by itself."""
+    command = [sys.executable, "-m", "benchmarks.assistant_worker", "ready"]
     with log.open("wb") as errors:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=at(home) if home else None
+        )
         assert process.stdout is not None
         seconds = None
         for line in process.stdout:
-            if line.strip() == wanted and seconds is None:
+            if line.strip() == "ready" and seconds is None:
                 seconds = time.perf_counter() - started
         process.wait()
         process.stdout.close()
     if seconds is None:
-        raise WorkerError(f"{' '.join(command)} never said {wanted!r}; see {log}")
+        raise WorkerError(f"{' '.join(command)} never was ready; see {log}")
     return seconds
 
 
-def _borrowed_home(folder: Path) -> Path:
+def time_of(command: list[str], log: Path, home: Path) -> float:
+    """Seconds that a whole process takes."""
+    started = time.perf_counter()
+    _run(command, log, at(home))
+    return time.perf_counter() - started
+
+
+def at(home: Path) -> dict[str, str]:
+    """This process's environment with another home."""
+    return {**os.environ, "EDGE_APP_HOME": str(home)}
+
+
+def borrowed_home(home: Path) -> Path:
     """A home with the user's models and caches but sessions of its own, so that theirs gain nothing."""
-    home = folder / "home"
     if not home.exists():
         (home / "data").mkdir(parents=True)
         (home / "data" / "models").symlink_to(paths.models_directory(), target_is_directory=True)

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.serving import serve
 from edge_app import paths
 from edge_app.assistant import Assistant, Turn
-from edge_app.events import Answered, Failed, ImageEncoded, Ready, TokenText
+from edge_app.events import Answered, Failed, ImageEncoded, Ready, Routed, TokenText
 from edge_app.settings import Settings, load
 from models.types import Sampling
 
@@ -34,6 +34,14 @@ class AssistantWorker:
         for event in self.assistant.prepare():
             _raise_failure(event)
         return {}
+
+    def route(self, adapter: str) -> dict[str, Any]:
+        """Find the adapter that a turn names; replies the milliseconds."""
+        for event in self.assistant.route(Turn("Hi", adapter=adapter)):
+            _raise_failure(event)
+            if isinstance(event, Routed):
+                return {"milliseconds": event.milliseconds}
+        raise RuntimeError("the turn was not routed")
 
     def photo(self, path: str, question: str, max_tokens: int) -> dict[str, Any]:
         """Ask about a photo; replies the seconds to the first token, to the encoded image, and in all."""

@@ -58,10 +58,11 @@ class Peer:
         return {}
 
     def lora(self, path: str | None) -> dict[str, Any]:
-        """Use the adapter in a GGUF file from now on; None uses none."""
+        """Use the adapter in a GGUF file from now on; None uses none. Replies the seconds."""
+        started = time.perf_counter()
         if path is None:
             lib.llama_set_adapters_lora(self.context, None, 0, None)
-            return {}
+            return {"seconds": time.perf_counter() - started}
         self.adapter = lib.llama_adapter_lora_init(self.model, path.encode())
         if not self.adapter:
             raise RuntimeError(f"llama.cpp cannot load the adapter {path}")
@@ -69,7 +70,7 @@ class Peer:
         scales = (ctypes.c_float * 1)(1.0)
         if lib.llama_set_adapters_lora(self.context, adapters, 1, scales):
             raise RuntimeError("llama.cpp refuses the adapter")
-        return {}
+        return {"seconds": time.perf_counter() - started}
 
     def prefill(self, tokens: list[int]) -> dict[str, Any]:
         """Forget everything, compute the prompt, touch its last logits. Replies the seconds."""

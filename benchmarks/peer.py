@@ -85,14 +85,13 @@ class Peer:
                         best[figure] = seconds, variant
         return {figure: variant for figure, (_, variant) in best.items()}
 
-    def adapt(self, weights: LoraWeights | None, folder: Path) -> None:
-        """Run with this adapter from now on, or with none."""
-        if weights is None:
-            self.worker.ask("lora", path=None)
-            return
-        path = folder / f"{weights.name}.gguf"
-        write_lora_gguf(path, weights)
-        self.worker.ask("lora", path=str(path))
+    def adapt(self, weights: LoraWeights | None, folder: Path) -> float:
+        """Run with this adapter from now on, or with none. Returns the seconds that reading its file took."""
+        path = None
+        if weights is not None:
+            path = folder / f"{weights.name}.gguf"
+            write_lora_gguf(path, weights)
+        return float(self.worker.ask("lora", path=str(path) if path else None)["seconds"])
 
 
 def python() -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,8 +19,10 @@ class WorkerError(RuntimeError):
 class Worker:
     """A process that answers {"do": name, ...} with one JSON object a line and sleeps in between."""
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
-        """log: where its stderr goes."""
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """log: where its stderr goes. environment: None is this process's own."""
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
@@ -29,6 +31,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                env=environment,
             )
         self.process = psutil.Process(self._process.pid)
 

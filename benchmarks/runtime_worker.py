@@ -13,19 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
+from adapters.bank import AdapterBank
+from adapters.packed import forget
+from adapters.store import AdapterStore
 from benchmarks import workload
 from benchmarks.serving import serve
 from models.cpu import choose_path, detect
 from models.llama_sources import load_llama
 from models.lora import PackedLora, pack_lora
 from models.packing import load_or_pack
-from models.peft_format import read_peft
 from models.runtime import LlamaRuntime, compile_llama
 
 
 class RuntimeWorker:
-    """One runtime, and the adapters "a" and "b" in memory."""
+    """One runtime, and the adapters that it was told to make."""
 
     def load(self, weights: str, digest: str, cache: str, threads: int, length: int) -> dict[str, Any]:
         folder = Path(cache)
@@ -33,8 +36,6 @@ class RuntimeWorker:
         library = compile_llama(packed.shape, choose_path(detect(folder)), folder / "compiled")
         self.runtime = LlamaRuntime(packed, library, threads, length)
         self.adapters: dict[str | None, PackedLora | None] = {None: None}
-        for seed, name in enumerate(("a", "b")):
-            self.adapters[name] = pack_lora(packed.shape, workload.adapter(packed.shape, name, seed))
         return {}
 
     def prefill(self, tokens: list[int], adapter: str | None = None) -> dict[str, Any]:
@@ -54,30 +55,66 @@ class RuntimeWorker:
         seconds = time.perf_counter() - started
         return {"seconds": seconds, "best": int(logits.argmax())}
 
-    def switch(self, token: int, position: int, count: int) -> dict[str, Any]:
-        """What a step costs more when the adapter is another one than at the step before, seconds.
+    def adapt(self, name: str, rank: int) -> dict[str, Any]:
+        """Make a random adapter of this rank, to be named in prefill and decode."""
+        self.adapters[name] = pack_lora(
+            self.runtime.shape, workload.adapter(self.runtime.shape, name, rank, rank)
+        )
+        return {}
 
-        The two kinds of step alternate: same, other, same, other. The difference holds everything: passing
-        the other tensor, and reading it from memory rather than from the processor's cache.
+    def switch(
+        self, directory: str, packed: str, names: list[str], token: int, position: int, count: int
+    ) -> dict[str, Any]:
+        """What a step costs more when its adapter is another one than at the step before, seconds.
+
+        The two kinds of step alternate: same, other, same, other. The difference holds everything: asking the
+        bank, passing the other tensor, and reading it from memory rather than from the processor's cache.
         """
+        bank = self._bank(directory, packed)
         times: dict[bool, list[float]] = {False: [], True: []}
-        current = "a"
-        self.runtime.decode(token, position, self.adapters[current])
+        for name in reversed(names):
+            self._step(bank, name, token, position)
         for number in range(2 * count):
             changed = number % 2 == 1
-            if changed:
-                current = "b" if current == "a" else "a"
-            started = time.perf_counter()
-            self.runtime.decode(token, position, self.adapters[current])
-            times[changed].append(time.perf_counter() - started)
+            current = names[(number + 1) // 2 % len(names)]
+            times[changed].append(self._step(bank, current, token, position))
+        bank.close()
         return {"seconds": float(np.median(times[True]) - np.median(times[False]))}
 
-    def cold_load(self, folder: str, token: int, position: int) -> dict[str, Any]:
-        """From an adapter's files to the first step under it; replies the seconds."""
+    def load_adapter(
+        self, directory: str, packed: str, name: str, first: bool, token: int, position: int
+    ) -> dict[str, Any]:
+        """From an adapter's files to the first step under it; replies the seconds. first: nothing is cached."""
+        if first:
+            forget(Path(packed), name)
+        bank = self._bank(directory, packed)
+        seconds = self._step(bank, name, token, position)
+        bank.close()
+        return {"seconds": seconds}
+
+    def memory(self, directory: str, packed: str, names: list[str]) -> dict[str, Any]:
+        """What each of these adapters takes in memory once it was used; replies the bytes."""
+        bank = self._bank(directory, packed)
+        for name in names:
+            self._step(bank, name, 1, 0)
+        bank.close()
+        again, process = self._bank(directory, packed), psutil.Process()
+        before = process.memory_info().rss
+        for name in names:
+            self._step(again, name, 1, 0)
+        size = process.memory_info().rss - before
+        again.close()
+        return {"bytes": size / len(names)}
+
+    def _bank(self, directory: str, packed: str) -> AdapterBank:
+        return AdapterBank(AdapterStore(Path(directory)), 2**30, self.runtime.shape, Path(packed))
+
+    def _step(self, bank: AdapterBank, name: str, token: int, position: int) -> float:
+        """Seconds of asking the bank for an adapter and decoding one token with it."""
         started = time.perf_counter()
-        lora = pack_lora(self.runtime.shape, read_peft(Path(folder), "cold"))
-        self.runtime.decode(token, position, lora)
-        return {"seconds": time.perf_counter() - started}
+        with bank.acquire(name) as lease:
+            self.runtime.decode(token, position, lease.weights)
+        return time.perf_counter() - started
 
 
 if __name__ == "__main__":

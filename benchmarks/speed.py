@@ -1,4 +1,4 @@
-"""The language model's speed: prefill, decode, adapters, threads, a busy machine; beside llama.cpp's."""
+"""The language model's speed: prefill, decode, threads, a busy machine; beside llama.cpp's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from benchmarks.alternate import Bystanders, Measure, alternate
 from benchmarks.peer import Peer, Variant
 from benchmarks.processes import Worker
 from benchmarks.table import Row, Samples, Target, row
-from models.lora import LoraWeights
 from models.store import ModelFiles
 
 _BUSY = "while True: pass"
@@ -93,46 +92,14 @@ def compare(
     return taken["ours"], (variant.name, taken["theirs"])
 
 
-def rows(sides: Sides, folder: Path, adapter: LoraWeights) -> list[Row]:
-    """Every row that both workers give. adapter: the one our worker calls "a"; folder: for its files."""
+def rows(sides: Sides) -> list[Row]:
+    """Every row that both workers give without adapters."""
     unit = "tokens/s"
     samples, peer = compare(sides, "decode", our_decode(sides.ours), peer_decode)
     made = [row("decode", unit, samples, Target("at least", 2.0, "ratio"), peer)]
     samples, peer = compare(sides, "prefill", our_prefill(sides.ours), peer_prefill)
     made.append(row("prefill", unit, samples, Target("at least", 2.2, "ratio"), peer))
-    made += _adapters(sides, folder, adapter)
     made.append(_contended(sides))
-    return made
-
-
-def _adapters(sides: Sides, folder: Path, adapter: LoraWeights) -> list[Row]:
-    unit, ours, last = "tokens/s", sides.ours, workload.PROMPT_TOKENS
-    taken = alternate(sides.rounds, {"none": our_decode(ours), "r16": our_decode(ours, "a")})
-    none = ("no adapter", taken["none"])
-    made = [row("decode_lora_r16", unit, taken["r16"], Target("at least", 0.9, "ratio"), none)]
-    if sides.peer is not None:
-        sides.peer.use(sides.best["decode"])
-        sides.peer.adapt(adapter, folder)
-        samples, peer = compare(sides, "decode", our_decode(ours, "a"), peer_decode)
-        sides.peer.adapt(None, folder)
-        made.append(row("decode_lora_r16_beside_peer", unit, samples, None, peer))
-    taken = alternate(sides.rounds, {"none": our_prefill(ours), "r16": our_prefill(ours, "a")})
-    made.append(row("prefill_lora_r16", unit, taken["r16"], None, ("no adapter", taken["none"])))
-    files = folder / "peft"
-    if not files.exists():
-        workload.write_peft(adapter, files)
-
-    def switch() -> float:
-        return 1000 * float(ours.ask("switch", token=1000, position=last, count=40)["seconds"])
-
-    def cold() -> float:
-        return 1000 * float(ours.ask("cold_load", folder=str(files), token=1000, position=last)["seconds"])
-
-    taken = alternate(sides.rounds, {"switch": switch, "cold": cold})
-    note = "how much longer a decoding step takes when it runs under another adapter than the last one"
-    made.append(row("adapter_switch", "ms", taken["switch"], Target("at most", 1.0), note=note))
-    note = "a rank-16 PEFT folder read, packed and used for one token; files in the system's cache"
-    made.append(row("adapter_cold_load", "ms", taken["cold"], note=note))
     return made
 
 
