@@ -40,8 +40,11 @@ class Background:
 
 @dataclass(frozen=True)
 class General:
+    """chat: how many of the questions, the last ones, are plain chat; the others ask about an image."""
+
     image: Background
     question: Background
+    chat: int
 
 
 @cache
@@ -51,7 +54,7 @@ def general() -> General:
     image, question = (
         Background.of(tensors[f"{kind}.mean"], tensors[f"{kind}.examples"]) for kind in ("image", "question")
     )
-    return General(image, question)
+    return General(image, question, int(tensors["question.chat"][0]))
 
 
 def likeness(cosines: NDArray[np.float32], nearest: int) -> NDArray[np.float32]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from adapters.prototypes import Senses, image_vector, question_vector
+from adapters.prototypes import Senses, Words, image_vector, question_vector
 from models.engine import Engine
 from models.errors import UserError
 from models.images import load_image
@@ -25,14 +25,23 @@ from models.store import ModelStore
 from router.general import BUNDLED
 
 QUESTIONS = Path(__file__).with_name("general_questions.txt")
+CHAT = "chat"
+"""The kind of questions that are about no image at all."""
+
 SETS = ("photos", "captions")
 CENTRES = 128
 ROUNDS = 20
 
 
-def general_questions() -> list[str]:
-    lines = QUESTIONS.read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
+def general_questions() -> dict[str, list[str]]:
+    """By kind, in the file's order."""
+    kinds: dict[str, list[str]] = {}
+    for line in QUESTIONS.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            kinds[line.strip("[]")] = own = []
+        elif line and not line.startswith("#"):
+            own.append(line)
+    return kinds
 
 
 def general_images(data: Path) -> list[Path]:
@@ -72,10 +81,22 @@ def background(kind: str, vectors: NDArray[np.float32], count: int | None) -> di
     return {f"{kind}.{name}": value.astype(np.float16) for name, value in tensors.items()}
 
 
-def make(senses: Senses, images: Sequence[Path], questions: Sequence[str]) -> dict[str, NDArray[np.float16]]:
+def make(
+    senses: Senses, images: Sequence[Path], questions: Mapping[str, Sequence[str]]
+) -> dict[str, NDArray[np.float16]]:
+    """All tensors of the file. questions: by kind, plain chat being CHAT."""
     seen = np.stack([image_vector(senses.image_features(load_image(path))) for path in images])
-    asked = np.stack([question_vector(senses, question) for question in questions])
-    return background("image", seen, CENTRES) | background("question", asked, None)
+    return background("image", seen, CENTRES) | question_background(senses, questions)
+
+
+def question_background(
+    words: Words, questions: Mapping[str, Sequence[str]]
+) -> dict[str, NDArray[np.float16]]:
+    """Of questions alone, chat last: the last `question.chat` examples are plain chat."""
+    asked = [q for kind, own in questions.items() if kind != CHAT for q in own] + list(questions[CHAT])
+    vectors = np.stack([question_vector(words, question) for question in asked])
+    chat = np.array([len(questions[CHAT])], np.float16)
+    return background("question", vectors, None) | {"question.chat": chat}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -32,6 +32,9 @@ QUESTION_ALONE = 0.2
 MOST_DOUBT = 0.3
 """A question that is nearer to ordinary ones counts against an adapter by no more than this likeness."""
 
+CHAT_LIKENESS, CHAT_LEAD = 0.55, 0.2
+"""A question is plain chat when it is so like one, and so much less like any about an image."""
+
 SHARPNESS = 8.0
 """From these measures to logarithms of odds."""
 
@@ -57,6 +60,22 @@ class Known:
     gap: float
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A question, held against ordinary ones. vector: centred. ordinary: likeness to all of them; about_images,
+    chat: to the nearest one that asks about an image, and to the nearest that is plain chat."""
+
+    vector: NDArray[np.float32]
+    ordinary: float
+    about_images: float
+    chat: float
+
+    def is_chat(self, asked: float | None) -> bool:
+        """asked: likeness to an adapter's own questions, which may be more like it than chat is."""
+        other = max(self.about_images, -1.0 if asked is None else asked)
+        return self.chat >= CHAT_LIKENESS and self.chat - other >= CHAT_LEAD
+
+
 class PrototypeRouter:
     """A router over the adapters in one directory; what changed on disk is read again at the next choice."""
 
@@ -70,13 +89,20 @@ class PrototypeRouter:
         self._update(installed)
         known = {name: each for name, (_, each) in self._known.items() if isinstance(each, Known)}
         able = {name: each for name, each in known.items() if query.image is not None or not len(each.image)}
-        question = self._background.question.centred(query.words)
+        asked = self._asked(query)
         image = None if query.image is None else self._background.image.centred(query.image)
-        ordinary = float(likeness(self._background.question.examples @ question, NEAREST_QUESTIONS))
-        candidates = [judge(name, each, image, question, ordinary) for name, each in able.items()]
+        candidates = [judge(name, each, image, asked) for name, each in able.items()]
         if candidates:
-            return decide(candidates)
+            return decide(candidates, asked)
         return Choice(None, 1.0, self._why_nobody(known, installed), ())
+
+    def _asked(self, query: Query) -> Asked:
+        vector = self._background.question.centred(query.words)
+        cosines = self._background.question.examples @ vector
+        count = self._background.chat
+        about_images, chat = cosines[: len(cosines) - count], cosines[len(cosines) - count :]
+        ordinary = float(likeness(cosines, NEAREST_QUESTIONS))
+        return Asked(vector, ordinary, float(about_images.max(initial=-1)), float(chat.max(initial=-1)))
 
     def _update(self, installed: Collection[str]) -> None:
         """Reads what is new or has changed, forgets what is gone."""
@@ -139,29 +165,25 @@ def _scale(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> tuple[flo
     return level, max(typical - level, LEAST_GAP)
 
 
-def judge(
-    name: str,
-    known: Known,
-    image: NDArray[np.float32] | None,
-    question: NDArray[np.float32],
-    ordinary: float,
-) -> Candidate:
-    """image, question: centred. ordinary: the question's likeness to ordinary ones."""
-    asked = float(likeness(known.question @ question, 1)) if len(known.question) else None
+def judge(name: str, known: Known, image: NDArray[np.float32] | None, question: Asked) -> Candidate:
+    """image: centred. "Thank you" under an image is no question about it, whatever the image shows."""
+    asked = float(likeness(known.question @ question.vector, 1)) if len(known.question) else None
     seen = (
         float(likeness(known.image @ image, NEAREST_IMAGES))
         if image is not None and len(known.image)
         else None
     )
-    about = 0.0 if asked is None else max(asked - ordinary, -MOST_DOUBT)
+    about = 0.0 if asked is None else max(asked - question.ordinary, -MOST_DOUBT)
     if seen is None:
         measure = about - QUESTION_ALONE
+    elif question.is_chat(asked):
+        measure = -QUESTION_WEIGHT
     else:
         measure = (seen - known.level) / known.gap + QUESTION_WEIGHT * about - THRESHOLD
     return Candidate(name, SHARPNESS * measure, seen, asked)
 
 
-def decide(candidates: Collection[Candidate]) -> Choice:
+def decide(candidates: Collection[Candidate], question: Asked) -> Choice:
     """The best candidate, if it suits better than none. Their scores, and 0 for none, are logits."""
     ranked = sorted(candidates, key=lambda each: -each.score)
     best = ranked[0]
@@ -170,7 +192,10 @@ def decide(candidates: Collection[Candidate]) -> Choice:
     shares /= shares.sum()
     if best.score > 0:
         return Choice(best.adapter, float(shares[1]), f"looks like {_described(best)}", tuple(ranked))
-    return Choice(None, float(shares[0]), f"no adapter: nearest is {_described(best)}", tuple(ranked))
+    reason = f"no adapter: nearest is {_described(best)}"
+    if question.is_chat(best.question):
+        reason = "no adapter: the question is plain chat, not about the image"
+    return Choice(None, float(shares[0]), reason, tuple(ranked))
 
 
 def _described(candidate: Candidate) -> str:

@@ -13,7 +13,7 @@ from adapters.prototypes import IMAGE_SIZE, image_vector, make_prototypes, quest
 from models.engine import Engine
 from models.types import Image
 from router.general import BUNDLED, general
-from router.make_general import centres, general_questions
+from router.make_general import CHAT, centres, general_questions
 from router.prototypes import PrototypeRouter
 from router.query import Choice, Query
 
@@ -29,7 +29,10 @@ def test_the_background_is_whole_and_small(engine: Engine) -> None:
 
 
 def test_the_bundled_questions_are_those_of_the_list(engine: Engine) -> None:
-    asked = general_questions()
+    kinds = general_questions()
+    asked = [question for own in kinds.values() for question in own]
+    assert list(kinds)[-1] == CHAT
+    assert general().chat == len(kinds[CHAT])
     assert len(asked) == len(set(asked)) == len(general().question.examples)
     made = np.stack([question_vector(engine, question) for question in asked[::20]])
     found = general().question.centred(made)
@@ -97,6 +100,21 @@ def test_images_of_a_kind_never_seen_go_to_the_adapter_with_their_like(
 )
 def test_plain_chat_gets_no_adapter(router: PrototypeRouter, engine: Engine, question: str) -> None:
     assert ask(router, engine, question, None).adapter is None
+
+
+@pytest.mark.parametrize("question", ["Thanks!", "Tell me a joke.", "How do I boil an egg?"])
+def test_chat_that_goes_on_under_an_image_gets_no_adapter(
+    router: PrototypeRouter, engine: Engine, question: str
+) -> None:
+    choice = ask(router, engine, question, drawn("discs", 100))
+    assert (choice.adapter, "plain chat" in choice.reason) == (None, True)
+
+
+@pytest.mark.parametrize("question", ["And this one?", "Are you sure?", "What else?", "How many?", "Why?"])
+def test_follow_up_questions_stay_with_the_image(
+    router: PrototypeRouter, engine: Engine, question: str
+) -> None:
+    assert ask(router, engine, question, drawn("discs", 100)).adapter == "discs"
 
 
 def test_a_textured_picture_of_nothing_gets_no_adapter(router: PrototypeRouter, engine: Engine) -> None:

@@ -38,7 +38,8 @@ def spread_out(size: int) -> Background:
     return Background.of(vectors.mean(axis=0), vectors)
 
 
-BACKGROUND = General(spread_out(IMAGE_SIZE), spread_out(HIDDEN))
+CHAT = 20
+BACKGROUND = General(spread_out(IMAGE_SIZE), spread_out(HIDDEN), CHAT)  # kinds 280 to 299 are plain chat
 
 
 def install(directory: Path, name: str, kind: int, images: int = 20, questions: int = 4) -> None:
@@ -90,6 +91,23 @@ def test_a_generic_question_leaves_the_choice_to_the_image(router: PrototypeRout
 
 def test_a_question_of_another_domain_does_not_outweigh_the_image(router: PrototypeRouter) -> None:
     assert ask(router, ALL, KINDS["cells"], KINDS["receipts"]).adapter == "cells"
+
+
+def test_plain_chat_under_an_image_is_no_question_about_it(router: PrototypeRouter) -> None:
+    query = Query("Thank you!", near(290, HIDDEN, 190), near(KINDS["cells"], IMAGE_SIZE, 999))
+    choice = router.choose(query, ALL)
+    assert choice.adapter is None
+    assert "plain chat" in choice.reason
+
+
+def test_what_an_adapter_is_asked_is_no_chat_to_it_however_alike(directory: Path) -> None:
+    folder = directory / "cells"
+    chat = near(290, HIDDEN, 190)
+    images = list(around(KINDS["cells"], IMAGE_SIZE, 20))
+    write_prototypes(folder, prototypes_of(images, [chat]))
+    router = PrototypeRouter(directory, BACKGROUND)
+    query = Query("Thank you!", chat, near(KINDS["cells"], IMAGE_SIZE, 999))
+    assert router.choose(query, ALL).adapter == "cells"
 
 
 def test_ordinary_images_get_no_adapter_and_the_reason_names_the_nearest(router: PrototypeRouter) -> None:
