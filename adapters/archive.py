@@ -44,8 +44,11 @@ def unpack(archive: Path, target: Path) -> None:
     try:
         with archive.open("rb") as file:
             start = file.read(4)
+        size = archive.stat().st_size
     except OSError as error:
         raise UserError(f"{archive} cannot be read ({error.strerror}).") from None
+    if size > MOST_ARCHIVE_BYTES:
+        raise UserError(f"{archive} is larger than any adapter; it is not unpacked.")
     if start[:2] == b"PK":
         _unpack_zip(archive, target)
     elif start[:2] == b"\x1f\x8b":

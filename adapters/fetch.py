@@ -76,17 +76,18 @@ def fetch(
         )
     if web:
         return _from_web(source, target, sha256, progress)
-    path = Path(source).expanduser()
-    if sha256 and not path.is_file():
+    path = Path(source).expanduser() if source.startswith("~/") else Path(source)
+    folder, archive = source != "" and _is(path.is_dir), _is(path.is_file)
+    if sha256 and not archive:
         raise UserError(f"--sha256 is of an archive, and {source} is none; leave it out.")
     if source.startswith("hf:"):
         return _from_hub(source, target, progress)
     if source in bundled_names():
         _copy_folder(BUNDLED / source, target)
         return Fetched(source, bundled=True)
-    if path.is_dir():
+    if folder:
         _copy_folder(path, target)
-    elif path.is_file():
+    elif archive:
         _check_digest(path, sha256, source)
         unpack(path, target)
     else:
@@ -94,7 +95,15 @@ def fetch(
         raise UserError(
             f"{source} is no folder or archive here, and no bundled adapter (there are: {known})."
         )
-    return Fetched(str(path.absolute()))
+    return Fetched(str(path.resolve()))
+
+
+def _is(there: Callable[[], bool]) -> bool:
+    """A name that is too long, say, is nothing that is there."""
+    try:
+        return there()
+    except OSError:
+        return False
 
 
 def _copy_folder(folder: Path, target: Path) -> None:

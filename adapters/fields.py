@@ -108,7 +108,7 @@ class Fields:
             raise UserError(f"{self._path}: {self._name} has more than {most} fields.")
         facts = {}
         for key, value in self._table.items():
-            plain = str(value) if type(value) in (int, float) else value
+            plain = str(value) if type(value) is float or _is_small(value) else value
             facts[Fields({"name": key}, self._path, self._name).line("name")] = Fields(
                 {key: plain}, self._path, self._name
             ).text(key, "")
@@ -120,6 +120,13 @@ class Fields:
     def _wrong(self, key: str, wanted: str) -> UserError:
         if key not in self._table:
             return UserError(f"{self._path} lacks {self._where(key)!r}; it must be {wanted}.")
-        shown = repr(self._table[key])
+        try:
+            shown = repr(self._table[key])
+        except (ValueError, RecursionError):  # thousands of digits, or of tables in tables
+            shown = "something enormous"
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         return UserError(f"{self._path} has {self._where(key)} = {shown}; it must be {wanted}.")
+
+
+def _is_small(value: object) -> bool:
+    return type(value) is int and abs(value) < 2**63

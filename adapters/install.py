@@ -214,7 +214,12 @@ class Installer:
                 raise UserError(
                     f"{name!r} differs from the installed {other!r} in capital letters only; choose another --name."
                 )
-        return self._store.get(name) if name in names else None
+        if name in names:
+            return self._store.get(name)
+        place = self._store.directory / name
+        if place.exists() or place.is_symlink():
+            raise UserError(f"{place} is in the way and is no adapter; move it elsewhere.")
+        return None
 
     def _check_trust(self, candidate: Candidate) -> None:
         signer = candidate.signer

@@ -46,6 +46,7 @@ NOT_DECLARED = ""
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _ON_WINDOWS = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
+_MOST_DOTS = 2000  # the time that tomllib takes for a key a.b.c… grows with the square of its dots
 _MOST_EXAMPLES, _MOST_TASKS, _MOST_FACTS, _MOST_ROWS = 500, 100, 100, 500
 
 
@@ -130,9 +131,11 @@ def parse_toml(data: bytes, path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is larger than {ALLOWED_FILES[MANIFEST_FILE]} bytes; no manifest needs that."
         )
+    if data.count(b".") > _MOST_DOTS:
+        raise UserError(f"{path} has more than {_MOST_DOTS} full stops; shorten its texts.")
     try:
         return tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
         raise UserError(f"{path} is not TOML ({error}); correct it or get a fresh copy.") from None
 
 

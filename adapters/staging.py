@@ -62,12 +62,11 @@ class Staging:
             if name != entry.name and not (self._directory / name).exists():
                 entry.replace(self._directory / name)
             elif name != entry.name:
-                entry.replace(self._staging / f"gone-{name}")  # not half deleted where readers look
-                shutil.rmtree(self._staging / f"gone-{name}", ignore_errors=True)
-            elif entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
+                gone = self._staging / f"gone-{name}"
+                entry.replace(gone)  # not half deleted where readers look
+                _delete(gone)
             elif entry.name != _LOCK:
-                entry.unlink(missing_ok=True)
+                _delete(entry)
 
 
 @contextmanager
@@ -87,6 +86,14 @@ def changing(directory: Path, progress: Progress = no_progress) -> Iterator[Stag
                 staging.tidy()
         finally:
             lock.release()
+
+
+def _delete(entry: Path) -> None:
+    """What cannot be deleted now (a file that is open, on some systems) goes with the next change."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)
 
 
 def _acquired(lock: filelock.BaseFileLock) -> bool:

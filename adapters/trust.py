@@ -67,7 +67,7 @@ class Publishers:
 
     def add(self, name: str, key: str) -> str:
         """Trust a publisher from now on; returns the key's fingerprint. key: see fingerprint_of."""
-        _check_publisher(name, "--publisher")
+        _check_publisher(name, "The publisher's name")
         publishers, fingerprint = dict(self.all()), fingerprint_of(key)
         if publishers.get(name, fingerprint) != fingerprint:
             raise UserError(
@@ -134,7 +134,7 @@ def read_signer(folder: Path) -> Signer | None:
 
 def write_signature(folder: Path, publisher: str, private_key: Path) -> Signer:
     """Sign the adapter.toml in a folder. Raises UserError when the key cannot be used."""
-    _check_publisher(publisher, "--publisher")
+    _check_publisher(publisher, "The publisher's name")
     private = _read_private(private_key)
     public = private.public_key().public_bytes_raw()
     content = {

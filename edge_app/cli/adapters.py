@@ -180,11 +180,17 @@ def update(names: NamesArgument = None, yes: YesOption = False, offline: Offline
     from adapters.install import NotNewer
 
     with _installing(yes, offline) as (installer, is_offline):
-        for name in names or _store().names():
+        failed = []
+        for name in names or [adapter.name for adapter in _store().all() if adapter.record]:
             try:
                 _say_installed(installer.update(name, offline=is_offline))
             except NotNewer as reason:
                 output.say(f"{name} stays: {reason}")
+            except UserError as error:  # the others may do better
+                output.say(f"edge-app: {name} stays: {error}")
+                failed.append(error.exit_code)
+    if failed:
+        output.leave(failed[0])
 
 
 @app.command()

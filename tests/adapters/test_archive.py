@@ -232,6 +232,13 @@ def test_what_is_no_archive_is_refused(content: bytes, tmp_path: Path) -> None:
     refusal(tmp_path / "a.zip")
 
 
+def test_an_archive_larger_than_any_adapter_is_not_even_opened(tmp_path: Path) -> None:
+    with (tmp_path / "a.zip").open("wb") as file:
+        file.write(b"PK\x03\x04")
+        file.truncate(archive_module.MOST_ARCHIVE_BYTES + 1)
+    assert "larger than any adapter" in refusal(tmp_path / "a.zip")
+
+
 def test_an_archive_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(tmp_path / "missing.zip")
 
@@ -253,6 +260,20 @@ def test_a_damaged_archive_gives_the_same_files_or_is_refused(pack: Pack, data: 
             assert "\n" not in str(error)
         else:
             assert all(CONTENT[name] == content for name, content in found.items())
+
+
+@given(st.data())
+def test_a_tar_that_is_damaged_inside_never_writes_anything_else(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        path = tar_of(
+            [("plants/", b""), *((f"plants/{name}", c) for name, c in CONTENT.items())], Path(place) / "a"
+        )
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        for _ in range(data.draw(st.integers(1, 6))):
+            content[data.draw(st.integers(0, 4000))] = data.draw(st.integers(0, 255))
+        path.write_bytes(gzip.compress(bytes(content)))
+        with suppress(UserError):
+            assert set(out(path)) <= set(ALLOWED_FILES)
 
 
 @both

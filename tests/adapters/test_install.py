@@ -294,10 +294,34 @@ def test_files_that_the_manifest_lists_or_does_not_list_must_match(
         installer.install(Wanted(str(source)))
 
 
-def test_a_source_that_is_not_there_is_refused(installer: Installer, directory: Path) -> None:
+@pytest.mark.parametrize("source", ["/nowhere/at/all", "", "~nobody/x", "x" * 5000, "a\0b"])
+def test_a_source_that_is_not_there_is_refused(installer: Installer, directory: Path, source: str) -> None:
     with pytest.raises(UserError, match="no folder or archive here"):
-        installer.install(Wanted("/nowhere/at/all"))
+        installer.install(Wanted(source))
     assert is_untouched(directory)
+
+
+def test_what_is_no_adapter_is_never_replaced(installer: Installer, directory: Path, source: Path) -> None:
+    (directory / "plants").mkdir(parents=True)
+    (directory / "plants" / "diary.txt").write_text("precious")
+    for force in (False, True):
+        with pytest.raises(UserError, match="in the way and is no adapter"):
+            installer.install(Wanted(str(source), force=force))
+    assert (directory / "plants" / "diary.txt").read_text() == "precious"
+
+
+def test_a_link_to_an_adapter_goes_and_what_it_led_to_stays(
+    installer: Installer, directory: Path, source: Path, tmp_path: Path
+) -> None:
+    directory.mkdir()
+    write_adapter(tmp_path / "mine")
+    (directory / "plants").symlink_to(tmp_path / "mine")
+    installer.install(Wanted(str(source), force=True))
+    assert not (directory / "plants").is_symlink()
+    (directory / "another").symlink_to(tmp_path / "mine")
+    installer.remove("another")
+    assert (tmp_path / "mine" / MANIFEST_FILE).exists()
+    assert {file.name for file in (directory / ".staging").iterdir()} <= {"lock"}
 
 
 @pytest.mark.parametrize("address", ["https://example.org/a.zip", "hf:someone/something"])

@@ -148,6 +148,23 @@ def test_a_manifest_that_is_far_too_large_is_not_even_parsed() -> None:
         parse_manifest(b"#" * (ALLOWED_FILES["adapter.toml"] + 1), PATH)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tasks = " + "9" * 5000,
+        "tasks = 0x" + "f" * 5000,
+        "training.seed = 0x" + "f" * 5000,
+        "name" + ".a" * 1_900 + " = 1",
+        "name" + ".a" * 50_000 + " = 1",
+    ],
+    ids=["digits", "hexadecimal", "a fact", "deep", "deeper"],
+)
+def test_numbers_and_tables_without_measure_are_refused(line: str) -> None:
+    tables = {key: value for key, value in TABLES.items() if not line.startswith(key)}
+    with pytest.raises(UserError, match=r"adapter\.toml"):
+        parse_manifest(f"{line}\n{tomli_w.dumps(tables)}".encode(), PATH)
+
+
 def test_numbers_in_training_facts_are_taken_as_text() -> None:
     assert parse(training={"seed": 7, "minutes": 4.5}).training == {"seed": "7", "minutes": "4.5"}
 

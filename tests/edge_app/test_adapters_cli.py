@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -188,6 +189,19 @@ def test_update_tells_what_stays_and_what_changes(run: Run, source: Path) -> Non
     assert said.startswith("plants stays: plants 1.0 is installed")
     write_adapter(source, tensors(seed=2), base_model=BASE, base_digest="", version="1.1")
     assert run("update", "plants", "--yes")[2].splitlines()[-1] == "Installed plants 1.1 in place of 1.0."
+
+
+def test_an_update_that_fails_stops_no_other(run: Run, source: Path, tmp_path: Path) -> None:
+    other = write_adapter(tmp_path / "acorns", name="acorns", base_model=BASE, base_digest="")
+    run("install", str(source), "--yes")
+    run("install", str(other), "--yes")
+    write_peft(paths.adapters_directory() / "by-hand")
+    shutil.rmtree(other)
+    write_adapter(source, tensors(seed=2), base_model=BASE, base_digest="", version="1.1")
+    code, _, said = run("update", "--yes")
+    assert code == 1
+    assert said.startswith("edge-app: acorns stays: ")
+    assert said.splitlines()[-1] == "Installed plants 1.1 in place of 1.0."
 
 
 def test_verify_names_the_file_that_was_changed(run: Run, source: Path) -> None:
