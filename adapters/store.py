@@ -105,6 +105,9 @@ class AdapterStore:
         """Changes when a file is replaced or rewritten. Raises UserError when there is no such adapter."""
         return self._stamp(name)[1]
 
+    def has(self, name: str) -> bool:
+        return self._find(name) is not None
+
     def folder(self, name: str) -> Path:
         """Where an adapter's files are just now. Raises UserError when there is no such adapter."""
         folder = self._find(name)

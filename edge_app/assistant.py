@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from adapters.spec import parse_spec
 from adapters.store import RESERVED, AdapterStore
 from edge_app import paths
 from edge_app.answering import Answering, Equipment, Planned
@@ -118,7 +119,8 @@ class Assistant:
                 self._host.prefetch(adapter)
 
     def prepare(self, images: Sequence[Picture] = ()) -> Generator[Event, None, None]:
-        """Loads the model and its eyes, then encodes the images: Progress, Ready, ImageEncoded, Failed.
+        """Loads the model and its eyes, then encodes the images and reads those that look like documents:
+        Progress, Ready, ImageEncoded, Failed.
 
         Not stopped by `cancel`; close the iterator for that.
         """
@@ -142,7 +144,7 @@ class Assistant:
     def _plan(self, turn: Turn) -> Planned:
         """Everything that can go wrong by the user's doing before the engine is needed."""
         started = time.perf_counter()
-        installed = self.adapters.names()
+        installed = self._installed(turn.adapter)
         chosen = None  # "auto" looks at the images first
         if turn.adapter != "auto" or not installed:
             chosen = route(
@@ -167,6 +169,16 @@ class Assistant:
             route_ms=1000 * (routed - started),
         )
 
+    def _installed(self, adapter: str) -> tuple[str, ...]:
+        """The adapters' names that matter to the choice: all of them only when there is one to make."""
+        if adapter == "none":
+            return ()
+        if adapter != "auto":
+            named = parse_spec(adapter).names
+            if all(self.adapters.has(name) for name in named):
+                return named
+        return self.adapters.names()
+
     def _saved(self, planned: Planned) -> Planned:
         """The question is on disk, where there are sessions."""
         if self.sessions is None:
@@ -186,7 +198,9 @@ class Assistant:
             engine.prepare_sight()
             job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
             for source in images:
-                self._host.encode(self._pictures.read(source).image, job)
+                image = self._pictures.read(source).image
+                self._host.encode(image, job)
+                self._equipment.texts.of([image], "auto", job)
         except CancelledError:
             return
         except UserError as error:

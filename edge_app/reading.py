@@ -64,11 +64,11 @@ class ImageTexts:
         return self._pages[key]
 
     def _read(self, image: Image, wanted: ReadsText, job: Job) -> PageText | None:
+        known = self._pages.get((image.digest, "always" if wanted == "auto" else "auto"))
+        if known is not None:
+            return known if wanted == "always" or known.looks_like_document else None
         if wanted == "auto" and not may_be_page(image):
             return None
-        known = self._pages.get((image.digest, "always"))
-        if wanted == "auto" and known is not None:
-            return known if known.looks_like_document else None
         job.emit(Progress("read", f"Reading the text in {image.name}", 0, 1))
         if wanted == "always":
             return self._reader.read(image, job.cancelled)

@@ -309,6 +309,18 @@ def test_an_adapter_that_always_reads_gets_the_text_of_every_image_once(
     assert reader.read_all == 1
 
 
+def test_a_document_is_read_while_the_question_is_still_typed(
+    assistant: Assistant, engine: FakeEngine, reader: FakeReader, directory: Path
+) -> None:
+    declare(directory, "receipts", "always")
+    page = document()
+    assert len(read_events(list(assistant.prepare([png(), page])))) == 1
+    for adapter in ("none", "receipts"):  # what was read as a document need not be read again for either
+        assert read_events(list(assistant.answer(Turn("?", images=(page,), adapter=adapter)))) == []
+    assert [list(call.texts.values()) for call in engine.calls] == [["TOTAL 9.90"]] * 2
+    assert (reader.read_documents, reader.read_all) == (1, 0)
+
+
 def test_an_adapter_that_never_reads_gets_no_text(
     assistant: Assistant, engine: FakeEngine, reader: FakeReader, directory: Path
 ) -> None:
