@@ -1,6 +1,7 @@
-"""Fits one head to labelled features: softmax regression, or one hidden layer at every place of a map before it.
+"""Fits heads to labelled features: softmax regression, or one hidden layer at every place of a map before it.
 
-Knows numbers, not what they mean.
+A hidden layer is fitted for all facts together, since what makes one of them visible helps the others. Knows
+numbers, not what they mean.
 """
 
 from __future__ import annotations
@@ -18,13 +19,20 @@ from models.vision.pooling import feature, map_of
 from models.vision.projector_file import Places
 from models.vision.tower import TowerFeatures
 
-PENALTY = 0.2
+PENALTY = 0.1
 HIDDEN = 24
-PASSES = 60
+MOST_PASSES = 60
+MOST_SEEN = 12_000
+"""Images that one fit of a hidden layer looks at, over all passes: some ten seconds."""
+
 BATCH = 32
 RATE = 3e-3
 DECAY = 0.05
 SMOOTHING = 0.05
+GAIN = 20.0
+"""On means over places while they are fitted: what is rare in an image has a small mean."""
+
+UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -70,40 +78,63 @@ def stack(view: View, seen: Sequence[TowerFeatures]) -> Inputs:
     return Inputs(whole, np.stack([map_of(each, view.map) for each in seen]) if view.map else None)
 
 
-def fit(view: View, inputs: Inputs, truth: NDArray[np.int64], words: int, seed: int) -> Fitted:
-    """truth: int64 [n], which word."""
+def fit(
+    view: View, inputs: Inputs, truth: NDArray[np.int64], words: Sequence[int], seed: int
+) -> list[Fitted]:
+    """A head for every fact. truth: int64 [n, facts], which of its `words[fact]` words, UNKNOWN where not told."""
     if inputs.places is None:
-        wanted = np.eye(words, dtype=np.float32)[truth]
-        return Fitted(*fit_linear(inputs.whole, wanted, PENALTY), None)
+        return [_fit_linear(inputs.whole, truth[:, index], count) for index, count in enumerate(words)]
     return _fit_places(view, inputs, inputs.places, truth, words, seed)
 
 
+def _fit_linear(whole: NDArray[np.float32], truth: NDArray[np.int64], words: int) -> Fitted:
+    known = truth != UNKNOWN
+    wanted = np.eye(words, dtype=np.float32)[truth[known]]
+    return Fitted(*fit_linear(whole[known], wanted, PENALTY), None)
+
+
 def _fit_places(
-    view: View, inputs: Inputs, maps: NDArray[np.float32], truth: NDArray[np.int64], words: int, seed: int
-) -> Fitted:
-    """Hidden layer and classifier together, by AdamW; inputs are standardised and that is folded in after."""
+    view: View,
+    inputs: Inputs,
+    maps: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    words: Sequence[int],
+    seed: int,
+) -> list[Fitted]:
+    """One hidden layer and a classifier for every fact, by AdamW; that inputs were standardised is folded in."""
     torch.manual_seed(seed)
     centre, spread = inputs.whole.mean(0), inputs.whole.std(0) + 1e-3
     middle, width = maps.mean((0, 1)), maps.std((0, 1)) + 1e-3
     whole = torch.from_numpy((inputs.whole - centre) / spread)
     places, target = torch.from_numpy((maps - middle) / width), torch.from_numpy(truth)
     local = torch.nn.Linear(places.shape[2], HIDDEN)
-    final = torch.nn.Linear(whole.shape[1] + HIDDEN * view.cells**2, words)
-    torch.nn.init.zeros_(final.weight)
-    steps = PASSES * -(-len(target) // BATCH)
-    optimiser = torch.optim.AdamW([*local.parameters(), *final.parameters()], lr=RATE, weight_decay=DECAY)
+    finals = [torch.nn.Linear(whole.shape[1] + HIDDEN * view.cells**2, count) for count in words]
+    for final in finals:
+        torch.nn.init.zeros_(final.weight)
+    passes = max(1, min(MOST_PASSES, MOST_SEEN // len(target)))
+    parameters = [*local.parameters(), *(each for final in finals for each in final.parameters())]
+    optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
+    steps = passes * -(-len(target) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     order = torch.Generator().manual_seed(seed)
-    for _ in range(PASSES):
+    for _ in range(passes):
         for batch in torch.randperm(len(target), generator=order).split(BATCH):
             hidden = torch.relu(local(places[batch]))
-            x = torch.cat([whole[batch], _torch_cells(hidden, view.cells)], dim=1)
-            loss = functional.cross_entropy(final(x), target[batch], label_smoothing=SMOOTHING)
+            x = torch.cat([whole[batch], GAIN * _torch_cells(hidden, view.cells)], dim=1)
+            loss = torch.stack([_loss(final(x), target[batch, i]) for i, final in enumerate(finals)]).sum()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
-    return _folded(view, local, final, (centre, spread), (middle, width))
+    return [_folded(view, local, final, (centre, spread), (middle, width)) for final in finals]
+
+
+def _loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean over the images of which the fact is known."""
+    known = target != UNKNOWN
+    if not known.any():
+        return logits.sum() * 0
+    return functional.cross_entropy(logits[known], target[known], label_smoothing=SMOOTHING)
 
 
 def _folded(
@@ -119,6 +150,7 @@ def _folded(
     weight = final.weight.detach().numpy().copy()
     count = len(whole[0])
     weight[:, :count] /= whole[1]
+    weight[:, count:] *= GAIN
     offset = final.bias.detach().numpy() - weight[:, :count] @ whole[0]
     return Fitted(
         weight.astype(np.float32),

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.training.data import TrainingRow
-from adapters.training.fitting import Fitted, View, fit, stack
+from adapters.training.fitting import UNKNOWN, View, fit, stack
 from models.tokenizer import Tokenizer
 from models.vision.projector_file import Head
 from models.vision.tower import TowerFeatures
@@ -29,9 +29,12 @@ OwnHead = Literal["auto", "yes", "no"]
 MAX_WORDS = 48
 MAX_WORD_LENGTH = 40
 LEAST_IMAGES = 12
-FOLDS = 5
+FOLDS = 4
 LEAST_GAIN = 0.03
 """A head must be right on so much more of the held-out images than the commonest answer."""
+
+GOOD = -0.3
+"""A log-likelihood that needs no dearer view."""
 
 PAD = "."  # fills the slots behind a short word: a mixture with nothing in it would be rescaled to noise
 MAX_SLOTS = 4
@@ -40,9 +43,9 @@ GLOBAL = ("pool", "colour")
 TEXTURE = (*GLOBAL, "s8.mean1", "s8.max1", "s16.mean1", "s16.max1")
 VIEWS = (
     View("whole image", GLOBAL),
-    View("whole image and textures", TEXTURE),
-    View("every place, fine", TEXTURE, "s8", 1),
-    View("by thirds", (*TEXTURE, "s16.mean3"), "s8", 3),
+    View("whole image, textures by thirds", (*TEXTURE, "s16.mean3")),
+    View("textures and what is seen at every place", TEXTURE, "s8", 1),
+    View("textures and what is seen by sixths", TEXTURE, "s16", 6),
 )
 """From the cheapest on; a later one must be better, not as good."""
 
@@ -60,6 +63,11 @@ class Facts:
         return tuple(
             sorted(set(self.word_of.values()), key=lambda word: (len(word) if word.isdigit() else 0, word))
         )
+
+    @property
+    def majority(self) -> float:
+        """The share of the commonest word."""
+        return Counter(self.word_of.values()).most_common(1)[0][1] / len(self.word_of)
 
 
 @dataclass(frozen=True)
@@ -80,9 +88,14 @@ class OwnHeadResult:
 
 
 def find_facts(rows: Sequence[TrainingRow]) -> list[Facts]:
-    """What could become a head: types of questions, then labels, in the order in which they occur."""
+    """What could become a head: types of questions, then labels, in the order in which they occur.
+
+    Not a type of several questions that are answered yes or no: which one is asked decides the answer.
+    """
     said: dict[str, dict[str, set[str]]] = {}
+    asked: dict[str, set[str]] = {}
     for row in rows:
+        asked.setdefault(row.type, set()).add(row.question)
         said.setdefault(row.type, {}).setdefault(row.digest, set()).add(row.answer)
         for name, word in row.labels.items():
             said.setdefault(name, {}).setdefault(row.digest, set()).add(word)
@@ -91,6 +104,8 @@ def find_facts(rows: Sequence[TrainingRow]) -> list[Facts]:
         if len(words_of) < LEAST_IMAGES or any(len(words) > 1 for words in words_of.values()):
             continue
         facts = Facts(re.sub(r"[^A-Za-z0-9_-]", "_", name), {d: next(iter(w)) for d, w in words_of.items()})
+        if set(facts.words) <= {"yes", "no"} and len(asked.get(name, ())) > 1:
+            continue
         closed = 2 <= len(facts.words) <= min(MAX_WORDS, len(words_of) // 4)
         if closed and max(map(len, facts.words)) <= MAX_WORD_LENGTH:
             found.append(facts)
@@ -106,7 +121,26 @@ def make_heads(
     say: Callable[[str], None],
 ) -> list[OwnHeadResult]:
     """A result for each of `facts`. choice: "yes" keeps every head, "no" makes none."""
-    return [_make_head(each, features, tokenizer, choice, seed, say) for each in facts if choice != "no"]
+    if choice == "no" or not facts:
+        return []
+    digests = list(dict.fromkeys(digest for each in facts for digest in each.word_of))
+    seen = [features[digest] for digest in digests]
+    truth = _truth(facts, digests)
+    best = _best_views(facts, seen, truth, seed, say)
+    kept = [i for i, each in enumerate(facts) if _is_worth(each, best[i], choice, say)]
+    heads = _fit_kept(facts, seen, truth, best, kept, tokenizer, seed)
+    return [
+        OwnHeadResult(
+            name=each.name,
+            images=len(each.word_of),
+            view=trial.view.name,
+            accuracy=trial.accuracy,
+            majority=each.majority,
+            head=heads.get(i),
+            shares=dict(zip(digests, trial.shares, strict=True)) if i in heads else {},
+        )
+        for i, (each, trial) in enumerate(zip(facts, best, strict=True))
+    ]
 
 
 def word_tokens(tokenizer: Tokenizer, words: Sequence[str]) -> NDArray[np.int32]:
@@ -120,66 +154,108 @@ def word_tokens(tokenizer: Tokenizer, words: Sequence[str]) -> NDArray[np.int32]
     return np.array([(each + [pad] * slots)[:slots] for each in ids], np.int32)
 
 
-def _make_head(
-    facts: Facts,
-    features: Mapping[str, TowerFeatures],
-    tokenizer: Tokenizer,
-    choice: OwnHead,
+@dataclass(frozen=True)
+class _Trial:
+    """How well a view shows one fact of images that its head was not fitted on. shares: float32 [n, words]."""
+
+    view: View
+    likelihood: float
+    accuracy: float
+    shares: NDArray[np.float32]
+
+
+def _truth(facts: Sequence[Facts], digests: Sequence[str]) -> NDArray[np.int64]:
+    """int64 [images, facts]: which word, UNKNOWN where the rows do not tell."""
+    numbers = [{word: index for index, word in enumerate(each.words)} for each in facts]
+    return np.array(
+        [
+            [
+                number.get(each.word_of.get(digest, ""), UNKNOWN)
+                for each, number in zip(facts, numbers, strict=True)
+            ]
+            for digest in digests
+        ]
+    )
+
+
+def _best_views(
+    facts: Sequence[Facts],
+    seen: Sequence[TowerFeatures],
+    truth: NDArray[np.int64],
     seed: int,
     say: Callable[[str], None],
-) -> OwnHeadResult:
-    digests = list(facts.word_of)
-    seen = [features[digest] for digest in digests]
-    truth = np.array([facts.words.index(facts.word_of[digest]) for digest in digests])
-    majority = Counter(truth.tolist()).most_common(1)[0][1] / len(truth)
-    best: tuple[float, View, NDArray[np.float32]] | None = None
+) -> list[_Trial]:
+    best: dict[int, _Trial] = {}
     for view in VIEWS:
-        shares = cross_fit(view, seen, truth, len(facts.words), seed)
-        likelihood = float(np.log(shares[np.arange(len(truth)), truth] + 1e-6).mean())
-        accuracy = float((shares.argmax(1) == truth).mean())
-        say(
-            f"head {facts.name}, {view.name}: {accuracy:.1%} of held-out images (log-likelihood {likelihood:.3f})"
-        )
-        if best is None or likelihood > best[0] + 0.005:
-            best = likelihood, view, shares
-        if likelihood > -0.01:
+        open_ = [i for i in range(len(facts)) if i not in best or best[i].likelihood < GOOD]
+        if not open_:
             break
-    assert best is not None
-    _, view, shares = best
-    accuracy = float((shares.argmax(1) == truth).mean())
-    result = OwnHeadResult(facts.name, len(truth), view.name, accuracy, majority, None, {})
-    if choice == "auto" and accuracy < majority + max(LEAST_GAIN, 1 / math.sqrt(len(truth)) / 2):
-        say(f"head {facts.name}: dropped; always the commonest is right on {majority:.1%}")
-        return result
-    say(f"head {facts.name}: kept, {view.name}, {accuracy:.1%}; always the commonest {majority:.1%}")
-    fitted = fit(view, stack(view, seen), truth, len(facts.words), seed)
-    head = _head(facts, view, fitted, word_tokens(tokenizer, facts.words))
-    return OwnHeadResult(
-        facts.name, len(truth), view.name, accuracy, majority, head, dict(zip(digests, shares, strict=True))
+        words = [len(facts[i].words) for i in open_]
+        for i, shares in zip(open_, cross_fit(view, seen, truth[:, open_], words, seed), strict=True):
+            known = np.flatnonzero(truth[:, i] != UNKNOWN)
+            right = shares[known, truth[known, i]]
+            accuracy = float((shares[known].argmax(1) == truth[known, i]).mean())
+            trial = _Trial(view, float(np.log(right + 1e-6).mean()), accuracy, shares)
+            say(
+                f"head {facts[i].name}, {view.name}: right on {accuracy:.1%} of images it was not fitted on "
+                f"(log-likelihood {trial.likelihood:.3f})"
+            )
+            if i not in best or trial.likelihood > best[i].likelihood + 0.005:
+                best[i] = trial
+    return [best[i] for i in range(len(facts))]
+
+
+def _is_worth(facts: Facts, trial: _Trial, choice: OwnHead, say: Callable[[str], None]) -> bool:
+    least = facts.majority + max(LEAST_GAIN, 0.5 / math.sqrt(len(facts.word_of)))
+    kept = choice == "yes" or trial.accuracy >= least
+    say(
+        f"head {facts.name}: {'kept' if kept else 'dropped'}; {trial.view.name} {trial.accuracy:.1%}, "
+        f"always the commonest {facts.majority:.1%}"
     )
+    return kept
+
+
+def _fit_kept(
+    facts: Sequence[Facts],
+    seen: Sequence[TowerFeatures],
+    truth: NDArray[np.int64],
+    best: Sequence[_Trial],
+    kept: Sequence[int],
+    tokenizer: Tokenizer,
+    seed: int,
+) -> dict[int, Head]:
+    """By number of the fact; those that are seen best in the same view are fitted together."""
+    heads: dict[int, Head] = {}
+    for view in VIEWS:
+        chosen = [i for i in kept if best[i].view is view]
+        if not chosen:
+            continue
+        words = [len(facts[i].words) for i in chosen]
+        for i, fitted in zip(
+            chosen, fit(view, stack(view, seen), truth[:, chosen], words, seed), strict=True
+        ):
+            heads[i] = Head(
+                name=facts[i].name,
+                features=view.features,
+                temperature=1.0,
+                labels=facts[i].words,
+                weight=fitted.weight,
+                bias=fitted.bias,
+                tokens=word_tokens(tokenizer, facts[i].words),
+                places=fitted.places,
+            )
+    return heads
 
 
 def cross_fit(
-    view: View, seen: Sequence[TowerFeatures], truth: NDArray[np.int64], words: int, seed: int
-) -> NDArray[np.float32]:
-    """float32 [images, words]: every image's probabilities by a head that was not fitted on it."""
-    fold = np.random.default_rng(seed).permutation(len(seen)) % min(FOLDS, len(seen))
+    view: View, seen: Sequence[TowerFeatures], truth: NDArray[np.int64], words: Sequence[int], seed: int
+) -> list[NDArray[np.float32]]:
+    """For every fact float32 [images, words]: each image's probabilities by heads that were not fitted on it."""
+    fold = np.random.default_rng(seed).permutation(len(seen)) % FOLDS
     inputs = stack(view, seen)
-    shares = np.zeros((len(seen), words), np.float32)
-    for held in range(int(fold.max()) + 1):
-        fitted = fit(view, inputs[fold != held], truth[fold != held], words, seed)
-        shares[fold == held] = fitted.shares(inputs[fold == held])
+    shares = [np.zeros((len(seen), count), np.float32) for count in words]
+    for held in range(FOLDS):
+        out = fold == held
+        for fitted, found in zip(fit(view, inputs[~out], truth[~out], words, seed), shares, strict=True):
+            found[out] = fitted.shares(inputs[out])
     return shares
-
-
-def _head(facts: Facts, view: View, fitted: Fitted, tokens: NDArray[np.int32]) -> Head:
-    return Head(
-        name=facts.name,
-        features=view.features,
-        temperature=1.0,
-        labels=facts.words,
-        weight=fitted.weight,
-        bias=fitted.bias,
-        tokens=tokens,
-        places=fitted.places,
-    )

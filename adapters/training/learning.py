@@ -26,10 +26,12 @@ from models.training.examples import NOT_LEARNT
 from models.training.language import Language, Packed
 
 WARM_UP = 30
-EVALUATIONS = 12
+EVALUATIONS = 8
 PATIENCE = 4
 """So many evaluations without a better one end the training, in its second half: words that are compared
 with the image are learnt late and at once, so a flat curve says nothing before."""
+
+JUDGED_TOGETHER = 8
 
 SURE = 0.01  # nats a token: nothing is left to learn when everything is right with this loss
 PACE_STEPS = 12
@@ -196,13 +198,15 @@ def judge(language: Language, held_out: HeldOut) -> Judgement:
     losses: list[float] = []
     right: dict[str, list[bool]] = defaultdict(list)
     with torch.inference_mode():
-        for lesson, types in zip(held_out.lessons, held_out.types, strict=True):
-            batch = pack([lesson], language.embedding)
+        for first in range(0, len(held_out.lessons), JUDGED_TOGETHER):
+            lessons = held_out.lessons[first : first + JUDGED_TOGETHER]
+            types = [kind for kinds in held_out.types[first : first + JUDGED_TOGETHER] for kind in kinds]
+            batch = pack(lessons, language.embedding)
             wanted = batch.targets != NOT_LEARNT
             logits, targets = language.logits(batch, wanted), batch.targets[wanted]
-            losses.append(float(functional.cross_entropy(logits, targets)))
-            hits = (logits.argmax(1) == targets).split([sum(b.learn) for b in lesson.branches])
-            for kind, hit in zip(types, hits, strict=True):
+            losses += functional.cross_entropy(logits, targets, reduction="none").tolist()
+            lengths = [sum(branch.learn) for lesson in lessons for branch in lesson.branches]
+            for kind, hit in zip(types, (logits.argmax(1) == targets).split(lengths), strict=True):
                 right[kind].append(bool(hit.all()))
     every = [hit for hits in right.values() for hit in hits]
     shares = {kind: sum(hits) / len(hits) for kind, hits in right.items()}

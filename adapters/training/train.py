@@ -26,7 +26,7 @@ from adapters.training.lessons import SeenImage, Writer
 from models.errors import UserError
 from models.families import load_parts
 from models.llama_sources import load_llama
-from models.lora import ReadsText
+from models.lora import LoraWeights, ReadsText
 from models.ocr import OcrCache, TextReader, as_prompt_lines
 from models.parts import Parts, Request
 from models.peft_format import PROJECTOR_FILE, read_peft
@@ -38,7 +38,7 @@ from models.vision.projector_writer import write_projector_part
 from models.vision.tower import TowerFeatures
 
 HELD_OUT_SHARE = 0.1
-MOST_HELD_OUT = 60  # images
+MOST_HELD_OUT = 100  # images
 ROUNDS = 3
 LEAST_STEPS = 160
 OCR_FILE = "ocr.json"
@@ -50,7 +50,8 @@ class Options:
 
     steps, minutes: at most so many; 0 takes ROUNDS over all images, at least LEAST_STEPS. own_head: whether
     the adapter brings heads of its own; "auto" keeps those that held-out images are named better by.
-    start_from: an adapter's folder whose LoRA, of the same rank, is trained on.
+    start_from: an adapter's folder whose LoRA is trained on; None begins with the model's own LoRA for images,
+    which knows how to read image tokens. Either may have a smaller rank.
     """
 
     rank: int = 16
@@ -121,10 +122,11 @@ def train(
     writer = Writer(parts.language.tokenizer, parts.prompts, use_words=part is None)
     course = Course(_materials(learnt_rows, seen), writer, options.seed)
     held_out = _held_out(held_rows, seen, writer)
+    start = read_peft(options.start_from, options.start_from.name) if options.start_from else parts.base_lora
     del parts, features
     language = Language(load_llama(place.files.files["language_model"]), options.rank, options.alpha)
-    if options.start_from:
-        _start_from(language, options.start_from)
+    if start is not None:
+        _begin_as(language, start)
     steps = options.steps or max(LEAST_STEPS, ROUNDS * course.steps_a_round)
     progress(f"{course.tokens} tokens a round in {course.steps_a_round} steps; {steps} steps")
     place.checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -233,13 +235,12 @@ def _held_out(rows: Sequence[TrainingRow], seen: Mapping[str, SeenImage], writer
     )
 
 
-def _start_from(language: Language, folder: Path) -> None:
-    other = read_peft(folder, folder.name)
-    if other.rank != language.rank:
+def _begin_as(language: Language, start: LoraWeights) -> None:
+    if start.rank > language.rank:
         raise UserError(
-            f"The adapter in {folder} has rank {other.rank}; train with --rank {other.rank} to go on from it."
+            f"Training begins with {start.name}, which has rank {start.rank}; use --rank {start.rank} or more."
         )
-    language.load_adapter(folder)
+    language.begin_as(start.tensors, start.rank)
 
 
 def _recipe(rows: Sequence[TrainingRow], options: Options) -> str:

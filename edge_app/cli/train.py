@@ -140,7 +140,7 @@ class Shown:
         elif self._terminal and not news.evaluated:
             sys.stderr.write(output.CLEAR_LINE + _line(news))
             sys.stderr.flush()
-        elif news.evaluated:
+        elif news.evaluated or news.done % 25 == 0:
             self.clear()
             output.say(_line(news))
 
@@ -180,8 +180,11 @@ def _shares(row: Accuracy) -> tuple[float, ...]:
 
 
 def _command() -> str:
-    """What was called, with the data file's name and without this machine's folders."""
-    words = ["edge-app", *sys.argv[1:]]
+    """What was called, without what is of this machine alone: folders, and how often it was stopped."""
+    words = ["edge-app", *(word for word in sys.argv[1:] if word not in ("--resume", "--offline", "--install"))]
+    if "--out" in words:
+        at = words.index("--out")
+        del words[at : at + 2]
     return shlex.join(Path(word).name if "/" in word and Path(word).exists() else word for word in words)
 
 

@@ -159,6 +159,23 @@ class Language:
             for name, value in self.state().items():
                 value.copy_(tensors[name])
 
+    def begin_as(self, tensors: Mapping[str, NDArray[np.float32]], rank: int) -> None:
+        """Be what another LoRA is, of a rank that is not larger; the ranks that are left over are fresh.
+
+        tensors: as models.lora.LoraWeights has them, the scale folded into B.
+        """
+        short = self.rank - rank
+        if short < 0:
+            raise ValueError(f"a LoRA of rank {rank} does not fit into one of rank {self.rank}")
+        with torch.no_grad():
+            for path, linear in self._linears.items():
+                _, layer, _, module = path.split(".")
+                if (a := tensors.get(f"layers.{layer}.{module}.A")) is None:
+                    continue
+                linear.lora_A[:rank] = torch.from_numpy(a)
+                b = torch.from_numpy(tensors[f"layers.{layer}.{module}.B"]) / linear.scale
+                linear.lora_B[:, :rank] = b
+
     def load_adapter(self, folder: Path) -> None:
         """Take over a saved PEFT folder of the same rank."""
         self.load_state(

@@ -1,0 +1,134 @@
+"""Own heads: which facts become one, that they see what is there to be seen, and that guesses are dropped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="training needs the extra [train]: pip install -e '.[train]'")
+pytest.importorskip("transformers", reason="training needs the extra [train]: pip install -e '.[train]'")
+
+from adapters.training import fitting, heads
+from adapters.training.data import TrainingRow
+from adapters.training.fitting import View, fit, stack
+from adapters.training.heads import find_facts, make_heads, word_tokens
+from models.tokenizer import Tokenizer
+from models.vision.pooling import feature
+from models.vision.projector import head_inputs
+from models.vision.tower import TowerFeatures
+
+RANDOM = np.random.default_rng(8)
+
+
+def row(image: int, question: str, answer: str, kind: str, **labels: str) -> TrainingRow:
+    return TrainingRow(Path("x.png"), f"{image}", question, answer, kind, "train", "x, line 1", "x", labels)
+
+
+def seen(image: int, *, red: bool, spots: int) -> TowerFeatures:
+    """Its colours tell red or not; bright spots on its s8 map, anywhere, are to be counted."""
+    rng = np.random.default_rng(image)
+    colour = np.zeros(128, np.float32)
+    colour[3 if red else 90] += 0.8
+    fine = rng.normal(0, 1e-4, (1089, 48)).astype(np.float32)
+    fine[rng.choice(1089, spots, replace=False), 7] += 4
+    coarse = np.zeros((289, 120), np.float32)
+    pool = np.full(1280, 0.1, np.float32)
+    return TowerFeatures(pool, np.zeros((0, 1280), np.float32), colour, {"s8": fine, "s16": coarse})
+
+
+COUNT = 72
+ROWS = [
+    each
+    for image in range(COUNT)
+    for each in (
+        row(
+            image,
+            "Which colour?",
+            "red" if image % 2 else "blue",
+            "colour",
+            mood="good" if image % 5 < 3 else "bad",
+        ),
+        row(image, "How many spots?", str(image % 3), "spots"),
+        row(image, "Is it red?" if image % 3 else "Is it blue?", "yes" if image % 4 else "no", "yes_no"),
+        row(image, "What is its number?", f"number {image}", "open"),
+    )
+]
+FEATURES = {f"{image}": seen(image, red=bool(image % 2), spots=6 * (image % 3)) for image in range(COUNT)}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(model_files) -> Tokenizer:  # type: ignore[no-untyped-def]
+    from models.gguf import GgufFile
+
+    return Tokenizer.from_gguf(GgufFile(model_files.files["language_model"]))
+
+
+def test_closed_answers_that_follow_from_the_image_become_facts() -> None:
+    facts = {each.name: each for each in find_facts(ROWS)}
+    assert list(facts) == ["colour", "mood", "spots"]  # not the open one, nor yes and no to several questions
+    assert facts["spots"].words == ("0", "1", "2")
+    assert facts["colour"].majority == 0.5
+    both = [row(0, "Which colour?", "red", "colour"), row(0, "Another colour?", "blue", "colour")]
+    said = find_facts([*both, *(each for each in ROWS if each.type == "colour")])
+    assert "colour" not in {each.name for each in said}
+
+
+def test_heads_see_what_is_there_and_guesses_are_dropped(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "MOST_SEEN", 1000)
+    monkeypatch.setattr(heads, "VIEWS", (heads.VIEWS[0], heads.VIEWS[2]))
+    said: list[str] = []
+    results = {
+        each.name: each for each in make_heads(find_facts(ROWS), FEATURES, tokenizer, "auto", 1, said.append)
+    }
+    assert results["colour"].accuracy == 1.0
+    assert results["colour"].head is not None
+    assert results["colour"].head.labels == ("blue", "red")
+    assert results["spots"].accuracy > results["spots"].majority + 0.2
+    assert results["spots"].head is not None
+    assert results["spots"].head.places is not None
+    assert results["mood"].head is None
+    assert any("mood: dropped" in line for line in said)
+    assert set(results["colour"].shares) == set(FEATURES)
+    for digest, shares in results["colour"].shares.items():
+        assert shares.sum() == pytest.approx(1, abs=1e-4)
+        assert shares.argmax() == int(digest) % 2
+
+
+def test_no_head_is_made_unless_wanted_and_every_one_if_so(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "VIEWS", heads.VIEWS[:1])
+    facts = find_facts(ROWS)
+    assert make_heads(facts, FEATURES, tokenizer, "no", 1, lambda _: None) == []
+    assert all(each.head for each in make_heads(facts, FEATURES, tokenizer, "yes", 1, lambda _: None))
+
+
+@pytest.mark.parametrize("view", [View("plain", ("pool", "s8.max2")), View("places", ("colour",), "s16", 3)])
+def test_what_was_fitted_is_what_the_runtime_computes(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "MOST_SEEN", 100)
+    images = list(FEATURES.values())[:24]
+    truth = np.stack([np.arange(24) % 3, np.arange(24) % 2], axis=1)
+    truth[5, 1] = fitting.UNKNOWN
+    inputs = stack(view, images)
+    for fitted, words in zip(fit(view, inputs, truth, [3, 2], 0), (3, 2), strict=True):
+        named = heads.Head("h", view.features, 1.0, ("w",) * words, fitted.weight, fitted.bias,
+                           np.zeros((words, 1), np.int32), fitted.places)  # fmt: skip
+        z = np.stack(
+            [named.weight @ np.concatenate(head_inputs(named, each)) + named.bias for each in images]
+        )
+        expected = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+        np.testing.assert_allclose(fitted.shares(inputs), expected, atol=1e-4)
+    assert inputs.whole.shape[1] == sum(len(feature(images[0], name)) for name in view.features)
+
+
+def test_words_take_the_tokens_they_have_in_a_sentence(tokenizer: Tokenizer) -> None:
+    tokens = word_tokens(tokenizer, ("industrial area", "forest", "12"))
+    assert [tokenizer.decode([int(t) for t in ids]) for ids in tokens] == [
+        " industrial area",
+        " forest.",
+        "12",
+    ]
