@@ -1,6 +1,6 @@
-"""Changes a store again and again, killed (SIGKILL) at one operation on its files later each time; run by
-test_kill.py with what to do. After each kill the store has the old state or the new one, whole, and the next
-change puts right what was left.
+"""Changes a store again and again, stopped (SIGKILL, or Ctrl-C) at one operation on its files later each time;
+run by test_kill.py with what to do and how to stop it. After each stop the store has the old state or the new
+one, whole, and the next change puts right what was left.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from adapters.verify import verify_installed
 from tests.adapters.making import FakeModels, make_installer, tensors, write_adapter
 
 EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
+INTERRUPTED = 130
 States = tuple[tuple[str, ...], ...]
 
 
-def killed_at(root: Path, number: int, change: Callable[[], object]) -> bool:
-    """Whether a child that makes the change was killed at its nth operation under root."""
+def stopped_at(root: Path, number: int, change: Callable[[], object], how: str) -> bool:
+    """Whether a child that makes the change was stopped at its nth operation under root."""
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
-        assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL, status
+        expected = INTERRUPTED << 8 if how == "interrupt" else signal.SIGKILL
+        assert status in (0, expected), status
         return status != 0
     left = number
 
@@ -36,12 +38,16 @@ def killed_at(root: Path, number: int, change: Callable[[], object]) -> bool:
         nonlocal left
         if event in EVENTS and str(arguments[0]).startswith(str(root)):
             left -= 1
-            if left < 0:
+            if left == -1 and how == "interrupt":
+                raise KeyboardInterrupt
+            if left == -1:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(audit)
     try:
         change()
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)
     except BaseException:
         os._exit(1)
     os._exit(0)
@@ -58,8 +64,8 @@ def state(directory: Path) -> tuple[str, ...]:
     return ()
 
 
-def main(root: Path, what: str) -> int:
-    """Prints how many kills there were before the change came through."""
+def main(root: Path, what: str, how: str) -> int:
+    """Prints how many stops there were before the change came through."""
     one, two = (write_adapter(root / f"{n}", tensors(seed=n), version=f"{n}.0") for n in (1, 2))
     directory, before = root / "adapters", root / "before"
     installer = make_installer(directory)
@@ -77,10 +83,10 @@ def main(root: Path, what: str) -> int:
     for number in range(10_000):
         shutil.rmtree(directory, ignore_errors=True)
         shutil.copytree(before, directory)
-        killed = killed_at(directory, number, change)
+        stopped = stopped_at(directory, number, change, how)
         found = state(directory)
-        assert found in (allowed if killed else allowed[1:]), (number, found)
-        if not killed:
+        assert found in (allowed if stopped else allowed[1:]), (number, found)
+        if not stopped:
             print(number)
             return 0
         with changing(directory):
@@ -91,4 +97,4 @@ def main(root: Path, what: str) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2]))
+    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
