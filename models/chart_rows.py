@@ -23,6 +23,7 @@ MOST_WORDS: Final = 3
 
 _UNEVEN: Final = 0.15  # of the mean distance between labels
 _ALIGNED: Final = 0.015  # of the image's width, between the edges of an axis' numbers
+_SPREAD: Final = 0.05  # of the image's height, between the numbers of a plot
 _OFF_SCALE: Final = 0.02  # of an axis' range, between a tick's number and its height
 
 
@@ -44,12 +45,13 @@ def chart_rows(rows: Sequence[list[TextLine]]) -> list[list[TextLine]]:
 def _is_plot(
     numbers: Sequence[TextLine], labels: Sequence[TextLine], rows: Sequence[Sequence[TextLine]]
 ) -> bool:
-    """Whether numbers stand above labels with hardly a word among them: a legend at most. In a receipt each
-    row has words."""
-    if len(numbers) < LEAST_LABELS:
+    """Whether numbers stand above labels, not all at one height, with hardly a word among them: a legend at
+    most. In a receipt each row has words."""
+    heights = [line.centre[1] for line in numbers]
+    if len(numbers) < LEAST_LABELS or max(heights) - min(heights) < _SPREAD:
         return False
     top, bottom = min(line.box[1] for line in numbers), min(label.centre[1] for label in labels)
-    if max(line.centre[1] for line in numbers) > bottom:
+    if max(heights) > bottom:
         return False
     words = [line for row in rows for line in row if _value(line) is None and top <= line.centre[1] < bottom]
     words = [line for line in words if line.box[3] < min(label.box[3] for label in labels)]

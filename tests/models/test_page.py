@@ -176,6 +176,12 @@ def test_rows_of_numbers_are_a_table_and_no_chart() -> None:
     assert as_prompt_lines(page) == "1 35.00 0.00\n1 16.00 2.50\n2 9.50 1.00"
 
 
+def test_one_row_of_numbers_above_words_is_no_chart() -> None:
+    numbers = [centred(text, x, 0.5) for text, x in (("1", 0.2), ("2.50", 0.45), ("2.70", 0.7))]
+    words = [centred(text, x, 0.55) for text, x in (("ROCK", 0.2), ("SUGAR", 0.45), ("BROWN", 0.7))]
+    assert as_prompt_lines(PageText((*numbers, *words))) == "1 2.50 2.70\nROCK SUGAR BROWN"
+
+
 def test_a_receipts_columns_are_no_chart() -> None:
     headed = [line("Item", 0.05, 0.08), line("Qty", 0.4, 0.08), line("Price", 0.75, 0.08), *RECEIPT[2:]]
     summary = [line("SR", 0.05, 0.3), line("8.11", 0.4, 0.3), line("0.49", 0.75, 0.3)]
