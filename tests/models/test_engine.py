@@ -170,6 +170,28 @@ def test_the_oldest_turns_go_when_the_context_is_full(small_engine: Engine) -> N
     assert generation.prompt_tokens + generation.completion_tokens <= small_engine.context_length
 
 
+def test_the_text_of_an_older_image_goes_before_any_turn_does(small_engine: Engine, photo: Image) -> None:
+    newer = Image(photo.pixels[::-1].copy(), "newer", "newer")
+    chat = [
+        Message("user", "What is the total?", (photo,)),
+        Message("assistant", "It is 12.50."),
+        Message("user", "And here?", (newer,)),
+    ]
+    long, short = "TOTAL 12.50 " * 20, "TOTAL 7.25"
+    both = answer(small_engine, chat, texts={photo.digest: short, "newer": short})
+    newer_alone = answer(small_engine, chat, texts={"newer": short})
+    outgrown = answer(small_engine, chat, texts={photo.digest: long, "newer": short})
+    assert outgrown.prompt_tokens == newer_alone.prompt_tokens < both.prompt_tokens
+    assert outgrown.dropped_turns == 0
+
+
+def test_the_text_in_an_image_is_answered_from(engine: Engine, photo: Image) -> None:
+    question = [Message("user", "What is the name of the shop?", (photo,))]
+    generation = answer(engine, question, texts={photo.digest: "Name of the shop: Zanzibar\nTOTAL 12.50"})
+    assert "Zanzibar" in generation.text
+    assert "Zanzibar" not in answer(engine, question).text
+
+
 def test_an_answer_ends_where_the_context_does(small_engine: Engine) -> None:
     story = Message("user", "Write a long story about a fox.")
     generation = answer(small_engine, [story], Sampling(max_tokens=100_000))
