@@ -118,8 +118,8 @@ def _shortened(texts: Sequence[str], room: int) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """One line, single spaces."""
-    return " ".join(text.split())
+    """One line, single spaces, without the marks of ticks."""
+    return " ".join(word for word in text.split() if word.strip("-–—|_"))
 
 
 def _overlap(row: Sequence[TextLine], line: TextLine) -> float:

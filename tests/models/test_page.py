@@ -62,7 +62,7 @@ def test_large_print_beside_small_print_is_one_row_and_above_it_another() -> Non
 
 
 def test_white_space_and_line_ends_inside_a_line_become_single_spaces() -> None:
-    assert as_prompt_lines(PageText((line(" a \n b\t", 0, 0), line(" ", 0.5, 0.5)))) == "a b"
+    assert as_prompt_lines(PageText((line(" a \n - b\t", 0, 0), line(" ", 0.5, 0.5)))) == "a b"
 
 
 boxes = st.tuples(*[st.floats(0, 1)] * 4).map(
@@ -154,7 +154,7 @@ def test_labels_that_were_read_as_one_line_are_told_apart() -> None:
 def test_marks_beside_ticks_and_lines_without_letters_do_not_matter() -> None:
     marked = [TextLine(f"{tick.text} –", 0.9, tick.box) for tick in AXIS]
     page = PageText((*marked, centred("—", 0.1, 0.6), *VALUES, *LABELS))
-    assert as_prompt_lines(page) == "0 – 20 – 60 –\nApples 55\nPears 7\nPlums 21"
+    assert as_prompt_lines(page) == "0 20 60\nApples 55\nPears 7\nPlums 21"
 
 
 def test_numbers_beside_horizontal_bars_stay_in_the_row_of_their_label() -> None:
