@@ -42,6 +42,13 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.fixture(autouse=True)
+def bundled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of bundled adapters, with none in it."""
+    monkeypatch.setattr(fetch, "BUNDLED", tmp_path / "bundled")
+    return tmp_path / "bundled"
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: str, terminal: bool = False, stdin: str = "") -> tuple[int, str, str]:
@@ -222,11 +229,8 @@ def test_a_damaged_adapter_is_listed_with_what_is_wrong(run: Run, source: Path) 
     assert "is not TOML" in out
 
 
-def test_bundled_adapters_are_listed_and_install_by_name(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded: list[str]
-) -> None:
-    monkeypatch.setattr(fetch, "BUNDLED", tmp_path / "bundled")
-    write_adapter(tmp_path / "bundled" / "plants", base_model=BASE, base_digest="")
+def test_bundled_adapters_are_listed_and_install_by_name(run: Run, bundled: Path, loaded: list[str]) -> None:
+    write_adapter(bundled / "plants", base_model=BASE, base_digest="")
     assert run("list")[2].endswith("Bundled, to be installed by name: plants.\n")
     assert run("install", "plants", "--offline")[0] == 0
     assert loaded == [BASE]

@@ -1,0 +1,26 @@
+"""The adapters that come with the app are what their manifests say, and are for the model that comes with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adapters.fetch import BUNDLED, bundled_names
+from adapters.manifest import MANIFEST_FILE, parse_manifest
+from adapters.verify import check_base, check_hashes, read_weights
+from models.store import ModelStore
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_a_bundled_adapter_is_whole_and_of_the_bundled_model(name: str, tmp_path: Path) -> None:
+    folder = BUNDLED / name
+    manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes(), folder / MANIFEST_FILE)
+    assert manifest.name == name
+    assert manifest.examples, "the router and the probe need them"
+    assert manifest.accuracy
+    assert manifest.training.get("data")
+    assert manifest.training.get("licence")
+    check_hashes(folder, manifest, {})
+    check_base(manifest, ModelStore(tmp_path).identity(manifest.base_model))
+    assert read_weights(folder, name).tensors
