@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_module
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,12 +17,13 @@ from edge_app.cli.options import JsonOption, OfflineOption, load_settings
 from models.errors import UserError
 
 if TYPE_CHECKING:
-    from edge_app.continual import Repetition, Trainer
+    from adapters.training.data import TrainingRow
+    from edge_app.continual import ContinualRun, Repetition, Trainer
     from edge_app.continual_measures import Course, Stage
     from edge_app.settings import Settings
 
-READS_TEXT = "receipts"
-"""The domain whose images are read unless --ocr says otherwise."""
+READ = ("receipts", "charts")
+"""Domains of these names have text to read, unless --read names others."""
 
 OwnHead = Literal["auto", "yes", "no"]
 
@@ -39,6 +41,9 @@ def continual(
     steps: Annotated[
         int, typer.Option(metavar="N", min=1, help="Training steps a domain, the same for all.")
     ] = 160,
+    images: Annotated[
+        int, typer.Option(metavar="N", min=8, help="Training images a domain at most, evenly spread.")
+    ] = 240,
     rows: Annotated[
         int, typer.Option(metavar="N", min=1, help="Validation rows a domain, evenly spread.")
     ] = 60,
@@ -69,11 +74,10 @@ def continual(
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise UserError("Continual learning trains: run pip install 'edge-app[train]'.")
     from edge_app.assistant import Assistant
-    from edge_app.continual import ContinualRun, Plan, Repetition
-    from edge_app.continual_measures import Stage, courses
+    from edge_app.continual import ContinualRun, Plan
+    from edge_app.continual_measures import courses
     from edge_app.continual_picture import check_picture, draw
     from edge_app.evaluation import Options
-    from edge_app.events import Progress
 
     if picture is not None:
         check_picture(picture)
@@ -81,32 +85,19 @@ def continual(
     settings = load_settings(
         adapter="auto", mode="auto", offline=offline, max_tokens=160, temperature=0.0, repetition_penalty=1.0
     )
+    budget = Budget(images, steps, own_head, seed, _read(read, domains))
     plan = Plan(
         files=domains,
         orders=_orders(order, tuple(domains)),
         rows=rows,
-        budget=f"{steps} steps a domain, own heads {own_head}, seed {seed}, read: {', '.join(_read(read, domains))}",
+        budget=str(budget),
         options=Options(
             settings.model, "auto", "auto", False, False, settings.max_tokens, settings.system, ""
         ),
     )
-    train = _trainer(settings, steps, own_head, seed, _read(read, domains), state)
-    stages: list[Stage] = []
-    repetition = None
-    line = output.ProgressLine()
+    train = _trainer(settings, budget, state)
     with closing(Assistant(settings, None, adapters=state / "installed")) as assistant:
-        for item in ContinualRun(plan, state, assistant, state / "installed", train).stages():
-            if isinstance(item, Progress):
-                line.show(item)
-                continue
-            line.clear()
-            if isinstance(item, Stage):
-                stages.append(item)
-                output.say(_stage_line(item))
-            elif isinstance(item, Repetition):
-                repetition = item
-    line.clear()
-    assert repetition is not None, "a run ends in the repetition"
+        stages, repetition = _follow(ContinualRun(plan, state, assistant, state / "installed", train))
     measured = courses(stages)
     if picture is not None:
         draw(measured, picture)
@@ -116,6 +107,25 @@ def continual(
         output.result_json(report)
     else:
         output.result(_text(stages, measured, repetition))
+
+
+def _follow(run: ContinualRun) -> tuple[list[Stage], Repetition]:
+    """The whole run, told on stderr as it goes."""
+    from edge_app.continual import Repetition
+    from edge_app.events import Progress
+
+    line = output.ProgressLine()
+    stages: list[Stage] = []
+    for item in run.stages():
+        if isinstance(item, Progress):
+            line.show(item)
+            continue
+        line.clear()
+        if isinstance(item, Repetition):
+            return stages, item
+        stages.append(item)
+        output.say(_stage_line(item))
+    raise RuntimeError("a run ends in its repetition")
 
 
 def _domains(files: Sequence[Path]) -> dict[str, Path]:
@@ -138,16 +148,32 @@ def _orders(given: Sequence[str] | None, domains: tuple[str, ...]) -> tuple[tupl
 
 def _read(given: Sequence[str] | None, domains: Sequence[str] | dict[str, Path]) -> tuple[str, ...]:
     """The domains whose images are read."""
-    wanted = (READS_TEXT,) if given is None else tuple(given)
+    wanted = READ if given is None else tuple(given)
     unknown = [name for name in wanted if name not in domains]
     if given is not None and unknown:
         raise UserError(f"--read {unknown[0]} is none of the domains {', '.join(domains)}.")
     return tuple(name for name in wanted if name in domains)
 
 
-def _trainer(
-    settings: Settings, steps: int, own_head: OwnHead, seed: int, read: Sequence[str], state: Path
-) -> Trainer:
+@dataclass(frozen=True)
+class Budget:
+    """What each training may use, the same for all ways. read: the domains whose images are read."""
+
+    images: int
+    steps: int
+    own_head: OwnHead
+    seed: int
+    read: tuple[str, ...]
+
+    def __str__(self) -> str:
+        read = ", ".join(self.read) or "none"
+        return (
+            f"{self.images} images and {self.steps} steps a domain, own heads {self.own_head}, "
+            f"seed {self.seed}, text read in: {read}"
+        )
+
+
+def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
     def train(file: Path, name: str, out: Path, start_from: Path | None) -> None:
         from adapters.training.data import read_training_rows
         from adapters.training.product import About, make_adapter
@@ -173,15 +199,15 @@ def _trainer(
         checkpoint = state / "training.pt"
         place = Workplace(model, paths.cache_directory(), checkpoint, threads.default_threads())
         options = Options(
-            seed=seed,
-            steps=steps,
-            ocr="always" if file.stem in read else "never",
-            own_head=own_head,
+            seed=budget.seed,
+            steps=budget.steps,
+            ocr="always" if file.stem in budget.read else "never",
+            own_head=budget.own_head,
             start_from=start_from,
         )
         shown = Shown()
         make_adapter(
-            read_training_rows(file),
+            _fewer(read_training_rows(file), budget.images),
             about,
             options,
             out,
@@ -193,6 +219,16 @@ def _trainer(
         shown.clear()
 
     return train
+
+
+def _fewer(rows: Sequence[TrainingRow], most: int) -> list[TrainingRow]:
+    """The training rows of at most so many images, evenly spread, and every other row."""
+    from adapters.training.data import TRAIN, by_image, of_split
+
+    groups = list(by_image(of_split(rows, TRAIN)).values())
+    step = max(len(groups) / most, 1.0)
+    kept = [row for number in range(min(len(groups), most)) for row in groups[int(number * step)]]
+    return [*kept, *(row for row in rows if row.split != TRAIN)]
 
 
 def _stage_line(stage: Stage) -> str:
