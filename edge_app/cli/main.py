@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 import edge_app
-from edge_app.cli import adapters, ask, bench, doctor, evaluate, models, output, route, sessions
+from edge_app.cli import adapters, ask, bench, cloud, doctor, evaluate, models, output, route, sessions
 from edge_app.cli.evaluations import EvaluateCommand
 from edge_app.cli.options import AdapterOption, ContinueOption, ModeOption, OfflineOption, SessionOption
 
@@ -29,6 +30,7 @@ app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(bench.bench)
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(cloud.app, name="cloud")
 app.add_typer(models.app, name="models")
 app.add_typer(sessions.app, name="sessions")
 
@@ -82,4 +84,9 @@ def chat(
 
 
 def main() -> None:
+    if os.environ.get("EDGE_APP_OFFLINE"):  # also of commands that load no settings
+        from edge_app import offline
+
+        if offline.wanted_by_environment():
+            offline.switch.turn_on()
     output.run(app)

@@ -35,10 +35,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def load_settings(**command_line: Any) -> Settings:
-    """Settings with what was given on the command line on top; None was not given."""
+    """Settings with what was given on the command line on top; None was not given.
+
+    From here on the process is offline when they say so.
+    """
     from edge_app import paths, settings
 
-    return settings.load(paths.config_file(), **command_line)
+    loaded = settings.load(paths.config_file(), **command_line)
+    if loaded.offline:
+        from edge_app.offline import switch
+
+        switch.turn_on()
+    return loaded
 
 
 def session_id(store: SessionStore, session: str | None, continue_: bool) -> str | None:

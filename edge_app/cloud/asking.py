@@ -21,8 +21,9 @@ from edge_app.cloud.errors import CloudError, Kind
 from edge_app.cloud.key import Key
 from edge_app.cloud.ledger import Ledger, Purpose
 from edge_app.cloud.payload import Payload
+from edge_app.offline import switch as offline
 from edge_app.settings import Settings
-from models.errors import UserError
+from models.errors import NeedsNetwork, UserError
 
 PASSING: frozenset[Kind] = frozenset(("refused", "rate_limited", "server"))
 """What may be better in a moment, and is known at once: who has waited long already is not made to wait again."""
@@ -81,6 +82,8 @@ class Cloud:
 
         Raises CloudError; NeedsNetwork when the process is offline; UserError when the keyring is locked.
         """
+        if offline.is_on and not payload.endpoint.is_local:
+            raise NeedsNetwork(f"The app is offline; asking {payload.endpoint} has to wait.")
         cancel = cancel or threading.Event()
         trip = _Trip(payload, self._find_key(payload.endpoint.host), cancel, purpose, session)
         trial = self.breaker.enter(str(payload.endpoint))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from edge_app.loopback import address_of, is_loopback
 from models.errors import UserError
 
 DEFAULT_PATH = "/v1"
@@ -33,7 +33,7 @@ class Endpoint:
     @property
     def is_local(self) -> bool:
         """On this very machine: "cloud" is then not said."""
-        return is_loopback_name(self.hostname)
+        return is_loopback(self.hostname)
 
     @property
     def noun(self) -> str:
@@ -69,25 +69,9 @@ def endpoint(url: str, model: str) -> Endpoint:
     return Endpoint(f"{parts.scheme}://{parts.netloc}{path}", model.strip())
 
 
-def is_loopback_name(name: str) -> bool:
-    """Whether a host is this machine without asking anybody: localhost, or a loopback address."""
-    if name.lower().rstrip(".") == "localhost":
-        return True
-    address = _address(name)
-    return address is not None and address.is_loopback
-
-
 def _is_near(name: str) -> bool:
     """This machine, an address of a private network, or a name that only such a network knows."""
-    address = _address(name)
+    address = address_of(name)
     if address is not None:
         return address.is_loopback or address.is_private or address.is_link_local
-    return "." not in name or is_loopback_name(name) or name.endswith((".local", ".lan", ".internal"))
-
-
-def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
+    return "." not in name or is_loopback(name) or name.endswith((".local", ".lan", ".internal"))

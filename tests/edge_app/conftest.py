@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 
 from edge_app import paths
+from edge_app.offline import switch
 from edge_app.sessions import NewImage, SessionStore
 
 
@@ -22,6 +23,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     monkeypatch.setenv("EDGE_APP_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def online_afterwards() -> Iterator[None]:
+    """What a test's command line switched offline was to end with its process."""
+    yield
+    switch.turn_off()
 
 
 @pytest.fixture
