@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -89,10 +90,12 @@ class AdapterBank:
         self._worker = ThreadPoolExecutor(1, "adapters")
 
     def prefetch(self, spec: str | None) -> None:
-        """Begin to load; who acquires it later gets it at once, or what went wrong."""
+        """Begin to load; who acquires it later gets it at once, or what went wrong. Raises UserError for what is
+        no specification."""
         if spec is not None:
             parsed = parse_spec(spec)
-            self._worker.submit(self._current, parsed)
+            with suppress(RuntimeError):  # closed: nobody will acquire it
+                self._worker.submit(self._current, parsed)
 
     def acquire(self, spec: str | None) -> Lease:
         """The adapter as its files are now, loaded if need be. None: no adapter.

@@ -100,8 +100,9 @@ class EngineHost:
 
     def prefetch(self, adapter: str | None) -> None:
         """Begin to load an adapter, if there is an engine yet. From any thread."""
-        if self._bank is not None:
-            self._bank.prefetch(adapter)
+        bank = self._bank
+        if bank is not None:
+            bank.prefetch(adapter)
 
     def encode(self, image: Image, job: Job) -> float:
         """Encodes an image unless that was done before, and says so. Returns the milliseconds it took."""

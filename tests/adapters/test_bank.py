@@ -245,6 +245,16 @@ def test_what_was_prefetched_is_not_loaded_again(make_bank: MakeBank, packings: 
     assert sorted(packings) == ["a", "b"]
 
 
+def test_a_closed_bank_begins_nothing_and_its_leases_stay_good(make_bank: MakeBank, directory: Path) -> None:
+    bank = make_bank()
+    with bank.acquire("a") as lease:
+        bank.close()
+        bank.prefetch("b")
+        assert resident(bank) == ["a"]
+        assert lease.weights is not None
+        assert np.array_equal(lease.weights.tensor, expected(AdapterStore(directory), "a").tensor)
+
+
 def test_who_comes_while_it_is_loading_waits_for_that_load(
     make_bank: MakeBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
