@@ -36,13 +36,16 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask about adapter
 
 @app.command()
 def install(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="SOURCE",
+            metavar="SOURCE...",
             help="A folder, .zip or .tar.gz; an https address; hf:owner/repository[@revision]; a bundled name.",
         ),
-    ],
+    ] = None,
+    bundled: Annotated[
+        bool, typer.Option("--bundled", help="All that come with the app and are not here yet.")
+    ] = False,
     name: Annotated[str, typer.Option(metavar="NAME", help="Install it under this name.")] = "",
     sha256: Annotated[str, typer.Option(metavar="HEX", help="What the archive must hash to.")] = "",
     yes: YesOption = False,
@@ -50,21 +53,36 @@ def install(
     offline: OfflineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Install an adapter, once all of it was checked and it was tried on the model.
+    """Install adapters, each once all of it was checked and it was tried on the model.
 
     \b
     Examples:
-      edge-app adapters install receipts
+      edge-app adapters install receipts shapes
       edge-app adapters install ./my-lora --name plants
       edge-app adapters install https://example.org/plants.zip --sha256 9f86d081…
     """
-    from adapters.install import Wanted
+    from adapters.fetch import bundled_names
+    from adapters.install import NotNewer, Wanted
 
+    wanted = [*bundled_names()] if bundled else sources or []
+    if bundled == bool(sources):
+        raise typer.BadParameter("Give a SOURCE, or --bundled.")
+    if (name or sha256) and len(wanted) != 1:
+        raise typer.BadParameter("--name and --sha256 are for one SOURCE.")
+    outcomes = []
     with _installing(yes, offline) as (installer, is_offline):
-        outcome = installer.install(Wanted(source, name, sha256, force, offline=is_offline))
-    _say_installed(outcome)
+        for source in wanted:
+            try:
+                outcome = installer.install(Wanted(source, name, sha256, force, offline=is_offline))
+            except NotNewer as reason:
+                if not bundled:
+                    raise
+                output.say(f"{source} stays: {reason}")
+                continue
+            _say_installed(outcome)
+            outcomes.append(_details(outcome.adapter))
     if json:
-        output.result_json(_details(outcome.adapter))
+        output.result_json(outcomes if bundled or len(wanted) > 1 else outcomes[0])
 
 
 @app.command("list")

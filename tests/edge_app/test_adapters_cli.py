@@ -237,6 +237,25 @@ def test_bundled_adapters_are_listed_and_install_by_name(run: Run, bundled: Path
     assert "Bundled" not in run("list")[2]
 
 
+def test_several_install_at_once_and_all_bundled_ones_once(
+    run: Run, bundled: Path, loaded: list[str]
+) -> None:
+    for name in ("acorns", "plants"):
+        write_adapter(bundled / name, name=name, base_model=BASE, base_digest="")
+    assert run("install", "--bundled")[2] == "Installed acorns 1.0.\nInstalled plants 1.0.\n"
+    assert loaded == [BASE]
+    write_adapter(bundled / "plants", tensors(seed=2), base_model=BASE, base_digest="", version="1.1")
+    code, out, said = run("install", "--bundled", "--json")
+    assert code == 0
+    assert [adapter["name"] for adapter in json.loads(out)] == ["plants"]
+    assert "acorns stays: " in said
+    run("remove", "acorns", "plants")
+    assert len(json.loads(run("install", "acorns", "plants", "--json")[1])) == 2
+    assert run("install", "acorns")[0] == 1
+    assert run("install", "acorns", "--bundled")[0] == 2
+    assert run("install", "acorns", "plants", "--name", "both")[0] == 2
+
+
 def test_offline_leaves_with_code_3(run: Run, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("https://example.org/a.zip", "hf:someone/something"):
         code, _, said = run("install", address, "--offline", "--yes")
