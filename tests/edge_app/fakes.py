@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from models.packing import LlamaShape
 from models.types import Image, Message, Progress, Sampling, Token
 from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
+from router.query import Candidate, Choice, Query
 from tests.adapters.folders import SHAPE
 
 
@@ -128,3 +129,16 @@ class FakeEngine:
 
     def _note(self) -> None:
         self.threads.add(threading.current_thread().name)
+
+
+@dataclass
+class FakeRouter:
+    """Always chooses the same."""
+
+    adapter: str | None = "medical"
+    asked: list[tuple[Query, Collection[str]]] = field(default_factory=list)
+
+    def choose(self, query: Query, installed: Collection[str]) -> Choice:
+        self.asked.append((query, installed))
+        found = () if self.adapter is None else (Candidate(self.adapter, 2.0, 0.5, 0.5),)
+        return Choice(self.adapter, 0.9, "it looks like its examples", found)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,25 +18,11 @@ from models.errors import UserError
 from models.lora import ReadsText
 from models.ocr import PageText, ReadingStopped, TextLine
 from models.types import Image
-from router.query import Candidate, Choice, Query
 from tests.adapters.folders import put, remove
 from tests.edge_app.conftest import png
-from tests.edge_app.fakes import FakeEngine
+from tests.edge_app.fakes import FakeEngine, FakeRouter
 
 PAGE = PageText((TextLine("TOTAL 9.90", 0.99, (0.1, 0.1, 0.9, 0.2)),))
-
-
-@dataclass
-class FakeRouter:
-    """Always chooses the same."""
-
-    adapter: str | None = "medical"
-    asked: list[tuple[Query, Collection[str]]] = field(default_factory=list)
-
-    def choose(self, query: Query, installed: Collection[str]) -> Choice:
-        self.asked.append((query, installed))
-        found = () if self.adapter is None else (Candidate(self.adapter, 2.0, 0.5, 0.5),)
-        return Choice(self.adapter, 0.9, "it looks like its examples", found)
 
 
 @dataclass

@@ -28,8 +28,9 @@ from edge_app.sessions import SessionStore
 from models.errors import NeedsNetwork
 from models.types import Progress as Report
 from models.types import Sampling
+from tests.adapters.folders import put
 from tests.edge_app.conftest import png, saved_image_names
-from tests.edge_app.fakes import FakeEngine
+from tests.edge_app.fakes import FakeEngine, FakeRouter
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,22 @@ def test_ask_prints_the_answer_and_nothing_else(run: Run, engine: FakeEngine, ph
     assert run("ask", "What is this?", "--image", photo) == Outcome(0, "A cat.\n", "")
     assert [m.text for m in engine.calls[0].messages] == ["What is this?"]
     assert run("ask", "What is this?", "--no-stream") == Outcome(0, "A cat.\n", "")
+
+
+def test_ask_takes_adapters_and_sums_and_says_which_one_auto_chose(
+    run: Run, engine: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, name in enumerate(("medical", "receipts")):
+        put(home / "data" / "adapters", name, seed)
+    monkeypatch.setattr(assistant, "Assistant", partial(assistant.Assistant, router=FakeRouter("receipts")))
+    asked = run("ask", "Total?", "--adapter", "receipts:0.5,medical:0.5", "--json")
+    assert json.loads(asked.stdout)["adapter"] == "receipts:0.5,medical:0.5"
+    assert (asked.code, asked.stderr) == (0, "")
+    chosen = run("ask", "Total?")
+    assert (chosen.stdout, chosen.stderr) == ("A cat.\n", "(it looks like its examples)\n")
+    assert [call.lora.name for call in engine.calls if call.lora] == ["receipts:0.5,medical:0.5", "receipts"]
+    wrong = run("ask", "Total?", "--adapter", "recipts")
+    assert wrong == Outcome(1, "", "edge-app: There is no adapter named 'recipts'; did you mean receipts?\n")
 
 
 def test_ask_json_prints_one_object(run: Run, engine: FakeEngine, photo: str) -> None:
