@@ -20,7 +20,7 @@ from typing import Any, Literal
 import edge_app
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.errors import CloudError
-from edge_app.cloud.faults import NotAStreamError, TooManyBytesError, explain, slow_to
+from edge_app.cloud.faults import EndedEarlyError, NotAStreamError, TooManyBytesError, explain, slow_to
 from edge_app.cloud.key import Key
 from edge_app.cloud.payload import Payload
 
@@ -199,7 +199,7 @@ class _Request:
                 if choice.finish_reason is not None:
                     stop = _stop_reason(choice.finish_reason)
         if stop is None and not self._body.ends_with_done:
-            raise NotAStreamError("it ends in the middle")
+            raise EndedEarlyError
         self.pieces.put(CloudDone(stop or "stop", prompt, completion))
 
     def _http(self) -> Any:

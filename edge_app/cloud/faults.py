@@ -30,6 +30,10 @@ class NotAStreamError(Exception):
     """The answer is something else: the content type it came with, or what is odd about it."""
 
 
+class EndedEarlyError(Exception):
+    """The stream stopped without having said that it was finished."""
+
+
 def explain(error: BaseException, endpoint: Endpoint, key: Key | None, *, begun: bool) -> Exception:
     """The error to raise. begun: a part of the answer had come. What is no fault of the connection comes back
     as it is: a defect."""
@@ -62,9 +66,14 @@ def _rules(
 
     at = str(endpoint)
 
-    def no_connection(_: Any) -> CloudError:
+    def ended_early(_: Any) -> CloudError:
         if begun:
             return CloudError("cut", f"The connection to {at} broke in the middle of the answer.")
+        return _malformed(at, "it ends before it begins")
+
+    def no_connection(link: Any) -> CloudError:
+        if begun:
+            return ended_early(link)
         return CloudError("refused", f"There is no connection to {at} ({_last_words(chain)}).")
 
     return (
@@ -73,6 +82,7 @@ def _rules(
             lambda link: CloudError("huge", f"The answer of {at} is cut off: it is over {link}."),
         ),
         (NotAStreamError, lambda link: _malformed(at, str(link))),
+        (EndedEarlyError, ended_early),
         (ssl.SSLError, lambda link: _unsafe(at, link)),
         (socket.gaierror, lambda _: CloudError("dns", _NO_NAME.format(endpoint.hostname))),
         (ConnectionRefusedError, lambda _: CloudError("refused", _NOTHING_THERE.format(at))),

@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.images import DEFAULT_SIDE, OutgoingImage, outgoing
-from models.types import Image, Message
+from models.types import Message
 
 TOKENS_PER_IMAGE = 1100
 """A guess from above for 1024 pixels a side; only for what has no count from the endpoint."""
@@ -60,13 +60,12 @@ def payload(
     max_tokens: int,
     temperature: float | None = None,
     longest_side: int = DEFAULT_SIDE,
-    prepare: Callable[[Image, int], OutgoingImage] = outgoing,
 ) -> Payload:
     """messages: the last one is the question (role "user"). temperature None leaves it to the endpoint, which
     some models insist on."""
     if not messages or messages[-1].role != "user":
         raise ValueError("the last message is not a question")
-    ready = {image.digest: prepare(image, longest_side) for message in messages for image in message.images}
+    ready = {image.digest: outgoing(image, longest_side) for message in messages for image in message.images}
     fields: dict[str, Any] = {
         "model": endpoint.model,
         "messages": [_message(message, ready) for message in messages],

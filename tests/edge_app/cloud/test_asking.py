@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import paths
+from edge_app import offline, paths
 from edge_app.cloud.asking import Backoff, Cloud, from_settings
 from edge_app.cloud.breaker import FAILURES
 from edge_app.cloud.client import CloudDone, CloudText, Limits, Piece
@@ -21,7 +21,7 @@ from edge_app.cloud.errors import CloudError
 from edge_app.cloud.ledger import Ledger
 from edge_app.cloud.payload import Payload, payload
 from edge_app.settings import Price, Settings
-from models.errors import UserError
+from models.errors import NeedsNetwork, UserError
 from models.types import Message
 from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, Wire, answers, status, word
 
@@ -118,14 +118,35 @@ def test_once_a_word_has_come_nothing_is_tried_again(ledger: Ledger) -> None:
 
 def test_a_stop_is_heard_in_a_pause(ledger: Ledger) -> None:
     cancel = threading.Event()
-    with Misbehaving(status(500)) as server:
-        asked = cloud(server.endpoint, ledger, backoff=Backoff(first=60.0, longest=60.0))
-        threading.Timer(0.3, cancel.set).start()
+
+    def fails(wire: Wire) -> None:
+        status(500)(wire)
+        threading.Timer(0.2, cancel.set).start()
+
+    with Misbehaving(fails) as server:
         started = time.monotonic()
         with pytest.raises(CloudError) as caught:
-            ask(asked, cancel=cancel)
+            ask(cloud(server.endpoint, ledger, backoff=Backoff(first=60.0, longest=60.0)), cancel=cancel)
     assert (caught.value.kind, len(server.requests)) == ("cancelled", 1)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 25, "a pause is half a minute at least"
+
+
+def test_going_offline_in_the_middle_ends_the_answer(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def talks(wire: Wire) -> None:
+        wire.send(STREAM, word("The "))
+        wire.wait_until_gone()
+
+    with Misbehaving(talks) as server:
+        place = far_away(server, monkeypatch)
+        monkeypatch.setattr(offline, "is_loopback", lambda _: False)  # the server is taken for one far away
+        pieces = cloud(place, ledger).ask(ask_of(place))
+        assert next(pieces) == CloudText("The ")
+        offline.switch.turn_on()
+        with pytest.raises(CloudError, match="broke in the middle"):
+            next(pieces)
+        with pytest.raises(NeedsNetwork):
+            ask(cloud(place, ledger))
+    assert statuses(ledger) == [(1, "cut")]
 
 
 # -- the breaker

@@ -12,6 +12,8 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_app.cloud.client import CloudDone, CloudText, Limits, Piece, stream
 from edge_app.cloud.endpoint import Endpoint, endpoint
@@ -135,6 +137,18 @@ def test_endpoints_may_end_as_they_do(ending: bytes, expected: CloudDone) -> Non
         assert ask(server.endpoint) == [CloudText("Yes."), expected]
 
 
+def test_pieces_of_the_network_are_not_pieces_of_the_answer() -> None:
+    text = "Ein süßes Kätzchen \N{CAT FACE}"
+    whole = b"\r\n".join((word(text) + end()).split(b"\n"))
+
+    def byte_by_byte(wire: Wire) -> None:
+        wire.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        wire.send(STREAM, *(bytes([byte]) for byte in whole))
+
+    with Misbehaving(byte_by_byte) as server:
+        assert ask(server.endpoint) == [CloudText(text), CloudDone("stop", 11, 3)]
+
+
 # -- every fault has its kind and one sentence that names the place
 
 
@@ -162,7 +176,7 @@ def test_endpoints_may_end_as_they_do(ending: bytes, expected: CloudDone) -> Non
             "",
         ),
         (lambda wire: wire.send(STREAM, b"data: " + b"[" * 20_000 + b"\n\n"), "malformed", ""),
-        (lambda wire: wire.send(STREAM, word("The ")), "malformed", "ends in the middle"),
+        (lambda wire: wire.send(STREAM, word("The ")), "cut", "in the middle"),
         (lambda wire: wire.send(b"SSH-2.0-hello\r\n\r\n"), "refused", "no connection"),
         (lambda wire: wire.send(STREAM, event({"error": {"message": "overloaded"}})), "server", "overloaded"),
         (answers(), "empty", "not a word"),
@@ -195,6 +209,40 @@ def test_each_fault_is_told_in_one_sentence(script: Script, kind: Kind, says: st
 def test_the_key_is_in_no_name_that_a_redirect_gives() -> None:
     with Misbehaving(status(302, Location=f"https://{SECRET}.example/")) as server:
         assert SECRET not in str(failure(server.endpoint))
+
+
+ODD = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from([b"data: ", b"\n\n", b"\r", b"event: error\n", b"id: 1\n", b"[DONE]", word("a"), end()]),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["choices", "delta", "content", "error", "usage"]), inner, max_size=3
+            )
+        ),
+        max_leaves=8,
+    ).map(event),
+)
+
+
+def test_whatever_is_streamed_is_an_answer_or_a_fault() -> None:
+    sent = [b""]
+    with Misbehaving(lambda wire: wire.send(STREAM, sent[0])) as server:
+
+        @given(st.lists(ODD, max_size=6).map(b"".join))
+        @settings(max_examples=25, deadline=None)
+        def holds(content: bytes) -> None:
+            sent[0] = content
+            try:
+                pieces = ask(server.endpoint)
+            except CloudError as error:
+                assert error.kind in ("malformed", "empty", "server", "cut")
+            else:
+                assert isinstance(pieces[-1], CloudDone)
+
+        holds()
 
 
 def test_a_redirect_is_not_followed_even_to_a_server_that_would_answer() -> None:
