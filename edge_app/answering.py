@@ -162,7 +162,10 @@ class Answering:
             return {}
         wanted = lease.weights.ocr if lease.weights is not None else "auto"
         images = [image for message in self._planned.messages for image in message.images]
-        return self._equipment.texts.of(images, wanted, self._job)
+        started = time.perf_counter()
+        texts = self._equipment.texts.of(images, wanted, self._job)
+        self._image_ms += 1000 * (time.perf_counter() - started)
+        return texts
 
     def _generate(self, lease: Lease, texts: dict[str, str]) -> None:
         planned = self._planned

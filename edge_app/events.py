@@ -32,7 +32,8 @@ class TokenCounts:
 @dataclass(frozen=True)
 class Timing:
     """Milliseconds. first_token and total count from the moment the turn was handed over, so they include
-    loading the model when this turn was the first; first_token is None when no token came."""
+    loading the model when this turn was the first; first_token is None when no token came. image: looking at
+    images and reading what is written in them."""
 
     route: float = 0.0
     image: float = 0.0

@@ -106,6 +106,28 @@ async def test_escape_stops_the_answer_and_what_had_come_stays(
         assert shown(app, ".answer-line").startswith("stopped · ")
 
 
+async def test_the_adapter_may_be_changed_while_an_answer_comes_and_is_loaded_meanwhile(
+    make_app: MakeApp, assistant: ScriptedAssistant
+) -> None:
+    assistant.answers("one two three four")
+    assistant.gate = threading.Semaphore(4)
+    app = make_app()
+    async with app.run_test() as pilot:
+        await type_text(pilot, "Count")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.chat.query(AnswerView) and app.chat.query_one(AnswerView).text)
+        app.chat.composer.prompt.insert("/adapter receipts")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.chat.query_one(StatusLine).adapter == "receipts")
+        assert assistant.prefetched == ["receipts"]
+        assistant.gate.release(50)
+        await settled(pilot)
+        assert app.chat.query_one(AnswerView).text == "one two three four"
+        await type_text(pilot, "Again")
+        await press(pilot, "enter")
+        assert [turn.adapter for turn in assistant.turns] == ["auto", "receipts"]
+
+
 async def test_the_wait_for_the_first_token_says_what_is_going_on_and_for_how_long(
     make_app: MakeApp, assistant: ScriptedAssistant, clock: Clock
 ) -> None:
