@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from adapters.manifest import Accuracy, AdapterManifest
 from adapters.training.heads import OwnHeadResult
+from adapters.training.measure import BESIDE
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ def _table(accuracy: Sequence[Accuracy], command: str) -> str:
         lines.append(f"| {row.set} | {row.type} | {row.rows} | {shares} |")
     return (
         "## Accuracy\n\nPercent right on validation images that training never saw, the real engine, greedy. "
-        "Blind is the adapter without the image.\n\n"
-        + "\n".join(lines)
-        + f"\n\nMeasured with\n\n    {command}"
+        ""
+        f"Blind is the adapter without the image; it and the model without the adapter answered at most {BESIDE} "
+        "rows of each.\n\n" + "\n".join(lines) + f"\n\nMeasured with\n\n    {command}"
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from adapters.training.data import TrainingRow
 from adapters.training.lessons import Lesson, SeenImage, Writer
 
-STEP_TOKENS = 320
+STEP_TOKENS = 160
 """A step's lessons have about so many tokens together; small steps, many of them."""
 
 CONVERSATION_SHARE = 0.25

@@ -98,7 +98,7 @@ class Learner:
         self._language, self._course, self._held_out = language, course, held_out
         self._checkpoint, self._recipe = checkpoint, recipe
         self._optimiser = torch.optim.AdamW(
-            language.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.01
+            language.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
         self._first = 0
         self._total = 0

@@ -1,14 +1,14 @@
 """How good an adapter is: the real engine on the validation split, greedily, beside what must be beaten.
 
 For every type of question four shares: with the adapter, without it (the base model's own LoRA), blind (the
-adapter without the image and its text), and always the commonest answer. What counts as right is
-models.scoring's business.
+adapter without the image and its text), and always the commonest answer. The adapter answers every row; the
+two that stand beside it answer BESIDE rows of each type. What counts as right is models.scoring's business.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from adapters.manifest import Accuracy
@@ -16,20 +16,24 @@ from adapters.training.data import TrainingRow
 from adapters.training.features import load_training_image
 from models.engine import Engine
 from models.lora import LoraWeights
-from models.scoring import is_right
+from models.scoring import marks
 from models.types import Image, Message, Sampling
 
-LONGEST_ANSWER = 256  # tokens
+BESIDE = 100
+"""Rows of each type, spread over all, that the base model and the blind adapter answer too."""
+
+ROOM = 32
+"""Tokens that an answer may have beyond the expected one's characters: what is longer is wrong anyway."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What was said to one row."""
+    """What was said to one row; None where it was not asked."""
 
     row: TrainingRow
     adapter: str
-    base: str
-    blind: str
+    base: str | None
+    blind: str | None
 
 
 def measure(
@@ -39,59 +43,82 @@ def measure(
     texts: Mapping[str, str],
     progress: Callable[[int, int], None],
 ) -> list[Answers]:
-    """Three answers to every row. texts: what was read in the images, by digest. progress: rows done, in all."""
+    """Answers to every row. texts: what was read in the images, by digest. progress: answers given, in all."""
     ordered = sorted(rows, key=lambda row: row.digest)  # questions about one image share what is prefilled
+    beside = _spread_by_type(ordered, BESIDE)
+    asked = [("adapter", index) for index in range(len(ordered))]
+    asked += [(way, index) for way in ("base", "blind") for index in beside]
     images: dict[str, Image] = {}
-    said: dict[tuple[int, str], str] = {}
-    ways = (("adapter", lora, True), ("base", None, True), ("blind", lora, False))
-    for done, (way, chosen, see) in enumerate(ways):
-        for index, row in enumerate(ordered):
-            if row.digest not in images:
-                images = {row.digest: load_training_image(row)}
-            said[index, way] = _answer(engine, images[row.digest], row.question, chosen, see, texts)
-            progress(done * len(ordered) + index + 1, len(ways) * len(ordered))
+    said: dict[tuple[str, int], str] = {}
+    for done, (way, index) in enumerate(asked, 1):
+        row = ordered[index]
+        if row.digest not in images:
+            images = {row.digest: load_training_image(row)}
+        chosen = None if way == "base" else lora
+        said[way, index] = _answer(engine, images[row.digest], row, chosen, way != "blind", texts)
+        progress(done, len(asked))
     return [
-        Answers(row, *(said[index, way] for way in ("adapter", "base", "blind")))
+        Answers(row, said["adapter", index], said.get(("base", index)), said.get(("blind", index)))
         for index, row in enumerate(ordered)
     ]
 
 
 def accuracies(answers: Sequence[Answers]) -> tuple[Accuracy, ...]:
-    """By set and type."""
+    """By set and type, and by whatever else models.scoring counts of a type."""
     groups: dict[tuple[str, str], list[Answers]] = {}
     for each in answers:
         groups.setdefault((each.row.set, each.row.type), []).append(each)
-    return tuple(_accuracy(*key, group) for key, group in sorted(groups.items()))
+    return tuple(row for (name, kind), group in sorted(groups.items()) for row in _rows(name, kind, group))
 
 
-def _accuracy(name: str, kind: str, group: Sequence[Answers]) -> Accuracy:
-    def share(answers: Sequence[str]) -> float:
-        right = [is_right(kind, each.row.answer, said) for each, said in zip(group, answers, strict=True)]
-        return round(sum(right) / len(right), 4)
-
+def _rows(name: str, kind: str, group: Sequence[Answers]) -> Iterator[Accuracy]:
     ((commonest, _),) = Counter(each.row.answer for each in group).most_common(1)
-    return Accuracy(
-        set=name,
-        type=kind,
-        rows=len(group),
-        adapter=share([each.adapter for each in group]),
-        base=share([each.base for each in group]),
-        blind=share([each.blind for each in group]),
-        majority=share([commonest] * len(group)),
+    said = {
+        "adapter": [each.adapter for each in group],
+        "base": [each.base for each in group],
+        "blind": [each.blind for each in group],
+        "majority": [commonest] * len(group),
+    }
+    marked = {
+        way: [
+            marks(kind, each.row.answer, answer)
+            for each, answer in zip(group, answers, strict=True)
+            if answer is not None
+        ]
+        for way, answers in said.items()
+    }
+    for mark in marks(kind, group[0].row.answer, ""):
+        shares = {
+            way: round(sum(each.get(mark, False) for each in found) / max(1, len(found)), 4)
+            for way, found in marked.items()
+        }
+        yield Accuracy(set=name, type=mark, rows=len(group), **shares)
+
+
+def _spread_by_type(rows: Sequence[TrainingRow], most: int) -> list[int]:
+    """Indices of at most `most` rows of each type, evenly over all."""
+    of_type: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        of_type.setdefault(row.type, []).append(index)
+    steps = {kind: max(len(each) / most, 1.0) for kind, each in of_type.items()}
+    return sorted(
+        each[int(place * steps[kind])]
+        for kind, each in of_type.items()
+        for place in range(min(len(each), most))
     )
 
 
 def _answer(
     engine: Engine,
     image: Image,
-    question: str,
+    row: TrainingRow,
     lora: LoraWeights | None,
     see: bool,
     texts: Mapping[str, str],
 ) -> str:
     generation = engine.generate(
-        [Message("user", question, (image,))],
-        Sampling(max_tokens=LONGEST_ANSWER),
+        [Message("user", row.question, (image,))],
+        Sampling(max_tokens=len(row.answer) + ROOM),
         lora=lora,
         see_images=see,
         texts=texts,

@@ -39,6 +39,9 @@ from models.vision.tower import TowerFeatures
 
 HELD_OUT_SHARE = 0.1
 MOST_HELD_OUT = 100  # images
+JUDGED_TOKENS = 10_000
+"""Of held-out lessons: judging is done several times and should not take longer than learning."""
+
 ROUNDS = 3
 LEAST_STEPS = 160
 OCR_FILE = "ocr.json"
@@ -119,7 +122,8 @@ def train(
     part = projector_part([each.head for each in heads if each.head], rows, options)
     texts = read_texts(rows, options.ocr, place, progress)
     seen = see(features, texts, parts, part, heads)
-    writer = Writer(parts.language.tokenizer, parts.prompts, use_words=part is None)
+    words = part is None and options.ocr == "never"
+    writer = Writer(parts.language.tokenizer, parts.prompts, words)
     course = Course(_materials(learnt_rows, seen), writer, options.seed)
     held_out = _held_out(held_rows, seen, writer)
     start = read_peft(options.start_from, options.start_from.name) if options.start_from else parts.base_lora
@@ -138,7 +142,7 @@ def train(
     place.checkpoint.unlink(missing_ok=True)
     minutes = (time.monotonic() - started) / 60
     return TrainingReport(
-        out, tuple(heads), part is None, learnt, minutes, len(by_image(rows)), len(rows), _plain(options)
+        out, tuple(heads), words, learnt, minutes, len(by_image(rows)), len(rows), _plain(options)
     )
 
 
@@ -228,11 +232,13 @@ def _materials(rows: Sequence[TrainingRow], seen: Mapping[str, SeenImage]) -> li
 
 
 def _held_out(rows: Sequence[TrainingRow], seen: Mapping[str, SeenImage], writer: Writer) -> HeldOut:
-    groups = by_image(rows)
-    return HeldOut(
-        [writer.questions(seen[digest], group) for digest, group in groups.items()],
-        [[row.type for row in group] for group in groups.values()],
-    )
+    lessons, types, tokens = [], [], 0
+    for digest, group in by_image(rows).items():
+        if tokens < JUDGED_TOKENS:
+            lessons.append(writer.questions(seen[digest], group))
+            types.append([row.type for row in group])
+            tokens += lessons[-1].size
+    return HeldOut(lessons, types)
 
 
 def _begin_as(language: Language, start: LoraWeights) -> None:
