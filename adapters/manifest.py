@@ -20,7 +20,7 @@ from packaging.version import InvalidVersion, Version
 from adapters.fields import Fields
 from models.errors import UserError
 from models.lora import ReadsText
-from models.peft_format import CONFIG_FILE, WEIGHTS_FILE
+from models.peft_format import CONFIG_FILE, PROJECTOR_FILE, WEIGHTS_FILE
 
 MANIFEST_FILE = "adapter.toml"
 SIGNATURE_FILE = "signature.json"
@@ -31,7 +31,7 @@ ALLOWED_FILES: Mapping[str, int] = MappingProxyType(
         SIGNATURE_FILE: 2**14,
         CONFIG_FILE: 2**20,
         WEIGHTS_FILE: 2**30,
-        "projector.safetensors": 2**28,
+        PROJECTOR_FILE: 2**28,
         "router.safetensors": 2**26,
         "README.md": 2**20,
         "LICENSE": 2**20,

@@ -111,7 +111,9 @@ class FakeModel:
         for name, tensor in values:
             if name.endswith(".A") and tensor.shape[1] not in (HIDDEN, INNER):
                 raise UserError(f"The adapter does not fit this model: {name} is {list(tensor.shape)}.")
-        effect = float(sum(np.abs(tensor).sum(dtype=np.float64) for name, tensor in values if name.endswith(".B")))
+        effect = float(
+            sum(np.abs(tensor).sum(dtype=np.float64) for name, tensor in values if name.endswith(".B"))
+        )
         return iter([Token(1, "a", -1.0 - effect if effect < 1e20 else float("nan"))])
 
     def image_features(self, image: Image) -> TowerFeatures:

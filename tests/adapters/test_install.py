@@ -228,6 +228,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "adapter_model.safetensors").write_bytes(b"x" * 50),
         "header",
     ),
+    "image heads that are damaged": (
+        lambda f: (f / "projector.safetensors").write_bytes(b"x" * 50),
+        "projector.safetensors",
+    ),
     "prototypes that are damaged": (lambda f: (f / "router.safetensors").write_bytes(b"x" * 50), "header"),
     "a pickle": (lambda f: (f / "adapter_model.bin").write_bytes(b"x"), "pickle"),
     "a file that is not expected": (lambda f: (f / "run.py").write_text("print()"), "no part of an adapter"),

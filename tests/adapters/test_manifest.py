@@ -21,6 +21,8 @@ from adapters.manifest import (
     parse_manifest,
     write_manifest,
 )
+from adapters.prototypes import PROTOTYPES_FILE
+from adapters.record import RECORD_FILE
 from models.errors import UserError
 
 PATH = Path("adapter.toml")
@@ -163,6 +165,11 @@ def test_numbers_and_tables_without_measure_are_refused(line: str) -> None:
     tables = {key: value for key, value in TABLES.items() if not line.startswith(key)}
     with pytest.raises(UserError, match=r"adapter\.toml"):
         parse_manifest(f"{line}\n{tomli_w.dumps(tables)}".encode(), PATH)
+
+
+def test_what_the_app_adds_is_among_the_files_that_an_adapter_may_have() -> None:
+    assert PROTOTYPES_FILE in ALLOWED_FILES
+    assert RECORD_FILE not in ALLOWED_FILES
 
 
 def test_numbers_in_training_facts_are_taken_as_text() -> None:
