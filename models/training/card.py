@@ -40,7 +40,7 @@ WAYS = (
     Way("image tokens alone", True, False),
     Way("image tokens and words in the prompt", True, True),
 )
-NO_LORA = LoraWeights("plain language model", 0, 1, {}, {})
+NO_LORA = LoraWeights("plain language model", 0, 1, {})
 
 
 def answer(

@@ -217,7 +217,11 @@ def test_an_adapter_removed_while_it_answers_answers_on(
 def test_an_adapter_replaced_while_it_answers_is_the_new_one_for_the_next_turn(
     assistant: Assistant, engine: FakeEngine, directory: Path
 ) -> None:
-    engine.before_token = lambda number: put(directory, "receipts", 9) if number == 1 else None  # type: ignore[assignment,return-value]
+    def replace(number: int) -> None:
+        if number == 1:
+            put(directory, "receipts", 9)
+
+    engine.before_token = replace
     ask(assistant, adapter="receipts")
     engine.before_token = lambda _: None
     ask(assistant, adapter="receipts")
