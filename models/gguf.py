@@ -190,7 +190,7 @@ class _Reader:
             start = self.take(count * dtype.itemsize, what)
             return np.frombuffer(self.view, dtype, count, start).copy()
         if kind == _STRING:
-            return self.strings(count, what)
+            return list(self.strings(count, what))
         smallest = {_BOOL: 1, _ARRAY: 12}.get(kind)
         if smallest is None:
             raise self.damaged(f"{what} has elements of the unknown type {kind}")
