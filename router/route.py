@@ -20,8 +20,8 @@ Place = Literal["local", "cloud"]
 class Route:
     """adapter: a name or a sum, or None for the plain model. reason: one clause a person can read.
 
-    probability: that the adapter is the right one, 0..1; None when nobody had to choose. candidates: what the
-    choice was made from, best first.
+    probability: that this choice is right, 0..1, as the router sees it; None when nobody had to choose.
+    candidates: what the choice was made from, best first.
     """
 
     adapter: str | None
