@@ -57,6 +57,31 @@ def ring() -> Iterator[MemoryKeyring]:
     keyring.set_keyring(before)
 
 
+class Terminal(io.StringIO):
+    """Somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs a command for a person: lines are what is typed, key what is typed blindly. Returns the exit code;
+    what the person saw is in sys.stderr."""
+
+    def run(*arguments: str, lines: str, key: str = "") -> int:
+        monkeypatch.setattr(sys, "argv", ["edge-app", "cloud", *arguments])
+        monkeypatch.setattr(sys, "stdin", Terminal(lines))
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        monkeypatch.setattr("getpass.getpass", lambda *_: key)
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert isinstance(left.value.code, int)
+        return left.value.code
+
+    return run
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: str, stdin: str = "") -> Outcome:
@@ -127,6 +152,33 @@ def test_the_variable_wins_over_the_keyring(run: Run, monkeypatch: pytest.Monkey
 def test_setup_refuses_what_is_not_whole(run: Run, arguments: tuple[str, ...], code: int) -> None:
     assert run("setup", *arguments).code == code
     assert not paths.config_file().exists()
+
+
+def test_a_person_is_asked_for_what_is_missing(
+    run: Run, terminal: Callable[..., int], ring: MemoryKeyring
+) -> None:
+    assert terminal("setup", lines="https://api.example.com\nbig-model\n", key=SECRET) == 0
+    assert SECRET not in seen()
+    assert ring.kept == {("edge-app", "api.example.com"): SECRET}
+    assert terminal("setup", "--model", "other", lines="\n") == 0, "what there is stays"
+    shown = json.loads(run("status", "--json").stdout)
+    assert (shown["url"], shown["model"], shown["key"]) == ("https://api.example.com/v1", "other", "keyring")
+
+
+@pytest.mark.parametrize(("typed", "code", "sent"), [("y\n", 0, 1), ("n\n", 1, 0), ("\n", 1, 0)])
+def test_a_person_sees_what_would_be_sent_and_decides(
+    run: Run, terminal: Callable[..., int], typed: str, code: int, sent: int
+) -> None:
+    with Misbehaving(answers("ready")) as server:
+        set_up(run, server)
+        assert terminal("test", lines=typed) == code
+        assert len(server.requests) == sent
+        assert all(part in seen() for part in (server.endpoint.host, "big-model", "Answer with the one word"))
+
+
+def seen() -> str:
+    assert isinstance(sys.stderr, Terminal)
+    return sys.stderr.getvalue()
 
 
 def test_test_measures_and_is_recorded(run: Run) -> None:
