@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class FeatureCache:
         seen = self._tower.features(load_training_image(row), maps=True)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}.npz")
-        halves = {name: seen.stages[name].astype(np.float16) for name in MAPS}
+        halves: dict[str, Any] = {name: seen.stages[name].astype(np.float16) for name in MAPS}
         np.savez(partial, pool=seen.pool, colour=seen.colour, **halves)
         partial.replace(file)
         maps = {name: half.astype(np.float32) for name, half in halves.items()}

@@ -73,7 +73,7 @@ def accuracies(answers: Sequence[Answers]) -> tuple[Accuracy, ...]:
 
 def _rows(name: str, kind: str, group: Sequence[Answers]) -> Iterator[Accuracy]:
     ((commonest, _),) = Counter(each.row.answer for each in group).most_common(1)
-    said = {
+    said: dict[str, list[str | None]] = {
         "adapter": [each.adapter for each in group],
         "base": [each.base for each in group],
         "blind": [each.blind for each in group],
