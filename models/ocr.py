@@ -128,7 +128,7 @@ def may_be_page(image: Image) -> bool:
 
     At least _PAPER of the grey values lie in a band of 40 around the commonest, and at least _STROKES of the
     pixels differ from it in runs of at most 6 pixels across, of 512 on the longest side. 98 of 100 receipts pass,
-    9 of 10 charts, 1 of 9 photos and 1 of 3 aerial images; of the photos and aerial images that pass, `glance`
+    6 of 7 charts, 1 of 9 photos and 1 of 3 aerial images; of the photos and aerial images that pass, `glance`
     lets 1 in 20 and none through.
     """
     picture = PIL.Image.fromarray(image.pixels).convert("L")
