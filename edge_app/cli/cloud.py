@@ -266,7 +266,7 @@ def _consent(question: Payload, allow_cloud: bool) -> None:
 def _ledger(settings: Settings) -> Iterator[Ledger]:
     from edge_app.cloud.ledger import Ledger
 
-    ledger = Ledger.open(settings.cloud_prices)
+    ledger = Ledger.open(settings)
     try:
         yield ledger
     finally:

@@ -57,7 +57,6 @@ class Cloud:
         *,
         limits: Limits | None = None,
         backoff: Backoff | None = None,
-        daily_limit: float | None = None,
         find_key: Callable[[str], Key | None] = keys.find,
         breaker: Breaker | None = None,
     ) -> None:
@@ -66,7 +65,6 @@ class Cloud:
         self._ledger = ledger
         self._limits = limits or Limits()
         self._backoff = backoff or Backoff()
-        self._daily_limit = daily_limit
         self._find_key = find_key
 
     def ask(
@@ -99,7 +97,6 @@ class Cloud:
 
     def _tries(self, trip: _Trip, retries: int) -> Generator[Piece, None, None]:
         for attempt in range(retries + 1):
-            self._ledger.check_limit(trip.payload, self._daily_limit)
             begun = False
             try:
                 for piece in self._try(trip, attempt):
@@ -161,7 +158,6 @@ def from_settings(settings: Settings, ledger: Ledger) -> Cloud | None:
             total=settings.cloud_total_seconds,
         ),
         backoff=Backoff(retries=settings.cloud_retries),
-        daily_limit=settings.cloud_daily_limit,
     )
 
 

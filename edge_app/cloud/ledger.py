@@ -20,7 +20,7 @@ from edge_app.cloud.client import CloudDone
 from edge_app.cloud.errors import CloudError, Kind
 from edge_app.cloud.payload import BYTES_PER_TOKEN, Payload
 from edge_app.database import DatabaseFile, is_alive, moment, storable
-from edge_app.settings import Price
+from edge_app.settings import Price, Settings
 
 MILLION = 1_000_000
 Purpose = Literal["turn", "test"]
@@ -63,44 +63,29 @@ class Entry:
 
 
 class Ledger(DatabaseFile):
-    """prices: by model, in the settings' currency for a million tokens. What is on this machine costs nothing."""
+    """prices: by model, in the settings' currency for a million tokens. daily_limit: in that currency; what is
+    on this machine costs nothing."""
 
     holds = "the record of what left"
 
-    def __init__(self, file: Path, prices: Mapping[str, Price] | None = None) -> None:
+    def __init__(
+        self, file: Path, prices: Mapping[str, Price] | None = None, daily_limit: float | None = None
+    ) -> None:
         super().__init__(file)
         self._prices = dict(prices or {})
+        self._daily_limit = daily_limit
 
     @classmethod
-    def open(cls, prices: Mapping[str, Price] | None = None) -> Ledger:
+    def open(cls, settings: Settings) -> Ledger:
         """The user's own, beside the sessions."""
-        return cls(paths.sessions_file(), prices)
-
-    def check_limit(self, payload: Payload, daily_limit: float | None) -> None:
-        """Raises CloudError ("spent") when this request could bring the day's sum over the limit.
-
-        It is weighed at the longest answer that it asks for. Without a price nothing can be weighed, so
-        nothing is sent.
-        """
-        if daily_limit is None or payload.endpoint.is_local:
-            return
-        most = self._cost(payload, payload.prompt_tokens, payload.max_tokens)
-        if most is None:
-            raise CloudError(
-                "spent",
-                f"There is a daily limit and no price of {payload.endpoint.model} to keep it by; give one in "
-                "cloud_prices in the settings.",
-            )
-        spent = self.spent_today()
-        if spent + most > daily_limit:
-            raise CloudError(
-                "spent",
-                f"This could cost {most:.4f} more, and {spent:.4f} of today's limit of {daily_limit:g} are "
-                "spent; raise cloud_daily_limit, or wait for tomorrow.",
-            )
+        return cls(paths.sessions_file(), settings.cloud_prices, settings.cloud_daily_limit)
 
     def begin(self, payload: Payload, *, purpose: Purpose, session: str | None, attempt: int) -> int:
-        """Before sending. The tokens and the cost are what it may come to, until `end` knows better."""
+        """Before sending. The tokens and the cost are what it may come to, until `end` knows better.
+
+        Raises CloudError ("spent") when it could bring the day's sum over the limit. Without a price of the
+        model nothing can be weighed against a limit, so nothing is sent.
+        """
         images = [
             {
                 "digest": i.digest,
@@ -113,7 +98,9 @@ class Ledger(DatabaseFile):
         ]
         process = psutil.Process()
         prompt, completion = payload.prompt_tokens, payload.max_tokens
-        with self._transaction():
+        cost = self._cost(payload, prompt, completion)
+        with self._transaction():  # nobody else spends between the look and the entry
+            self._keep_to_limit(payload, cost)
             entry = self._db.execute(
                 "INSERT INTO cloud_requests (sent, purpose, session, attempt, host, model, sha256, bytes, images,"
                 " status, prompt_tokens, completion_tokens, counted, cost, process, process_started)"
@@ -121,7 +108,7 @@ class Ledger(DatabaseFile):
                 [
                     *(moment(), purpose, session, attempt),
                     *(payload.endpoint.host, storable(payload.endpoint.model), payload.sha256, payload.size),
-                    *(json.dumps(images), prompt, completion, self._cost(payload, prompt, completion)),
+                    *(json.dumps(images), prompt, completion, cost),
                     *(process.pid, process.create_time()),
                 ],
             ).lastrowid
@@ -170,6 +157,25 @@ class Ledger(DatabaseFile):
             _utc(midnight),
         )
         return float(row["spent"])
+
+    def _keep_to_limit(self, payload: Payload, most: float | None) -> None:
+        """most: what the request costs with the longest answer that it asks for."""
+        limit = self._daily_limit
+        if limit is None or payload.endpoint.is_local:
+            return
+        if most is None:
+            raise CloudError(
+                "spent",
+                f"There is a daily limit and no price of {payload.endpoint.model} to keep it by; give one in "
+                "cloud_prices in the settings.",
+            )
+        spent = self.spent_today()
+        if spent + most > limit:
+            raise CloudError(
+                "spent",
+                f"This could cost {most:.4f} more, and {spent:.4f} of today's limit of {limit:g} are "
+                "spent; raise cloud_daily_limit, or wait for tomorrow.",
+            )
 
     def _cost(self, payload: Payload, prompt: int, completion: int) -> float | None:
         if payload.endpoint.is_local:

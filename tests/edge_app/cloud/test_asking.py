@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,13 @@ PRICES = {"big-model": Price(input=1000.0, output=2000.0)}
 @pytest.fixture
 def ledger(home: Path) -> Iterator[Ledger]:
     assert paths.sessions_file().is_relative_to(home)
-    ledger = Ledger.open(PRICES)
+    ledger = limited(None)
     yield ledger
     ledger.close()
+
+
+def limited(daily_limit: float | None) -> Ledger:
+    return Ledger.open(Settings(cloud_prices=PRICES, cloud_daily_limit=daily_limit))
 
 
 def ask_of(place: Endpoint) -> Payload:
@@ -221,9 +226,10 @@ from edge_app.cloud.asking import Cloud
 from edge_app.cloud.endpoint import endpoint
 from edge_app.cloud.ledger import Ledger
 from edge_app.cloud.payload import payload
+from edge_app.settings import Settings
 from models.types import Message
 place = endpoint(sys.argv[1], "big-model")
-cloud = Cloud(place, Ledger.open(), find_key=lambda _: None)
+cloud = Cloud(place, Ledger.open(Settings()), find_key=lambda _: None)
 for piece in cloud.ask(payload(place, [Message("user", "Hello?")], max_tokens=5)): print(piece, flush=True)
 """
 
@@ -258,28 +264,46 @@ def test_the_record_holds_nothing_that_was_said(ledger: Ledger) -> None:
 
 
 def test_the_daily_limit_is_kept(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Misbehaving(answers("A cat.")) as server:
+    with (
+        Misbehaving(answers("A cat.")) as server,
+        closing(limited(0.2)) as more,
+        closing(limited(0.15)) as less,
+    ):
         place = far_away(server, monkeypatch)
-        asked = cloud(place, ledger, daily_limit=0.2)
-        ask(asked)  # at most about 0.14, 0.017 in the end
-        ask(asked)
-        asked = cloud(place, ledger, daily_limit=0.15)
+        ask(cloud(place, more))  # at most about 0.14, 0.017 in the end
+        ask(cloud(place, more))
+        asked = cloud(place, less)
         with pytest.raises(CloudError, match="cloud_daily_limit") as caught:
             ask(asked)
     assert (caught.value.kind, len(server.requests), asked.breaker.state) == ("spent", 2, "closed")
+    assert len(ledger.entries()) == 2
+
+
+def test_what_is_under_way_counts_at_its_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    def talks(wire: Wire) -> None:
+        wire.send(STREAM, word("The "))
+        wire.wait_until_gone()
+
+    with Misbehaving(talks) as server, closing(limited(0.2)) as ledger:
+        asked = cloud(far_away(server, monkeypatch), ledger)
+        pieces = asked.ask(ask_of(asked.endpoint))
+        next(pieces)
+        with pytest.raises(CloudError, match="cloud_daily_limit"):
+            ask(asked)
+        pieces.close()
 
 
 def test_a_limit_without_a_price_sends_nothing(ledger: Ledger) -> None:
     place = endpoint("https://api.example.com/v1", "model-without-price")
-    with pytest.raises(CloudError, match="cloud_prices"):
-        ask(cloud(place, ledger, daily_limit=1.0))
+    with closing(limited(1.0)) as careful, pytest.raises(CloudError, match="cloud_prices"):
+        ask(cloud(place, careful))
     assert ledger.entries() == ()
 
 
-def test_what_is_on_this_machine_costs_nothing(ledger: Ledger) -> None:
-    with Misbehaving(answers("A cat.")) as server:
-        ask(cloud(server.endpoint, ledger, daily_limit=0.0))
-    assert ledger.entries()[0].cost == 0.0
+def test_what_is_on_this_machine_costs_nothing() -> None:
+    with Misbehaving(answers("A cat.")) as server, closing(limited(0.0)) as ledger:
+        ask(cloud(server.endpoint, ledger))
+        assert ledger.entries()[0].cost == 0.0
 
 
 # -- the settings
