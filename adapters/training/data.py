@@ -53,6 +53,22 @@ def read_training_rows(file: Path, images: Path | None = None) -> tuple[Training
     Without splits in the file a fifth of the images becomes the validation split, always the same ones.
     Raises UserError, naming the line, for what does not fit, and when training and validation share an image.
     """
+    rows = _read(file, images)
+    count = len({row.digest for row in rows if row.split == TRAIN})
+    if count < LEAST_IMAGES:
+        raise UserError(f"{file} has {count} images to learn from; at least {LEAST_IMAGES} are needed.")
+    return rows
+
+
+def read_validation_rows(file: Path, images: Path | None = None) -> tuple[TrainingRow, ...]:
+    """The rows of the split "val" of a file, which may have no others. Raises UserError as above."""
+    rows = of_split(_read(file, images), VALIDATION)
+    if not rows:
+        raise UserError(f'{file} has no rows of the split "{VALIDATION}" to measure on.')
+    return rows
+
+
+def _read(file: Path, images: Path | None) -> tuple[TrainingRow, ...]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -68,7 +84,7 @@ def read_training_rows(file: Path, images: Path | None = None) -> tuple[Training
     if not rows:
         raise UserError(f"{file} has no rows; write one JSON object a line with image, question and answer.")
     rows = _with_splits(rows)
-    _check(rows, file)
+    _check(rows)
     return tuple(rows)
 
 
@@ -158,14 +174,11 @@ def _with_splits(rows: list[TrainingRow]) -> list[TrainingRow]:
     return [replace(row, split=VALIDATION if row.digest in held else TRAIN) for row in rows]
 
 
-def _check(rows: Sequence[TrainingRow], file: Path) -> None:
+def _check(rows: Sequence[TrainingRow]) -> None:
     split_of: dict[str, str] = {}
     for row in rows:
         if split_of.setdefault(row.digest, row.split) != row.split:
             raise UserError(f"{row.place}: the image {row.image} is in both splits; keep it in one.")
-    images = len({row.digest for row in rows if row.split == TRAIN})
-    if images < LEAST_IMAGES:
-        raise UserError(f"{file} has {images} images to learn from; at least {LEAST_IMAGES} are needed.")
     seen: dict[tuple[str, str], TrainingRow] = {}
     for row in rows:
         other = seen.setdefault((row.digest, row.question), row)

@@ -74,7 +74,10 @@ class Fitted:
 
 def stack(view: View, seen: Sequence[TowerFeatures]) -> Inputs:
     """What the view reads of these images."""
-    whole = np.stack([np.concatenate([feature(each, name) for name in view.features]) for each in seen])
+    nothing = np.zeros(0, np.float32)
+    whole = np.stack(
+        [np.concatenate([nothing, *(feature(each, name) for name in view.features)]) for each in seen]
+    )
     return Inputs(whole, np.stack([map_of(each, view.map) for each in seen]) if view.map else None)
 
 

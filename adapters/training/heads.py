@@ -44,8 +44,8 @@ TEXTURE = (*GLOBAL, "s8.mean1", "s8.max1", "s16.mean1", "s16.max1")
 VIEWS = (
     View("whole image", GLOBAL),
     View("whole image, textures by thirds", (*TEXTURE, "s16.mean3")),
-    View("textures and what is seen at every place", TEXTURE, "s8", 1),
-    View("textures and what is seen by sixths", TEXTURE, "s16", 6),
+    View("what is seen at every place", (), "s8", 1),
+    View("what is seen at every place, by sixths", (), "s16", 6),
 )
 """From the cheapest on; a later one must be better, not as good."""
 

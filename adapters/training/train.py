@@ -21,6 +21,7 @@ from adapters.training.course import Course, Material
 from adapters.training.data import TRAIN, TrainingRow, by_image, of_split, set_aside
 from adapters.training.features import FeatureCache, load_training_image
 from adapters.training.heads import OwnHead, OwnHeadResult, find_facts, make_heads
+from adapters.training.kept import keep_heads, kept_heads
 from adapters.training.learning import HeldOut, Learner, Learnt, Schedule, Step
 from adapters.training.lessons import SeenImage, Writer
 from models.errors import UserError
@@ -116,9 +117,14 @@ def train(
     parts = load_parts(place.files, Request(place.cache_dir, place.threads, None, no_progress))
     features = look(rows, parts, place, progress)
     learnt_rows, held_rows = set_aside(rows, min(HELD_OUT_SHARE, MOST_HELD_OUT / len(features)), options.seed)
-    heads = make_heads(
-        find_facts(learnt_rows), features, parts.language.tokenizer, options.own_head, options.seed, progress
-    )
+    recipe, kept = _recipe(rows, options), place.checkpoint.with_suffix(".heads.npz")
+    heads = kept_heads(kept, recipe) if resume else None
+    if heads is None:
+        tokenizer = parts.language.tokenizer
+        heads = make_heads(
+            find_facts(learnt_rows), features, tokenizer, options.own_head, options.seed, progress
+        )
+        keep_heads(kept, recipe, heads)
     part = projector_part([each.head for each in heads if each.head], rows, options)
     texts = read_texts(rows, options.ocr, place, progress)
     seen = see(features, texts, parts, part, heads)
@@ -133,13 +139,13 @@ def train(
         _begin_as(language, start)
     steps = options.steps or max(LEAST_STEPS, ROUNDS * course.steps_a_round)
     progress(f"{course.tokens} tokens a round in {course.steps_a_round} steps; {steps} steps")
-    place.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    learner = Learner(language, course, held_out, place.checkpoint, _recipe(rows, options))
+    learner = Learner(language, course, held_out, place.checkpoint, recipe)
     learnt = learner.run(Schedule(steps, options.learning_rate, options.minutes), resume, progress)
     language.save_adapter(out)
     if part is not None:
         write_projector_part(out / PROJECTOR_FILE, part)
-    place.checkpoint.unlink(missing_ok=True)
+    for file in (place.checkpoint, kept):
+        file.unlink(missing_ok=True)
     minutes = (time.monotonic() - started) / 60
     return TrainingReport(
         out, tuple(heads), words, learnt, minutes, len(by_image(rows)), len(rows), _plain(options)

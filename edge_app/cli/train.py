@@ -57,6 +57,12 @@ def train(
     measure: Annotated[
         bool, typer.Option(help="Measure it on the validation images, with the real engine.")
     ] = True,
+    measure_too: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--measure-too", metavar="FILE", help="Measure it on the split val of this file as well."
+        ),
+    ] = None,
     offline: OfflineOption = None,
 ) -> None:
     """Train an adapter from labelled images on this machine.
@@ -72,7 +78,7 @@ def train(
         from models.errors import UserError
 
         raise UserError("Training needs PyTorch and transformers: run pip install 'edge-app[train]'.")
-    from adapters.training.data import VALIDATION, of_split, read_training_rows
+    from adapters.training.data import VALIDATION, of_split, read_training_rows, read_validation_rows
     from adapters.training.product import About, make_adapter
     from adapters.training.train import Options, Workplace
     from edge_app import paths
@@ -81,6 +87,8 @@ def train(
 
     settings = load_settings(offline=offline)
     rows = read_training_rows(data, images)
+    for file in measure_too or ():
+        rows += read_validation_rows(file, images)
     store = ModelStore(paths.models_directory())
     files = store.pull(settings.model, offline=settings.offline)
     about = About(
@@ -91,7 +99,7 @@ def train(
         data=source or data.name,
         licence=licence,
         command=_command(),
-        measure_command=f"edge-app eval {data.name} --split {VALIDATION} --adapter {name}",
+        measure_command=f"edge-app eval {_names((data, *(measure_too or ())))} --split {VALIDATION} --adapter {name}",
         notes=notes.read_text(encoding="utf-8") if notes else "",
     )
     options = Options(
@@ -181,11 +189,18 @@ def _shares(row: Accuracy) -> tuple[float, ...]:
 
 def _command() -> str:
     """What was called, without what is of this machine alone: folders, and how often it was stopped."""
-    words = ["edge-app", *(word for word in sys.argv[1:] if word not in ("--resume", "--offline", "--install"))]
+    words = [
+        "edge-app",
+        *(word for word in sys.argv[1:] if word not in ("--resume", "--offline", "--install")),
+    ]
     if "--out" in words:
         at = words.index("--out")
         del words[at : at + 2]
     return shlex.join(Path(word).name if "/" in word and Path(word).exists() else word for word in words)
+
+
+def _names(files: Sequence[Path]) -> str:
+    return shlex.join(file.name for file in files)
 
 
 def _install(folder: Path, offline: bool | None) -> None:

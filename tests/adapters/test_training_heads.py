@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from adapters.training import fitting, heads
 from adapters.training.data import TrainingRow
 from adapters.training.fitting import View, fit, stack
 from adapters.training.heads import find_facts, make_heads, word_tokens
+from adapters.training.kept import keep_heads, kept_heads
 from models.tokenizer import Tokenizer
 from models.vision.pooling import feature
 from models.vision.projector import head_inputs
@@ -132,3 +134,31 @@ def test_words_take_the_tokens_they_have_in_a_sentence(tokenizer: Tokenizer) -> 
         " forest.",
         "12",
     ]
+
+
+def test_kept_heads_come_back_whole_and_only_for_the_same_recipe(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(fitting, "MOST_SEEN", 100)
+    monkeypatch.setattr(heads, "VIEWS", heads.VIEWS[2:3])
+    made = make_heads(find_facts(ROWS), FEATURES, tokenizer, "yes", 1, lambda _: None)
+    made.append(replace(made[0], name="dropped", head=None, shares={}))
+    keep_heads(tmp_path / "heads.npz", "a recipe", made)
+    read = kept_heads(tmp_path / "heads.npz", "a recipe")
+    assert read is not None
+    for one, two in zip(made, read, strict=True):
+        assert (one.name, one.view, one.accuracy, one.majority) == (
+            two.name,
+            two.view,
+            two.accuracy,
+            two.majority,
+        )
+        assert (one.head is None) == (two.head is None)
+        if one.head and two.head:
+            assert (one.head.labels, one.head.features) == (two.head.labels, two.head.features)
+            assert np.array_equal(one.head.weight, two.head.weight)
+            assert one.head.places is not None and two.head.places is not None
+            assert np.array_equal(one.head.places.weight, two.head.places.weight)
+            assert all(np.array_equal(one.shares[digest], two.shares[digest]) for digest in one.shares)
+    assert kept_heads(tmp_path / "heads.npz", "another") is None
+    assert kept_heads(tmp_path / "nothing.npz", "a recipe") is None

@@ -1,0 +1,73 @@
+"""Heads that were fitted already, kept beside the checkpoint so that a resumed training need not fit them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.training.heads import OwnHeadResult
+from models.vision.projector_file import Head, Places
+
+
+def keep_heads(file: Path, recipe: str, results: Sequence[OwnHeadResult]) -> None:
+    """Write results, to be found again under the same recipe only."""
+    arrays: dict[str, NDArray[Any]] = {}
+    described = []
+    for number, each in enumerate(results):
+        fields = {key: getattr(each, key) for key in ("name", "images", "view", "accuracy", "majority")}
+        if each.head is not None:
+            fields["head"] = _described(each.head, f"{number}.", arrays)
+            arrays[f"{number}.shares"] = np.stack(list(each.shares.values()))
+            fields["digests"] = list(each.shares)
+        described.append(fields)
+    text = json.dumps({"recipe": recipe, "results": described})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial.npz")
+    np.savez(partial, described=np.array(text), **arrays)
+    partial.replace(file)
+
+
+def kept_heads(file: Path, recipe: str) -> list[OwnHeadResult] | None:
+    """What was kept under this recipe; None when there is nothing, or something else."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            content = json.loads(str(stored["described"]))
+            if content["recipe"] != recipe:
+                return None
+            return [_result(fields, f"{n}.", stored) for n, fields in enumerate(content["results"])]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _described(head: Head, prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    for key in ("weight", "bias", "tokens"):
+        arrays[prefix + key] = getattr(head, key)
+    described = {key: getattr(head, key) for key in ("name", "features", "temperature", "labels")}
+    if head.places is not None:
+        places = asdict(head.places)
+        arrays[prefix + "places.weight"] = places.pop("weight")
+        arrays[prefix + "places.bias"] = places.pop("bias")
+        described["places"] = places
+    return described
+
+
+def _result(fields: dict[str, Any], prefix: str, stored: Any) -> OwnHeadResult:
+    described, digests = fields.pop("head", None), fields.pop("digests", [])
+    if described is None:
+        return OwnHeadResult(**fields, head=None, shares={})
+    places = described.pop("places", None)
+    if places is not None:
+        weight, bias = stored[prefix + "places.weight"], stored[prefix + "places.bias"]
+        places = Places(**places, weight=weight, bias=bias)
+    arrays = {key: stored[prefix + key] for key in ("weight", "bias", "tokens")}
+    features, labels = tuple(described.pop("features")), tuple(described.pop("labels"))
+    head = Head(**described, features=features, labels=labels, **arrays, places=places)
+    return OwnHeadResult(
+        **fields, head=head, shares=dict(zip(digests, stored[prefix + "shares"], strict=True))
+    )
