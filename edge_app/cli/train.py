@@ -207,4 +207,4 @@ def _install(folder: Path, offline: bool | None) -> None:
     """Of one's own make: nobody needs to be asked, and an older one goes."""
     from edge_app.cli import adapters
 
-    adapters.install(str(folder), yes=True, force=True, offline=offline)
+    adapters.install([str(folder)], yes=True, force=True, offline=offline)
