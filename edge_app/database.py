@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import psutil
-from sqlite_utils import Database
 
 from edge_app import paths
 from edge_app.migrations import migrate
+from edge_app.sqlite import Database
 from models.errors import UserError
 
 BUSY_SECONDS = 10.0

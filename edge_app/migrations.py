@@ -10,8 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlite_utils import Database
-
+from edge_app.sqlite import Database
 from models.errors import UserError
 
 
