@@ -162,12 +162,18 @@ class _Request:
         try:
             self._run()
         except BaseException as error:
-            self.pieces.put(explain(error, self._payload.endpoint, self._key, begun=self._has_text))
+            try:
+                told = explain(error, self._payload.endpoint, self._key, begun=self._has_text)
+            except Exception as defect:  # as when the library is not installed: nobody waits for ever
+                told = defect
+            self.pieces.put(told)
 
     def _run(self) -> None:
         import openai
 
         with self._http() as http:
+            if self._is_cut:  # stopped while the library was loading
+                return
             self.began.set()
             # The key is set on the way out (_outgoing): none of the library's objects ever holds it.
             client = openai.OpenAI(
@@ -188,7 +194,8 @@ class _Request:
         prompt = completion = None
         for chunk in chunks:
             if chunk.usage is not None:
-                prompt, completion = _count(chunk.usage.prompt_tokens), _count(chunk.usage.completion_tokens)
+                prompt = _count(chunk.usage, "prompt_tokens")
+                completion = _count(chunk.usage, "completion_tokens")
             for choice in chunk.choices or ():
                 text = choice.delta.content or choice.delta.refusal or "" if choice.delta is not None else ""
                 if not isinstance(text, str):
@@ -270,7 +277,8 @@ def _shut(opened: socket.socket) -> None:
         opened.shutdown(socket.SHUT_RDWR)
 
 
-def _count(value: Any) -> int | None:
+def _count(usage: Any, name: str) -> int | None:
+    value = getattr(usage, name, None)
     return value if isinstance(value, int) and 0 <= value < 10**9 else None
 
 

@@ -126,6 +126,8 @@ def test_without_a_key_none_is_sent() -> None:
     [
         (end(reason="length"), CloudDone("length", 11, 3)),
         (b"data: [DONE]\n\n", CloudDone("stop", None, None)),
+        (event({"choices": [], "usage": {}}) + b"data: [DONE]\n\n", CloudDone("stop", None, None)),
+        (event({"choices": [], "usage": {"prompt_tokens": -1}}) + end(), CloudDone("stop", 11, 3)),
         (
             event({"choices": [{"index": 0, "delta": {}, "finish_reason": "eos"}]}),
             CloudDone("stop", None, None),
@@ -347,6 +349,16 @@ def seconds_to_stop(script: Script) -> float:
 @pytest.mark.parametrize("script", [says_nothing, stops_in_the_middle])
 def test_a_stop_is_heard_within_100_ms_and_hangs_up(script: Script) -> None:
     assert min(seconds_to_stop(script) for _ in range(3)) < 0.1  # the machine may be busy with something else
+
+
+def test_who_stops_before_it_sets_out_sends_nothing() -> None:
+    cancel = threading.Event()
+    cancel.set()
+    with Misbehaving(answers("Yes.")) as server:
+        with pytest.raises(CloudError):
+            ask(server.endpoint, PATIENT, cancel)
+        time.sleep(0.3)
+        assert server.requests == []
 
 
 def test_who_stops_reading_hangs_up() -> None:
