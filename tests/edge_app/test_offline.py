@@ -242,7 +242,8 @@ def test_the_command_line_goes_offline_before_anything_else(start: str) -> None:
 def test_a_whole_question_opens_no_connection(
     tmp_path: Path, model_files: ModelFiles, engine_cache: Path, home: Path
 ) -> None:
-    """A question with an image that has text in it, by the real command, with the kernel's calls traced."""
+    """A question about an image with text in it and a try to reach the cloud, by the real commands, with the
+    kernel's calls traced."""
     import PIL.Image
     import PIL.ImageDraw
 
@@ -255,7 +256,19 @@ def test_a_whole_question_opens_no_connection(
     PIL.ImageDraw.Draw(picture).text((20, 20), "TOTAL 12.50", fill="black", font_size=32)
     picture.save(tmp_path / "receipt.png")
     question = ["ask", "What is the total?", "--image", str(tmp_path / "receipt.png"), "--offline", "--json"]
-    script = f"import sys; sys.argv = ['edge-app', *{question!r}, '--max-tokens', '8']\n"
-    said, calls = traced(script + "from edge_app.cli.main import main\nmain()", tmp_path / "calls")
-    assert '"place": "local"' in said, said
+    escalation = ["cloud", "test", "--allow-cloud", "--offline"]
+    script = f"""
+        import os, sys
+        os.environ |= {{"EDGE_APP_CLOUD_URL": "https://api.example.com/v1", "EDGE_APP_CLOUD_MODEL": "m"}}
+        from edge_app.cli.main import main
+        for arguments in {[*question, "--max-tokens", "8"]!r}, {escalation!r}:
+            sys.argv = ["edge-app", *arguments]
+            try:
+                main()
+            except SystemExit as left:
+                print("exit code", left.code)
+    """
+    said, calls = traced(textwrap.dedent(script), tmp_path / "calls")
+    assert '"place": "local"' in said and "exit code 0" in said, said
+    assert "The app is offline; asking the cloud at api.example.com" in said and "exit code 3" in said, said
     assert calls == []
