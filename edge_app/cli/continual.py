@@ -213,7 +213,7 @@ def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
             out,
             place,
             shown,
-            resume=checkpoint.exists(),
+            resume=True,
             measured=False,
         )
         shown.clear()
