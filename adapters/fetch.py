@@ -20,10 +20,11 @@ from adapters.archive import MOST_ARCHIVE_BYTES, check_file_name, unpack
 from adapters.manifest import ALLOWED_FILES, MANIFEST_FILE, REQUIRED_FILES, SIGNATURE_FILE, parse_manifest
 from models.errors import NeedsNetwork, UserError
 from models.files import file_digest
-from models.types import Progress, no_progress
 
 if TYPE_CHECKING:
     import httpx
+
+    from models.types import Progress
 
 BUNDLED = Path(__file__).with_name("bundled")
 """The adapters that come with the app, a folder each."""
@@ -32,6 +33,10 @@ _HUB = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MOST_LISTING = 2**23
 _CHUNK = 1 << 20
+
+
+def _untold(*_: object) -> None:
+    """A Progress that tells nobody; models.types has one too, and numpy with it, which `list` does without."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def fetch(
     *,
     sha256: str = "",
     offline: bool = False,
-    progress: Progress = no_progress,
+    progress: Progress = _untold,
 ) -> Fetched:
     """Put the files into the folder target, which is empty.
 
@@ -184,7 +189,7 @@ def _from_hub(source: str, target: Path, progress: Progress) -> Fetched:
             client.headers["Authorization"] = f"Bearer {token}"
         listing = target.parent / f"{target.name}.listing"
         api = f"{endpoint}/api/models/{repository}/revision/{revision.replace('/', '%2F')}"
-        _get(client, api, listing, _MOST_LISTING, no_progress)
+        _get(client, api, listing, _MOST_LISTING, _untold)
         commit, files = _parse_listing(listing, source)
         listing.unlink()
         for name in REQUIRED_FILES:

@@ -12,18 +12,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 from packaging.version import InvalidVersion, Version
 
 from adapters.fields import Fields
 from models.errors import UserError
-from models.lora import ReadsText
-from models.peft_format import CONFIG_FILE, PROJECTOR_FILE, WEIGHTS_FILE
+
+if TYPE_CHECKING:
+    from models.lora import ReadsText
 
 MANIFEST_FILE = "adapter.toml"
 SIGNATURE_FILE = "signature.json"
+# As models.peft_format has them, whose import brings numpy: listing a thousand adapters does without.
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+PROJECTOR_FILE = "projector.safetensors"
 REQUIRED_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 ALLOWED_FILES: Mapping[str, int] = MappingProxyType(
     {
@@ -41,6 +46,7 @@ ALLOWED_FILES: Mapping[str, int] = MappingProxyType(
 
 FORMAT = 1
 RESERVED = ("auto", "none")  # what the command line means something else by
+READS: tuple[ReadsText, ...] = ("auto", "always", "never")
 NOT_DECLARED = ""
 """The base_digest of an adapter whose author did not say which weights it was trained on."""
 
@@ -154,7 +160,7 @@ def manifest_of(tables: object, path: Path) -> AdapterManifest:
         base_digest=top.digest("base_digest", NOT_DECLARED),
         tasks=top.lines("tasks", _MOST_TASKS),
         examples=tuple(_example(fields) for fields in top.tables("examples", _MOST_EXAMPLES)),
-        ocr=reads.one_of("ocr", get_args(ReadsText), "auto"),
+        ocr=reads.one_of("ocr", READS, "auto"),
         words=reads.flag("words", True),
         training=training.facts(_MOST_FACTS),
         accuracy=tuple(_accuracy(fields) for fields in top.tables("accuracy", _MOST_ROWS)),

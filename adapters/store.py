@@ -10,12 +10,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from adapters.manifest import ALLOWED_FILES, RESERVED, AdapterManifest, is_name
+from adapters.manifest import ALLOWED_FILES, CONFIG_FILE, RESERVED, AdapterManifest, is_name
 from adapters.record import InstallRecord, read_manifest
 from models.errors import UserError
-from models.lora import LoraWeights
-from models.peft_format import CONFIG_FILE, read_peft
+
+if TYPE_CHECKING:
+    from models.lora import LoraWeights
 
 __all__ = ["RESERVED", "AdapterStore", "InstalledAdapter", "Signature"]
 
@@ -139,6 +141,8 @@ class AdapterStore:
 
 
 def _read_folder(folder: Path, name: str) -> LoraWeights:
+    from models.peft_format import read_peft  # numpy, which names and manifests do without
+
     weights = read_peft(folder, name)
     manifest, _ = read_manifest(folder)
     return replace(weights, ocr=manifest.ocr, words=manifest.words) if manifest else weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import tomli_w
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from adapters.manifest import (
     ALLOWED_FILES,
+    READS,
     REQUIRED_FILES,
     Accuracy,
     AdapterManifest,
@@ -23,7 +24,9 @@ from adapters.manifest import (
 )
 from adapters.prototypes import PROTOTYPES_FILE
 from adapters.record import RECORD_FILE
+from models import peft_format
 from models.errors import UserError
+from models.lora import ReadsText
 
 PATH = Path("adapter.toml")
 DIGESTS = dict.fromkeys(REQUIRED_FILES, "a" * 64)
@@ -170,6 +173,9 @@ def test_numbers_and_tables_without_measure_are_refused(line: str) -> None:
 def test_what_the_app_adds_is_among_the_files_that_an_adapter_may_have() -> None:
     assert PROTOTYPES_FILE in ALLOWED_FILES
     assert RECORD_FILE not in ALLOWED_FILES
+    for name in (peft_format.CONFIG_FILE, peft_format.WEIGHTS_FILE, peft_format.PROJECTOR_FILE):
+        assert name in ALLOWED_FILES
+    assert get_args(ReadsText) == READS
 
 
 def test_numbers_in_training_facts_are_taken_as_text() -> None:
