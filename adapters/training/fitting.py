@@ -6,8 +6,10 @@ numbers, not what they mean.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from models.vision.tower import TowerFeatures
 PENALTY = 0.1
 HIDDEN = 24
 MOST_PASSES = 60
-MOST_SEEN = 12_000
+MOST_SEEN = 8_000
 """Images that one fit of a hidden layer looks at, over all passes: some ten seconds."""
 
 BATCH = 32
@@ -166,15 +168,18 @@ def _torch_cells(hidden: torch.Tensor, division: int) -> torch.Tensor:
     """[n, places, channels] -> [n, division * division * channels], as models.vision.pooling.cells."""
     if division == 1:
         return hidden.mean(1)
-    side = round(hidden.shape[1] ** 0.5)
+    return (_cell_shares(hidden.shape[1], division) @ hidden).flatten(1)
+
+
+@cache
+def _cell_shares(places: int, division: int) -> torch.Tensor:
+    """[division * division, places]: what each place counts in the mean of each cell."""
+    side = round(places**0.5)
     edges = [index * side // division for index in range(division + 1)]
-    square = hidden.reshape(len(hidden), side, side, -1)
-    parts = [
-        square[:, edges[i] : edges[i + 1], edges[j] : edges[j + 1]].mean((1, 2))
-        for i in range(division)
-        for j in range(division)
-    ]
-    return torch.cat(parts, dim=1)
+    one = torch.zeros(division, side)
+    for index, (first, last) in enumerate(itertools.pairwise(edges)):
+        one[index, first:last] = 1 / (last - first)
+    return torch.kron(one, one)
 
 
 def _pooled(maps: NDArray[np.float32], places: Places) -> NDArray[np.float32]:

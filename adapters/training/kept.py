@@ -29,7 +29,9 @@ def keep_heads(file: Path, recipe: str, results: Sequence[OwnHeadResult]) -> Non
     text = json.dumps({"recipe": recipe, "results": described})
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial.npz")
-    np.savez(partial, described=np.array(text), **arrays)
+    arrays["described"] = np.array(text)
+    with partial.open("wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
     partial.replace(file)
 
 

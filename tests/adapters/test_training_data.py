@@ -54,9 +54,9 @@ def test_rows_without_splits_are_split_by_image_and_always_alike(tmp_path: Path)
 
 
 def test_held_out_images_are_held_out_with_all_their_questions(tmp_path: Path) -> None:
-    rows = good_rows(tmp_path, 40)
+    written = good_rows(tmp_path, 40)
     rows = read_training_rows(
-        write(tmp_path, rows + [{**row, "question": "Two?", "answer": "b"} for row in rows])
+        write(tmp_path, written + [{**row, "question": "Two?", "answer": "b"} for row in written])
     )
     learnt, held = set_aside(rows, 0.1, seed=3)
     assert len({row.digest for row in held}) == 4

@@ -14,7 +14,7 @@ import torch
 
 from adapters.training.course import Course, Material
 from adapters.training.data import TrainingRow
-from adapters.training.learning import HeldOut, Learner, Schedule, judge
+from adapters.training.learning import HeldOut, Learner, Schedule, Step, judge
 from adapters.training.lessons import Branch, Lesson, SeenImage, pack
 from models.errors import UserError
 from models.training.language import Language, branch_mask
@@ -113,7 +113,7 @@ def test_a_stopped_training_that_is_resumed_ends_with_the_same_bits(tmp_path: Pa
 
 def test_the_adapter_is_left_at_its_best(tmp_path: Path) -> None:
     model = language()
-    seen = []
+    seen: list[Step] = []
     learnt = learner(model, tmp_path / "c.pt", Lessons()).run(Schedule(24, 3e-2), False, seen.append)
     judged = [step.judgement for step in seen if step.evaluated]
     assert any(learnt.best == each for each in judged)

@@ -179,7 +179,7 @@ def expected_of_own(head: Head) -> NDArray[np.float64]:
     assert head.places is not None
     s8, s16 = FEATURES.stages["s8"], FEATURES.stages["s16"]
     hidden = np.maximum(FEATURES.stages[head.places.map] @ head.places.weight.T + head.places.bias, 0)
-    parts = [
+    parts: list[NDArray[Any]] = [
         FEATURES.colour,
         by_place(s8, 2, "max"),
         by_place(s16, 1, "mean"),
@@ -187,7 +187,8 @@ def expected_of_own(head: Head) -> NDArray[np.float64]:
     ]
     z = (head.weight @ np.concatenate(parts) + head.bias) / head.temperature
     shares = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
-    return np.einsum("w,wsh->sh", shares, EMBEDDING[head.tokens])
+    tokens: NDArray[np.float64] = np.einsum("w,wsh->sh", shares, EMBEDDING[head.tokens])
+    return tokens
 
 
 @pytest.mark.parametrize(("map_name", "cells"), [("s8", 1), ("s8", 4), ("s16", 3)])
