@@ -50,6 +50,10 @@ def endpoint(url: str, model: str) -> Endpoint:
     (they would carry secrets into logs), and for http to anything but this machine or its own network.
     """
     text = url.strip()
+    if any(sign in text for sign in "@?#"):  # before anything repeats what it holds
+        raise UserError(
+            "The cloud address may hold no user name, password, query or fragment; the key is given apart."
+        )
     try:
         parts = urlsplit(text)
         hostname, _ = parts.hostname, parts.port
@@ -57,10 +61,6 @@ def endpoint(url: str, model: str) -> Endpoint:
         raise UserError(f"The cloud address {text!r} is not a web address.") from None
     if parts.scheme not in PORTS or not hostname or any(c.isspace() or not c.isprintable() for c in text):
         raise UserError(f"The cloud address {text!r} is not one like https://api.example.com/v1.")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise UserError(
-            "The cloud address may hold no user name, password, query or fragment; the key is given apart."
-        )
     if parts.scheme == "http" and not _is_near(hostname):
         raise UserError(f"{text} is not encrypted; use https for anything outside your own network.")
     if not model.strip():
