@@ -76,12 +76,13 @@ class ModelStore:
         return self._pulled(self.catalog.entry(name))
 
     def identity(self, name: str) -> str:
-        """sha256 (hex) over the published weights and what the app bundles: another one, other answers."""
+        """sha256 (hex) over the published weights and what the app bundles, except for texts about it: another
+        one, other answers."""
         entry = self.catalog.entry(name)
         digest = hashlib.sha256(entry.digest.encode())
         bundled = sorted(entry.bundled.rglob("*")) if entry.bundled else []
         for file in bundled:
-            if file.is_file():
+            if file.is_file() and file.suffix != ".md":
                 digest.update(f"{file.name} {file_digest(file)}\n".encode())
         return digest.hexdigest()
 

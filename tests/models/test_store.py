@@ -234,6 +234,7 @@ def test_the_identity_changes_with_what_the_app_bundles(root: Path) -> None:
     (root / "ours" / "base_lora" / "adapter_model.safetensors").write_bytes(b"one")
     store = ModelStore(root)
     before = store.identity(NAME)
+    (root / "ours" / "README.md").write_text("What it is good at.")
     assert store.identity(NAME) == before
     (root / "ours" / "base_lora" / "adapter_model.safetensors").write_bytes(b"two")
     assert store.identity(NAME) != before
