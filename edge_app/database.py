@@ -110,5 +110,5 @@ def storable(text: str) -> str:
 
 
 def moment() -> str:
-    """Now: ISO 8601, UTC, to the millisecond; sorts as text."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    """Now: ISO 8601, UTC, to the microsecond; sorts as text."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")

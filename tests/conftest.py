@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,11 @@ import pytest
 
 from models.engine import Engine
 from models.store import ModelFiles, ModelStore
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # Started in the background, by a shell without job control: every process that a test starts would inherit
+    # deafness to Ctrl-C, which some of them are tested for.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

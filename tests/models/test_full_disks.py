@@ -59,7 +59,13 @@ def test_no_directory_for_temporary_files(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_compiler_that_runs_out_of_room_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "_wait", lambda child, *_: (child.kill(), child.wait()))
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"LLVM ERROR: {os.strerror(errno.ENOSPC)}")
+    read_text = Path.read_text
+
+    def errors(path: Path, **options: str) -> str:
+        full = f"LLVM ERROR: {os.strerror(errno.ENOSPC)}"
+        return full if path.name == "errors.txt" else read_text(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", errors)
     with pytest.raises(UserError, match=r"cannot be written.*TMPDIR"):
         compile_or_load("small", BUILD, {"factor": 2.0}, "generic", tmp_path)
 
