@@ -1,7 +1,7 @@
 """What a user may ask for as the adapter: one by name, one with a scale, or several summed.
 
 "receipts", "receipts:0.5", "receipts:0.5,medical:0.5". The names are those of installed adapters; "auto" and
-"none" are not adapters and are understood elsewhere. Knows no files.
+"none" are not adapters and are understood elsewhere. Of files it knows the names of those that come with the app.
 """
 
 from __future__ import annotations
@@ -81,6 +81,10 @@ def _part(piece: str, text: str) -> tuple[str, float]:
 
 
 def _remedy(name: str, installed: Collection[str]) -> str:
+    from adapters.fetch import bundled_names  # not needed until something is wrong
+
+    if name in bundled_names():
+        return f" here yet; it comes with the app: run `edge-app adapters install {name}`."
     folded = {each.lower(): each for each in installed}
     close = [folded[each] for each in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)]
     if close:

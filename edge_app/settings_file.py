@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +11,7 @@ import tomli_w
 
 from edge_app import paths
 from models.errors import UserError
+from models.files import write_whole
 
 
 def change(file: Path, values: Mapping[str, str | None]) -> None:
@@ -39,7 +38,8 @@ def change(file: Path, values: Mapping[str, str | None]) -> None:
         raise UserError(
             f"{file} holds {' or '.join(values)} in a way that cannot be changed here; edit it yourself."
         )
-    _replace(file, text)
+    paths.ensure(file.parent)
+    write_whole(file, text.encode())
 
 
 def _with(text: str, key: str, value: str | None) -> str:
@@ -56,20 +56,3 @@ def _parsed(text: str) -> object:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return None
-
-
-def _replace(file: Path, text: str) -> None:
-    paths.ensure(file.parent)
-    try:
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as new:
-                new.write(text)
-                new.flush()
-                os.fsync(new.fileno())
-            Path(temporary).replace(file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise UserError(f"Cannot write {file}: {error.strerror}.") from error

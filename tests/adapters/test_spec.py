@@ -92,3 +92,8 @@ def test_with_nothing_or_very_much_installed_the_sentence_stays_one() -> None:
         checked_spec("zebra", ())
     with pytest.raises(UserError, match=r"`edge-app adapters list` shows the 1000 that are installed\.$"):
         checked_spec("zebra", [f"x{number}" for number in range(1000)])
+
+
+def test_who_names_a_bundled_adapter_is_told_how_to_install_it() -> None:
+    with pytest.raises(UserError, match="`edge-app adapters install receipts`"):
+        checked_spec("receipts", ("receipt",))
