@@ -15,7 +15,11 @@ from edge_app.mode import Mode
 from models.types import Stage
 from router.route import Place, Route
 
-StopReason = Literal["stop", "length", "cancelled"]
+StopReason = Literal["stop", "length", "cancelled", "content_filter"]
+"""content_filter: a cloud's own, which ended its answer."""
+
+Offer = Literal["ask_cloud"]
+"""What the user may do next about an answer: have the same question asked in the cloud (Assistant.ask_cloud)."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,19 @@ class Answer:
     """A finished answer and how it came about.
 
     adapter: a name, or a sum as in "receipts:0.5,medical:0.5"; None when no adapter was used (the model's own
-        base LoRA for images is part of the model).
-    confidence: exp(mean log-probability of the answer's tokens), in (0, 1]. Uncalibrated: it says how sure
-        the model was of its words, not how likely they are right. None when nothing was generated.
-    mean_logprob, min_logprob: natural logs, over the answer's tokens; None when nothing was generated.
+        base LoRA for images is part of the model), as in the cloud.
+    place: "cloud" is any endpoint, one on this machine too; `reason` tells these apart.
+    confidence: the calibrated probability that a local answer is right, 0..1 (router.confidence); None when
+        nothing was generated here.
+    reason: the label of the answer, to be shown as it is: where it comes from and why, as in
+        "cloud: local confidence 0.41 below 0.60" or "local server: mode quality asks it first".
+    model: the one that answered, as its place calls it.
+    mean_logprob, min_logprob: natural logs, over the answer's tokens; None when nothing was generated here.
     tokens_per_second: decoding only, without the first token; None when fewer than two tokens came.
     session: None when the turn was not saved.
+    kept: the local answer, when one was there before the cloud's.
+    broken: as far as a cloud answer came that broke off; the answer is then the local one.
+    offer: what the user may do next about a local answer that is likely wrong.
     """
 
     answer: str
@@ -69,11 +80,14 @@ class Answer:
     session: str | None
     mean_logprob: float | None = None
     min_logprob: float | None = None
+    kept: str | None = None
+    broken: str | None = None
+    offer: Offer | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object that `ask --json` prints; scripts rely on its keys."""
         fields = asdict(self)
-        del fields["mean_logprob"], fields["min_logprob"]
+        del fields["mean_logprob"], fields["min_logprob"], fields["offer"]
         return fields
 
     def details(self) -> dict[str, Any]:
@@ -157,6 +171,32 @@ class TokenText:
 
 
 @dataclass(frozen=True)
+class Escalated:
+    """The cloud is being asked, with consent. A local answer that has come until here is saved and kept; the
+    texts that follow are another answer, from its beginning.
+
+    reason: the label that an answer from there will have. probability: that the local answer is right, and
+    threshold: what it had to reach; None when the cloud is asked before or without it.
+    """
+
+    reason: str
+    threshold: float | None = None
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
+class CloudFailed:
+    """The cloud gave no whole answer: what it was, in one sentence. The local answer counts.
+
+    kept: the local answer so far, which is the answer (or its beginning, when it had been given up early); None
+    when there is none yet. Texts that follow go on from there.
+    """
+
+    message: str
+    kept: str | None
+
+
+@dataclass(frozen=True)
 class Answered:
     """The end. A stopped answer has stop_reason "cancelled", and the text that had come by then."""
 
@@ -171,4 +211,16 @@ class Failed:
     exit_code: int
 
 
-Event = TurnSaved | Progress | Ready | Routed | ImageEncoded | ContextTrimmed | TokenText | Answered | Failed
+Event = (
+    TurnSaved
+    | Progress
+    | Ready
+    | Routed
+    | ImageEncoded
+    | ContextTrimmed
+    | TokenText
+    | Escalated
+    | CloudFailed
+    | Answered
+    | Failed
+)

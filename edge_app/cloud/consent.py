@@ -6,16 +6,41 @@ that is set up later is asked for anew. An image that is marked never leaves by 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from edge_app import paths
 from edge_app.cloud.payload import Payload
 from edge_app.database import DatabaseFile, moment
 
 Decision = Literal["once", "chat", "always", "never"]
+Reply = Decision | Literal["no"]
+"""What a user says to a proposal: "no" is for this question alone, as "once" is."""
+
 EVERY_CHAT = ""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a user is asked about: the request that would leave, whole, and why.
+
+    reason: the label that the answer would have. session: what "chat" would hold for; None when turns are not
+    saved, and "chat" is as good as "once". stopped: set when the turn is stopped while the user is being asked.
+    """
+
+    payload: Payload
+    reason: str
+    session: str | None
+    stopped: threading.Event
+
+
+class Consenter(Protocol):
+    """A front end that can ask its user. Called on the thread that reads the turn's events, which waits; an image
+    that the user marks meanwhile (ConsentStore.withhold) is not sent, whatever the reply."""
+
+    def ask(self, proposal: Proposal) -> Reply: ...
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def test_the_json_object_has_exactly_the_keys_that_scripts_rely_on(assistant: As
     printed = ask(assistant).as_json()
     assert set(printed) == {
         *("answer", "adapter", "place", "mode", "confidence", "reason", "model", "stop_reason", "tokens"),
-        *("timing_ms", "tokens_per_second", "session"),
+        *("timing_ms", "tokens_per_second", "session", "kept", "broken"),
     }
     assert set(printed["tokens"]) == {"prompt", "image", "cached", "completion"}
     assert set(printed["timing_ms"]) == {"route", "image", "prefill", "first_token", "total"}
