@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from adapters.bank import Lease
-from edge_app.choosing import Chooser
+from edge_app.choosing import Chooser, shown_last
 from edge_app.context import ReadPicture
 from edge_app.events import (
     Answer,
@@ -29,6 +29,7 @@ from edge_app.sessions import SavedTurnId, SessionStore
 from edge_app.turn import Turn
 from models.errors import UserError
 from models.types import Message, Sampling
+from router.confidence import Evidence
 from router.route import Route, route
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Answering:
         self._first_token_ms: float | None = None
         self._logprobs: list[float] = []
         self._generation: Generation | None = None
+        self._head: float | None = None
+        self._ocr: float | None = None
 
     def run(self) -> None:
         try:
@@ -164,6 +167,8 @@ class Answering:
         images = [image for message in self._planned.messages for image in message.images]
         started = time.perf_counter()
         texts = self._equipment.texts.of(images, wanted, self._job)
+        image = shown_last(self._planned.messages)
+        self._ocr = self._equipment.texts.probability(image, wanted) if image is not None else None
         self._image_ms += 1000 * (time.perf_counter() - started)
         return texts
 
@@ -181,6 +186,7 @@ class Answering:
             progress=reporter(self._job, self._job.emit),
         )
         self._generation = generation
+        self._head = self._certainty(lease)
         flushed = time.monotonic()
         for token in generation:
             if self._first_token_ms is None:
@@ -195,6 +201,24 @@ class Answering:
                 flushed = time.monotonic()
         assert generation.stop_reason is not None, "a generation that ended says why"
         self._finish(generation.stop_reason)
+
+    def _certainty(self, lease: Lease) -> float | None:
+        """How sure the heads are of the image in question; it has been encoded for the prompt already."""
+        image = shown_last(self._planned.messages) if self._planned.turn.see_images else None
+        return self._host.engine(self._job).certainty(image, lease.weights) if image else None
+
+    def _evidence(self) -> Evidence:
+        candidates = [candidate.score for candidate in self._route.candidates]
+        scores = sorted([0.0, *candidates], reverse=True)  # no adapter has 0
+        return Evidence(
+            logprobs=tuple(self._logprobs),
+            adapter=self._route.adapter,
+            head=self._head,
+            route=self._route.probability,
+            margin=scores[0] - scores[1] if candidates else None,
+            has_image=self._head is not None,
+            ocr=self._ocr,
+        )
 
     def _finish(self, reason: StopReason) -> None:
         answer = self._answer(reason)
@@ -238,6 +262,7 @@ class Answering:
             session=planned.saved.session if planned.saved else None,
             mean_logprob=mean,
             min_logprob=min(logprobs) if logprobs else None,
+            evidence=self._evidence(),
         )
 
     def _save_partial(self) -> None:

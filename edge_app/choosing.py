@@ -27,7 +27,7 @@ class Chooser:
         """For the last message, a question; the image in question is the one that was shown last."""
         from adapters.prototypes import image_vector, question_vector  # not what a start should wait for
 
-        question, image = messages[-1].text, _shown_last(messages)
+        question, image = messages[-1].text, shown_last(messages)
         seen = None if image is None else image_vector(engine.image_features(image))
         query = Query(question, question_vector(engine, question), seen)
         return self._made().choose(query, installed)
@@ -40,5 +40,6 @@ class Chooser:
         return self._router
 
 
-def _shown_last(messages: Sequence[Message]) -> Image | None:
+def shown_last(messages: Sequence[Message]) -> Image | None:
+    """The image that a conversation's last question is about, None when there is none."""
     return next((message.images[-1] for message in reversed(messages) if message.images), None)

@@ -64,7 +64,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answered row, as a line of the predictions file. timing_ms: as in `ask --json`."""
+    """One answered row, as a line of the predictions file. timing_ms: as in `ask --json`. evidence: what the
+    local answer can be judged by (router.confidence.Evidence); None for one that came from elsewhere."""
 
     image: str
     question: str
@@ -79,6 +80,7 @@ class Prediction:
     min_logprob: float | None
     timing_ms: Mapping[str, float | None]
     options: Mapping[str, Any]
+    evidence: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,7 @@ def _prediction(row: Row, answer: Answer, options: Options) -> Prediction:
         min_logprob=answer.min_logprob,
         timing_ms=asdict(answer.timing_ms),
         options=asdict(options),
+        evidence=asdict(answer.evidence) if answer.evidence else None,
     )
 
 

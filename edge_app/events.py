@@ -8,11 +8,12 @@ between them, and at the end one of Answered or Failed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from edge_app.mode import Mode
 from models.types import Stage
+from router.confidence import Evidence
 from router.route import Place, Route
 
 StopReason = Literal["stop", "length", "cancelled", "content_filter"]
@@ -59,6 +60,7 @@ class Answer:
         "cloud: local confidence 0.41 below 0.60" or "local server: mode quality asks it first".
     model: the one that answered, as its place calls it.
     mean_logprob, min_logprob: natural logs, over the answer's tokens; None when nothing was generated here.
+    evidence: what there is to judge the local answer by; None of a cloud's, and of turns read back from disk.
     tokens_per_second: decoding only, without the first token; None when fewer than two tokens came.
     session: None when the turn was not saved.
     kept: the local answer, when one was there before the cloud's.
@@ -83,17 +85,19 @@ class Answer:
     kept: str | None = None
     broken: str | None = None
     offer: Offer | None = None
+    evidence: Evidence | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object that `ask --json` prints; scripts rely on its keys."""
-        fields = asdict(self)
-        del fields["mean_logprob"], fields["min_logprob"], fields["offer"]
+        fields = asdict(replace(self, evidence=None))
+        for own in ("mean_logprob", "min_logprob", "offer", "evidence"):
+            del fields[own]
         return fields
 
     def details(self) -> dict[str, Any]:
         """Everything but the text and the session, as JSON-ready values."""
-        fields = asdict(self)
-        del fields["answer"], fields["session"]
+        fields = asdict(replace(self, evidence=None))
+        del fields["answer"], fields["session"], fields["evidence"]
         return fields
 
     @classmethod

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from router.scenario import Mode
 
-Mode = Literal["auto", "fast", "quality", "eco"]
+__all__ = ["Mode"]

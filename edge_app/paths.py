@@ -55,6 +55,10 @@ def sessions_file() -> Path:
     return data_directory() / "sessions.db"
 
 
+def confidence_file() -> Path:
+    return data_directory() / "confidence.json"
+
+
 def images_directory() -> Path:
     return data_directory() / "images"
 

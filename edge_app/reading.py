@@ -49,6 +49,11 @@ class ImageTexts:
                 texts[image.digest] = lines
         return texts
 
+    def probability(self, image: Image, wanted: ReadsText) -> float | None:
+        """How sure the reader was of the text in an image; None when none was read in it."""
+        page = self._pages.get((image.digest, wanted))
+        return page.probability if page is not None and page.lines else None
+
     def _page(self, image: Image, wanted: ReadsText, job: Job) -> PageText | None:
         key = image.digest, wanted
         if key not in self._pages:

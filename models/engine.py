@@ -88,8 +88,12 @@ class Engine:
             tokens = sight.look(image, lora.projector if lora else None)
             rows = self._numbers.take(len(tokens.embeddings))
             guesses = tokens.heads.get(self._parts.words_head or "", tokens.guesses)
-            self._encoded[key] = EncodedImage(rows, tokens.embeddings, guesses)
+            self._encoded[key] = EncodedImage(rows, tokens.embeddings, guesses, tokens.probability)
         return _use(self._encoded, key, MAX_ENCODED_IMAGES + 2 * self._in_view)
+
+    def certainty(self, image: Image, lora: Lora | None = None) -> float:
+        """How sure the heads are of what the language model gets to see of the image, 0..1."""
+        return self.encode_image(image, lora).probability
 
     def image_features(self, image: Image) -> TowerFeatures:
         """What the tower sees in the image, once for all adapters. UserError for a model without eyes."""

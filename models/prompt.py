@@ -47,12 +47,14 @@ class EncodedImage:
     """An image as the language model reads it.
 
     atoms: one negative number a row, never used for another row (see models.prefix).
-    embeddings: float32 [rows, hidden]. guesses: (label, probability), best first.
+    embeddings: float32 [rows, hidden]. guesses: (label, probability), best first. probability: how sure the
+    heads are of what they say (see models.vision.projector).
     """
 
     atoms: range
     embeddings: NDArray[np.float32]
     guesses: tuple[tuple[str, float], ...]
+    probability: float = 1.0
 
 
 @dataclass(frozen=True)

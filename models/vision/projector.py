@@ -50,7 +50,8 @@ class ImageTokens:
     """What the language model gets of one image, and the same in words.
 
     embeddings: float32 [tokens, hidden]. heads: by head, its most probable (label, probability), best first.
-    guesses: those of the first head. probability: of its best label, the projector's own certainty.
+    guesses: those of the first head. probability: the projector's own certainty, that of the best label; of an
+    adapter's own heads, when it brings any, the least sure one's.
     """
 
     embeddings: NDArray[np.float32]
@@ -157,7 +158,8 @@ class Projector:
             guesses[head.name] = running.guesses()
             at += head.slots
         first = guesses[heads[0].head.name]
-        return ImageTokens(embeddings, guesses, first, first[0][1])
+        own = [guesses[head.name] for head in part.heads] if part else []
+        return ImageTokens(embeddings, guesses, first, min(each[0][1] for each in own or [first]))
 
     def _with_part(self, part: ProjectorPart) -> list[_RunningHead]:
         if part not in self._parts:

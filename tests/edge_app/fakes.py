@@ -106,6 +106,11 @@ class FakeEngine:
         self.encoded.append(image.digest)
         return FakeTokens()
 
+    def certainty(self, image: Image, lora: PackedLora | None = None) -> float:
+        del lora
+        assert self.is_encoded(image), "judging an answer never makes the engine look again"
+        return 0.9
+
     def generate(
         self,
         messages: Sequence[Message],

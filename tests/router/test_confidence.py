@@ -1,0 +1,132 @@
+"""Judging answers by what was seen while they came."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import UserError
+from router.confidence import FEATURES, Confidence, Evidence, Own, Rule, bundled_rule, features
+
+SURE = Evidence(
+    logprobs=(-0.01, -0.02, -0.001),
+    adapter="receipts",
+    head=0.9,
+    route=0.99,
+    margin=5.0,
+    has_image=True,
+    ocr=0.95,
+)
+DOUBTFUL = replace(SURE, logprobs=(-0.01, -2.5, -3.0))
+ZEROS = (0.0,) * len(FEATURES)
+
+
+def rule(**weights: float) -> Rule:
+    """Weights by feature; "receipts" has data of its own that depart in nothing."""
+    return Rule(
+        centre=ZEROS,
+        scale=(1.0,) * len(FEATURES),
+        intercept=0.0,
+        weights=tuple(weights.get(name, 0.0) for name in FEATURES),
+        slack=1.0,
+        least_tokens=2,
+        adapters={"receipts": Own(0.0, ZEROS, 100, 80)},
+    )
+
+
+def test_surer_words_make_an_answer_likelier_to_be_right() -> None:
+    confidence = Confidence(rule(least=1.0))
+    assert confidence.judge(SURE).probability > 0.9
+    assert confidence.judge(DOUBTFUL).probability < 0.2
+
+
+def test_an_adapter_departs_from_the_shared_rule_by_what_its_data_say() -> None:
+    shared = rule(mean=1.0)
+    poor = replace(shared, adapters={"receipts": Own(-3.0, ZEROS, 50, 10)})
+    assert Confidence(poor).judge(SURE).probability < Confidence(shared).judge(SURE).probability
+    other = replace(SURE, adapter="mine")
+    assert Confidence(poor).judge(other).probability == Confidence(shared).judge(other).probability
+
+
+def test_an_adapter_without_data_is_judged_by_the_shared_rule_and_the_judgement_says_so() -> None:
+    confidence = Confidence(rule(mean=1.0))
+    judgement = confidence.judge(replace(SURE, adapter="mine"))
+    assert not judgement.fitted
+    assert judgement.probability == pytest.approx(confidence.judge(SURE).probability)
+    assert confidence.judge(SURE).fitted
+
+
+def test_what_is_missing_counts_neither_for_nor_against() -> None:
+    confidence = Confidence(rule(mean=1.0, head=1.0, ocr=1.0, margin=0.1, route=1.0))
+    bare = replace(SURE, head=None, ocr=None, margin=None, route=None)
+    assert confidence.judge(bare) == Confidence(rule(mean=1.0)).judge(bare)
+
+
+def test_an_answer_of_which_nothing_came_is_not_right() -> None:
+    assert Confidence(rule(mean=1.0)).judge(replace(SURE, logprobs=())).probability == 0
+
+
+def test_a_beginning_is_hopeless_only_far_below_the_threshold_and_not_at_the_first_token() -> None:
+    confidence = Confidence(rule(least=1.0))
+    begun = replace(SURE, logprobs=(-3.0,))
+    assert not confidence.hopeless(begun, 0.6)
+    assert confidence.hopeless(replace(begun, logprobs=(-3.0, -0.1)), 0.6)
+    assert not confidence.hopeless(replace(begun, logprobs=(-0.6, -0.1)), 0.6)  # doubtful, within the slack
+    assert not confidence.hopeless(replace(begun, logprobs=(-3.0, -0.1)), 0.0)
+
+
+def test_nothing_is_hopeless_of_an_adapter_without_data() -> None:
+    confidence = Confidence(rule(least=1.0))
+    assert not confidence.hopeless(replace(DOUBTFUL, adapter="mine"), 0.9)
+
+
+@given(
+    logprobs=st.lists(st.floats(-1e6, 0.0), min_size=1, max_size=40),
+    probability=st.floats(0.0, 1.0),
+    margin=st.floats(-50, 50),
+)
+def test_every_judgement_is_a_probability(logprobs: list[float], probability: float, margin: float) -> None:
+    evidence = Evidence(tuple(logprobs), None, probability, probability, margin, True, probability)
+    assert all(value is None or math.isfinite(value) for value in features(evidence))
+    assert 0 <= Confidence(bundled_rule()).judge(evidence).probability <= 1
+
+
+def test_the_users_adapters_stand_beside_the_bundled_ones(tmp_path: Path) -> None:
+    file = tmp_path / "confidence.json"
+    own = {"intercept": -1.0, "weights": list(ZEROS), "rows": 40, "right": 12}
+    file.write_text(json.dumps({"format": 1, "features": list(FEATURES), "adapters": {"mine": own}}))
+    judge = Confidence.load(file).judge
+    mine, none_such = (judge(replace(SURE, adapter=name)) for name in ("mine", "other"))
+    assert mine.fitted
+    assert mine.probability < none_such.probability
+    assert Confidence.load(tmp_path / "absent.json").rule == bundled_rule()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"format": 2}',
+        json.dumps({"format": 1, "features": ["mean"], "adapters": {}}),
+        json.dumps({"format": 1, "features": list(FEATURES), "adapters": {"mine": {"intercept": 0}}}),
+        json.dumps(
+            {
+                "format": 1,
+                "features": list(FEATURES),
+                "adapters": {"a": {"intercept": 0, "weights": [1], "rows": 1, "right": 1}},
+            }
+        ),
+    ],
+)
+def test_a_users_file_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "confidence.json"
+    file.write_text(content)
+    with pytest.raises(UserError, match="eval confidence"):
+        Confidence.load(file)
