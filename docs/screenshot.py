@@ -16,6 +16,8 @@ from textual_image.widget import HalfcellImage
 
 from edge_app import paths
 from edge_app.assistant import Assistant
+from edge_app.battery import battery
+from edge_app.offline import switch
 from edge_app.settings import load
 from edge_app.tui.app import DEFECTS_FILE, ChatApp
 from edge_app.tui.surroundings import Surroundings
@@ -31,8 +33,12 @@ async def take(image: Path, question: str, out: Path) -> None:
         backend=assistant,
         sessions=None,
         adapters=assistant.adapters.names,
+        described=assistant.adapters.all,
         preview=HalfcellImage,
         clock=time.monotonic,
+        battery=battery,
+        offline=switch,
+        config=paths.config_file(),
         defects=paths.cache_directory() / DEFECTS_FILE,
     )
     app = ChatApp(surroundings)

@@ -10,16 +10,22 @@ from typing import ClassVar
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.theme import Theme
 
 from edge_app import paths
 from edge_app.assistant import Assistant
+from edge_app.battery import battery
+from edge_app.cloud.endpoint import Endpoint
+from edge_app.offline import switch
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
 from edge_app.tui.chat_screen import ChatScreen
-from edge_app.tui.commands import COMMANDS
+from edge_app.tui.commands import COMMANDS, MODE_HELP
 from edge_app.tui.key_owners import APP_BINDINGS, unknown_ids
+from edge_app.tui.preferences import keep
 from edge_app.tui.previews import preview_class
 from edge_app.tui.surroundings import Surroundings
+from models.errors import UserError
 
 DEFECTS_FILE = "chat-errors.log"
 
@@ -38,6 +44,9 @@ def run(settings: Settings, sessions: SessionStore, *, session: str | None = Non
         described=assistant.adapters.all,
         preview=preview_class(),
         clock=time.monotonic,
+        battery=battery,
+        offline=switch,
+        config=paths.config_file(),
         defects=paths.cache_directory() / DEFECTS_FILE,
     )
     try:
@@ -54,26 +63,52 @@ class ChatApp(App[None], inherit_bindings=False):
     def __init__(self, surroundings: Surroundings, session: str | None = None) -> None:
         super().__init__()
         settings = surroundings.settings
+        self._config = surroundings.config
         wrong = [f"There is no key binding {name!r}" for name in unknown_ids(settings.keys)]
         if settings.theme in self.available_themes:
             self.theme = settings.theme
         else:
             wrong.append(f"There is no theme {settings.theme!r}")
+        self._kept_theme = self.theme
         self.set_keymap(settings.keys)
-        self.chat = ChatScreen(
-            surroundings, session, f"{'; '.join(wrong)} (in settings.toml)." if wrong else ""
-        )
+        warnings = [f"{'; '.join(wrong)} (in settings.toml)."] if wrong else []
+        endpoint: Endpoint | None = None
+        try:
+            endpoint = _endpoint(settings)
+        except UserError as error:
+            warnings.append(str(error))
+        self.chat = ChatScreen(surroundings, session, endpoint, " ".join(warnings))
 
     def on_mount(self) -> None:
         self.push_screen(self.chat)
+        self.theme_changed_signal.subscribe(self, self._theme_chosen)
+
+    def _theme_chosen(self, theme: Theme) -> None:
+        """Told of the one at the start as well."""
+        if theme.name == self._kept_theme:
+            return
+        self._kept_theme = theme.name
+        if trouble := keep(self._config, "theme", theme.name):
+            self.chat.composer.say(trouble, wrong=True)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The command palette: our commands, then Textual's theme and screenshot."""
+        """The command palette: our commands, each mode by its name, then Textual's theme and screenshot."""
         if screen is self.chat:
             for command in COMMANDS:
                 yield SystemCommand(
                     command.title, command.help, partial(self.chat.run_command, command.action, "")
                 )
+            for mode, help in MODE_HELP.items():
+                yield SystemCommand(f"Mode {mode}", help, partial(self.chat.run_command, "mode", mode))
         for offered in super().get_system_commands(screen):
             if offered.title in ("Theme", "Screenshot"):
                 yield offered
+
+
+def _endpoint(settings: Settings) -> Endpoint | None:
+    """Where questions may go. Raises UserError when only half of it is set up, or it is none."""
+    if settings.cloud_url is None and settings.cloud_model is None:
+        return None
+    from edge_app.cloud.asking import configured  # most have none
+
+    return configured(settings)

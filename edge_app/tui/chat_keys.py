@@ -22,6 +22,7 @@ CHAT_BINDINGS: list[BindingType] = [
     _key("f1,ctrl+g", "help", "help", "Show the keys and the commands", label="Help"),
     _key("f2", "adapter", "adapter", "Choose the adapter to answer with"),
     _key("f3", "mode", "mode", "Choose what matters most in an answer"),
+    _key("f4", "offline", "offline", "Go offline: nothing leaves this machine; or back"),
     _key("pageup", "scroll_by(-1)", "scroll_up", "Scroll the conversation up"),
     _key("pagedown", "scroll_by(1)", "scroll_down", "Scroll the conversation down"),
     _key("ctrl+home", "scroll_to_start", "start", "Go to the beginning of the conversation"),

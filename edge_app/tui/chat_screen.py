@@ -16,14 +16,10 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.widgets import Footer, Markdown
 
-from adapters.manifest import RESERVED
-from adapters.spec import checked_spec
+from edge_app.cloud.endpoint import Endpoint
 from edge_app.events import Failed, Progress, Ready, Routed, TurnSaved
-from edge_app.tui.adapters_window import AdaptersWindow
 from edge_app.tui.attachment import Attachment
 from edge_app.tui.chat_keys import CHAT_BINDINGS
-from edge_app.tui.choice import ChoiceWindow
-from edge_app.tui.commands import MODE_HELP, MODES
 from edge_app.tui.composer import Composer
 from edge_app.tui.conversation import Conversation
 from edge_app.tui.file_picker import FilePicker
@@ -31,6 +27,7 @@ from edge_app.tui.help_window import HelpWindow
 from edge_app.tui.image_paths import typed_path
 from edge_app.tui.key_owners import KEY_OWNERS, key_name
 from edge_app.tui.messages import MessageView, Shown
+from edge_app.tui.next_answer import NextAnswer
 from edge_app.tui.saved_chat import earlier_questions, load_chat
 from edge_app.tui.sessions_window import SessionsWindow
 from edge_app.tui.status import NEW_CHAT, StatusLine
@@ -47,15 +44,19 @@ TWICE_SECONDS = 2.0
 
 class ChatScreen(Screen[None]):
     """first: the id of the session to open at the start, None for a new chat.
+    endpoint: of the cloud, None when none is set up.
     warning: what is wrong with the settings, to be told at the start; may be empty."""
 
     BINDINGS: ClassVar[list[BindingType]] = CHAT_BINDINGS
 
-    def __init__(self, surroundings: Surroundings, first: str | None, warning: str) -> None:
+    def __init__(
+        self, surroundings: Surroundings, first: str | None, endpoint: Endpoint | None, warning: str
+    ) -> None:
         super().__init__()
         self.session: str | None = None
         self._around = surroundings
         self._first = first
+        self._endpoint = endpoint
         self._warning = warning
         self._interrupted_at = float("-inf")
         self._link = ("", float("-inf"))
@@ -63,7 +64,7 @@ class ChatScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         around = self._around
-        yield StatusLine()
+        yield StatusLine(around.battery)
         yield Conversation(self._welcome(), around.preview, around.clock)
         yield Composer(around, f"Ask something · {self._key('prompt.send')} sends")
         yield Footer(show_command_palette=False)
@@ -71,7 +72,8 @@ class ChatScreen(Screen[None]):
     def on_mount(self) -> None:
         status = self.query_one(StatusLine)
         status.adapter, status.mode = self._around.settings.adapter, self._around.settings.mode
-        status.offline = self._around.settings.offline
+        status.offline, status.endpoint = self._around.offline.is_on, self._endpoint
+        self._next = NextAnswer(self.app, self._around, status, self.composer, self._key("chat.offline"))
         self.composer.prompt.focus()
         self._prepare(())
         self._remember()
@@ -142,14 +144,14 @@ class ChatScreen(Screen[None]):
             async for batch in batches(self._around.backend.prepare([a.path for a in attachments])):
                 for event in batch:
                     if isinstance(event, Progress):
-                        status.model = progress_text(event)
+                        status.doing = progress_text(event)
                     elif isinstance(event, Ready):
                         name = event.model
                     elif isinstance(event, Failed):
                         self.composer.say(event.message, wrong=True)
         except Exception as error:
             self.composer.say(self._around.report(error), wrong=True)
-        status.model = name
+        status.model, status.doing = name, ""
 
     # -- keys
 
@@ -263,43 +265,24 @@ class ChatScreen(Screen[None]):
     @work(group="window")
     async def action_adapter(self, name: str = "") -> None:
         if name:
-            await self._use_adapter(name)
+            await self._next.use_adapter(name)
         else:
-            await self._choose_adapter("")
+            await self._next.choose_adapter()
 
     @work(group="window")
     async def action_adapters(self, words: str = "") -> None:
-        await self._choose_adapter(words)
-
-    async def _choose_adapter(self, words: str) -> None:
-        current = self.query_one(StatusLine).adapter
-        window = AdaptersWindow(self._around.described, current, words)
-        name = await self.app.push_screen_wait(window)
-        if name is not None:
-            await self._use_adapter(name)
-
-    async def _use_adapter(self, name: str) -> None:
-        """From the next question on; it is being loaded while that is typed."""
-        if name not in RESERVED:
-            try:
-                name = str(checked_spec(name, await asyncio.to_thread(self._around.adapters)))
-            except UserError as error:
-                self.composer.say(str(error), wrong=True)
-                return
-        status = self.query_one(StatusLine)
-        status.adapter, status.routed = name, ""
-        self._around.backend.prefetch(name)
+        await self._next.choose_adapter(words)
 
     @work(group="window")
     async def action_mode(self, name: str = "") -> None:
-        status = self.query_one(StatusLine)
-        if not name:
-            choices = list(MODE_HELP.items())
-            name = await self.app.push_screen_wait(ChoiceWindow("Mode", choices, status.mode)) or ""
-        if name in MODES:
-            status.mode = name
-        elif name:
-            self.composer.say(f"There is no mode {name}; there are {', '.join(MODES)}.", wrong=True)
+        if name:
+            self._next.use_mode(name)
+        else:
+            await self._next.choose_mode()
+
+    @work(group="window")
+    async def action_offline(self, wanted: str = "") -> None:
+        await self._next.turn_offline(wanted)
 
     def action_copy_answer(self) -> None:
         answer = self.conversation.last_answer

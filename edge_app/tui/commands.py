@@ -8,7 +8,7 @@ from typing import Literal
 
 from edge_app.mode import Mode
 
-Argument = Literal["", "path", "adapter", "mode", "words", "name"]
+Argument = Literal["", "path", "adapter", "mode", "switch", "words", "name"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,14 @@ COMMANDS = (
         "mode",
     ),
     Command(
+        "offline",
+        "switch",
+        "/offline [on|off]",
+        "Offline, or not",
+        "Nothing leaves this machine; without a word, the other way round.",
+        "offline",
+    ),
+    Command(
         "copy", "", "/copy", "Copy the last answer", "Copy the last answer to the clipboard.", "copy_answer"
     ),
     Command("help", "", "/help", "Help", "Show the keys and the commands.", "help"),
@@ -83,6 +91,7 @@ MODE_HELP: dict[Mode, str] = {
     "eco": "the least energy",
 }
 MODES: tuple[Mode, ...] = tuple(MODE_HELP)
+ON_OFF = ("on", "off")
 
 _COMMAND = re.compile(r"/([A-Za-z][A-Za-z-]*)(?:[ \t]+(.*))?", re.DOTALL)
 

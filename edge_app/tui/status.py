@@ -2,41 +2,109 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widgets import Static
 
+from edge_app.battery import Battery
+from edge_app.cloud.endpoint import Endpoint
 from edge_app.mode import Mode
-from edge_app.tui.text import one_line
+from edge_app.tui.text import battery_text, network_text, one_line
 
 NEW_CHAT = "New chat"
+SEPARATOR = " · "
+TITLE_COLUMNS = 16
+"""Kept for the title while there are facts to leave out instead."""
+
+BATTERY_SECONDS = 30.0
+"""Between looks at the battery; without one there is no second look."""
+
+SHOWN = (
+    *("chat", "model", "doing", "adapter", "routed", "mode", "offline", "endpoint", "unreached"),
+    *("battery", "confidence", "unsure"),
+)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """rank: what goes first where there is no room for all: the highest."""
+
+    text: str
+    rank: int
+
+
+def fitting(facts: Sequence[Fact], columns: int) -> str:
+    """The facts in their order, without the dispensable ones that do not fit."""
+    left = [fact for fact in facts if fact.text]
+    while left and len(SEPARATOR.join(fact.text for fact in left)) > columns:
+        left.remove(max(left, key=lambda fact: fact.rank))
+    return SEPARATOR.join(fact.text for fact in left)
 
 
 class StatusLine(Horizontal):
-    """model: its name, or what is being done to make it ready. routed: the adapter that "auto" chose last."""
+    """model: its name. doing: what is being done to make it ready. routed: the adapter that "auto" chose last.
+    endpoint: None when none is set up. unreached: the last question for it got no answer, as far as is known.
+    confidence: of the last answer; None when there is none. unsure: it is low."""
 
     chat: reactive[str] = reactive(NEW_CHAT)
     model: reactive[str] = reactive("")
+    doing: reactive[str] = reactive("")
     adapter: reactive[str] = reactive("auto")
     routed: reactive[str] = reactive("")
     mode: reactive[Mode] = reactive[Mode]("auto")
     offline: reactive[bool] = reactive(False)
+    endpoint: reactive[Endpoint | None] = reactive[Endpoint | None](None)
+    unreached: reactive[bool] = reactive(False)
+    battery: reactive[Battery | None] = reactive[Battery | None](None)
+    confidence: reactive[float | None] = reactive[float | None](None)
+    unsure: reactive[bool] = reactive(False)
+
+    def __init__(self, read_battery: Callable[[], Battery | None]) -> None:
+        super().__init__()
+        self._read_battery = read_battery
 
     def compose(self) -> ComposeResult:
         yield Static("", id="status-chat")
-        yield Static("", id="status-model")
+        yield Static("", id="status-facts")
 
     def on_mount(self) -> None:
-        for name in ("chat", "model", "adapter", "routed", "mode", "offline"):
+        for name in SHOWN:
             self.watch(self, name, self._show)
+        self._look_at_battery()
 
-    def _show(self) -> None:
-        self.query_one("#status-chat", Static).update(Content(one_line(self.chat)))
+    def on_resize(self) -> None:
+        self._show()
+
+    @work(group="battery")
+    async def _look_at_battery(self) -> None:
+        self.battery = await asyncio.to_thread(self._read_battery)
+        if self.battery is not None:
+            self.set_timer(BATTERY_SECONDS, self._look_at_battery)
+
+    def facts(self) -> list[Fact]:
         adapter = one_line(self.adapter)
         if self.adapter == "auto" and self.routed:
             adapter += f" ({one_line(self.routed)})"
-        parts = [one_line(self.model), f"adapter {adapter}", f"mode {self.mode}"]
-        parts += ["offline"] if self.offline else []
-        self.query_one("#status-model", Static).update(Content(" · ".join(part for part in parts if part)))
+        confidence = "" if self.confidence is None else f"confidence {self.confidence:.2f}"
+        return [
+            Fact(one_line(self.doing), 0),
+            Fact("" if self.doing else one_line(self.model), 6),
+            Fact(f"adapter {adapter}", 3),
+            Fact(f"mode {self.mode}", 2),
+            Fact(network_text(self.endpoint, offline=self.offline, unreached=self.unreached), 1),
+            Fact(battery_text(self.battery), 5),
+            Fact(f"{confidence}, low" if confidence and self.unsure else confidence, 4),
+        ]
+
+    def _show(self) -> None:
+        title = one_line(self.chat)
+        self.query_one("#status-chat", Static).update(Content(title))
+        room = self.size.width - min(len(title), TITLE_COLUMNS) - 2
+        self.query_one("#status-facts", Static).update(Content(fitting(self.facts(), room)))

@@ -94,6 +94,8 @@ def _arguments(command: commands.Command, line: str, start: int, adapters: Seque
         choices = [name for name in adapters if name not in taken] if comma else ("auto", "none", *adapters)
     elif command.argument == "mode":
         choices = commands.MODES
+    elif command.argument == "switch":
+        choices = commands.ON_OFF
     fitting = (c for c in choices if c.lower().startswith(typed.lower()) and c != typed)
     return [Suggestion(choice, "", choice, start, end, complete=True) for choice in islice(fitting, MOST)]
 

@@ -12,7 +12,9 @@ from typing import Protocol
 from textual.widget import Widget
 
 from adapters.store import InstalledAdapter
+from edge_app.battery import Battery
 from edge_app.events import Event
+from edge_app.offline import Switch
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
 from edge_app.turn import Picture, Turn
@@ -35,6 +37,8 @@ class Surroundings:
     """adapters: the installed ones' names; described: with what they say of themselves.
     sessions: None when nothing is saved.
     preview: the widget class that draws images. clock: seconds, for elapsed times.
+    battery: looks at it; None when there is none. offline: the process's switch.
+    config: the file that lasting choices are written to.
     defects: the file that errors of the program itself are written to."""
 
     settings: Settings
@@ -44,6 +48,9 @@ class Surroundings:
     described: Callable[[], Iterable[InstalledAdapter]]
     preview: Callable[..., Widget]
     clock: Callable[[], float]
+    battery: Callable[[], Battery | None]
+    offline: Switch
+    config: Path
     defects: Path
 
     def report(self, error: BaseException) -> str:

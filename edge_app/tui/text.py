@@ -5,6 +5,8 @@ Everything that a model, a file name or an error message says goes through `prin
 
 from __future__ import annotations
 
+from edge_app.battery import Battery
+from edge_app.cloud.endpoint import Endpoint
 from edge_app.events import Answer, Progress
 from edge_app.printable import printable
 
@@ -54,6 +56,23 @@ def progress_text(progress: Progress) -> str:
             return f"{what}: {done / 1e6:.1f} MB" if done else what
         return f"{what}: {100 * done // total}% of {total / 1e6:.1f} MB"
     return f"{what}: {100 * done // total}%" if total and total > 1 else what
+
+
+def network_text(endpoint: Endpoint | None, *, offline: bool, unreached: bool) -> str:
+    """What of the network an answer may use. A server on this machine is there without a network too."""
+    if offline and (endpoint is None or not endpoint.is_local):
+        return "offline"
+    if endpoint is None:
+        return "no cloud"
+    parts = ["offline"] if offline else []
+    parts.append(f"{endpoint.noun} {one_line(endpoint.host)}{' not reached' if unreached else ''}")
+    return ", ".join(parts)
+
+
+def battery_text(battery: Battery | None) -> str:
+    if battery is None:
+        return ""
+    return f"plugged in, {battery.percent}%" if battery.plugged else f"battery {battery.percent}%"
 
 
 def answer_line(answer: Answer) -> str:

@@ -14,6 +14,8 @@ from textual.widgets import Static
 
 from adapters.manifest import AdapterManifest
 from adapters.store import InstalledAdapter
+from edge_app import paths
+from edge_app.battery import Battery
 from edge_app.events import (
     Answer,
     Answered,
@@ -27,6 +29,7 @@ from edge_app.events import (
     TokenText,
     TurnSaved,
 )
+from edge_app.offline import switch
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
 from edge_app.tui.app import ChatApp
@@ -170,6 +173,7 @@ def make_app(assistant: ScriptedAssistant, folder: Path, clock: Clock, tmp_path:
         store: SessionStore | None = None,
         adapters: Sequence[str] = ("medical", "receipts"),
         session: str | None = None,
+        battery: Callable[[], Battery | None] = lambda: None,
         **settings: object,
     ) -> ChatApp:
         surroundings = Surroundings(
@@ -180,6 +184,9 @@ def make_app(assistant: ScriptedAssistant, folder: Path, clock: Clock, tmp_path:
             described=lambda: [installed(name) for name in adapters],
             preview=textual_image.widget.HalfcellImage,
             clock=clock,
+            battery=battery,
+            offline=switch,
+            config=paths.config_file(),
             defects=tmp_path / "chat-errors.log",
         )
         return ChatApp(surroundings, session)

@@ -59,7 +59,7 @@ async def test_the_status_line_names_the_adapter_that_auto_chose(
             assistant.script[1] = Routed(Route(adapter, "local", "it fits"), "auto")
             await type_text(pilot, "hello")
             await press(pilot, "enter")
-            assert shown in str(app.chat.query_one("#status-model", Static).content)
+            assert shown in str(app.chat.query_one("#status-facts", Static).content)
 
 
 async def test_enter_sends_the_question_and_the_answer_streams_as_markdown(

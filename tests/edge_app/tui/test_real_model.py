@@ -12,7 +12,10 @@ import textual_image.widget
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from edge_app import paths
 from edge_app.assistant import Assistant
+from edge_app.battery import battery
+from edge_app.offline import switch
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
 from edge_app.tui.app import ChatApp
@@ -44,6 +47,9 @@ def app(
             described=assistant.adapters.all,
             preview=textual_image.widget.HalfcellImage,
             clock=time.monotonic,
+            battery=battery,
+            offline=switch,
+            config=paths.config_file(),
             defects=tmp_path / "chat-errors.log",
         )
     )

@@ -1,0 +1,122 @@
+"""What the line at the top says, and what it leaves out first where there is no room."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from itertools import pairwise
+
+import pytest
+from textual.widgets import Static
+
+from edge_app.battery import Battery
+from edge_app.cloud.endpoint import endpoint
+from edge_app.tui import status
+from edge_app.tui.app import ChatApp
+from edge_app.tui.status import Fact, StatusLine, fitting
+from edge_app.tui.text import battery_text, network_text
+from tests.edge_app.tui.conftest import MakeApp, press, settled
+
+CLOUD = endpoint("https://api.example.com", "big")
+SERVER = endpoint("http://localhost:11434", "llava")
+
+
+def facts(app: ChatApp) -> str:
+    return str(app.chat.query_one("#status-facts", Static).content)
+
+
+def test_the_highest_rank_goes_first_and_the_order_stays() -> None:
+    said = [Fact("model", 3), Fact("adapter", 1), Fact("", 0), Fact("mode", 2)]
+    assert fitting(said, 80) == "model · adapter · mode"
+    assert fitting(said, 21) == "adapter · mode"
+    assert fitting(said, 10) == "adapter"
+    assert fitting(said, 3) == ""
+
+
+@pytest.mark.parametrize(
+    ("place", "offline", "unreached", "said"),
+    [
+        (None, False, False, "no cloud"),
+        (None, True, False, "offline"),
+        (CLOUD, False, False, "cloud api.example.com"),
+        (CLOUD, False, True, "cloud api.example.com not reached"),
+        (CLOUD, True, False, "offline"),
+        (SERVER, False, False, "local server localhost:11434"),
+        (SERVER, True, False, "offline, local server localhost:11434"),
+    ],
+)
+def test_the_network_in_words(place: object, offline: bool, unreached: bool, said: str) -> None:
+    assert network_text(place, offline=offline, unreached=unreached) == said  # type: ignore[arg-type]
+
+
+def test_the_battery_in_words() -> None:
+    assert battery_text(None) == ""
+    assert battery_text(Battery(83, plugged=False)) == "battery 83%"
+    assert battery_text(Battery(100, plugged=True)) == "plugged in, 100%"
+
+
+async def test_everything_is_told_where_there_is_room(make_app: MakeApp) -> None:
+    app = make_app(battery=lambda: Battery(41, plugged=False), cloud_url=CLOUD.url, cloud_model="big", mode="eco")
+    async with app.run_test(size=(140, 24)) as pilot:
+        await settled(pilot)
+        app.chat.query_one(StatusLine).confidence = 0.412
+        app.chat.query_one(StatusLine).unsure = True
+        await settled(pilot)
+        assert facts(app) == (
+            "edge-vlm-135m · adapter auto · mode eco · cloud api.example.com · battery 41% · confidence 0.41, low"
+        )
+        await pilot.resize_terminal(60, 24)
+        await settled(pilot)
+        assert facts(app) == "adapter auto · mode eco · cloud api.example.com"
+        app.chat.query_one(StatusLine).doing = "Compiling the model"
+        await settled(pilot)
+        assert facts(app) == "Compiling the model · cloud api.example.com"
+
+
+async def test_the_battery_is_looked_at_seldom_and_without_one_just_once(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "BATTERY_SECONDS", 0.2)
+    looks: list[float] = []
+
+    def look(found: Battery | None) -> Battery | None:
+        looks.append(time.monotonic())
+        return found
+
+    for found in (Battery(41, plugged=False), None):
+        looks.clear()
+        app = make_app(battery=partial(look, found))
+        async with app.run_test() as pilot:
+            await settled(pilot)
+            await asyncio.sleep(0.7)
+        if found is None:
+            assert len(looks) == 1
+        else:
+            assert len(looks) > 1
+            assert all(later - earlier > 0.19 for earlier, later in pairwise(looks))
+
+
+async def test_half_an_endpoint_is_told_at_the_start(make_app: MakeApp) -> None:
+    app = make_app(cloud_url=CLOUD.url)
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        assert "cloud_model is missing" in str(app.chat.query_one("#notice", Static).content)
+        assert "no cloud" in facts(app)
+
+
+async def test_f4_turns_the_network_off_and_on_again(make_app: MakeApp) -> None:
+    from edge_app.offline import switch
+
+    app = make_app(cloud_url=CLOUD.url, cloud_model="big")
+    async with app.run_test(size=(110, 24)) as pilot:
+        await press(pilot, *"what", "f4")  # in the middle of typing
+        await pilot.pause(0.1)
+        assert switch.is_on
+        assert "offline" in facts(app)
+        assert "until you turn it off (F4)" in str(app.chat.query_one("#notice", Static).content)
+        await press(pilot, "f4")
+        await pilot.pause(0.1)
+        assert not switch.is_on
+        assert "cloud api.example.com" in facts(app)
+        assert app.chat.composer.prompt.text == "what"
