@@ -258,7 +258,10 @@ class ChatScreen(Screen[None]):
         if self._around.sessions is None:
             self.composer.say("Chats are not saved here.", wrong=True)
         elif not self._is_busy("open another chat"):
-            session = await self.app.push_screen_wait(SessionsWindow(self._around.sessions, words))
+            window = SessionsWindow(self._around.sessions, words, self._key("sessions.delete"))
+            session = await self.app.push_screen_wait(window)
+            if self.session in window.deleted:
+                await self.action_new()
             if session is not None:
                 self._open(session)
 
@@ -341,8 +344,9 @@ class ChatScreen(Screen[None]):
         return key_name(name, self._around.settings.keys)
 
     def _welcome(self) -> str:
+        leaves = "" if self._endpoint is None else f" unless you let a question go to {self._endpoint}"
         return (
-            "Ask about an image, or anything else. Everything happens on this machine.\n\n"
+            f"Ask about an image, or anything else. Everything happens on this machine{leaves}.\n\n"
             f"Attach an image: {self._key('chat.image')} picks it, @path finds it as you type, "
             "or paste or drop its path.\n"
             f"{self._key('chat.help')} shows the keys and commands."

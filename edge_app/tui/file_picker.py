@@ -79,7 +79,9 @@ class FilePicker(Window[Path]):
             with Horizontal():
                 yield ImageTree(self._folder)
                 yield Vertical(id="picker-preview")
-            yield Static(Content("Enter attaches · Backspace folder above · Esc closes"), id="picker-keys")
+            yield Static(
+                Content("Enter attaches · Backspace folder above · Esc closes"), classes="window-keys"
+            )
 
     def on_mount(self) -> None:
         self._show_folder()

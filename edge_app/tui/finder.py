@@ -59,12 +59,27 @@ class Finder(Window[str]):
         del found
         return 0
 
+    def hint(self) -> str:
+        """The keys that this list has besides; below it."""
+        return ""
+
+    @property
+    def highlighted(self) -> Found | None:
+        place = self.query_one(OptionList).highlighted
+        return self._found[place] if self._found and place is not None else None
+
+    def search_again(self) -> None:
+        """What is listed has changed; the place in the list stays."""
+        self._search(self.query_one(Input).value, self.query_one(OptionList).highlighted)
+
     def compose(self) -> ComposeResult:
         with Vertical(classes="window") as window:
             window.border_title = Content(self._title)
             yield Input(self._words, placeholder=self._hint)
             yield OptionList(markup=False)
             yield Static("", classes="nothing")
+            if hint := self.hint():
+                yield Static(Content(hint), classes="window-keys")
 
     def on_mount(self) -> None:
         self.query_one(OptionList).can_focus = False
@@ -76,7 +91,7 @@ class Finder(Window[str]):
         self._search(event.value)
 
     @work(exclusive=True)
-    async def _search(self, words: str) -> None:
+    async def _search(self, words: str, place: int | None = None) -> None:
         found: Sequence[Found] = ()
         trouble = ""
         try:
@@ -92,9 +107,12 @@ class Finder(Window[str]):
         )
         options.display = bool(found)
         if found:
-            options.highlighted = self.first(found)
-        nothing = "" if found else one_line(trouble or self.nothing(words.strip()))
-        self.query_one(".nothing", Static).update(Content(nothing))
+            options.highlighted = self.first(found) if place is None else min(place, len(found) - 1)
+        self.say("" if found else trouble or self.nothing(words.strip()))
+
+    def say(self, sentence: str) -> None:
+        """Below the list, until the next search."""
+        self.query_one(".nothing", Static).update(Content(one_line(sentence)))
 
     def action_move(self, step: int) -> None:
         options = self.query_one(OptionList)
@@ -104,9 +122,8 @@ class Finder(Window[str]):
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        highlighted = self.query_one(OptionList).highlighted
-        if self._found and highlighted is not None:
-            self.dismiss(self._found[highlighted].value)
+        if self.highlighted is not None:
+            self.dismiss(self.highlighted.value)
 
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:

@@ -8,12 +8,14 @@ from textual.binding import Binding, BindingType
 
 from edge_app.tui.attachment_bar import AttachmentChip
 from edge_app.tui.chat_keys import CHAT_BINDINGS
+from edge_app.tui.confirm import ConfirmWindow
 from edge_app.tui.file_picker import FilePicker, ImageTree
 from edge_app.tui.finder import Finder
 from edge_app.tui.keys import declared, keys_of
 from edge_app.tui.messages import MessageView
 from edge_app.tui.modal import Window
 from edge_app.tui.prompt import Prompt
+from edge_app.tui.sessions_window import SessionsWindow
 
 APP_BINDINGS: list[BindingType] = [
     Binding(
@@ -42,7 +44,8 @@ KEY_OWNERS: list[tuple[str, list[Binding]]] = [
     ("Message (Shift+Tab leads there)", declared(MessageView.BINDINGS)),
     ("Windows", declared(Window.BINDINGS)),
     ("Image picker", declared([*FilePicker.BINDINGS, *ImageTree.BINDINGS])),
-    ("Lists of chats and adapters", declared(Finder.BINDINGS)),
+    ("Lists of chats and adapters", declared([*Finder.BINDINGS, *SessionsWindow.BINDINGS])),
+    ("Questions of the chat", declared(ConfirmWindow.BINDINGS)),
 ]
 
 

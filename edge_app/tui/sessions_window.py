@@ -1,11 +1,18 @@
-"""A window to find and open an earlier chat: the latest ones, or those in which words occur."""
+"""A window to find, open and delete earlier chats: the latest ones, or those in which words occur."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
 
 from edge_app.sessions import SessionStore
+from edge_app.tui.confirm import ConfirmWindow
 from edge_app.tui.finder import Finder, Found
+from models.errors import UserError
 
 MOST = 100
 
@@ -30,14 +37,47 @@ def find_sessions(store: SessionStore, words: str) -> list[Found]:
 
 
 class SessionsWindow(Finder):
-    """Gives the id of the chat that was chosen."""
+    """Gives the id of the chat that was chosen. deleted: the ids of those that are gone since it was opened.
+    delete_key: what the key is called."""
 
-    def __init__(self, store: SessionStore, words: str) -> None:
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "ctrl+d,shift+delete",
+            "delete",
+            "Delete",
+            id="sessions.delete",
+            priority=True,  # over the line that is typed in
+            tooltip="Delete the chosen chat, after asking",
+        ),
+    ]
+
+    def __init__(self, store: SessionStore, words: str, delete_key: str) -> None:
         super().__init__("Earlier chats", words, "Words to search for")
+        self.deleted: set[str] = set()
         self._store = store
+        self._delete_key = delete_key
 
     def find(self, words: str) -> Sequence[Found]:
         return find_sessions(self._store, words)
 
     def nothing(self, words: str) -> str:
         return "No chat has these words." if words else "No chat is saved yet."
+
+    def hint(self) -> str:
+        return f"Enter opens · {self._delete_key} deletes · Esc closes"
+
+    @work(group="window", exclusive=True)
+    async def action_delete(self) -> None:
+        chat = self.highlighted
+        if chat is None:
+            return
+        question = f"Delete “{chat.title}”, its questions, answers and images? It cannot be undone."
+        window = ConfirmWindow("Delete a chat", question, "Yes, delete it", "No, keep it")
+        if await self.app.push_screen_wait(window):
+            try:
+                await asyncio.to_thread(self._store.delete, chat.value)
+            except UserError as error:
+                self.say(str(error))
+                return
+            self.deleted.add(chat.value)
+            self.search_again()

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
+from edge_app.battery import Battery
+from edge_app.sessions import SessionStore
 from edge_app.tui.app import ChatApp
+from edge_app.tui.status import StatusLine
 from tests.edge_app.tui.conftest import MakeApp, ScriptedAssistant, press, settled, type_text
 
 Compare = Callable[..., bool]
@@ -105,3 +108,30 @@ def test_the_image_picker(make_app: MakeApp, snap_compare: Compare) -> None:
         await rest(pilot)
 
     assert snap_compare(make_app(), terminal_size=(90, 28), run_before=pick)
+
+
+def test_the_status_line_with_everything(make_app: MakeApp, snap_compare: Compare) -> None:
+    async def tell(pilot: Pilot[None]) -> None:
+        assert isinstance(pilot.app, ChatApp)
+        await rest(pilot)
+        status = pilot.app.chat.query_one(StatusLine)
+        status.confidence, status.unsure = 0.41, True
+        await rest(pilot)
+
+    app = make_app(
+        battery=lambda: Battery(83, plugged=False), cloud_url="https://api.example.com", cloud_model="big"
+    )
+    assert snap_compare(app, terminal_size=(120, 12), run_before=tell)
+
+
+def test_earlier_chats_and_the_question_before_one_is_deleted(
+    make_app: MakeApp, store: SessionStore, snap_compare: Compare
+) -> None:
+    async def delete(pilot: Pilot[None]) -> None:
+        await rest(pilot)
+        await press(pilot, "ctrl+r")
+        await press(pilot, "ctrl+d")
+        await rest(pilot)
+
+    store.begin_turn(session=None, question="What is the total of this receipt?", images=(), system=None)
+    assert snap_compare(make_app(store), terminal_size=(80, 24), run_before=delete)

@@ -57,7 +57,9 @@ def test_the_battery_in_words() -> None:
 
 
 async def test_everything_is_told_where_there_is_room(make_app: MakeApp) -> None:
-    app = make_app(battery=lambda: Battery(41, plugged=False), cloud_url=CLOUD.url, cloud_model="big", mode="eco")
+    app = make_app(
+        battery=lambda: Battery(41, plugged=False), cloud_url=CLOUD.url, cloud_model="big", mode="eco"
+    )
     async with app.run_test(size=(140, 24)) as pilot:
         await settled(pilot)
         app.chat.query_one(StatusLine).confidence = 0.412

@@ -11,6 +11,7 @@ from edge_app.sessions import SessionStore
 from edge_app.tui.adapters_window import AdaptersWindow
 from edge_app.tui.choice import ChoiceWindow
 from edge_app.tui.commands import COMMANDS
+from edge_app.tui.confirm import ConfirmWindow
 from edge_app.tui.help_window import HelpWindow
 from edge_app.tui.key_owners import KEY_OWNERS
 from edge_app.tui.messages import AnswerView, QuestionView
@@ -185,3 +186,53 @@ async def test_nothing_found_is_said_and_escape_changes_nothing(
         await press(pilot, "enter", "escape")
         assert app.screen is app.chat
         assert app.chat.session is None
+
+
+async def test_a_chat_is_deleted_by_keys_after_a_question_and_only_then(
+    make_app: MakeApp, store: SessionStore
+) -> None:
+    chats = saved_chats(store)  # the window lists the second first
+    app = make_app(store)
+    async with app.run_test() as pilot:
+        for answer in ("enter", "n", "escape"):
+            await press(pilot, "ctrl+r")
+            await press(pilot, "ctrl+d")
+            assert isinstance(app.screen, ConfirmWindow)
+            assert "Tell me a story" in str(app.screen.query_one(".window-text", Static).content)
+            await press(pilot, answer)
+            assert [chat.id for chat in store.recent()] == chats[::-1]
+            await press(pilot, "escape")
+            assert app.screen is app.chat
+        await press(pilot, "ctrl+r")
+        await press(pilot, "ctrl+d")
+        await press(pilot, "down", "enter")
+        await pilot.pause(0.2)
+        assert [chat.id for chat in store.recent()] == chats[:1]
+        assert app.screen.query_one(OptionList).option_count == 1
+        await press(pilot, "shift+delete")
+        await press(pilot, "y")
+        await pilot.pause(0.2)
+        assert store.recent() == ()
+        assert str(app.screen.query_one(".nothing", Static).content) == "No chat is saved yet."
+        await press(pilot, "ctrl+d")
+        assert isinstance(app.screen, SessionsWindow)  # nothing to ask about
+
+
+async def test_who_deletes_the_open_chat_is_in_a_new_one(
+    make_app: MakeApp, store: SessionStore, assistant: ScriptedAssistant
+) -> None:
+    chats = saved_chats(store)
+    app = make_app(store, session=chats[1])
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        await press(pilot, "ctrl+r")
+        await press(pilot, "ctrl+d")
+        await press(pilot, "y")
+        await pilot.pause(0.2)
+        await press(pilot, "escape")
+        await settled(pilot)
+        assert app.chat.session is None
+        assert not app.chat.query(QuestionView)
+        await type_text(pilot, "hello")
+        await press(pilot, "enter")
+        assert assistant.turns[0].session is None
