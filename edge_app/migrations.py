@@ -97,7 +97,22 @@ def _version_2(db: Database) -> None:
     """)
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2)
+def _version_3(db: Database) -> None:
+    """Where an answer came from and why, and what else there was of it: of every turn, not only of finished
+    ones. The confidences until now were a mean of the model's own probabilities, which is still there
+    (mean_logprob); the word has another meaning from here on."""
+    db.execute("ALTER TABLE turns ADD COLUMN place TEXT CHECK (place IN ('local', 'cloud'))")
+    db.execute("ALTER TABLE turns ADD COLUMN reason TEXT")
+    db.execute("ALTER TABLE turns ADD COLUMN kept TEXT")  # the local answer, when the cloud's is the answer
+    db.execute("ALTER TABLE turns ADD COLUMN broken TEXT")  # of a cloud answer: as far as it came
+    db.execute("""
+        UPDATE turns SET place = json_extract(details, '$.place'), reason = json_extract(details, '$.reason'),
+            details = json_remove(json_set(details, '$.confidence', NULL), '$.place', '$.reason')
+        WHERE details IS NOT NULL
+    """)
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3)
 
 
 def migrate(db: Database, file: Path, steps: tuple[Callable[[Database], None], ...] = MIGRATIONS) -> None:

@@ -24,6 +24,8 @@ Status = Literal["answering", "complete", "stopped", "failed", "interrupted"]
 """interrupted: its process died in the middle of the answer."""
 
 TITLE_CHARACTERS = 60
+OWN_COLUMNS = ("place", "reason", "kept", "broken")
+"""What of an answer is not in the JSON of its details."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class SavedTurnId:
 @dataclass(frozen=True)
 class SavedTurn:
     """answer: what there is of it. result: how it came about; None unless complete or stopped.
-    error: the sentence the user saw, when it failed. created: ISO 8601, UTC."""
+    error: the sentence the user saw, when it failed. created: ISO 8601, UTC.
+    kept: the local answer, when the cloud's is the answer. broken: as far as a cloud answer came that did not
+    get to its end, beside the local one."""
 
     id: int
     question: str
@@ -61,6 +65,8 @@ class SavedTurn:
     created: str
     images: tuple[SavedImage, ...]
     result: Answer | None
+    kept: str | None = None
+    broken: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,11 +155,25 @@ class SessionStore(DatabaseFile):
         with self._transaction():
             self._db.execute("UPDATE turns SET answer = ? WHERE id = ?", [answer, saved.turn])
 
+    def save_broken(self, saved: SavedTurnId, text: str) -> None:
+        """How far a cloud answer has come, beside the local answer, which stays what it is."""
+        with self._transaction():
+            self._db.execute("UPDATE turns SET broken = ? WHERE id = ?", [storable(text), saved.turn])
+
     def finish_turn(self, saved: SavedTurnId, status: Literal["complete", "stopped"], answer: Answer) -> None:
-        self._end(saved, status, answer.answer, None, json.dumps(answer.details(), ensure_ascii=False))
+        """The answer counts from here on; a later one may still take its place, and keep it."""
+        details = answer.details()
+        place, reason, kept, broken = (details.pop(name) for name in OWN_COLUMNS)
+        with self._transaction():
+            self._end(saved, status, answer.answer, None, json.dumps(details, ensure_ascii=False))
+            self._db.execute(
+                "UPDATE turns SET place = ?, reason = ?, kept = ?, broken = ? WHERE id = ?",
+                [place, storable(reason), _storable(kept), _storable(broken), saved.turn],
+            )
 
     def fail_turn(self, saved: SavedTurnId, answer: str, error: str) -> None:
-        self._end(saved, "failed", answer, storable(error), None)
+        with self._transaction():
+            self._end(saved, "failed", answer, storable(error), None)
 
     def delete(self, session: str) -> None:
         """The session, its turns, and the images that no other session has.
@@ -242,18 +262,20 @@ class SessionStore(DatabaseFile):
     def _end(
         self, saved: SavedTurnId, status: Status, answer: str, error: str | None, details: str | None
     ) -> None:
-        with self._transaction():
-            self._db.execute(
-                "UPDATE turns SET status = ?, answer = ?, error = ?, details = ? WHERE id = ?",
-                [status, answer, error, details, saved.turn],
-            )
-            self._db.execute("UPDATE sessions SET updated = ? WHERE id = ?", [moment(), saved.session])
+        """Inside a transaction."""
+        self._db.execute(
+            "UPDATE turns SET status = ?, answer = ?, error = ?, details = ? WHERE id = ?",
+            [status, storable(answer), error, details, saved.turn],
+        )
+        self._db.execute("UPDATE sessions SET updated = ? WHERE id = ?", [moment(), saved.session])
 
     def _turn(self, row: dict[str, Any], session: str) -> SavedTurn:
         images = self._rows(
             "SELECT digest, name FROM turn_images WHERE turn = ? ORDER BY position", row["id"]
         )
         details = json.loads(row["details"]) if row["details"] else None
+        if details is not None:
+            details |= {name: row[name] for name in OWN_COLUMNS}
         return SavedTurn(
             id=row["id"],
             question=row["question"],
@@ -263,6 +285,8 @@ class SessionStore(DatabaseFile):
             created=row["created"],
             images=tuple(SavedImage(i["digest"], i["name"], self._images.file(i["digest"])) for i in images),
             result=Answer.from_details(row["answer"], session, details) if details else None,
+            kept=row["kept"],
+            broken=row["broken"],
         )
 
     def _mark_interrupted(self) -> None:
@@ -276,3 +300,7 @@ class SessionStore(DatabaseFile):
                         "UPDATE turns SET status = 'interrupted' WHERE id = ? AND status = 'answering'",
                         [turn],
                     )
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else storable(text)

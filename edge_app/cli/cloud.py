@@ -97,11 +97,11 @@ def test(
     from edge_app.cloud import asking
     from edge_app.cloud.client import CloudText
     from edge_app.cloud.payload import payload
-    from models.types import Message
+    from models.types import Message, Sampling
 
     settings = load_settings(offline=offline)
     place = asking.configured(settings)
-    question = payload(place, [Message("user", TEST_QUESTION)], max_tokens=TEST_TOKENS)
+    question = payload(place, [Message("user", TEST_QUESTION)], sampling=Sampling(max_tokens=TEST_TOKENS))
     with _ledger(settings) as ledger:
         cloud = asking.from_settings(settings, ledger)
         assert cloud is not None, "configured"
@@ -252,7 +252,8 @@ def _consent(question: Payload, allow_cloud: bool) -> None:
 
     asks = sys.stdin.isatty() and sys.stderr.isatty()
     with _decisions() as decisions:
-        verdict = judge(question, decisions.known(question, None), interactive=asks, allow_cloud=allow_cloud)
+        known = decisions.known(question.endpoint.host, question.images, None)
+        verdict = judge(question.endpoint, question.images, known, interactive=asks, allow_cloud=allow_cloud)
     if verdict.action == "refuse":
         raise UserError(verdict.reason)
     if verdict.action == "ask":

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from edge_app import paths
+from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.payload import Payload
 from edge_app.database import DatabaseFile, moment
 
@@ -61,15 +62,28 @@ class Verdict:
     reason: str
 
 
-def judge(payload: Payload, known: Known, *, interactive: bool, allow_cloud: bool) -> Verdict:
-    """The rule. interactive: there is a user who can be asked. allow_cloud: a script's --allow-cloud.
+class Shown(Protocol):
+    """An image, the user's or the one that would leave: both have the digest of the user's file."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+
+def judge(
+    endpoint: Endpoint, images: Iterable[Shown], known: Known, *, interactive: bool, allow_cloud: bool
+) -> Verdict:
+    """The rule. images: that would go along. interactive: there is a user who can be asked. allow_cloud: a
+    script's --allow-cloud.
 
     1. A withheld image, or a host that was refused for good, is not sent, --allow-cloud or not.
     2. Scripts need --allow-cloud each time; what was allowed in the chat does not count for them.
     3. A user who allowed the chat, or the host for good, is not asked again.
     """
-    at, host = str(payload.endpoint), payload.endpoint.host
-    withheld = [image.name for image in payload.images if image.digest in known.withheld]
+    at, host = str(endpoint), endpoint.host
+    withheld = [image.name for image in images if image.digest in known.withheld]
     forbidden = f"You decided that nothing is sent to {host}; `edge-app cloud forget` undoes that."
     rules: tuple[tuple[object, Literal["send", "ask", "refuse"], str], ...] = (
         (withheld, "refuse", f"Marked never to be sent: {', '.join(withheld)}."),
@@ -93,18 +107,14 @@ class ConsentStore(DatabaseFile):
         """The user's own, beside the sessions."""
         return cls(paths.sessions_file())
 
-    def known(self, payload: Payload, session: str | None) -> Known:
-        """Of this payload's host, this chat and these images."""
-        decided = {
-            row["session"]: bool(row["allowed"])
-            for row in self._rows(
-                "SELECT session, allowed FROM cloud_consent WHERE host = ?", payload.endpoint.host
-            )
-        }
+    def known(self, host: str, images: Iterable[Shown], session: str | None) -> Known:
+        """Of this host, this chat and these images."""
+        rows = self._rows("SELECT session, allowed FROM cloud_consent WHERE host = ?", host)
+        decided = {row["session"]: bool(row["allowed"]) for row in rows}
         return Known(
             everywhere=decided.get(EVERY_CHAT),
             chat=decided.get(session) if session else None,
-            withheld=self.withheld(image.digest for image in payload.images),
+            withheld=self.withheld(image.digest for image in images),
         )
 
     def decide(self, host: str, decision: Decision, session: str | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.images import DEFAULT_SIDE, OutgoingImage, outgoing
-from models.types import Message
+from models.types import Message, Sampling
 
 TOKENS_PER_IMAGE = 1100
 """A guess from above for 1024 pixels a side; only for what has no count from the endpoint."""
@@ -57,12 +57,11 @@ def payload(
     endpoint: Endpoint,
     messages: Sequence[Message],
     *,
-    max_tokens: int,
-    temperature: float | None = None,
+    sampling: Sampling,
     longest_side: int = DEFAULT_SIDE,
 ) -> Payload:
-    """messages: the last one is the question (role "user"). temperature None leaves it to the endpoint, which
-    some models insist on."""
+    """messages: the last one is the question (role "user"). Of the sampling, what the format has and was asked
+    for goes along; a temperature of 0, the default here, is left to the endpoint, since some models refuse it."""
     if not messages or messages[-1].role != "user":
         raise ValueError("the last message is not a question")
     ready = {image.digest: outgoing(image, longest_side) for message in messages for image in message.images}
@@ -71,10 +70,9 @@ def payload(
         "messages": [_message(message, ready) for message in messages],
         "stream": True,
         "stream_options": {"include_usage": True},
-        _limit_field(endpoint): max_tokens,
+        _limit_field(endpoint): sampling.max_tokens,
+        **_asked_for(sampling),
     }
-    if temperature is not None:
-        fields["temperature"] = temperature
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Payload(
         endpoint=endpoint,
@@ -83,8 +81,18 @@ def payload(
         system=next((message.text for message in messages if message.role == "system"), None),
         images=tuple(ready[image.digest] for message in messages for image in message.images),
         body=text.encode("utf-8", "replace"),  # a lone surrogate of an argument in another encoding
-        max_tokens=max_tokens,
+        max_tokens=sampling.max_tokens,
     )
+
+
+def _asked_for(sampling: Sampling) -> dict[str, Any]:
+    fields = {
+        "temperature": sampling.temperature or None,
+        "top_p": sampling.top_p if sampling.top_p < 1.0 else None,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop) or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _limit_field(endpoint: Endpoint) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from edge_app import migrations, paths
 from edge_app.events import Answer, Timing, TokenCounts
 from edge_app.sessions import SessionStore
+from edge_app.sqlite import Database
 from models.errors import UserError
 from tests.edge_app.conftest import new_image, saved_image_names
 
@@ -343,6 +345,44 @@ def test_a_migration_keeps_what_was_there_and_runs_once(store: SessionStore) -> 
         migrations.migrate(store._db, paths.sessions_file(), (*migrations.MIGRATIONS, add_stars))
     assert runs == [1]
     assert store.get(session).turns[0].question == "kept"
+
+
+def test_turns_of_a_database_before_places_keep_theirs_and_lose_what_was_no_confidence() -> None:
+    """As edge-app 0.1 wrote it: format 2, everything about an answer in the JSON."""
+    paths.ensure(paths.data_directory())
+    old = Database(sqlite3.connect(paths.sessions_file(), isolation_level=None), execute_plugins=False)
+    migrations.migrate(old, paths.sessions_file(), migrations.MIGRATIONS[:2])
+    details = {**answer().details(), "confidence": 0.5}
+    for name in ("kept", "broken", "offer"):
+        del details[name]
+    old.execute(
+        "INSERT INTO sessions (id, title, created, updated) VALUES ('abc', 'Birds', '2026-01-01', '2026-01-01')"
+    )
+    for status, known in (("complete", json.dumps(details)), ("failed", None)):
+        old.execute(
+            "INSERT INTO turns (session, question, answer, status, details, created, process, process_started)"
+            " VALUES ('abc', 'How many birds?', 'Three.', ?, ?, '2026-01-01', 1, 1.0)",
+            [status, known],
+        )
+    old.close()
+    store = SessionStore.open()
+    answered, failed = store.get("abc").turns
+    assert answered.result == answer("Three.", "abc", confidence=None)
+    assert (failed.status, failed.result, failed.kept, failed.broken) == ("failed", None, None, None)
+    assert [match.turn for match in store.search("three")] == [answered.id, failed.id]
+    store.close()
+
+
+def test_a_cloud_answer_takes_the_place_of_the_local_one_and_keeps_it(store: SessionStore) -> None:
+    saved = store.begin_turn(session=None, question="?", images=(), system=None)
+    store.finish_turn(saved, "complete", answer("A cat.", saved.session))
+    store.save_broken(saved, "It is a ta")
+    (under_way,) = store.get(saved.session).turns
+    assert (under_way.answer, under_way.status, under_way.broken) == ("A cat.", "complete", "It is a ta")
+    whole = answer("It is a tabby.", saved.session, place="cloud", reason="cloud: as asked", kept="A cat.")
+    store.finish_turn(saved, "complete", whole)
+    (turn,) = store.get(saved.session).turns
+    assert (turn.result, turn.kept, turn.broken) == (whole, "A cat.", None)
 
 
 def test_a_file_that_is_no_database_is_named() -> None:

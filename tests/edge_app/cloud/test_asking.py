@@ -23,7 +23,7 @@ from edge_app.cloud.ledger import Ledger
 from edge_app.cloud.payload import Payload, payload
 from edge_app.settings import Price, Settings
 from models.errors import NeedsNetwork, UserError
-from models.types import Message
+from models.types import Message, Sampling
 from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, Wire, answers, status, word
 
 QUICK = Backoff(retries=2, first=0.02, longest=0.5)
@@ -43,7 +43,7 @@ def limited(daily_limit: float | None) -> Ledger:
 
 
 def ask_of(place: Endpoint) -> Payload:
-    return payload(place, [Message("user", "What is it?")], max_tokens=50)
+    return payload(place, [Message("user", "What is it?")], sampling=Sampling(max_tokens=50))
 
 
 def cloud(place: Endpoint, ledger: Ledger, **more: object) -> Cloud:
@@ -227,10 +227,11 @@ from edge_app.cloud.endpoint import endpoint
 from edge_app.cloud.ledger import Ledger
 from edge_app.cloud.payload import payload
 from edge_app.settings import Settings
-from models.types import Message
+from models.types import Message, Sampling
 place = endpoint(sys.argv[1], "big-model")
 cloud = Cloud(place, Ledger.open(Settings()), find_key=lambda _: None)
-for piece in cloud.ask(payload(place, [Message("user", "Hello?")], max_tokens=5)): print(piece, flush=True)
+question = payload(place, [Message("user", "Hello?")], sampling=Sampling(max_tokens=5))
+for piece in cloud.ask(question): print(piece, flush=True)
 """
 
     def talks(wire: Wire) -> None:
@@ -252,7 +253,7 @@ for piece in cloud.ask(payload(place, [Message("user", "Hello?")], max_tokens=5)
 
 def test_the_record_holds_nothing_that_was_said(ledger: Ledger) -> None:
     with Misbehaving(answers("SecretAnswer")) as server:
-        asked = payload(server.endpoint, [Message("user", "SecretQuestion")], max_tokens=5)
+        asked = payload(server.endpoint, [Message("user", "SecretQuestion")], sampling=Sampling(max_tokens=5))
         list(cloud(server.endpoint, ledger).ask(asked))
     ledger.close()
     held = b"".join(file.read_bytes() for file in paths.data_directory().glob("sessions.db*"))

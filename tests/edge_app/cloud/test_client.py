@@ -20,7 +20,7 @@ from edge_app.cloud.endpoint import Endpoint, endpoint
 from edge_app.cloud.errors import CloudError, Kind
 from edge_app.cloud.key import Key
 from edge_app.cloud.payload import Payload, payload
-from models.types import Message
+from models.types import Message, Sampling
 from tests.edge_app.cloud.misbehaving import (
     STREAM,
     Misbehaving,
@@ -47,7 +47,7 @@ def _loaded() -> None:
 
 
 def ask_of(place: Endpoint) -> Payload:
-    return payload(place, [Message("user", "What is it?")], max_tokens=50)
+    return payload(place, [Message("user", "What is it?")], sampling=Sampling(max_tokens=50))
 
 
 def ask(place: Endpoint, limits: Limits = PATIENT, cancel: threading.Event | None = None) -> list[Piece]:

@@ -12,7 +12,7 @@ import pytest
 from edge_app.cloud.consent import ConsentStore, Decision, Known, judge
 from edge_app.cloud.endpoint import endpoint
 from edge_app.cloud.payload import Payload, payload
-from models.types import Image, Message
+from models.types import Image, Message, Sampling
 
 PLACE = endpoint("https://api.example.com/v1", "big-model")
 
@@ -27,7 +27,9 @@ def store() -> Iterator[ConsentStore]:
 def ask(with_image: bool = False, host: str = "api.example.com") -> Payload:
     pixels = np.zeros((4, 4, 3), np.uint8)
     images = (Image(pixels, hashlib.sha256(pixels.tobytes()).hexdigest(), "photo.png"),) if with_image else ()
-    return payload(endpoint(f"https://{host}/v1", "m"), [Message("user", "?", images)], max_tokens=5)
+    return payload(
+        endpoint(f"https://{host}/v1", "m"), [Message("user", "?", images)], sampling=Sampling(max_tokens=5)
+    )
 
 
 DIGEST = hashlib.sha256(np.zeros((4, 4, 3), np.uint8).tobytes()).hexdigest()
@@ -48,7 +50,7 @@ DIGEST = hashlib.sha256(np.zeros((4, 4, 3), np.uint8).tobytes()).hexdigest()
     ],
 )
 def test_the_rule(known: Known, interactive: bool, allow_cloud: bool, action: str) -> None:
-    verdict = judge(ask(), known, interactive=interactive, allow_cloud=allow_cloud)
+    verdict = judge(ask().endpoint, ask().images, known, interactive=interactive, allow_cloud=allow_cloud)
     assert verdict.action == action
     assert verdict.reason
 
@@ -61,7 +63,9 @@ def test_a_withheld_image_never_leaves(
     everywhere: bool | None, chat: bool | None, interactive: bool, allow: bool
 ) -> None:
     known = Known(everywhere, chat, frozenset({DIGEST}))
-    verdict = judge(ask(with_image=True), known, interactive=interactive, allow_cloud=allow)
+    verdict = judge(
+        ask().endpoint, ask(with_image=True).images, known, interactive=interactive, allow_cloud=allow
+    )
     assert verdict.action == "refuse"
     assert "photo.png" in verdict.reason
 
@@ -83,8 +87,8 @@ def test_decisions_hold_where_they_were_meant_and_after_a_restart(
     again = ConsentStore.open()
 
     def action(session: str | None, host: str = "api.example.com") -> str:
-        known = again.known(ask(host=host), session)
-        return judge(ask(host=host), known, interactive=True, allow_cloud=False).action
+        known = again.known(host, (), session)
+        return judge(ask(host=host).endpoint, (), known, interactive=True, allow_cloud=False).action
 
     assert (action("chat-1"), action("chat-2"), action(None)) == (here, in_another_chat, in_another_chat)
     assert action("chat-1", host="other.example.com") == "ask", "another endpoint is asked for anew"
@@ -96,8 +100,8 @@ def test_decisions_hold_where_they_were_meant_and_after_a_restart(
 def test_images_are_withheld_and_released(store: ConsentStore) -> None:
     store.withhold(DIGEST)
     store.withhold(DIGEST)
-    assert store.known(ask(with_image=True), None).withheld == {DIGEST}
-    assert store.known(ask(), None).withheld == frozenset()
+    assert store.known("api.example.com", ask(with_image=True).images, None).withheld == {DIGEST}
+    assert store.known("api.example.com", (), None).withheld == frozenset()
     store.forget("api.example.com")
     assert store.withheld([DIGEST, "other"]) == {DIGEST}
     store.release(DIGEST)

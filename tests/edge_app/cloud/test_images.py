@@ -18,7 +18,7 @@ from edge_app.cloud.endpoint import endpoint
 from edge_app.cloud.images import THUMBNAIL_SIDE, outgoing
 from edge_app.cloud.payload import payload
 from models.images import load_image
-from models.types import Image, Message
+from models.types import Image, Message, Sampling
 
 PLACE = endpoint("https://api.example.com/v1", "big-model")
 
@@ -85,7 +85,7 @@ def test_the_payload_shows_what_it_sends() -> None:
             Message("assistant", "A cat."),
             Message("user", "And this?", (second,)),
         ],
-        max_tokens=99,
+        sampling=Sampling(max_tokens=99),
         longest_side=32,
     )
     sent = json.loads(made.body)
@@ -104,7 +104,9 @@ def test_the_payload_shows_what_it_sends() -> None:
 @settings(max_examples=50)
 def test_any_text_becomes_json_that_says_the_same(system: str, question: str) -> None:
     sent = json.loads(
-        payload(PLACE, [Message("system", system), Message("user", question)], max_tokens=1).body
+        payload(
+            PLACE, [Message("system", system), Message("user", question)], sampling=Sampling(max_tokens=1)
+        ).body
     )
     said = [message["content"] for message in sent["messages"]]
     assert said == [text.encode("utf-8", "replace").decode() for text in (system, question)]
