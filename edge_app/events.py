@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from edge_app.mode import Mode
 from models.types import Stage
 from router.confidence import Evidence
+from router.mode import Mode
 from router.route import Place, Route
 
 StopReason = Literal["stop", "length", "cancelled", "content_filter"]

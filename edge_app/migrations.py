@@ -112,7 +112,24 @@ def _version_3(db: Database) -> None:
     """)
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3)
+def _version_4(db: Database) -> None:
+    """Running averages of what answers take."""
+    db.execute("""
+        CREATE TABLE expectations (
+            place TEXT NOT NULL CHECK (place IN ('local', 'cloud')),
+            adapter TEXT NOT NULL,             -- '' for none
+            answers INTEGER NOT NULL,
+            correct REAL NOT NULL,
+            seconds REAL NOT NULL,
+            joules REAL NOT NULL,
+            money REAL NOT NULL,
+            updated TEXT NOT NULL,
+            PRIMARY KEY (place, adapter)
+        ) STRICT
+    """)
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3, _version_4)
 
 
 def migrate(db: Database, file: Path, steps: tuple[Callable[[Database], None], ...] = MIGRATIONS) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -20,9 +21,10 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from edge_app.mode import Mode
 from models.errors import UserError
 from models.types import Sampling
+from router.mode import Mode
+from router.scenario import DEFAULT_WEIGHTS, Budgets, Weights
 
 ENVIRONMENT_PREFIX = "EDGE_APP_"
 FROM_FILE = "_from_file"  # how `load` hands the file's values to the sources; no setting begins with "_"
@@ -35,6 +37,16 @@ class Price(BaseModel):
 
     input: float = Field(ge=0.0, le=1e6, allow_inf_nan=False)
     output: float = Field(ge=0.0, le=1e6, allow_inf_nan=False)
+
+
+class Worth(BaseModel):
+    """What a unit of each is worth, in probability of a right answer (router.scenario.Weights)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    second: float = Field(ge=0.0, allow_inf_nan=False)
+    joule: float = Field(ge=0.0, allow_inf_nan=False)
+    money: float = Field(ge=0.0, allow_inf_nan=False)
 
 
 class Settings(BaseSettings):
@@ -60,6 +72,22 @@ class Settings(BaseSettings):
 
     mode: Mode = "auto"
     """What matters most: "auto", "fast", "quality" or "eco"."""
+
+    worth: dict[Mode, Worth] = Field(default_factory=dict, validate_default=True)
+    """What seconds, joules and money are worth in each mode, in probability of a right answer, as in [worth.auto]
+    second = 0.04, joule = 0.001, money = 5.0; what is not given keeps its default."""
+
+    eco_image_size: int = Field(default=640, ge=64, le=8192)
+    """In eco, the longest side, in pixels, of images that are read or sent."""
+
+    eco_max_tokens: int = Field(default=160, ge=1, le=1_000_000)
+    """In eco, the longest answer, in tokens, when max_tokens allows more."""
+
+    watts_busy: float = Field(default=6.0, ge=0.0, le=1000.0, allow_inf_nan=False)
+    """What a processor core at work takes, for estimates of energy where it cannot be measured."""
+
+    watts_waiting: float = Field(default=2.0, ge=0.0, le=1000.0, allow_inf_nan=False)
+    """What the rest of the machine takes while an answer is awaited, for the same estimates."""
 
     offline: bool = False
     """Never use the network; what is not on this machine yet is then missing."""
@@ -99,6 +127,9 @@ class Settings(BaseSettings):
 
     cloud_model: str | None = None
     """The name that the endpoint knows its model by."""
+
+    cloud_correct: float = Field(default=0.9, ge=0.0, le=1.0)
+    """How likely the cloud's answers are right: what a local answer is weighed against."""
 
     cloud_connect_seconds: float = Field(default=5.0, gt=0.0, le=3600.0)
     """The longest that connecting to the cloud may take."""
@@ -140,6 +171,26 @@ class Settings(BaseSettings):
             seed=self.seed,
             max_tokens=self.max_tokens,
         )
+
+    def weights(self) -> dict[Mode, Weights]:
+        return {mode: Weights(**worth.model_dump()) for mode, worth in self.worth.items()}
+
+    def eco(self) -> Budgets:
+        return Budgets(image_side=self.eco_image_size, tokens=self.eco_max_tokens)
+
+    @field_validator("worth", mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        """What was given, over the defaults of every mode; what is not a table of tables is left to pydantic."""
+        if not isinstance(given, dict):
+            return given
+        own = {mode: asdict(weights) for mode, weights in DEFAULT_WEIGHTS.items()}
+        return {
+            mode: {**own.get(mode, {}), **given.get(mode, {})}
+            if isinstance(given.get(mode, {}), dict)
+            else given[mode]
+            for mode in [*own, *(mode for mode in given if mode not in own)]
+        }
 
     @classmethod
     def settings_customise_sources(

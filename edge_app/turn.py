@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_app.mode import Mode
 from models.types import Image, Sampling
+from router.mode import Mode
 
 Picture = Path | bytes | Image
 """An image as a front end has it: a file, a file's bytes, or decoded."""

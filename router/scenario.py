@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from router.mode import Mode
 
 if TYPE_CHECKING:
     from router.route import Place
-
-Mode = Literal["auto", "fast", "quality", "eco"]
 
 
 @dataclass(frozen=True)

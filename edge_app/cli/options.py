@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_app.mode import Mode
+from router.mode import Mode
 
 if TYPE_CHECKING:
     from edge_app.sessions import SessionStore

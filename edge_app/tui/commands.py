@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_app.mode import Mode
+from router.mode import Mode
 
 Argument = Literal["", "path", "adapter", "mode", "switch", "words", "name"]
 

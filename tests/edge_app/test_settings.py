@@ -14,6 +14,7 @@ from edge_app import settings
 from edge_app.settings import Settings
 from models.errors import UserError
 from models.sampling import check
+from router.scenario import DEFAULT_WEIGHTS
 
 
 @pytest.fixture
@@ -154,3 +155,19 @@ def test_any_bytes_load_or_are_refused(tmp_path_factory: pytest.TempPathFactory,
         settings.load(file)
     except UserError as error:
         assert str(file) in str(error)
+
+
+def test_the_worth_of_things_can_be_changed_one_by_one(file: Path) -> None:
+    file.write_text("[worth.auto]\nsecond = 0.5\n")
+    weights = settings.load(file).weights()
+    assert (weights["auto"].second, weights["auto"].joule) == (0.5, DEFAULT_WEIGHTS["auto"].joule)
+    assert {**weights, "auto": DEFAULT_WEIGHTS["auto"]} == DEFAULT_WEIGHTS
+
+
+@pytest.mark.parametrize(
+    "text", ["worth = 3", "[worth]\nauto = 3", "[worth.slow]\nsecond = 1", "[worth.eco]\nsecond = -1"]
+)
+def test_a_worth_that_does_not_fit_is_named(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UserError, match="worth"):
+        settings.load(file)

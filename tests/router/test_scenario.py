@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.mode import Mode
 from router.scenario import (
     DEFAULT_WEIGHTS,
     Budgets,
     Expected,
-    Mode,
     Weights,
     after,
     first,

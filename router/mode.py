@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from router.scenario import Mode
+from typing import Literal
 
-__all__ = ["Mode"]
+Mode = Literal["auto", "fast", "quality", "eco"]
