@@ -1,19 +1,17 @@
-"""Runs one planned turn on the inference thread: load, look, route, read, generate, and save as it goes."""
+"""Runs one planned turn on the inference thread: load, look, route, read, generate, judge, and save as it goes."""
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from adapters.bank import Lease
 from edge_app.choosing import Chooser, shown_last
-from edge_app.context import ReadPicture
 from edge_app.events import (
     Answer,
-    Answered,
     ContextTrimmed,
     Failed,
     Routed,
@@ -24,13 +22,14 @@ from edge_app.events import (
 )
 from edge_app.host import EngineHost, leave_if_cancelled, reporter
 from edge_app.inference import CancelledError, Job
+from edge_app.placing import placed
+from edge_app.planned import Planned
 from edge_app.reading import ImageTexts
-from edge_app.sessions import SavedTurnId, SessionStore
-from edge_app.turn import Turn
+from edge_app.sessions import SessionStore
 from models.errors import UserError
-from models.types import Message, Sampling
-from router.confidence import Evidence
+from router.confidence import Confidence, Evidence
 from router.route import Route, route
+from router.scenario import Placed
 
 if TYPE_CHECKING:
     from models.generation import Generation
@@ -38,174 +37,221 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 1.0
 """How much of an answer a kill -9 may cost, at most."""
 
+HOPE_TOKENS = 4
+"""An answer that may be given up is judged after every so many tokens."""
 
 NOT_ROUTED = Route(None, "local", "stopped before an adapter was chosen")
 
 
 @dataclass(frozen=True)
 class Equipment:
-    """What turns share. Belongs to the inference thread."""
+    """What turns share. Belongs to the inference thread. confidence: loads the rule at its first use."""
 
     host: EngineHost
     chooser: Chooser
     texts: ImageTexts
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A turn that is ready to run. started: `time.perf_counter()` when it was handed over.
-
-    session: that it continues. messages: the whole context, this question last. new: this turn's images.
-    installed: the adapters' names. route: None when the router is to choose. saved: where it is on disk, None
-    when nothing is saved.
-    """
-
-    turn: Turn
-    session: str | None
-    messages: tuple[Message, ...]
-    new: tuple[ReadPicture, ...]
-    sampling: Sampling
-    installed: tuple[str, ...]
-    route: Route | None
-    saved: SavedTurnId | None
-    started: float
-    route_ms: float
+    confidence: Callable[[], Confidence]
 
 
 class Answering:
-    """Call `run` once (on the inference thread), or `stopped` when it was cancelled before its turn came."""
+    """The local answer of a turn; first: where it began, and why. give_up: it stops when its beginning says that its
+    confidence will be below that; None always ends it.
+
+    `run` it once (on the inference thread), or `stopped` when it was cancelled
+    before its turn came; when it `gave_up`, it can be `resume`d, and holds its adapter until it is or `drop`ped.
+
+    Afterwards there is an `answer`, saved where turns are, or a `failure`. ready: when the engine was loaded.
+    """
 
     def __init__(
-        self, planned: Planned, equipment: Equipment, sessions: SessionStore | None, job: Job
+        self,
+        planned: Planned,
+        first: Placed,
+        equipment: Equipment,
+        sessions: SessionStore | None,
+        give_up: float | None = None,
     ) -> None:
+        self.answer: Answer | None = None
+        self.failure: Failed | None = None
+        self.gave_up = False
+        self.ready = planned.started
         self._planned = planned
+        self._first = first
         self._equipment = equipment
         self._host = equipment.host
         self._route = planned.route or NOT_ROUTED
         self._route_ms = planned.route_ms
         self._sessions = sessions
-        self._job = job
+        self._hopeless_below = give_up
+        self._is_resumed = False
         self._image_ms = 0.0
         self._first_token_ms: float | None = None
         self._logprobs: list[float] = []
         self._generation: Generation | None = None
+        self._lease: Lease | None = None
         self._head: float | None = None
         self._ocr: float | None = None
 
-    def run(self) -> None:
-        try:
-            self._run_or_stop()
-        except UserError as error:
-            self._save_failure(str(error))
-            self._job.emit(Failed(str(error), error.exit_code))
-        except BaseException as error:
-            self._save_failure(f"{type(error).__name__}: {error}")
-            raise
+    @property
+    def text(self) -> str:
+        """What has come so far."""
+        return self._generation.text if self._generation else ""
 
-    def choose(self) -> None:
+    def run(self, job: Job) -> None:
+        self._guarded(self._begin, job)
+
+    def resume(self, job: Job) -> None:
+        """To the end this time. Should another answer have begun in between, it ends where it was, cancelled."""
+        self.gave_up, self._hopeless_below, self._is_resumed = False, None, True
+        self._guarded(self._go_on, job)
+
+    def stopped(self, job: Job) -> None:
+        """Instead of `run`."""
+        del job
+        self.leave()
+
+    def leave(self) -> None:
+        """It ends where it is, cancelled."""
+        try:
+            self._finish("cancelled")
+        except UserError as error:  # what there is of the answer cannot be saved
+            self.failure = Failed(str(error), error.exit_code)
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """From any thread; nobody will ask for the rest."""
+        if self._lease is not None:
+            self._lease.release()
+
+    def choose(self, job: Job) -> None:
         """Only routes, instead of `run`: ends in Routed, or in Failed."""
         try:
-            self._choose()
+            self._choose(job)
         except CancelledError:
             return
         except UserError as error:
-            self._job.emit(Failed(str(error), error.exit_code))
+            job.emit(Failed(str(error), error.exit_code))
 
-    def stopped(self) -> None:
-        """Ends in Failed when what there is of the answer cannot be saved."""
+    def partial(self) -> Answer:
+        """What there is of an answer that was given up."""
+        return self._answer("cancelled")
+
+    def _guarded(self, action: Callable[[Job], None], job: Job) -> None:
         try:
-            self._finish("cancelled")
+            self._or_stop(action, job)
         except UserError as error:
-            self._job.emit(Failed(str(error), error.exit_code))
+            self._save_failure(str(error))
+            self.failure = Failed(str(error), error.exit_code)
+        except BaseException as error:
+            self._save_failure(f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            if not self.gave_up:
+                self.drop()
 
-    def _run_or_stop(self) -> None:
+    def _or_stop(self, action: Callable[[Job], None], job: Job) -> None:
         try:
-            self._host.engine(self._job)
-            self._host.prefetch(self._route.adapter)
-            if self._planned.turn.see_images:
-                self._encode()
-            if self._planned.route is None:
-                self._choose()
-            leave_if_cancelled(self._job)
-            with self._host.acquire(self._route.adapter, self._job) as lease:
-                self._generate(lease, self._read(lease))
+            action(job)
         except CancelledError:
             self._finish("cancelled")
 
-    def _encode(self) -> None:
+    def _begin(self, job: Job) -> None:
+        self._host.engine(job)
+        self.ready = time.perf_counter()
+        self._host.prefetch(self._route.adapter)
+        if self._planned.turn.see_images:
+            self._encode(job)
+        if self._planned.route is None:
+            self._choose(job)
+        leave_if_cancelled(job)
+        self._lease = self._host.acquire(self._route.adapter, job)
+        texts = self._read(self._lease, job)
+        leave_if_cancelled(job)
+        self._generation = self._host.engine(job).generate(
+            self._planned.messages,
+            self._planned.sampling,
+            lora=self._lease.weights,
+            use_words=self._planned.turn.use_words,
+            see_images=self._planned.turn.see_images,
+            texts=texts,
+            cancel=job.cancelled,
+            progress=reporter(job, job.emit),
+        )
+        self._head = self._certainty(self._lease, job)
+        self._go_on(job)
+
+    def _encode(self, job: Job) -> None:
         """New images are always reported; earlier ones only when they have to be encoded again."""
-        engine, new = self._host.engine(self._job), {picture.image.digest for picture in self._planned.new}
+        engine, new = self._host.engine(job), {picture.image.digest for picture in self._planned.new}
         for message in self._planned.messages:
             for image in message.images:
                 if image.digest in new or not engine.is_encoded(image):
-                    self._image_ms += self._host.encode(image, self._job)
+                    self._image_ms += self._host.encode(image, job)
 
-    def _choose(self) -> None:
+    def _choose(self, job: Job) -> None:
         """As asked, or what the router finds best now that the engine can tell it what there is to see."""
         turn, planned = self._planned.turn, self._planned
         started, choice = time.perf_counter(), None
         if planned.route is None:
-            engine = self._host.engine(self._job)
-            leave_if_cancelled(self._job)
+            engine = self._host.engine(job)
+            leave_if_cancelled(job)
             shown = planned.messages if turn.see_images else [replace(m, images=()) for m in planned.messages]
             choice = self._equipment.chooser.choose(engine, shown, planned.installed)
-        self._route = route(
-            adapter=turn.adapter,
-            mode=turn.mode,
-            allow_cloud=turn.allow_cloud,
-            installed=planned.installed,
-            choice=choice,
-        )
+        self._route = route(adapter=turn.adapter, installed=planned.installed, choice=choice)
         self._route_ms += 1000 * (time.perf_counter() - started)
-        self._job.emit(Routed(self._route, turn.mode, self._route_ms))
+        job.emit(Routed(placed(self._route, self._first), turn.mode, self._route_ms))
 
-    def _read(self, lease: Lease) -> dict[str, str]:
+    def _read(self, lease: Lease, job: Job) -> dict[str, str]:
         """The text in the images, when the adapter wants it; without one, of what looks like a document."""
         if not self._planned.turn.see_images:
             return {}
         wanted = lease.weights.ocr if lease.weights is not None else "auto"
         images = [image for message in self._planned.messages for image in message.images]
+        side = self._planned.placing.scenario.budgets.image_side
         started = time.perf_counter()
-        texts = self._equipment.texts.of(images, wanted, self._job)
+        texts = self._equipment.texts.of(images, wanted, job, side)
         image = shown_last(self._planned.messages)
-        self._ocr = self._equipment.texts.probability(image, wanted) if image is not None else None
+        self._ocr = self._equipment.texts.probability(image, wanted, side) if image is not None else None
         self._image_ms += 1000 * (time.perf_counter() - started)
         return texts
 
-    def _generate(self, lease: Lease, texts: dict[str, str]) -> None:
-        planned = self._planned
-        leave_if_cancelled(self._job)
-        generation = self._host.engine(self._job).generate(
-            planned.messages,
-            planned.sampling,
-            lora=lease.weights,
-            use_words=planned.turn.use_words,
-            see_images=planned.turn.see_images,
-            texts=texts,
-            cancel=self._job.cancelled,
-            progress=reporter(self._job, self._job.emit),
-        )
-        self._generation = generation
-        self._head = self._certainty(lease)
+    def _go_on(self, job: Job) -> None:
+        generation = self._generation
+        assert generation is not None, "it has begun"
         flushed = time.monotonic()
         for token in generation:
             if self._first_token_ms is None:
-                self._first_token_ms = self._elapsed()
+                self._first_token_ms = self._planned.elapsed()
                 if generation.dropped_turns:
-                    self._job.emit(ContextTrimmed(generation.dropped_turns))
+                    job.emit(ContextTrimmed(generation.dropped_turns))
             self._logprobs.append(token.logprob)
             if token.text:
-                self._job.emit(TokenText(token.text))
+                job.emit(TokenText(token.text))
+            if self._is_hopeless():
+                self.gave_up = True
+                self._save_partial()
+                return
             if time.monotonic() - flushed >= FLUSH_SECONDS:
                 self._save_partial()
                 flushed = time.monotonic()
+            if self._is_resumed:  # the generation itself listens to the job that it was begun in
+                leave_if_cancelled(job)
         assert generation.stop_reason is not None, "a generation that ended says why"
         self._finish(generation.stop_reason)
 
-    def _certainty(self, lease: Lease) -> float | None:
+    def _is_hopeless(self) -> bool:
+        below, generation = self._hopeless_below, self._generation
+        if below is None or generation is None or generation.stop_reason is not None:
+            return False
+        if len(self._logprobs) % HOPE_TOKENS:
+            return False
+        return self._equipment.confidence().hopeless(self._evidence(), below)
+
+    def _certainty(self, lease: Lease, job: Job) -> float | None:
         """How sure the heads are of the image in question; it has been encoded for the prompt already."""
         image = shown_last(self._planned.messages) if self._planned.turn.see_images else None
-        return self._host.engine(self._job).certainty(image, lease.weights) if image else None
+        return self._host.engine(job).certainty(image, lease.weights) if image else None
 
     def _evidence(self) -> Evidence:
         candidates = [candidate.score for candidate in self._route.candidates]
@@ -225,22 +271,25 @@ class Answering:
         if self._sessions is not None and self._planned.saved is not None:
             status: Literal["stopped", "complete"] = "stopped" if reason == "cancelled" else "complete"
             self._sessions.finish_turn(self._planned.saved, status, answer)
-        self._job.emit(Answered(answer))
+        self.answer = answer
 
     def _answer(self, reason: StopReason) -> Answer:
         planned, generation, logprobs = self._planned, self._generation, self._logprobs
         mean = sum(logprobs) / len(logprobs) if logprobs else None
+        evidence = self._evidence()
+        sure = self._equipment.confidence().judge(evidence).probability if logprobs else None
+        whole = sure if reason != "cancelled" else None
         decoded = generation.completion_tokens - 1 if generation is not None else 0
         speed = None
         if generation is not None and decoded > 0 and generation.decode_ms > 0:
             speed = 1000 * decoded / generation.decode_ms
         return Answer(
-            answer=generation.text if generation else "",
+            answer=self.text,
             adapter=self._route.adapter,
-            place=self._route.place,
+            place="local",
             mode=planned.turn.mode,
-            confidence=math.exp(mean) if mean is not None else None,
-            reason=self._route.reason,
+            confidence=sure,
+            reason=planned.placing.local_label(self._first, self._route, whole),
             model=self._host.model,
             stop_reason=reason,
             tokens=TokenCounts(
@@ -256,25 +305,21 @@ class Answering:
                 image=self._image_ms,
                 prefill=generation.prefill_ms if generation else 0.0,
                 first_token=self._first_token_ms,
-                total=self._elapsed(),
+                total=planned.elapsed(),
             ),
             tokens_per_second=speed,
             session=planned.saved.session if planned.saved else None,
             mean_logprob=mean,
             min_logprob=min(logprobs) if logprobs else None,
-            evidence=self._evidence(),
+            evidence=evidence,
+            offer="ask_cloud" if whole is not None and planned.placing.offers(whole) else None,
         )
 
     def _save_partial(self) -> None:
-        if self._sessions is not None and self._planned.saved is not None and self._generation is not None:
-            self._sessions.save_partial(self._planned.saved, self._generation.text)
+        if self._sessions is not None and self._planned.saved is not None:
+            self._sessions.save_partial(self._planned.saved, self.text)
 
     def _save_failure(self, sentence: str) -> None:
         if self._sessions is not None and self._planned.saved is not None:
-            text = self._generation.text if self._generation else ""
             with suppress(UserError):  # the disk may be what failed; the first failure is the one to tell
-                self._sessions.fail_turn(self._planned.saved, text, sentence)
-
-    def _elapsed(self) -> float:
-        """Milliseconds since the turn was handed over."""
-        return 1000 * (time.perf_counter() - self._planned.started)
+                self._sessions.fail_turn(self._planned.saved, self.text, sentence)

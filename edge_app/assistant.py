@@ -8,27 +8,39 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from adapters.spec import parse_spec
 from adapters.store import RESERVED, AdapterStore
 from edge_app import paths
-from edge_app.answering import Answering, Equipment, Planned
+from edge_app.answering import Answering, Equipment
+from edge_app.battery import battery
 from edge_app.choosing import Chooser
-from edge_app.context import Pictures, assemble, new_images
-from edge_app.events import Event, Failed, Ready, Routed, TurnSaved
+from edge_app.cloud.consent import Consenter, ConsentStore
+from edge_app.cloud.remote import Remote, State
+from edge_app.context import Pictures, assemble, assembled_again, new_images
+from edge_app.course import Course, Ground
+from edge_app.events import Event, Failed, Ready
+from edge_app.expectations import PRIOR_LOCAL
 from edge_app.host import EngineHost, LoadEngine, load_engine
 from edge_app.inference import CancelledError, InferenceThread, Job
+from edge_app.outlook import Outlook
+from edge_app.placing import Placing
+from edge_app.planned import Planned
 from edge_app.reading import ImageTexts, Reader
-from edge_app.sessions import SessionStore
+from edge_app.sessions import SavedTurn, SavedTurnId, SessionStore
 from edge_app.settings import Settings
 from edge_app.turn import Picture, Turn
 from models.errors import UserError
+from models.types import Message, Sampling
+from router.confidence import Confidence
 from router.query import Router
 from router.route import route
+from router.scenario import Budgets, scenario
 
 __all__ = ["Assistant", "Turn"]
 
@@ -39,6 +51,7 @@ class Assistant:
     sessions: where turns are saved; None saves nothing and every turn stands alone.
     load: makes the engine, at its first use. adapters: where they are; None is where the user's are.
     router, reader: None takes our own, when there is need.
+    consenter: asks the user before something leaves; None when there is nobody to be asked.
     """
 
     def __init__(
@@ -50,16 +63,24 @@ class Assistant:
         adapters: Path | None = None,
         router: Router | None = None,
         reader: Reader | None = None,
+        consenter: Consenter | None = None,
     ) -> None:
         self.settings = settings
         self.sessions = sessions
         self.adapters = AdapterStore(adapters or paths.adapters_directory())
         self._thread = InferenceThread()
         self._host = EngineHost(settings, self.adapters, load, self._thread.broadcast)
-        chooser = Chooser(self.adapters.directory, router)
-        self._equipment = Equipment(self._host, chooser, ImageTexts(reader, settings.threads))
+        self._equipment = Equipment(
+            self._host,
+            Chooser(self.adapters.directory, router),
+            ImageTexts(reader, settings.threads),
+            cache(lambda: Confidence.load(paths.confidence_file())),
+        )
+        self._remote = Remote(settings, consenter)
+        self._outlook = Outlook(settings, learns=sessions is not None)
+        self._ground = Ground(self._thread, self._equipment, sessions, self._remote, self._outlook)
         self._pictures = Pictures()
-        self._answering: set[Job] = set()
+        self._courses: set[Course] = set()
         self._lock = threading.Lock()
 
     def answer(self, turn: Turn) -> Generator[Event, None, None]:
@@ -73,29 +94,34 @@ class Assistant:
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
-        job = self._thread.submit(
-            lambda job: Answering(planned, self._equipment, self.sessions, job).run(),
-            lambda job: Answering(planned, self._equipment, self.sessions, job).stopped(),
-        )
-        with self._lock:
-            self._answering.add(job)
+        yield from self._followed(planned, Course.run)
+
+    def ask_cloud(self, session: str, turn: int) -> Generator[Event, None, None]:
+        """The same question to the cloud, because the user wants that: the events of its answer, which takes the
+        place of the turn's and keeps it; or CloudFailed, and the answer that was there. Consent applies.
+
+        session: an id or its unique beginning. turn: SavedTurn.id. Ends in Failed when there is no such turn, or
+        no answer at all.
+        """
         try:
-            if planned.saved is not None:
-                yield TurnSaved(planned.saved.session, planned.saved.turn)
-            if planned.route is not None:
-                self._host.prefetch(planned.route.adapter)
-                yield Routed(planned.route, turn.mode, planned.route_ms)
-            yield from job
-        except KeyboardInterrupt:  # raised while waiting: the answer ends as cancelled, and says so first
-            self._thread.cancel(job)
-            yield from job
-            raise
+            planned, saved = self._planned_again(session, turn)
+        except UserError as error:
+            yield Failed(str(error), error.exit_code)
+            return
+        kept = saved.kept if saved.kept is not None else saved.answer or None
+        yield from self._followed(planned, lambda course: course.again(saved.result, kept))
+
+    def _followed(
+        self, planned: Planned, begin: Callable[[Course], Generator[Event, None, None]]
+    ) -> Generator[Event, None, None]:
+        course = Course(planned, self._ground)
+        with self._lock:
+            self._courses.add(course)
+        try:
+            yield from begin(course)
         finally:
             with self._lock:
-                self._answering.discard(job)
-            self._thread.cancel(job)
-            for _ in job:  # it must be saved as stopped before anyone goes on
-                pass
+                self._courses.discard(course)
 
     def route(self, turn: Turn) -> Generator[Event, None, None]:
         """What `answer` would choose, without answering or saving: Progress, then Routed or Failed."""
@@ -104,9 +130,8 @@ class Assistant:
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
-        job = self._thread.submit(
-            lambda job: Answering(planned, self._equipment, None, job).choose(), lambda _: None
-        )
+        choosing = Answering(planned, planned.placing.first(), self._equipment, None)
+        job = self._thread.submit(choosing.choose, lambda _: None)
         try:
             yield from job
         finally:
@@ -131,15 +156,38 @@ class Assistant:
             self._thread.cancel(job)
 
     def cancel(self) -> None:
-        """Stops every answer under way: what had come by then is kept, and the answer ends as "cancelled"."""
+        """Stops every answer under way, wherever it comes from: what had come by then is kept, and the answer ends
+        as "cancelled"."""
         with self._lock:
-            jobs = list(self._answering)
-        for job in jobs:
-            self._thread.cancel(job)
+            courses = list(self._courses)
+        for course in courses:
+            course.cancel()
+
+    @property
+    def cloud_state(self) -> State:
+        """What is known of the endpoint, from use: nobody is asked."""
+        return self._remote.state
+
+    @property
+    def decisions(self) -> ConsentStore:
+        """What the user decided about hosts, and the images that never leave (withhold, release, withheld)."""
+        return self._remote.decisions
+
+    @property
+    def consenter(self) -> Consenter | None:
+        return self._remote.consenter
+
+    @consenter.setter
+    def consenter(self, consenter: Consenter | None) -> None:
+        """A front end that is made after its assistant."""
+        self._remote.consenter = consenter
 
     def close(self) -> None:
         """Stops what runs and frees the engine. The session store stays open: it belongs to who opened it."""
+        self.cancel()
         self._thread.close(self._host.close)
+        self._remote.close()
+        self._outlook.close()
 
     def _plan(self, turn: Turn) -> Planned:
         """Everything that can go wrong by the user's doing before the engine is needed."""
@@ -147,27 +195,69 @@ class Assistant:
         installed = self._installed(turn.adapter)
         chosen = None  # "auto" looks at the images first
         if turn.adapter != "auto" or not installed:
-            chosen = route(
-                adapter=turn.adapter, mode=turn.mode, allow_cloud=turn.allow_cloud, installed=installed
-            )
+            chosen = route(adapter=turn.adapter, installed=installed)
         routed = time.perf_counter()
         if not turn.question.strip():
             raise UserError("The question is empty; ask something.")
         new = tuple(self._pictures.read(source) for source in turn.images)
         session = self.sessions.get(turn.session) if self.sessions and turn.session is not None else None
         messages = assemble(turn, new, session, self.settings.system, self._pictures)
+        placing = self._placing(turn, messages, session.id if session else None)
         return Planned(
             turn=turn,
             session=session.id if session else None,
             messages=messages,
             new=new,
-            sampling=turn.sampling or self.settings.sampling(),
+            sampling=_within(turn.sampling or self.settings.sampling(), placing.scenario.budgets),
             installed=installed,
             route=chosen,
+            placing=placing,
             saved=None,
             started=started,
             route_ms=1000 * (routed - started),
         )
+
+    def _planned_again(self, session: str, turn: int) -> tuple[Planned, SavedTurn]:
+        """A saved turn, to be asked once more in the cloud."""
+        started = time.perf_counter()
+        if self.sessions is None:
+            raise UserError("Nothing is saved here, so nothing can be asked again.")
+        chat = self.sessions.get(session)
+        saved = next((each for each in chat.turns if each.id == turn), None)
+        if saved is None:
+            raise UserError(f"The session {chat.id} has no turn {turn}.")
+        mode = saved.result.mode if saved.result else self.settings.mode
+        again = Turn(saved.question, session=chat.id, mode=mode)
+        messages = assembled_again(chat, saved, self._pictures)
+        placing = self._placing(again, messages, chat.id)
+        planned = Planned(
+            turn=again,
+            session=chat.id,
+            messages=messages,
+            new=(),
+            sampling=_within(self.settings.sampling(), placing.scenario.budgets),
+            installed=(),
+            route=None,
+            placing=placing,
+            saved=SavedTurnId(chat.id, saved.id),
+            started=started,
+            route_ms=0.0,
+        )
+        return planned, saved
+
+    def _placing(self, turn: Turn, messages: Sequence[Message], session: str | None) -> Placing:
+        """What the router's policy goes by. Averages matter where there is a choice."""
+        settings, remote = self.settings, self._remote
+        power = battery() if turn.mode == "auto" else None
+        on_battery = power is not None and not power.plugged
+        wanted = scenario(turn.mode, on_battery, settings.weights(), settings.eco())
+        images = [image for message in messages for image in message.images]
+        cloud, local = None, PRIOR_LOCAL
+        if remote.is_set_up:
+            cloud = self._outlook.of("cloud", None)
+            local = self._outlook.of("local", None if turn.adapter in RESERVED else turn.adapter)
+        standing = remote.standing(images, session, allow_cloud=turn.allow_cloud)
+        return Placing(wanted, standing, local, cloud, turn.allow_cloud)
 
     def _installed(self, adapter: str) -> tuple[str, ...]:
         """The adapters' names that matter to the choice: all of them only when there is one to make."""
@@ -205,3 +295,9 @@ class Assistant:
             return
         except UserError as error:
             job.emit(Failed(str(error), error.exit_code))
+
+
+def _within(sampling: Sampling, budgets: Budgets) -> Sampling:
+    if budgets.tokens is None or sampling.max_tokens <= budgets.tokens:
+        return sampling
+    return replace(sampling, max_tokens=budgets.tokens)

@@ -147,9 +147,23 @@ def assemble(
     that was attached stays in view, with the next question.
     """
     prompt = turn.system if turn.system is not None else session.system if session else system
-    messages = [Message("system", prompt)] if prompt else []
+    earlier = session.turns if session else ()
+    return _messages(prompt, earlier, turn.question, [picture.image for picture in new], pictures)
+
+
+def assembled_again(session: Session, turn: SavedTurn, pictures: Pictures) -> tuple[Message, ...]:
+    """The messages of a turn that was answered before, with what came before it; its question last."""
+    earlier = [each for each in session.turns if each.id < turn.id]
+    shown = [pictures.stored(image.file, image.digest, image.name) for image in turn.images]
+    return _messages(session.system, earlier, turn.question, shown, pictures)
+
+
+def _messages(
+    system: str | None, turns: Sequence[SavedTurn], question: str, new: Sequence[Image], pictures: Pictures
+) -> tuple[Message, ...]:
+    messages = [Message("system", system)] if system else []
     carried: list[Image] = []
-    for earlier in session.turns if session else ():
+    for earlier in turns:
         carried += [pictures.stored(i.file, i.digest, i.name) for i in earlier.images]
         if _answered(earlier):
             messages += [
@@ -157,8 +171,7 @@ def assemble(
                 Message("assistant", earlier.answer),
             ]
             carried = []
-    images = (*carried, *(picture.image for picture in new))
-    return (*messages, Message("user", turn.question, images))
+    return (*messages, Message("user", question, (*carried, *new)))
 
 
 def _answered(turn: SavedTurn) -> bool:

@@ -8,7 +8,7 @@ between them, and at the end one of Answered or Failed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from models.types import Stage
@@ -85,7 +85,7 @@ class Answer:
     kept: str | None = None
     broken: str | None = None
     offer: Offer | None = None
-    evidence: Evidence | None = None
+    evidence: Evidence | None = field(default=None, compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """The object that `ask --json` prints; scripts rely on its keys."""

@@ -45,6 +45,8 @@ def to_json(session: Session) -> dict[str, Any]:
                 "answer": turn.answer,
                 "status": turn.status,
                 "error": turn.error,
+                "kept": turn.kept,
+                "broken": turn.broken,
                 "created": turn.created,
                 "result": turn.result.details() if turn.result else None,
             }
@@ -57,9 +59,15 @@ def _answer(turn: SavedTurn) -> list[str]:
     parts = [turn.answer.strip()] if turn.answer.strip() else []
     if turn.status in MARKS:
         parts.append(f"*({MARKS[turn.status]}{': ' + turn.error if turn.error else ''})*")
+    if turn.kept:
+        parts.append(f"*Local answer, kept: {turn.kept.strip()}*")
+    if turn.broken:
+        parts.append(f"*Of an answer from elsewhere, as far as it came: {turn.broken.strip()}*")
     if turn.result:
-        made = [turn.result.model, f"adapter {turn.result.adapter}" if turn.result.adapter else "no adapter"]
+        made = [turn.result.model]
+        if turn.result.place == "local":
+            made.append(f"adapter {turn.result.adapter}" if turn.result.adapter else "no adapter")
         if turn.result.tokens_per_second:
             made.append(f"{turn.result.tokens_per_second:.0f} tokens/s")
-        parts.append(f"*{', '.join(made)}*")
+        parts.append(f"*{', '.join([*made, turn.result.reason])}*")
     return parts

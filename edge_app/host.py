@@ -16,6 +16,7 @@ from adapters.store import AdapterStore
 from edge_app import paths
 from edge_app.events import Event, ImageEncoded, Progress
 from edge_app.inference import CancelledError, Job
+from edge_app.offline import switch as offline
 from edge_app.settings import Settings
 from models.cache import PACKED
 from models.types import Image, Stage
@@ -32,7 +33,7 @@ def load_engine(settings: Settings, progress: ProgressCallback) -> Engine:
     from models.store import ModelStore
 
     store = ModelStore(paths.ensure(paths.models_directory()))
-    files = store.pull(settings.model, progress=progress, offline=settings.offline)
+    files = store.pull(settings.model, progress=progress, offline=offline.is_on)
     cache = paths.ensure(paths.cache_directory())
     with _nothing_collected():
         engine = Engine.load(

@@ -39,6 +39,11 @@ class Job(Iterator[Event]):
         self._events: queue.SimpleQueue[Event | _Crash | None] = queue.SimpleQueue()
         self._over = False
 
+    @property
+    def over(self) -> bool:
+        """All its events have been read."""
+        return self._over
+
     def emit(self, event: Event) -> None:
         self._events.put(event)
 

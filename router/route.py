@@ -1,7 +1,6 @@
-"""Where a question is answered, by which adapter, and why: the decision, and the policy that takes it.
+"""Where a question is answered, by which adapter, and why: the decision, and how that on the adapter is taken.
 
-The policy knows one place, this device, and does as it is told about adapters; told "auto", it takes what a
-router chose. It never pretends: what it cannot do (use a cloud) is said in the reason.
+Does as it is told about adapters; told "auto", it takes what a router chose. The place is router.scenario's.
 """
 
 from __future__ import annotations
@@ -31,29 +30,17 @@ class Route:
     candidates: tuple[Candidate, ...] = ()
 
 
-def route(
-    *, adapter: str, mode: str, allow_cloud: bool, installed: Collection[str], choice: Choice | None = None
-) -> Route:
+def route(*, adapter: str, installed: Collection[str], choice: Choice | None = None) -> Route:
     """adapter: an installed name or a sum (adapters.spec), "auto" or "none". Raises UserError when a name is not
     installed.
 
     choice: a router's, which "auto" takes. Without one "auto" means none: there is nothing to choose from.
     """
-    place = _about_the_place(mode, allow_cloud)
     if adapter == "auto":
         if choice is None:
-            return Route(None, "local", "; ".join([*place, "no adapter is installed"]))
-        reason = "; ".join([*place, choice.reason])
-        return Route(choice.adapter, "local", reason, choice.probability, choice.candidates)
+            return Route(None, "local", "no adapter is installed")
+        return Route(choice.adapter, "local", choice.reason, choice.probability, choice.candidates)
     if adapter == "none":
-        return Route(None, "local", "; ".join([*place, "no adapter, as asked"]))
+        return Route(None, "local", "no adapter, as asked")
     named = str(checked_spec(adapter, installed))
-    return Route(named, "local", "; ".join([*place, f"adapter {named}, as asked"]))
-
-
-def _about_the_place(mode: str, allow_cloud: bool) -> list[str]:
-    if mode == "quality" or allow_cloud:
-        return ["no cloud model is configured, so the answer comes from this device"]
-    if mode != "auto":
-        return [f"mode {mode} makes no difference yet: only this device answers, with one model"]
-    return []
+    return Route(named, "local", f"adapter {named}, as asked")

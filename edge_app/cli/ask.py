@@ -25,6 +25,8 @@ from models.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from edge_app.assistant import Assistant
+    from edge_app.cloud.consent import Consenter
     from edge_app.events import Answer, Event
 
 
@@ -40,7 +42,7 @@ def ask(
     mode: ModeOption = None,
     offline: OfflineOption = None,
     allow_cloud: Annotated[
-        bool, typer.Option("--allow-cloud", help="A cloud model, if one is configured, may be asked.")
+        bool, typer.Option("--allow-cloud", help="The cloud, if one is set up, may be asked this question.")
     ] = False,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="The system prompt.")] = None,
     max_tokens: Annotated[
@@ -100,7 +102,7 @@ def ask(
         repetition_penalty=repetition_penalty,
     )
     store = SessionStore.open()
-    assistant = Assistant(settings, store)
+    assistant = Assistant(settings, store, consenter=_consenter())
     turn = Turn(
         question=words,
         images=tuple(image or ()),
@@ -112,17 +114,21 @@ def ask(
         allow_cloud=allow_cloud,
     )
     with closing(store), closing(assistant), closing(assistant.answer(turn)) as events:
-        answer = _show(
-            events, stream=not (json or no_stream), explain=settings.mode == "quality" or allow_cloud
-        )
+        # Who reads a pipe gets the one answer that counts: it is not known before a cloud has had its say.
+        whole = no_stream or (settings.cloud_url is not None and not sys.stdout.isatty())
+        screen = _Screen(stream=not (json or whole))
+        answer = _show(events, screen, assistant)
         if json:
             output.result_json(answer.as_json())
-        elif no_stream:
+        elif whole:
             output.result(answer.answer)
+        _explain(answer, asked=settings.mode == "quality" or allow_cloud)
         if answer.stop_reason == "length":
             output.say(f"(cut after {answer.tokens.completion} tokens; --max-tokens allows more)")
         for _ in events:  # an interruption is raised once the stopped answer has been shown
             pass
+        if screen.interrupted:
+            raise KeyboardInterrupt
 
 
 def _question(arguments: list[str]) -> str:
@@ -144,37 +150,100 @@ def _standard_input() -> str:
         raise UserError(f"The text on standard input is not UTF-8 (byte {error.start}).") from None
 
 
-def _show(events: Iterator[Event], *, stream: bool, explain: bool) -> Answer:
-    """Shows events as they come and returns the answer; leaves the program when there is none."""
-    from edge_app.events import Answered, ContextTrimmed, Failed, ImageEncoded, Progress, Routed, TokenText
+def _consenter() -> Consenter | None:
+    """The user at the terminal, if one can both read the question and reply."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    from edge_app.cli.consent import TerminalConsenter
 
-    line = output.ProgressLine()
-    ended_with_newline = True
-    for event in events:
+    return TerminalConsenter()
+
+
+def _explain(answer: Answer, *, asked: bool) -> None:
+    """Where an answer comes from, when that is not what goes without saying. asked: the user wanted a cloud."""
+    if answer.place == "cloud" or answer.offer or asked or answer.broken is not None:
+        output.say(f"({answer.reason})")
+
+
+def _show(events: Iterator[Event], screen: _Screen, assistant: Assistant) -> Answer:
+    """Shows events as they come and returns the answer; leaves the program when there is none.
+
+    A Ctrl-C that comes while something is being shown stops the answer as one that comes while it is awaited
+    does, and its end is shown.
+    """
+    from edge_app.events import Answered, Failed
+
+    while True:
+        try:
+            for event in events:
+                screen.show(event)
+                if isinstance(event, Failed):
+                    output.leave(event.exit_code)
+                if isinstance(event, Answered):
+                    return event.answer
+            raise RuntimeError("the turn ended without an answer and without a failure")
+        except KeyboardInterrupt:
+            screen.interrupted = True
+            assistant.cancel()
+
+
+class _Screen:
+    """stream: texts are printed as they come. One answer after the other is told apart on stderr, and the local
+    one that counts after all is printed again when something stands between. interrupted: by a Ctrl-C."""
+
+    def __init__(self, *, stream: bool) -> None:
+        self.interrupted = False
+        self._stream = stream
+        self._line = output.ProgressLine()
+        self._shown = ""  # of the answer that is being printed
+
+    def show(self, event: Event) -> None:
+        from edge_app.events import Answered, CloudFailed, Escalated, Failed, Progress, TokenText
+
         match event:
             case Progress():
-                line.show(event)
-                continue
-            case TokenText(text) if not stream:
-                continue
-        line.clear()
+                self._line.show(event)
+                return
+            case TokenText() if not self._stream:
+                return
+        self._line.clear()
         match event:
             case TokenText(text):
+                self._shown += text
                 output.result_piece(text)
-                ended_with_newline = text.endswith("\n")
-            case Routed(route) if explain or (route.adapter and route.probability is not None):
-                output.say(f"({route.reason})")
-            case ImageEncoded(name=name, notes=notes) if notes:
-                output.say(f"({name}: {', '.join(notes)})")
-            case ContextTrimmed(dropped):
-                output.say(
-                    f"(the chat is longer than the model's context: its first {dropped} turns were left out)"
-                )
-            case Failed(message, exit_code):
+            case Escalated(reason):
+                self._end_line()
+                output.say(f"({reason})")
+            case CloudFailed(message, kept):
+                between = self._shown
+                self._end_line()
                 output.say(f"edge-app: {message}")
-                output.leave(exit_code)
-            case Answered(answer):
-                if stream and not ended_with_newline:
-                    output.result_piece("\n")
-                return answer
-    raise RuntimeError("the turn ended without an answer and without a failure")
+                if kept and between:
+                    output.say("(the local answer, kept:)")
+                    self._shown = kept
+                    output.result_piece(kept)
+            case Failed(message):
+                output.say(f"edge-app: {message}")
+            case Answered():
+                self._end_line()
+            case _:
+                _remark(event)
+
+    def _end_line(self) -> None:
+        if self._shown and not self._shown.endswith("\n"):
+            output.result_piece("\n")
+        self._shown = ""
+
+
+def _remark(event: Event) -> None:
+    from edge_app.events import ContextTrimmed, ImageEncoded, Routed
+
+    match event:
+        case Routed(route) if route.adapter and route.probability is not None:
+            output.say(f"({route.reason})")
+        case ImageEncoded(name=name, notes=notes) if notes:
+            output.say(f"({name}: {', '.join(notes)})")
+        case ContextTrimmed(dropped):
+            output.say(
+                f"(the chat is longer than the model's context: its first {dropped} turns were left out)"
+            )

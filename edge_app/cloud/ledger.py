@@ -18,7 +18,7 @@ import psutil
 from edge_app import paths
 from edge_app.cloud.client import CloudDone
 from edge_app.cloud.errors import CloudError, Kind
-from edge_app.cloud.payload import BYTES_PER_TOKEN, Payload
+from edge_app.cloud.payload import Payload, tokens_of
 from edge_app.database import DatabaseFile, is_alive, moment, storable
 from edge_app.settings import Price, Settings
 
@@ -124,7 +124,7 @@ class Ledger(DatabaseFile):
         text: str,
     ) -> None:
         """Afterwards. done: the endpoint's own counts, if it got that far. text: what had come."""
-        prompt, completion, counted = payload.prompt_tokens, _tokens(text), False
+        prompt, completion, counted = payload.prompt_tokens, tokens_of(text), False
         if done is not None and done.prompt_tokens is not None and done.completion_tokens is not None:
             prompt, completion, counted = done.prompt_tokens, done.completion_tokens, True
         cost = self._cost(payload, prompt, completion)
@@ -182,10 +182,6 @@ class Ledger(DatabaseFile):
             return 0.0
         price = self._prices.get(payload.endpoint.model)
         return None if price is None else (prompt * price.input + completion * price.output) / MILLION
-
-
-def _tokens(text: str) -> int:
-    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
 
 
 def _utc(when: datetime) -> str:

@@ -21,6 +21,11 @@ TOKENS_PER_IMAGE = 1100
 BYTES_PER_TOKEN = 4
 
 
+def tokens_of(text: str) -> int:
+    """About how many tokens a text is."""
+    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
+
+
 @dataclass(frozen=True)
 class Payload:
     """A request, whole. It is also what consent is asked for.

@@ -58,15 +58,17 @@ class FakeGeneration(Iterator[Token]):
                 return
             self.text += word
             self.completion_tokens += 1
-            yield Token(number, word, -0.5)
+            yield Token(number, word, engine.logprob)
         self.stop_reason = "stop"
 
 
 @dataclass
 class FakeEngine:
-    """words: the answer. before_token(n): happens before the n-th one. loading: happens at the load."""
+    """words: the answer. logprob: of each of its tokens. before_token(n): happens before the n-th one.
+    loading: happens at the load."""
 
     words: tuple[str, ...] = ("A ", "cat", ".")
+    logprob: float = -0.5
     before_token: Callable[[int], None] = lambda _: None
     loading: Callable[[Progress], None] = lambda _: None
     dropped_turns: int = 0

@@ -120,7 +120,7 @@ def test_dropped_turns_are_told(assistant: Assistant, engine: FakeEngine) -> Non
 def test_quality_mode_without_a_cloud_answers_here_and_says_why(assistant: Assistant) -> None:
     answer = ask(assistant, mode="quality")
     assert (answer.place, answer.mode) == ("local", "quality")
-    assert "no cloud model is configured" in answer.reason
+    assert "no cloud is set up" in answer.reason
     assert "cloud" not in ask(assistant, mode="fast").reason
 
 

@@ -160,7 +160,7 @@ def test_sessions_are_continued_by_id_or_by_being_the_last(run: Run, engine: Fak
 def test_quality_without_a_cloud_says_on_stderr_that_it_answers_here(run: Run, engine: FakeEngine) -> None:
     outcome = run("ask", "?", "--mode", "quality")
     assert (outcome.code, outcome.stdout) == (0, "A cat.\n")
-    assert "no cloud model is configured" in outcome.stderr
+    assert "no cloud is set up" in outcome.stderr
     assert engine.calls
 
 

@@ -10,54 +10,31 @@ from router.route import route
 
 
 def test_an_adapter_that_was_named_is_used() -> None:
-    chosen = route(adapter="medical", mode="auto", allow_cloud=False, installed=("medical", "shapes"))
+    chosen = route(adapter="medical", installed=("medical", "shapes"))
     assert (chosen.adapter, chosen.place) == ("medical", "local")
     assert "as asked" in chosen.reason
 
 
 def test_a_sum_of_adapters_is_named_the_same_way_however_it_was_typed() -> None:
-    chosen = route(
-        adapter="shapes:0.50, medical", mode="auto", allow_cloud=False, installed=("medical", "shapes")
-    )
+    chosen = route(adapter="shapes:0.50, medical", installed=("medical", "shapes"))
     assert chosen.adapter == "shapes:0.5,medical"
 
 
 def test_auto_without_adapters_uses_none_and_says_why() -> None:
-    nothing = route(adapter="auto", mode="auto", allow_cloud=False, installed=())
+    nothing = route(adapter="auto", installed=())
     assert (nothing.adapter, nothing.reason) == (None, "no adapter is installed")
 
 
 def test_auto_takes_what_a_router_chose_with_its_reason() -> None:
     candidates = (Candidate("shapes", 3.0, 0.8, 0.4), Candidate("medical", -2.0, 0.1, 0.1))
     choice = Choice("shapes", 0.97, "the image is like those of shapes", candidates)
-    chosen = route(
-        adapter="auto", mode="auto", allow_cloud=False, installed=("medical", "shapes"), choice=choice
-    )
+    chosen = route(adapter="auto", installed=("medical", "shapes"), choice=choice)
     assert (chosen.adapter, chosen.probability, chosen.candidates) == ("shapes", 0.97, candidates)
     assert choice.reason in chosen.reason
 
 
 def test_an_unknown_adapter_is_refused_with_those_it_may_be() -> None:
     with pytest.raises(UserError, match="'medcal'; did you mean medical"):
-        route(adapter="medcal", mode="auto", allow_cloud=False, installed=("shapes", "medical"))
+        route(adapter="medcal", installed=("shapes", "medical"))
     with pytest.raises(UserError, match=r"installed: none"):
-        route(adapter="x", mode="auto", allow_cloud=False, installed=())
-
-
-@pytest.mark.parametrize(("mode", "allow_cloud"), [("quality", False), ("auto", True)])
-def test_a_cloud_that_is_not_there_is_never_passed_over_in_silence(mode: str, allow_cloud: bool) -> None:
-    chosen = route(adapter="none", mode=mode, allow_cloud=allow_cloud, installed=())
-    assert chosen.place == "local"
-    assert "no cloud model is configured" in chosen.reason
-
-
-@pytest.mark.parametrize("mode", ["auto", "fast", "eco"])
-def test_other_modes_do_not_mention_it(mode: str) -> None:
-    assert "cloud" not in route(adapter="none", mode=mode, allow_cloud=False, installed=()).reason
-
-
-@pytest.mark.parametrize("mode", ["fast", "eco"])
-def test_a_mode_that_changes_nothing_says_so(mode: str) -> None:
-    chosen = route(adapter="none", mode=mode, allow_cloud=False, installed=())
-    assert f"mode {mode} makes no difference" in chosen.reason
-    assert "mode" not in route(adapter="none", mode="auto", allow_cloud=False, installed=()).reason
+        route(adapter="x", installed=())
