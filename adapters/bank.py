@@ -19,11 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from adapters.packed import PackedFiles
 from adapters.spec import AdapterSpec, parse_spec
 from adapters.store import AdapterStore, Signature
 from models.errors import UserError
 from models.lora import PackedLora, pack_lora
+from models.lora_files import PackedFiles
 from models.lora_sum import add_packed
 from models.packing import LlamaShape
 from models.peft_format import PROJECTOR_FILE, check_layers

@@ -12,16 +12,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-import filelock
-
 from adapters.store import ASIDE, STAGING
-from models.files import sync_directory, written_to
+from models.files import alone, sync_directory, written_to
 from models.types import Progress, no_progress
 
 _LOCK = "lock"
-_LOCK_POLL = 0.5  # seconds
 
 
 class Staging:
@@ -74,18 +72,16 @@ def changing(directory: Path, progress: Progress = no_progress) -> Iterator[Stag
     """Alone with the store until the block is left. What the disk refuses inside becomes a UserError."""
     with written_to(directory, "make room, or check that you may write there"):
         (directory / STAGING).mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(directory / STAGING / _LOCK)
-        while not _acquired(lock):
-            progress("pull", "Another process is changing the adapters; waiting for it", 0, None)
-        staging = Staging(directory)
-        try:
+        waiting = partial(
+            progress, "pull", "Another process is changing the adapters; waiting for it", 0, None
+        )
+        with alone(directory / STAGING / _LOCK, waiting):
+            staging = Staging(directory)
             staging.tidy()
             try:
                 yield staging
             finally:
                 staging.tidy()
-        finally:
-            lock.release()
 
 
 def _delete(entry: Path) -> None:
@@ -94,11 +90,3 @@ def _delete(entry: Path) -> None:
         shutil.rmtree(entry, ignore_errors=True)
     else:
         entry.unlink(missing_ok=True)
-
-
-def _acquired(lock: filelock.BaseFileLock) -> bool:
-    try:
-        lock.acquire(timeout=_LOCK_POLL)
-    except filelock.Timeout:
-        return False
-    return True

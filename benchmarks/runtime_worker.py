@@ -16,13 +16,13 @@ import numpy as np
 import psutil
 
 from adapters.bank import AdapterBank
-from adapters.packed import forget
 from adapters.store import AdapterStore
 from benchmarks import workload
 from benchmarks.serving import serve
 from models.cpu import choose_path, detect
 from models.llama_sources import load_llama
 from models.lora import PackedLora, pack_lora
+from models.lora_files import forget
 from models.packing import load_or_pack
 from models.runtime import LlamaRuntime, compile_llama
 

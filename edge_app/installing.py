@@ -72,8 +72,8 @@ def installer(models: AppModels, confirm: Callable[[Candidate], bool], progress:
     """Installs into this user's adapters. confirm: see adapters.install.Installer."""
     from adapters.bank import AdapterBank
     from adapters.install import Installer
-    from adapters.packed import forget
     from models.cache import PACKED
+    from models.lora_files import forget
 
     store, packed = adapter_store(), paths.cache_directory() / PACKED
 

@@ -56,7 +56,6 @@ class Settings(BaseSettings):
         env_prefix=ENVIRONMENT_PREFIX,
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
         env_ignore_empty=True,
         hide_input_in_errors=True,
     )

@@ -23,6 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from models.errors import UserError
 from models.files import read_json
 from models.gguf import GgufFile
+from models.metadata_file import GgufMetadata
 from models.tokenizer import token_text
 from models.types import Role
 
@@ -62,7 +63,7 @@ class ChatTemplate:
             raise UserError(f"The model's chat template is damaged: {error}") from None
 
     @classmethod
-    def from_gguf(cls, file: GgufFile) -> ChatTemplate:
+    def from_gguf(cls, file: GgufFile | GgufMetadata) -> ChatTemplate:
         """Raises UserError when the file has no template: then it is no chat model."""
         source = file.metadata.get("tokenizer.chat_template")
         if not isinstance(source, str):

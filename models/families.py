@@ -6,18 +6,23 @@ Another family is another function and a line in FAMILIES. Knows nothing of conv
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
+from models.cache import PACKED
 from models.cpu import choose_path, detect
 from models.errors import UserError
 from models.generation import Language
 from models.llama_sources import load_llama
 from models.llama_weights import LlamaWeights
+from models.lora import PackedLora, pack_lora
+from models.lora_files import PackedFiles
 from models.model_config import ModelConfig, read_model_config
-from models.packing import PackedModel, load_or_pack
+from models.packing import LlamaShape, PackedModel, load_or_pack
 from models.parts import Family, Parts, Request, allowed_context, text_side
-from models.peft_format import read_peft
+from models.peft_format import check_layers, read_peft
 from models.prefix import PrefixCache
 from models.prompt import PromptBuilder
 from models.runtime import LlamaRuntime, compile_llama
@@ -26,6 +31,7 @@ from models.vision.projector import Projector, packed_embedding
 from models.vision.projector_file import read_projector
 from models.vision.sight import Load, Sight
 from models.vision.tower import VisionTower
+from models.vision.tower_file import load_or_pack_tower
 
 
 def load_llama_family(files: ModelFiles, request: Request) -> Parts:
@@ -72,8 +78,15 @@ def _llama_parts(files: ModelFiles, request: Request, config: ModelConfig) -> tu
         check_digests(files)
         return load_llama(weights, digest)
 
-    packed = load_or_pack(digest, read, request.cache_dir / "packed", request.progress)
-    tokenizer, template = text_side(weights, config)
+    packed_folder = request.cache_dir / PACKED
+    with ThreadPoolExecutor(1) as pool:
+        packing = pool.submit(load_or_pack, digest, read, packed_folder, request.progress)
+        try:  # meanwhile: most of the one is a checksum, which leaves the interpreter free for the other
+            tokenizer, template = text_side(weights, digest, config, packed_folder)
+        except UserError:
+            packing.result()  # what is wrong with the whole file is worth more than what is wrong in it
+            raise
+        packed = packing.result()
     longest = packed.config.max_position_embeddings
     context_length = allowed_context(files.name, request.context_length, config.context_length, longest)
     path = choose_path(detect(request.cache_dir))
@@ -85,9 +98,26 @@ def _llama_parts(files: ModelFiles, request: Request, config: ModelConfig) -> tu
         PromptBuilder(tokenizer, template, config.wording),
         sight=None,
         words_head=None,
-        base_lora=read_peft(config.base_lora, files.name) if config.base_lora else None,
+        base_lora=_base_lora(config.base_lora, files.name, packed.shape, packed_folder)
+        if config.base_lora
+        else None,
     )
     return parts, packed
+
+
+def _base_lora(folder: Path, name: str, shape: LlamaShape, packed_folder: Path) -> PackedLora:
+    """The model's own LoRA for images, from its packed file or packed now."""
+    kept = PackedFiles(packed_folder, shape)
+    signature = [
+        (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.iterdir())
+    ]
+    packed = kept.open(name, signature)
+    if packed is None:
+        weights = read_peft(folder, name)
+        check_layers(weights, shape.layers)
+        packed = pack_lora(shape, weights)
+        kept.write(packed, signature)
+    return packed
 
 
 def _sight_loader(files: ModelFiles, config: ModelConfig, packed: PackedModel, request: Request) -> Load:
@@ -95,7 +125,10 @@ def _sight_loader(files: ModelFiles, config: ModelConfig, packed: PackedModel, r
         assert config.projector is not None  # its caller has seen to it
         path, compiled = choose_path(detect(request.cache_dir)), request.cache_dir / "compiled"
         count, progress = request.threads, request.progress
-        tower = VisionTower.load(files.files["vision_tower"], path, compiled, count, progress)
+        packed_tower = load_or_pack_tower(
+            files.files["vision_tower"], files.digests["vision_tower"], request.cache_dir / PACKED
+        )
+        tower = VisionTower.load(packed_tower, path, compiled, count, progress)
         heads = read_projector(config.projector, tower.packed, packed.shape.vocab)
         embedding, vocabulary = packed_embedding(packed), packed.shape.vocab
         return tower, Projector.load(heads, embedding, vocabulary, path, compiled, count, progress)

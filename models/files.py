@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from models.errors import UserError
 
 LOCK_POLL_SECONDS = 0.2
@@ -48,21 +46,20 @@ def written_to(place: Path, remedy: str) -> Iterator[None]:
 def alone(lock_file: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold a lock that other processes respect. While another has it, waiting() is called several times a
     second: it tells the user, and what it raises ends the wait and is passed on."""
+    import filelock  # brings asyncio along: for whoever makes something, not for every start
+
     lock = filelock.FileLock(lock_file)
-    while not _acquired(lock):
-        waiting()
+    while True:
+        try:
+            lock.acquire(timeout=LOCK_POLL_SECONDS)
+        except filelock.Timeout:
+            waiting()
+        else:
+            break
     try:
         yield
     finally:
         lock.release()
-
-
-def _acquired(lock: filelock.BaseFileLock) -> bool:
-    try:
-        lock.acquire(timeout=LOCK_POLL_SECONDS)
-    except filelock.Timeout:
-        return False
-    return True
 
 
 def read_json(path: Path) -> dict[str, Any]:

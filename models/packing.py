@@ -9,8 +9,6 @@ serves every instruction set. Knows nothing of GGUF, of kernels or of LoRA.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import tempfile
 import zlib
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 from models.cache import mark_used, packed_name
 from models.errors import UserError
 from models.files import alone, written_to
+from models.header_page import PAGE, header_page, read_header
 from models.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaWeights
 from models.quantization import QuantizedMatrix
 from models.types import Progress, no_progress
@@ -37,7 +36,6 @@ TILE_BYTES = {4: 320, 8: 544}
 
 _MAGIC = b"EDGEPACK"
 _VERSION = 1
-_ALIGNMENT = 4096
 _CHECK_BLOCK = 1 << 22
 
 
@@ -223,7 +221,8 @@ def write_packed(path: Path, digest: str, weights: LlamaWeights, progress: Progr
                 "shape": asdict(shape),
                 "check": _check(file),
             }
-            _write_header(file, header)
+            file.seek(0)
+            file.write(header_page(_MAGIC, header))
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
@@ -258,10 +257,10 @@ def _plan(shape: LlamaShape) -> dict[str, tuple[int, int]]:
         tiles = outputs // TILE_ROWS * (inputs // TILE_INPUTS)
         sizes[role] = shape.layers * tiles * TILE_BYTES[shape.bits(role)]
     sizes["norms"] = (2 * shape.layers + 1) * shape.hidden * 4
-    plan, offset = {}, _ALIGNMENT
+    plan, offset = {}, PAGE
     for name, size in sizes.items():
         plan[name] = (offset, size)
-        offset += -(-size // _ALIGNMENT) * _ALIGNMENT
+        offset += -(-size // PAGE) * PAGE
     return plan
 
 
@@ -272,20 +271,11 @@ def _end(plan: dict[str, tuple[int, int]]) -> int:
 
 def _check(file: BinaryIO) -> int:
     """CRC-32 of everything after the header page."""
-    file.seek(_ALIGNMENT)
+    file.seek(PAGE)
     check = 0
     while block := file.read(_CHECK_BLOCK):
         check = zlib.crc32(block, check)
     return check
-
-
-def _write_header(file: BinaryIO, header: dict[str, Any]) -> None:
-    text = json.dumps(header).encode()
-    content = _MAGIC + len(text).to_bytes(4, "little") + hashlib.sha256(text).digest() + text
-    if len(content) > _ALIGNMENT:
-        raise ValueError("the header of a packed file must fit one page")
-    file.seek(0)
-    file.write(content.ljust(_ALIGNMENT, b"\0"))
 
 
 def open_packed(path: Path, digest: str) -> PackedModel | None:
@@ -293,7 +283,7 @@ def open_packed(path: Path, digest: str) -> PackedModel | None:
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        header = _read_header(file.read(_ALIGNMENT))
+        header = read_header(_MAGIC, file.read(PAGE))
         if header is None or header["digest"] != digest:
             return None
         try:
@@ -309,14 +299,3 @@ def open_packed(path: Path, digest: str) -> PackedModel | None:
     }
     sections["norms"] = sections["norms"].view(np.float32)
     return PackedModel(config, shape, digest, sections)
-
-
-def _read_header(page: bytes) -> dict[str, Any] | None:
-    start = len(_MAGIC) + 4 + 32
-    if len(page) < start or not page.startswith(_MAGIC):
-        return None
-    text = page[start : start + int.from_bytes(page[len(_MAGIC) : len(_MAGIC) + 4], "little")]
-    if hashlib.sha256(text).digest() != page[len(_MAGIC) + 4 : start]:
-        return None
-    header: dict[str, Any] = json.loads(text)
-    return header

@@ -9,8 +9,8 @@ from typing import Protocol
 from models.chat_template import ChatTemplate
 from models.errors import UserError
 from models.generation import Language
-from models.gguf import GgufFile
-from models.lora import LoraWeights
+from models.lora import PackedLora
+from models.metadata_file import load_or_read_metadata
 from models.model_config import ModelConfig
 from models.prompt import PromptBuilder
 from models.store import ModelFiles
@@ -32,7 +32,7 @@ class Parts:
     prompts: PromptBuilder
     sight: Sight | None
     words_head: str | None
-    base_lora: LoraWeights | None
+    base_lora: PackedLora | None
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,15 @@ class Family(Protocol):
     def __call__(self, files: ModelFiles, request: Request) -> Parts: ...
 
 
-def text_side(weights: Path, config: ModelConfig) -> tuple[Tokenizer, ChatTemplate]:
-    """Tokenizer and chat template out of a GGUF file or a Hugging Face directory."""
+def text_side(
+    weights: Path, digest: str, config: ModelConfig, packed_folder: Path
+) -> tuple[Tokenizer, ChatTemplate]:
+    """Tokenizer and chat template out of a GGUF file (with this sha256) or a Hugging Face directory."""
     if weights.is_dir():
         tokenizer = Tokenizer.from_directory(weights)
         template = ChatTemplate.from_directory(weights) if config.chat_template is None else None
     else:
-        file = GgufFile(weights)
+        file = load_or_read_metadata(weights, digest, packed_folder)
         tokenizer = Tokenizer.from_gguf(file)
         template = ChatTemplate.from_gguf(file) if config.chat_template is None else None
     return tokenizer, template or ChatTemplate(config.chat_template or "")

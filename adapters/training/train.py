@@ -28,6 +28,7 @@ from models.errors import UserError
 from models.families import load_parts
 from models.llama_sources import load_llama
 from models.lora import LoraWeights, ReadsText
+from models.model_config import read_model_config
 from models.ocr import OcrCache, TextReader, as_prompt_lines
 from models.parts import Parts, Request
 from models.peft_format import PROJECTOR_FILE, read_peft
@@ -132,7 +133,8 @@ def train(
     writer = Writer(parts.language.tokenizer, parts.prompts, words)
     course = Course(_materials(learnt_rows, seen), writer, options.seed)
     held_out = _held_out(held_rows, seen, writer)
-    start = read_peft(options.start_from, options.start_from.name) if options.start_from else parts.base_lora
+    start_from = options.start_from or read_model_config(place.files.bundled).base_lora
+    start = read_peft(start_from, start_from.name) if start_from else None
     del parts, features
     language = Language(load_llama(place.files.files["language_model"]), options.rank, options.alpha)
     if start is not None:

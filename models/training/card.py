@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.engine import Engine
+from models.engine import Engine, Lora
 from models.images import load_image
 from models.lora import LoraWeights
 from models.scoring import names_object
@@ -44,7 +44,7 @@ NO_LORA = LoraWeights("plain language model", 0, 1, {})
 
 
 def answer(
-    engine: Engine, messages: Sequence[Message], way: Way, sampling: Sampling, lora: LoraWeights | None
+    engine: Engine, messages: Sequence[Message], way: Way, sampling: Sampling, lora: Lora | None
 ) -> str:
     tokens = engine.generate(
         messages, sampling, lora=lora, use_words=way.use_words, see_images=way.see_images
@@ -53,7 +53,7 @@ def answer(
 
 
 def named_right(
-    engine: Engine, photos: Sequence[tuple[Row, Image]], way: Way, lora: LoraWeights | None
+    engine: Engine, photos: Sequence[tuple[Row, Image]], way: Way, lora: Lora | None
 ) -> int:
     """How many photos are named right, asked for the main object."""
     return sum(

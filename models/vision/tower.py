@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from models import threads
 from models.buffers import aligned_zeros, as_tensor
-from models.checkpoint import read_checkpoint
 from models.compiler import Library, compile_or_load
 from models.cpu import KernelPath
 from models.types import Image, Progress, no_progress
-from models.vision.efficientnet import PackedTower, pack_tower
+from models.vision.efficientnet import PackedTower
 from models.vision.preprocess import SIDE, Prepared, prepare
 from models.vision.program import plan
 
@@ -54,14 +53,13 @@ class VisionTower:
     @classmethod
     def load(
         cls,
-        checkpoint: Path,
+        packed: PackedTower,
         path: KernelPath,
         cache_dir: Path,
         thread_count: int,
         progress: Progress = no_progress,
     ) -> VisionTower:
-        """From the published checkpoint; compiles at the first time. UserError when the file is not one."""
-        packed = pack_tower(read_checkpoint(checkpoint))
+        """packed: models.vision.tower_file. cache_dir: of compiled code; compiles at the first time."""
         library = compile_or_load(
             "vision", "models.vision.kernels:tower_module", {}, path, cache_dir, progress
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import string
+from inspect import getsource
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -118,7 +121,16 @@ def test_a_folder_in_the_file_s_place_is_named(file: Path) -> None:
 
 
 def test_every_field_says_what_it_is() -> None:
-    assert all(field.description for field in Settings.model_fields.values())
+    (body,) = [n.body for n in ast.parse(getsource(Settings)).body if isinstance(n, ast.ClassDef)]
+    told = {
+        field.target.id
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+    assert told == set(Settings.model_fields)
 
 
 NAMES = st.sampled_from(sorted(Settings.model_fields)) | st.text(

@@ -27,7 +27,7 @@ def refuse(number: int) -> NoReturn:
 @pytest.mark.parametrize("number", REFUSALS)
 def test_weights_that_cannot_be_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     weights = tiny_llama.random_weights(tiny_llama.config(num_layers=1))
-    monkeypatch.setattr(packing, "_write_header", lambda *_: refuse(number))
+    monkeypatch.setattr(packing, "header_page", lambda *_: refuse(number))
     with pytest.raises(UserError, match=rf"{tmp_path} cannot be written \({os.strerror(number)}\).*HOME"):
         load_or_pack(weights.digest, lambda: weights, tmp_path)
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
@@ -84,17 +84,17 @@ def test_a_packed_file_of_another_version_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, change: str
 ) -> None:
     weights = tiny_llama.random_weights(tiny_llama.config(num_layers=1))
-    write_header = packing._write_header
+    header_page = packing.header_page
 
-    def of_tomorrow(file: object, header: dict[str, dict[str, object]]) -> None:
+    def of_tomorrow(magic: bytes, header: dict[str, dict[str, object]]) -> bytes:
         if change == "more":
             header[part]["of_tomorrow"] = 1
         else:
             header[part].popitem()
-        write_header(file, header)  # type: ignore[arg-type]
+        return header_page(magic, header)
 
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "_write_header", of_tomorrow)
+        patch.setattr(packing, "header_page", of_tomorrow)
         with pytest.raises(UserError, match="does not read back"):
             load_or_pack(weights.digest, lambda: weights, tmp_path)
     assert load_or_pack(weights.digest, lambda: weights, tmp_path).config == weights.config

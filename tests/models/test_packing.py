@@ -148,7 +148,7 @@ def test_a_failed_write_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(packing, "_write_header", full)
+    monkeypatch.setattr(packing, "header_page", full)
     with pytest.raises(OSError, match="no space"):
         load_or_pack(weights.digest, lambda: weights, tmp_path)
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]

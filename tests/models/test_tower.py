@@ -17,7 +17,7 @@ from models.errors import UserError
 from models.store import ModelFiles
 from models.threads import use_threads
 from models.types import Image
-from models.vision.efficientnet import pack_tower
+from models.vision.efficientnet import PackedTower, pack_tower
 from models.vision.preprocess import prepare
 from models.vision.tower import VisionTower
 from tests.models.vision_cases import PATHS, compiled_dir, drawn_images, random_checkpoint
@@ -142,9 +142,13 @@ def test_average(path: KernelPath) -> None:
     np.testing.assert_allclose(memory.get(target, 2, 48), x.mean(axis=1), atol=1e-6)
 
 
+def packed(model_files: ModelFiles) -> PackedTower:
+    return pack_tower(read_checkpoint(model_files.files["vision_tower"]))
+
+
 @pytest.fixture(scope="module")
 def real(model_files: ModelFiles) -> VisionTower:
-    return VisionTower.load(model_files.files["vision_tower"], PATHS[0], compiled_dir(), 2)
+    return VisionTower.load(packed(model_files), PATHS[0], compiled_dir(), 2)
 
 
 def drawn(name: str) -> Image:
@@ -187,7 +191,7 @@ def test_an_image_s_features_do_not_depend_on_what_came_before(real: VisionTower
 
 
 def test_the_number_of_threads_changes_nothing(real: VisionTower, model_files: ModelFiles) -> None:
-    single = VisionTower.load(model_files.files["vision_tower"], PATHS[0], compiled_dir(), 1)
+    single = VisionTower.load(packed(model_files), PATHS[0], compiled_dir(), 1)
     assert np.array_equal(single.features(drawn("disc")).grid, real.features(drawn("disc")).grid)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.packed import PackedFiles, forget
 from benchmarks import workload
 from models.lora import PackedLora, pack_lora
+from models.lora_files import PackedFiles, forget
 from tests.adapters.folders import SHAPE
 
 FIRST, SECOND = ((1, 100, 7),), ((2, 100, 8),)

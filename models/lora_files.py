@@ -18,17 +18,16 @@ from typing import Any, get_args
 
 import numpy as np
 
-from adapters.store import Signature
 from models.cache import mark_used
 from models.errors import UserError
 from models.files import write_whole
+from models.header_page import PAGE, header_page, read_header
 from models.lora import LoraLayout, PackedLora, ReadsText
 from models.packing import LlamaShape
 
 VERSION = 1
 SUFFIX = ".lora"
 _MAGIC = b"EDGELORA"
-_PAGE = 4096
 _KEY = 16  # hexadecimal digits each for the shape and for the signature
 
 
@@ -40,16 +39,18 @@ class PackedFiles:
         self._layout = LoraLayout(shape)
         self._shape_key = _digest([VERSION, asdict(shape)])
 
-    def open(self, name: str, signature: Signature) -> PackedLora | None:
+    def open(self, name: str, signature: object) -> PackedLora | None:
         """The adapter whose files have this signature, without projector heads; None when it is not there."""
         path = self._path(name, signature)
         try:
             mapped = np.memmap(path, np.uint8, mode="c").view(np.ndarray)
         except (OSError, ValueError):  # missing, or empty
             return None
-        header = _header(mapped[:_PAGE].tobytes())
-        tensor = mapped[_PAGE:]
-        if header is None or len(tensor) != self._layout.size(header["rank"]):
+        header = read_header(_MAGIC, mapped[:PAGE].tobytes())
+        tensor = mapped[PAGE:]
+        if header is None or header["ocr"] not in get_args(ReadsText):
+            return None
+        if len(tensor) != self._layout.size(header["rank"]):
             return None
         if zlib.crc32(tensor.data) != header["check"]:
             return None
@@ -58,7 +59,7 @@ class PackedFiles:
             name, header["generation"], header["rank"], tensor, None, header["ocr"], header["words"]
         )
 
-    def write(self, packed: PackedLora, signature: Signature) -> None:
+    def write(self, packed: PackedLora, signature: object) -> None:
         """Keep the adapter in place of what was kept of it. A disk that refuses costs time, not the answer."""
         path = self._path(packed.name, signature)
         content = _page(packed) + packed.tensor.tobytes()
@@ -69,7 +70,7 @@ class PackedFiles:
                 if other != path:
                     other.unlink(missing_ok=True)
 
-    def _path(self, name: str, signature: Signature) -> Path:
+    def _path(self, name: str, signature: object) -> Path:
         return self._folder / f"{name}-{self._shape_key}{_digest(signature)}{SUFFIX}"
 
 
@@ -86,18 +87,4 @@ def _digest(value: Any) -> str:
 
 def _page(packed: PackedLora) -> bytes:
     header = {"generation": packed.generation, "rank": packed.rank, "ocr": packed.ocr, "words": packed.words}
-    text = json.dumps(header | {"check": zlib.crc32(packed.tensor.data)}).encode()
-    content = _MAGIC + len(text).to_bytes(4, "little") + hashlib.sha256(text).digest() + text
-    return content.ljust(_PAGE, b"\0")
-
-
-def _header(page: bytes) -> dict[str, Any] | None:
-    """The fields, once their digest is right; None otherwise."""
-    start = len(_MAGIC) + 4 + 32
-    if not page.startswith(_MAGIC):
-        return None
-    text = page[start : start + int.from_bytes(page[len(_MAGIC) : len(_MAGIC) + 4], "little")]
-    if hashlib.sha256(text).digest() != page[len(_MAGIC) + 4 : start]:
-        return None
-    header: dict[str, Any] = json.loads(text)
-    return header if header["ocr"] in get_args(ReadsText) else None
+    return header_page(_MAGIC, header | {"check": zlib.crc32(packed.tensor.data)})

@@ -1,0 +1,95 @@
+"""A vision tower on disk as the kernels read it: reading and folding the checkpoint is done once, then mapped.
+
+A page of header (where each layer's weights lie, a checksum), then the weights, the classifier and its bias,
+float32, all in one run. It is found by the checkpoint's sha256; what does not fit in every respect is not there
+and is made again. Knows nothing of what a layer computes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.cache import mark_used, packed_name
+from models.errors import UserError
+from models.files import file_digest, write_whole
+from models.header_page import PAGE, header_page, read_header
+from models.vision.efficientnet import CLASSES, HEAD_CHANNELS, Block, Convolution, PackedTower, pack_tower
+
+VERSION = 1
+_MAGIC = b"EDGEEYES"
+
+
+def load_or_pack_tower(checkpoint: Path, digest: str, folder: Path) -> PackedTower:
+    """The tower whose checkpoint has this sha256, from its packed file in the folder or made now.
+
+    Raises UserError when the checkpoint is damaged or none. A disk that refuses the packed file costs the next
+    start a tenth of a second, not the answer.
+    """
+    path = folder / f"{packed_name(digest)}-tower-v{VERSION}.pack"
+    packed = open_tower(path, digest)
+    if packed is not None:
+        mark_used(path)
+        return packed
+    if file_digest(checkpoint) != digest:
+        raise UserError(
+            f"{checkpoint} is damaged: its sha256 is not the published one; remove the model "
+            "(`edge-app models remove`) and pull it again."
+        )
+    from models.checkpoint import read_checkpoint  # no start but the first needs it
+
+    packed = pack_tower(read_checkpoint(checkpoint))
+    with suppress(OSError, UserError):
+        write_whole(path, _content(packed, digest))
+    return packed
+
+
+def open_tower(path: Path, digest: str) -> PackedTower | None:
+    """Map a packed file; None when it is missing, damaged, or of another checkpoint or version."""
+    try:
+        mapped = np.memmap(path, np.uint8, mode="c").view(np.ndarray)
+    except (OSError, ValueError):  # missing, or empty
+        return None
+    header = read_header(_MAGIC, mapped[:PAGE].tobytes())
+    rest = mapped[PAGE:]
+    if header is None or header["digest"] != digest or zlib.crc32(rest.data) != header["check"]:
+        return None
+    values = rest.view(np.float32)
+    weights, classifier, bias = np.split(values, [-CLASSES * (HEAD_CHANNELS + 1), -CLASSES])
+    return PackedTower(
+        Convolution(*header["stem"]),
+        tuple(_block(fields) for fields in header["blocks"]),
+        Convolution(*header["head"]),
+        weights,
+        classifier.reshape(CLASSES, HEAD_CHANNELS),
+        bias,
+    )
+
+
+def _content(packed: PackedTower, digest: str) -> bytes:
+    rest = b"".join(
+        array.astype(np.float32, copy=False).tobytes()
+        for array in (packed.weights, packed.classifier, packed.classifier_bias)
+    )
+    header = {
+        "digest": digest,
+        "check": zlib.crc32(rest),
+        "stem": astuple(packed.stem),
+        "head": astuple(packed.head),
+        "blocks": [astuple(block) for block in packed.blocks],
+    }
+    return header_page(_MAGIC, header) + rest
+
+
+def _block(fields: Sequence[Any]) -> Block:
+    """The inverse of dataclasses.astuple."""
+    expand, depthwise, project, *how = fields
+    return Block(
+        Convolution(*expand) if expand else None, Convolution(*depthwise), Convolution(*project), *how
+    )
