@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -19,6 +19,7 @@ from adapters.store import RESERVED, AdapterStore
 from edge_app import paths
 from edge_app.answering import Answering, Equipment
 from edge_app.battery import battery
+from edge_app.bundled import settle, unsettled
 from edge_app.choosing import Chooser
 from edge_app.cloud.consent import Consenter, ConsentStore
 from edge_app.cloud.remote import Remote, State
@@ -26,7 +27,7 @@ from edge_app.context import Pictures, assemble, assembled_again, new_images
 from edge_app.course import Course, Ground
 from edge_app.events import Event, Failed, Ready
 from edge_app.expectations import PRIOR_LOCAL
-from edge_app.host import EngineHost, LoadEngine, load_engine
+from edge_app.host import EngineHost, LoadEngine, load_engine, reporter
 from edge_app.inference import CancelledError, InferenceThread, Job
 from edge_app.outlook import Outlook
 from edge_app.placing import Placing
@@ -68,6 +69,7 @@ class Assistant:
         self.settings = settings
         self.sessions = sessions
         self.adapters = AdapterStore(adapters or paths.adapters_directory())
+        self._brings_adapters = settings.bundled_adapters and adapters is None
         self._thread = InferenceThread()
         self._host = EngineHost(settings, self.adapters, load, self._thread.broadcast)
         self._equipment = Equipment(
@@ -90,6 +92,8 @@ class Assistant:
         waiting does so too, and is raised again after the last event. A defect underneath is raised as it is.
         """
         try:
+            if turn.adapter != "none":
+                yield from self._with_bundled()
             planned = self._saved(self._plan(turn))
         except UserError as error:
             yield Failed(str(error), error.exit_code)
@@ -126,6 +130,7 @@ class Assistant:
     def route(self, turn: Turn) -> Generator[Event, None, None]:
         """What `answer` would choose, without answering or saving: Progress, then Routed or Failed."""
         try:
+            yield from self._with_bundled()
             planned = self._plan(turn)
         except UserError as error:
             yield Failed(str(error), error.exit_code)
@@ -188,6 +193,37 @@ class Assistant:
         self._thread.close(self._host.close)
         self._remote.close()
         self._outlook.close()
+
+    def _with_bundled(self) -> Iterator[Event]:
+        """Before a first choice: the adapters that come with the app are in their place. Raises UserError."""
+        if self._has_bundled():
+            return
+        failures: list[UserError] = []
+
+        def settle_now(job: Job) -> None:
+            try:
+                self._settle(job)
+            except CancelledError:
+                return
+            except UserError as error:
+                failures.append(error)
+
+        job = self._thread.submit(settle_now, lambda _: None)
+        try:
+            yield from job
+        finally:
+            self._thread.cancel(job)
+        if failures:
+            raise failures[0]
+
+    def _has_bundled(self) -> bool:
+        return not self._brings_adapters or not unsettled()
+
+    def _settle(self, job: Job) -> None:
+        """On the inference thread."""
+        engine = self._host.engine(job)
+        if not self._has_bundled():
+            settle(self.settings, engine, reporter(job, job.emit))
 
     def _plan(self, turn: Turn) -> Planned:
         """Everything that can go wrong by the user's doing before the engine is needed."""
@@ -286,6 +322,7 @@ class Assistant:
         try:
             engine = self._host.engine(job)
             engine.prepare_sight()
+            self._settle(job)
             job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
             for source in images:
                 image = self._pictures.read(source).image

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     adapter_memory: int = Field(default=256, ge=1, le=1_000_000)
     """Megabytes that adapters may take in memory; one of rank 16 takes about 6."""
 
+    bundled_adapters: bool = True
+    """Put the adapters that come with the app in their place at the first start, and newer ones later."""
+
     mode: Mode = "auto"
     """What matters most: "auto", "fast", "quality" or "eco"."""
 

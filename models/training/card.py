@@ -52,9 +52,7 @@ def answer(
     return "".join(token.text for token in tokens).strip()
 
 
-def named_right(
-    engine: Engine, photos: Sequence[tuple[Row, Image]], way: Way, lora: Lora | None
-) -> int:
+def named_right(engine: Engine, photos: Sequence[tuple[Row, Image]], way: Way, lora: Lora | None) -> int:
     """How many photos are named right, asked for the main object."""
     return sum(
         names_object(answer(engine, [Message("user", MAIN_OBJECT, (image,))], way, SHORT, lora), row["label"])

@@ -22,6 +22,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.upper().startswith("EDGE_APP_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("EDGE_APP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EDGE_APP_BUNDLED_ADAPTERS", "0")  # which tests that are about them switch on
     return tmp_path / "home"
 
 
