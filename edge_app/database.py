@@ -18,7 +18,7 @@ import psutil
 
 from edge_app import paths
 from edge_app.migrations import migrate
-from edge_app.sqlite import Database
+from edge_app.sqlite import database
 from models.errors import UserError
 
 BUSY_SECONDS = 10.0
@@ -56,7 +56,7 @@ class DatabaseFile:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute("PRAGMA foreign_keys = ON")
-                self._db = Database(connection, execute_plugins=False)
+                self._db = database(connection)
                 migrate(self._db, file)
             except BaseException:
                 connection.close()

@@ -9,9 +9,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge_app.sqlite import Database
 from models.errors import UserError
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
 
 def _version_1(db: Database) -> None:

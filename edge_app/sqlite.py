@@ -1,4 +1,4 @@
-"""The one place that imports sqlite_utils.
+"""The one place that imports sqlite_utils, when the first database is opened.
 
 It imports pandas whenever that is installed, for types of columns that we do not have: half a second at every
 start, on the machine of anybody who has the [train] extra.
@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 from models.imports import import_without
 
 if TYPE_CHECKING:
-    from sqlite_utils import Database
-else:
-    Database = import_without("sqlite_utils", "pandas").Database
+    import sqlite3
 
-__all__ = ["Database"]
+    from sqlite_utils import Database
+
+
+def database(connection: sqlite3.Connection) -> Database:
+    """sqlite_utils' view of a connection, without its plugins."""
+    made: Database = import_without("sqlite_utils", "pandas").Database(connection, execute_plugins=False)
+    return made

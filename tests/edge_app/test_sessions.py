@@ -17,7 +17,7 @@ import pytest
 from edge_app import migrations, paths
 from edge_app.events import Answer, Timing, TokenCounts
 from edge_app.sessions import SessionStore
-from edge_app.sqlite import Database
+from edge_app.sqlite import database
 from models.errors import UserError
 from tests.edge_app.conftest import new_image, saved_image_names
 
@@ -350,7 +350,7 @@ def test_a_migration_keeps_what_was_there_and_runs_once(store: SessionStore) -> 
 def test_turns_of_a_database_before_places_keep_theirs_and_lose_what_was_no_confidence() -> None:
     """As edge-app 0.1 wrote it: format 2, everything about an answer in the JSON."""
     paths.ensure(paths.data_directory())
-    old = Database(sqlite3.connect(paths.sessions_file(), isolation_level=None), execute_plugins=False)
+    old = database(sqlite3.connect(paths.sessions_file(), isolation_level=None))
     migrations.migrate(old, paths.sessions_file(), migrations.MIGRATIONS[:2])
     details = {**answer().details(), "confidence": 0.5}
     for name in ("kept", "broken", "offer"):
