@@ -49,7 +49,8 @@ class Row:
 class Options:
     """What changes the answers; predictions made with others are not taken over.
 
-    system: the system prompt. weights: see weights_identity.
+    system: the system prompt. weights: see weights_identity. cloud: the endpoint that may be asked, and its
+    model; None when none may.
     """
 
     model: str
@@ -60,6 +61,7 @@ class Options:
     max_tokens: int
     system: str | None = None
     weights: str = ""
+    cloud: str | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,7 @@ def _turn(row: Row, assistant: Assistant, options: Options) -> Turn:
         images=(row.file,),
         adapter=options.adapter,
         mode=assistant.settings.mode,
+        allow_cloud=options.cloud is not None,
         see_images=not options.blind,
         use_words=not options.no_words,
     )

@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
 from edge_app.answering import FLUSH_SECONDS
-from edge_app.cloud.client import CloudDone
 from edge_app.cloud.errors import CloudError
 from edge_app.cloud.payload import Payload, tokens_of
 from edge_app.cloud.remote import Remote
@@ -20,6 +20,9 @@ from edge_app.events import Answer, Escalated, Event, StopReason, Timing, TokenC
 from edge_app.planned import Planned
 from edge_app.sessions import SessionStore
 from models.errors import UserError
+
+if TYPE_CHECKING:
+    from edge_app.cloud.client import CloudDone
 
 
 class RemoteAnswering:
@@ -82,6 +85,8 @@ class RemoteAnswering:
             raise
 
     def _run(self) -> Generator[Event, None, None]:
+        from edge_app.cloud.client import CloudDone  # brings TLS along: not for who has no endpoint
+
         turn, session = self._planned.turn, self._planned.session_id
         side = self._planned.placing.scenario.budgets.image_side
         request = self._remote.propose(self._planned.messages, self._planned.sampling, side)
@@ -99,7 +104,7 @@ class RemoteAnswering:
             for piece in pieces:
                 if isinstance(piece, CloudDone):
                     self._done, self.whole = piece, True
-                    return
+                    continue  # to the very end: who leaves before it has not got an answer, says the breaker
                 self._first_ms = self._first_ms or self._planned.elapsed()
                 self.text += piece.text
                 yield TokenText(piece.text)

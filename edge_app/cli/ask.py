@@ -13,6 +13,7 @@ import typer
 from edge_app.cli import output
 from edge_app.cli.options import (
     AdapterOption,
+    AllowCloudOption,
     ContinueOption,
     ModeOption,
     OfflineOption,
@@ -41,9 +42,7 @@ def ask(
     adapter: AdapterOption = None,
     mode: ModeOption = None,
     offline: OfflineOption = None,
-    allow_cloud: Annotated[
-        bool, typer.Option("--allow-cloud", help="The cloud, if one is set up, may be asked this question.")
-    ] = False,
+    allow_cloud: AllowCloudOption = False,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="The system prompt.")] = None,
     max_tokens: Annotated[
         int | None, typer.Option(metavar="N", help="The longest answer, in tokens.")
@@ -101,8 +100,11 @@ def ask(
         min_p=min_p,
         repetition_penalty=repetition_penalty,
     )
+    # Who reads a pipe gets the one answer that counts: it is not known before a cloud has had its say.
+    whole = no_stream or (settings.cloud_url is not None and not sys.stdout.isatty())
+    screen = _Screen(stream=not (json or whole))
     store = SessionStore.open()
-    assistant = Assistant(settings, store, consenter=_consenter())
+    assistant = Assistant(settings, store, consenter=_consenter(screen))
     turn = Turn(
         question=words,
         images=tuple(image or ()),
@@ -114,9 +116,6 @@ def ask(
         allow_cloud=allow_cloud,
     )
     with closing(store), closing(assistant), closing(assistant.answer(turn)) as events:
-        # Who reads a pipe gets the one answer that counts: it is not known before a cloud has had its say.
-        whole = no_stream or (settings.cloud_url is not None and not sys.stdout.isatty())
-        screen = _Screen(stream=not (json or whole))
         answer = _show(events, screen, assistant)
         if json:
             output.result_json(answer.as_json())
@@ -150,13 +149,13 @@ def _standard_input() -> str:
         raise UserError(f"The text on standard input is not UTF-8 (byte {error.start}).") from None
 
 
-def _consenter() -> Consenter | None:
+def _consenter(screen: _Screen) -> Consenter | None:
     """The user at the terminal, if one can both read the question and reply."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
     from edge_app.cli.consent import TerminalConsenter
 
-    return TerminalConsenter()
+    return TerminalConsenter(screen.end_line)
 
 
 def _explain(answer: Answer, *, asked: bool) -> None:
@@ -212,11 +211,11 @@ class _Screen:
                 self._shown += text
                 output.result_piece(text)
             case Escalated(reason):
-                self._end_line()
+                self.end_line()
                 output.say(f"({reason})")
             case CloudFailed(message, kept):
                 between = self._shown
-                self._end_line()
+                self.end_line()
                 output.say(f"edge-app: {message}")
                 if kept and between:
                     output.say("(the local answer, kept:)")
@@ -225,11 +224,13 @@ class _Screen:
             case Failed(message):
                 output.say(f"edge-app: {message}")
             case Answered():
-                self._end_line()
+                self.end_line()
             case _:
                 _remark(event)
 
-    def _end_line(self) -> None:
+    def end_line(self) -> None:
+        """What is written next begins a line, and is no part of the answer that is being printed."""
+        self._line.clear()
         if self._shown and not self._shown.endswith("\n"):
             output.result_piece("\n")
         self._shown = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edge_app.cli import output
@@ -14,9 +15,16 @@ PROMPT = "Send it? [o]nce, this [c]hat, [a]lways, ne[v]er, [N]o: "
 
 
 class TerminalConsenter:
-    """An edge_app.cloud.consent.Consenter. An empty line, or the end of input, is "no"."""
+    """An edge_app.cloud.consent.Consenter. An empty line, or the end of input, is "no".
+
+    begin: called before anything is said, to end a line that is being written.
+    """
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self._begin = begin
 
     def ask(self, proposal: Proposal) -> Reply:
+        self._begin()
         replies: dict[str, Reply] = {
             **{"o": "once", "c": "chat", "a": "always", "v": "never", "n": "no", "": "no"},
             **{"once": "once", "chat": "chat", "always": "always", "never": "never", "no": "no"},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_app.cli import output
-from edge_app.cli.options import AdapterOption, ModeOption, OfflineOption, load_settings
+from edge_app.cli.options import AdapterOption, AllowCloudOption, ModeOption, OfflineOption, load_settings
 
 if TYPE_CHECKING:
     from edge_app.evaluation import Score
@@ -28,6 +28,7 @@ def evaluate(
     adapter: AdapterOption = None,
     mode: ModeOption = None,
     offline: OfflineOption = None,
+    allow_cloud: AllowCloudOption = False,
     max_tokens: Annotated[
         int | None, typer.Option(metavar="N", help="The longest answer, in tokens.")
     ] = None,
@@ -71,6 +72,7 @@ def evaluate(
         settings.max_tokens,
         settings.system,
         weights_identity(settings.model, settings.adapter),
+        f"{settings.cloud_model} at {settings.cloud_url}" if allow_cloud and settings.cloud_url else None,
     )
     line = output.ProgressLine()
     results = []

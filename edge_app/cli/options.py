@@ -26,6 +26,9 @@ OfflineOption = Annotated[
     bool | None,
     typer.Option("--offline", help="Never use the network.", show_default=False),
 ]
+AllowCloudOption = Annotated[
+    bool, typer.Option("--allow-cloud", help="The cloud, if one is set up, may be asked.")
+]
 SessionOption = Annotated[
     str | None,
     typer.Option("--session", metavar="ID", help="Continue this session (its id, or the beginning of it)."),

@@ -10,21 +10,22 @@ import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from edge_app.cloud import asking
-from edge_app.cloud.asking import Cloud
 from edge_app.cloud.breaker import SICK
-from edge_app.cloud.client import Piece
 from edge_app.cloud.consent import Consenter, ConsentStore, Proposal, Shown, Verdict, judge
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.errors import CloudError
-from edge_app.cloud.ledger import Ledger
 from edge_app.cloud.payload import Payload, payload
 from edge_app.offline import switch as offline
 from edge_app.settings import Settings
 from models.errors import UserError
 from models.types import Message, Sampling
+
+if TYPE_CHECKING:
+    from edge_app.cloud.asking import Cloud
+    from edge_app.cloud.client import Piece
+    from edge_app.cloud.ledger import Ledger
 
 State = Literal["none", "offline", "ready", "failing", "resting"]
 """none: no endpoint is set up. failing: the last question that went there failed. resting: it is left alone."""
@@ -164,6 +165,9 @@ class Remote:
             self._ledger = self._decisions = self._cloud = None
 
     def _client(self) -> Cloud:
+        from edge_app.cloud import asking  # TLS and all that: not for who has no endpoint
+        from edge_app.cloud.ledger import Ledger
+
         with self._lock:
             if self._cloud is None:
                 asking.configured(self._settings)
