@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edge_app.assistant import Assistant
     from edge_app.cloud.consent import Consenter
     from edge_app.events import Answer, Event
+    from router.scenario import Mode
 
 
 def ask(
@@ -121,7 +122,8 @@ def ask(
             output.result_json(answer.as_json())
         elif whole:
             output.result(answer.answer)
-        _explain(answer, asked=settings.mode == "quality" or allow_cloud)
+        if answer.reason != screen.told and _is_worth_telling(answer, settings.mode, allow_cloud=allow_cloud):
+            output.say(f"({answer.reason})")
         if answer.stop_reason == "length":
             output.say(f"(cut after {answer.tokens.completion} tokens; --max-tokens allows more)")
         for _ in events:  # an interruption is raised once the stopped answer has been shown
@@ -158,10 +160,10 @@ def _consenter(screen: _Screen) -> Consenter | None:
     return TerminalConsenter(screen.end_line)
 
 
-def _explain(answer: Answer, *, asked: bool) -> None:
-    """Where an answer comes from, when that is not what goes without saying. asked: the user wanted a cloud."""
-    if answer.place == "cloud" or answer.offer or asked or answer.broken is not None:
-        output.say(f"({answer.reason})")
+def _is_worth_telling(answer: Answer, mode: Mode, *, allow_cloud: bool) -> bool:
+    """Where an answer comes from, when that is not what goes without saying."""
+    wanted = mode == "quality" or allow_cloud
+    return wanted or answer.place == "cloud" or answer.offer is not None or answer.broken is not None
 
 
 def _show(events: Iterator[Event], screen: _Screen, assistant: Assistant) -> Answer:
@@ -188,10 +190,14 @@ def _show(events: Iterator[Event], screen: _Screen, assistant: Assistant) -> Ans
 
 class _Screen:
     """stream: texts are printed as they come. One answer after the other is told apart on stderr, and the local
-    one that counts after all is printed again when something stands between. interrupted: by a Ctrl-C."""
+    one that counts after all is printed again when something stands between.
+
+    interrupted: by a Ctrl-C. told: the label that was shown when another place was asked.
+    """
 
     def __init__(self, *, stream: bool) -> None:
         self.interrupted = False
+        self.told = ""
         self._stream = stream
         self._line = output.ProgressLine()
         self._shown = ""  # of the answer that is being printed
@@ -213,6 +219,7 @@ class _Screen:
             case Escalated(reason):
                 self.end_line()
                 output.say(f"({reason})")
+                self.told = reason
             case CloudFailed(message, kept):
                 between = self._shown
                 self.end_line()
