@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edge_app.assistant import Assistant
     from edge_app.cloud.consent import Consenter
     from edge_app.events import Answer, Event
-    from router.scenario import Mode
+    from router.mode import Mode
 
 
 def ask(
