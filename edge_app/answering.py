@@ -262,7 +262,7 @@ class Answering:
             head=self._head,
             route=self._route.probability,
             margin=scores[0] - scores[1] if candidates else None,
-            has_image=self._head is not None,
+            has_image=self._planned.turn.see_images and shown_last(self._planned.messages) is not None,
             ocr=self._ocr,
         )
 

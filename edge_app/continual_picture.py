@@ -10,33 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_app.continual_measures import WAYS, Course
-from models.errors import UserError
-from models.files import written_to
-
-FORMATS = (".svg", ".png", ".pdf")
-
-
-def check_picture(path: Path) -> None:
-    """Raises UserError, before anything is computed, when no picture can be drawn there."""
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"{path} is no name for a picture; end it in {', '.join(FORMATS)}.")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "A picture needs matplotlib; install the extra: pip install 'edge-app[train]'."
-        ) from None
+from edge_app.pictures import check_picture, plotting, save
 
 
 def draw(courses: Sequence[Course], path: Path) -> None:
     """Writes the picture: a row of maps for each order, a column for each way. UserError when it cannot."""
     check_picture(path)
-    import matplotlib
-
-    matplotlib.use("agg")
-    matplotlib.rcParams["svg.hashsalt"] = "edge-app"  # the same run draws the same file
-    from matplotlib import pyplot
-
+    pyplot = plotting()
     orders = list(dict.fromkeys(course.order for course in courses))
     size = len(orders[0])
     figure, axes = pyplot.subplots(
@@ -48,12 +28,7 @@ def draw(courses: Sequence[Course], path: Path) -> None:
     )
     for course in courses:
         _map(axes[orders.index(course.order)][list(WAYS).index(course.way)], course)
-    with written_to(path, "choose another file with --picture"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}{path.suffix}")
-        figure.savefig(partial, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
-        partial.replace(path)
-    pyplot.close(figure)
+    save(figure, path)
 
 
 def _map(axes: Any, course: Course) -> None:

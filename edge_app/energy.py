@@ -3,7 +3,7 @@
 Intel and AMD processors count the energy of their package, and Linux shows it under /sys/class/powercap (RAPL), as
 a rule to root alone. The package's counter includes whatever else ran meanwhile. Elsewhere the estimate is the
 processor time that this process took, and the time that passed, each at a stated power. Knows nothing of what a
-cloud uses: nobody tells.
+cloud uses.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from adapters.spec import checked_spec
 from adapters.store import RESERVED, AdapterStore
 from edge_app import paths
 from edge_app.assistant import Assistant, Turn
+from edge_app.energy import Energy, EnergyMeter
 from edge_app.events import Answer, Answered, Failed, Progress
 from models.errors import UserError
 from models.scoring import is_right, marks
@@ -67,7 +68,8 @@ class Options:
 @dataclass(frozen=True)
 class Prediction:
     """One answered row, as a line of the predictions file. timing_ms: as in `ask --json`. evidence: what the
-    local answer can be judged by (router.confidence.Evidence); None for one that came from elsewhere."""
+    local answer can be judged by (router.confidence.Evidence); None for one that came from elsewhere. energy: what
+    it took on this machine (edge_app.energy.Energy)."""
 
     image: str
     question: str
@@ -83,6 +85,7 @@ class Prediction:
     timing_ms: Mapping[str, float | None]
     options: Mapping[str, Any]
     evidence: Mapping[str, Any] | None
+    energy: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -153,10 +156,11 @@ def evaluate(
     and for a predictions file that was made with other options.
     """
     done = _read_predictions(predictions, options) if predictions else {}
+    meter = EnergyMeter(assistant.settings.power())
     for row in rows:
         prediction = done.get(row.key)
         if prediction is None:
-            answer = None
+            answer, before = None, meter.now()
             for event in assistant.answer(_turn(row, assistant, options)):
                 if isinstance(event, Progress):
                     yield event
@@ -165,7 +169,7 @@ def evaluate(
                 elif isinstance(event, Answered):
                     answer = event.answer
             assert answer is not None, "a turn ends in an answer or a failure"
-            prediction = _prediction(row, answer, options)
+            prediction = _prediction(row, answer, options, meter.since(before))
             if predictions:
                 _append(predictions, prediction)
         yield row, prediction
@@ -226,7 +230,7 @@ def _turn(row: Row, assistant: Assistant, options: Options) -> Turn:
     )
 
 
-def _prediction(row: Row, answer: Answer, options: Options) -> Prediction:
+def _prediction(row: Row, answer: Answer, options: Options, energy: Energy) -> Prediction:
     return Prediction(
         image=row.image,
         question=row.question,
@@ -242,6 +246,7 @@ def _prediction(row: Row, answer: Answer, options: Options) -> Prediction:
         timing_ms=asdict(answer.timing_ms),
         options=asdict(options),
         evidence=asdict(answer.evidence) if answer.evidence else None,
+        energy=asdict(energy),
     )
 
 

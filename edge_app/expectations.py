@@ -7,7 +7,7 @@ Knows nothing of how times and energy are taken, nor of what is decided by them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_app import paths
@@ -34,8 +34,8 @@ NOBODY = ""
 
 @dataclass(frozen=True)
 class Taken:
-    """What one answer took. correct: the calibrated probability that it is right; None when nobody can say, as
-    of a cloud's. money: 0 for what has no price."""
+    """What one answer took. joules: on this machine. money: 0 for what has no price. correct: the calibrated
+    probability that it is right; None when nobody can say, as of a cloud's."""
 
     seconds: float
     joules: float
@@ -44,21 +44,28 @@ class Taken:
 
 
 class Expectations(DatabaseFile):
-    """cloud: what is expected of it before it has answered; its `correct` stays, since nothing measures it."""
+    """cloud: what is expected of it before it has answered; its `correct` stays, since nothing measures it.
+    elsewhere: joules of a cloud's answer that are used there; nothing measures them either."""
 
     holds = "what answers took"
 
-    def __init__(self, file: Path, cloud: Expected) -> None:
+    def __init__(self, file: Path, cloud: Expected, elsewhere: float) -> None:
         super().__init__(file)
+        self._elsewhere: dict[Place, float] = {"local": 0.0, "cloud": elsewhere}
         self._priors: dict[Place, Expected] = {"local": PRIOR_LOCAL, "cloud": cloud}
 
     @classmethod
     def open(cls, settings: Settings) -> Expectations:
         """The user's own, beside the sessions."""
-        return cls(paths.sessions_file(), cloud_prior(settings))
+        return cls(paths.sessions_file(), cloud_prior(settings), settings.cloud_joules)
 
     def of(self, place: Place, adapter: str | None) -> Expected:
         """Of the next answer from there. adapter: None for the plain model, and for the cloud."""
+        known = self._here(place, adapter)
+        return replace(known, joules=known.joules + self._elsewhere[place])
+
+    def _here(self, place: Place, adapter: str | None) -> Expected:
+        """With the joules of this machine alone, as they are kept."""
         rows = self._rows(
             "SELECT correct, seconds, joules, money FROM expectations WHERE place = ? AND adapter = ?",
             place,
@@ -68,7 +75,7 @@ class Expectations(DatabaseFile):
 
     def learn(self, place: Place, adapter: str | None, taken: Taken) -> None:
         with self._transaction():  # nobody else changes it between the look and the entry
-            known = self.of(place, adapter)
+            known = self._here(place, adapter)
             rows = self._rows(
                 "SELECT answers FROM expectations WHERE place = ? AND adapter = ?", place, adapter or NOBODY
             )
@@ -92,7 +99,8 @@ class Expectations(DatabaseFile):
 
 
 def cloud_prior(settings: Settings) -> Expected:
-    """Of the cloud that is set up, before it has answered. A model without a price counts as free."""
+    """Of the cloud that is set up, before it has answered; the joules are this machine's. A model without a price
+    counts as free."""
     price = settings.cloud_prices.get(settings.cloud_model or "")
     return Expected(
         correct=settings.cloud_correct,

@@ -21,6 +21,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from edge_app.energy import Power
 from models.errors import UserError
 from models.types import Sampling
 from router.mode import Mode
@@ -77,7 +78,7 @@ class Settings(BaseSettings):
 
     worth: dict[Mode, Worth] = Field(default_factory=dict, validate_default=True)
     """What seconds, joules and money are worth in each mode, in probability of a right answer, as in [worth.auto]
-    second = 0.04, joule = 0.001, money = 5.0; what is not given keeps its default."""
+    second = 0.04, joule = 0.0001, money = 5.0; what is not given keeps its default."""
 
     eco_image_size: int = Field(default=640, ge=64, le=8192)
     """In eco, the longest side, in pixels, of images that are read or sent."""
@@ -133,6 +134,9 @@ class Settings(BaseSettings):
     cloud_correct: float = Field(default=0.9, ge=0.0, le=1.0)
     """How likely the cloud's answers are right: what a local answer is weighed against."""
 
+    cloud_joules: float = Field(default=900.0, ge=0.0, allow_inf_nan=False)
+    """What an answer is taken to use in the cloud and on the way, in joules: a guess, since no endpoint tells."""
+
     cloud_connect_seconds: float = Field(default=5.0, gt=0.0, le=3600.0)
     """The longest that connecting to the cloud may take."""
 
@@ -176,6 +180,9 @@ class Settings(BaseSettings):
 
     def weights(self) -> dict[Mode, Weights]:
         return {mode: Weights(**worth.model_dump()) for mode, worth in self.worth.items()}
+
+    def power(self) -> Power:
+        return Power(self.watts_busy, self.watts_waiting)
 
     def eco(self) -> Budgets:
         return Budgets(image_side=self.eco_image_size, tokens=self.eco_max_tokens)

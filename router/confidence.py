@@ -24,10 +24,28 @@ FORMAT = 1
 NOBODY = "none"
 """What an answer without an adapter is called in the file; adapters cannot be called so."""
 
+BLIND = " without an image"
+"""Added to a name for answers without an image: they are another matter, with data of their own or none."""
+
+FARTHEST = 3.0
+"""Deviations: a feature that lies farther out than this, beyond nearly all answers that were logged, counts as if
+it did not..."""
+
+UNHEARD_OF = 1.0
+"""...but a mean token probability farther below takes so much of the logit for each deviation: no answer was logged
+of which the model was so unsure, and the rule is not to vouch for one."""
+
+UNFITTED = 0.5
+"""The stated default, for what has no data: the logit of the shared rule, so much of it. On sets whose answers were
+left out of the fit, the whole of it was too sure."""
+
 SUREST = 1e-4
 """No probability counts as nearer to 0 or 1 than this: beyond it models only boast."""
 
-FEATURES = ("mean", "low", "least", "first", "whole", "tokens", "head", "route", "margin", "image", "ocr")
+SURE_TOKEN = 1e-2
+"""No token's counts as nearer to 1 than this: nearly all are, and what tells answers apart are those that are not."""
+
+FEATURES = ("mean", "low", "least", "whole", "tokens", "head", "route", "margin", "image", "ocr")
 
 
 @dataclass(frozen=True)
@@ -35,10 +53,10 @@ class Evidence:
     """What there is to judge an answer by, or as much of it as has come.
 
     logprobs: natural log of the model's own probability of each token, the end token included.
-    adapter: None for the plain model. head: the probability that the heads which saw the image give their best
-    word. route: the router's probability of its choice; margin: by how much the score of what it chose exceeds
-    the next (no adapter has 0). ocr: mean recognition probability of the text read. None: there was no such
-    thing.
+    adapter: None for the plain model. head: how sure the heads that saw the image are of their best words
+    (models.engine.Engine.certainty). route: the router's probability of its choice; margin: by how much the score
+    of what it chose exceeds the next (no adapter has 0). ocr: mean recognition probability of the text read.
+    None: there was no such thing.
     """
 
     logprobs: tuple[float, ...]
@@ -72,6 +90,8 @@ class Own:
 class Rule:
     """logit = intercept + weights · (features - centre) / scale; a feature that is missing adds nothing.
 
+    adapters: by `kind`.
+
     slack, least_tokens: when a prefix is hopeless, see Confidence.hopeless.
     """
 
@@ -103,10 +123,8 @@ class Confidence:
 
     def judge(self, evidence: Evidence) -> Judgement:
         """An answer of which nothing came is not right."""
-        own = self.rule.adapters.get(evidence.adapter or NOBODY)
-        if not evidence.logprobs:
-            return Judgement(0.0, own is not None)
-        return Judgement(_probability(self._logit(evidence, own)), own is not None)
+        fitted = self._own(evidence) is not None
+        return Judgement(_probability(self.logit(evidence)) if evidence.logprobs else 0.0, fitted)
 
     def hopeless(self, evidence_so_far: Evidence, threshold: float) -> bool:
         """Whether the beginning of an answer alone says that the whole will not reach the threshold.
@@ -114,27 +132,39 @@ class Confidence:
         It is when, `least_tokens` into the answer, the rule's logit for the beginning lies more than `slack`
         below the threshold's; both were chosen from logged answers. Never for an adapter without data.
         """
-        own = self.rule.adapters.get(evidence_so_far.adapter or NOBODY)
-        if own is None or len(evidence_so_far.logprobs) < self.rule.least_tokens:
+        few = len(evidence_so_far.logprobs) < self.rule.least_tokens
+        if few or self._own(evidence_so_far) is None:
             return False
-        return self._logit(evidence_so_far, own) < odds(threshold) - self.rule.slack
+        return self.logit(evidence_so_far) < odds(threshold) - self.rule.slack
 
-    def _logit(self, evidence: Evidence, own: Own | None) -> float:
-        rule = self.rule
-        logit = rule.intercept + (own.intercept if own else 0.0)
+    def logit(self, evidence: Evidence) -> float:
+        """The logarithm of the odds that the answer is right. At least one token must have come."""
+        rule, own = self.rule, self._own(evidence)
+        logit, beyond = rule.intercept + (own.intercept if own else 0.0), 0.0
         for number, value in enumerate(features(evidence)):
             if value is not None:
                 weight = rule.weights[number] + (own.weights[number] if own else 0.0)
-                logit += weight * (value - rule.centre[number]) / rule.scale[number]
-        return logit
+                apart = (value - rule.centre[number]) / rule.scale[number]
+                logit += weight * min(max(apart, -FARTHEST), FARTHEST)
+                if FEATURES[number] == "mean":
+                    beyond = max(-FARTHEST - apart, 0.0)
+        return (logit if own else UNFITTED * logit) - UNHEARD_OF * beyond
+
+    def _own(self, evidence: Evidence) -> Own | None:
+        return self.rule.adapters.get(kind(evidence))
+
+
+def kind(evidence: Evidence) -> str:
+    """What has data of its own, or not: an adapter's answers, with an image or without."""
+    return (evidence.adapter or NOBODY) + ("" if evidence.has_image else BLIND)
 
 
 def features(evidence: Evidence) -> tuple[float | None, ...]:
     """In the order of FEATURES; None for what is missing. At least one token must have come.
 
     Probabilities become logarithms of odds, since what tells answers apart lies close to 1. mean: geometric
-    mean of the tokens' probabilities; low: their lower decile; least, first, whole: of the least sure token, the
-    first one, and of all together. tokens: logarithm of their number.
+    mean of the tokens' probabilities; low: their lower decile; least, whole: of the least sure token, and of all
+    together. tokens: logarithm of their number.
     """
     logprobs, count = evidence.logprobs, len(evidence.logprobs)
     total = sum(logprobs)
@@ -142,7 +172,6 @@ def features(evidence: Evidence) -> tuple[float | None, ...]:
         _log_odds(total / count),
         _log_odds(sorted(logprobs)[count // 10]),
         _log_odds(min(logprobs)),
-        _log_odds(logprobs[0]),
         _log_odds(total),
         math.log(count),
         None if evidence.head is None else odds(evidence.head),
@@ -160,7 +189,7 @@ def odds(probability: float) -> float:
 
 
 def _log_odds(logprob: float) -> float:
-    return odds(math.exp(min(logprob, 0.0)))
+    return odds(min(math.exp(logprob), 1 - SURE_TOKEN))
 
 
 def _probability(logit: float) -> float:

@@ -28,10 +28,10 @@ class Weights:
 
 
 DEFAULT_WEIGHTS: Mapping[Mode, Weights] = {
-    "auto": Weights(second=0.04, joule=0.001, money=5.0),
-    "fast": Weights(second=0.15, joule=0.001, money=5.0),
+    "auto": Weights(second=0.04, joule=0.0001, money=5.0),
+    "fast": Weights(second=0.2, joule=0.0001, money=5.0),
     "quality": Weights(second=0.005, joule=0.0, money=1.0),
-    "eco": Weights(second=0.02, joule=0.01, money=5.0),
+    "eco": Weights(second=0.02, joule=0.0005, money=5.0),
 }
 
 
@@ -46,7 +46,8 @@ class Budgets:
 
 @dataclass(frozen=True)
 class Expected:
-    """Of an answer from one place. correct: probability that it is right. money: in the currency of the prices."""
+    """Of an answer from one place. correct: probability that it is right. joules: on this machine, and what the
+    place itself uses. money: in the currency of the prices."""
 
     correct: float
     seconds: float
@@ -99,15 +100,16 @@ def scenario(
     weights: Mapping[Mode, Weights] = DEFAULT_WEIGHTS,
     eco: Budgets = Budgets(),
 ) -> Scenario:
-    """eco: the budgets of that mode. On battery, auto weighs energy and budgets as eco does."""
+    """eco: the budgets of that mode. On battery, auto weighs energy half-way between itself and eco, and keeps to
+    eco's budgets."""
     own = weights[mode]
     if mode == "eco":
         return Scenario(mode, own, cloud_first=False, escalates=False, budgets=eco)
     if mode == "quality":
         return Scenario(mode, own, cloud_first=True, escalates=True, budgets=Budgets())
     if mode == "auto" and on_battery:
-        leaning = Weights(own.second, max(own.joule, weights["eco"].joule), own.money)
-        note = "on battery, so energy counts as in eco"
+        leaning = Weights(own.second, (own.joule + weights["eco"].joule) / 2, own.money)
+        note = "leaning to eco, on battery"
         return Scenario("auto, on battery", leaning, False, True, eco, note)
     return Scenario(mode, own, cloud_first=False, escalates=True, budgets=Budgets())
 

@@ -76,8 +76,9 @@ def continual(
     from edge_app.assistant import Assistant
     from edge_app.continual import ContinualRun, Plan
     from edge_app.continual_measures import courses
-    from edge_app.continual_picture import check_picture, draw
+    from edge_app.continual_picture import draw
     from edge_app.evaluation import Options
+    from edge_app.pictures import check_picture
 
     if picture is not None:
         check_picture(picture)

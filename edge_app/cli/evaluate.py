@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_app.cli import output
+from edge_app.cli.answered import answered
 from edge_app.cli.options import AdapterOption, AllowCloudOption, ModeOption, OfflineOption, load_settings
 
 if TYPE_CHECKING:
@@ -49,10 +49,7 @@ def evaluate(
       edge-app eval photos.jsonl --split val --predictions photos-val.jsonl
       edge-app eval receipts.jsonl medical.jsonl --split val --adapter auto
     """
-    from edge_app.assistant import Assistant
     from edge_app.evaluation import Options, read_rows, score, weights_identity
-    from edge_app.evaluation import evaluate as run
-    from edge_app.events import Progress
 
     settings = load_settings(
         adapter=adapter,
@@ -74,17 +71,7 @@ def evaluate(
         weights_identity(settings.model, settings.adapter),
         f"{settings.cloud_model} at {settings.cloud_url}" if allow_cloud and settings.cloud_url else None,
     )
-    line = output.ProgressLine()
-    results = []
-    with closing(Assistant(settings, None)) as assistant:
-        for item in run(assistant, rows, options, predictions):
-            if isinstance(item, Progress):
-                line.show(item)
-                continue
-            results.append(item)
-            line.show(Progress("prefill", "Answered", len(results), len(rows)))
-    line.clear()
-    scores = score(results)
+    scores = score(answered(settings, rows, options, predictions))
     if json:
         output.result_json({"options": asdict(options), "scores": [_as_json(line) for line in scores]})
     else:

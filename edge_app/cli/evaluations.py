@@ -12,7 +12,11 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-NAMED = {"continual": "edge_app.cli.continual:continual"}
+NAMED = {
+    "continual": "edge_app.cli.continual:continual",
+    "confidence": "edge_app.cli.confidence:confidence",
+    "scenarios": "edge_app.cli.scenarios:scenarios",
+}
 
 
 class EvaluateCommand(TyperCommand):

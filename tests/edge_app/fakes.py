@@ -108,7 +108,7 @@ class FakeEngine:
         self.encoded.append(image.digest)
         return FakeTokens()
 
-    def certainty(self, image: Image, lora: PackedLora | None = None) -> float:
+    def certainty(self, image: Image, lora: PackedLora | None = None) -> float | None:
         del lora
         assert self.is_encoded(image), "judging an answer never makes the engine look again"
         return 0.9

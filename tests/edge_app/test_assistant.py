@@ -32,6 +32,7 @@ from edge_app.sessions import SessionStore
 from models.errors import NeedsNetwork, UserError
 from models.images import load_image
 from models.types import Progress as Report
+from router.confidence import Confidence, bundled_rule
 from tests.edge_app.conftest import png, saved_image_names
 from tests.edge_app.fakes import FakeEngine
 
@@ -72,7 +73,8 @@ def test_events_come_in_their_order_and_add_up_to_the_answer(
     ]
     answer = final(events)
     assert answer.answer == "A cat." == "".join(e.text for e in events if isinstance(e, TokenText))
-    assert answer.confidence == pytest.approx(0.6065, abs=1e-4)  # exp(-0.5)
+    assert answer.evidence is not None
+    assert answer.confidence == Confidence(bundled_rule()).judge(answer.evidence).probability
     assert answer.stop_reason == "stop"
     assert (answer.tokens.prompt, answer.tokens.image, answer.tokens.cached, answer.tokens.completion) == (
         20,

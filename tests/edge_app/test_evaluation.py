@@ -102,7 +102,7 @@ def test_prediction_rows_have_the_documented_keys(assistant: Assistant, pets: Pa
     assert len(rows) == 4
     assert list(rows[0]) == [
         *("image", "question", "answer", "expected", "type", "correct", "adapter", "place", "confidence"),
-        *("mean_logprob", "min_logprob", "timing_ms", "options", "evidence"),
+        *("mean_logprob", "min_logprob", "timing_ms", "options", "evidence", "energy"),
     ]
     assert (rows[0]["image"], rows[0]["expected"], rows[0]["mean_logprob"]) == ("images/a.png", "cat", -0.5)
     assert len(rows[0]["evidence"]["logprobs"]) == 3
@@ -193,7 +193,21 @@ def answered(kind: str, expected: str, answer: str, adapter: str | None) -> tupl
     row = Row("bills", "a.png", Path("a.png"), "What is it?", expected, kind)
     given = is_right(kind, expected, answer)
     return row, Prediction(
-        "a.png", row.question, answer, expected, kind, given, adapter, "local", 0.9, -0.1, -0.2, {}, {}, None
+        "a.png",
+        row.question,
+        answer,
+        expected,
+        kind,
+        given,
+        adapter,
+        "local",
+        0.9,
+        -0.1,
+        -0.2,
+        {},
+        {},
+        None,
+        {},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,22 @@ from edge_app.settings import Price, Settings
 from router.scenario import Expected
 
 CLOUD = Expected(correct=0.9, seconds=3.0, joules=6.0, money=0.001)
+ELSEWHERE = 500.0
 
 
 @pytest.fixture
 def expectations(tmp_path: Path) -> Expectations:
-    return Expectations(tmp_path / "sessions.db", CLOUD)
+    return Expectations(tmp_path / "sessions.db", CLOUD, ELSEWHERE)
 
 
 def test_before_there_is_data_the_prior_is_expected(expectations: Expectations) -> None:
     assert expectations.of("local", "receipts") == PRIOR_LOCAL
-    assert expectations.of("cloud", None) == CLOUD
+    assert expectations.of("cloud", None) == replace(CLOUD, joules=506.0)
+
+
+def test_what_a_cloud_uses_elsewhere_is_added_to_what_is_measured_here(expectations: Expectations) -> None:
+    expectations.learn("cloud", None, Taken(seconds=3.0, joules=10.0))
+    assert expectations.of("cloud", None).joules == pytest.approx(ELSEWHERE + (6.0 + 10.0) / 2)
 
 
 def test_the_prior_counts_as_one_answer(expectations: Expectations) -> None:
@@ -47,12 +54,12 @@ def test_what_nobody_can_measure_stays_as_it_was_stated(expectations: Expectatio
 
 
 def test_it_lasts_and_is_shared(tmp_path: Path) -> None:
-    one, other = (Expectations(tmp_path / "sessions.db", CLOUD) for _ in range(2))
+    one, other = (Expectations(tmp_path / "sessions.db", CLOUD, ELSEWHERE) for _ in range(2))
     one.learn("local", None, Taken(seconds=2.0, joules=1.0, correct=0.5))
     other.learn("local", None, Taken(seconds=2.0, joules=1.0, correct=0.5))
     one.close()
     other.close()
-    again = Expectations(tmp_path / "sessions.db", CLOUD)
+    again = Expectations(tmp_path / "sessions.db", CLOUD, ELSEWHERE)
     assert again.of("local", None).seconds == pytest.approx((1 + 2 + 2) / 3)
 
 

@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import UserError
-from router.confidence import FEATURES, Confidence, Evidence, Own, Rule, bundled_rule, features
+from router.confidence import (
+    FEATURES,
+    UNFITTED,
+    Confidence,
+    Evidence,
+    Own,
+    Rule,
+    bundled_rule,
+    features,
+    odds,
+)
 
 SURE = Evidence(
     logprobs=(-0.01, -0.02, -0.001),
@@ -54,12 +64,29 @@ def test_an_adapter_departs_from_the_shared_rule_by_what_its_data_say() -> None:
     assert Confidence(poor).judge(other).probability == Confidence(shared).judge(other).probability
 
 
-def test_an_adapter_without_data_is_judged_by_the_shared_rule_and_the_judgement_says_so() -> None:
+def test_what_was_learnt_about_images_does_not_count_without_one() -> None:
     confidence = Confidence(rule(mean=1.0))
-    judgement = confidence.judge(replace(SURE, adapter="mine"))
-    assert not judgement.fitted
-    assert judgement.probability == pytest.approx(confidence.judge(SURE).probability)
     assert confidence.judge(SURE).fitted
+    assert not confidence.judge(replace(SURE, has_image=False)).fitted
+
+
+@pytest.mark.parametrize("evidence", [SURE, DOUBTFUL])
+def test_an_adapter_without_data_is_judged_by_half_the_shared_rule_and_the_judgement_says_so(
+    evidence: Evidence,
+) -> None:
+    confidence = Confidence(rule(least=1.0))
+    judgement = confidence.judge(replace(evidence, adapter="mine"))
+    assert not judgement.fitted
+    assert odds(judgement.probability) == pytest.approx(
+        UNFITTED * odds(confidence.judge(evidence).probability)
+    )
+    assert confidence.judge(evidence).fitted
+
+
+def test_what_lies_beyond_all_that_was_logged_counts_no_more_than_its_edge() -> None:
+    confidence = Confidence(rule(tokens=-1.0))
+    long, longer = (replace(SURE, logprobs=(-0.1,) * count) for count in (50, 500))
+    assert confidence.judge(long) == confidence.judge(longer)
 
 
 def test_what_is_missing_counts_neither_for_nor_against() -> None:
@@ -104,7 +131,7 @@ def test_the_users_adapters_stand_beside_the_bundled_ones(tmp_path: Path) -> Non
     judge = Confidence.load(file).judge
     mine, none_such = (judge(replace(SURE, adapter=name)) for name in ("mine", "other"))
     assert mine.fitted
-    assert mine.probability < none_such.probability
+    assert mine != none_such
     assert Confidence.load(tmp_path / "absent.json").rule == bundled_rule()
 
 

@@ -21,7 +21,7 @@ from router.scenario import (
 )
 
 LOCAL = Expected(correct=0.8, seconds=0.5, joules=8.0, money=0.0)
-CLOUD = Expected(correct=0.95, seconds=3.0, joules=6.0, money=0.002)
+CLOUD = Expected(correct=0.95, seconds=3.0, joules=600.0, money=0.002)
 SMALL = Budgets(image_side=640, tokens=128)
 MODES: tuple[Mode, ...] = ("auto", "fast", "quality", "eco")
 
@@ -37,7 +37,7 @@ def test_quality_without_a_cloud_stays_here_and_says_why() -> None:
 
 
 def test_the_threshold_is_the_clouds_utility() -> None:
-    weights = {**DEFAULT_WEIGHTS, "auto": Weights(second=0.1, joule=0.01, money=5.0)}
+    weights = {**DEFAULT_WEIGHTS, "auto": Weights(second=0.1, joule=0.0001, money=5.0)}
     wanted = scenario("auto", False, weights)
     assert threshold(wanted, CLOUD) == pytest.approx(0.95 - 0.3 - 0.06 - 0.01)
     assert not after(wanted, 0.59, CLOUD).escalate

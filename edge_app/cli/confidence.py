@@ -1,0 +1,167 @@
+"""`edge-app eval confidence`: how far the probability that an answer is right can be believed, and fitting it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_app.cli import output
+from edge_app.cli.answered import answered_by_set
+from edge_app.cli.options import AdapterOption, JsonOption, OfflineOption, load_settings
+
+if TYPE_CHECKING:
+    from edge_app.confidence_study import Line
+    from router.early_stop import Stopping
+
+THRESHOLDS = (0.2, 0.4, 0.6, 0.8)
+
+
+def confidence(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE.jsonl...", help="Rows with known answers, a domain each.")
+    ],
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What image paths are relative to (else: each file).")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help='Only rows of this split; "all" for files without splits.')
+    ] = "val",
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The first N rows of each file.")
+    ] = None,
+    adapter: AdapterOption = None,
+    folds: Annotated[int, typer.Option(metavar="N", min=2, max=50, help="Parts of the images.")] = 5,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep every answer here; goes on where it was stopped."),
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw reliability there.")] = None,
+    shared: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.json", help="Fit a whole rule and write it there, not to your data."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only measure; write no rule.")] = False,
+    offline: OfflineOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Fit the probability that an answer is right, and measure it on answers it was not fitted on.
+
+    The rows must be ones that no adapter was trained on: of their own training rows adapters are too sure, and
+    too often right. All rows are answered; the images are dealt into folds, and each answer is judged by a rule
+    fitted on the other folds. What is written is fitted on all: for each adapter how it departs from the rule
+    that all share, to your data directory, where the app finds it.
+
+    \b
+    Example:
+      edge-app eval confidence birds.jsonl --predictions answers --picture reliability.svg
+    """
+    from edge_app import paths, pictures
+    from edge_app.confidence_study import (
+        beside_bundled,
+        judged_held_out,
+        lines,
+        logged_answers,
+        own_fits,
+        stoppings,
+        whole,
+        write_own,
+        write_shared,
+    )
+    from edge_app.evaluation import Options, read_rows, weights_identity
+
+    if picture is not None:
+        pictures.check_picture(picture)
+    settings = load_settings(
+        adapter=adapter, mode="auto", offline=offline, temperature=0.0, repetition_penalty=1.0
+    )
+    rows = read_rows(files, images, None if split == "all" else split, limit)
+    identity = weights_identity(settings.model, settings.adapter)
+    options = Options(
+        settings.model,
+        settings.adapter,
+        settings.mode,
+        False,
+        False,
+        settings.max_tokens,
+        settings.system,
+        identity,
+    )
+    results = answered_by_set(settings, rows, options, predictions)
+    judged = judged_held_out(results, whole if shared else beside_bundled, folds)
+    report, stopped = lines(judged), stoppings(judged, THRESHOLDS)
+    if picture is not None:
+        from edge_app.confidence_picture import draw
+
+        draw(report, picture)
+    if not dry_run:
+        logged = logged_answers(results)
+        if shared is not None:
+            write_shared(shared, whole(logged))
+            output.say(f"Wrote {shared}.")
+        else:
+            fitted = own_fits(logged)
+            write_own(paths.confidence_file(), fitted)
+            output.say(f"Wrote {paths.confidence_file()}: {', '.join(sorted(fitted)) or 'no adapter'}.")
+    if json:
+        output.result_json(_as_json(report, stopped, folds, identity))
+    else:
+        output.result(f"{_table(report)}\n\n{_stopping_table(stopped)}")
+
+
+def _as_json(
+    report: Sequence[Line], stopped: Sequence[Stopping], folds: int, identity: str
+) -> dict[str, Any]:
+    return {
+        "folds": folds,
+        "weights": identity,
+        "lines": [asdict(line) for line in report],
+        "stopping": [asdict(each) for each in stopped],
+    }
+
+
+def _table(report: Sequence[Line]) -> str:
+    """AUROC of every score, and how far off probabilities are."""
+    scores = list(report[0].aurocs)
+    heading = ("ANSWERS", "ROWS", "WRONG", "ECE", *(f"{score.upper()}" for score in scores))
+    rows = [
+        (
+            line.name,
+            str(line.rows),
+            str(line.rows - line.right),
+            f"{100 * line.ece:.1f}%",
+            *(_area(line.aurocs[score]) for score in scores),
+        )
+        for line in report
+    ]
+    note = (
+        "ECE: of the confidence, over tenths. The other columns are AUROC: the confidence; the same for an adapter\n"
+        "without data (fitted on the other files); and scores that need no fitting. -: all right, or all wrong."
+    )
+    return output.table([heading, *rows], right=range(1, len(heading))) + f"\n{note}"
+
+
+def _area(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _stopping_table(stopped: Sequence[Stopping]) -> str:
+    rows = [
+        (
+            f"{each.threshold:.1f}",
+            f"{each.lost} of {each.kept}",
+            f"{each.wrong_stopped} of {each.wrong}",
+            f"{100 * each.saved / max(each.tokens, 1):.0f}%",
+        )
+        for each in stopped
+    ]
+    return output.table(
+        [
+            ("GIVEN UP EARLY BELOW", "RIGHT AND TO BE KEPT", "WRONG", "TOKENS SAVED"),
+            *rows,
+        ],
+        right=(0, 1, 2, 3),
+    )

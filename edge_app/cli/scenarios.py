@@ -1,0 +1,209 @@
+"""`edge-app eval scenarios`: what each mode is worth when some questions go to a cloud."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_app.cli import output
+from edge_app.cli.answered import answered_by_set
+from edge_app.cli.options import AdapterOption, JsonOption, OfflineOption, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edge_app.scenario_measures import Outcome
+    from edge_app.scenario_study import Study
+    from router.mode import Mode
+    from router.scenario import Weights
+
+CPT = (50, 80)
+
+
+def scenarios(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE.jsonl...", help="Rows with known answers, a domain each.")
+    ],
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What image paths are relative to (else: each file).")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help='Only rows of this split; "all" for files without splits.')
+    ] = "val",
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The first N rows of each file.")
+    ] = None,
+    adapter: AdapterOption = None,
+    folds: Annotated[int, typer.Option(metavar="N", min=2, max=50, help="Parts of the images.")] = 5,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep every answer here; goes on where it was stopped."),
+    ] = None,
+    cloud_answers: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help="A cloud's recorded answers; else one that always knows."),
+    ] = None,
+    write_oracle: Annotated[
+        Path | None, typer.Option(metavar="OUT.jsonl", help="Write the answers of that one, from the data.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw accuracy against cloud share there.")
+    ] = None,
+    offline: OfflineOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Answer rows on this device, take the cloud's answers from a file, and see what each mode makes of them.
+
+    Nothing is sent anywhere. Confidence is cross-fitted by image, as in `eval confidence`. APSP: right answers;
+    CA: questions that stay here; AIL: mean seconds; RCS: mean utility under the scenario's weights; APGR, CPT(x):
+    how much of the gap between device and cloud is recovered, and the cloud share that recovers x% of it.
+
+    \b
+    Example:
+      edge-app eval scenarios shapes.jsonl receipts.jsonl --cloud-answers big-model.jsonl --picture curve.svg
+    """
+    from edge_app import pictures
+    from edge_app.cloud_answers import oracle, read_answers, write_answers
+    from edge_app.confidence_study import judged_held_out, whole
+    from edge_app.evaluation import Options, read_rows, weights_identity
+    from edge_app.expectations import cloud_prior
+    from edge_app.scenario_study import queries_of, study
+    from router.scenario import scenario
+
+    if picture is not None:
+        pictures.check_picture(picture)
+    settings = load_settings(
+        adapter=adapter, mode="auto", offline=offline, temperature=0.0, repetition_penalty=1.0
+    )
+    rows = read_rows(files, images, None if split == "all" else split, limit)
+    if write_oracle is not None:
+        write_answers(write_oracle, oracle(rows))
+    recorded = read_answers(cloud_answers) if cloud_answers is not None else oracle(rows)
+    options = Options(
+        settings.model,
+        settings.adapter,
+        settings.mode,
+        False,
+        False,
+        settings.max_tokens,
+        settings.system,
+        weights_identity(settings.model, settings.adapter),
+    )
+    judged = judged_held_out(answered_by_set(settings, rows, options, predictions), whole, folds)
+    prior = cloud_prior(settings)
+    prior = replace(prior, joules=prior.joules + settings.cloud_joules)
+    queries, expected = queries_of(judged, recorded, prior)
+    weights = settings.weights()
+    wanted = {mode: scenario(mode, False, weights, settings.eco()) for mode in weights}
+    found = study(judged, queries, expected, wanted)
+    if picture is not None:
+        from edge_app.scenario_picture import draw
+
+        draw(found, picture)
+    measured = all(each.prediction.energy["measured"] for each in judged)
+    if json:
+        output.result_json(_as_json(found, weights, measured))
+    else:
+        output.result(_text(found, weights, measured))
+
+
+def _as_json(found: Study, weights: Mapping[Mode, Weights], measured: bool) -> dict[str, Any]:
+    from edge_app.scenario_study import LOCAL_SHARE, rcs
+
+    return {
+        "queries": found.queries,
+        "energy_measured": measured,
+        "cloud": asdict(found.expected),
+        "modes": {each.mode: asdict(each) for each in found.modes},
+        "others": {name: asdict(each) for name, each in found.others.items()},
+        "perfect": {mode: asdict(each) for mode, each in found.perfect.items()},
+        "rcs": rcs(found, weights),
+        "curves": {
+            name: {"apgr": own.apgr, **{f"cpt_{percent}": own.cpt(percent) for percent in CPT}}
+            for name, own in found.curves.items()
+        },
+        "local_share": LOCAL_SHARE,
+        "loss_at_local_share": found.loss_at_local_share,
+        "domains": [asdict(each) for each in found.domains],
+    }
+
+
+def _text(found: Study, weights: Mapping[Mode, Weights], measured: bool) -> str:
+    from edge_app.scenario_study import LOCAL_SHARE
+
+    energy = "measured" if measured else "estimated"
+    share, lost = 100 * LOCAL_SHARE, 100 * found.loss_at_local_share
+    loss = f"With {share:.0f}% of the questions kept here, {lost:.1f}% of right answers are lost"
+    notes = (
+        f"{found.queries} questions. APSP: right answers. CA: kept here. AIL: mean seconds. "
+        f"Energy here is {energy}; the cloud's is a guess.\n"
+        f"The cloud is expected to be right in {100 * found.expected.correct:.0f}% and to take "
+        f"{found.expected.seconds:.1f} s, {found.expected.joules:.0f} J and {found.expected.money:.4f} an answer."
+    )
+    parts = [
+        _outcomes(found),
+        notes,
+        "RCS, the mean utility, in each scenario:\n" + _rcs_table(found, weights),
+        _curves(found) + f"\n{loss}, against all in the cloud.",
+        _domains(found),
+    ]
+    return "\n\n".join(parts)
+
+
+def _outcomes(found: Study) -> str:
+    named: list[tuple[str, str, Outcome]] = [
+        (each.mode, f"{each.threshold:.2f}", each.outcome) for each in found.modes
+    ]
+    named += [(name, "", each) for name, each in found.others.items()]
+    named.append(("perfect router, as auto", "", found.perfect["auto"]))
+    heading = ("MODE", "THRESHOLD", "APSP", "CA", "AIL", "ENERGY", "MONEY")
+    rows = [
+        (
+            name,
+            limit,
+            f"{100 * each.apsp:.1f}%",
+            f"{100 * each.ca:.1f}%",
+            f"{each.ail:.2f} s",
+            f"{each.joules:.1f} J",
+            f"{each.money:.4f}",
+        )
+        for name, limit, each in named
+    ]
+    return output.table([heading, *rows], right=range(1, 7))
+
+
+def _rcs_table(found: Study, weights: Mapping[Mode, Weights]) -> str:
+    from edge_app.scenario_study import rcs
+
+    table = rcs(found, weights)
+    modes = [each.mode for each in found.modes]
+    rows = [(name, *(f"{own[mode]:+.3f}" for mode in modes)) for name, own in table.items()]
+    return output.table([("", *(mode.upper() for mode in modes)), *rows], right=range(1, len(modes) + 1))
+
+
+def _curves(found: Study) -> str:
+    rows = [
+        (
+            name,
+            "-" if own.apgr is None else f"{own.apgr:.3f}",
+            *(("-" if (share := own.cpt(percent)) is None else f"{100 * share:.1f}%") for percent in CPT),
+        )
+        for name, own in found.curves.items()
+    ]
+    heading = ("TO THE CLOUD BY", "APGR", *(f"CPT({percent})" for percent in CPT))
+    return output.table([heading, *rows], right=(1, 2, 3))
+
+
+def _domains(found: Study) -> str:
+    rows = [
+        (
+            each.name,
+            str(each.queries),
+            *(f"{100 * share:.1f}%" for share in (each.local, each.cloud, each.auto, each.ca)),
+        )
+        for each in found.domains
+    ]
+    return output.table([("SET", "ROWS", "LOCAL", "CLOUD", "AUTO", "CA"), *rows], right=range(1, 6))

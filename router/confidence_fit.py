@@ -1,0 +1,230 @@
+"""Fits the rule of router.confidence to logged answers: logistic regression, adapters shrunk to a shared rule.
+
+logit = (b + b_a) + (w + w_a) . x for adapter a, with x standardised, bounded, and 0 for what is missing. The
+likelihood is penalised by the squares of w, w_a and b_a, so that an adapter departs from the shared rule as far
+as its rows carry it; what is a kind of sureness never counts against an answer. How strong the penalties are is
+chosen by folds inside the rows given, never by rows that the rule is judged on. Rows of one image always stay in
+one fold. Needs numpy; knows nothing of files, or of how answers were logged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router.confidence import FARTHEST, FEATURES, Evidence, Own, Rule, features, kind
+
+FOLDS = 5
+SHARED_PENALTIES = (1.0, 10.0)
+OWN_PENALTIES = (3.0, 10.0, 30.0, 100.0)
+INTERCEPT_PENALTY = 0.3
+EITHER_WAY = ("tokens", "image")
+"""All other features are kinds of sureness: none of them may count against an answer."""
+
+LEAST_SCALE = 1e-3
+NEWTON_STEPS = 30
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Logged:
+    """An answer whose worth is known. image: what it is about; rows of one image are never split up."""
+
+    evidence: Evidence
+    right: bool
+    image: str
+
+    @property
+    def kind(self) -> str:
+        return kind(self.evidence)
+
+
+def fold_of(image: str, folds: int) -> int:
+    """The same for the same image on every machine."""
+    return int.from_bytes(hashlib.sha256(image.encode()).digest()[:8], "big") % folds
+
+
+def fit(logged: Sequence[Logged]) -> Rule:
+    """A whole rule, under which nothing is hopeless yet (see router.hopeless)."""
+    raw = _raw(logged)
+    centre, scale = _standard(raw)
+    table = _Table.of(logged, centre, scale)
+    penalties = _chosen(logged, table, table.fit, itertools.product(SHARED_PENALTIES, OWN_PENALTIES))
+    found = table.fit(np.arange(len(logged)), penalties)
+    return Rule(
+        centre=tuple(centre.tolist()),
+        scale=tuple(scale.tolist()),
+        intercept=float(found.shared[0]),
+        weights=tuple(found.shared[1:].tolist()),
+        slack=float("inf"),
+        least_tokens=1,
+        adapters=table.owns(found),
+    )
+
+
+def fit_own(logged: Sequence[Logged], rule: Rule) -> dict[str, Own]:
+    """What each adapter of these rows adds to a rule whose shared part stays as it is."""
+    table = _Table.of(logged, np.asarray(rule.centre), np.asarray(rule.scale))
+    fixed = np.asarray([rule.intercept, *rule.weights])
+
+    def train(rows: Rows, penalties: Penalties) -> _Found:
+        return table.fit_own(rows, fixed, penalties)
+
+    penalties = _chosen(logged, table, train, ((0.0, own) for own in OWN_PENALTIES))
+    return table.owns(train(np.arange(len(logged)), penalties))
+
+
+_LEAST = np.array([-np.inf, *(-np.inf if name in EITHER_WAY else 0.0 for name in FEATURES)])
+
+Penalties = tuple[float, float]
+"""On the shared weights, and on each adapter's own."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Intercept and weights: the shared ones, and by adapter (a number of the table) what it adds."""
+
+    shared: Array
+    own: Mapping[int, Array]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """x: [rows, 1 + features], a column of ones and the standardised features, 0 for what is missing. adapter:
+    by row, a number into names, which are kinds (router.confidence.kind)."""
+
+    x: Array
+    right: Array
+    adapter: Rows
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, logged: Sequence[Logged], centre: Array, scale: Array) -> _Table:
+        standardised = (_raw(logged) - centre) / scale
+        within = np.clip(np.nan_to_num(standardised, nan=0.0), -FARTHEST, FARTHEST)
+        names = tuple(sorted({each.kind for each in logged}))
+        return cls(
+            np.hstack([np.ones((len(logged), 1)), within]),
+            np.array([each.right for each in logged], np.float64),
+            np.array([names.index(each.kind) for each in logged], np.int64),
+            names,
+        )
+
+    def fit(self, rows: Rows, penalties: Penalties) -> _Found:
+        """Variables: the shared vector v, then each adapter's whole vector v + v_a."""
+        shared, own = penalties
+        present = np.unique(self.adapter[rows])
+        adapter, width, count = self.adapter[rows], self.x.shape[1], len(present)
+        columns = np.hstack([self.x[rows] * (adapter == each)[:, None] for each in present])
+        columns = np.hstack([np.zeros((len(rows), width)), columns])
+        away = np.kron(np.hstack([-np.ones((count, 1)), np.eye(count)]), np.eye(width))  # v_a of each adapter
+        penalty = np.asarray(away.T @ (np.tile(_own_penalty(own), count)[:, None] * away), np.float64)
+        penalty[:width, :width] += np.diag([0.0, *[shared] * len(FEATURES)])
+        found = _newton(columns, self.right[rows], penalty, np.tile(_LEAST, 1 + count))
+        first, *others = found.reshape(-1, width)
+        return _Found(
+            first, {int(each): vector - first for each, vector in zip(present, others, strict=True)}
+        )
+
+    def fit_own(self, rows: Rows, fixed: Array, penalties: Penalties) -> _Found:
+        """Each adapter by itself, around a shared vector that is given."""
+        own = {}
+        for each in np.unique(self.adapter[rows]).tolist():
+            mine = rows[self.adapter[rows] == each]
+            penalty = np.diag(_own_penalty(penalties[1]))
+            own[each] = _newton(self.x[mine], self.right[mine], penalty, _LEAST, fixed) - fixed
+        return _Found(fixed, own)
+
+    def loss(self, rows: Rows, found: _Found) -> float:
+        nothing = np.zeros_like(found.shared)
+        own = np.stack([found.own.get(each, nothing) for each in self.adapter[rows].tolist()])
+        return _loss((self.x[rows] * (found.shared + own)).sum(axis=1), self.right[rows])
+
+    def owns(self, found: _Found) -> dict[str, Own]:
+        counted = {each: self.right[self.adapter == each] for each in found.own}
+        return {
+            self.names[each]: Own(
+                float(vector[0]), tuple(vector[1:].tolist()), len(counted[each]), int(counted[each].sum())
+            )
+            for each, vector in found.own.items()
+        }
+
+
+def _chosen(
+    logged: Sequence[Logged],
+    table: _Table,
+    train: Callable[[Rows, Penalties], _Found],
+    among: Iterable[Penalties],
+) -> Penalties:
+    """The penalties under which rows that were left out are least surprising."""
+    folds = np.array([fold_of(each.image, FOLDS) for each in logged])
+    parts = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(FOLDS)]
+    parts = [(kept, left) for kept, left in parts if len(kept) and len(left)]
+
+    def surprise(penalties: Penalties) -> float:
+        return sum(table.loss(left, train(kept, penalties)) for kept, left in parts)
+
+    return min(among, key=surprise)
+
+
+def _raw(logged: Sequence[Logged]) -> Array:
+    """[rows, features], NaN for what is missing."""
+    rows = [[np.nan if value is None else value for value in features(each.evidence)] for each in logged]
+    return np.array(rows, np.float64).reshape(len(logged), len(FEATURES))
+
+
+def _standard(raw: Array) -> tuple[Array, Array]:
+    """Mean and deviation of each feature over the rows that have it; one that never varies is left as it is."""
+    known = ~np.isnan(raw)
+    count = np.maximum(known.sum(axis=0), 1)
+    centre = np.where(known, raw, 0.0).sum(axis=0) / count
+    spread = np.sqrt(np.where(known, (raw - centre) ** 2, 0.0).sum(axis=0) / count)
+    return centre, np.where(spread < LEAST_SCALE, 1.0, spread)
+
+
+def _own_penalty(own: float) -> Array:
+    """On an adapter's departures, intercept first."""
+    return np.array([INTERCEPT_PENALTY, *[own] * len(FEATURES)])
+
+
+def _newton(x: Array, right: Array, penalty: Array, least: Array, around: Array | None = None) -> Array:
+    """The v, nowhere below `least`, that minimises the surprise at `right` under the logits x v, plus
+    (v - around) . penalty (v - around) / 2.
+
+    Newton's steps over the coordinates that are not held at their bound, cut off at the bounds.
+    """
+    centre = np.zeros(x.shape[1]) if around is None else around
+    vector = np.maximum(centre, least)
+
+    def value_at(point: Array) -> float:
+        return _loss(x @ point, right) + 0.5 * float((point - centre) @ penalty @ (point - centre))
+
+    value = value_at(vector)
+    for _ in range(NEWTON_STEPS):
+        probability = 1 / (1 + np.exp(-np.clip(x @ vector, -30, 30)))
+        gradient = x.T @ (probability - right) + penalty @ (vector - centre)
+        free = ~((vector <= least) & (gradient > 0))
+        curvature = (
+            (x * (probability * (1 - probability))[:, None]).T @ x + penalty + 1e-6 * np.eye(x.shape[1])
+        )
+        step = np.zeros_like(vector)
+        step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
+        before, share = value, 1.0
+        while share > 1e-6 and (value := value_at(np.maximum(vector - share * step, least))) > before:
+            share /= 2  # a step that is too long is halved
+        vector = np.maximum(vector - share * step, least)
+        if before - value < 1e-7:
+            break
+    return vector
+
+
+def _loss(logits: Array, right: Array) -> float:
+    """Minus the logarithm of the likelihood."""
+    return float(np.logaddexp(0.0, np.where(right > 0.5, -logits, logits)).sum())

@@ -1,0 +1,104 @@
+"""Chooses how far below a threshold the beginning of an answer must lie to be given up, from logged answers.
+
+An answer that is given up while it streams was going to be right now and then. The slack is the least with which
+hardly any answer that is right and would have been kept is lost, at any of several thresholds. Knows nothing of
+how a rule is fitted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from router.confidence import Confidence, Evidence, Rule, odds
+from router.confidence_fit import Logged
+
+LEAST_TOKENS = 4
+"""A shorter answer is over before giving it up would save anything."""
+
+THRESHOLDS = (0.2, 0.4, 0.6, 0.8)
+LOST = 0.01
+"""The share of answers, right and to be kept, that may be lost to giving up."""
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """What giving up did at one threshold. kept: right answers at or above the threshold; lost: of them, given
+    up. right, wrong: all answers; right_stopped, wrong_stopped: of them. tokens: of all answers; saved: of them."""
+
+    threshold: float
+    kept: int
+    lost: int
+    right: int
+    right_stopped: int
+    wrong: int
+    wrong_stopped: int
+    tokens: int
+    saved: int
+
+
+def with_slack(rule: Rule, logged: Sequence[Logged]) -> Rule:
+    """The rule, with the slack that these answers allow. None is given up where none was worth keeping."""
+    rule = replace(rule, least_tokens=LEAST_TOKENS)
+    confidence = Confidence(rule)
+    lowest = [(confidence.logit(each.evidence), _lowest(confidence, each)) for each in logged if each.right]
+    needed = []
+    for threshold in THRESHOLDS:
+        kept = sorted(odds(threshold) - low for final, low in lowest if final >= odds(threshold))
+        if kept:
+            needed.append(kept[min(math.ceil(len(kept) * (1 - LOST)), len(kept) - 1)])
+    slack = max(needed) if needed and math.isfinite(max(needed)) else odds(1.0) - odds(0.0)
+    return replace(rule, slack=max(slack, 0.0))
+
+
+def stopped_at(confidence: Confidence, logged: Logged, threshold: float) -> int | None:
+    """After how many tokens the answer would have been given up; None when it is let finish."""
+    for part in beginnings(logged.evidence):
+        if confidence.hopeless(part, threshold):
+            return len(part.logprobs)
+    return None
+
+
+def stopping(judged: Sequence[tuple[Confidence, Logged]], threshold: float) -> Stopping:
+    """Each answer with the rule that is to judge it, which should not have been fitted on it."""
+    seen = [
+        (each, confidence.judge(each.evidence).probability, stopped_at(confidence, each, threshold))
+        for confidence, each in judged
+    ]
+    right = [entry for entry in seen if entry[0].right]
+    wrong = [entry for entry in seen if not entry[0].right]
+    kept = [entry for entry in right if entry[1] >= threshold]
+    return Stopping(
+        threshold=threshold,
+        kept=len(kept),
+        lost=_stopped(kept),
+        right=len(right),
+        right_stopped=_stopped(right),
+        wrong=len(wrong),
+        wrong_stopped=_stopped(wrong),
+        tokens=sum(len(each.evidence.logprobs) for each, _, _ in seen),
+        saved=sum(len(each.evidence.logprobs) - at for each, _, at in seen if at is not None),
+    )
+
+
+def beginnings(evidence: Evidence) -> Iterator[Evidence]:
+    """As it looked after each token but the last."""
+    for count in range(1, len(evidence.logprobs)):
+        yield replace(evidence, logprobs=evidence.logprobs[:count])
+
+
+def _lowest(confidence: Confidence, logged: Logged) -> float:
+    """The lowest logit on the way; infinity for an answer that was too short to be given up."""
+    return min(
+        (
+            confidence.logit(part)
+            for part in beginnings(logged.evidence)
+            if len(part.logprobs) >= confidence.rule.least_tokens
+        ),
+        default=math.inf,
+    )
+
+
+def _stopped(entries: Sequence[tuple[Logged, float, int | None]]) -> int:
+    return sum(at is not None for _, _, at in entries)
