@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge_app.answering import Answering, Equipment
-from edge_app.cloud.remote import Remote, clause
+from edge_app.cloud.remote import OFFLINE, Remote, clause
 from edge_app.events import Answer, Answered, CloudFailed, Escalated, Event, Failed, Routed, TurnSaved
 from edge_app.inference import InferenceThread, Job
 from edge_app.outlook import Outlook
@@ -22,7 +22,7 @@ from edge_app.placing import joined, placed
 from edge_app.planned import Planned
 from edge_app.remote_answering import RemoteAnswering
 from edge_app.sessions import SessionStore
-from models.errors import UserError
+from models.errors import NeedsNetwork, UserError
 from router.route import Route
 from router.scenario import Placed, Verdict
 
@@ -110,9 +110,8 @@ class Course:
         elif before is not None:
             yield self._end(self._unchanged(before, remote))
         else:
-            code = 1 if remote.error is None else CLOUD_FAILED
             self._at = "end"
-            yield Failed(f"There is no answer: {obstacle(remote)}.", code)
+            yield Failed(f"There is no answer: {obstacle(remote)}.", self._code(remote))
 
     def _here(self, first: Placed) -> Events:
         planned, ground, tried = self._planned, self._ground, self._remote
@@ -223,6 +222,11 @@ class Course:
             with suppress(UserError):  # the first failure is the one to tell
                 self._ground.sessions.fail_turn(saved, text, sentence)
         return Failed(sentence, CLOUD_FAILED)
+
+    def _code(self, remote: RemoteAnswering) -> int:
+        if remote.error is not None:
+            return CLOUD_FAILED
+        return NeedsNetwork.exit_code if self._placing.standing.obstacle == OFFLINE else UserError.exit_code
 
     def _end(self, answer: Answer) -> Event:
         self._at = "end"

@@ -52,7 +52,7 @@ TAKE_AN_ADDRESS = {"connect": 0, "connect_ex": 0, "bind": 0, "sendto": -1, "send
 
 
 class Switch:
-    """Whether the process is offline. The user's alone to turn; safe from any thread."""
+    """Whether the process is offline. The user's alone to turn, as often as they like; safe from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,6 +76,7 @@ class Switch:
             self._before = {name: os.environ.get(name) for name in ENVIRONMENT}
             os.environ.update(ENVIRONMENT)
             self._is_on = True
+            _tell_the_hub(offline=True)
         _cut_connections()
 
     def turn_off(self) -> None:
@@ -88,6 +89,15 @@ class Switch:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+            _tell_the_hub(offline=os.environ.get("HF_HUB_OFFLINE", "").strip().lower() not in NO)
+
+    def toggle(self) -> bool:
+        """Turns it; whether it is on now."""
+        if self._is_on:
+            self.turn_off()
+        else:
+            self.turn_on()
+        return self._is_on
 
 
 switch = Switch()
@@ -178,6 +188,12 @@ def _described(address: Any) -> str:
 
 def _text(host: Any) -> str:
     return bytes(host).decode("ascii", "replace") if isinstance(host, bytes | bytearray) else str(host)
+
+
+def _tell_the_hub(*, offline: bool) -> None:
+    """huggingface_hub reads its variable once, when it is loaded; going online again must reach it too."""
+    if (constants := sys.modules.get("huggingface_hub.constants")) is not None:
+        vars(constants)["HF_HUB_OFFLINE"] = offline
 
 
 def _cut_connections() -> None:

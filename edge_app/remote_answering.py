@@ -87,6 +87,9 @@ class RemoteAnswering:
     def _run(self) -> Generator[Event, None, None]:
         from edge_app.cloud.client import CloudDone  # brings TLS along: not for who has no endpoint
 
+        self.refused = self._planned.placing.standing.obstacle
+        if self.refused is not None:  # then nobody is asked for consent either
+            return
         turn, session = self._planned.turn, self._planned.session_id
         side = self._planned.placing.scenario.budgets.image_side
         request = self._remote.propose(self._planned.messages, self._planned.sampling, side)

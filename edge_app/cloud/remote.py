@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from edge_app.cloud.client import Piece
     from edge_app.cloud.ledger import Ledger
 
+OFFLINE = "the app is offline"
+
 State = Literal["none", "offline", "ready", "failing", "resting"]
 """none: no endpoint is set up. failing: the last question that went there failed. resting: it is left alone."""
 
@@ -179,7 +181,7 @@ class Remote:
     @staticmethod
     def _obstacle(cloud: Cloud) -> str | None:
         if offline.is_on and not cloud.endpoint.is_local:
-            return "the app is offline"
+            return OFFLINE
         if cloud.breaker.state == "open":
             return f"{cloud.endpoint} failed several times and is left alone for a while"
         return None

@@ -47,13 +47,13 @@ def process(script: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def traced(script: str, file: Path) -> tuple[str, list[str]]:
+def traced(script: str, file: Path, *arguments: str) -> tuple[str, list[str]]:
     """What a script says, and the system calls that name an address that is not this machine's."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed; what the process asks of the kernel cannot be seen")
     wanted = "trace=connect,bind,sendto,sendmsg,sendmmsg"
     command = ["strace", "-f", "-qq", "--seccomp-bpf", "-e", wanted, "-o", str(file)]
-    command += [sys.executable, "-c", script]
+    command += [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     if "ptrace" in done.stderr and "not permitted" in done.stderr:
         pytest.skip("this system does not let a process be traced")
@@ -203,6 +203,22 @@ def test_only_the_user_switches_it(monkeypatch: pytest.MonkeyPatch) -> None:
         sent.bind(("", 0))  # refused while it is on
 
 
+def test_it_can_be_turned_on_and_off_again_and_the_hub_s_library_hears_of_it() -> None:
+    done = process(
+        """
+        import huggingface_hub.constants as hub
+        print(hub.HF_HUB_OFFLINE, switch.toggle(), hub.HF_HUB_OFFLINE, os.environ.get("HF_HUB_OFFLINE"))
+        print(switch.toggle(), hub.HF_HUB_OFFLINE, switch.is_on)
+        attempt(lambda: socket.getaddrinfo("example.com", 80))
+        switch.toggle()
+        server = socket.create_server(("0.0.0.0", 0)); print("listens to everybody")
+        """
+    )
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["True False False None", "True True True"], done
+    assert lines[2].startswith("refused") and lines[3] == "listens to everybody"
+
+
 @pytest.mark.parametrize(
     ("value", "wanted"), [("1", True), ("true", True), ("", False), ("0", False), ("False", False)]
 )
@@ -238,30 +254,109 @@ def test_the_command_line_goes_offline_before_anything_else(start: str) -> None:
     assert done.stdout.split("afterwards\n")[1].startswith("refused"), done
 
 
-@pytest.mark.slow
-def test_a_whole_question_opens_no_connection(
-    tmp_path: Path, model_files: ModelFiles, engine_cache: Path, home: Path
-) -> None:
-    """A question about an image with text in it and a try to reach the cloud, by the real commands, with the
-    kernel's calls traced."""
-    import PIL.Image
-    import PIL.ImageDraw
+WHOLE_CHAT = """
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from edge_app.offline import switch
+switch.turn_on()
+from edge_app import paths, settings
+from edge_app.assistant import Assistant, Turn
+from edge_app.events import Answered, Progress
+from edge_app.sessions import SessionStore
 
+class Yes:
+    def ask(self, proposal):
+        raise AssertionError("nobody is asked what cannot be sent")
+
+def told(events):
+    for event in events:
+        if isinstance(event, Progress) and event.stage == "read":
+            print("read", event.message)
+    assert isinstance(event, Answered), event
+    print(event.answer.place, event.answer.adapter, "|", event.answer.reason)
+    return event.answer
+
+photo, receipt = Path(sys.argv[1]), Path(sys.argv[2])
+chosen = settings.load(paths.config_file(), max_tokens=6)
+with closing(SessionStore.open()) as store, closing(Assistant(chosen, store, consenter=Yes())) as assistant:
+    list(assistant.prepare([photo]))
+    session = told(assistant.answer(Turn("Which shape is it?", (photo,)))).session
+    for adapter in ("shapes", "none", "remote_sensing", "shapes:0.5,remote_sensing:0.5", "auto"):
+        told(assistant.answer(Turn("And its colour?", session=session, adapter=adapter)))
+    told(assistant.answer(Turn("What is the total?", (receipt,), session=session, adapter="receipts")))
+    for mode in ("auto", "fast", "eco", "quality"):
+        told(assistant.answer(Turn("Are you sure?", session=session, mode=mode, allow_cloud=True)))
+    told(assistant.ask_cloud(session, store.get(session).turns[0].id))
+"""
+
+
+@pytest.fixture
+def prepared(home: Path, model_files: ModelFiles, engine_cache: Path) -> Path:
+    """A home with the model, as after a first start; the bundled adapters install themselves."""
     models = home / "data" / "models"
     models.parent.mkdir(parents=True)
     models.symlink_to(model_files.directory.parent)
     engine_cache.mkdir(exist_ok=True)
     (home / "cache").symlink_to(engine_cache)
+    return home
+
+
+@pytest.fixture
+def receipt(tmp_path: Path) -> Path:
+    import PIL.Image
+    import PIL.ImageDraw
+
     picture = PIL.Image.new("RGB", (320, 200), "white")
     PIL.ImageDraw.Draw(picture).text((20, 20), "TOTAL 12.50", fill="black", font_size=32)
     picture.save(tmp_path / "receipt.png")
-    question = ["ask", "What is the total?", "--image", str(tmp_path / "receipt.png"), "--offline", "--json"]
-    escalation = ["cloud", "test", "--allow-cloud", "--offline"]
+    return tmp_path / "receipt.png"
+
+
+@pytest.fixture
+def far_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_APP_CLOUD_URL", "https://api.example.com/v1")
+    monkeypatch.setenv("EDGE_APP_CLOUD_MODEL", "m")
+    monkeypatch.setenv("EDGE_APP_CLOUD_KEY", "sk-of-the-test")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prepared", "far_cloud")
+def test_a_whole_chat_opens_no_connection(
+    tmp_path: Path, receipt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images, adapters one after the other and summed, text read in an image, every mode's way to the cloud and
+    the user's own wish for it, in one process, with the kernel's calls traced."""
+    import PIL.Image
+
+    PIL.Image.new("RGB", (64, 48), "red").save(tmp_path / "photo.png")
+    monkeypatch.setenv("EDGE_APP_BUNDLED_ADAPTERS", "1")
+    said, calls = traced(WHOLE_CHAT, tmp_path / "calls", str(tmp_path / "photo.png"), str(receipt))
+    lines = said.splitlines()
+    answers = [line for line in lines if line.startswith(("local ", "cloud "))]
+    assert len(answers) == 12 and all(line.startswith("local ") for line in answers), said
+    adapters = [line.split()[1] for line in answers]
+    assert adapters[1:5] == ["shapes", "None", "remote_sensing", "shapes:0.5,remote_sensing:0.5"]
+    assert adapters[6] == "receipts"
+    assert "read Reading the text in receipt.png" in lines
+    assert "mode quality, but the app is offline" in answers[10], said
+    assert answers[11].endswith("the app is offline"), said
+    assert calls == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prepared", "far_cloud")
+def test_a_whole_question_opens_no_connection(tmp_path: Path, receipt: Path) -> None:
+    """A question about an image with text in it, one for the cloud, and a try to reach it, by the real commands,
+    with the kernel's calls traced."""
+    question = ["ask", "What is the total?", "--image", str(receipt), "--offline", "--json"]
+    quality = ["ask", "What now?", "--mode", "quality", "--allow-cloud", "--offline", "--max-tokens", "8"]
+    test = ["cloud", "test", "--allow-cloud", "--offline"]
     script = f"""
-        import os, sys
-        os.environ |= {{"EDGE_APP_CLOUD_URL": "https://api.example.com/v1", "EDGE_APP_CLOUD_MODEL": "m"}}
+        import sys
         from edge_app.cli.main import main
-        for arguments in {[*question, "--max-tokens", "8"]!r}, {escalation!r}:
+        for arguments in {[*question, "--max-tokens", "8"]!r}, {quality!r}, {test!r}:
             sys.argv = ["edge-app", *arguments]
             try:
                 main()
@@ -269,6 +364,7 @@ def test_a_whole_question_opens_no_connection(
                 print("exit code", left.code)
     """
     said, calls = traced(textwrap.dedent(script), tmp_path / "calls")
-    assert '"place": "local"' in said and "exit code 0" in said, said
+    assert '"place": "local"' in said and said.count("exit code 0") == 2, said
+    assert "mode quality, but the app is offline" in said, said
     assert "The app is offline; asking the cloud at api.example.com" in said and "exit code 3" in said, said
     assert calls == []

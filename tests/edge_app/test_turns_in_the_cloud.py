@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import paths, settings
+from edge_app import offline, paths, settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.cloud import asking
 from edge_app.cloud.breaker import FAILURES
@@ -842,6 +842,46 @@ def test_offline_is_looked_at_in_every_turn(
     assert assistant.cloud_state == "offline"
     switch.turn_off()
     assert ask(assistant).place == "cloud"
+
+
+def test_offline_nothing_is_asked_of_the_user_either(
+    make: Make, server: Misbehaving, store: SessionStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Endpoint, "is_local", property(lambda _: False))
+    user = FakeUser("always")
+    assistant = make(server.url, user)
+    switch.turn_on()
+    before = ask(assistant, allow_cloud=False)
+    answer = final(ask_again(assistant, before.session, store))
+    assert (answer.answer, "the app is offline" in answer.reason) == (LOCAL, True)
+
+    def fails(_: int) -> None:
+        raise UserError("The model is damaged.")
+
+    engine.before_token = fails
+    events_of(assistant)
+    assert ask_again(assistant, store.latest(), store)[-1] == Failed(
+        "There is no answer: the app is offline.", 3
+    )
+    assert (user.asked, server.requests) == ([], [])
+
+
+def test_going_offline_pulls_the_plug_and_loses_nothing(
+    make: Make, store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loopback stands in for the network: it is told apart by the address alone."""
+    monkeypatch.setattr(Endpoint, "is_local", property(lambda _: False))
+    with Misbehaving(stops_in_the_middle) as server:
+        events = []
+        for each in make(server.url).answer(Turn("What is this?", allow_cloud=True)):
+            events.append(each)
+            if isinstance(each, TokenText) and each.text == "The ":
+                monkeypatch.setattr(offline, "is_loopback", lambda _: False)
+                switch.turn_on()
+    answer = final(events)
+    assert (answer.answer, answer.place, answer.broken) == (LOCAL, "local", "The ")
+    assert "broke in the middle" in answer.reason
+    assert saved(store).result == answer
 
 
 def test_a_server_on_this_machine_is_asked_offline_too(make: Make, server: Misbehaving) -> None:
