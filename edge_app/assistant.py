@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -83,6 +83,7 @@ class Assistant:
         self._ground = Ground(self._thread, self._equipment, sessions, self._remote, self._outlook)
         self._pictures = Pictures()
         self._courses: set[Course] = set()
+        self._settling: set[Job] = set()
         self._lock = threading.Lock()
 
     def answer(self, turn: Turn) -> Generator[Event, None, None]:
@@ -91,14 +92,15 @@ class Assistant:
         Closing the iterator stops the answer; what had come is saved and marked. A KeyboardInterrupt while
         waiting does so too, and is raised again after the last event. A defect underneath is raised as it is.
         """
+        stopped = False
         try:
-            if turn.adapter != "none":
-                yield from self._with_bundled()
+            if not self._may_do_without_adapters(turn):
+                stopped = yield from self._with_bundled()
             planned = self._saved(self._plan(turn))
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
-        yield from self._followed(planned, Course.run)
+        yield from self._followed(planned, Course.run, stopped=stopped)
 
     def ask_cloud(self, session: str, turn: int) -> Generator[Event, None, None]:
         """The same question to the cloud, because the user wants that: the events of its answer, which takes the
@@ -116,9 +118,15 @@ class Assistant:
         yield from self._followed(planned, lambda course: course.again(saved.result, kept))
 
     def _followed(
-        self, planned: Planned, begin: Callable[[Course], Generator[Event, None, None]]
+        self,
+        planned: Planned,
+        begin: Callable[[Course], Generator[Event, None, None]],
+        *,
+        stopped: bool = False,
     ) -> Generator[Event, None, None]:
         course = Course(planned, self._ground)
+        if stopped:
+            course.cancel()
         with self._lock:
             self._courses.add(course)
         try:
@@ -130,7 +138,8 @@ class Assistant:
     def route(self, turn: Turn) -> Generator[Event, None, None]:
         """What `answer` would choose, without answering or saving: Progress, then Routed or Failed."""
         try:
-            yield from self._with_bundled()
+            if (yield from self._with_bundled()):
+                return
             planned = self._plan(turn)
         except UserError as error:
             yield Failed(str(error), error.exit_code)
@@ -164,9 +173,11 @@ class Assistant:
         """Stops every answer under way, wherever it comes from: what had come by then is kept, and the answer ends
         as "cancelled"."""
         with self._lock:
-            courses = list(self._courses)
+            courses, jobs = list(self._courses), list(self._settling)
         for course in courses:
             course.cancel()
+        for job in jobs:
+            self._thread.cancel(job)
 
     @property
     def cloud_state(self) -> State:
@@ -194,10 +205,17 @@ class Assistant:
         self._remote.close()
         self._outlook.close()
 
-    def _with_bundled(self) -> Iterator[Event]:
-        """Before a first choice: the adapters that come with the app are in their place. Raises UserError."""
+    def _may_do_without_adapters(self, turn: Turn) -> bool:
+        """None is wanted, or none is needed unless the cloud, which is asked first, should fail."""
+        return turn.adapter == "none" or (
+            turn.adapter == "auto" and turn.mode == "quality" and self._remote.is_set_up
+        )
+
+    def _with_bundled(self) -> Generator[Event, None, bool]:
+        """Before a first choice: the adapters that come with the app are in their place. Whether it was stopped
+        meanwhile. Raises UserError."""
         if self._has_bundled():
-            return
+            return False
         failures: list[UserError] = []
 
         def settle_now(job: Job) -> None:
@@ -209,12 +227,18 @@ class Assistant:
                 failures.append(error)
 
         job = self._thread.submit(settle_now, lambda _: None)
+        with self._lock:
+            self._settling.add(job)
         try:
             yield from job
+            stopped = job.cancelled.is_set()
         finally:
+            with self._lock:
+                self._settling.discard(job)
             self._thread.cancel(job)
         if failures:
             raise failures[0]
+        return stopped
 
     def _has_bundled(self) -> bool:
         return not self._brings_adapters or not unsettled()

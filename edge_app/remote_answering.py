@@ -87,8 +87,9 @@ class RemoteAnswering:
     def _run(self) -> Generator[Event, None, None]:
         from edge_app.cloud.client import CloudDone  # brings TLS along: not for who has no endpoint
 
+        self.cancelled = self._stopped.is_set()
         self.refused = self._planned.placing.standing.obstacle
-        if self.refused is not None:  # then nobody is asked for consent either
+        if self.cancelled or self.refused is not None:  # then nobody is asked for consent either
             return
         turn, session = self._planned.turn, self._planned.session_id
         side = self._planned.placing.scenario.budgets.image_side

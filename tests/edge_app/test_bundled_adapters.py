@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from adapters.fetch import bundled_names
 from edge_app import bundled, paths
 from edge_app.assistant import Assistant, Turn
 from edge_app.bundled import settle, unsettled
-from edge_app.events import Failed, Ready, Routed
+from edge_app.events import Answered, Failed, Ready, Routed
+from edge_app.events import Progress as Told
 from edge_app.installing import AppModels, adapter_store, installer
+from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
 from models.engine import Engine
-from models.types import no_progress
+from models.types import Progress, no_progress
 
 SETTINGS = Settings(bundled_adapters=True)
 
@@ -103,3 +106,20 @@ def test_a_disk_that_refuses_is_named(engine: Engine, home: Path) -> None:
         assert str(home) in event.message
     finally:
         folder.chmod(0o700)
+
+
+def test_a_first_turn_that_is_stopped_while_the_model_comes_ends_at_once(store: SessionStore) -> None:
+    def endless(_: object, report: Progress) -> Engine:
+        for done in range(1_000_000):
+            report("pull", "Downloading", done, None)
+            time.sleep(0.001)
+        raise AssertionError("nobody stopped it")
+
+    assistant = Assistant(SETTINGS, store, endless)
+    for event in assistant.answer(Turn("What is this?")):
+        if isinstance(event, Told):
+            assistant.cancel()
+    assert isinstance(event, Answered)
+    assert (event.answer.stop_reason, event.answer.answer) == ("cancelled", "")
+    assert store.get(store.latest()).turns[0].status == "stopped"
+    assistant.close()
