@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_app import paths
 from edge_app.database import DatabaseFile, moment
-from edge_app.settings import Price, Settings
+from edge_app.settings import Settings
 from router.route import Place
 from router.scenario import Expected
 
@@ -106,9 +106,5 @@ def cloud_prior(settings: Settings) -> Expected:
         correct=settings.cloud_correct,
         seconds=PRIOR_CLOUD_SECONDS,
         joules=PRIOR_CLOUD_JOULES,
-        money=_money(price) if price else 0.0,
+        money=price.of(PRIOR_TOKENS_IN, PRIOR_TOKENS_OUT) if price else 0.0,
     )
-
-
-def _money(price: Price) -> float:
-    return (PRIOR_TOKENS_IN * price.input + PRIOR_TOKENS_OUT * price.output) / 1e6

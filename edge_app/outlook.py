@@ -46,9 +46,7 @@ class Outlook:
     def learn_remote(self, answer: Answer, seconds: float, before: Reading) -> None:
         """seconds: since it was sent."""
         price, tokens = self._settings.cloud_prices.get(answer.model), answer.tokens
-        money = 0.0
-        if price is not None:
-            money = (tokens.prompt * price.input + tokens.completion * price.output) / 1e6
+        money = price.of(tokens.prompt, tokens.completion) if price is not None else 0.0
         self._learn("cloud", None, Taken(seconds, self._meter.since(before).joules, money))
 
     def close(self) -> None:

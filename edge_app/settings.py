@@ -39,6 +39,9 @@ class Price(BaseModel):
     input: float = Field(ge=0.0, le=1e6, allow_inf_nan=False)
     output: float = Field(ge=0.0, le=1e6, allow_inf_nan=False)
 
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
+
 
 class Worth(BaseModel):
     """What a unit of each is worth, in probability of a right answer (router.scenario.Weights)."""

@@ -22,7 +22,6 @@ from edge_app.cloud.payload import Payload, tokens_of
 from edge_app.database import DatabaseFile, is_alive, moment, storable
 from edge_app.settings import Price, Settings
 
-MILLION = 1_000_000
 Purpose = Literal["turn", "test"]
 Status = Literal["sending", "complete", "interrupted"] | Kind
 """interrupted: its process died before the end was known. A failure has its kind."""
@@ -181,7 +180,7 @@ class Ledger(DatabaseFile):
         if payload.endpoint.is_local:
             return 0.0
         price = self._prices.get(payload.endpoint.model)
-        return None if price is None else (prompt * price.input + completion * price.output) / MILLION
+        return None if price is None else price.of(prompt, completion)
 
 
 def _utc(when: datetime) -> str:
