@@ -36,6 +36,7 @@ async def take(image: Path, question: str, out: Path) -> None:
         described=assistant.adapters.all,
         preview=HalfcellImage,
         clock=time.monotonic,
+        decisions=lambda: assistant.decisions,
         battery=battery,
         offline=switch,
         config=paths.config_file(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
@@ -19,15 +19,22 @@ from edge_app.cloud.endpoint import Endpoint
 from edge_app.offline import switch
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
+from edge_app.tui.asking_user import AskingUser
 from edge_app.tui.chat_screen import ChatScreen
 from edge_app.tui.commands import COMMANDS, MODE_HELP
 from edge_app.tui.key_owners import APP_BINDINGS, unknown_ids
 from edge_app.tui.preferences import keep
 from edge_app.tui.previews import preview_class
+from edge_app.tui.stream import wait_for_answers
 from edge_app.tui.surroundings import Surroundings
 from models.errors import UserError
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 DEFECTS_FILE = "chat-errors.log"
+LEAVING_SECONDS = 5.0
+"""The longest that leaving waits for an answer that was coming to be saved."""
 
 
 def run(settings: Settings, sessions: SessionStore, *, session: str | None = None) -> None:
@@ -44,14 +51,19 @@ def run(settings: Settings, sessions: SessionStore, *, session: str | None = Non
         described=assistant.adapters.all,
         preview=preview_class(),
         clock=time.monotonic,
+        decisions=lambda: assistant.decisions,
         battery=battery,
         offline=switch,
         config=paths.config_file(),
         defects=paths.cache_directory() / DEFECTS_FILE,
     )
+    app = ChatApp(surroundings, session)
+    assistant.consenter = AskingUser(app.chat)
     try:
-        ChatApp(surroundings, session).run()
+        app.run()
     finally:
+        assistant.cancel()
+        wait_for_answers(LEAVING_SECONDS)
         assistant.close()
 
 
@@ -90,6 +102,11 @@ class ChatApp(App[None], inherit_bindings=False):
         self._kept_theme = theme.name
         if trouble := keep(self._config, "theme", theme.name):
             self.chat.composer.say(trouble, wrong=True)
+
+    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        """What was going on ends before the widgets are gone that it would show its end in."""
+        self.workers.cancel_all()
+        super().exit(result, return_code, message)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The command palette: our commands, each mode by its name, then Textual's theme and screenshot."""

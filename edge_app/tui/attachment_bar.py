@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import events
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, HorizontalScroll, Vertical
 from textual.content import Content
 from textual.message import Message
+from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Static
 
+from edge_app.cloud.consent import ConsentStore
 from edge_app.tui.attachment import Attachment
+from models.errors import UserError
 
 
 class RemoveButton(Static):
@@ -31,19 +35,36 @@ class RemoveButton(Static):
 
 
 class AttachmentChip(Vertical, can_focus=True):
+    """withheld: the image never leaves this machine."""
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "delete,backspace", "remove", "Remove", id="attachment.remove", tooltip="Take the image back"
         ),
+        Binding(
+            "n",
+            "never_send",
+            "Never send",
+            id="attachment.never_send",
+            tooltip="Mark the image never to be sent to any cloud, or not",
+        ),
     ]
+    withheld: reactive[bool] = reactive(False)
 
     @dataclass
     class Removed(Message):
         attachment: Attachment
 
-    def __init__(self, attachment: Attachment, preview: Callable[..., Widget]) -> None:
+    @dataclass
+    class Trouble(Message):
+        sentence: str
+
+    def __init__(
+        self, attachment: Attachment, preview: Callable[..., Widget], decisions: Callable[[], ConsentStore]
+    ) -> None:
         super().__init__()
         self.attachment = attachment
+        self._decisions = decisions
         self._preview = preview
         self.tooltip = Content(str(attachment.path))
 
@@ -54,6 +75,34 @@ class AttachmentChip(Vertical, can_focus=True):
         yield self._preview(self.attachment.picture)
         yield Static(Content(self.attachment.facts), classes="chip-facts")
 
+    def watch_withheld(self) -> None:
+        if self.is_mounted:
+            never = "never sent · " if self.withheld else ""
+            self.query_one(".chip-facts", Static).update(Content(never + self.attachment.facts))
+
+    @work(group="never send")
+    async def on_mount(self) -> None:
+        digest = self.attachment.digest
+        await self._decide(lambda decisions: bool(decisions.withheld([digest])))
+
+    @work(group="never send", exclusive=True)
+    async def action_never_send(self) -> None:
+        """On disk at once: it holds for every chat, and before any question."""
+        digest, wanted = self.attachment.digest, not self.withheld
+
+        def mark(decisions: ConsentStore) -> bool:
+            (decisions.withhold if wanted else decisions.release)(digest)
+            return wanted
+
+        await self._decide(mark)
+
+    async def _decide(self, withheld: Callable[[ConsentStore], bool]) -> None:
+        """Off the screen's thread: the disk may be slow."""
+        try:
+            self.withheld = await asyncio.to_thread(lambda: withheld(self._decisions()))
+        except UserError as error:
+            self.post_message(self.Trouble(str(error)))
+
     def action_remove(self) -> None:
         self.post_message(self.Removed(self.attachment))
 
@@ -63,11 +112,12 @@ class AttachmentChip(Vertical, can_focus=True):
 
 
 class AttachmentBar(HorizontalScroll, can_focus=False):
-    """Hidden while there is nothing to send along."""
+    """Hidden while there is nothing to send along. decisions: what may leave; opened at its first use."""
 
-    def __init__(self, preview: Callable[..., Widget]) -> None:
+    def __init__(self, preview: Callable[..., Widget], decisions: Callable[[], ConsentStore]) -> None:
         super().__init__(id="attachments")
         self._preview = preview
+        self._decisions = decisions
         self.display = False
 
     @property
@@ -76,7 +126,7 @@ class AttachmentBar(HorizontalScroll, can_focus=False):
 
     async def add(self, attachment: Attachment) -> None:
         self.display = True
-        chip = AttachmentChip(attachment, self._preview)
+        chip = AttachmentChip(attachment, self._preview, self._decisions)
         await self.mount(chip)
         self.scroll_to_widget(chip, animate=False)
 

@@ -17,16 +17,18 @@ from textual.screen import Screen
 from textual.widgets import Footer, Markdown
 
 from edge_app.cloud.endpoint import Endpoint
-from edge_app.events import Failed, Progress, Ready, Routed, TurnSaved
+from edge_app.events import Failed, Progress, Ready
+from edge_app.tui.asking_user import ConsentAsked
 from edge_app.tui.attachment import Attachment
 from edge_app.tui.chat_keys import CHAT_BINDINGS
 from edge_app.tui.composer import Composer
+from edge_app.tui.consent_window import ConsentWindow
 from edge_app.tui.conversation import Conversation
 from edge_app.tui.file_picker import FilePicker
 from edge_app.tui.help_window import HelpWindow
 from edge_app.tui.image_paths import typed_path
 from edge_app.tui.key_owners import KEY_OWNERS, key_name
-from edge_app.tui.messages import MessageView, Shown
+from edge_app.tui.messages import MessageView
 from edge_app.tui.next_answer import NextAnswer
 from edge_app.tui.saved_chat import earlier_questions, load_chat
 from edge_app.tui.sessions_window import SessionsWindow
@@ -34,8 +36,7 @@ from edge_app.tui.status import NEW_CHAT, StatusLine
 from edge_app.tui.stream import batches
 from edge_app.tui.surroundings import Surroundings
 from edge_app.tui.text import one_line, progress_text
-from edge_app.tui.turn_view import show_turn
-from edge_app.turn import Turn
+from edge_app.tui.turns import Turns
 from models.errors import UserError
 
 TWICE_SECONDS = 2.0
@@ -53,7 +54,6 @@ class ChatScreen(Screen[None]):
         self, surroundings: Surroundings, first: str | None, endpoint: Endpoint | None, warning: str
     ) -> None:
         super().__init__()
-        self.session: str | None = None
         self._around = surroundings
         self._first = first
         self._endpoint = endpoint
@@ -65,7 +65,7 @@ class ChatScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         around = self._around
         yield StatusLine(around.battery)
-        yield Conversation(self._welcome(), around.preview, around.clock)
+        yield Conversation(self._welcome(), around.preview, around.clock, self._key("message.other"))
         yield Composer(around, f"Ask something · {self._key('prompt.send')} sends")
         yield Footer(show_command_palette=False)
 
@@ -73,6 +73,7 @@ class ChatScreen(Screen[None]):
         status = self.query_one(StatusLine)
         status.adapter, status.mode = self._around.settings.adapter, self._around.settings.mode
         status.offline, status.endpoint = self._around.offline.is_on, self._endpoint
+        self._turns = Turns(self._around, status, self.composer, self.conversation, self._key)
         self._next = NextAnswer(self.app, self._around, status, self.composer, self._key("chat.offline"))
         self.composer.prompt.focus()
         self._prepare(())
@@ -97,6 +98,11 @@ class ChatScreen(Screen[None]):
 
     # -- turns
 
+    @property
+    def session(self) -> str | None:
+        """The open chat's; None until its first question is saved."""
+        return self._turns.session
+
     @on(Composer.Asked)
     def _asked(self, event: Composer.Asked) -> None:
         self._set_busy(True)
@@ -104,32 +110,35 @@ class ChatScreen(Screen[None]):
 
     @work(group="answer")
     async def _answer(self, asked: Composer.Asked) -> None:
-        around, status = self._around, self.query_one(StatusLine)
-        shown = [Shown(a.name, a.picture) for a in asked.attachments]
-        view = await self.conversation.ask(asked.question, shown, self._key("chat.stop"))
-        turn = Turn(
-            question=asked.question,
-            images=tuple(a.path for a in asked.attachments),
-            session=self.session,
-            adapter=status.adapter,
-            mode=status.mode,
-        )
-        try:
-            last = await show_turn(around.backend.answer(turn), view, self.conversation, self._told)
-        except Exception as error:
-            view.fail(around.report(error))
-            last = None
+        await self._turns.ask(asked)
         self._set_busy(False)
-        if last is None or isinstance(last, Failed):
-            await self.composer.restore(asked.text, asked.attachments)
-        elif status.chat == NEW_CHAT:
-            status.chat = asked.question
 
-    def _told(self, event: TurnSaved | Routed) -> None:
-        if isinstance(event, TurnSaved):
-            self.session = event.session
-        else:
-            self.query_one(StatusLine).routed = event.route.adapter or ""
+    @work(group="answer")
+    async def action_ask_cloud(self) -> None:
+        if not self._is_busy("ask the cloud"):
+            self._set_busy(True)
+            await self._turns.ask_cloud()
+            self._set_busy(False)
+
+    @work(group="answer")
+    async def action_try_again(self) -> None:
+        if not self._is_busy("try again"):
+            self._set_busy(True)
+            await self._turns.try_again()
+            self._set_busy(False)
+
+    @on(ConsentAsked)
+    @work(group="window")
+    async def _consent_asked(self, event: ConsentAsked) -> None:
+        proposal, around = event.proposal, self._around
+        price = around.settings.cloud_prices.get(proposal.payload.endpoint.model)
+        window = ConsentWindow(proposal, price, around.decisions(), around.preview)
+        event.reply.set_result(await self.app.push_screen_wait(window) or "no")
+
+    def action_route(self, question: str = "") -> None:
+        window = self._turns.route_window(question)
+        if window is not None:
+            self.app.push_screen(window)
 
     @on(Composer.Attached)
     def _attached(self, event: Composer.Attached) -> None:
@@ -248,9 +257,8 @@ class ChatScreen(Screen[None]):
         if self._is_busy("start a new chat"):
             return
         await self.conversation.clear()
-        self.session = None
-        status = self.query_one(StatusLine)
-        status.chat, status.routed = NEW_CHAT, ""
+        self._turns.forget()
+        self.query_one(StatusLine).chat = NEW_CHAT
         self.composer.prompt.focus()
 
     @work(group="window")
@@ -260,7 +268,7 @@ class ChatScreen(Screen[None]):
         elif not self._is_busy("open another chat"):
             window = SessionsWindow(self._around.sessions, words, self._key("sessions.delete"))
             session = await self.app.push_screen_wait(window)
-            if self.session in window.deleted:
+            if self.session is not None and self.session in window.deleted:
                 await self.action_new()
             if session is not None:
                 self._open(session)
@@ -324,8 +332,7 @@ class ChatScreen(Screen[None]):
         except UserError as error:
             self.composer.say(str(error), wrong=True)
         else:
-            await self.conversation.show_chat(chat)
-            self.session = chat.id
+            await self._turns.show(chat)
             self.query_one(StatusLine).chat = chat.title
             self.composer.prompt.focus()
         self._set_busy(False)

@@ -28,7 +28,7 @@ class ChoiceWindow(Window[str]):
             window.border_title = Content(self._title)
             yield OptionList(
                 *(
-                    Option(Content.assemble(one_line(value), (f"  {help}" if help else "", "$text-muted")))
+                    Option(Content.assemble(one_line(value), (f"  {help}" if help else "", "dim")))
                     for value, help in self._choices
                 ),
                 markup=False,

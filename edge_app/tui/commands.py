@@ -71,6 +71,30 @@ COMMANDS = (
         "mode",
     ),
     Command(
+        "route",
+        "words",
+        "/route [QUESTION]",
+        "Route",
+        "Show which adapter and place a question goes to, or the last one went to, and why.",
+        "route",
+    ),
+    Command(
+        "cloud",
+        "",
+        "/cloud",
+        "Ask the cloud",
+        "Ask the cloud the last question; nothing leaves without your consent.",
+        "ask_cloud",
+    ),
+    Command(
+        "again",
+        "",
+        "/again",
+        "Try again with another adapter",
+        "Ask the last question again with the next best adapter.",
+        "try_again",
+    ),
+    Command(
         "offline",
         "switch",
         "/offline [on|off]",
@@ -85,10 +109,10 @@ COMMANDS = (
     Command("quit", "", "/quit", "Quit", "Leave; everything is saved already.", "quit", ("exit",)),
 )
 MODE_HELP: dict[Mode, str] = {
-    "auto": "a balance",
-    "fast": "the answer soonest",
-    "quality": "the best answer",
-    "eco": "the least energy",
+    "auto": "here; what is doubtful is asked for again in the cloud",
+    "fast": "here, unless there is no hope for it",
+    "quality": "the cloud first, here when it cannot",
+    "eco": "the least energy; the cloud only when told to",
 }
 MODES: tuple[Mode, ...] = tuple(MODE_HELP)
 ON_OFF = ("on", "off")

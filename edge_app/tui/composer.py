@@ -62,7 +62,7 @@ class Composer(Vertical):
 
     def compose(self) -> ComposeResult:
         yield SuggestionList()
-        yield AttachmentBar(self._surroundings.preview)
+        yield AttachmentBar(self._surroundings.preview, self._surroundings.decisions)
         yield NoticeLine()
         yield Prompt(self._placeholder)
 
@@ -126,6 +126,11 @@ class Composer(Vertical):
     def _paste(self, event: Prompt.ImagesPasted) -> None:
         event.stop()
         self.attach(event.paths)
+
+    @on(AttachmentChip.Trouble)
+    def _chip_trouble(self, event: AttachmentChip.Trouble) -> None:
+        event.stop()
+        self.say(event.sentence, wrong=True)
 
     @on(AttachmentChip.Removed)
     async def _remove(self, event: AttachmentChip.Removed) -> None:

@@ -10,14 +10,20 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from edge_app.tui.messages import AnswerView, MessageView, QuestionView, RemarkView, Shown
+from edge_app.tui.answer_view import AnswerView
+from edge_app.tui.messages import MessageView, QuestionView, RemarkView, Shown
 from edge_app.tui.saved_chat import EarlierChat
 
 
 class Conversation(VerticalScroll, can_focus=False):
-    def __init__(self, welcome: str, preview: Callable[..., Widget], clock: Callable[[], float]) -> None:
+    """other_key: what unfolds the other answer."""
+
+    def __init__(
+        self, welcome: str, preview: Callable[..., Widget], clock: Callable[[], float], other_key: str
+    ) -> None:
         super().__init__(id="conversation")
         self._welcome = welcome
+        self._other_key = other_key
         self._preview = preview
         self._clock = clock
 
@@ -35,7 +41,9 @@ class Conversation(VerticalScroll, can_focus=False):
     async def ask(self, question: str, images: Sequence[Shown], stop_key: str) -> AnswerView:
         """Shows the question and an answer that waits for its first token."""
         self.query_one("#welcome").display = False
-        answer = AnswerView(self._clock, stop_key)
+        for earlier in self.query(AnswerView):
+            earlier.offer("")
+        answer = AnswerView(self._clock, stop_key, self._other_key)
         await self.mount(QuestionView(question, images, self._preview), answer)
         self.anchor()
         return answer
@@ -43,19 +51,23 @@ class Conversation(VerticalScroll, can_focus=False):
     async def remark(self, sentence: str, *, before: Widget | None = None) -> None:
         await self.mount(RemarkView(sentence), before=before)
 
-    async def show_chat(self, chat: EarlierChat) -> None:
-        """A saved chat in place of what is shown."""
+    async def show_chat(self, chat: EarlierChat) -> list[AnswerView]:
+        """A saved chat in place of what is shown. The answers of its turns that are shown."""
         await self.clear()
         if chat.left_out:
             await self.remark(f"{chat.left_out} earlier questions of this chat are not shown.")
+        views = []
         for turn in chat.turns:
             view = await self.ask(turn.question, turn.images, "")
             if turn.answer:
                 await view.append(turn.answer)
             if turn.result is not None:
-                view.end(turn.result)
+                await view.end(turn.result)
             else:
+                view.hold_other(turn.kept, turn.broken)
                 view.fail(turn.remark)
+            views.append(view)
+        return views
 
     async def clear(self) -> None:
         await self.query(MessageView).remove()

@@ -102,8 +102,7 @@ class Finder(Window[str]):
         options = self.query_one(OptionList)
         options.clear_options()
         options.add_options(
-            Option(Content.assemble(one_line(f.title), ("  " + one_line(f.detail), "$text-muted")))
-            for f in found
+            Option(Content.assemble(one_line(f.title), ("  " + one_line(f.detail), "dim"))) for f in found
         )
         options.display = bool(found)
         if found:

@@ -54,7 +54,7 @@ class HelpWindow(Window[None]):
 def _table(rows: Sequence[tuple[str, str, str]]) -> Static:
     """A line or two each: keys, what they do, and the binding's id."""
     content = Content("\n").join(
-        Content.assemble((keys, "bold"), "  ", text, (f"  {name}" if name else "", "$text-muted"))
+        Content.assemble((keys, "bold"), "  ", text, (f"  {name}" if name else "", "dim"))
         for keys, text, name in rows
     )
     return Static(content, classes="help-table")

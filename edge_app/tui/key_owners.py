@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from textual.binding import Binding, BindingType
 
+from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.attachment_bar import AttachmentChip
 from edge_app.tui.chat_keys import CHAT_BINDINGS
 from edge_app.tui.confirm import ConfirmWindow
@@ -14,6 +15,7 @@ from edge_app.tui.finder import Finder
 from edge_app.tui.keys import declared, keys_of
 from edge_app.tui.messages import MessageView
 from edge_app.tui.modal import Window
+from edge_app.tui.outgoing_view import OutgoingView
 from edge_app.tui.prompt import Prompt
 from edge_app.tui.sessions_window import SessionsWindow
 
@@ -41,11 +43,11 @@ KEY_OWNERS: list[tuple[str, list[Binding]]] = [
     ("Chat", declared([*CHAT_BINDINGS, *APP_BINDINGS])),
     ("Question", declared(Prompt.BINDINGS)),
     ("Attached image (Shift+Tab leads there)", declared(AttachmentChip.BINDINGS)),
-    ("Message (Shift+Tab leads there)", declared(MessageView.BINDINGS)),
+    ("Message (Shift+Tab leads there)", declared([*MessageView.BINDINGS, *AnswerView.BINDINGS])),
     ("Windows", declared(Window.BINDINGS)),
     ("Image picker", declared([*FilePicker.BINDINGS, *ImageTree.BINDINGS])),
     ("Lists of chats and adapters", declared([*Finder.BINDINGS, *SessionsWindow.BINDINGS])),
-    ("Questions of the chat", declared(ConfirmWindow.BINDINGS)),
+    ("Questions of the chat", declared([*ConfirmWindow.BINDINGS, *OutgoingView.BINDINGS])),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The messages of a conversation: questions with their images, answers, and remarks.
+"""The messages of a conversation: what all have in common, questions with their images, and remarks.
 
 They take the focus, so that they can be chosen and copied without a mouse.
 """
@@ -10,18 +10,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import PIL.Image
-from markdown_it import MarkdownIt
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message as TextualMessage
 from textual.widget import Widget
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 
-from edge_app.events import Answer, Progress
 from edge_app.printable import printable
-from edge_app.tui.text import answer_line, progress_text, seconds
 
 
 class MessageView(Vertical, can_focus=True):
@@ -103,63 +100,3 @@ class RemarkView(Static):
 
     def __init__(self, sentence: str, *, wrong: bool = False) -> None:
         super().__init__(Content(printable(sentence)), classes="-wrong" if wrong else "")
-
-
-class AnswerView(MessageView):
-    """An answer while and after it comes. clock: seconds; stop_key: what to press to stop it."""
-
-    def __init__(self, clock: Callable[[], float], stop_key: str = "") -> None:
-        super().__init__()
-        self._clock = clock
-        self._stop_key = stop_key
-        self._begun = clock()
-        self._doing = "Waiting for the model"
-        self._markdown = Markdown(parser_factory=_parser, open_links=False)
-        self._waiting = Static("", classes="waiting")
-        self._line = Static("", classes="answer-line")
-
-    def compose(self) -> ComposeResult:
-        yield Static(Content("Assistant"), classes="speaker")
-        yield self._markdown
-        yield self._waiting
-        yield self._line
-
-    def on_mount(self) -> None:
-        self._line.display = False
-        self._tick()
-        self._timer = self.set_interval(0.25, self._tick)
-
-    def doing(self, what: Progress | str) -> None:
-        """What the first token waits for."""
-        self._doing = progress_text(what) if isinstance(what, Progress) else what
-        self._tick()
-
-    async def append(self, text: str) -> None:
-        text = printable(text)
-        self.text += text
-        self._waiting.display = False
-        await self._markdown.append(text)
-
-    def end(self, answer: Answer) -> None:
-        self._end(answer_line(answer))
-
-    def fail(self, sentence: str) -> None:
-        self.add_class("-failed")
-        self._end(sentence)
-
-    def _end(self, line: str) -> None:
-        self._timer.stop()
-        self._waiting.display = False
-        self._line.update(Content(printable(line)))
-        self._line.display = True
-
-    def _tick(self) -> None:
-        if self._waiting.display:
-            stop = f" · {self._stop_key} stops it" if self._stop_key else ""
-            elapsed = seconds(self._clock() - self._begun)
-            self._waiting.update(Content(f"{self._doing} · {elapsed}{stop}"))
-
-
-def _parser() -> MarkdownIt:
-    """HTML stays visible as text: the widget would drop it, and with it a part of the answer."""
-    return MarkdownIt("gfm-like", {"html": False})

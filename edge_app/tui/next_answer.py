@@ -79,4 +79,4 @@ class NextAnswer:
         else:
             switch.turn_off()
             self._composer.say("The network may be used again; a question is sent only as you allowed.")
-        self._status.offline, self._status.unreached = switch.is_on, False
+        self._status.offline, self._status.failing = switch.is_on, False

@@ -26,11 +26,16 @@ _REMARKS = {
 
 @dataclass(frozen=True)
 class EarlierTurn:
+    """kept, broken: the other answer to it, of this device or as far as the cloud's came."""
+
+    id: int
     question: str
     images: tuple[Shown, ...]
     answer: str
     result: Answer | None
     remark: str
+    kept: str
+    broken: str
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,9 @@ def earlier_questions(store: SessionStore) -> list[str]:
 def _turn(turn: SavedTurn) -> EarlierTurn:
     remark = turn.error or _REMARKS.get(turn.status, turn.status)
     images = tuple(_shown(image) for image in turn.images)
-    return EarlierTurn(turn.question, images, turn.answer, turn.result, remark)
+    return EarlierTurn(
+        turn.id, turn.question, images, turn.answer, turn.result, remark, turn.kept or "", turn.broken or ""
+    )
 
 
 def _shown(image: SavedImage) -> Shown:

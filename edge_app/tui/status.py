@@ -27,7 +27,7 @@ BATTERY_SECONDS = 30.0
 """Between looks at the battery; without one there is no second look."""
 
 SHOWN = (
-    *("chat", "model", "doing", "adapter", "routed", "mode", "offline", "endpoint", "unreached"),
+    *("chat", "model", "doing", "adapter", "routed", "mode", "offline", "endpoint", "failing"),
     *("battery", "confidence", "unsure"),
 )
 
@@ -50,7 +50,7 @@ def fitting(facts: Sequence[Fact], columns: int) -> str:
 
 class StatusLine(Horizontal):
     """model: its name. doing: what is being done to make it ready. routed: the adapter that "auto" chose last.
-    endpoint: None when none is set up. unreached: the last question for it got no answer, as far as is known.
+    endpoint: None when none is set up. failing: the last question for it got no answer.
     confidence: of the last answer; None when there is none. unsure: it is low."""
 
     chat: reactive[str] = reactive(NEW_CHAT)
@@ -61,7 +61,7 @@ class StatusLine(Horizontal):
     mode: reactive[Mode] = reactive[Mode]("auto")
     offline: reactive[bool] = reactive(False)
     endpoint: reactive[Endpoint | None] = reactive[Endpoint | None](None)
-    unreached: reactive[bool] = reactive(False)
+    failing: reactive[bool] = reactive(False)
     battery: reactive[Battery | None] = reactive[Battery | None](None)
     confidence: reactive[float | None] = reactive[float | None](None)
     unsure: reactive[bool] = reactive(False)
@@ -98,7 +98,7 @@ class StatusLine(Horizontal):
             Fact("" if self.doing else one_line(self.model), 6),
             Fact(f"adapter {adapter}", 3),
             Fact(f"mode {self.mode}", 2),
-            Fact(network_text(self.endpoint, offline=self.offline, unreached=self.unreached), 1),
+            Fact(network_text(self.endpoint, offline=self.offline, failing=self.failing), 1),
             Fact(battery_text(self.battery), 5),
             Fact(f"{confidence}, low" if confidence and self.unsure else confidence, 4),
         ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from contextlib import suppress
 
@@ -17,13 +18,18 @@ from edge_app.events import Event, Progress, TokenText
 INTERVAL = 0.05
 """Seconds between batches: 20 a second look continuous."""
 
+ANSWERS = "chat answer"
+"""What threads that read answers are called."""
 
-async def batches(events: Iterator[Event], interval: float = INTERVAL) -> AsyncIterator[Sequence[Event]]:
+
+async def batches(
+    events: Iterator[Event], interval: float = INTERVAL, *, thread: str = "chat events"
+) -> AsyncIterator[Sequence[Event]]:
     """The first event comes at once, later ones together. Raises what the iterator raised.
 
-    Leaving early closes the iterator with its next event.
+    Leaving early closes the iterator with its next event. thread: what the one that reads is called.
     """
-    reader = _Reader(events, asyncio.get_running_loop())
+    reader = _Reader(events, asyncio.get_running_loop(), thread)
     loop = asyncio.get_running_loop()
     try:
         while True:
@@ -39,6 +45,14 @@ async def batches(events: Iterator[Event], interval: float = INTERVAL) -> AsyncI
             await asyncio.sleep(max(0.0, interval - (loop.time() - shown)))
     finally:
         reader.abandoned.set()
+
+
+def wait_for_answers(seconds: float) -> None:
+    """Until nobody reads an answer any more, each stopped before: what came of them is then on disk."""
+    until = time.monotonic() + seconds
+    for thread in threading.enumerate():
+        if thread.name == ANSWERS:
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 def merged(events: Sequence[Event]) -> list[Event]:
@@ -58,7 +72,7 @@ def merged(events: Sequence[Event]) -> list[Event]:
 class _Reader:
     """The thread. arrived is set, on the loop, whenever there is something to take."""
 
-    def __init__(self, events: Iterator[Event], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, events: Iterator[Event], loop: asyncio.AbstractEventLoop, thread: str) -> None:
         self.arrived = asyncio.Event()
         self.abandoned = threading.Event()
         self._events = events
@@ -67,7 +81,7 @@ class _Reader:
         self._pending: list[Event] = []
         self._ended = False
         self._error: BaseException | None = None
-        threading.Thread(target=self._read, name="chat events", daemon=True).start()
+        threading.Thread(target=self._read, name=thread, daemon=True).start()
 
     def take(self) -> tuple[list[Event], bool, BaseException | None]:
         with self._lock:

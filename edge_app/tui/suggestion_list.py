@@ -31,7 +31,7 @@ class SuggestionList(OptionList):
         self._suggestions = list(suggestions)
         self.clear_options()
         self.add_options(
-            Option(Content.assemble(one_line(s.label), ("  " + s.detail, "$text-muted"))) for s in suggestions
+            Option(Content.assemble(one_line(s.label), ("  " + s.detail, "dim"))) for s in suggestions
         )
         self.display = bool(suggestions)
         if suggestions:

@@ -13,6 +13,8 @@ from textual.widget import Widget
 
 from adapters.store import InstalledAdapter
 from edge_app.battery import Battery
+from edge_app.cloud.consent import ConsentStore
+from edge_app.cloud.remote import State
 from edge_app.events import Event
 from edge_app.offline import Switch
 from edge_app.sessions import SessionStore
@@ -25,11 +27,18 @@ class Backend(Protocol):
 
     def answer(self, turn: Turn) -> Iterator[Event]: ...
 
+    def ask_cloud(self, session: str, turn: int) -> Iterator[Event]: ...
+
+    def route(self, turn: Turn) -> Iterator[Event]: ...
+
     def prepare(self, images: Sequence[Picture] = ()) -> Iterator[Event]: ...
 
     def prefetch(self, adapter: str) -> None: ...
 
     def cancel(self) -> None: ...
+
+    @property
+    def cloud_state(self) -> State: ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class Surroundings:
     """adapters: the installed ones' names; described: with what they say of themselves.
     sessions: None when nothing is saved.
     preview: the widget class that draws images. clock: seconds, for elapsed times.
+    decisions: what the user decided about the cloud; opened at its first use.
     battery: looks at it; None when there is none. offline: the process's switch.
     config: the file that lasting choices are written to.
     defects: the file that errors of the program itself are written to."""
@@ -48,6 +58,7 @@ class Surroundings:
     described: Callable[[], Iterable[InstalledAdapter]]
     preview: Callable[..., Widget]
     clock: Callable[[], float]
+    decisions: Callable[[], ConsentStore]
     battery: Callable[[], Battery | None]
     offline: Switch
     config: Path

@@ -20,6 +20,14 @@ _STAGES = {
     "prefill": "Reading the question",
 }
 
+_ENDS = {
+    "cancelled": "stopped",
+    "length": "cut off at the longest answer",
+    "content_filter": "ended by the cloud's filter",
+}
+EVEN = 0.5
+"""Below this an answer is likelier wrong than right."""
+
 
 def one_line(text: str) -> str:
     """Printable, with every run of white space a single space."""
@@ -58,14 +66,14 @@ def progress_text(progress: Progress) -> str:
     return f"{what}: {100 * done // total}%" if total and total > 1 else what
 
 
-def network_text(endpoint: Endpoint | None, *, offline: bool, unreached: bool) -> str:
+def network_text(endpoint: Endpoint | None, *, offline: bool, failing: bool) -> str:
     """What of the network an answer may use. A server on this machine is there without a network too."""
     if offline and (endpoint is None or not endpoint.is_local):
         return "offline"
     if endpoint is None:
         return "no cloud"
     parts = ["offline"] if offline else []
-    parts.append(f"{endpoint.noun} {one_line(endpoint.host)}{' not reached' if unreached else ''}")
+    parts.append(f"{endpoint.noun} {one_line(endpoint.host)}{', failing' if failing else ''}")
     return ", ".join(parts)
 
 
@@ -75,22 +83,24 @@ def battery_text(battery: Battery | None) -> str:
     return f"plugged in, {battery.percent}%" if battery.plugged else f"battery {battery.percent}%"
 
 
+def is_unsure(answer: Answer) -> bool:
+    """A local answer that is likelier wrong than right, or that its mode would rather have from the cloud."""
+    if answer.place != "local":
+        return False
+    return answer.offer is not None or (answer.confidence is not None and answer.confidence < EVEN)
+
+
 def answer_line(answer: Answer) -> str:
-    """How an answer came about, in one line."""
-    parts = []
-    if answer.stop_reason == "cancelled":
-        parts.append("stopped")
-    elif answer.stop_reason == "length":
-        parts.append("cut off at the longest answer")
-    parts += [
-        one_line(answer.model),
-        f"adapter {one_line(answer.adapter)}" if answer.adapter else "no adapter",
-    ]
-    parts.append(answer.place)
+    """How an answer came about, in one line; where and why is its reason."""
+    parts = [_ENDS.get(answer.stop_reason, ""), one_line(answer.model)]
+    if answer.place == "local":
+        parts.append(f"adapter {one_line(answer.adapter)}" if answer.adapter else "no adapter")
+        if answer.confidence is not None:
+            parts.append(f"confidence {answer.confidence:.2f}{', low' if is_unsure(answer) else ''}")
     count = answer.tokens.completion
     parts.append(f"{count} token" if count == 1 else f"{count} tokens")
     if answer.tokens_per_second is not None:
         parts.append(f"{answer.tokens_per_second:.0f} tokens/s")
     if answer.timing_ms.first_token is not None:
         parts.append(f"first token {seconds(answer.timing_ms.first_token / 1000)}")
-    return " · ".join(parts)
+    return " · ".join(part for part in parts if part)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 
 from edge_app.events import (
     Answered,
+    CloudFailed,
     ContextTrimmed,
+    Escalated,
     Event,
     Failed,
     ImageEncoded,
@@ -15,24 +17,27 @@ from edge_app.events import (
     TokenText,
     TurnSaved,
 )
+from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.conversation import Conversation
-from edge_app.tui.messages import AnswerView
-from edge_app.tui.stream import batches
+from edge_app.tui.stream import ANSWERS, batches
 from edge_app.tui.text import one_line
+
+Told = TurnSaved | Routed
 
 
 async def show_turn(
     events: Iterator[Event],
     view: AnswerView,
     conversation: Conversation,
-    told: Callable[[TurnSaved | Routed], None],
+    told: Callable[[Told], None],
 ) -> Answered | Failed | None:
-    """Returns the turn's last event; None when it ended without one. Raises what was a defect underneath.
+    """Returns the turn's last event; None when it ended without one. Raises what was a defect underneath. A
+    failure is the caller's to show: there may be an answer from before.
 
     told: gets the session's id as soon as the question is on disk, and the adapter as soon as it is chosen.
     """
     last: Answered | Failed | None = None
-    async for batch in batches(events):
+    async for batch in batches(events, thread=ANSWERS):
         for event in batch:
             match event:
                 case TurnSaved() | Routed():
@@ -45,11 +50,14 @@ async def show_turn(
                     await conversation.remark(_trimmed(count), before=view)
                 case TokenText(text=text):
                     await view.append(text)
+                case Escalated(reason=reason):
+                    view.escalate(reason)
+                case CloudFailed(message=message, kept=kept):
+                    await view.come_back(message, kept)
                 case Answered(answer=answer):
-                    view.end(answer)
+                    await view.end(answer)
                     last = event
-                case Failed(message=message):
-                    view.fail(message)
+                case Failed():
                     last = event
                 case _:
                     pass

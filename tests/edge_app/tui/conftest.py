@@ -16,6 +16,8 @@ from adapters.manifest import AdapterManifest
 from adapters.store import InstalledAdapter
 from edge_app import paths
 from edge_app.battery import Battery
+from edge_app.cloud.consent import ConsentStore
+from edge_app.cloud.remote import State
 from edge_app.events import (
     Answer,
     Answered,
@@ -43,7 +45,7 @@ ANSWER = Answer(
     place="local",
     mode="auto",
     confidence=0.9,
-    reason="no adapter is installed",
+    reason="local: no adapter is installed",
     model="edge-vlm-135m",
     stop_reason="stop",
     tokens=TokenCounts(prompt=40, image=16, cached=0, completion=12),
@@ -55,15 +57,20 @@ ANSWER = Answer(
 
 @dataclass
 class ScriptedAssistant:
-    """Answers with the given events. gate: when set, waits before each of them until it is opened.
+    """Answers with the given events; cloud: what asking the cloud gives. gate: when set, waits before each of them
+    until it is opened.
 
     Events may hold exceptions, which are raised in their place.
     """
 
     script: list[Event | BaseException] = field(default_factory=list)
+    cloud: list[Event | BaseException] = field(default_factory=list)
+    cloud_state: State = "ready"
     preparation: list[Event | BaseException] = field(default_factory=list)
     gate: threading.Semaphore | None = None
     turns: list[Turn] = field(default_factory=list)
+    asked_cloud: list[tuple[str, int]] = field(default_factory=list)
+    routed: list[Turn] = field(default_factory=list)
     prepared: list[tuple[Picture, ...]] = field(default_factory=list)
     prefetched: list[str] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -81,9 +88,20 @@ class ScriptedAssistant:
 
     def answer(self, turn: Turn) -> Iterator[Event]:
         self.turns.append(turn)
+        yield from self._play(self.script)
+
+    def ask_cloud(self, session: str, turn: int) -> Iterator[Event]:
+        self.asked_cloud.append((session, turn))
+        yield from self._play(self.cloud)
+
+    def route(self, turn: Turn) -> Iterator[Event]:
+        self.routed.append(turn)
+        yield from (event for event in self.script if isinstance(event, Routed | Failed))
+
+    def _play(self, script: Sequence[Event | BaseException]) -> Iterator[Event]:
         self.cancelled.clear()
         text = ""
-        for event in self.script:
+        for event in script:
             while self.gate is not None and not self.gate.acquire(timeout=0.01):
                 if self.cancelled.is_set():
                     break
@@ -157,11 +175,21 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture
+def decisions(home: Path) -> Iterator[ConsentStore]:
+    assert paths.sessions_file().is_relative_to(home)
+    store = ConsentStore.open()
+    yield store
+    store.close()
+
+
 MakeApp = Callable[..., ChatApp]
 
 
 @pytest.fixture
-def make_app(assistant: ScriptedAssistant, folder: Path, clock: Clock, tmp_path: Path) -> MakeApp:
+def make_app(
+    assistant: ScriptedAssistant, folder: Path, clock: Clock, tmp_path: Path, decisions: ConsentStore
+) -> MakeApp:
     """Previews are half blocks of a fixed cell size, whatever terminal the tests run in."""
     import textual_image.widget
     from textual_image import _terminal
@@ -184,6 +212,7 @@ def make_app(assistant: ScriptedAssistant, folder: Path, clock: Clock, tmp_path:
             described=lambda: [installed(name) for name in adapters],
             preview=textual_image.widget.HalfcellImage,
             clock=clock,
+            decisions=lambda: decisions,
             battery=battery,
             offline=switch,
             config=paths.config_file(),

@@ -10,6 +10,7 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from edge_app.cloud.consent import ConsentStore
 from edge_app.tui.app import ChatApp
 from edge_app.tui.attachment_bar import AttachmentChip, RemoveButton
 from edge_app.tui.file_picker import FilePicker
@@ -233,3 +234,25 @@ async def test_file_names_with_markup_are_shown_as_they_are(make_app: MakeApp, f
         await type_text(pilot, "@[")
         screen = app.export_screenshot().replace("&#160;", " ")
         assert screen.count("[red]x[b].png") == 2
+
+
+async def test_an_image_is_marked_never_to_be_sent_before_any_question_and_stays_so(
+    make_app: MakeApp, folder: Path, decisions: ConsentStore
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        app.chat.composer.attach([folder / "cat.png"])
+        await settled(pilot)
+        digest = app.chat.composer.attachments[0].digest
+        await press(pilot, "shift+tab", "n")
+        assert decisions.withheld([digest]) == {digest}
+        assert "never sent" in str(app.chat.query_one(".chip-facts", Static).content)
+        await type_text(pilot, "/detach")
+        app.chat.composer.prompt.focus()
+        await press(pilot, "enter")
+        app.chat.composer.attach([folder / "cat.png"])
+        await settled(pilot)
+        assert app.chat.query_one(AttachmentChip).withheld
+        await press(pilot, "shift+tab", "n")
+        assert decisions.withheld([digest]) == frozenset()
+        assert "never sent" not in str(app.chat.query_one(".chip-facts", Static).content)

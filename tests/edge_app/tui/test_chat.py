@@ -12,8 +12,9 @@ from textual.pilot import Pilot
 from textual.widgets import Markdown, Static
 
 from edge_app.events import Answered, ContextTrimmed, Progress, Ready, Routed, TokenText, TurnSaved
+from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.app import ChatApp
-from edge_app.tui.messages import AnswerView, QuestionView, RemarkView
+from edge_app.tui.messages import QuestionView, RemarkView
 from edge_app.tui.notice import NoticeLine
 from edge_app.tui.status import StatusLine
 from router.route import Route
@@ -73,8 +74,9 @@ async def test_enter_sends_the_question_and_the_answer_streams_as_markdown(
         answer = app.chat.query_one(AnswerView)
         assert answer.query_one(Markdown).source == answer.text == "A **cat** sleeps on a sofa."
         assert app.chat.composer.prompt.text == ""
+        assert shown(app, ".answer-why") == "local: no adapter is installed"
         assert shown(app, ".answer-line").startswith(
-            "edge-vlm-135m · no adapter · local · 12 tokens · 181 tok"
+            "edge-vlm-135m · no adapter · confidence 0.90 · 12 tokens · 181 tok"
         )
 
 

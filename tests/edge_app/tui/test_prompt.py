@@ -8,8 +8,9 @@ import pytest
 from textual import events
 
 from edge_app.sessions import SessionStore
+from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.commands import COMMANDS
-from edge_app.tui.messages import AnswerView, QuestionView
+from edge_app.tui.messages import QuestionView
 from edge_app.tui.status import StatusLine
 from tests.edge_app.tui.conftest import (
     Clock,

@@ -18,8 +18,8 @@ from edge_app.battery import battery
 from edge_app.offline import switch
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
+from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.app import ChatApp
-from edge_app.tui.messages import AnswerView
 from edge_app.tui.surroundings import Surroundings
 from models.store import ModelFiles
 from tests.edge_app.tui.conftest import picture, type_text
@@ -47,6 +47,7 @@ def app(
             described=assistant.adapters.all,
             preview=textual_image.widget.HalfcellImage,
             clock=time.monotonic,
+            decisions=lambda: assistant.decisions,
             battery=battery,
             offline=switch,
             config=paths.config_file(),

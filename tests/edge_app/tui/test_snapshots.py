@@ -6,15 +6,20 @@ After a wanted change: `pytest tests/edge_app/tui/test_snapshots.py --snapshot-u
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from textual.pilot import Pilot
 
 from edge_app.battery import Battery
+from edge_app.events import Answered, CloudFailed, Escalated, TokenText
 from edge_app.sessions import SessionStore
 from edge_app.tui.app import ChatApp
 from edge_app.tui.status import StatusLine
 from tests.edge_app.tui.conftest import MakeApp, ScriptedAssistant, press, settled, type_text
+from tests.edge_app.tui.test_consent import Asking, request
+from tests.edge_app.tui.test_places import BEGUN, LOCAL, REASON, REMOTE
 
 Compare = Callable[..., bool]
 
@@ -135,3 +140,61 @@ def test_earlier_chats_and_the_question_before_one_is_deleted(
 
     store.begin_turn(session=None, question="What is the total of this receipt?", images=(), system=None)
     assert snap_compare(make_app(store), terminal_size=(80, 24), run_before=delete)
+
+
+CLOUD = {"cloud_url": "https://api.example.com", "cloud_model": "big"}
+
+
+@pytest.mark.parametrize("size", [(96, 34), (60, 16)])
+def test_what_would_leave(
+    make_app: MakeApp, snap_compare: Compare, folder: Path, size: tuple[int, int]
+) -> None:
+    async def propose(pilot: Pilot[None]) -> None:
+        assert isinstance(pilot.app, ChatApp)
+        await rest(pilot)
+        Asking(pilot.app, request(folder))
+        await pilot.pause(0.2)
+        await press(pilot, "shift+tab", "space")
+        await rest(pilot)
+
+    assert snap_compare(make_app(**CLOUD), terminal_size=size, run_before=propose)
+
+
+@pytest.mark.parametrize("outcome", ["doubtful", "cloud", "failed"])
+def test_an_answer_that_was_not_sure(
+    make_app: MakeApp, assistant: ScriptedAssistant, snap_compare: Compare, outcome: str
+) -> None:
+    asked = [*BEGUN, TokenText("A dog."), Escalated(REASON, 0.6, 0.41), TokenText("A cat")]
+    assistant.script = {
+        "doubtful": [*BEGUN, TokenText("A dog."), Answered(LOCAL)],
+        "cloud": [*asked, TokenText(" on a sofa."), Answered(replace(REMOTE, answer="A cat on a sofa."))],
+        "failed": [
+            *asked,
+            CloudFailed("The cloud at api.example.com broke off.", "A dog."),
+            Answered(
+                replace(
+                    LOCAL, broken="A cat", reason="local: it fits; the cloud at api.example.com broke off"
+                )
+            ),
+        ],
+    }[outcome]
+
+    async def ask(pilot: Pilot[None]) -> None:
+        await settled(pilot)
+        await type_text(pilot, "What is this?")
+        await press(pilot, "enter")
+        await rest(pilot)
+
+    assert snap_compare(make_app(**CLOUD), terminal_size=(110, 18), run_before=ask)
+
+
+def test_a_route(make_app: MakeApp, assistant: ScriptedAssistant, snap_compare: Compare) -> None:
+    async def ask(pilot: Pilot[None]) -> None:
+        await rest(pilot)
+        await type_text(pilot, "What is this?")
+        await press(pilot, "f5")
+        await pilot.pause(0.2)
+        await rest(pilot)
+
+    assistant.script = [*BEGUN]
+    assert snap_compare(make_app(), terminal_size=(90, 20), run_before=ask)

@@ -35,19 +35,19 @@ def test_the_highest_rank_goes_first_and_the_order_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "offline", "unreached", "said"),
+    ("place", "offline", "failing", "said"),
     [
         (None, False, False, "no cloud"),
         (None, True, False, "offline"),
         (CLOUD, False, False, "cloud api.example.com"),
-        (CLOUD, False, True, "cloud api.example.com not reached"),
+        (CLOUD, False, True, "cloud api.example.com, failing"),
         (CLOUD, True, False, "offline"),
         (SERVER, False, False, "local server localhost:11434"),
         (SERVER, True, False, "offline, local server localhost:11434"),
     ],
 )
-def test_the_network_in_words(place: object, offline: bool, unreached: bool, said: str) -> None:
-    assert network_text(place, offline=offline, unreached=unreached) == said  # type: ignore[arg-type]
+def test_the_network_in_words(place: object, offline: bool, failing: bool, said: str) -> None:
+    assert network_text(place, offline=offline, failing=failing) == said  # type: ignore[arg-type]
 
 
 def test_the_battery_in_words() -> None:

@@ -43,7 +43,7 @@ def test_a_folder_that_is_not_there_suggests_nothing(folder: Path) -> None:
 
 def test_commands_are_suggested_at_the_beginning_of_the_first_line() -> None:
     assert labels("/he") == ["/help"]
-    assert labels("/c") == ["/clear", "/copy"]
+    assert labels("/c") == ["/clear", "/cloud", "/copy"]
     assert labels("say /he") == []
     assert suggest("/he", first_line=False) == []
 

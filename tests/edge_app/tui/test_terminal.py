@@ -16,16 +16,20 @@ from pathlib import Path
 
 import pytest
 
+from edge_app.sessions import SessionStore
+from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, Wire, word
+
 pytestmark = pytest.mark.slow
 
 
 class Terminal:
     """A terminal that answers no questions. size: lines, columns; 0, 0 is one that does not know it."""
 
-    def __init__(self, home: Path, size: tuple[int, int]) -> None:
+    def __init__(self, home: Path, size: tuple[int, int], **settings: str) -> None:
         self._mine, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         environment = {**os.environ, "EDGE_APP_HOME": str(home), "EDGE_APP_OFFLINE": "1", "TERM": "xterm"}
+        environment |= {f"EDGE_APP_{name.upper()}": value for name, value in settings.items()}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edge_app"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
         )
@@ -62,3 +66,30 @@ def test_it_opens_says_that_the_model_is_missing_and_quits(home: Path, size: tup
     assert terminal.leave() == 0
     assert "Traceback" not in terminal.shown
     assert "\x1b[?1049l" in terminal.shown  # the screen that was there before is back
+
+
+def test_quitting_while_a_server_answers_saves_what_came(home: Path) -> None:
+    """Offline, without a model: a server on this machine is all there is."""
+
+    def begin(wire: Wire) -> None:
+        wire.send(STREAM, word("Tabby, I would "))
+        wire.wait_until_gone(60)
+
+    with Misbehaving(begin) as server:
+        terminal = Terminal(
+            home, (30, 100), cloud_url=server.url, cloud_model="big", cloud_key="sk-test", mode="quality"
+        )
+        terminal.wait_for("Ask something")
+        terminal.type("What is this?\r")
+        terminal.wait_for("Yes, this once")
+        terminal.type("\x1b[B\r")  # down, enter
+        terminal.wait_for("Tabby, I would")
+        begun = time.monotonic()
+        terminal.type("\x11")
+        assert terminal.leave() == 0
+        assert time.monotonic() - begun < 10
+    assert "Traceback" not in terminal.shown
+    store = SessionStore.open()
+    (turn,) = store.get(store.latest()).turns
+    store.close()
+    assert (turn.question, turn.status, turn.answer) == ("What is this?", "stopped", "Tabby, I would ")

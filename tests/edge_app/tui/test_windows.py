@@ -9,12 +9,13 @@ from textual.widgets import Input, OptionList, Static
 
 from edge_app.sessions import SessionStore
 from edge_app.tui.adapters_window import AdaptersWindow
+from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.choice import ChoiceWindow
 from edge_app.tui.commands import COMMANDS
 from edge_app.tui.confirm import ConfirmWindow
 from edge_app.tui.help_window import HelpWindow
 from edge_app.tui.key_owners import KEY_OWNERS
-from edge_app.tui.messages import AnswerView, QuestionView
+from edge_app.tui.messages import QuestionView
 from edge_app.tui.sessions_window import SessionsWindow
 from edge_app.tui.status import StatusLine
 from tests.edge_app.conftest import new_image

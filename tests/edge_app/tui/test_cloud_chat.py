@@ -1,0 +1,293 @@
+"""The chat and a server on loopback: real sockets, the real assistant, and an engine that answers by script."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import textual_image.widget
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from edge_app import paths, settings
+from edge_app.assistant import Assistant
+from edge_app.cloud.ledger import Ledger
+from edge_app.offline import switch
+from edge_app.sessions import SavedTurn, SessionStore
+from edge_app.tui.answer_view import AnswerView
+from edge_app.tui.app import ChatApp
+from edge_app.tui.asking_user import AskingUser
+from edge_app.tui.consent_window import ConsentWindow
+from edge_app.tui.other_answer import OtherAnswer
+from edge_app.tui.stream import wait_for_answers
+from edge_app.tui.surroundings import Surroundings
+from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, Wire, answers, end, word
+from tests.edge_app.fakes import FakeEngine
+from tests.edge_app.tui.conftest import is_typing, type_text
+
+DOUBTFUL = -5.0
+YES_ONCE = ("down", "enter")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded() -> None:
+    """The library takes a second to load, which would be counted in the first test."""
+    import openai  # noqa: F401
+
+
+class Dripping:
+    """Sends a word, and another each time it is told to; then waits, ends or breaks off."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Semaphore(0)
+        self.is_over = threading.Event()
+        self.was_left = threading.Event()
+
+    def __call__(self, wire: Wire) -> None:
+        wire.send(STREAM, word("A "))
+        while not self.is_over.is_set():
+            if self.go_on.acquire(timeout=0.02):
+                wire.send(word("cat "))
+            wire.connection.setblocking(False)
+            try:
+                if wire.connection.recv(1) == b"":
+                    self.was_left.set()
+                    return
+            except BlockingIOError:
+                pass
+            wire.connection.setblocking(True)
+        wire.send(end())
+
+
+Make = Callable[..., ChatApp]
+
+
+@pytest.fixture
+def make(store: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """A chat over an assistant of its own. Leaving it is what `run` does."""
+    monkeypatch.setenv("EDGE_APP_CLOUD_KEY", "sk-of-the-test")
+    made: list[Assistant] = []
+
+    def make(server: Misbehaving, **more: object) -> ChatApp:
+        chosen = settings.load(
+            paths.config_file(), cloud_url=server.url, cloud_model="big", cloud_retries=0, **more
+        )
+        assistant = Assistant(chosen, store, FakeEngine(logprob=DOUBTFUL).load)
+        made.append(assistant)
+        app = ChatApp(
+            Surroundings(
+                settings=chosen,
+                backend=assistant,
+                sessions=store,
+                adapters=assistant.adapters.names,
+                described=assistant.adapters.all,
+                preview=textual_image.widget.HalfcellImage,
+                clock=time.monotonic,
+                decisions=lambda: assistant.decisions,
+                battery=lambda: None,
+                offline=switch,
+                config=paths.config_file(),
+                defects=tmp_path / "chat-errors.log",
+            )
+        )
+        assistant.consenter = AskingUser(app.chat)
+        return app
+
+    yield make
+    for assistant in made:
+        assistant.close()
+
+
+def leave(app: ChatApp) -> None:
+    assistant = app.chat._around.backend
+    assert isinstance(assistant, Assistant)
+    assistant.cancel()
+    wait_for_answers(5.0)
+    assistant.close()
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await pilot.pause(0.01)
+    raise AssertionError("it did not come to that")
+
+
+def answer(app: ChatApp) -> AnswerView:
+    return app.chat.query(AnswerView).last()
+
+
+def said(app: ChatApp, selector: str) -> str:
+    return str(answer(app).query_one(selector, Static).content)
+
+
+async def ask(pilot: Pilot[None], *reply: str) -> ChatApp:
+    """A question, and what is said to the window that asks."""
+    app = pilot.app
+    assert isinstance(app, ChatApp)
+    await until(pilot, lambda: not [w for w in app.workers if w.group == "prepare"])
+    await type_text(pilot, "What is this?")
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(app.screen, ConsentWindow))
+    await pilot.pause()
+    await pilot.press(*reply)
+    await until(pilot, lambda: app.screen is app.chat)
+    return app
+
+
+async def idle(pilot: Pilot[None]) -> None:
+    app = pilot.app
+    await until(pilot, lambda: not [w for w in app.workers if w.group in ("answer", "send")])
+    await pilot.pause()
+
+
+def saved(store: SessionStore) -> SavedTurn:
+    return store.get(store.latest()).turns[-1]
+
+
+async def test_a_doubtful_answer_is_asked_for_again_after_consent_by_keys_alone(
+    make: Make, store: SessionStore
+) -> None:
+    with Misbehaving(answers("A ", "tabby.")) as server:
+        async with make(server).run_test(size=(120, 30)) as pilot:
+            app = await ask(pilot, *YES_ONCE)
+            await idle(pilot)
+            assert answer(app).text == "A tabby."
+            assert said(app, ".answer-why").startswith("local server: local confidence 0.")
+            assert app.chat.query_one(OtherAnswer).text == "A cat."
+        assert len(server.requests) == 1
+    assert (saved(store).answer, saved(store).kept) == ("A tabby.", "A cat.")
+
+
+@pytest.mark.parametrize("reply", [("enter",), ("escape",), ("up", "enter")])
+async def test_who_says_no_keeps_the_local_answer_and_nothing_leaves(
+    make: Make, store: SessionStore, reply: tuple[str, ...]
+) -> None:
+    with Misbehaving(answers("A ", "tabby.")) as server:
+        async with make(server).run_test(size=(120, 30)) as pilot:
+            app = await ask(pilot, *reply)
+            await idle(pilot)
+            assert answer(app).text == "A cat."
+            assert server.requests == []
+            await type_text(pilot, "Sure?")
+            await pilot.press("enter")
+            if reply[0] == "up":  # never: not even asked
+                await idle(pilot)
+                assert app.screen is app.chat
+                assert "You decided that nothing is sent" in said(app, ".answer-why").replace("you", "You", 1)
+            else:
+                await until(pilot, lambda: isinstance(app.screen, ConsentWindow))
+                await pilot.press("escape")
+                await idle(pilot)
+        assert server.requests == []
+    assert store.recent()[0].turns >= 1
+    ledger = Ledger(paths.sessions_file())
+    assert ledger.entries() == ()
+    ledger.close()
+
+
+async def test_typing_stays_possible_while_the_answer_streams_from_a_server(make: Make) -> None:
+    drip = Dripping()
+    with Misbehaving(drip) as server:
+        async with make(server, mode="quality").run_test(size=(120, 30)) as pilot:
+            app = await ask(pilot, *YES_ONCE)
+            await until(pilot, lambda: answer(app).text)
+            for number, letter in enumerate("and then"):
+                drip.go_on.release()
+                await pilot.press("space" if letter == " " else letter)
+                await until(pilot, lambda: answer(app).text.count("cat") == number + 1)  # noqa: B023
+            assert is_typing(app)
+            assert app.chat.composer.prompt.text == "and then"
+            await pilot.press("enter")  # the next question waits
+            await until(pilot, lambda: app.chat.composer.prompt.text == "and then")
+            drip.is_over.set()
+            await idle(pilot)
+            assert said(app, ".answer-line").startswith("big · 3 tokens")
+            assert answer(app).text.startswith("A cat cat")
+
+
+async def test_escape_stops_an_answer_from_a_server_and_hangs_up(make: Make, store: SessionStore) -> None:
+    drip = Dripping()
+    with Misbehaving(drip) as server:
+        async with make(server).run_test(size=(120, 30)) as pilot:
+            app = await ask(pilot, *YES_ONCE)
+            await until(pilot, lambda: answer(app).text == "A ")
+            await pilot.press("escape")
+            await idle(pilot)
+            assert drip.was_left.wait(5)
+            assert said(app, ".answer-line").startswith("stopped · big")
+            assert app.chat.query_one(OtherAnswer).text == "A cat."
+    turn = saved(store)
+    assert (turn.status, turn.answer, turn.kept) == ("stopped", "A ", "A cat.")
+
+
+async def test_a_plug_that_is_pulled_in_the_middle_loses_nothing(make: Make, store: SessionStore) -> None:
+    with Misbehaving(lambda wire: wire.send(STREAM, word("A tab"))) as server:
+        async with make(server).run_test(size=(120, 30)) as pilot:
+            app = await ask(pilot, *YES_ONCE)
+            await idle(pilot)
+            assert answer(app).text == "A cat."
+            assert "local answer kept" in said(app, ".speaker")
+            assert "broke" in said(app, ".answer-why")
+            assert app.chat.query_one(OtherAnswer).text == "A tab"
+            assert "failing" in str(app.chat.query_one("#status-facts", Static).content)
+            server.scripts[:] = [answers("A ", "tabby.")]
+            await pilot.press("f6")  # once more, on demand
+            await until(pilot, lambda: isinstance(app.screen, ConsentWindow))
+            await pilot.pause()
+            await pilot.press(*YES_ONCE)
+            await idle(pilot)
+            assert answer(app).text == "A tabby."
+            assert "failing" not in str(app.chat.query_one("#status-facts", Static).content)
+    turn = saved(store)
+    assert (turn.status, turn.answer, turn.kept) == ("complete", "A tabby.", "A cat.")
+
+
+@pytest.mark.parametrize("mode", ["auto", "quality"])
+async def test_quitting_in_the_middle_of_an_answer_from_a_server_loses_nothing(
+    make: Make, store: SessionStore, mode: str
+) -> None:
+    drip = Dripping()
+    with Misbehaving(drip) as server:
+        app = make(server, mode=mode)
+        async with app.run_test(size=(120, 30)) as pilot:
+            await ask(pilot, *YES_ONCE)
+            drip.go_on.release()
+            await until(pilot, lambda: answer(app).text == "A cat ")
+            await pilot.press("ctrl+q")
+        begun = time.monotonic()
+        leave(app)
+        assert time.monotonic() - begun < 5
+    turn = saved(store)
+    kept = "A cat." if mode == "auto" else None
+    assert (turn.status, turn.answer, turn.kept) == ("stopped", "A cat ", kept)
+
+
+async def test_quitting_while_being_asked_is_no_consent(make: Make, store: SessionStore) -> None:
+    with Misbehaving(answers("A ", "tabby.")) as server:
+        app = make(server)
+        async with app.run_test(size=(120, 30)) as pilot:
+            await type_text(pilot, "What is this?")
+            await pilot.press("enter")
+            await until(pilot, lambda: isinstance(app.screen, ConsentWindow))
+            await pilot.press("ctrl+q")
+        leave(app)
+        assert server.requests == []
+    assert saved(store).answer == "A cat."
+
+
+async def test_a_server_on_this_machine_answers_offline_too(make: Make) -> None:
+    with Misbehaving(answers("A ", "tabby.")) as server:
+        async with make(server).run_test(size=(120, 30)) as pilot:
+            await pilot.press("f4")
+            await until(pilot, lambda: switch.is_on)
+            app = await ask(pilot, *YES_ONCE)
+            await idle(pilot)
+            assert answer(app).text == "A tabby."
+            assert "offline, local server 127.0.0.1" in str(
+                app.chat.query_one("#status-facts", Static).content
+            )
