@@ -1,17 +1,18 @@
 """What each mode makes of answered questions: the device's answers with their confidence, the cloud's recorded.
 
 The confidence is cross-fitted by image (edge_app.confidence_study), the thresholds are those the app would use
-once it expects what the cloud's answers take here. Knows nothing of how answers are made or of how a study is
-shown.
+once it expects what the cloud's answers take here. Eco has answers of its own, since its budgets are smaller.
+Knows nothing of how answers are made or of how a study is shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_app.cloud_answers import Key, Recorded, of_row
 from edge_app.confidence_study import Judged
+from edge_app.evaluation import Prediction
 from edge_app.scenario_measures import (
     Answered,
     Curve,
@@ -83,19 +84,8 @@ def queries_of(
     found = []
     for each in judged:
         right, cost = of_row(answers, each.row, prior)
-        prediction = each.prediction
-        found.append(
-            Query(
-                each.probability,
-                Answered(
-                    each.logged.right,
-                    (prediction.timing_ms["total"] or 0.0) / 1000,
-                    prediction.energy["joules"],
-                    0.0,
-                ),
-                Answered(right, cost.seconds, cost.joules, cost.money),
-            )
-        )
+        cloud = Answered(right, cost.seconds, cost.joules, cost.money)
+        found.append(Query(each.probability, local_answer(each.prediction), cloud))
     means = [
         sum(getattr(query.cloud, name) for query in found) / len(found)
         for name in ("seconds", "joules", "money")
@@ -103,17 +93,30 @@ def queries_of(
     return found, Expected(prior.correct, *means)
 
 
+def local_answer(prediction: Prediction) -> Answered:
+    total = prediction.timing_ms["total"]
+    assert total is not None, "every answer has taken its time"
+    return Answered(prediction.correct, total / 1000, prediction.energy["joules"], 0.0)
+
+
 def study(
     judged: Sequence[Judged],
     queries: Sequence[Query],
+    eco: Sequence[Answered],
     expected: Expected,
     scenarios: Mapping[Mode, Scenario],
 ) -> Study:
+    """eco: the same questions' answers with eco's budgets."""
+    frugal = [replace(query, local=local) for query, local in zip(queries, eco, strict=True)]
     limits = {mode: threshold(wanted, expected) for mode, wanted in scenarios.items()}
     sent = {mode: sent_by(wanted, limits[mode], queries) for mode, wanted in scenarios.items()}
     modes = tuple(
         ModeOutcome(
-            mode, limits[mode], outcome(queries, sent[mode], after_local=not scenarios[mode].cloud_first)
+            mode,
+            limits[mode],
+            outcome(
+                frugal if mode == "eco" else queries, sent[mode], after_local=not scenarios[mode].cloud_first
+            ),
         )
         for mode in scenarios
     )

@@ -57,9 +57,10 @@ def scenarios(
 ) -> None:
     """Answer rows on this device, take the cloud's answers from a file, and see what each mode makes of them.
 
-    Nothing is sent anywhere. Confidence is cross-fitted by image, as in `eval confidence`. APSP: right answers;
-    CA: questions that stay here; AIL: mean seconds; RCS: mean utility under the scenario's weights; APGR, CPT(x):
-    how much of the gap between device and cloud is recovered, and the cloud share that recovers x% of it.
+    Nothing is sent anywhere. Rows are answered twice: as in auto, and with eco's budgets. Confidence is
+    cross-fitted by image, as in `eval confidence`. APSP: right answers; CA: questions that stay here; AIL: mean
+    seconds; RCS: mean utility under the scenario's weights; APGR, CPT(x): how much of the gap between device and
+    cloud is recovered, and the cloud share that recovers x% of it.
 
     \b
     Example:
@@ -70,7 +71,7 @@ def scenarios(
     from edge_app.confidence_study import judged_held_out, whole
     from edge_app.evaluation import Options, read_rows, weights_identity
     from edge_app.expectations import cloud_prior
-    from edge_app.scenario_study import queries_of, study
+    from edge_app.scenario_study import local_answer, queries_of, study
     from router.scenario import scenario
 
     if picture is not None:
@@ -93,12 +94,19 @@ def scenarios(
         weights_identity(settings.model, settings.adapter),
     )
     judged = judged_held_out(answered_by_set(settings, rows, options, predictions), whole, folds)
+    frugal = answered_by_set(
+        settings.model_copy(update={"mode": "eco"}),
+        rows,
+        replace(options, mode="eco"),
+        predictions / "eco" if predictions else None,
+    )
     prior = cloud_prior(settings)
     prior = replace(prior, joules=prior.joules + settings.cloud_joules)
     queries, expected = queries_of(judged, recorded, prior)
     weights = settings.weights()
     wanted = {mode: scenario(mode, False, weights, settings.eco()) for mode in weights}
-    found = study(judged, queries, expected, wanted)
+    eco = [local_answer(prediction) for _, prediction in frugal]
+    found = study(judged, queries, eco, expected, wanted)
     if picture is not None:
         from edge_app.scenario_picture import draw
 

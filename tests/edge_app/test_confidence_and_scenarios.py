@@ -139,7 +139,6 @@ def test_a_whole_rule_is_written_as_the_bundled_one_is(
 def given(tmp_path: Path) -> tuple[list[str], Path]:
     """Files of rows, and a folder with an answer to each."""
     files, folder = [], tmp_path / "answers"
-    folder.mkdir()
     options = replace(OPTIONS, weights=weights_identity("edge-vlm-135m", "auto"))
     for name, count in (("birds", 80), ("bills", 60)):
         file = tmp_path / f"{name}.jsonl"
@@ -149,8 +148,11 @@ def given(tmp_path: Path) -> tuple[list[str], Path]:
             for r, _ in results
         ]
         file.write_text("\n".join(json.dumps(each) for each in fields))
-        lines_ = [json.dumps(asdict(replace(p, options=asdict(options)))) for _, p in results]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines_) + "\n")
+        for mode, place, joules in (("auto", folder, 7.0), ("eco", folder / "eco", 3.5)):
+            place.mkdir(parents=True, exist_ok=True)
+            own = {"options": asdict(replace(options, mode=mode)), "energy": asdict(Energy(joules, False))}
+            written = [json.dumps({**asdict(p), **own}) for _, p in results]
+            (place / f"{name}.jsonl").write_text("\n".join(written) + "\n")
         files.append(str(file))
     return files, folder
 
@@ -178,7 +180,8 @@ def test_eval_scenarios_has_every_measure(run: Run, given: tuple[list[str], Path
     printed = json.loads(run("eval", "scenarios", *files, "--predictions", str(folder), "--json").stdout)
     assert set(printed["modes"]) == {"auto", "fast", "quality", "eco"}
     assert printed["modes"]["quality"]["outcome"]["apsp"] == 1.0  # the oracle's
-    assert printed["modes"]["eco"]["outcome"] == printed["others"]["all local"]
+    eco, local = printed["modes"]["eco"]["outcome"], printed["others"]["all local"]
+    assert (eco["ca"], eco["apsp"], eco["joules"]) == (1.0, local["apsp"], pytest.approx(local["joules"] / 2))
     assert printed["curves"]["random"]["apgr"] == pytest.approx(0.5)
     assert printed["curves"]["perfect router"]["apgr"] >= printed["curves"]["confidence"]["apgr"] > 0.5
     assert printed["rcs"]["perfect router"]["auto"] >= printed["rcs"]["our mode"]["auto"]
