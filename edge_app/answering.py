@@ -89,6 +89,7 @@ class Answering:
         self._logprobs: list[float] = []
         self._generation: Generation | None = None
         self._lease: Lease | None = None
+        self._answerer: int | None = None
         self._head: float | None = None
         self._ocr: float | None = None
 
@@ -178,6 +179,7 @@ class Answering:
             cancel=job.cancelled,
             progress=reporter(job, job.emit),
         )
+        self._answerer = (self._lease.weights or self._host.engine(job)).generation
         self._head = self._certainty(self._lease, job)
         self._go_on(job)
 
@@ -259,6 +261,7 @@ class Answering:
         return Evidence(
             logprobs=tuple(self._logprobs),
             adapter=self._route.adapter,
+            generation=self._answerer,
             head=self._head,
             route=self._route.probability,
             margin=scores[0] - scores[1] if candidates else None,

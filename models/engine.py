@@ -91,6 +91,11 @@ class Engine:
             self._encoded[key] = EncodedImage(rows, tokens.embeddings, guesses, tokens.probability)
         return _use(self._encoded, key, MAX_ENCODED_IMAGES + 2 * self._in_view)
 
+    @property
+    def generation(self) -> int:
+        """Which weights these are, as an adapter has it (models.lora.LoraWeights)."""
+        return int(self.digest[:16], 16) >> 1
+
     def certainty(self, image: Image, lora: Lora | None = None) -> float | None:
         """How sure the heads are of what the language model gets to see of the image, 0..1. None for an adapter
         without heads of its own: what the model's own name in its images says nothing about its answers."""

@@ -53,7 +53,8 @@ class Evidence:
     """What there is to judge an answer by, or as much of it as has come.
 
     logprobs: natural log of the model's own probability of each token, the end token included.
-    adapter: None for the plain model. head: how sure the heads that saw the image are of their best words
+    adapter: None for the plain model; generation: which one of that name (models.lora.LoraWeights), or which
+    model; None before it is known. head: how sure the heads that saw the image are of their best words
     (models.engine.Engine.certainty). route: the router's probability of its choice; margin: by how much the score
     of what it chose exceeds the next (no adapter has 0). ocr: mean recognition probability of the text read.
     None: there was no such thing.
@@ -61,6 +62,7 @@ class Evidence:
 
     logprobs: tuple[float, ...]
     adapter: str | None
+    generation: int | None
     head: float | None
     route: float | None
     margin: float | None
@@ -78,8 +80,10 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Own:
-    """What an adapter adds to the shared intercept and weights. rows: answers it was fitted on; right: of them."""
+    """What an adapter adds to the shared intercept and weights. generation: of the adapter that it was fitted for;
+    another one of that name has no data. rows: answers it was fitted on; right: of them."""
 
+    generation: int | None
     intercept: float
     weights: tuple[float, ...]
     rows: int
@@ -151,7 +155,8 @@ class Confidence:
         return (logit if own else UNFITTED * logit) - UNHEARD_OF * beyond
 
     def _own(self, evidence: Evidence) -> Own | None:
-        return self.rule.adapters.get(kind(evidence))
+        own = self.rule.adapters.get(kind(evidence))
+        return own if own is not None and own.generation == evidence.generation else None
 
 
 def kind(evidence: Evidence) -> str:
@@ -216,6 +221,7 @@ def read_adapters(file: Path) -> dict[str, Own]:
     try:
         return {
             str(name): Own(
+                None if each["generation"] is None else int(each["generation"]),
                 float(each["intercept"]),
                 _vector(each["weights"], file),
                 int(each["rows"]),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import UserError
 from router.confidence import FARTHEST, FEATURES, Evidence, Own, Rule, features, kind
 
 FOLDS = 5
@@ -98,12 +99,13 @@ class _Found:
 @dataclass(frozen=True)
 class _Table:
     """x: [rows, 1 + features], a column of ones and the standardised features, 0 for what is missing. adapter:
-    by row, a number into names, which are kinds (router.confidence.kind)."""
+    by row, a number into names, which are kinds (router.confidence.kind), and generations."""
 
     x: Array
     right: Array
     adapter: Rows
     names: tuple[str, ...]
+    generations: tuple[int | None, ...]
 
     @classmethod
     def of(cls, logged: Sequence[Logged], centre: Array, scale: Array) -> _Table:
@@ -115,6 +117,7 @@ class _Table:
             np.array([each.right for each in logged], np.float64),
             np.array([names.index(each.kind) for each in logged], np.int64),
             names,
+            tuple(_generation(logged, name) for name in names),
         )
 
     def fit(self, rows: Rows, penalties: Penalties) -> _Found:
@@ -151,10 +154,24 @@ class _Table:
         counted = {each: self.right[self.adapter == each] for each in found.own}
         return {
             self.names[each]: Own(
-                float(vector[0]), tuple(vector[1:].tolist()), len(counted[each]), int(counted[each].sum())
+                self.generations[each],
+                float(vector[0]),
+                tuple(vector[1:].tolist()),
+                len(counted[each]),
+                int(counted[each].sum()),
             )
             for each, vector in found.own.items()
         }
+
+
+def _generation(logged: Sequence[Logged], kind: str) -> int | None:
+    """That of all answers of a kind. Raises UserError when there are several."""
+    found = {each.evidence.generation for each in logged if each.kind == kind}
+    if len(found) > 1:
+        raise UserError(
+            f"The answers of {kind} are from {len(found)} adapters of that name; answer all rows again."
+        )
+    return found.pop()
 
 
 def _chosen(

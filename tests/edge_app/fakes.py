@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,8 @@ class FakeGeneration(Iterator[Token]):
 class FakeEngine:
     """words: the answer. logprob: of each of its tokens. before_token(n): happens before the n-th one.
     loading: happens at the load."""
+
+    generation: ClassVar[int] = 1
 
     words: tuple[str, ...] = ("A ", "cat", ".")
     logprob: float = -0.5

@@ -54,7 +54,7 @@ def predicted(row: Row, dice: random.Random) -> Prediction:
     least = dice.uniform(0.05, 0.999)
     right = dice.random() < least
     logprobs = (math.log(least), -0.01, -0.01, -0.01, -0.01, -0.01)
-    evidence = Evidence(logprobs, row.set, 0.8, 0.99, dice.uniform(0, 5), True, None)
+    evidence = Evidence(logprobs, row.set, 3, 0.8, 0.99, dice.uniform(0, 5), True, None)
     return Prediction(
         row.image, row.question, row.answer if right else "wrong", row.answer, row.type, right, row.set, "local",
         0.5, sum(logprobs) / 6, min(logprobs), {"total": 500.0}, asdict(OPTIONS), asdict(evidence),

@@ -276,7 +276,13 @@ def judge_plain_answers_by_their_tokens() -> None:
     """What `edge-app eval confidence` leaves when it has data of plain answers: only for such, an answer is given
     up early."""
     weights = [0.0] * len(FEATURES)
-    own = {"intercept": 0.0, "weights": weights, "rows": 500, "right": 300}
+    own = {
+        "generation": FakeEngine.generation,
+        "intercept": 0.0,
+        "weights": weights,
+        "rows": 500,
+        "right": 300,
+    }
     content = {"format": 1, "features": list(FEATURES), "adapters": {NOBODY + BLIND: own}}
     paths.ensure(paths.data_directory())
     paths.confidence_file().write_text(json.dumps(content))

@@ -27,6 +27,7 @@ from router.confidence import (
 SURE = Evidence(
     logprobs=(-0.01, -0.02, -0.001),
     adapter="receipts",
+    generation=7,
     head=0.9,
     route=0.99,
     margin=5.0,
@@ -46,7 +47,7 @@ def rule(**weights: float) -> Rule:
         weights=tuple(weights.get(name, 0.0) for name in FEATURES),
         slack=1.0,
         least_tokens=2,
-        adapters={"receipts": Own(0.0, ZEROS, 100, 80)},
+        adapters={"receipts": Own(7, 0.0, ZEROS, 100, 80)},
     )
 
 
@@ -58,10 +59,17 @@ def test_surer_words_make_an_answer_likelier_to_be_right() -> None:
 
 def test_an_adapter_departs_from_the_shared_rule_by_what_its_data_say() -> None:
     shared = rule(mean=1.0)
-    poor = replace(shared, adapters={"receipts": Own(-3.0, ZEROS, 50, 10)})
+    poor = replace(shared, adapters={"receipts": Own(7, -3.0, ZEROS, 50, 10)})
     assert Confidence(poor).judge(SURE).probability < Confidence(shared).judge(SURE).probability
     other = replace(SURE, adapter="mine")
     assert Confidence(poor).judge(other).probability == Confidence(shared).judge(other).probability
+
+
+def test_another_adapter_of_the_same_name_has_no_data() -> None:
+    confidence = Confidence(rule(mean=1.0))
+    other = replace(SURE, generation=8)
+    assert not confidence.judge(other).fitted
+    assert not confidence.hopeless(replace(other, logprobs=(-9.0,) * 9), 0.9)
 
 
 def test_what_was_learnt_about_images_does_not_count_without_one() -> None:
@@ -119,14 +127,14 @@ def test_nothing_is_hopeless_of_an_adapter_without_data() -> None:
     margin=st.floats(-50, 50),
 )
 def test_every_judgement_is_a_probability(logprobs: list[float], probability: float, margin: float) -> None:
-    evidence = Evidence(tuple(logprobs), None, probability, probability, margin, True, probability)
+    evidence = Evidence(tuple(logprobs), None, None, probability, probability, margin, True, probability)
     assert all(value is None or math.isfinite(value) for value in features(evidence))
     assert 0 <= Confidence(bundled_rule()).judge(evidence).probability <= 1
 
 
 def test_the_users_adapters_stand_beside_the_bundled_ones(tmp_path: Path) -> None:
     file = tmp_path / "confidence.json"
-    own = {"intercept": -1.0, "weights": list(ZEROS), "rows": 40, "right": 12}
+    own = {"generation": 7, "intercept": -1.0, "weights": list(ZEROS), "rows": 40, "right": 12}
     file.write_text(json.dumps({"format": 1, "features": list(FEATURES), "adapters": {"mine": own}}))
     judge = Confidence.load(file).judge
     mine, none_such = (judge(replace(SURE, adapter=name)) for name in ("mine", "other"))

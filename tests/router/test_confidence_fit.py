@@ -24,7 +24,7 @@ def answers(count: int, adapter: str | None, seed: int, shift: float = 0.0) -> l
         logprobs[int(rng.integers(tokens))] = -math.log1p(math.exp(-least))
         right = bool(rng.random() < 1 / (1 + math.exp(-(least + head - 1.0 + shift))))
         evidence = Evidence(
-            tuple(logprobs.tolist()), adapter, 1 / (1 + math.exp(-head)), 0.9, 3.0, True, None
+            tuple(logprobs.tolist()), adapter, 3, 1 / (1 + math.exp(-head)), 0.9, 3.0, True, None
         )
         found.append(Logged(evidence, right, f"{adapter} {number // 2}"))
     return found
