@@ -33,19 +33,26 @@ class Placing:
 
     def first(self) -> Placed:
         available = self.cloud if self.standing.is_open else None
-        return first(self.scenario, self.local, available, self.standing.without)
+        placed = first(self.scenario, self.local, available, self.standing.without)
+        return replace(placed, reason=self._named(placed.reason))
 
     def after(self, probability: float) -> Verdict:
         """Of a local answer; escalates only where that is possible. That no endpoint is set up is told to who asks
         for one, once."""
         verdict = after(self.scenario, probability, self.cloud, self.standing.without)
+        sure = f"local confidence {probability:.2f}"
         if self.cloud is None:
-            if not self.scenario.escalates or (self.allow_cloud and not self.scenario.cloud_first):
-                return verdict
-            return replace(verdict, reason=f"local confidence {probability:.2f}")
+            told = self.standing.without if self.allow_cloud and not self.scenario.cloud_first else ""
+            return replace(verdict, reason=joined(sure, told))
+        if not self.scenario.escalates:
+            return replace(verdict, reason=joined(sure, self._named(verdict.reason)))
         if verdict.escalate and not self.standing.is_open:
-            return Verdict(False, verdict.threshold, f"{verdict.reason}; {self.standing.without}")
+            return Verdict(False, verdict.threshold, joined(verdict.reason, self.standing.without))
         return verdict
+
+    def _named(self, reason: str) -> str:
+        """The policy knows one other place; of an endpoint on this machine "cloud" is not said."""
+        return reason.replace("the cloud", f"the {self.noun}")
 
     @property
     def give_up(self) -> float | None:
@@ -88,8 +95,8 @@ def label(place: str, *reasons: str) -> str:
 def joined(*reasons: str) -> str:
     """Clauses, in their order. What a later one begins with is said once; "mode auto" goes without saying."""
     told: list[str] = []
-    for reason in reasons:
-        told = [each for each in told if not reason.startswith(each)]
-        if reason and reason != "mode auto":
-            told.append(reason)
+    for part in (part for reason in reasons for part in reason.split("; ") if part):
+        told = [each for each in told if not part.startswith(each)]
+        if part != "mode auto":
+            told.append(part)
     return "; ".join(told)

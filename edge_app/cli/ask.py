@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from edge_app.assistant import Assistant
     from edge_app.cloud.consent import Consenter
     from edge_app.events import Answer, Event
-    from router.mode import Mode
 
 
 def ask(
@@ -122,8 +121,8 @@ def ask(
             output.result_json(answer.as_json())
         elif whole:
             output.result(answer.answer)
-        if answer.reason != screen.told and _is_worth_telling(answer, settings.mode, allow_cloud=allow_cloud):
-            output.say(f"({answer.reason})")
+        if answer.reason != screen.told and (settings.cloud_url or settings.mode == "quality" or allow_cloud):
+            output.say(f"({answer.reason})")  # where there is but one place, it goes without saying
         if answer.stop_reason == "length":
             output.say(f"(cut after {answer.tokens.completion} tokens; --max-tokens allows more)")
         for _ in events:  # an interruption is raised once the stopped answer has been shown
@@ -158,12 +157,6 @@ def _consenter(screen: _Screen) -> Consenter | None:
     from edge_app.cli.consent import TerminalConsenter
 
     return TerminalConsenter(screen.end_line)
-
-
-def _is_worth_telling(answer: Answer, mode: Mode, *, allow_cloud: bool) -> bool:
-    """Where an answer comes from, when that is not what goes without saying."""
-    wanted = mode == "quality" or allow_cloud
-    return wanted or answer.place == "cloud" or answer.offer is not None or answer.broken is not None
 
 
 def _show(events: Iterator[Event], screen: _Screen, assistant: Assistant) -> Answer:

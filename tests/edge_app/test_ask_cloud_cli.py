@@ -75,6 +75,7 @@ def test_a_script_that_does_not_allow_it_gets_the_local_answer_and_the_reason(
         printed = json.loads(outcome.stdout)
         assert (outcome.code, printed["answer"], printed["place"]) == (0, "A cat.", "local")
         assert "needs --allow-cloud" in printed["reason"]
+        assert f"({printed['reason']})" in outcome.stderr
     assert server.requests == []
 
 

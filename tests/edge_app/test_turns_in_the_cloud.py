@@ -182,7 +182,7 @@ def test_these_modes_keep_an_answer_of_middling_confidence(
     assert (answer.answer, answer.place, answer.mode) == (LOCAL, "local", mode)
     assert (
         answer.reason.startswith(f"local: mode {mode}")
-        or "mode eco asks the cloud only when" in answer.reason
+        or "mode eco asks the local server only when" in answer.reason
     )
     assert server.requests == []
 
@@ -191,7 +191,7 @@ def test_eco_asks_the_cloud_only_on_demand_and_offers_it(make: Make, server: Mis
     assistant = make(server.url, FakeUser())
     answer = ask(assistant, mode="eco", allow_cloud=False)
     assert (answer.answer, answer.offer, server.requests) == (LOCAL, "ask_cloud", [])
-    assert "mode eco asks the cloud only when told to" in answer.reason
+    assert "mode eco asks the local server only when told to" in answer.reason
 
 
 def test_quality_asks_the_cloud_first_and_nothing_here(
@@ -203,7 +203,7 @@ def test_quality_asks_the_cloud_first_and_nothing_here(
         *(TurnSaved, Routed, Escalated, TokenText, TokenText, Answered)
     ]
     assert (answer.answer, answer.place, answer.kept) == (CLOUD, "cloud", None)
-    assert answer.reason.startswith("local server: mode quality")
+    assert answer.reason.startswith("local server: mode quality: 0.90 expected of the local server")
     assert engine.calls == []
 
 
@@ -221,7 +221,8 @@ def test_quality_answers_here_when_the_cloud_cannot_and_says_why(make: Make, sto
 
 def test_without_an_endpoint_nothing_is_said_of_clouds_unless_one_was_asked_for(make: Make) -> None:
     assistant = make(None)
-    assert "cloud" not in ask(assistant, allow_cloud=False).reason
+    for mode in ("auto", "fast", "eco"):
+        assert "cloud" not in ask(assistant, mode=mode, allow_cloud=False).reason
     assert "no cloud is set up" in ask(assistant, allow_cloud=True).reason
     assert "mode quality, but no cloud is set up" in ask(assistant, mode="quality").reason
 
