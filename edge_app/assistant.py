@@ -74,7 +74,7 @@ class Assistant:
         self._host = EngineHost(settings, self.adapters, load, self._thread.broadcast)
         self._equipment = Equipment(
             self._host,
-            Chooser(self.adapters.directory, router),
+            Chooser(self.adapters.directory, router or settings.router),
             ImageTexts(reader, settings.threads),
             cache(lambda: Confidence.load(paths.confidence_file())),
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.types import Image, Message
+from router.names import RouterName
 from router.query import Choice, Query, Router
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Chooser:
-    """directory: where the adapters are. router: None makes the prototype router, at its first use."""
+    """directory: where the adapters are. router: one to use, or the name of one to make, at its first use."""
 
-    def __init__(self, directory: Path, router: Router | None = None) -> None:
+    def __init__(self, directory: Path, router: Router | RouterName) -> None:
         self._directory = directory
         self._router = router
 
@@ -29,14 +30,14 @@ class Chooser:
 
         question, image = messages[-1].text, shown_last(messages)
         seen = None if image is None else image_vector(engine.image_features(image))
-        query = Query(question, question_vector(engine, question), seen)
-        return self._made().choose(query, installed)
+        query = Query(question, question_vector(engine, question), seen, image)
+        return self._made(engine).choose(query, installed)
 
-    def _made(self) -> Router:
-        if self._router is None:
-            from router.prototypes import PrototypeRouter
+    def _made(self, engine: Engine) -> Router:
+        if isinstance(self._router, str):
+            from router.routers import make_router
 
-            self._router = PrototypeRouter(self._directory)
+            self._router = make_router(self._router, self._directory, engine)
         return self._router
 
 

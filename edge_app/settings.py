@@ -25,6 +25,7 @@ from edge_app.energy import Power
 from models.errors import UserError
 from models.types import Sampling
 from router.mode import Mode
+from router.names import RouterName
 from router.scenario import DEFAULT_WEIGHTS, Budgets, Weights
 
 ENVIRONMENT_PREFIX = "EDGE_APP_"
@@ -69,6 +70,9 @@ class Settings(BaseSettings):
 
     adapter: str = "auto"
     """The adapter to answer with: a name, "none", or "auto"; or several, as in "receipts:0.5,medical:0.5"."""
+
+    router: RouterName = "cascade"
+    """What chooses the adapter when it is "auto": "cascade", "heads", "prototypes" or "model" (docs/routing.md)."""
 
     adapter_memory: int = Field(default=256, ge=1, le=1_000_000)
     """Megabytes that adapters may take in memory; one of rank 16 takes about 6."""

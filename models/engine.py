@@ -112,6 +112,23 @@ class Engine:
         ids = np.array(self._parts.language.tokenizer.encode(text, special=False), np.int64)
         return ids, self._parts.embedding(ids)
 
+    def text_state(self, text: str) -> NDArray[np.float32]:
+        """The plain language model's final hidden state [hidden] after a text, which has to say something.
+
+        The conversation's KV cache stays as it is.
+        """
+        return self._parts.aside.state(self._parts.language.tokenizer.encode(text, special=False))
+
+    def continuation_shares(
+        self, text: str, options: Sequence[str], image: Image | None = None
+    ) -> NDArray[np.float64]:
+        """How probable the plain language model finds each option [options] after an image and a text, when one
+        of them is all that may follow (models.aside.Aside.shares). The conversation's KV cache stays as it is.
+        """
+        encode = self._parts.language.tokenizer.encode
+        prompt = self._parts.prompts.to_continue(text, None if image is None else self.encode_image(image))
+        return self._parts.aside.shares(prompt, [encode(option, special=False) for option in options])
+
     def prepare_sight(self) -> None:
         """Load the eyes now rather than at the first image."""
         if self._parts.sight is not None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from models.aside import CONTEXT, MAX_ROWS, Aside
 from models.cache import PACKED
 from models.cpu import choose_path, detect
 from models.errors import UserError
@@ -94,6 +95,7 @@ def _llama_parts(files: ModelFiles, request: Request, config: ModelConfig) -> tu
     runtime = LlamaRuntime(packed, library, request.threads, context_length)
     parts = Parts(
         Language(runtime, tokenizer, PrefixCache()),
+        Aside(lambda: LlamaRuntime(packed, library, request.threads, CONTEXT, MAX_ROWS)),
         packed_embedding(packed),
         PromptBuilder(tokenizer, template, config.wording),
         sight=None,

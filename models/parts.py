@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from models.aside import Aside
 from models.chat_template import ChatTemplate
 from models.errors import UserError
 from models.generation import Language
@@ -24,10 +25,11 @@ from models.vision.sight import Sight
 class Parts:
     """What an engine is made of. sight: None for a model without eyes. words_head: see ModelConfig.
 
-    embedding: of the language model, one row a token.
+    embedding: of the language model, one row a token. aside: the same model with another KV cache.
     """
 
     language: Language
+    aside: Aside
     embedding: EmbeddingRows
     prompts: PromptBuilder
     sight: Sight | None

@@ -131,6 +131,12 @@ class PromptBuilder:
             atoms += self._tokenizer.encode(segment.text, special=False)
         return Prompt(atoms, tuple(seen.values()))
 
+    def to_continue(self, text: str, image: EncodedImage | None) -> Prompt:
+        """A text that the model is to go on with, an image before it; no template, no control tokens."""
+        shown = [] if image is None else self._image(image, True, "")
+        tokens = self._tokenizer.encode(text, special=False)
+        return Prompt([*shown, *tokens], () if image is None else (image,))
+
     def _image(self, image: EncodedImage, use_words: bool, text: str) -> list[int]:
         wording = self._wording
         after = wording.suffix + (wording.line(image.guesses) if use_words else "")

@@ -1,6 +1,7 @@
 """What is common to most images and questions: the background against which likeness is judged.
 
-Features of ordinary photos and of plain chat, bundled with the app (router.make_general makes the file).
+Features of ordinary photos and of plain chat, and the heads that tell chat from questions about an image, bundled
+with the app (router.make_general makes the file).
 Vectors are compared after the mean of ordinary ones is taken away: what all have in common says nothing. Knows
 nothing of adapters.
 """
@@ -15,10 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from adapters.prototypes import Prototypes
+from models.errors import UserError
+from router.query import Query
+from router.subject import SubjectHead
+
 BUNDLED = Path(__file__).parent / "bundled" / "general.safetensors"
 
 NEAREST_IMAGES, NEAREST_QUESTIONS = 5, 3
 """Likeness is the mean cosine to so many nearest examples: one alone may be an odd one."""
+
+MOST_DOUBT = 0.3
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,44 @@ class Background:
 
 @dataclass(frozen=True)
 class General:
-    """chat: how many of the questions, the last ones, are plain chat; the others ask about an image."""
+    """chat: how many of the questions, the last ones, are plain chat; the others ask about an image.
+
+    words, state: heads over a question's vector and over the language model's state after it (router.subject).
+    """
 
     image: Background
     question: Background
     chat: int
+    words: SubjectHead
+    state: SubjectHead
+
+    def fits(self, words: NDArray[np.float32]) -> bool:
+        """Whether a question's vector is of the language model that this background was made with."""
+        return len(words) == len(self.question.mean)
+
+    def held_against(self, query: Query) -> Asked:
+        """The query's question beside ordinary ones."""
+        vector = self.question.centred(query.words)
+        cosines = self.question.examples @ vector
+        about_images, chat = cosines[: len(cosines) - self.chat], cosines[len(cosines) - self.chat :]
+        ordinary = float(likeness(cosines, NEAREST_QUESTIONS))
+        return Asked(vector, ordinary, float(about_images.max(initial=-1)), float(chat.max(initial=-1)))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, held against ordinary ones. vector: centred. ordinary: likeness to all of them; about_images,
+    chat: to the nearest one that asks about an image, and to the nearest that is plain chat."""
+
+    vector: NDArray[np.float32]
+    ordinary: float
+    about_images: float
+    chat: float
+
+    def nearer(self, asked: float) -> float:
+        """By how much it is nearer to an adapter's questions, to which its likeness is `asked`, than to ordinary
+        ones. Many questions fit any image: being ordinary counts against an adapter by MOST_DOUBT at most."""
+        return max(asked - self.ordinary, -MOST_DOUBT)
 
 
 @cache
@@ -54,7 +95,28 @@ def general() -> General:
     image, question = (
         Background.of(tensors[f"{kind}.mean"], tensors[f"{kind}.examples"]) for kind in ("image", "question")
     )
-    return General(image, question, int(tensors["question.chat"][0]))
+    words, state = (
+        SubjectHead(tensors[f"{kind}.weight"], float(tensors[f"{kind}.bias"][0]))
+        for kind in ("words", "state")
+    )
+    return General(image, question, int(tensors["question.chat"][0]), words, state)
+
+
+def centred(
+    path: Path, prototypes: Prototypes, background: General
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """An adapter's images [k, 1408] and questions [m, hidden] as they are compared. path: for messages.
+
+    Raises UserError when the questions are of another language model.
+    """
+    hidden = len(background.question.mean)
+    if len(prototypes.question) and prototypes.question.shape[1] != hidden:
+        raise UserError(
+            f"{path} was made with another language model ({prototypes.question.shape[1]} features of a question, "
+            f"not {hidden}); install the adapter again."
+        )
+    question = prototypes.question.reshape(-1, hidden)
+    return background.image.centred(prototypes.image), background.question.centred(question)
 
 
 def likeness(cosines: NDArray[np.float32], nearest: int) -> NDArray[np.float32]:

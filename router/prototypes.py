@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.prototypes import PROTOTYPES_FILE, Prototypes, read_prototypes
-from models.errors import UserError
-from router.general import NEAREST_IMAGES, NEAREST_QUESTIONS, General, general, likeness
+from router.deciding import OTHER_MODEL, decide
+from router.general import NEAREST_IMAGES, Asked, General, centred, general, likeness
 from router.query import Candidate, Choice, Query
+from router.registry import Registry
 
 QUESTION_WEIGHT = 0.3
 """Of a question's likeness, beside an image's nearness of 1 for a typical one."""
@@ -28,9 +29,6 @@ THRESHOLD = 0.1
 
 QUESTION_ALONE = 0.2
 """How much nearer to an adapter's questions than to ordinary ones a question must be, when it is all there is."""
-
-MOST_DOUBT = 0.3
-"""A question that is nearer to ordinary ones counts against an adapter by no more than this likeness."""
 
 CHAT_LIKENESS, CHAT_LEAD = 0.55, 0.2
 """A question is plain chat when it is so like one, and so much less like any about an image."""
@@ -43,8 +41,6 @@ ORDINARY, OWN = 0.98, 0.1
 
 LEAST_GAP = 0.1
 """A typical image of its own lies at least so far above; two or three examples say little of the rest."""
-
-Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -60,77 +56,28 @@ class Known:
     gap: float
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A question, held against ordinary ones. vector: centred. ordinary: likeness to all of them; about_images,
-    chat: to the nearest one that asks about an image, and to the nearest that is plain chat."""
-
-    vector: NDArray[np.float32]
-    ordinary: float
-    about_images: float
-    chat: float
-
-    def is_chat(self, asked: float | None) -> bool:
-        """asked: likeness to an adapter's own questions, which may be more like it than chat is."""
-        other = max(self.about_images, -1.0 if asked is None else asked)
-        return self.chat >= CHAT_LIKENESS and self.chat - other >= CHAT_LEAD
-
-
 class PrototypeRouter:
     """A router over the adapters in one directory; what changed on disk is read again at the next choice."""
 
     def __init__(self, directory: Path, background: General | None = None) -> None:
-        self._directory = directory
         self._background = background or general()
-        self._known: dict[str, tuple[Stamp, Known | UserError]] = {}
+        self._registry = Registry(
+            directory, PROTOTYPES_FILE, lambda path: calibrated(path, read_prototypes(path), self._background)
+        )
 
     def choose(self, query: Query, installed: Collection[str]) -> Choice:
         """The adapter that suits best, or none. Adapters without prototypes are never chosen."""
-        self._update(installed)
-        known = {name: each for name, (_, each) in self._known.items() if isinstance(each, Known)}
+        if not self._background.fits(query.words):
+            return Choice(None, 1.0, OTHER_MODEL, ())
+        known = self._registry.of(installed)
         able = {name: each for name, each in known.items() if query.image is not None or not len(each.image)}
-        asked = self._asked(query)
+        if not able:
+            return Choice(None, 1.0, self._registry.why_nobody(installed), ())
+        asked = self._background.held_against(query)
         image = None if query.image is None else self._background.image.centred(query.image)
         candidates = [judge(name, each, image, asked) for name, each in able.items()]
-        if candidates:
-            return decide(candidates, asked)
-        return Choice(None, 1.0, self._why_nobody(known, installed), ())
-
-    def _asked(self, query: Query) -> Asked:
-        vector = self._background.question.centred(query.words)
-        cosines = self._background.question.examples @ vector
-        count = self._background.chat
-        about_images, chat = cosines[: len(cosines) - count], cosines[len(cosines) - count :]
-        ordinary = float(likeness(cosines, NEAREST_QUESTIONS))
-        return Asked(vector, ordinary, float(about_images.max(initial=-1)), float(chat.max(initial=-1)))
-
-    def _update(self, installed: Collection[str]) -> None:
-        """Reads what is new or has changed, forgets what is gone."""
-        current: dict[str, tuple[Stamp, Known | UserError]] = {}
-        for name in installed:
-            path = self._directory / name / PROTOTYPES_FILE
-            try:
-                status = path.stat()
-            except OSError:
-                continue  # it has none, or is being removed
-            stamp = status.st_ino, status.st_size, status.st_mtime_ns
-            before = self._known.get(name)
-            current[name] = before if before and before[0] == stamp else (stamp, self._read(path))
-        self._known = current
-
-    def _read(self, path: Path) -> Known | UserError:
-        try:
-            return calibrated(path, read_prototypes(path), self._background)
-        except UserError as error:
-            return error
-
-    def _why_nobody(self, known: Collection[str], installed: Collection[str]) -> str:
-        if not installed:
-            return "no adapter is installed"
-        if known:
-            return "no adapter: there is no image, and those installed are for images"
-        damaged = next((str(each) for _, each in self._known.values() if isinstance(each, UserError)), None)
-        return f"no adapter: {damaged or 'none of those installed has examples to compare with'}"
+        best = max(candidates, key=lambda each: each.score)
+        return decide(candidates, chat=is_chat(asked, best.question))
 
 
 def calibrated(path: Path, prototypes: Prototypes, background: General) -> Known:
@@ -138,14 +85,7 @@ def calibrated(path: Path, prototypes: Prototypes, background: General) -> Known
 
     Raises UserError when the questions are of another language model.
     """
-    hidden = len(background.question.mean)
-    if len(prototypes.question) and prototypes.question.shape[1] != hidden:
-        raise UserError(
-            f"{path} was made with another language model ({prototypes.question.shape[1]} features of a question, "
-            f"not {hidden}); install the adapter again."
-        )
-    image = background.image.centred(prototypes.image)
-    question = background.question.centred(prototypes.question.reshape(-1, hidden))
+    image, question = centred(path, prototypes, background)
     level, gap = _scale(image, background.image.examples) if len(image) else (0.0, LEAST_GAP)
     return Known(image, question, level, gap)
 
@@ -173,32 +113,17 @@ def judge(name: str, known: Known, image: NDArray[np.float32] | None, question: 
         if image is not None and len(known.image)
         else None
     )
-    about = 0.0 if asked is None else max(asked - question.ordinary, -MOST_DOUBT)
+    about = 0.0 if asked is None else question.nearer(asked)
     if seen is None:
         measure = about - QUESTION_ALONE
-    elif question.is_chat(asked):
+    elif is_chat(question, asked):
         measure = -QUESTION_WEIGHT
     else:
         measure = (seen - known.level) / known.gap + QUESTION_WEIGHT * about - THRESHOLD
     return Candidate(name, SHARPNESS * measure, seen, asked)
 
 
-def decide(candidates: Collection[Candidate], question: Asked) -> Choice:
-    """The best candidate, if it suits better than none. Their scores, and 0 for none, are logits."""
-    ranked = sorted(candidates, key=lambda each: -each.score)
-    best = ranked[0]
-    logits = np.array([0.0, *(each.score for each in ranked)])
-    shares = np.exp(logits - logits.max())
-    shares /= shares.sum()
-    if best.score > 0:
-        return Choice(best.adapter, float(shares[1]), f"looks like {_described(best)}", tuple(ranked))
-    reason = f"no adapter: nearest is {_described(best)}"
-    if question.is_chat(best.question):
-        reason = "no adapter: the question is plain chat, not about the image"
-    return Choice(None, float(shares[0]), reason, tuple(ranked))
-
-
-def _described(candidate: Candidate) -> str:
-    parts = (("image", candidate.image), ("question", candidate.question))
-    figures = ", ".join(f"{what} {value:.2f}" for what, value in parts if value is not None)
-    return f"{candidate.adapter}: {figures}" if figures else candidate.adapter
+def is_chat(question: Asked, asked: float | None) -> bool:
+    """asked: likeness to an adapter's own questions, which may be more like it than chat is."""
+    other = max(question.about_images, -1.0 if asked is None else asked)
+    return question.chat >= CHAT_LIKENESS and question.chat - other >= CHAT_LEAD

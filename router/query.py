@@ -12,25 +12,30 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.types import Image
+
 
 @dataclass(frozen=True)
 class Query:
     """question: the text; words: its features (adapters.prototypes.question_vector), float32 [hidden].
 
     image: features of the image in question (adapters.prototypes.image_vector), float32 [1408]; None without.
+    picture: the image itself, for a router that looks at more than its features.
     """
 
     question: str
     words: NDArray[np.float32]
     image: NDArray[np.float32] | None
+    picture: Image | None = None
 
 
 @dataclass(frozen=True)
 class Candidate:
     """How well one adapter suits a query; independent of which others are installed.
 
-    image, question: likeness to the adapter's nearest examples, -1..1; None when it has no such examples or
-    the query has no image. score: the router's own judgement, above 0 when it suits better than no adapter.
+    image, question: how like the adapter's own they are in the eyes of the router, -1..1; None when it has no such
+    examples, the query has no image, or the router does not judge them apart. score: the router's own judgement
+    as a logit, above 0 when the adapter suits better than none.
     """
 
     adapter: str

@@ -1,0 +1,53 @@
+"""Two ways to tell plain chat from a question about an image: by the words alone, or by what the model makes of them.
+
+The words alone are free. The hidden state of the language model knows far better, for a prefill of one question;
+so it is asked when the words leave a doubt. Knows nothing of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router.general import General, general
+from router.query import Query
+from router.subject import FORM
+
+ReadState = Callable[[str], NDArray[np.float32]]
+"""The language model's hidden state [hidden] after a text (models.engine.Engine.text_state)."""
+
+KNOWN = 0.8
+"""A question as like one of the adapter's own as this is its own."""
+
+CHAT_BY_WORDS = -3.0
+SURE_BY_WORDS = 0.5
+CHAT_BY_STATE = -1.5
+"""Logits of the heads. An image that looks like an adapter's speaks for a question about it, so that chat has to be
+likelier than not. Chosen on the development half of router/asked.txt."""
+
+
+class ByWords:
+    """A Subject of router.heads."""
+
+    def __init__(self, background: General | None = None) -> None:
+        self._background = background or general()
+
+    def is_chat(self, query: Query, own: float) -> bool:
+        return own < KNOWN and self._background.words.logit(query.words) < CHAT_BY_WORDS
+
+
+class ByState:
+    """A Subject of router.heads that reads the hidden state when there is doubt."""
+
+    def __init__(self, read: ReadState, background: General | None = None) -> None:
+        self._read = read
+        self._background = background or general()
+
+    def is_chat(self, query: Query, own: float) -> bool:
+        if own >= KNOWN or self._background.words.logit(query.words) >= SURE_BY_WORDS:
+            return False
+        if not query.question.strip():
+            return False
+        return self._background.state.logit(self._read(FORM.format(query.question))) < CHAT_BY_STATE

@@ -1,0 +1,45 @@
+"""The routers by name, and how each is put together. Knows nothing of how they choose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.types import Image
+from router.names import RouterName
+from router.query import Router
+
+
+class Mind(Protocol):
+    """What routers ask of the language model; models.engine.Engine is one."""
+
+    def text_state(self, text: str) -> NDArray[np.float32]: ...
+
+    def continuation_shares(
+        self, text: str, options: Sequence[str], image: Image | None = None
+    ) -> NDArray[np.float64]: ...
+
+
+def make_router(name: RouterName, directory: Path, mind: Mind) -> Router:
+    """directory: where the adapters are.
+
+    prototypes: the nearest examples. model: the language model names an adapter. heads: a learned head for each
+    adapter. cascade: the same, and the language model's hidden state when it is in doubt whether a question is
+    about the image.
+    """
+    if name == "model":
+        from router.asking import ModelRouter
+
+        return ModelRouter(directory, mind)
+    if name == "prototypes":
+        from router.prototypes import PrototypeRouter
+
+        return PrototypeRouter(directory)
+    from router.chat import ByState, ByWords
+    from router.heads import HeadRouter
+
+    return HeadRouter(directory, ByWords() if name == "heads" else ByState(mind.text_state))
