@@ -31,9 +31,9 @@ class Aside:
         self._made: LlamaRuntime | None = None
 
     def state(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """The final hidden state [hidden] after these tokens, at least one; the last CONTEXT of them count."""
+        """The final hidden state [hidden] after these tokens. Raises ValueError for none and for over CONTEXT."""
         runtime = self._runtime()
-        runtime.prefill(np.array(tokens[-runtime.context_length :], np.int32), None, 0)
+        runtime.prefill(np.array(tokens, np.int32), None, 0)
         return runtime.hidden_state()
 
     def shares(self, prompt: Prompt, options: Sequence[Sequence[int]]) -> NDArray[np.float64]:

@@ -113,9 +113,9 @@ class Engine:
         return ids, self._parts.embedding(ids)
 
     def text_state(self, text: str) -> NDArray[np.float32]:
-        """The plain language model's final hidden state [hidden] after a text, which has to say something.
+        """The plain language model's final hidden state [hidden] after a text; the conversation's KV cache stays.
 
-        The conversation's KV cache stays as it is.
+        Raises ValueError when the text is empty or over models.aside.CONTEXT tokens.
         """
         return self._parts.aside.state(self._parts.language.tokenizer.encode(text, special=False))
 

@@ -8,7 +8,7 @@ prefers some names whatever it is asked (contextual calibration, arXiv 2102.0969
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -99,7 +99,7 @@ def _describe(path: Path) -> Described:
     return Described(manifest.description, questions)
 
 
-def _introduction(known: dict[str, Described], names: Sequence[str], examples: int) -> str:
+def _introduction(known: Mapping[str, Described], names: Sequence[str], examples: int) -> str:
     """The list of adapters, then examples of each in turn: the model goes on with what it has seen."""
     described = [(name, known[name]) for name in names] + [(NONE, Described(NONE_IS_FOR, NONE_EXAMPLES))]
     lines = [f"{name}: {_one_line(each.description)}" for name, each in described]

@@ -11,15 +11,18 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from router.general import General, general
+from router.general import Asked, General, general
 from router.query import Query
 from router.subject import FORM
 
 ReadState = Callable[[str], NDArray[np.float32]]
 """The language model's hidden state [hidden] after a text (models.engine.Engine.text_state)."""
 
-KNOWN = 0.8
-"""A question as like one of the adapter's own as this is its own."""
+OWN, OWN_LEAD = 0.95, 0.1
+"""A question is the adapter's when it is this like one of its own, or by so much more than it is like any chat."""
+
+MOST_CHARACTERS = 400
+"""Of a question are read for its state: what is pasted below it must not cost seconds."""
 
 CHAT_BY_WORDS = -3.0
 SURE_BY_WORDS = 0.5
@@ -34,8 +37,8 @@ class ByWords:
     def __init__(self, background: General | None = None) -> None:
         self._background = background or general()
 
-    def is_chat(self, query: Query, own: float) -> bool:
-        return own < KNOWN and self._background.words.logit(query.words) < CHAT_BY_WORDS
+    def is_chat(self, query: Query, asked: Asked, own: float) -> bool:
+        return not _is_own(asked, own) and self._background.words.logit(query.words) < CHAT_BY_WORDS
 
 
 class ByState:
@@ -45,9 +48,13 @@ class ByState:
         self._read = read
         self._background = background or general()
 
-    def is_chat(self, query: Query, own: float) -> bool:
-        if own >= KNOWN or self._background.words.logit(query.words) >= SURE_BY_WORDS:
+    def is_chat(self, query: Query, asked: Asked, own: float) -> bool:
+        question = query.question.strip()[:MOST_CHARACTERS]
+        sure = _is_own(asked, own) or self._background.words.logit(query.words) >= SURE_BY_WORDS
+        if sure or not question:
             return False
-        if not query.question.strip():
-            return False
-        return self._background.state.logit(self._read(FORM.format(query.question))) < CHAT_BY_STATE
+        return self._background.state.logit(self._read(FORM.format(question))) < CHAT_BY_STATE
+
+
+def _is_own(asked: Asked, own: float) -> bool:
+    return own >= OWN or own - asked.chat >= OWN_LEAD

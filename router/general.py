@@ -9,7 +9,7 @@ nothing of adapters.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,11 @@ class Background:
 
     mean: NDArray[np.float32]
     examples: NDArray[np.float32]
+
+    @cached_property
+    def products(self) -> NDArray[np.float32]:
+        """Of every example with every other, [n, n]."""
+        return self.examples @ self.examples.T
 
     @classmethod
     def of(cls, mean: NDArray[np.float32], vectors: NDArray[np.float32]) -> Background:

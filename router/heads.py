@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
 from router.deciding import OTHER_MODEL, decide
-from router.general import Asked, General, centred, general, likeness
+from router.general import Asked, Background, General, centred, general, likeness
 from router.query import Candidate, Choice, Query
 from router.registry import Registry
 
@@ -46,8 +46,8 @@ SHARPNESS = 15.0
 class Subject(Protocol):
     """Tells whether a question is about the image it is asked with."""
 
-    def is_chat(self, query: Query, own: float) -> bool:
-        """own: the question's likeness to those of the adapter that the image points to, -1..1."""
+    def is_chat(self, query: Query, asked: Asked, own: float) -> bool:
+        """asked: the query's question. own: its likeness to those of the adapter that the image points to, -1..1."""
         ...
 
 
@@ -90,7 +90,7 @@ class HeadRouter:
             image is not None
             and best.score > 0
             and best.image is not None
-            and self._subject.is_chat(query, -1.0 if best.question is None else best.question)
+            and self._subject.is_chat(query, asked, -1.0 if best.question is None else best.question)
         )
         if chat:  # "Thank you" under an image is no question about it, whatever the image shows
             candidates = [_as_chat(each) for each in candidates]
@@ -100,28 +100,29 @@ class HeadRouter:
         image, question = centred(path, read_prototypes(path), self._background)
         if not len(image):
             return Head(None, 0.0, question)
-        return Head(*fit_image_head(image, self._background.image.examples), question)
+        return Head(*fit_image_head(image, self._background.image), question)
 
 
-def fit_image_head(
-    own: NDArray[np.float32], ordinary: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], float]:
-    """Weight [features] and bias. own [k, features], ordinary [n, features]: centred unit vectors.
+def fit_image_head(own: NDArray[np.float32], ordinary: Background) -> tuple[NDArray[np.float32], float]:
+    """Weight [features] and bias. own: centred unit vectors, [k, features].
 
-    Both sides count the same, however many there are. In the dual form, so k + n unknowns. Leaving one out: Allen's
-    PRESS residual, (y - f) / (1 - h), where h is what an example contributes to its own value.
+    Both sides count the same, however many there are. In the dual form, over products of examples, of which those
+    among ordinary ones are always the same. Leaving one out: Allen's PRESS residual, (y - f) / (1 - h), where h is
+    what an example contributes to its own value.
     """
-    inputs = np.concatenate([own, ordinary]).astype(np.float64)
-    wanted = np.concatenate([np.ones(len(own)), -np.ones(len(ordinary))])
-    share = np.concatenate([np.full(len(side), 0.5 / len(side)) for side in (own, ordinary)])
-    mean = share @ inputs  # the mean of `wanted`, so weighted, is 0
+    sides = len(own), len(ordinary.examples)
+    share = np.repeat(np.array([0.5 / sides[0], 0.5 / sides[1]], np.float32), sides)
+    wanted = np.repeat(np.array([1, -1], np.float32), sides)  # its mean, so weighted, is 0
+    across = own @ ordinary.examples.T
+    products = np.block([[own @ own.T, across], [across.T, ordinary.products]])
+    means = products @ share
+    products += share @ means - means - means[:, None]  # those of the inputs without their mean
     root = np.sqrt(share)
-    scaled = (inputs - mean) * root[:, None]
-    products = scaled @ scaled.T
-    inverse = np.linalg.inv(products + RIDGE * np.eye(len(products)))
-    weight = scaled.T @ (inverse @ (root * wanted))
-    values = (inputs - mean) @ weight
-    leverage = np.minimum((products * inverse).sum(axis=1) + share, 1 - 1e-6)
+    scaled = products * root * root[:, None]
+    inverse = np.linalg.inv(scaled + np.float32(RIDGE) * np.eye(len(scaled), dtype=np.float32))
+    dual = root * (inverse @ (root * wanted))
+    values = products @ dual
+    leverage = np.minimum((scaled * inverse).sum(axis=1) + share, 1 - 1e-6)
     left_out = wanted - (wanted - values) / (1 - leverage)
     if len(own) == 1:  # left out, it leaves nothing to tell it from
         left_out[0] = values[0]
@@ -129,8 +130,10 @@ def fit_image_head(
     spread = ours.std() + LEAST_SPREAD, theirs.std() + LEAST_SPREAD
     border = (ours.mean() * spread[1] + theirs.mean() * spread[0]) / sum(spread)
     distance = max(ours.mean() - theirs.mean(), LEAST_SPREAD)
-    bias = (-weight @ mean - border) / distance + LENIENCE
-    return (weight / distance).astype(np.float32), float(bias)
+    dual -= share * dual.sum()  # so that it applies to inputs with their mean
+    weight = dual[: len(own)] @ own + dual[len(own) :] @ ordinary.examples
+    bias = -(means @ dual) - border
+    return (weight / distance).astype(np.float32), float(bias / distance) + LENIENCE
 
 
 def _judge(name: str, head: Head, image: NDArray[np.float32] | None, question: Asked) -> Candidate:

@@ -98,15 +98,13 @@ def background(kind: str, vectors: NDArray[np.float32], count: int | None) -> di
 
 def make(
     mind: Mind, images: Sequence[Path], questions: Mapping[str, Sequence[str]]
-) -> dict[str, NDArray[np.float16]]:
+) -> dict[str, NDArray[np.floating]]:
     """All tensors of the file. questions: by kind, plain chat being CHAT."""
     seen = np.stack([image_vector(mind.image_features(load_image(path))) for path in images])
     return background("image", seen, CENTRES) | question_tensors(mind, questions)
 
 
-def question_tensors(
-    mind: Mind, questions: Mapping[str, Sequence[str]]
-) -> dict[str, NDArray[np.float16] | NDArray[np.float32]]:
+def question_tensors(mind: Mind, questions: Mapping[str, Sequence[str]]) -> dict[str, NDArray[np.floating]]:
     """Those that come of the questions."""
     return question_background(mind, questions) | subject_heads(mind, questions)
 

@@ -1,61 +1,36 @@
-"""The nearest-prototype router on made-up features: who is chosen, when nobody is, and that adapters are
-independent of one another."""
+"""What holds for every router over prototypes, on made-up features: who is chosen, when nobody is, and that adapters
+are independent of one another."""
 
 from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from adapters.prototypes import IMAGE_SIZE, PROTOTYPES_FILE, prototypes_of, write_prototypes
-from router.general import Background, General, likeness
+from router.chat import ByState, ByWords
+from router.general import likeness
+from router.heads import HeadRouter
 from router.prototypes import PrototypeRouter
-from router.query import Candidate, Choice, Query
+from router.query import Candidate, Query, Router
+from tests.router.made_up import ALL, BACKGROUND, HIDDEN, KINDS, around, ask, install, near, query, state_of
 
-HIDDEN = 64
-KINDS = {"aerial": 1, "cells": 2, "receipts": 3}
+Make = Callable[[Path], Router]
 
-
-def near(kind: int, size: int, number: int, noise: float = 0.6) -> NDArray[np.float32]:
-    """A unit vector around the centre that belongs to a kind; 0 is what is ordinary."""
-    centre = np.random.default_rng(kind).standard_normal(size)
-    own = np.random.default_rng([kind, number]).standard_normal(size)
-    vector = (centre + noise * own).astype(np.float32)
-    return vector / np.float32(np.linalg.norm(vector))
+MAKERS: dict[str, Make] = {
+    "prototypes": lambda directory: PrototypeRouter(directory, BACKGROUND),
+    "heads": lambda directory: HeadRouter(directory, ByWords(BACKGROUND), BACKGROUND),
+    "cascade": lambda directory: HeadRouter(directory, ByState(state_of, BACKGROUND), BACKGROUND),
+}
 
 
-def around(kind: int, size: int, count: int, first: int = 0) -> NDArray[np.float32]:
-    return np.stack([near(kind, size, first + number) for number in range(count)])
-
-
-def spread_out(size: int) -> Background:
-    """Ordinary things are many kinds of things."""
-    vectors = np.stack([near(100 + number, size, number) for number in range(200)])
-    return Background.of(vectors.mean(axis=0), vectors)
-
-
-CHAT = 20
-BACKGROUND = General(spread_out(IMAGE_SIZE), spread_out(HIDDEN), CHAT)  # kinds 280 to 299 are plain chat
-
-
-def install(directory: Path, name: str, kind: int, images: int = 20, questions: int = 4) -> None:
-    folder = directory / name
-    folder.mkdir(parents=True, exist_ok=True)
-    made = prototypes_of(
-        list(around(kind, IMAGE_SIZE, images)) if images else [],
-        list(around(kind, HIDDEN, questions)) if questions else [],
-    )
-    write_prototypes(folder, made)
-
-
-def ask(router: PrototypeRouter, installed: tuple[str, ...], image: int | None, question: int) -> Choice:
-    """About an image and with a question of some kind, neither of them among the examples."""
-    seen = None if image is None else near(image, IMAGE_SIZE, 999)
-    return router.choose(Query("?", near(question, HIDDEN, 999), seen), installed)
+@pytest.fixture(params=list(MAKERS))
+def make(request: pytest.FixtureRequest) -> Make:
+    return MAKERS[request.param]
 
 
 @pytest.fixture
@@ -66,16 +41,13 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def router(directory: Path) -> PrototypeRouter:
-    return PrototypeRouter(directory, BACKGROUND)
-
-
-ALL = tuple(KINDS)
+def router(make: Make, directory: Path) -> Router:
+    return make(directory)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_adapter_with_the_nearest_examples_is_chosen_and_the_reason_says_so(
-    router: PrototypeRouter, name: str
+    router: Router, name: str
 ) -> None:
     choice = ask(router, ALL, KINDS[name], KINDS[name])
     best = choice.candidates[0]
@@ -85,52 +57,52 @@ def test_the_adapter_with_the_nearest_examples_is_chosen_and_the_reason_says_so(
     assert {candidate.adapter for candidate in choice.candidates} == set(ALL)
 
 
-def test_a_generic_question_leaves_the_choice_to_the_image(router: PrototypeRouter) -> None:
+def test_a_generic_question_leaves_the_choice_to_the_image(router: Router) -> None:
     assert ask(router, ALL, KINDS["cells"], 104).adapter == "cells"
 
 
-def test_a_question_of_another_domain_does_not_outweigh_the_image(router: PrototypeRouter) -> None:
+def test_a_question_of_another_domain_does_not_outweigh_the_image(router: Router) -> None:
     assert ask(router, ALL, KINDS["cells"], KINDS["receipts"]).adapter == "cells"
 
 
-def test_plain_chat_under_an_image_is_no_question_about_it(router: PrototypeRouter) -> None:
-    query = Query("Thank you!", near(290, HIDDEN, 190), near(KINDS["cells"], IMAGE_SIZE, 999))
-    choice = router.choose(query, ALL)
+def test_plain_chat_under_an_image_is_no_question_about_it(router: Router) -> None:
+    choice = ask(router, ALL, KINDS["cells"], 290)
     assert choice.adapter is None
     assert "plain chat" in choice.reason
 
 
-def test_what_an_adapter_is_asked_is_no_chat_to_it_however_alike(directory: Path) -> None:
+def test_what_an_adapter_is_asked_is_no_chat_to_it_however_alike(make: Make, directory: Path) -> None:
     folder = directory / "cells"
     chat = near(290, HIDDEN, 190)
     images = list(around(KINDS["cells"], IMAGE_SIZE, 20))
     write_prototypes(folder, prototypes_of(images, [chat]))
-    router = PrototypeRouter(directory, BACKGROUND)
-    query = Query("Thank you!", chat, near(KINDS["cells"], IMAGE_SIZE, 999))
-    assert router.choose(query, ALL).adapter == "cells"
+    router = make(directory)
+    assert router.choose(query(KINDS["cells"], 290, 190), ALL).adapter == "cells"
 
 
-def test_ordinary_images_get_no_adapter_and_the_reason_names_the_nearest(router: PrototypeRouter) -> None:
+def test_ordinary_images_get_no_adapter_and_the_reason_names_the_nearest(router: Router) -> None:
     choice = ask(router, ALL, 107, 104)
     assert choice.adapter is None
     assert choice.probability > 0.7
     assert choice.reason.startswith(f"no adapter: nearest is {choice.candidates[0].adapter}")
 
 
-def test_images_unlike_anything_known_get_no_adapter(router: PrototypeRouter) -> None:
+def test_images_unlike_anything_known_get_no_adapter(router: Router) -> None:
     for kind in range(500, 520):
         assert ask(router, ALL, kind, kind).adapter is None
 
 
-def test_without_an_image_adapters_for_images_are_out_of_the_question(router: PrototypeRouter) -> None:
+def test_without_an_image_adapters_for_images_are_out_of_the_question(router: Router) -> None:
     choice = ask(router, ALL, None, KINDS["receipts"])
     assert (choice.adapter, choice.candidates) == (None, ())
     assert "there is no image" in choice.reason
 
 
-def test_an_adapter_with_questions_alone_is_chosen_by_them_with_and_without_an_image(directory: Path) -> None:
+def test_an_adapter_with_questions_alone_is_chosen_by_them_with_and_without_an_image(
+    make: Make, directory: Path
+) -> None:
     install(directory, "poems", 7, images=0)
-    router = PrototypeRouter(directory, BACKGROUND)
+    router = make(directory)
     installed = (*ALL, "poems")
     assert ask(router, installed, None, 7).adapter == "poems"
     assert ask(router, installed, 107, 7).adapter == "poems"
@@ -138,11 +110,11 @@ def test_an_adapter_with_questions_alone_is_chosen_by_them_with_and_without_an_i
     assert ask(router, installed, KINDS["cells"], 104).adapter == "cells"
 
 
-def test_scores_do_not_depend_on_what_else_is_installed(directory: Path) -> None:
+def test_scores_do_not_depend_on_what_else_is_installed(make: Make, directory: Path) -> None:
     questions = [(image, question) for image in (1, 2, 3, 107) for question in (1, 2, 3, 104)]
 
     def scores() -> list[dict[str, Candidate]]:
-        router = PrototypeRouter(directory, BACKGROUND)
+        router = make(directory)
         installed = tuple(path.name for path in directory.iterdir())
         return [{c.adapter: c for c in ask(router, installed, *each).candidates} for each in questions]
 
@@ -156,8 +128,8 @@ def test_scores_do_not_depend_on_what_else_is_installed(directory: Path) -> None
         assert {name: old[name] for name in new if name in old} == {n: c for n, c in new.items() if n in old}
 
 
-def test_installing_updating_and_removing_count_from_the_next_choice_on(directory: Path) -> None:
-    router = PrototypeRouter(directory, BACKGROUND)
+def test_installing_updating_and_removing_count_from_the_next_choice_on(make: Make, directory: Path) -> None:
+    router = make(directory)
     assert ask(router, ALL, 4, 4).adapter is None
     install(directory, "new", 4)
     assert ask(router, (*ALL, "new"), 4, 4).adapter == "new"
@@ -168,9 +140,9 @@ def test_installing_updating_and_removing_count_from_the_next_choice_on(director
     assert ask(router, (*ALL, "new"), 5, 5).adapter is None
 
 
-def test_files_of_other_adapters_are_never_written(directory: Path) -> None:
+def test_files_of_other_adapters_are_never_written(make: Make, directory: Path) -> None:
     before = {path: path.stat() for path in directory.rglob("*")}
-    router = PrototypeRouter(directory, BACKGROUND)
+    router = make(directory)
     ask(router, ALL, 1, 1)
     install(directory, "more", 4)
     ask(router, (*ALL, "more"), 4, 4)
@@ -179,39 +151,39 @@ def test_files_of_other_adapters_are_never_written(directory: Path) -> None:
     }
 
 
-def test_adapters_without_prototypes_are_never_chosen(tmp_path: Path) -> None:
+def test_adapters_without_prototypes_are_never_chosen(make: Make, tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
-    router = PrototypeRouter(tmp_path, BACKGROUND)
+    router = make(tmp_path)
     choice = ask(router, ("bare",), 1, 1)
     assert choice.adapter is None
     assert "none of those installed has examples" in choice.reason
     assert ask(router, (), 1, 1).reason == "no adapter is installed"
 
 
-def test_a_damaged_file_takes_only_its_own_adapter_out(directory: Path) -> None:
+def test_a_damaged_file_takes_only_its_own_adapter_out(make: Make, directory: Path) -> None:
     (directory / "cells" / PROTOTYPES_FILE).write_bytes(b"damaged")
-    router = PrototypeRouter(directory, BACKGROUND)
+    router = make(directory)
     assert ask(router, ALL, 1, 1).adapter == "aerial"
     assert ask(router, ALL, 2, 2).adapter is None
     assert str(directory / "cells") in ask(router, ("cells",), 2, 2).reason
 
 
-def test_prototypes_of_another_language_model_say_so(directory: Path) -> None:
+def test_prototypes_of_another_language_model_say_so(make: Make, directory: Path) -> None:
     folder = directory / "other"
     folder.mkdir()
     write_prototypes(folder, prototypes_of([], list(around(1, HIDDEN + 1, 2))))
-    choice = ask(PrototypeRouter(directory, BACKGROUND), ("other",), None, 1)
+    choice = ask(make(directory), ("other",), None, 1)
     assert "another language model" in choice.reason
 
 
-def test_an_empty_question_is_judged_by_the_image(router: PrototypeRouter) -> None:
-    query = Query("", np.zeros(HIDDEN, np.float32), near(2, IMAGE_SIZE, 999))
-    assert router.choose(query, ALL).adapter == "cells"
+def test_an_empty_question_is_judged_by_the_image(router: Router) -> None:
+    empty = Query("", np.zeros(HIDDEN, np.float32), near(2, IMAGE_SIZE, 999))
+    assert router.choose(empty, ALL).adapter == "cells"
 
 
-def test_probabilities_of_near_equals_are_shared(directory: Path) -> None:
+def test_probabilities_of_near_equals_are_shared(make: Make, directory: Path) -> None:
     install(directory, "twin", KINDS["cells"])
-    choice = ask(PrototypeRouter(directory, BACKGROUND), (*ALL, "twin"), 2, 2)
+    choice = ask(make(directory), (*ALL, "twin"), 2, 2)
     assert choice.adapter in ("cells", "twin")
     assert choice.probability == pytest.approx(0.5, abs=0.05)
 
@@ -222,14 +194,14 @@ def test_likeness_is_the_mean_of_the_nearest() -> None:
     assert likeness(np.array([0.1, 0.9], np.float32), 1) == pytest.approx(0.9)
 
 
-def test_hundreds_of_adapters_are_told_apart_at_once(tmp_path: Path) -> None:
+def test_hundreds_of_adapters_are_told_apart_at_once(make: Make, tmp_path: Path) -> None:
     install(tmp_path, "one", 1)
     content = (tmp_path / "one" / PROTOTYPES_FILE).read_bytes()
-    names = [f"adapter{number:04}" for number in range(300)]
+    names = [f"adapter{number:04}" for number in range(100)]
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / PROTOTYPES_FILE).write_bytes(content)
-    router = PrototypeRouter(tmp_path, BACKGROUND)
+    router = make(tmp_path)
     ask(router, tuple(names), 1, 1)
     started = time.perf_counter()
     ask(router, tuple(names), 1, 1)

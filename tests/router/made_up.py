@@ -1,0 +1,77 @@
+"""Made-up features for routers: kinds of images and questions, each around a centre of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.prototypes import IMAGE_SIZE, prototypes_of, write_prototypes
+from router.general import Background, General
+from router.query import Choice, Query, Router
+from router.subject import fit_subject
+
+HIDDEN = 64
+CHAT = 20
+CHAT_KINDS = range(280, 280 + CHAT)
+KINDS = {"aerial": 1, "cells": 2, "receipts": 3}
+
+
+def near(kind: int, size: int, number: int, noise: float = 0.6) -> NDArray[np.float32]:
+    """A unit vector around the centre that belongs to a kind; 0 is what is ordinary. Chat has something in common."""
+    centre = np.random.default_rng(kind).standard_normal(size)
+    if kind in CHAT_KINDS:
+        centre += 1.5 * np.random.default_rng(9).standard_normal(size)
+    own = np.random.default_rng([kind, number]).standard_normal(size)
+    vector = (centre + noise * own).astype(np.float32)
+    return vector / np.float32(np.linalg.norm(vector))
+
+
+def around(kind: int, size: int, count: int, first: int = 0) -> NDArray[np.float32]:
+    return np.stack([near(kind, size, first + number) for number in range(count)])
+
+
+def spread_out(size: int) -> Background:
+    """Ordinary things are many kinds of things."""
+    vectors = np.stack([near(100 + number, size, number) for number in range(200)])
+    return Background.of(vectors.mean(axis=0), vectors)
+
+
+def _background() -> General:
+    question = spread_out(HIDDEN)
+    raw = np.stack([near(100 + number, HIDDEN, number) for number in range(200)])
+    head = fit_subject(raw[:-CHAT], raw[-CHAT:], 3.0)
+    return General(spread_out(IMAGE_SIZE), question, CHAT, head, head)
+
+
+BACKGROUND = _background()
+
+
+def state_of(question: str) -> NDArray[np.float32]:
+    """A stand-in for the language model's: of the kind, and the number, that the question ends with."""
+    kind, number = question.split()[-2:]
+    return near(int(kind), HIDDEN, int(number))
+
+
+def install(directory: Path, name: str, kind: int, images: int = 20, questions: int = 4) -> None:
+    folder = directory / name
+    folder.mkdir(parents=True, exist_ok=True)
+    made = prototypes_of(
+        list(around(kind, IMAGE_SIZE, images)) if images else [],
+        list(around(kind, HIDDEN, questions)) if questions else [],
+    )
+    write_prototypes(folder, made)
+
+
+def query(image: int | None, question: int, number: int = 999) -> Query:
+    """About an image and with a question of some kind, neither of them among the examples."""
+    seen = None if image is None else near(image, IMAGE_SIZE, 999)
+    return Query(f"? {question} {number}", near(question, HIDDEN, number), seen)
+
+
+def ask(router: Router, installed: tuple[str, ...], image: int | None, question: int) -> Choice:
+    return router.choose(query(image, question), installed)
+
+
+ALL = tuple(KINDS)

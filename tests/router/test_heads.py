@@ -1,0 +1,156 @@
+"""Learned heads on made-up features: the closed form is what it claims to be, and is fitted at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from adapters.prototypes import IMAGE_SIZE
+from router.chat import ByState, ByWords
+from router.general import Asked, Background
+from router.heads import RIDGE, HeadRouter, fit_image_head
+from router.query import Choice, Query
+from tests.router.made_up import ALL, BACKGROUND, HIDDEN, KINDS, around, ask, install, near, query, state_of
+
+
+def explicit(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+    """Weighted ridge regression in its primal form: weight and bias for -1 and +1."""
+    inputs = np.concatenate([own, ordinary]).astype(np.float64)
+    share = np.concatenate([np.full(len(side), 0.5 / len(side)) for side in (own, ordinary)])
+    wanted = np.concatenate([np.ones(len(own)), -np.ones(len(ordinary))])
+    mean = share @ inputs
+    apart = inputs - mean
+    squares = apart.T @ (apart * share[:, None]) + RIDGE * np.eye(inputs.shape[1])
+    weight = np.linalg.solve(squares, apart.T @ (share * wanted))
+    return weight, float(-weight @ mean)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 30), st.integers(0, 1000))
+def test_a_head_ranks_images_as_ridge_regression_does(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    own = (rng.standard_normal((count, 40)) + 1).astype(np.float32)
+    ordinary = Background.of(np.zeros(40, np.float32), rng.standard_normal((60, 40)).astype(np.float32))
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
+    weight, bias = fit_image_head(own, ordinary)
+    wanted, at = explicit(own, ordinary.examples)
+    images = rng.standard_normal((50, 40)).astype(np.float32)
+    measured, expected = images @ weight + bias, images @ wanted + at
+    slope, offset = np.polyfit(expected, measured, 1)
+    assert slope > 0
+    assert measured == pytest.approx(slope * expected + offset, abs=1e-3 * float(np.abs(measured).max()))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 200))
+def test_any_number_of_examples_gives_a_finite_head(count: int, kind: int) -> None:
+    weight, bias = fit_image_head(BACKGROUND.image.centred(around(kind, IMAGE_SIZE, count)), BACKGROUND.image)
+    assert np.isfinite(weight).all()
+    assert np.isfinite(bias)
+
+
+def test_copies_of_one_image_give_a_head_that_knows_it() -> None:
+    own = BACKGROUND.image.centred(around(1, IMAGE_SIZE, 1))
+    weight, bias = fit_image_head(np.repeat(own, 5, axis=0), BACKGROUND.image)
+    assert float(own[0] @ weight) + bias > 0
+    assert (BACKGROUND.image.examples @ weight + bias < 0).mean() > 0.95
+
+
+@pytest.mark.parametrize("count", [3, 20, 64])
+def test_few_examples_do(tmp_path: Path, count: int) -> None:
+    for name, kind in KINDS.items():
+        install(tmp_path, name, kind, images=count)
+    router = HeadRouter(tmp_path, ByWords(BACKGROUND), BACKGROUND)
+    for name, kind in KINDS.items():
+        assert ask(router, ALL, kind, 104).adapter == name
+    assert ask(router, ALL, 107, 104).adapter is None
+    assert ask(router, ALL, 600, 104).adapter is None, "an image of a kind that nobody knows"
+
+
+class Never:
+    """A subject that must not be asked."""
+
+    def is_chat(self, query: Query, asked: Asked, own: float) -> bool:
+        raise AssertionError(query, asked, own)
+
+
+def test_what_the_question_is_about_is_asked_only_when_the_image_points_somewhere(tmp_path: Path) -> None:
+    install(tmp_path, "cells", 2)
+    router = HeadRouter(tmp_path, Never(), BACKGROUND)
+    assert ask(router, ("cells",), 107, 290).adapter is None
+    assert ask(router, ("cells",), None, 290).adapter is None
+    with pytest.raises(AssertionError):
+        ask(router, ("cells",), 2, 290)
+
+
+class Counting:
+    """The language model's state, and how often it was read."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def __call__(self, text: str) -> NDArray[np.float32]:
+        self.reads += 1
+        return state_of(text)
+
+
+def test_the_state_is_read_in_doubt_only(tmp_path: Path) -> None:
+    install(tmp_path, "cells", 2)
+    states = Counting()
+    router = HeadRouter(tmp_path, ByState(states, BACKGROUND), BACKGROUND)
+
+    def chosen(question: int) -> tuple[Choice, int]:
+        before = states.reads
+        return router.choose(query(2, question), ("cells",)), states.reads - before
+
+    own, reads = chosen(2)
+    assert (own.adapter, reads) == ("cells", 0), "like the adapter's own questions"
+    chat, reads = chosen(290)
+    assert (chat.adapter, reads) == (None, 1)
+    assert "plain chat" in chat.reason
+
+
+def test_an_installation_counts_at_once_and_leaves_every_other_decision_as_it_was(tmp_path: Path) -> None:
+    """The whole of it, fitting included, in under 100 ms of this process's own time."""
+    for name, kind in KINDS.items():
+        install(tmp_path, name, kind, images=64)
+    router = HeadRouter(tmp_path, ByState(state_of, BACKGROUND), BACKGROUND)
+    queries = [query(image, question) for image in (1, 2, 3, 107, None) for question in (1, 2, 104, 290)]
+
+    def decisions(installed: Collection[str]) -> list[str | None]:
+        return [router.choose(each, installed).adapter for each in queries]
+
+    before = decisions(ALL)
+    install(tmp_path, "maps", 4, images=64)
+    started = time.process_time()
+    assert router.choose(query(4, 104), (*ALL, "maps")).adapter == "maps"
+    assert time.process_time() - started < 0.1
+    assert decisions((*ALL, "maps")) == before
+    install(tmp_path, "maps", 5, images=64)
+    assert router.choose(query(5, 104), (*ALL, "maps")).adapter == "maps"
+    assert router.choose(query(4, 104), (*ALL, "maps")).adapter is None
+    assert decisions((*ALL, "maps")) == before
+    assert decisions(ALL) == before
+
+
+def test_a_candidate_that_chat_rules_out_says_how_its_image_looked(tmp_path: Path) -> None:
+    install(tmp_path, "cells", 2)
+    router = HeadRouter(tmp_path, ByState(state_of, BACKGROUND), BACKGROUND)
+    (candidate,) = ask(router, ("cells",), 2, 290).candidates
+    assert candidate.score < 0
+    assert candidate.image is not None
+    assert candidate.image > 0
+
+
+def test_vectors_of_another_language_model_get_no_adapter_and_the_reason_says_so(tmp_path: Path) -> None:
+    install(tmp_path, "cells", 2)
+    router = HeadRouter(tmp_path, ByWords(BACKGROUND), BACKGROUND)
+    other = Query("What?", np.ones(HIDDEN + 1, np.float32), near(2, IMAGE_SIZE, 999))
+    assert "another language model" in router.choose(other, ("cells",)).reason
