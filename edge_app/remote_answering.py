@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,7 @@ class RemoteAnswering:
         self._done: CloudDone | None = None
         self._first_ms: float | None = None
         self._began = time.perf_counter()
+        self._saver = _Saver(self._save_partial)
 
     @property
     def has_answer(self) -> bool:
@@ -75,14 +76,16 @@ class RemoteAnswering:
         except CloudError as error:
             self.cancelled = error.kind == "cancelled"
             self.error = None if self.cancelled else error
-        except UserError as error:
-            self.error = error
+        except UserError as error:  # an answer that came whole is one, whatever else went wrong
+            self.error = None if self.whole else error
         except KeyboardInterrupt as interruption:  # raised while waiting: it ends as cancelled
             self._stopped.set()
             self.cancelled, self.interruption = True, interruption
         except GeneratorExit:
             self.cancelled = True
             raise
+        finally:
+            self._saver.stop()
 
     def _run(self) -> Generator[Event, None, None]:
         from edge_app.cloud.client import CloudDone  # brings TLS along: not for who has no endpoint
@@ -103,7 +106,6 @@ class RemoteAnswering:
             return
         self._request, self._began = request, time.perf_counter()
         yield self._why
-        flushed = time.monotonic()
         with closing(self._remote.ask(request, session, self._stopped)) as pieces:
             for piece in pieces:
                 if isinstance(piece, CloudDone):
@@ -111,10 +113,8 @@ class RemoteAnswering:
                     continue  # to the very end: who leaves before it has not got an answer, says the breaker
                 self._first_ms = self._first_ms or self._planned.elapsed()
                 self.text += piece.text
+                self._saver.start()
                 yield TokenText(piece.text)
-                if time.monotonic() - flushed >= FLUSH_SECONDS:
-                    self._save_partial()
-                    flushed = time.monotonic()
 
     def save_broken(self) -> None:
         """What came until it failed, beside the local answer that there is or will be."""
@@ -127,10 +127,11 @@ class RemoteAnswering:
         """Beside the local answer, or in its place where there is none yet."""
         saved = self._planned.saved
         if self._sessions is not None and saved is not None:
-            if self._kept is None:
-                self._sessions.save_partial(saved, self.text)
-            else:
-                self._sessions.save_broken(saved, self.text)
+            with suppress(UserError):  # the end of the turn says what is wrong with the disk
+                if self._kept is None:
+                    self._sessions.save_partial(saved, self.text)
+                else:
+                    self._sessions.save_broken(saved, self.text)
 
     def _speed(self, completion: int) -> float | None:
         """Where the endpoint counted the tokens."""
@@ -161,3 +162,34 @@ class RemoteAnswering:
             session=planned.session_id,
             kept=self._kept,
         )
+
+
+class _Saver:
+    """Saves what has come within FLUSH_SECONDS, whether or not more comes: an endpoint may pause for long."""
+
+    def __init__(self, save: Callable[[], None]) -> None:
+        self._save = save
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        """Something has come."""
+        with self._lock:
+            if self._timer is None and not self._stopped:
+                self._timer = threading.Timer(FLUSH_SECONDS, self._fire)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def stop(self) -> None:
+        """From here on nothing is saved: what is saved at the end of a turn stays."""
+        with self._lock:
+            self._stopped = True
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _fire(self) -> None:
+        with self._lock:
+            self._timer = None
+            if not self._stopped:
+                self._save()

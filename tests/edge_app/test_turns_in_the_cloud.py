@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +36,7 @@ from edge_app.events import (
     TokenText,
     TurnSaved,
 )
+from edge_app.expectations import PRIOR_LOCAL, Expectations, cloud_prior
 from edge_app.offline import switch
 from edge_app.sessions import SavedTurn, SessionStore
 from models.errors import UserError
@@ -589,6 +592,44 @@ def test_leaving_the_iterator_loses_nothing(
     assert (turn.answer, turn.status, turn.kept) == (answer, state, kept)
 
 
+KILLED = """
+import sys
+from edge_app import paths, settings
+from edge_app.assistant import Assistant, Turn
+from edge_app.sessions import SessionStore
+from tests.edge_app.fakes import FakeEngine
+chosen = settings.load(paths.config_file())
+assistant = Assistant(chosen, SessionStore.open(), FakeEngine(logprob=-5.0).load)
+for event in assistant.answer(Turn("What is this?", mode=sys.argv[1], allow_cloud=True)):
+    print(event, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "answer", "state", "broken"),
+    [("auto", LOCAL, "complete", "The "), ("quality", "The ", "interrupted", None)],
+)
+def test_kill_9_in_the_middle_of_a_cloud_answer_keeps_both(
+    monkeypatch: pytest.MonkeyPatch, mode: Mode, answer: str, state: str, broken: str | None
+) -> None:
+    """The endpoint pauses: nothing more comes that could make anybody save."""
+    monkeypatch.setenv("EDGE_APP_CLOUD_MODEL", "big-model")
+    monkeypatch.setenv("EDGE_APP_CLOUD_KEY", "sk-of-the-test")
+    with Misbehaving(stops_in_the_middle) as server:
+        monkeypatch.setenv("EDGE_APP_CLOUD_URL", server.url)
+        child = subprocess.Popen([sys.executable, "-c", KILLED, mode], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        while "TokenText(text='The ')" not in child.stdout.readline():
+            assert child.poll() is None
+        time.sleep(2.0)
+        child.kill()
+        child.communicate()
+    again = SessionStore.open()
+    turn = saved(again)
+    again.close()
+    assert (turn.answer, turn.status, turn.broken) == (answer, state, broken)
+
+
 def test_an_interruption_is_raised_once_the_stopped_answer_has_been_told(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -757,9 +798,10 @@ def test_the_ledger_has_what_left_and_the_averages_learn(make: Make, server: Mis
     (entry,) = ledger.entries()
     ledger.close()
     assert (entry.session, entry.purpose, entry.status) == (answer.session, "turn", "complete")
-    for place in ("local", "cloud"):
-        expected = assistant._outlook.of(place, None)  # type: ignore[arg-type]
-        assert expected.seconds != make(server.url)._outlook._opened()._priors[place].seconds  # type: ignore[index]
+    averages = Expectations.open(assistant.settings)
+    assert averages.of("local", None) != PRIOR_LOCAL
+    assert averages.of("cloud", None) != cloud_prior(assistant.settings)
+    averages.close()
 
 
 # -- on demand ----------------------------------------------------------------------------------------------
