@@ -7,41 +7,32 @@ suits a question (router/) or how an event is shown.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from adapters.spec import parse_spec
 from adapters.store import RESERVED, AdapterStore
 from edge_app import paths
 from edge_app.answering import Answering, Equipment
-from edge_app.battery import battery
 from edge_app.bundled import settle, unsettled
 from edge_app.choosing import Chooser
 from edge_app.cloud.consent import Consenter, ConsentStore
 from edge_app.cloud.remote import Remote, State
-from edge_app.context import Pictures, assemble, assembled_again, new_images
 from edge_app.course import Course, Ground
 from edge_app.events import Event, Failed, Ready
-from edge_app.expectations import PRIOR_LOCAL
 from edge_app.host import EngineHost, LoadEngine, load_engine, reporter
 from edge_app.inference import CancelledError, InferenceThread, Job
 from edge_app.outlook import Outlook
-from edge_app.placing import Placing
 from edge_app.planned import Planned
+from edge_app.planning import Planner
 from edge_app.reading import ImageTexts, Reader
-from edge_app.sessions import SavedTurn, SavedTurnId, SessionStore
+from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
 from edge_app.turn import Picture, Turn
 from models.errors import UserError
-from models.types import Message, Sampling
 from router.confidence import Confidence
 from router.query import Router
-from router.route import route
-from router.scenario import Budgets, scenario
 
 __all__ = ["Assistant", "Turn"]
 
@@ -81,7 +72,7 @@ class Assistant:
         self._remote = Remote(settings, consenter)
         self._outlook = Outlook(settings, learns=sessions is not None)
         self._ground = Ground(self._thread, self._equipment, sessions, self._remote, self._outlook)
-        self._pictures = Pictures()
+        self._planner = Planner(settings, sessions, self.adapters, self._remote, self._outlook)
         self._courses: set[Course] = set()
         self._settling: set[Job] = set()
         self._lock = threading.Lock()
@@ -96,7 +87,7 @@ class Assistant:
         try:
             if not self._may_do_without_adapters(turn):
                 stopped = yield from self._with_bundled()
-            planned = self._saved(self._plan(turn))
+            planned = self._planner.save(self._planner.plan(turn))
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
@@ -110,7 +101,7 @@ class Assistant:
         no answer at all.
         """
         try:
-            planned, saved = self._planned_again(session, turn)
+            planned, saved = self._planner.again(session, turn)
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
@@ -140,7 +131,7 @@ class Assistant:
         try:
             if (yield from self._with_bundled()):
                 return
-            planned = self._plan(turn)
+            planned = self._planner.plan(turn)
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
@@ -249,116 +240,18 @@ class Assistant:
         if not self._has_bundled():
             settle(self.settings, engine, reporter(job, job.emit))
 
-    def _plan(self, turn: Turn) -> Planned:
-        """Everything that can go wrong by the user's doing before the engine is needed."""
-        started = time.perf_counter()
-        installed = self._installed(turn.adapter)
-        chosen = None  # "auto" looks at the images first
-        if turn.adapter != "auto" or not installed:
-            chosen = route(adapter=turn.adapter, installed=installed)
-        routed = time.perf_counter()
-        if not turn.question.strip():
-            raise UserError("The question is empty; ask something.")
-        new = tuple(self._pictures.read(source) for source in turn.images)
-        session = self.sessions.get(turn.session) if self.sessions and turn.session is not None else None
-        messages = assemble(turn, new, session, self.settings.system, self._pictures)
-        placing = self._placing(turn, messages, session.id if session else None)
-        return Planned(
-            turn=turn,
-            session=session.id if session else None,
-            messages=messages,
-            new=new,
-            sampling=_within(turn.sampling or self.settings.sampling(), placing.scenario.budgets),
-            installed=installed,
-            route=chosen,
-            placing=placing,
-            saved=None,
-            started=started,
-            route_ms=1000 * (routed - started),
-        )
-
-    def _planned_again(self, session: str, turn: int) -> tuple[Planned, SavedTurn]:
-        """A saved turn, to be asked once more in the cloud."""
-        started = time.perf_counter()
-        if self.sessions is None:
-            raise UserError("Nothing is saved here, so nothing can be asked again.")
-        chat = self.sessions.get(session)
-        saved = next((each for each in chat.turns if each.id == turn), None)
-        if saved is None:
-            raise UserError(f"The session {chat.id} has no turn {turn}.")
-        mode = saved.result.mode if saved.result else self.settings.mode
-        again = Turn(saved.question, session=chat.id, mode=mode)
-        messages = assembled_again(chat, saved, self._pictures)
-        placing = self._placing(again, messages, chat.id)
-        planned = Planned(
-            turn=again,
-            session=chat.id,
-            messages=messages,
-            new=(),
-            sampling=_within(self.settings.sampling(), placing.scenario.budgets),
-            installed=(),
-            route=None,
-            placing=placing,
-            saved=SavedTurnId(chat.id, saved.id),
-            started=started,
-            route_ms=0.0,
-        )
-        return planned, saved
-
-    def _placing(self, turn: Turn, messages: Sequence[Message], session: str | None) -> Placing:
-        """What the router's policy goes by. Averages matter where there is a choice."""
-        settings, remote = self.settings, self._remote
-        power = battery() if turn.mode == "auto" else None
-        on_battery = power is not None and not power.plugged
-        wanted = scenario(turn.mode, on_battery, settings.weights(), settings.eco())
-        images = [image for message in messages for image in message.images]
-        cloud, local = None, PRIOR_LOCAL
-        if remote.is_set_up:
-            cloud = self._outlook.of("cloud", None)
-            local = self._outlook.of("local", None if turn.adapter in RESERVED else turn.adapter)
-        standing = remote.standing(images, session, allow_cloud=turn.allow_cloud)
-        return Placing(wanted, standing, local, cloud, turn.allow_cloud)
-
-    def _installed(self, adapter: str) -> tuple[str, ...]:
-        """The adapters' names that matter to the choice: all of them only when there is one to make."""
-        if adapter == "none":
-            return ()
-        if adapter != "auto":
-            named = parse_spec(adapter).names
-            if all(self.adapters.has(name) for name in named):
-                return named
-        return self.adapters.names()
-
-    def _saved(self, planned: Planned) -> Planned:
-        """The question is on disk, where there are sessions."""
-        if self.sessions is None:
-            return planned
-        turn = planned.turn
-        saved = self.sessions.begin_turn(
-            session=planned.session,
-            question=turn.question,
-            images=new_images(planned.new),
-            system=turn.system if turn.system is not None or planned.session else self.settings.system,
-        )
-        return replace(planned, saved=saved)
-
     def _prepare(self, images: Sequence[Picture], job: Job) -> None:
         try:
             engine = self._host.engine(job)
             engine.prepare_sight()
             self._settle(job)
             job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
+            side = self._planner.scenario(self.settings.mode).budgets.image_side
             for source in images:
-                image = self._pictures.read(source).image
+                image = self._planner.pictures.read(source).image
                 self._host.encode(image, job)
-                self._equipment.texts.of([image], "auto", job)
+                self._equipment.texts.of([image], "auto", job, side)
         except CancelledError:
             return
         except UserError as error:
             job.emit(Failed(str(error), error.exit_code))
-
-
-def _within(sampling: Sampling, budgets: Budgets) -> Sampling:
-    if budgets.tokens is None or sampling.max_tokens <= budgets.tokens:
-        return sampling
-    return replace(sampling, max_tokens=budgets.tokens)

@@ -239,7 +239,7 @@ def test_half_an_endpoint_costs_no_answer(make: Make) -> None:
 def test_eco_has_smaller_budgets_and_so_has_auto_on_battery(
     make: Make, engine: FakeEngine, server: Misbehaving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge_app import assistant as module
+    from edge_app import planning as module
     from edge_app.battery import Battery
 
     made = make(server.url, eco_max_tokens=40, eco_image_size=64)
