@@ -123,8 +123,9 @@ class Settings(BaseSettings):
     min_p: float = Field(default=0.0, ge=0.0, le=1.0)
     """Sample among tokens with at least this share of the likeliest one's probability; 0 is off."""
 
-    repetition_penalty: float = Field(default=1.1, ge=0.1, le=10.0)
-    """Above 1, what the answer has said already becomes less likely; 1 is off."""
+    repetition_penalty: float | None = Field(default=None, ge=0.1, le=10.0)
+    """Above 1, what the answer has said already becomes less likely; 1 is off. By default 1.1 for the model
+    alone, which repeats itself otherwise, and off under an adapter, which copies what it was asked for."""
 
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     """Makes sampling repeatable."""

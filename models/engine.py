@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,6 +38,8 @@ MAX_PACKED_ADAPTERS = 4  # of those handed over unpacked
 
 Lora = LoraWeights | PackedLora
 """An adapter as the engine takes it."""
+
+PLAIN_PENALTY = 1.1
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -156,8 +159,12 @@ class Engine:
         which takes 0.1 s and is kept for the last few. use_words, see_images: see PromptBuilder; an adapter
         may do without words; hidden images still choose the LoRA, so that the answer lacks only what they show.
         texts: what was read in the images, by digest (models.ocr.as_prompt_lines); see PromptBuilder.
+        A repetition penalty of None is PLAIN_PENALTY without `lora` and off with one: the model alone repeats
+        itself otherwise, and an adapter copies what it is asked for.
         When the conversation outgrows the context, see models.context for what is left out.
         """
+        if sampling.repetition_penalty is None:
+            sampling = replace(sampling, repetition_penalty=PLAIN_PENALTY if lora is None else 1.0)
         check(sampling)
         pictured = any(message.images for message in messages)
         chosen = lora or (self.base_lora if pictured else None)

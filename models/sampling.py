@@ -25,7 +25,12 @@ def check(sampling: Sampling) -> Sampling:
         ("top_k", sampling.top_k, 0, 1_000_000),
         ("top_p", sampling.top_p, 1e-6, 1.0),
         ("min_p", sampling.min_p, 0.0, 1.0),
-        ("repetition_penalty", sampling.repetition_penalty, 0.1, 10.0),
+        (
+            "repetition_penalty",
+            1.0 if sampling.repetition_penalty is None else sampling.repetition_penalty,
+            0.1,
+            10.0,
+        ),
         ("max_tokens", sampling.max_tokens, 1, 1_000_000),
     )
     for name, value, low, high in ranges:
@@ -67,7 +72,7 @@ class Sampler:
     def _penalise(self, logits: Logits) -> Logits:
         """Divide positive and multiply negative logits (CTRL, arXiv 1909.05858, section 4.1)."""
         penalty = self._sampling.repetition_penalty
-        if penalty == 1.0 or not self._said:
+        if penalty is None or penalty == 1.0 or not self._said:
             return logits
         penalised = logits.copy()
         ids = np.fromiter(self._said, dtype=np.int64)

@@ -45,13 +45,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. temperature 0 is greedy; top_k 0, top_p 1, min_p 0 are off."""
+    """How the next token is chosen. temperature 0 is greedy; top_k 0, top_p 1, min_p 0, repetition_penalty 1
+    are off. repetition_penalty None leaves it to the engine: see Engine.generate."""
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
-    repetition_penalty: float = 1.0
+    repetition_penalty: float | None = 1.0
     seed: int | None = None
     max_tokens: int = 512
     stop: tuple[str, ...] = ()

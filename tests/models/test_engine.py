@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.engine import Engine
+from models.engine import PLAIN_PENALTY, Engine
 from models.errors import UserError
 from models.generation import Generation
 from models.images import load_image
@@ -231,6 +232,17 @@ def test_an_image_changes_the_answer_and_can_be_left_out(engine: Engine, photo: 
     blind = answer(engine, question, see_images=False)
     assert blind.image_tokens == 0
     assert seen.text != blind.text
+
+
+def test_left_to_the_engine_only_the_model_alone_is_kept_from_repeating(engine: Engine) -> None:
+    question = [Message("user", "Say na na na na na na na na batman.")]
+    lora = random_lora(engine, "any", 1, 5)
+
+    def said(penalty: float | None, **options: object) -> str:
+        return answer(engine, question, replace(SHORT, repetition_penalty=penalty), **options).text
+
+    assert said(None) == said(PLAIN_PENALTY) != said(1.0)
+    assert said(None, lora=lora) == said(1.0, lora=lora)
 
 
 def test_hiding_an_image_hides_only_the_image(engine: Engine, photo: Image) -> None:
