@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from models.training.heads import fit_linear, softmax
-from models.vision.pooling import feature, map_of
+from models.vision.pooling import Pooling, feature, map_of, pooled_size
 from models.vision.projector_file import Places
 from models.vision.tower import TowerFeatures
 
@@ -34,6 +34,9 @@ SMOOTHING = 0.05
 GAIN = 20.0
 """On means over places while they are fitted: what is rare in an image has a small mean."""
 
+PEAKS_GAIN = 5.0
+"""The same on means over cells of the largest value in each."""
+
 UNKNOWN = -1
 
 
@@ -45,6 +48,7 @@ class View:
     features: tuple[str, ...]
     map: str = ""
     cells: int = 1
+    pooling: Pooling = "mean"
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,11 @@ def _fit_places(
     whole = torch.from_numpy((inputs.whole - centre) / spread)
     places, target = torch.from_numpy((maps - middle) / width), torch.from_numpy(truth)
     local = torch.nn.Linear(places.shape[2], HIDDEN)
-    finals = [torch.nn.Linear(whole.shape[1] + HIDDEN * view.cells**2, count) for count in words]
+    seen = pooled_size(HIDDEN, view.cells, view.pooling)
+    finals = [torch.nn.Linear(whole.shape[1] + seen, count) for count in words]
     for final in finals:
         torch.nn.init.zeros_(final.weight)
+    gain = _gain(view)
     passes = max(1, min(MOST_PASSES, MOST_SEEN // len(target)))
     parameters = [*local.parameters(), *(each for final in finals for each in final.parameters())]
     optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
@@ -125,7 +131,7 @@ def _fit_places(
     for _ in range(passes):
         for batch in torch.randperm(len(target), generator=order).split(BATCH):
             hidden = torch.relu(local(places[batch]))
-            x = torch.cat([whole[batch], GAIN * _torch_cells(hidden, view.cells)], dim=1)
+            x = torch.cat([whole[batch], gain * _torch_pooled(hidden, view.cells, view.pooling)], dim=1)
             loss = torch.stack([_loss(final(x), target[batch, i]) for i, final in enumerate(finals)]).sum()
             optimiser.zero_grad()
             loss.backward()
@@ -155,17 +161,35 @@ def _folded(
     weight = final.weight.detach().numpy().copy()
     count = len(whole[0])
     weight[:, :count] /= whole[1]
-    weight[:, count:] *= GAIN
+    weight[:, count:] *= _gain(view).numpy()
     offset = final.bias.detach().numpy() - weight[:, :count] @ whole[0]
     return Fitted(
         weight.astype(np.float32),
         offset.astype(np.float32),
-        Places(view.map, view.cells, hidden.astype(np.float32), bias.astype(np.float32)),
+        Places(view.map, view.cells, hidden.astype(np.float32), bias.astype(np.float32), view.pooling),
     )
 
 
-def _torch_cells(hidden: torch.Tensor, division: int) -> torch.Tensor:
-    """[n, places, channels] -> [n, division * division * channels], as models.vision.pooling.cells."""
+def _gain(view: View) -> torch.Tensor:
+    """float32 [pooled_size]: what pooled values are multiplied by while they are fitted."""
+    if view.pooling == "mean":
+        return torch.full((HIDDEN * view.cells**2,), GAIN)
+    return torch.cat([torch.ones(HIDDEN), torch.full((HIDDEN,), PEAKS_GAIN)])
+
+
+def _torch_pooled(hidden: torch.Tensor, division: int, pooling: Pooling) -> torch.Tensor:
+    """[n, places, hidden] -> [n, pooled_size(hidden, division, pooling)], as models.vision.pooling.pooled."""
+    if pooling == "mean":
+        return _torch_means(hidden, division)
+    side = round(hidden.shape[1] ** 0.5)
+    sizes = [last - first for first, last in itertools.pairwise(_edges(side, division))]
+    rows = hidden.unflatten(1, (side, side)).split(sizes, dim=1)
+    bands = torch.stack([row.amax(1) for row in rows], dim=1)
+    highest = torch.stack([band.amax(2) for band in bands.split(sizes, dim=2)], dim=2)
+    return torch.cat([highest.amax((1, 2)), highest.mean((1, 2))], dim=1)
+
+
+def _torch_means(hidden: torch.Tensor, division: int) -> torch.Tensor:
     if division == 1:
         return hidden.mean(1)
     return (_cell_shares(hidden.shape[1], division) @ hidden).flatten(1)
@@ -175,15 +199,19 @@ def _torch_cells(hidden: torch.Tensor, division: int) -> torch.Tensor:
 def _cell_shares(places: int, division: int) -> torch.Tensor:
     """[division * division, places]: what each place counts in the mean of each cell."""
     side = round(places**0.5)
-    edges = [index * side // division for index in range(division + 1)]
     one = torch.zeros(division, side)
-    for index, (first, last) in enumerate(itertools.pairwise(edges)):
+    for index, (first, last) in enumerate(itertools.pairwise(_edges(side, division))):
         one[index, first:last] = 1 / (last - first)
     return torch.kron(one, one)
+
+
+def _edges(side: int, division: int) -> list[int]:
+    """Where the cells of a side begin, and where the last one ends."""
+    return [index * side // division for index in range(division + 1)]
 
 
 def _pooled(maps: NDArray[np.float32], places: Places) -> NDArray[np.float32]:
     with torch.inference_mode():
         hidden = torch.from_numpy(maps) @ torch.from_numpy(places.weight).T + torch.from_numpy(places.bias)
-        pooled: NDArray[np.float32] = _torch_cells(hidden.relu(), places.cells).numpy()
+        pooled: NDArray[np.float32] = _torch_pooled(hidden.relu(), places.cells, places.pooling).numpy()
     return pooled

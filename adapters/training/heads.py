@@ -46,6 +46,7 @@ VIEWS = (
     View("whole image, textures by thirds", (*TEXTURE, "s16.mean3")),
     View("what is seen at every place", (), "s8", 1),
     View("what is seen at every place, by sixths", (), "s16", 6),
+    View("the most striking places", (), "s16", 5, "peaks"),
 )
 """From the cheapest on; a later one must be better, not as good."""
 

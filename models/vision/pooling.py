@@ -8,7 +8,7 @@ nothing of heads.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ MAPS: dict[str, tuple[int, int]] = {"grid": (9, HEAD_CHANNELS), "s8": (33, 48), 
 
 MAX_CELLS = 9
 """Cells a side of the finest division."""
+
+Pooling = Literal["mean", "peaks"]
+"""What becomes of a hidden layer at every place of a map, see `pooled`."""
 
 _WHOLE = {"pool": HEAD_CHANNELS, "colour": COLOUR_BINS}
 _POOLED = re.compile(rf"(?P<map>{'|'.join(MAPS)})\.(?P<how>mean|max)(?P<cells>[1-{MAX_CELLS}])")
@@ -67,3 +70,21 @@ def cells(places: NDArray[np.float32], division: int, how: str) -> NDArray[np.fl
         pooled = pooled / (sizes[:, None, None] * sizes[None, :, None])
     flat: NDArray[np.float32] = pooled.reshape(-1)
     return flat
+
+
+def pooled(places: NDArray[np.float32], division: int, pooling: Pooling) -> NDArray[np.float32]:
+    """A hidden layer at every place [side * side, hidden] as float32 [pooled_size(hidden, ...)].
+
+    "mean": the mean in each of division x division cells, cell by cell. "peaks": the largest value anywhere,
+    which tells whether a thing is there at all, however small it is; then the mean over the cells of the
+    largest in each, which grows with the number of things that lie apart.
+    """
+    if pooling == "mean":
+        return cells(places, division, "mean")
+    highest = cells(places, division, "max").reshape(division**2, -1)
+    return np.concatenate([highest.max(0), highest.mean(0)])
+
+
+def pooled_size(hidden: int, division: int, pooling: Pooling) -> int:
+    """How many numbers `pooled` makes of `hidden` units."""
+    return hidden * (division**2 if pooling == "mean" else 2)

@@ -23,7 +23,7 @@ from models.errors import UserError
 from models.lora import MAX_RANK
 from models.packing import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
 from models.types import Progress, no_progress
-from models.vision.pooling import cells, feature, map_of
+from models.vision.pooling import feature, map_of, pooled
 from models.vision.projector_file import Head, Places, ProjectorPart, check_vocabulary
 from models.vision.tower import TowerFeatures
 
@@ -197,9 +197,9 @@ def head_inputs(head: Head, features: TowerFeatures) -> list[NDArray[np.float32]
 
 
 def seen_places(places: Places, features: TowerFeatures) -> NDArray[np.float32]:
-    """The hidden layer at every place, its mean in every cell: float32 [places.size]."""
+    """The hidden layer at every place, pooled: float32 [places.size]."""
     hidden = map_of(features, places.map) @ places.weight.T + places.bias
-    return cells(np.maximum(hidden, 0), places.cells, "mean")
+    return pooled(np.maximum(hidden, 0), places.cells, places.pooling)
 
 
 def _pack_weight(head: Head) -> NDArray[np.float32]:

@@ -1,9 +1,10 @@
 """The projector's file: a safetensors file of heads, each a classifier whose classes are words.
 
-A model's own file and an adapter's part of one are alike. Metadata: format "edge-app-projector", version "2"
-(version "1" had neither places nor a part), heads: a JSON list, in the order of the image tokens, of {"name",
-"features": ["pool", "s8.max4", ...], "temperature", "labels": [...], "weights": "own" | "tower.classifier",
-"places": {"map": "s8", "cells": 1}}, where places are optional and the tower's classifier is the model's alone.
+A model's own file and an adapter's part of one are alike. Metadata: format "edge-app-projector", version "3"
+(version "2" knew no pooling, version "1" neither places nor a part), heads: a JSON list, in the order of the
+image tokens, of {"name", "features": ["pool", "s8.max4", ...], "temperature", "labels": [...], "weights": "own"
+| "tower.classifier", "places": {"map": "s8", "cells": 1, "pooling": "mean" | "peaks"}}, where places are
+optional, the pooling in them too ("mean"), and the tower's classifier is the model's alone.
 Tensors: heads.<name>.weight [words, features] (absent for the tower's classifier), heads.<name>.bias [words]
 (for the tower's classifier: its own when absent), heads.<name>.tokens int32 [words, slots], token ids of the
 language model, -1 for none; with places heads.<name>.places.weight [hidden, channels] and .places.bias
@@ -29,11 +30,11 @@ from numpy.typing import NDArray
 from models.errors import UserError
 from models.safetensors_file import SafetensorsFile
 from models.vision.efficientnet import CLASSES, PackedTower
-from models.vision.pooling import FEATURES, MAPS, MAX_CELLS, feature_size
+from models.vision.pooling import FEATURES, MAPS, MAX_CELLS, Pooling, feature_size, pooled_size
 
 FORMAT = "edge-app-projector"
-VERSION = "2"
-READABLE = ("1", VERSION)
+VERSION = "3"
+READABLE = ("1", "2", VERSION)
 MAX_HEADS = 64
 MAX_HIDDEN = 256
 MAX_SLOTS = 64
@@ -44,20 +45,21 @@ _LORA = re.compile(r"heads\.[A-Za-z0-9_-]{1,64}\.[AB]")
 
 @dataclass(frozen=True)
 class Places:
-    """A hidden layer at every place of a map: relu(W x + b), then the mean in each of cells x cells.
+    """A hidden layer at every place of a map, relu(W x + b), pooled over cells x cells.
 
-    weight: float32 [hidden, channels], bias: float32 [hidden].
+    weight: float32 [hidden, channels], bias: float32 [hidden]. pooling: as models.vision.pooling.pooled says.
     """
 
     map: str
     cells: int
     weight: NDArray[np.float32] = field(repr=False)
     bias: NDArray[np.float32] = field(repr=False)
+    pooling: Pooling = "mean"
 
     @property
     def size(self) -> int:
         """Numbers that it adds to a head's features, behind the others."""
-        return int(self.cells**2 * len(self.bias))
+        return pooled_size(len(self.bias), self.cells, self.pooling)
 
 
 @dataclass(frozen=True)
@@ -216,18 +218,25 @@ class _Entry:
         return Head(self._name, features, temperature, labels, weight, bias, tokens, places)
 
     def _places(self) -> Places | None:
-        match self._entry.get("places"):
+        places = self._entry.get("places")
+        if isinstance(places, dict):
+            places = {"pooling": "mean", **places}
+        match places:
             case None:
                 return None
-            case {"map": str(name), "cells": int(cells)} if name in MAPS and 1 <= cells <= MAX_CELLS:
+            case {"map": str(name), "cells": int(cells), "pooling": "mean" | "peaks" as pooling} if (
+                name in MAPS and 1 <= cells <= MAX_CELLS
+            ):
                 bias = self._file.tensors.get(f"heads.{self._name}.places.bias")
                 hidden = bias.shape[0] if bias is not None and len(bias.shape) == 1 else 0
                 if not 1 <= hidden <= MAX_HIDDEN:
                     raise self._refuse(f"has no hidden layer of 1 to {MAX_HIDDEN} at its places")
                 weight = self._floats("places.weight", (hidden, MAPS[name][1]))
-                return Places(name, cells, weight, self._floats("places.bias", (hidden,)))
+                return Places(name, cells, weight, self._floats("places.bias", (hidden,)), pooling)
             case other:
-                raise self._refuse(f"has the places {other!r}, not a map and 1 to {MAX_CELLS} cells")
+                raise self._refuse(
+                    f"has the places {other!r}, not a map, 1 to {MAX_CELLS} cells and a pooling"
+                )
 
     def _matrix(
         self, features: tuple[str, ...], length: int, words: int, tower: PackedTower | None

@@ -42,7 +42,8 @@ def _described(head: Head) -> dict[str, Any]:
         "weights": "own",
     }
     if head.places is not None:
-        described["places"] = {"map": head.places.map, "cells": head.places.cells}
+        places = head.places
+        described["places"] = {"map": places.map, "cells": places.cells, "pooling": places.pooling}
     return described
 
 

@@ -14,7 +14,7 @@ pytest.importorskip("transformers", reason="training needs the extra [train]: pi
 from adapters.training import fitting, heads
 from adapters.training.data import TrainingRow
 from adapters.training.fitting import View, fit, stack
-from adapters.training.heads import find_facts, make_heads, word_tokens
+from adapters.training.heads import cross_fit, find_facts, make_heads, word_tokens
 from adapters.training.kept import keep_heads, kept_heads
 from models.tokenizer import Tokenizer
 from models.vision.pooling import feature
@@ -81,7 +81,7 @@ def test_closed_answers_that_follow_from_the_image_become_facts() -> None:
 def test_heads_see_what_is_there_and_guesses_are_dropped(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "MOST_SEEN", 1000)
+    monkeypatch.setattr(fitting, "MOST_SEEN", 2000)
     monkeypatch.setattr(heads, "VIEWS", (heads.VIEWS[0], heads.VIEWS[2]))
     said: list[str] = []
     results = {
@@ -101,6 +101,30 @@ def test_heads_see_what_is_there_and_guesses_are_dropped(
         assert shares.argmax() == int(digest) % 2
 
 
+def test_one_small_thing_among_many_places_is_seen_by_its_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What speckles the whole image adds up to more than the one thing: a mean cannot tell, a peak can."""
+    monkeypatch.setattr(fitting, "MOST_SEEN", 2400)
+    present = np.arange(80) % 2
+    images = [one_thing(image, there=bool(there)) for image, there in enumerate(present)]
+    view = heads.VIEWS[-1]
+    assert view.pooling == "peaks"
+    words, truth = [2], present[:, None]
+    (by_peaks,) = cross_fit(view, images, truth, words, 0)
+    (by_means,) = cross_fit(replace(view, pooling="mean", cells=1), images, truth, words, 0)
+    assert (by_peaks.argmax(1) == present).mean() > 0.9
+    assert (by_means.argmax(1) == present).mean() < 0.75
+
+
+def one_thing(image: int, *, there: bool) -> TowerFeatures:
+    """A channel that is a little alive everywhere, more in some images, and strong at one place in half of them."""
+    rng = np.random.default_rng(100 + image)
+    coarse = rng.normal(0, 1e-4, (289, 120)).astype(np.float32)
+    coarse[:, 5] += rng.normal(0, 1, 289) + rng.uniform(0, 1)
+    if there:
+        coarse[rng.integers(289), 5] += 10
+    return replace(FEATURES["0"], stages={"s8": FEATURES["0"].stages["s8"], "s16": coarse})
+
+
 def test_no_head_is_made_unless_wanted_and_every_one_if_so(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +134,14 @@ def test_no_head_is_made_unless_wanted_and_every_one_if_so(
     assert all(each.head for each in make_heads(facts, FEATURES, tokenizer, "yes", 1, lambda _: None))
 
 
-@pytest.mark.parametrize("view", [View("plain", ("pool", "s8.max2")), View("places", ("colour",), "s16", 3)])
+@pytest.mark.parametrize(
+    "view",
+    [
+        View("plain", ("pool", "s8.max2")),
+        View("places", ("colour",), "s16", 3),
+        View("peaks", ("colour",), "s8", 5, "peaks"),
+    ],
+)
 def test_what_was_fitted_is_what_the_runtime_computes(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "MOST_SEEN", 100)
     images = list(FEATURES.values())[:24]
@@ -141,7 +172,7 @@ def test_kept_heads_come_back_whole_and_only_for_the_same_recipe(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(fitting, "MOST_SEEN", 100)
-    monkeypatch.setattr(heads, "VIEWS", heads.VIEWS[2:3])
+    monkeypatch.setattr(heads, "VIEWS", heads.VIEWS[-1:])
     made = make_heads(find_facts(ROWS), FEATURES, tokenizer, "yes", 1, lambda _: None)
     made.append(replace(made[0], name="dropped", head=None, shares={}))
     keep_heads(tmp_path / "heads.npz", "a recipe", made)
@@ -160,6 +191,7 @@ def test_kept_heads_come_back_whole_and_only_for_the_same_recipe(
             assert np.array_equal(one.head.weight, two.head.weight)
             assert one.head.places is not None and two.head.places is not None
             assert np.array_equal(one.head.places.weight, two.head.places.weight)
+            assert one.head.places.pooling == two.head.places.pooling == "peaks"
             assert all(np.array_equal(one.shares[digest], two.shares[digest]) for digest in one.shares)
     assert kept_heads(tmp_path / "heads.npz", "another") is None
     assert kept_heads(tmp_path / "nothing.npz", "a recipe") is None

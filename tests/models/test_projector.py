@@ -18,6 +18,7 @@ from models.packing import LlamaShape, PackedModel, pack_matrix
 from models.quantization import quantise
 from models.safetensors_file import SafetensorsFile
 from models.vision.efficientnet import PackedTower, pack_tower
+from models.vision.pooling import Pooling
 from models.vision.projector import ImageTokens, Projector, packed_embedding
 from models.vision.projector_file import Head, Places, ProjectorPart, read_projector, read_projector_part
 from models.vision.projector_writer import write_projector_part
@@ -140,16 +141,17 @@ def test_a_lora_that_does_not_fit_is_refused(fastest: Projector) -> None:
             fastest.tokens(FEATURES, ProjectorPart(lora=case))
 
 
-def own_head(name: str, map_name: str, cells: int, slots: int) -> Head:
+def own_head(name: str, map_name: str, cells: int, slots: int, pooling: Pooling = "mean") -> Head:
     """A head over colours, pooled maps and a hidden layer at every place of a map."""
     channels = {"s8": 48, "s16": 120}[map_name]
     hidden, words = 5, 4
+    pooled = hidden * (2 if pooling == "peaks" else cells**2)
     return Head(
         name=name,
         features=("colour", "s8.max2", "s16.mean1"),
         temperature=0.7,
         labels=tuple("abcd"),
-        weight=RANDOM.normal(0, 0.1, (words, 128 + 4 * 48 + 120 + cells**2 * hidden)).astype(np.float32),
+        weight=RANDOM.normal(0, 0.1, (words, 128 + 4 * 48 + 120 + pooled)).astype(np.float32),
         bias=RANDOM.normal(0, 1, words).astype(np.float32),
         tokens=RANDOM.integers(0, VOCAB, (words, slots)).astype(np.int32),
         places=Places(
@@ -157,6 +159,7 @@ def own_head(name: str, map_name: str, cells: int, slots: int) -> Head:
             cells,
             RANDOM.normal(0, 0.3, (hidden, channels)).astype(np.float32),
             RANDOM.normal(0, 0.3, hidden).astype(np.float32),
+            pooling,
         ),
     )
 
@@ -179,11 +182,16 @@ def expected_of_own(head: Head) -> NDArray[np.float64]:
     assert head.places is not None
     s8, s16 = FEATURES.stages["s8"], FEATURES.stages["s16"]
     hidden = np.maximum(FEATURES.stages[head.places.map] @ head.places.weight.T + head.places.bias, 0)
+    highest = by_place(hidden, head.places.cells, "max").reshape(-1, hidden.shape[1])
+    pooled = {
+        "mean": [by_place(hidden, head.places.cells, "mean")],
+        "peaks": [hidden.max(0), highest.mean(0)],
+    }[head.places.pooling]
     parts: list[NDArray[Any]] = [
         FEATURES.colour,
         by_place(s8, 2, "max"),
         by_place(s16, 1, "mean"),
-        by_place(hidden, head.places.cells, "mean"),
+        *pooled,
     ]
     z = (head.weight @ np.concatenate(parts) + head.bias) / head.temperature
     shares = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
@@ -191,11 +199,14 @@ def expected_of_own(head: Head) -> NDArray[np.float64]:
     return tokens
 
 
-@pytest.mark.parametrize(("map_name", "cells"), [("s8", 1), ("s8", 4), ("s16", 3)])
+@pytest.mark.parametrize(
+    ("map_name", "cells", "pooling"),
+    [("s8", 1, "mean"), ("s8", 4, "mean"), ("s16", 3, "mean"), ("s8", 1, "peaks"), ("s16", 5, "peaks")],
+)
 def test_an_adapter_s_own_heads_see_places_and_come_after_the_kept_ones(
-    fastest: Projector, map_name: str, cells: int
+    fastest: Projector, map_name: str, cells: int, pooling: Pooling
 ) -> None:
-    own = own_head("count", map_name, cells, 2)
+    own = own_head("count", map_name, cells, 2, pooling)
     made = fastest.tokens(FEATURES, ProjectorPart(keep=("colour", "object"), heads=(own,)))
     plain = fastest.tokens(FEATURES)
     assert np.array_equal(made.embeddings[:2], plain.embeddings[4:])
@@ -358,7 +369,7 @@ def test_what_does_not_fit_is_refused_with_the_file_s_name(
 def test_other_files_are_refused(tmp_path: Path, tower: PackedTower) -> None:
     entries, tensors = contents()
     path = tmp_path / "p.safetensors"
-    for changed in ({"version": "3"}, {"format": "something else"}):
+    for changed in ({"version": "4"}, {"format": "something else"}):
         with pytest.raises(UserError, match="not a projector file"):
             read_projector(write(path, entries, tensors, **changed), tower, VOCAB)
     for heads in ("{", "no list", {"name": "object"}, [1], []):
@@ -373,7 +384,7 @@ def test_other_files_are_refused(tmp_path: Path, tower: PackedTower) -> None:
 
 
 def a_part() -> ProjectorPart:
-    heads = (own_head("count", "s8", 2, 1), HEADS[1])
+    heads = (own_head("count", "s8", 2, 1), own_head("spots", "s16", 5, 1, "peaks"), HEADS[1])
     return ProjectorPart(keep=("object",), heads=heads, lora=random_lora("object", 3))
 
 
@@ -389,6 +400,7 @@ def test_a_part_reads_back_as_it_was_written(tmp_path: Path) -> None:
         assert np.array_equal(made.tokens, head.tokens)
     assert read.heads[0].places is not None
     assert (read.heads[0].places.map, read.heads[0].places.cells) == ("s8", 2)
+    assert [head.places.pooling for head in read.heads if head.places] == ["mean", "peaks"]
     write_projector_part(path, ProjectorPart(lora=random_lora("object", 2)))
     assert read_projector_part(path).keep is None
 
@@ -399,8 +411,21 @@ WRONG_PARTS: dict[str, dict[str, str]] = {
     "keep is no JSON": {"keep": "[object"},
     "a head kept twice": {"keep": '["object", "object"]'},
     "a name with a slash": {"keep": '["../object"]'},
-    "a later version": {"version": "3"},
+    "a later version": {"version": "4"},
 }
+
+
+def test_places_of_version_2_which_name_no_pooling_are_means(tmp_path: Path) -> None:
+    path = tmp_path / "projector.safetensors"
+    write_projector_part(path, ProjectorPart(keep=(), heads=(own_head("count", "s16", 3, 1),)))
+    file = SafetensorsFile(path)
+    heads = json.loads(file.metadata["heads"])
+    assert heads[0]["places"].pop("pooling") == "mean"
+    older = {**file.metadata, "version": "2", "heads": json.dumps(heads)}
+    save_file({name: np.array(file.array(name)) for name in file.tensors}, path, older)
+    (head,) = read_projector_part(path).heads
+    assert head.places is not None
+    assert head.places.pooling == "mean"
 
 
 @pytest.mark.parametrize("case", WRONG_PARTS)
@@ -421,6 +446,8 @@ def test_a_part_s_places_and_lora_are_checked(tmp_path: Path) -> None:
     changes: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({"map": "s4", "cells": 1}, {}),
         ({"map": "s8", "cells": 0}, {}),
+        ({"map": "s8", "cells": 2, "pooling": "median"}, {}),
+        ({"map": "s8", "cells": 2, "pooling": "peaks"}, {}),  # other numbers than its weight is for
         ({"map": "s16", "cells": 2}, {}),
         ({"map": "s8", "cells": 2}, {"heads.count.places.bias": np.zeros((0,), np.float32)}),
         ({"map": "s8", "cells": 2}, {"heads.object.A": np.full((3, 1280), np.inf, np.float32)}),
