@@ -10,10 +10,11 @@ Two gaps that hooks leave are closed here as well. socket.connect(("name", 80)) 
 hook hears of it, so the methods that take an address check it themselves; and a bare _socket.socket, which
 would evade those, is refused as such.
 
-What it cannot see is native code that opens sockets of its own accord: the only such in what we ship are
-hf_xet (Rust, asked only after huggingface_hub has reached its server through Python) and libraries that open
-none (onnxruntime, TVM's runtime, the tokenizers). Nor does it reach into other programs. Both are told by
-environment variables, which programs started from here inherit. A test traces the system calls of a question.
+What it cannot see is native code that opens sockets of its own accord. Of what we ship that is hf_xet (Rust, asked
+only after huggingface_hub has reached its server through Python) and onnxruntime, whose builds report to their maker
+unless a variable is set before they are loaded: models/ocr.py sets it, offline or not. TVM's runtime and the
+tokenizers open none. Nor does the hook reach into other programs. All are told by environment variables, which
+programs started from here inherit. Tests trace the system calls of whole chats, and of reading a text online.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_DATASETS_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
 INTERNET = (socket.AF_INET, socket.AF_INET6)

@@ -9,6 +9,7 @@ TextReader.read_document). Knows nothing of prompts, adapters or what the text i
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,10 @@ GLANCE_LINES: Final = 4
 
 LEAST_PROBABILITY: Final = 0.5
 """Lines read with less are taken for something that is no text."""
+
+REPORTS_NOTHING: Final = "ORT_DISABLE_TELEMETRY"
+"""Without this variable the official builds of onnxruntime (from 1.29 on) report every use to their maker, from native
+code that nothing in Python sees, and leave a number for this machine on its disk. Nothing leaves unasked."""
 
 _NARROWEST: Final = 48
 """Pixels a crop is padded to, of 48 in height. Lines are recognised one by one without further padding: a third
@@ -199,14 +204,17 @@ def _told_as_user_error(image: Image) -> Iterator[None]:
 
 
 def _load(threads: int) -> Any:
+    os.environ[REPORTS_NOTHING] = "1"  # is looked at once, when onnxruntime is loaded
     try:
         import cv2
+        import onnxruntime
         import rapidocr
         from rapidocr import RapidOCR
     except ImportError as error:
         raise UserError(
             f"Text in images cannot be read here ({error}); install edge-app again with its dependencies."
         ) from error
+    onnxruntime.disable_telemetry_events()  # on Windows, where the variable does nothing
     folder = Path(rapidocr.__file__).parent / "models"
     cv2.setNumThreads(threads)
     return RapidOCR(
