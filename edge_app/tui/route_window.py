@@ -20,19 +20,22 @@ from router.route import Route
 
 class RouteWindow(Window[None]):
     """which: "The last question" or the like. find: gives a Routed or a Failed after any Progress; what else it
-    gives is left out. report: says a defect in a sentence."""
+    gives is left out. elsewhere: what the place is called that is not this device. report: says a defect in a
+    sentence."""
 
     def __init__(
         self,
         which: str,
         question: str,
         find: Callable[[], Iterator[Event]],
+        elsewhere: str,
         report: Callable[[BaseException], str],
     ) -> None:
         super().__init__()
         self._which = which
         self._question = question
         self._find = find
+        self._elsewhere = elsewhere
         self._report = report
 
     def compose(self) -> ComposeResult:
@@ -54,7 +57,7 @@ class RouteWindow(Window[None]):
                         case Progress():
                             self._say(progress_text(event))
                         case Routed(route=route, milliseconds=milliseconds):
-                            self._update(described(route, milliseconds))
+                            self._update(described(route, milliseconds, self._elsewhere))
                         case Failed(message=message):
                             self._say(one_line(message))
                         case _:
@@ -69,14 +72,13 @@ class RouteWindow(Window[None]):
         self.query_one("#route-found", Static).update(content)
 
 
-def described(route: Route, milliseconds: float) -> Content:
+def described(route: Route, milliseconds: float, elsewhere: str) -> Content:
     """The decision, its reason, and a table of what it was made from."""
     adapter = f"adapter {one_line(route.adapter)}" if route.adapter else "no adapter"
     sure = "" if route.probability is None else f", probability {route.probability:.2f}"
     took = f" · {milliseconds:.1f} ms" if milliseconds else ""
-    decision = Content.assemble(
-        "\n", (adapter, "bold"), f"{sure} · {route.place}{took}\n", one_line(route.reason)
-    )
+    place = "local" if route.place == "local" else elsewhere
+    decision = Content.assemble("\n", (adapter, "bold"), f"{sure} · {place}{took}\n", one_line(route.reason))
     return Content.assemble(decision, "\n\n", _table(route.candidates))
 
 

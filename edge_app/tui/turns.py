@@ -100,13 +100,14 @@ class Turns:
     def route_window(self, question: str) -> RouteWindow | None:
         """Of this question, or of the one that is being written, or of the last."""
         last, backend, report = self._last, self._around.backend, self._around.report
+        elsewhere = self._status.endpoint.noun if self._status.endpoint is not None else "cloud"
         question = question or self._composer.prompt.text
         if question.strip():
             turn = self._turn(question, None, "")
-            return RouteWindow("The next question", question, lambda: backend.route(turn), report)
+            return RouteWindow("The next question", question, lambda: backend.route(turn), elsewhere, report)
         if last is not None and last.routed is not None:
             routed = last.routed
-            return RouteWindow("The last question", last.question, lambda: iter((routed,)), report)
+            return RouteWindow("The last question", last.question, lambda: iter((routed,)), elsewhere, report)
         self._refuse("Write a question first; its route is shown without asking it.")
         return None
 

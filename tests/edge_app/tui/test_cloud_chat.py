@@ -291,3 +291,22 @@ async def test_a_server_on_this_machine_answers_offline_too(make: Make) -> None:
             assert "offline, local server 127.0.0.1" in str(
                 app.chat.query_one("#status-facts", Static).content
             )
+
+
+async def test_the_route_says_what_the_other_place_is_called_and_asks_nothing(make: Make) -> None:
+    with Misbehaving(answers("A ", "tabby.")) as server:
+        app = make(server, mode="quality")
+        async with app.run_test(size=(120, 30)) as pilot:
+            await until(pilot, lambda: not [w for w in app.workers if w.group == "prepare"])
+            await type_text(pilot, "What is this?")
+            await pilot.press("f5")
+            await until(pilot, lambda: "local server" in route_text(app))
+            assert "mode quality" in route_text(app)
+            await pilot.press("escape")
+            assert app.chat.composer.prompt.text == "What is this?"
+        assert server.requests == []
+
+
+def route_text(app: ChatApp) -> str:
+    found = app.screen.query("#route-found")
+    return str(found.first(Static).content) if found else ""
