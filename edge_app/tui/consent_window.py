@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Grid, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
@@ -75,7 +75,7 @@ class ConsentWindow(Window[Reply]):
             with VerticalScroll(id="consent-what"):
                 yield Static(self._facts(), id="consent-facts")
                 if images:
-                    with Horizontal(id="consent-images"):
+                    with Grid(id="consent-images"):
                         for image in images:
                             yield OutgoingView(image, self._preview)
             yield OptionList(*(Option(Content(text)) for _, text in self._choices), markup=False)

@@ -20,7 +20,7 @@ from edge_app.tui.consent_window import ConsentWindow, cost_text
 from edge_app.tui.outgoing_view import OutgoingView
 from models.images import load_image
 from models.types import Message, Sampling
-from tests.edge_app.tui.conftest import MakeApp, press, settled
+from tests.edge_app.tui.conftest import MakeApp, picture, press, settled
 
 CLOUD = endpoint("https://api.example.com", "big")
 SERVER = endpoint("http://localhost:11434", "llava")
@@ -193,6 +193,26 @@ async def test_the_answers_are_in_view_however_long_the_question_and_small_the_t
         options = app.screen.query_one(OptionList)
         assert options.region.height >= 5
         assert options.region.bottom <= size[1]
+        await press(pilot, "escape")
+        assert await asking.reply(pilot) == "no"
+
+
+async def test_many_images_can_all_be_seen_and_reached_by_keys(make_app: MakeApp, folder: Path) -> None:
+    colours = ("red", "green", "blue", "white", "black")
+    for colour in colours:
+        picture(colour, "grey").save(folder / f"{colour}.png", "BMP")
+    shown = tuple(load_image(folder / f"{colour}.png") for colour in colours)
+    body = payload(CLOUD, [Message("user", "Which?", shown)], sampling=Sampling(max_tokens=9))
+    app = make_app()
+    async with app.run_test(size=(80, 30)) as pilot:
+        asking = await asked(pilot, body)
+        scroll = app.screen.query_one("#consent-what")
+        for view in reversed(list(app.screen.query(OutgoingView))):
+            await press(pilot, "shift+tab")
+            await pilot.pause(0.1)
+            assert app.focused is view
+            assert view.region.width > 20
+            assert scroll.region.contains_region(view.region)
         await press(pilot, "escape")
         assert await asking.reply(pilot) == "no"
 
