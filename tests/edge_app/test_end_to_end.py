@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from edge_app import paths, settings
 from edge_app.assistant import Assistant, Turn
-from edge_app.events import Answer, Answered, ImageEncoded, Ready, TokenText
+from edge_app.events import Answer, Answered, CloudFailed, ImageEncoded, Ready, TokenText
 from edge_app.sessions import SessionStore
 from models.peft_format import MODULES
 from models.store import ModelFiles
@@ -29,6 +29,8 @@ from models.types import Image
 from models.vision.projector_file import Head, ProjectorPart
 from models.vision.projector_writer import write_projector_part
 from models.vision.tower import TowerFeatures, VisionTower
+from router.confidence import Confidence, Judgement
+from tests.edge_app.cloud.misbehaving import Misbehaving, Wire, status
 
 pytestmark = pytest.mark.slow
 
@@ -164,6 +166,37 @@ def test_a_stopped_answer_leaves_the_engine_ready(assistant: Assistant, store: S
     assert stopped.session is not None
     assert store.get(stopped.session).turns[0].answer == stopped.answer
     assert ask(assistant, "Name three animals.").answer == expected
+
+
+def test_an_answer_that_was_given_up_goes_on_as_if_it_had_not_been(
+    assistant: Assistant, store: SessionStore, real_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The endpoint fails; while it is asked, the generation stands still and its adapter stays leased."""
+    make_adapter(assistant.adapters.directory / "leased", 0.02)
+    question, image = "Tell me about this picture, please.", picture(11)
+    whole = ask(assistant, question, images=(image,), adapter="leased")
+    monkeypatch.setenv("EDGE_APP_HOME", str(real_home))
+    monkeypatch.setenv("EDGE_APP_CLOUD_KEY", "sk-of-the-test")
+    monkeypatch.setattr(Confidence, "hopeless", lambda *_: True)
+    monkeypatch.setattr(Confidence, "judge", lambda *_: Judgement(0.1, fitted=True))
+
+    def fails_slowly(wire: Wire) -> None:
+        list(other.prepare([picture(12)]))  # the engine is free for others meanwhile
+        status(500)(wire)
+
+    with Misbehaving(fails_slowly) as server:
+        named = {"cloud_url": server.url, "cloud_model": "m", "cloud_retries": 0}
+        other = Assistant(settings.load(paths.config_file(), max_tokens=24, **named), store)
+        turn = Turn(question, images=(image,), adapter="leased", allow_cloud=True)
+        events = list(other.answer(turn))
+        other.close()
+    shutil.rmtree(assistant.adapters.directory / "leased")
+    (failed,) = [event for event in events if isinstance(event, CloudFailed)]
+    last = events[-1]
+    assert isinstance(last, Answered)
+    assert failed.kept and len(failed.kept) < len(whole.answer)
+    assert (last.answer.answer, last.answer.stop_reason) == (whole.answer, whole.stop_reason)
+    assert "".join(event.text for event in events if isinstance(event, TokenText)) == whole.answer
 
 
 def test_an_adapter_in_its_folder_changes_the_answer_and_taking_it_away_changes_it_back(
