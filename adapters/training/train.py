@@ -118,14 +118,15 @@ def train(
     parts = load_parts(place.files, Request(place.cache_dir, place.threads, None, no_progress))
     features = look(rows, parts, place, progress)
     learnt_rows, held_rows = set_aside(rows, min(HELD_OUT_SHARE, MOST_HELD_OUT / len(features)), options.seed)
-    recipe, kept = _recipe(rows, options), place.checkpoint.with_suffix(".heads.npz")
-    heads = kept_heads(kept, recipe) if resume else None
+    recipe, heads_recipe = _recipe(rows, _plain(options)), _recipe(rows, [options.own_head, options.seed])
+    kept = place.checkpoint.with_suffix(".heads.npz")
+    heads = kept_heads(kept, heads_recipe) if resume else None
     if heads is None:
         tokenizer = parts.language.tokenizer
         heads = make_heads(
             find_facts(learnt_rows), features, tokenizer, options.own_head, options.seed, progress
         )
-        keep_heads(kept, recipe, heads)
+        keep_heads(kept, heads_recipe, heads)
     part = projector_part([each.head for each in heads if each.head], rows, options)
     texts = read_texts(rows, options.ocr, place, progress)
     seen = see(features, texts, parts, part, heads)
@@ -257,9 +258,9 @@ def _begin_as(language: Language, start: LoraWeights) -> None:
     language.begin_as(start.tensors, start.rank)
 
 
-def _recipe(rows: Sequence[TrainingRow], options: Options) -> str:
-    """sha256 (hex) of all that decides the result."""
-    content = [_plain(options), [[row.digest, row.question, row.answer, row.type] for row in rows]]
+def _recipe(rows: Sequence[TrainingRow], choices: object) -> str:
+    """sha256 (hex) of all that decides a result: the rows, and the choices that it depends on."""
+    content = [choices, [[row.digest, row.question, row.answer, row.type] for row in rows]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
