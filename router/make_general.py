@@ -25,14 +25,8 @@ from models.errors import UserError
 from models.images import load_image
 from models.store import ModelStore
 from router.general import BUNDLED
+from router.question_lists import CHAT, GENERAL, SPECIAL, read_questions
 from router.subject import FORM, fit_subject
-
-QUESTIONS = Path(__file__).with_name("general_questions.txt")
-CHAT = "chat"
-"""The kind of questions that are about no image at all."""
-
-SPECIAL = "special images"
-"""Questions about images that some adapter might be for: they tell what asks about an image, not what is ordinary."""
 
 STRENGTH = 30.0
 """Of the penalty on the heads' weights; between 10 and 100 the development half of asked.txt sees no difference."""
@@ -46,17 +40,6 @@ class Mind(Senses, Protocol):
     """models.engine.Engine is one."""
 
     def text_state(self, text: str) -> NDArray[np.float32]: ...
-
-
-def general_questions() -> dict[str, list[str]]:
-    """By kind, in the file's order."""
-    kinds: dict[str, list[str]] = {}
-    for line in QUESTIONS.read_text(encoding="utf-8").splitlines():
-        if line.startswith("["):
-            kinds[line.strip("[]")] = own = []
-        elif line and not line.startswith("#"):
-            own.append(line)
-    return kinds
 
 
 def general_images(data: Path) -> list[Path]:
@@ -147,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     store = ModelStore(options.models)
     engine = Engine.load(store.pull(store.catalog.default), cache_dir=options.cache)
-    tensors = make(engine, general_images(options.data), general_questions())
+    tensors = make(engine, general_images(options.data), read_questions(GENERAL))
     save_file(tensors, BUNDLED)
     print(", ".join(f"{name} {list(value.shape)}" for name, value in tensors.items()), BUNDLED)
 

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 NAMED = {
     "continual": "edge_app.cli.continual:continual",
+    "router": "edge_app.cli.eval_router:router",
     "confidence": "edge_app.cli.confidence:confidence",
     "scenarios": "edge_app.cli.scenarios:scenarios",
 }

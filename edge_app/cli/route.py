@@ -15,9 +15,6 @@ from edge_app.cli.options import JsonOption, ModeOption, OfflineOption, load_set
 if TYPE_CHECKING:
     from router.route import Route
 
-if TYPE_CHECKING:
-    from router.route import Route
-
 
 def route(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What would be asked.")],
@@ -55,16 +52,17 @@ def route(
     line.clear()
     assert found is not None, "routing ends in a route or a failure"
     if json:
-        output.result_json(_as_json(found.route, found.mode, found.milliseconds))
+        output.result_json(_as_json(found.route, settings.router, found.mode, found.milliseconds))
     else:
-        output.result(_text(found.route))
+        output.result(_text(found.route, settings.router))
 
 
-def _as_json(route: Route, mode: str, milliseconds: float) -> dict[str, Any]:
+def _as_json(route: Route, router: str, mode: str, milliseconds: float) -> dict[str, Any]:
     candidates = [asdict(candidate) for candidate in route.candidates]
     return {
         "adapter": route.adapter,
         "place": route.place,
+        "router": router,
         "mode": mode,
         "probability": route.probability,
         "reason": route.reason,
@@ -73,7 +71,7 @@ def _as_json(route: Route, mode: str, milliseconds: float) -> dict[str, Any]:
     }
 
 
-def _text(route: Route) -> str:
+def _text(route: Route, router: str) -> str:
     where = f"{route.adapter or 'no adapter'}, {route.place}"
     sure = "" if route.probability is None else f", probability {route.probability:.2f}"
     lines = [f"{where}{sure}", route.reason]
@@ -83,7 +81,7 @@ def _text(route: Route) -> str:
             (each.adapter, f"{each.score:+.1f}", _share(each.image), _share(each.question))
             for each in route.candidates
         ]
-        lines += ["", output.table([heading, *rows], right=(1, 2, 3))]
+        lines += ["", output.table([heading, *rows], right=(1, 2, 3)), f"Judged by the router {router}."]
     return "\n".join(lines)
 
 

@@ -77,6 +77,7 @@ def test_route_prints_the_choice_its_reason_and_every_candidate(
         "CANDIDATE  SCORE  IMAGE  QUESTION",
         "cells       +3.2   0.91      0.50",
         "maps        -2.0      -     -0.10",
+        "Judged by the router cascade.",
     ]
     assert not engine.calls, "nothing is answered"
     assert saved_image_names() == set(), "and nothing is saved"
@@ -91,6 +92,7 @@ def test_route_json_prints_one_object(run: Run, engine: FakeEngine, photo: str) 
     assert found == {
         "adapter": "cells",
         "place": "local",
+        "router": "cascade",
         "mode": "auto",
         "probability": 0.96,
         "reason": "looks like cells: image 0.91, question 0.50",
@@ -125,7 +127,7 @@ def test_mistakes_are_a_sentence_on_stderr(
     assert err.startswith("edge-app: ")
 
 
-@pytest.mark.parametrize("command", [("route",), ("eval",), ("eval", "continual")])
+@pytest.mark.parametrize("command", [("route",), ("eval",), ("eval", "continual"), ("eval", "router")])
 def test_help_has_an_example(run: Run, command: tuple[str, ...]) -> None:
     code, out, _ = run(*command, "--help")
     assert code == 0

@@ -13,8 +13,9 @@ from adapters.prototypes import IMAGE_SIZE, image_vector, make_prototypes, quest
 from models.engine import Engine
 from models.types import Image
 from router.general import BUNDLED, general
-from router.make_general import CHAT, SPECIAL, centres, general_questions
+from router.make_general import centres
 from router.query import Choice, Query, Router
+from router.question_lists import CHAT, GENERAL, SPECIAL, read_questions
 from router.routers import make_router
 
 
@@ -29,7 +30,7 @@ def test_the_background_is_whole_and_small(engine: Engine) -> None:
 
 
 def test_the_bundled_questions_are_those_of_the_list(engine: Engine) -> None:
-    kinds = general_questions()
+    kinds = read_questions(GENERAL)
     everything = [question for own in kinds.values() for question in own]
     assert len(everything) == len(set(everything))
     asked = [question for kind, own in kinds.items() if kind != SPECIAL for question in own]

@@ -7,7 +7,7 @@ import pytest
 
 from models.engine import Engine
 from router.general import general
-from router.make_general import CHAT, general_questions
+from router.question_lists import CHAT, GENERAL, read_questions
 from router.subject import FORM, fit_subject
 
 
@@ -30,7 +30,7 @@ def test_features_that_never_change_do_no_harm() -> None:
 
 @pytest.mark.slow
 def test_the_bundled_head_is_fitted_to_the_bundled_questions(engine: Engine) -> None:
-    kinds = general_questions()
+    kinds = read_questions(GENERAL)
     about = [question for kind, own in kinds.items() if kind != CHAT for question in own][::12]
     chat = kinds[CHAT][::12]
     for questions, sign in ((about, 1), (chat, -1)):

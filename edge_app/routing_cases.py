@@ -1,0 +1,173 @@
+"""What routers are judged by: questions with images, and the adapter that is right for each.
+
+Rows of held-out images with their own questions, and questions written by hand (router/asked.txt) paired with those
+images. Knows no router.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edge_app.evaluation import Row
+from router.question_lists import ANY_IMAGE, ASKED, CHAT, PHOTOS, read_questions
+
+Half = Literal["development", "judgement"]
+
+ROWS = "held-out questions"
+OWN_WORDS = "in other words"
+GENERIC = "questions that fit any image"
+GENERAL_ROWS = "photos, captions"
+GENERAL_ASKED = "other questions about photos"
+TEXT = "plain chat, no image"
+UNDER_IMAGE = "plain chat under an image"
+CROSSED = "another domain's question"
+UNKNOWN = "images of a kind not installed"
+
+MUST_REACH: Mapping[str, float | None] = {
+    ROWS: 0.99,
+    OWN_WORDS: 0.97,
+    GENERIC: 0.97,
+    GENERAL_ROWS: 0.95,
+    GENERAL_ASKED: 0.95,
+    TEXT: 0.95,
+    UNDER_IMAGE: None,
+    CROSSED: None,
+    UNKNOWN: None,
+}
+"""The groups of cases, with the share that has to be right; None where it is only reported."""
+
+IMAGES_A_QUESTION = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """right: the adapter, None when none is. image: None without one. set: whose image it is, or whose question.
+
+    half: of a question written by hand, whether it is one that thresholds may have been chosen with; None of rows.
+    without: an adapter that is taken to be not installed.
+    """
+
+    group: str
+    set: str
+    question: str
+    image: Path | None
+    right: str | None
+    half: Half | None = None
+    without: str | None = None
+
+
+def adapter_of(name: str, installed: Collection[str]) -> str | None:
+    """The adapter that a file of rows belongs to: its own name, or its beginning up to a "_" or "-"; the longest."""
+    fits = [each for each in installed if name == each or name.startswith((f"{each}_", f"{each}-"))]
+    return max(fits, key=len, default=None)
+
+
+def cases(rows: Sequence[Row], installed: Collection[str]) -> list[Case]:
+    """All of them, group by group. rows: of held-out images; a file that belongs to no adapter is general."""
+    sets: dict[str, list[Row]] = {}
+    for row in rows:
+        sets.setdefault(row.set, []).append(row)
+    right = {name: adapter_of(name, installed) for name in sets}
+    images = {name: list(dict.fromkeys(row.file for row in own)) for name, own in sets.items()}
+    asked = read_questions(ASKED)
+    return [
+        *_from_rows(sets, right),
+        *_in_other_words(asked, images, right),
+        *_of_any_image(asked[ANY_IMAGE], images, right),
+        *_about_photos(asked[PHOTOS], images, right),
+        *_chat(asked[CHAT], images),
+        *_crossed(asked, images, right),
+        *_unknown(sets, right),
+    ]
+
+
+def _from_rows(sets: Mapping[str, Sequence[Row]], right: Mapping[str, str | None]) -> list[Case]:
+    return [
+        Case(ROWS if right[name] else GENERAL_ROWS, name, row.question, row.file, right[name])
+        for name, own in sets.items()
+        for row in own
+    ]
+
+
+def _in_other_words(
+    asked: Mapping[str, Sequence[str]],
+    images: Mapping[str, Sequence[Path]],
+    right: Mapping[str, str | None],
+) -> list[Case]:
+    return [
+        Case(OWN_WORDS, name, question, image, adapter, half)
+        for name, adapter in right.items()
+        for question, half in _halves(asked.get(adapter or "", ()))
+        for image in _some(images[name], question, IMAGES_A_QUESTION)
+    ]
+
+
+def _of_any_image(
+    questions: Sequence[str], images: Mapping[str, Sequence[Path]], right: Mapping[str, str | None]
+) -> list[Case]:
+    return [
+        Case(GENERIC, name, question, image, right[name], half)
+        for name in images
+        for question, half in _halves(questions)
+        for image in _some(images[name], question, IMAGES_A_QUESTION)
+    ]
+
+
+def _about_photos(
+    questions: Sequence[str], images: Mapping[str, Sequence[Path]], right: Mapping[str, str | None]
+) -> list[Case]:
+    return [
+        Case(GENERAL_ASKED, name, question, image, None, half)
+        for name in images
+        if right[name] is None
+        for question, half in _halves(questions)
+        for image in _some(images[name], question, IMAGES_A_QUESTION)
+    ]
+
+
+def _chat(questions: Sequence[str], images: Mapping[str, Sequence[Path]]) -> list[Case]:
+    alone = [Case(TEXT, CHAT, question, None, None, half) for question, half in _halves(questions)]
+    return alone + [
+        Case(UNDER_IMAGE, name, question, image, None, half)
+        for name in images
+        for question, half in _halves(questions)
+        for image in _some(images[name], question, 1)
+    ]
+
+
+def _crossed(
+    asked: Mapping[str, Sequence[str]],
+    images: Mapping[str, Sequence[Path]],
+    right: Mapping[str, str | None],
+) -> list[Case]:
+    """The image decides: nobody can read a total off a blood smear."""
+    return [
+        Case(CROSSED, name, question, image, right[name], half)
+        for adapter in sorted({each for each in right.values() if each})
+        for question, half in _halves(asked.get(adapter, ()))
+        for name in images
+        if right[name] != adapter
+        for image in _some(images[name], question, 1)
+    ]
+
+
+def _unknown(sets: Mapping[str, Sequence[Row]], right: Mapping[str, str | None]) -> list[Case]:
+    """Each image once, its own adapter taken away."""
+    first = {(name, row.file): row for name, own in sets.items() if right[name] for row in reversed(own)}
+    return [
+        Case(UNKNOWN, name, row.question, row.file, None, without=right[name])
+        for (name, _), row in first.items()
+    ]
+
+
+def _halves(questions: Sequence[str]) -> list[tuple[str, Half]]:
+    return [(each, "judgement" if number % 2 else "development") for number, each in enumerate(questions)]
+
+
+def _some(images: Sequence[Path], question: str, count: int) -> list[Path]:
+    """At random, the same ones at every run."""
+    return random.Random(question).sample(list(images), min(count, len(images)))

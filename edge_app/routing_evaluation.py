@@ -1,0 +1,230 @@
+"""How often routers are right, and what a decision costs. On the very engine; nothing is answered.
+
+What the tower sees in an image is computed once and kept in the cache directory, so a stopped run goes on. Knows
+neither where the cases come from nor how figures are printed.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.prototypes import POOL, image_vector, question_vector
+from edge_app.assistant import Assistant, Turn
+from edge_app.events import Answered, Failed
+from edge_app.routing_cases import Case
+from models.errors import UserError
+from models.images import load_image
+from models.types import Sampling
+from models.vision.tower import TowerFeatures
+from router.names import RouterName
+from router.query import Query, Router
+from router.routers import make_router
+
+if TYPE_CHECKING:
+    from models.engine import Engine
+
+AGAIN = "And what else can be said about it?"
+KEPT = "router-eval-1.npz"
+_SAVE_EVERY = 100
+
+Tell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """chosen: the adapter. milliseconds: from the question's text and the tower's features to the choice."""
+
+    case: Case
+    chosen: str | None
+    probability: float
+    milliseconds: float
+
+    @property
+    def right(self) -> bool:
+        return self.chosen == self.case.right
+
+
+class Seen:
+    """Pooled features and colours of images by their digest, kept in one file. identity: of the tower's weights."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self._engine = engine
+        self._file = folder / KEPT
+        self._features = self._read()
+        self._digests: dict[Path, str] = {}
+
+    def see(self, files: Iterable[Path], tell: Tell) -> None:
+        """Looks at every image that is not kept yet. Raises UserError for one that cannot be read."""
+        wanted = list(dict.fromkeys(files))
+        fresh = 0
+        for number, file in enumerate(wanted, 1):
+            image = load_image(file)
+            self._digests[file] = image.digest
+            if image.digest not in self._features:
+                seen = self._engine.image_features(image)
+                self._features[image.digest] = np.concatenate([seen.pool, seen.colour])
+                fresh += 1
+                if fresh % _SAVE_EVERY == 0:
+                    self._save()
+            tell(number, len(wanted))
+        if fresh:
+            self._save()
+
+    def of(self, file: Path) -> TowerFeatures:
+        """Without maps, which no router reads."""
+        both = self._features[self._digests[file]]
+        return TowerFeatures(both[:POOL], np.zeros((0, POOL), np.float32), both[POOL:], {})
+
+    def _read(self) -> dict[str, NDArray[np.float32]]:
+        try:
+            with np.load(self._file, allow_pickle=False) as stored:
+                if str(stored["identity"]) == self._engine.digest:
+                    return dict(zip(stored["digests"].tolist(), stored["features"], strict=True))
+        except (OSError, ValueError, KeyError):
+            pass  # none yet, or one that was cut short: made again
+        return {}
+
+    def _save(self) -> None:
+        content = io.BytesIO()
+        np.savez(
+            content,
+            identity=np.array(self._engine.digest),
+            digests=np.array(list(self._features)),
+            features=np.stack(list(self._features.values())),
+        )
+        partial = self._file.with_suffix(".partial")
+        partial.write_bytes(content.getvalue())
+        partial.replace(self._file)
+
+
+def decide_all(
+    name: RouterName,
+    directory: Path,
+    installed: Sequence[str],
+    cases: Sequence[Case],
+    seen: Seen,
+    engine: Engine,
+    tell: Tell,
+) -> list[Decision]:
+    """Every case through one router, each decision timed; its first, which reads the adapters, is made before."""
+    router = make_router(name, directory, engine)
+    _decide(router, cases[0], installed, seen, engine, name)
+    decisions = []
+    for number, case in enumerate(cases, 1):
+        decisions.append(_decide(router, case, installed, seen, engine, name))
+        tell(number, len(cases))
+    return decisions
+
+
+def _decide(
+    router: Router, case: Case, installed: Sequence[str], seen: Seen, engine: Engine, name: RouterName
+) -> Decision:
+    there = [each for each in installed if each != case.without]
+    features = None if case.image is None else seen.of(case.image)
+    picture = load_image(case.image) if name == "model" and case.image is not None else None
+    if picture is not None:
+        engine.encode_image(picture)  # as a turn has by then
+    started = time.perf_counter()
+    vector = None if features is None else image_vector(features)
+    query = Query(case.question, question_vector(engine, case.question), vector, picture)
+    choice = router.choose(query, there)
+    spent = 1000 * (time.perf_counter() - started)
+    return Decision(case, choice.adapter, choice.probability, spent)
+
+
+def sampled(cases: Sequence[Case], most: int) -> list[Case]:
+    """At most so many of each group, evenly spread."""
+    groups: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        groups[case.group].append(case)
+    kept = []
+    for own in groups.values():
+        step = max(len(own) / most, 1.0)
+        kept += [own[int(number * step)] for number in range(min(len(own), most))]
+    return kept
+
+
+@dataclass(frozen=True)
+class Share:
+    """So many right of so many."""
+
+    right: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        return self.right / self.of
+
+
+def shares(decisions: Iterable[Decision], key: Callable[[Decision], str | None]) -> dict[str, Share]:
+    """By what the key says of a decision, in the order in which that first occurs; None is not counted."""
+    found: dict[str, Share] = {}
+    for decision in decisions:
+        name = key(decision)
+        if name is not None:
+            before = found.get(name, Share(0, 0))
+            found[name] = Share(before.right + decision.right, before.of + 1)
+    return found
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Milliseconds of a decision: the mean, and what one in twenty exceeds."""
+
+    mean: float
+    high: float
+
+
+def cost(decisions: Sequence[Decision]) -> Cost:
+    spent = np.array([decision.milliseconds for decision in decisions])
+    return Cost(float(spent.mean()), float(np.quantile(spent, 0.95)))
+
+
+@dataclass(frozen=True)
+class FirstToken:
+    """Milliseconds to the first token of real turns, medians: about a new image, and about one that was shown."""
+
+    new: float
+    shown: float
+    turns: int
+
+    def parts(self, of: Cost) -> Mapping[str, float]:
+        """A decision's mean share of it."""
+        return {"new": of.mean / self.new, "shown": of.mean / self.shown}
+
+
+def first_tokens(assistant: Assistant, cases: Sequence[Case], turns: int) -> FirstToken:
+    """Measured on real turns of the whole app: so many images, each with a question, then with another one.
+
+    Raises UserError for a turn that fails.
+    """
+    pictured = list({case.image: case for case in cases if case.image is not None}.values())
+    step = max(len(pictured) / (turns + 1), 1.0)
+    chosen = [pictured[int(number * step)] for number in range(min(len(pictured), turns + 1))]
+    new, shown = [], []
+    for number, case in enumerate(chosen):
+        times = [_first_token(assistant, question, case.image) for question in (case.question, AGAIN)]
+        if number:  # the first turn of all loads the model
+            new.append(times[0])
+            shown.append(times[1])
+    return FirstToken(float(np.median(new)), float(np.median(shown)), len(new))
+
+
+def _first_token(assistant: Assistant, question: str, image: Path | None) -> float:
+    assert image is not None, "turns are measured with images"
+    turn = Turn(question, (image,), adapter="auto", mode="fast", sampling=Sampling(max_tokens=1))
+    for event in assistant.answer(turn):
+        if isinstance(event, Failed):
+            raise UserError(event.message)
+        if isinstance(event, Answered) and event.answer.timing_ms.first_token is not None:
+            return event.answer.timing_ms.first_token
+    raise RuntimeError("a turn has a first token, or fails")
