@@ -25,7 +25,7 @@ MOST_CHARACTERS = 400
 """Of a question are read for its state: what is pasted below it must not cost seconds."""
 
 CHAT_BY_WORDS = -3.0
-SURE_BY_WORDS = 0.5
+SURE_BY_WORDS = 0.0
 CHAT_BY_STATE = -1.5
 """Logits of the heads. An image that looks like an adapter's speaks for a question about it, so that chat has to be
 likelier than not. Chosen on the development half of router/asked.txt."""
