@@ -33,7 +33,7 @@ class Eyes:
     def look(self, image: Image, lora: object = None) -> SimpleNamespace:
         del lora
         rows = np.random.default_rng(int(image.digest)).normal(size=(ROWS, HIDDEN)).astype(np.float32)
-        return SimpleNamespace(embeddings=rows, heads={}, guesses=())
+        return SimpleNamespace(embeddings=rows, heads={}, guesses=(), probability=1.0)
 
 
 def picture(number: int) -> Image:
