@@ -37,10 +37,10 @@ LOSS = 0.1
 
 @dataclass(frozen=True)
 class ModeOutcome:
-    """threshold: the confidence a local answer needs to be kept."""
+    """threshold: the confidence a local answer needs to be kept; None where none is asked of it."""
 
     mode: Mode
-    threshold: float
+    threshold: float | None
     outcome: Outcome
 
 
@@ -113,7 +113,7 @@ def study(
     modes = tuple(
         ModeOutcome(
             mode,
-            limits[mode],
+            limits[mode] if scenarios[mode].escalates and not scenarios[mode].cloud_first else None,
             outcome(
                 frugal if mode == "eco" else queries, sent[mode], after_local=not scenarios[mode].cloud_first
             ),

@@ -23,7 +23,9 @@ from router.confidence import FARTHEST, FEATURES, Evidence, Own, Rule, features,
 FOLDS = 5
 SHARED_PENALTIES = (1.0, 10.0)
 OWN_PENALTIES = (3.0, 10.0, 30.0, 100.0)
-INTERCEPT_PENALTY = 0.3
+INTERCEPT_PENALTY = 3.0
+"""An adapter whose logged answers are all right must not become so certain that its doubts count no more."""
+
 EITHER_WAY = ("tokens", "image")
 """All other features are kinds of sureness: none of them may count against an answer."""
 

@@ -163,7 +163,8 @@ def _text(found: Study, weights: Mapping[Mode, Weights], measured: bool) -> str:
 
 def _outcomes(found: Study) -> str:
     named: list[tuple[str, str, Outcome]] = [
-        (each.mode, f"{each.threshold:.2f}", each.outcome) for each in found.modes
+        (each.mode, "" if each.threshold is None else f"{each.threshold:.2f}", each.outcome)
+        for each in found.modes
     ]
     named += [(name, "", each) for name, each in found.others.items()]
     named.append(("perfect router, as auto", "", found.perfect["auto"]))

@@ -9,10 +9,11 @@ import pytest
 
 from edge_app.expectations import PRIOR_LOCAL, Expectations, Taken, cloud_prior
 from edge_app.settings import Price, Settings
-from router.scenario import Expected
+from router.scenario import Expected, scenario, threshold
 
 CLOUD = Expected(correct=0.9, seconds=3.0, joules=6.0, money=0.001)
 ELSEWHERE = 500.0
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -70,3 +71,16 @@ def test_a_priced_cloud_is_expected_to_cost_something() -> None:
     assert cloud_prior(priced).money == pytest.approx((1000 * 2 + 150 * 10) / 1e6)
     assert cloud_prior(priced).correct == 0.8
     assert cloud_prior(Settings()).money == 0
+
+
+def test_the_documents_tell_the_thresholds_that_follow_from_the_defaults() -> None:
+    settings = Settings()
+    prior = cloud_prior(settings)
+    cloud = replace(prior, joules=prior.joules + settings.cloud_joules)
+    readme, scenarios = ((ROOT / name).read_text() for name in ("README.md", "docs/scenarios.md"))
+    for mode, on_battery in (("auto", False), ("fast", False), ("auto", True)):
+        limit = f"{threshold(scenario(mode, on_battery, settings.weights()), cloud):.2f}"
+        row = f"| `{mode}` on battery |" if on_battery else f"| `{mode}` |"
+        assert f"| {limit} |" in next(line for line in scenarios.splitlines() if line.startswith(row))
+        if not on_battery:
+            assert f"below {limit}" in next(line for line in readme.splitlines() if line.startswith(row))

@@ -260,3 +260,12 @@ def test_the_words_can_be_left_out_and_the_image_tokens_stay(engine: Engine, pho
     with_words, without = answer(engine, question), answer(engine, question, use_words=False)
     assert without.image_tokens == with_words.image_tokens
     assert without.prompt_tokens < with_words.prompt_tokens
+
+
+def test_the_heads_certainty_is_the_model_s_own_unless_an_adapter_without_heads_answers(
+    engine: Engine, photo: Image
+) -> None:
+    own = engine.certainty(photo)
+    assert own is not None and 0 < own <= 1
+    assert own == engine.encode_image(photo).probability
+    assert engine.certainty(photo, random_lora(engine, "plain", 1, seed=1)) is None

@@ -218,6 +218,12 @@ def test_an_adapter_s_own_heads_see_places_and_come_after_the_kept_ones(
     assert alone.guesses == made.heads["count"]
 
 
+def test_the_least_sure_of_an_adapter_s_own_heads_tells_how_sure_they_are(fastest: Projector) -> None:
+    first, second = own_head("first", "s8", 1, 1), own_head("second", "s16", 3, 1)
+    made = fastest.tokens(FEATURES, ProjectorPart(keep=("object",), heads=(first, second)))
+    assert made.probability == min(made.heads["first"][0][1], made.heads["second"][0][1])
+
+
 def test_many_adapters_parts_take_turns_without_mixing(fastest: Projector) -> None:
     parts = [ProjectorPart(keep=(), heads=(own_head("own", "s8", 1, 1),)) for _ in range(12)]
     for _ in range(2):

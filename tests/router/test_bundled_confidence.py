@@ -1,0 +1,21 @@
+"""What the bundled rule knows of adapters, it knows of those that are bundled with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.fetch import BUNDLED, bundled_names
+from models.engine import Engine
+from models.peft_format import read_peft
+from router.confidence import NOBODY, bundled_rule
+
+REFIT = "it was fitted for another; fit the bundled rule again, as docs/confidence.md says"
+
+
+@pytest.mark.parametrize("name", [name for name in bundled_names() if name in bundled_rule().adapters])
+def test_a_bundled_adapter_s_fit_is_for_the_one_that_is_bundled(name: str) -> None:
+    assert bundled_rule().adapters[name].generation == read_peft(BUNDLED / name, name).generation, REFIT
+
+
+def test_the_plain_model_s_fit_is_for_the_default_model(engine: Engine) -> None:
+    assert bundled_rule().adapters[NOBODY].generation == engine.generation, REFIT
