@@ -22,7 +22,7 @@ from edge_app.tui.app import ChatApp
 from edge_app.tui.asking_user import AskingUser
 from edge_app.tui.consent_window import ConsentWindow
 from edge_app.tui.other_answer import OtherAnswer
-from edge_app.tui.stream import wait_for_answers
+from edge_app.tui.stream import ANSWERS, wait_for_answers
 from edge_app.tui.surroundings import Surroundings
 from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, Wire, answers, end, word
 from tests.edge_app.fakes import FakeEngine
@@ -96,6 +96,9 @@ def make(store: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assistant.consenter = AskingUser(app.chat)
         return app
 
+    for thread in threading.enumerate():  # left by earlier tests, whose scripted answers never end
+        if thread.name == ANSWERS:
+            thread.name = "left behind"
     yield make
     for assistant in made:
         assistant.close()

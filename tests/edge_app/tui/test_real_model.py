@@ -36,7 +36,7 @@ def app(
     (home / "data").mkdir(parents=True, exist_ok=True)
     (home / "data" / "models").symlink_to(model_files.directory.parent)
     (home / "cache").symlink_to(engine_cache)
-    settings = Settings(max_tokens=200)
+    settings = Settings(max_tokens=1500)  # a story is longer than it takes to press a key
     assistant = Assistant(settings, store)
     yield ChatApp(
         Surroundings(

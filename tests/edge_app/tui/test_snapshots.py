@@ -27,6 +27,7 @@ Compare = Callable[..., bool]
 def still(app: ChatApp) -> None:
     """No blinking cursor, no gliding."""
     app.chat.composer.prompt.cursor_blink = False
+    app.chat.composer.prompt._pause_blink(visible=True)  # it stays as it is, which may be away
     app.animation_level = "none"
 
 
