@@ -36,6 +36,11 @@ LEAST_GAIN = 0.03
 GOOD = -0.3
 """A log-likelihood that needs no dearer view."""
 
+READABLE = 0.8
+"""The share that the likeliest word of a mixture must have on average, to be read and not only guessed at."""
+
+SHARPNESS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+
 PAD = "."  # fills the slots behind a short word: a mixture with nothing in it would be rescaled to noise
 MAX_SLOTS = 4
 
@@ -244,8 +249,22 @@ def _fit_kept(
                 bias=fitted.bias,
                 tokens=word_tokens(tokenizer, facts[i].words),
                 places=fitted.places,
+                sharpness=_sharpness(best[i].shares[truth[:, i] != UNKNOWN]),
             )
     return heads
+
+
+def sharpened(shares: NDArray[np.float32], sharpness: float) -> NDArray[np.float32]:
+    """Probabilities [..., words] to the power `sharpness`, normalised: the weights of a head's mixture."""
+    powers = shares**sharpness
+    weights: NDArray[np.float32] = powers / powers.sum(-1, keepdims=True)
+    return weights
+
+
+def _sharpness(shares: NDArray[np.float32]) -> float:
+    """The least that makes mixtures of these probabilities readable."""
+    readable = (s for s in SHARPNESS if sharpened(shares, s).max(-1).mean() >= READABLE)
+    return next(readable, SHARPNESS[-1])
 
 
 def cross_fit(

@@ -50,7 +50,9 @@ def kept_heads(file: Path, recipe: str) -> list[OwnHeadResult] | None:
 def _described(head: Head, prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     for key in ("weight", "bias", "tokens"):
         arrays[prefix + key] = getattr(head, key)
-    described = {key: getattr(head, key) for key in ("name", "features", "temperature", "labels")}
+    described = {
+        key: getattr(head, key) for key in ("name", "features", "temperature", "sharpness", "labels")
+    }
     if head.places is not None:
         places = asdict(head.places)
         arrays[prefix + "places.weight"] = places.pop("weight")

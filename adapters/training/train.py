@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from adapters.training.course import Course, Material
 from adapters.training.data import TRAIN, TrainingRow, by_image, of_split, set_aside
 from adapters.training.features import FeatureCache, load_training_image
-from adapters.training.heads import OwnHead, OwnHeadResult, find_facts, make_heads
+from adapters.training.heads import OwnHead, OwnHeadResult, find_facts, make_heads, sharpened
 from adapters.training.kept import keep_heads, kept_heads
 from adapters.training.learning import HeldOut, Learner, Learnt, Schedule, Step
 from adapters.training.lessons import SeenImage, Writer
@@ -231,6 +231,7 @@ def see(
 
 def mixtures(head: Head, shares: NDArray[np.float32], parts: Parts) -> NDArray[np.float32]:
     """A head's image tokens for these probabilities, float32 [slots, hidden]: as the projector makes them."""
+    shares = sharpened(shares, head.sharpness)
     return np.stack(
         [shares @ parts.embedding(head.tokens[:, slot].astype(np.int64)) for slot in range(head.slots)]
     ).astype(np.float32)

@@ -108,12 +108,11 @@ class Projector:
         table[1:] = rows
         packed: dict[tuple[int, float], NDArray[np.float32]] = {}  # heads may share the tower's classifier
         for head in heads:
-            key = (id(head.weight), head.temperature)
+            key = (id(head.weight), _scale(head))
             if key not in packed:
                 packed[key] = _pack_weight(head)
         return [
-            _RunningHead.prepare(head, packed[id(head.weight), head.temperature], wanted, table)
-            for head in heads
+            _RunningHead.prepare(head, packed[id(head.weight), _scale(head)], wanted, table) for head in heads
         ]
 
     @classmethod
@@ -202,12 +201,17 @@ def seen_places(places: Places, features: TowerFeatures) -> NDArray[np.float32]:
     return pooled(np.maximum(hidden, 0), places.cells, places.pooling)
 
 
+def _scale(head: Head) -> float:
+    """What the logits are multiplied by before the kernel takes the mixture's shares."""
+    return head.sharpness / head.temperature
+
+
 def _pack_weight(head: Head) -> NDArray[np.float32]:
-    """[blocks, length, 16], the temperature folded in."""
+    """[blocks, length, 16], the scale folded in."""
     words, inputs = head.weight.shape
     length, blocks = -(-inputs // _LENGTH_STEP) * _LENGTH_STEP, -(-words // 16)
     padded = np.zeros((blocks * 16, inputs), np.float32)
-    np.multiply(head.weight, np.float32(1 / head.temperature), out=padded[:words])
+    np.multiply(head.weight, np.float32(_scale(head)), out=padded[:words])
     packed: NDArray[np.float32] = aligned_zeros((blocks, length, 16), np.float32)
     packed[:, :inputs] = padded.reshape(blocks, 16, inputs).transpose(0, 2, 1)
     return packed
@@ -237,7 +241,7 @@ class _RunningHead:
         blocks, length, _ = weights.shape
         words, hidden = len(head.labels), table.shape[1]
         bias = aligned_zeros(blocks * 16, np.float32)
-        bias[:words] = head.bias / head.temperature
+        bias[:words] = head.bias * _scale(head)
         bias[words:] = _NEVER
         rows = aligned_zeros((head.slots, blocks * 16), np.int32)
         rows[:, :words] = np.where(head.tokens < 0, 0, np.searchsorted(wanted, head.tokens) + 1).T
@@ -269,13 +273,16 @@ class _RunningHead:
 
     def guesses(self) -> tuple[Guess, ...]:
         shares = self.shares[: len(self.head.labels)]
+        if self.head.sharpness != 1:
+            shares = shares ** np.float32(1 / self.head.sharpness)
+            shares /= shares.sum()
         best = np.argsort(-shares, kind="stable")[:GUESSES]
         return tuple((self.head.labels[index], float(shares[index])) for index in best)
 
     def _lora(
         self, a: NDArray[np.float32] | None, b: NDArray[np.float32] | None
     ) -> tuple[int, object, object]:
-        """Rank, A [rank, length] and B [rank, 16 blocks] as tensors, the temperature folded into B."""
+        """Rank, A [rank, length] and B [rank, 16 blocks] as tensors, the scale folded into B."""
         length, blocks = self.scalars
         if a is None and b is None:
             nothing = (as_tensor(aligned_zeros(16, np.float32)) for _ in range(2))
@@ -293,5 +300,5 @@ class _RunningHead:
         low = aligned_zeros((rank, length), np.float32)
         low[:, :inputs] = a
         high = aligned_zeros((rank, blocks * 16), np.float32)
-        high[:, :words] = b.T / self.head.temperature
+        high[:, :words] = b.T * _scale(self.head)
         return rank, as_tensor(low), as_tensor(high)

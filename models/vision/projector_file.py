@@ -1,10 +1,11 @@
 """The projector's file: a safetensors file of heads, each a classifier whose classes are words.
 
 A model's own file and an adapter's part of one are alike. Metadata: format "edge-app-projector", version "3"
-(version "2" knew no pooling, version "1" neither places nor a part), heads: a JSON list, in the order of the
-image tokens, of {"name", "features": ["pool", "s8.max4", ...], "temperature", "labels": [...], "weights": "own"
-| "tower.classifier", "places": {"map": "s8", "cells": 1, "pooling": "mean" | "peaks"}}, where places are
-optional, the pooling in them too ("mean"), and the tower's classifier is the model's alone.
+(version "2" knew neither pooling nor sharpness, version "1" neither places nor a part), heads: a JSON list, in
+the order of the image tokens, of {"name", "features": ["pool", "s8.max4", ...], "temperature", "sharpness",
+"labels": [...], "weights": "own" | "tower.classifier", "places": {"map": "s8", "cells": 1, "pooling": "mean" |
+"peaks"}}, where sharpness (1), places, and the pooling in them ("mean") are optional, and the tower's classifier
+is the model's alone.
 Tensors: heads.<name>.weight [words, features] (absent for the tower's classifier), heads.<name>.bias [words]
 (for the tower's classifier: its own when absent), heads.<name>.tokens int32 [words, slots], token ids of the
 language model, -1 for none; with places heads.<name>.places.weight [hidden, channels] and .places.bias
@@ -67,7 +68,9 @@ class Head:
     """One classifier over features, and the tokens of its words.
 
     weight: float32 [words, features], bias: float32 [words], divided by the temperature when probabilities
-    are taken. tokens: int32 [words, slots], -1 contributes nothing. places: None for none.
+    are taken. tokens: int32 [words, slots], -1 contributes nothing. places: None for none. sharpness: the
+    mixtures that the language model reads are of the probabilities to this power, normalised. Where a head is
+    seldom sure its mixtures would all lie between words, and be read as the same one.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Head:
     bias: NDArray[np.float32] = field(repr=False)
     tokens: NDArray[np.int32] = field(repr=False)
     places: Places | None = None
+    sharpness: float = 1.0
 
     @property
     def slots(self) -> int:
@@ -214,8 +218,9 @@ class _Entry:
             raise self._refuse("has no list of labels")
         length = sum(size or 0 for size in sizes) + (places.size if places else 0)
         weight, bias = self._matrix(features, length, len(labels), tower)
-        temperature, tokens = self._temperature(), self._tokens(len(labels))
-        return Head(self._name, features, temperature, labels, weight, bias, tokens, places)
+        temperature, sharpness = self._positive("temperature"), self._positive("sharpness")
+        tokens = self._tokens(len(labels))
+        return Head(self._name, features, temperature, labels, weight, bias, tokens, places, sharpness)
 
     def _places(self) -> Places | None:
         places = self._entry.get("places")
@@ -281,15 +286,15 @@ class _Entry:
             raise self._refuse(f"has a {part} that is not finite")
         return values
 
-    def _temperature(self) -> float:
-        value = self._entry.get("temperature", 1.0)
+    def _positive(self, key: str) -> float:
+        value = self._entry.get(key, 1.0)
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
             or not math.isfinite(value)
             or value <= 0
         ):
-            raise self._refuse(f"has the temperature {value!r}, not a number above 0")
+            raise self._refuse(f"has the {key} {value!r}, not a number above 0")
         return float(value)
 
     def _words(self, key: str) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ def _described(head: Head) -> dict[str, Any]:
         "name": head.name,
         "features": list(head.features),
         "temperature": head.temperature,
+        "sharpness": head.sharpness,
         "labels": list(head.labels),
         "weights": "own",
     }

@@ -159,6 +159,17 @@ def test_what_was_fitted_is_what_the_runtime_computes(view: View, monkeypatch: p
     assert inputs.whole.shape[1] == sum(len(feature(images[0], name)) for name in view.features)
 
 
+def test_only_mixtures_that_could_not_be_read_are_sharpened() -> None:
+    sure, unsure = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.6, 0.4], [0.4, 0.6]])
+    assert heads._sharpness(sure.astype(np.float32)) == 1.0
+    sharpness = heads._sharpness(unsure.astype(np.float32))
+    assert sharpness == 4.0
+    weights = heads.sharpened(unsure.astype(np.float32), sharpness)
+    assert weights.max(1).mean() >= heads.READABLE
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
+    assert heads._sharpness(np.full((3, 5), 0.2, np.float32)) == heads.SHARPNESS[-1]
+
+
 def test_words_take_the_tokens_they_have_in_a_sentence(tokenizer: Tokenizer) -> None:
     tokens = word_tokens(tokenizer, ("industrial area", "forest", "12"))
     assert [tokenizer.decode([int(t) for t in ids]) for ids in tokens] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,23 @@ def test_lora_changes_the_heads_it_names_as_numpy_says(fastest: Projector, rank:
     assert_as_defined(plain, {})
     assert np.abs(made.embeddings[:4] - plain.embeddings[:4]).max() > 1e-3
     assert np.array_equal(made.embeddings[4:], plain.embeddings[4:])
+
+
+def test_a_sharp_head_s_tokens_lean_to_the_likeliest_word_and_its_guesses_are_as_before(
+    fastest: Projector,
+) -> None:
+    plain = own_head("count", "s16", 5, 2, "peaks")
+    before = fastest.tokens(FEATURES, ProjectorPart(keep=(), heads=(plain,)))
+    sharp = replace(plain, sharpness=3.0)
+    made = fastest.tokens(FEATURES, ProjectorPart(keep=(), heads=(sharp,)))
+    shares = np.array([dict(before.guesses)[label] for label in plain.labels])
+    weights = shares**3 / (shares**3).sum()
+    np.testing.assert_allclose(
+        made.embeddings, np.einsum("w,wsh->sh", weights, EMBEDDING[plain.tokens]), atol=1e-4
+    )
+    for (label, share), (other, other_share) in zip(made.guesses, before.guesses, strict=True):
+        assert label == other
+        assert share == pytest.approx(other_share, abs=1e-4)
 
 
 def test_results_are_not_overwritten_by_the_next_call(fastest: Projector) -> None:
@@ -390,7 +408,8 @@ def test_other_files_are_refused(tmp_path: Path, tower: PackedTower) -> None:
 
 
 def a_part() -> ProjectorPart:
-    heads = (own_head("count", "s8", 2, 1), own_head("spots", "s16", 5, 1, "peaks"), HEADS[1])
+    spots = replace(own_head("spots", "s16", 5, 1, "peaks"), sharpness=3.0)
+    heads = (own_head("count", "s8", 2, 1), spots, HEADS[1])
     return ProjectorPart(keep=("object",), heads=heads, lora=random_lora("object", 3))
 
 
@@ -407,6 +426,7 @@ def test_a_part_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert read.heads[0].places is not None
     assert (read.heads[0].places.map, read.heads[0].places.cells) == ("s8", 2)
     assert [head.places.pooling for head in read.heads if head.places] == ["mean", "peaks"]
+    assert [head.sharpness for head in read.heads] == [1.0, 3.0, 1.0]
     write_projector_part(path, ProjectorPart(lora=random_lora("object", 2)))
     assert read_projector_part(path).keep is None
 
@@ -421,17 +441,19 @@ WRONG_PARTS: dict[str, dict[str, str]] = {
 }
 
 
-def test_places_of_version_2_which_name_no_pooling_are_means(tmp_path: Path) -> None:
+def test_a_head_of_version_2_is_pooled_by_means_and_not_sharpened(tmp_path: Path) -> None:
     path = tmp_path / "projector.safetensors"
     write_projector_part(path, ProjectorPart(keep=(), heads=(own_head("count", "s16", 3, 1),)))
     file = SafetensorsFile(path)
     heads = json.loads(file.metadata["heads"])
     assert heads[0]["places"].pop("pooling") == "mean"
+    assert heads[0].pop("sharpness") == 1.0
     older = {**file.metadata, "version": "2", "heads": json.dumps(heads)}
     save_file({name: np.array(file.array(name)) for name in file.tensors}, path, older)
     (head,) = read_projector_part(path).heads
     assert head.places is not None
     assert head.places.pooling == "mean"
+    assert head.sharpness == 1.0
 
 
 @pytest.mark.parametrize("case", WRONG_PARTS)
