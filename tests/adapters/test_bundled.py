@@ -24,3 +24,9 @@ def test_a_bundled_adapter_is_whole_and_of_the_bundled_model(name: str, tmp_path
     check_hashes(folder, manifest, {})
     check_base(manifest, ModelStore(tmp_path).identity(manifest.base_model))
     assert read_weights(folder, name).tensors
+
+
+def test_the_medical_adapter_says_that_it_is_not_for_medical_use() -> None:
+    folder = BUNDLED / "medical"
+    assert "not for medical use" in parse_manifest((folder / MANIFEST_FILE).read_bytes(), folder).description
+    assert "No basis for medical use" in (folder / "README.md").read_text(encoding="utf-8")
