@@ -7,14 +7,16 @@ They are installed as any adapter is, checked and tried on the model. Knows noth
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapters.fetch import BUNDLED, bundled_names
 from adapters.manifest import MANIFEST_FILE
+from adapters.record import BY_THE_APP
+from adapters.store import AdapterStore
 from edge_app import paths
 from edge_app.settings import Settings
-from models.errors import UserError
 from models.files import write_whole
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def settle(settings: Settings, engine: Engine, progress: Progress) -> tuple[str,
 
     Raises UserError when the disk refuses.
     """
-    from adapters.install import Wanted
+    from adapters.install import NotNewer, Wanted
     from adapters.manifest import parse_manifest
     from edge_app.installing import AppModels, adapter_store, installer
 
@@ -47,16 +49,25 @@ def settle(settings: Settings, engine: Engine, progress: Progress) -> tuple[str,
         path = BUNDLED / name / MANIFEST_FILE
         if parse_manifest(path.read_bytes(), path).base_model != engine.name:
             continue  # its turn comes with that model
-        if store.has(name) or name not in offered:
-            try:
+        if _is_ours(store, name) or (name not in offered and not _is_taken(store, name)):
+            with suppress(NotNewer):
                 install(Wanted(name))
                 new.append(name)
-            except UserError:  # the user has one of that name, from elsewhere or no older: it stays
-                if not store.has(name):
-                    raise
         offered[name] = _stamp(name)
         write_whole(_mark(), json.dumps(offered).encode())
     return tuple(new)
+
+
+def _is_ours(store: AdapterStore, name: str) -> bool:
+    """Whether there is an adapter of that name that came with the app."""
+    record = store.get(name).record if store.has(name) else None
+    return record is not None and record.signed_by == BY_THE_APP
+
+
+def _is_taken(store: AdapterStore, name: str) -> bool:
+    """Whether something of the user's has that name, in whatever capitals, or lies in its place."""
+    folder = store.directory
+    return folder.is_dir() and any(each.name.casefold() == name.casefold() for each in folder.iterdir())
 
 
 def _mark() -> Path:

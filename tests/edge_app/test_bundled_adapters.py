@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters import fetch
+from adapters import fetch, install
 from adapters.fetch import bundled_names
 from edge_app import bundled, paths
 from edge_app.assistant import Assistant, Turn
@@ -19,6 +19,7 @@ from edge_app.installing import AppModels, adapter_store, installer
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
 from models.engine import Engine
+from models.errors import UserError
 from models.types import Progress, no_progress
 
 SETTINGS = Settings(bundled_adapters=True)
@@ -84,6 +85,15 @@ def test_one_of_that_name_from_elsewhere_stays(engine: Engine, two: tuple[str, .
     assert unsettled() == ()
 
 
+def test_what_lies_in_its_place_stays_whatever_it_is(engine: Engine, two: tuple[str, ...]) -> None:
+    folder = paths.ensure(paths.adapters_directory())
+    (folder / two[0].upper()).mkdir()
+    (folder / two[1]).write_text("notes")
+    assert settle(SETTINGS, engine, no_progress) == ()
+    assert (folder / two[1]).read_text() == "notes"
+    assert unsettled() == ()
+
+
 def test_the_same_version_again_is_left_alone(
     engine: Engine, two: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +102,22 @@ def test_the_same_version_again_is_left_alone(
     touch(two[0], monkeypatch)
     assert settle(SETTINGS, engine, no_progress) == ()
     assert (paths.adapters_directory() / two[0] / "installed.json").stat().st_mtime_ns == before
+
+
+def test_a_newer_one_that_cannot_be_put_in_place_is_tried_again(
+    engine: Engine, two: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(SETTINGS, engine, no_progress)
+    touch(two[0], monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(install.Installer, "install", refuse)
+        with pytest.raises(UserError, match="full"):
+            settle(SETTINGS, engine, no_progress)
+    assert unsettled() == two[:1]
+
+
+def refuse(*_: object) -> None:
+    raise UserError("The disk is full.")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
