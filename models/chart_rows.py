@@ -2,20 +2,24 @@
 
 Reading order alone tears a bar chart apart: the numbers over its bars stand at as many heights, among the ticks
 of the axis. Where labels stand in a row at equal distances, and loose numbers stand above them, each label gets
-a row with its numbers, as in a table. Pages that are no charts stay as they are. Geometry and numbers only;
-knows nothing of pixels.
+a row with its numbers, as in a table. Pages that are no charts stay as they are. What a chart's numbers are
+printed for is told as well: its labels in the order of their numbers, which a small language model reads off more
+surely than it compares numbers. Geometry and numbers only; knows nothing of pixels.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import combinations, pairwise
+from dataclasses import dataclass
+from itertools import combinations, groupby, pairwise
 from typing import Final
 
 from models.text_line import TextLine
 
 _NUMBER: Final = re.compile(r"[-+$]?\d[\d,]*(?:\.\d+)?[%kM]?")
+_SHARE: Final = re.compile(r"(.*[^\d\s.,].*?)\s*(\d{1,2}(?:\.\d+)?)%")
+_MARKS: Final = " -–—_|[]"
 LEAST_LABELS: Final = 3
 LEAST_TICKS: Final = 3
 MOST_WORDS: Final = 3
@@ -25,6 +29,8 @@ _UNEVEN: Final = 0.15  # of the mean distance between labels
 _ALIGNED: Final = 0.015  # of the image's width, between the edges of an axis' numbers
 _SPREAD: Final = 0.05  # of the image's height, between the numbers of a plot
 _OFF_SCALE: Final = 0.02  # of an axis' range, between a tick's number and its height
+_AXIS_TO_HIGHEST: Final = (0.6, 5.0)  # the last tick, as a multiple of the largest number in its plot
+_WHOLE: Final = (97, 103)  # what the percentages of a pie add up to
 
 
 def chart_rows(rows: Sequence[list[TextLine]]) -> list[list[TextLine]]:
@@ -40,6 +46,79 @@ def chart_rows(rows: Sequence[list[TextLine]]) -> list[list[TextLine]]:
             together = [[label, *numbers[label]] for label in labels] if numbers else [labels]
             return [row for row in (*left[:place], ticks, *together, *left[place + 1 :]) if row]
     return list(rows)
+
+
+def ranking(rows: Sequence[list[TextLine]]) -> str:
+    """A chart's labels in the order of their numbers, as "Pears > Plums = Apples"; empty when `rows` (of
+    chart_rows) are no chart with a number at each label.
+
+    Such a chart is a run of rows of a label and equally many numbers, beside the row of an axis that reaches
+    about as far; or its labels have percentages that make a whole. Of several numbers the largest counts.
+    """
+    entries = [_entry(row) for row in rows]
+    for numbers, run in groupby(range(len(rows)), lambda place: len(entries[place].numbers)):
+        places = list(run)
+        beside = [rows[place] for place in (places[0] - 1, places[-1] + 1) if 0 <= place < len(rows)]
+        found = [entries[place] for place in places]
+        if numbers and len(found) >= LEAST_LABELS and any(_measures(row, found) for row in beside):
+            return _in_order(found)
+    shares = _shares([line for row in rows for line in row])
+    return _in_order(shares) if len(shares) >= LEAST_LABELS else ""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A label and its numbers, as they are read; none for a row of another kind."""
+
+    label: str
+    numbers: tuple[float, ...] = ()
+
+
+def _entry(row: Sequence[TextLine]) -> _Entry:
+    label, *numbers = row
+    values = [value for line in numbers if (value := _value(line)) is not None]
+    fitting = len(values) == len(numbers) and not _ticks_in(row)
+    return _Entry(_bare(label.text), tuple(values) if fitting else ())
+
+
+def _ticks_in(row: Sequence[TextLine]) -> list[float]:
+    """The numbers of an axis, from the lowest up in equal steps, of which one may be lost; else empty."""
+    values = [value for line in row if (value := _value(line)) is not None]
+    if len(values) < max(LEAST_TICKS, len(row) - 1):
+        return []
+    steps = [after - before for before, after in pairwise(values)]
+    even = min(steps) > 0 and sum(abs(step - min(steps)) > _OFF_SCALE * min(steps) for step in steps) <= 1
+    return values if even else []
+
+
+def _measures(row: Sequence[TextLine], entries: Sequence[_Entry]) -> bool:
+    """Whether a row is an axis for these numbers."""
+    axis = _ticks_in(row)
+    least, most = (factor * max(max(entry.numbers) for entry in entries) for factor in _AXIS_TO_HIGHEST)
+    return bool(axis) and least <= axis[-1] <= most
+
+
+def _shares(lines: Sequence[TextLine]) -> list[_Entry]:
+    """The slices of a pie; empty unless every percentage has a label and together they make a whole."""
+    found = [match for line in lines if (match := _SHARE.fullmatch(line.text.strip()))]
+    entries = [_Entry(_bare(match[1]), (float(match[2]),)) for match in found]
+    percentages = sum("%" in line.text for line in lines)
+    whole = _WHOLE[0] <= sum(entry.numbers[0] for entry in entries) <= _WHOLE[1]
+    return entries if whole and len(entries) == percentages else []
+
+
+def _in_order(entries: Sequence[_Entry]) -> str:
+    ordered = sorted(entries, key=lambda entry: -max(entry.numbers))
+    following = (
+        f" {'=' if max(before.numbers) == max(after.numbers) else '>'} {after.label}"
+        for before, after in pairwise(ordered)
+    )
+    return ordered[0].label + "".join(following)
+
+
+def _bare(text: str) -> str:
+    """Without the marks of ticks."""
+    return text.strip(_MARKS)
 
 
 def _is_plot(
@@ -60,7 +139,7 @@ def _is_plot(
 
 def _value(line: TextLine) -> float | None:
     """The number that a line is; a tick's mark beside it is no part of it."""
-    text = line.text.rstrip(" -–—_|").lstrip(" –—_|")
+    text = line.text.rstrip(_MARKS).lstrip(_MARKS.replace("-", ""))
     return float(re.sub(r"[^\d.-]", "", text)) if _NUMBER.fullmatch(text) else None
 
 

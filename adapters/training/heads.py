@@ -206,14 +206,25 @@ def _best_views(
                 f"head {facts[i].name}, {view.name}: right on {accuracy:.1%} of images it was not fitted on "
                 f"(log-likelihood {trial.likelihood:.3f})"
             )
-            if i not in best or trial.likelihood > best[i].likelihood + 0.005:
+            if i not in best or _is_better(trial, best[i], facts[i]):
                 best[i] = trial
     return [best[i] for i in range(len(facts))]
 
 
+def _is_better(trial: _Trial, other: _Trial, facts: Facts) -> bool:
+    """By likelihood, but a view that knows nothing, and knows that, is worse than one that is right but too sure."""
+    if _says_more(trial, facts) != _says_more(other, facts):
+        return _says_more(trial, facts)
+    return trial.likelihood > other.likelihood + 0.005
+
+
+def _says_more(trial: _Trial, facts: Facts) -> bool:
+    """Than the commonest answer."""
+    return trial.accuracy >= facts.majority + max(LEAST_GAIN, 0.5 / math.sqrt(len(facts.word_of)))
+
+
 def _is_worth(facts: Facts, trial: _Trial, choice: OwnHead, say: Callable[[str], None]) -> bool:
-    least = facts.majority + max(LEAST_GAIN, 0.5 / math.sqrt(len(facts.word_of)))
-    kept = choice == "yes" or trial.accuracy >= least
+    kept = choice == "yes" or _says_more(trial, facts)
     say(
         f"head {facts.name}: {'kept' if kept else 'dropped'}; {trial.view.name} {trial.accuracy:.1%}, "
         f"always the commonest {facts.majority:.1%}"

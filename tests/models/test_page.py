@@ -130,13 +130,17 @@ VALUES = [centred("55", 0.2, 0.24), centred("7", 0.45, 0.72), centred("21", 0.7,
 
 def test_numbers_over_bars_go_to_their_labels_and_the_axis_becomes_a_row() -> None:
     chart = [centred("Sales", 0.5, 0.05), *AXIS, *VALUES, *LABELS]
-    assert as_prompt_lines(PageText(tuple(chart))) == "Sales\n0 20 60\nApples 55\nPears 7\nPlums 21"
+    assert as_prompt_lines(PageText(tuple(chart))) == (
+        "Sales\n0 20 60\nApples 55\nPears 7\nPlums 21\nApples > Plums > Pears"
+    )
 
 
 def test_grouped_bars_keep_their_order_and_a_legend_at_the_side_stays() -> None:
     second = [centred("33", 0.28, 0.42), centred("9", 0.53, 0.7), centred("50", 0.78, 0.3)]
     chart = [*AXIS, *VALUES, *second, *LABELS, centred("Shop", 0.95, 0.3)]
-    assert as_prompt_lines(PageText(tuple(chart))) == ("Shop\n0 20 60\nApples 55 33\nPears 7 9\nPlums 21 50")
+    assert as_prompt_lines(PageText(tuple(chart))) == (
+        "Shop\n0 20 60\nApples 55 33\nPears 7 9\nPlums 21 50\nApples > Plums > Pears"
+    )
 
 
 def test_bars_without_printed_numbers_have_an_axis_and_labels() -> None:
@@ -147,14 +151,14 @@ def test_labels_that_were_read_as_one_line_are_told_apart() -> None:
     merged = [LABELS[0], TextLine("Pears Plums Grape", 0.9, (0.373, 0.86, 1.027, 0.9))]
     numbers = [*VALUES, centred("30", 0.93, 0.5)]
     assert as_prompt_lines(PageText((*AXIS, *numbers, *merged))) == (
-        "0 20 60\nApples 55\nPears 7\nPlums 21\nGrape 30"
+        "0 20 60\nApples 55\nPears 7\nPlums 21\nGrape 30\nApples > Grape > Plums > Pears"
     )
 
 
 def test_marks_beside_ticks_and_lines_without_letters_do_not_matter() -> None:
     marked = [TextLine(f"{tick.text} –", 0.9, tick.box) for tick in AXIS]
     page = PageText((*marked, centred("—", 0.1, 0.6), *VALUES, *LABELS))
-    assert as_prompt_lines(page) == "0 20 60\nApples 55\nPears 7\nPlums 21"
+    assert as_prompt_lines(page) == "0 20 60\nApples 55\nPears 7\nPlums 21\nApples > Plums > Pears"
 
 
 def test_numbers_beside_horizontal_bars_stay_in_the_row_of_their_label() -> None:
@@ -164,7 +168,9 @@ def test_numbers_beside_horizontal_bars_stay_in_the_row_of_their_label() -> None
     ]
     ends = [centred("40", 0.8, 0.22), centred("10", 0.3, 0.42), centred("20", 0.5, 0.62)]
     ticks = [centred(str(20 * k), 0.2 + 0.2 * k, 0.8) for k in range(4)]
-    assert as_prompt_lines(PageText((*bars, *ends, *ticks))) == "Apples 40\nPears 10\nPlums 20\n0 20 40 60"
+    assert as_prompt_lines(PageText((*bars, *ends, *ticks))) == (
+        "Apples 40\nPears 10\nPlums 20\n0 20 40 60\nApples > Plums > Pears"
+    )
 
 
 def test_rows_of_numbers_are_a_table_and_no_chart() -> None:

@@ -49,14 +49,14 @@ def number(value: float) -> str:
 def labels_of(chart: Chart) -> dict[str, str]:
     """Facts that can be seen without reading, as words: what a projector head may learn.
 
-    chart, highest, lowest (ordinals), trend, direction, last (of the last candle), and height1... (tenths of the
-    axis, "0" to "10") as far as they apply.
+    chart, highest, lowest (ordinals), trend, overall and last (rise or fall of all candles and of the last), and
+    height1... (tenths of the axis, "0" to "10") as far as they apply.
     """
     facts = {"chart": chart.kind.split("_")[0]}
     if chart.candles:
         closes = [candle.close for candle in chart.candles]
         facts["highest"] = ORDINALS[closes.index(max(closes))]
-        facts["direction"] = _direction(chart.candles[0].open, closes[-1])
+        facts["overall"] = _direction(chart.candles[0].open, closes[-1])
         facts["last"] = _direction(chart.candles[-1].open, closes[-1])
         return facts
     if chart.trend is not None:
