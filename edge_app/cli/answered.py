@@ -9,10 +9,31 @@ from typing import TYPE_CHECKING
 
 from edge_app import paths
 from edge_app.cli import output
+from edge_app.cli.options import load_settings
 
 if TYPE_CHECKING:
     from edge_app.evaluation import Options, Prediction, Row
     from edge_app.settings import Settings
+
+
+def as_first_asked(adapter: str | None, offline: bool | None) -> tuple[Settings, Options]:
+    """How local answers are studied: in mode auto, greedy, nothing sent; and that as it is kept with them."""
+    from edge_app.evaluation import Options, weights_identity
+
+    settings = load_settings(
+        adapter=adapter, mode="auto", offline=offline, temperature=0.0, repetition_penalty=1.0
+    )
+    options = Options(
+        settings.model,
+        settings.adapter,
+        settings.mode,
+        False,
+        False,
+        settings.max_tokens,
+        settings.system,
+        weights_identity(settings.model, settings.adapter),
+    )
+    return settings, options
 
 
 def answered(

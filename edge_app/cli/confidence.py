@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_app.cli import output
-from edge_app.cli.answered import answered_by_set
-from edge_app.cli.options import AdapterOption, JsonOption, OfflineOption, load_settings
+from edge_app.cli.answered import answered_by_set, as_first_asked
+from edge_app.cli.options import (
+    AdapterOption,
+    AnswersOption,
+    DomainFiles,
+    FoldsOption,
+    HeldOutOption,
+    ImagesOption,
+    JsonOption,
+    LimitOption,
+    OfflineOption,
+)
 
 if TYPE_CHECKING:
     from edge_app.confidence_study import Line
@@ -21,24 +31,13 @@ THRESHOLDS = (0.2, 0.4, 0.6, 0.8)
 
 
 def confidence(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE.jsonl...", help="Rows with known answers, a domain each.")
-    ],
-    images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="What image paths are relative to (else: each file).")
-    ] = None,
-    split: Annotated[
-        str, typer.Option(metavar="NAME", help='Only rows of this split; "all" for files without splits.')
-    ] = "val",
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="The first N rows of each file.")
-    ] = None,
+    files: DomainFiles,
+    images: ImagesOption = None,
+    split: HeldOutOption = "val",
+    limit: LimitOption = None,
     adapter: AdapterOption = None,
-    folds: Annotated[int, typer.Option(metavar="N", min=2, max=50, help="Parts of the images.")] = 5,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Keep every answer here; goes on where it was stopped."),
-    ] = None,
+    folds: FoldsOption = 5,
+    predictions: AnswersOption = None,
     picture: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw reliability there.")] = None,
     shared: Annotated[
         Path | None,
@@ -71,25 +70,12 @@ def confidence(
         write_own,
         write_shared,
     )
-    from edge_app.evaluation import Options, read_rows, weights_identity
+    from edge_app.evaluation import read_rows
 
     if picture is not None:
         pictures.check_picture(picture)
-    settings = load_settings(
-        adapter=adapter, mode="auto", offline=offline, temperature=0.0, repetition_penalty=1.0
-    )
+    settings, options = as_first_asked(adapter, offline)
     rows = read_rows(files, images, None if split == "all" else split, limit)
-    identity = weights_identity(settings.model, settings.adapter)
-    options = Options(
-        settings.model,
-        settings.adapter,
-        settings.mode,
-        False,
-        False,
-        settings.max_tokens,
-        settings.system,
-        identity,
-    )
     results = answered_by_set(settings, rows, options, predictions)
     judged = judged_held_out(results, whole if shared else beside_bundled, folds)
     report, stopped = lines(judged), stoppings(judged, THRESHOLDS)
@@ -107,7 +93,7 @@ def confidence(
             write_own(paths.confidence_file(), fitted)
             output.say(f"Wrote {paths.confidence_file()}: {', '.join(sorted(fitted)) or 'no adapter'}.")
     if json:
-        output.result_json(_as_json(report, stopped, folds, identity))
+        output.result_json(_as_json(report, stopped, folds, options.weights))
     else:
         output.result(f"{_table(report)}\n\n{_stopping_table(stopped)}")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_app.cli import output
-from edge_app.cli.options import JsonOption, OfflineOption, load_settings
+from edge_app.cli.options import ImagesOption, JsonOption, OfflineOption, load_settings
 from router.names import ROUTERS, RouterName
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def router(
         list[Path],
         typer.Argument(metavar="FILE.jsonl...", help="Rows of images, a domain each; see below."),
     ],
-    images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="What image paths are relative to (else: each file).")
-    ] = None,
+    images: ImagesOption = None,
     split: Annotated[str, typer.Option(metavar="NAME", help="Only rows of this split.")] = "val",
     only: Annotated[
         list[str] | None,

@@ -10,7 +10,15 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.answered import answered
-from edge_app.cli.options import AdapterOption, AllowCloudOption, ModeOption, OfflineOption, load_settings
+from edge_app.cli.options import (
+    AdapterOption,
+    AllowCloudOption,
+    ImagesOption,
+    LimitOption,
+    ModeOption,
+    OfflineOption,
+    load_settings,
+)
 
 if TYPE_CHECKING:
     from edge_app.evaluation import Score
@@ -18,13 +26,9 @@ if TYPE_CHECKING:
 
 def evaluate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE.jsonl...", help="Rows with known answers.")],
-    images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="What image paths are relative to (else: each file).")
-    ] = None,
+    images: ImagesOption = None,
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Only rows of this split.")] = None,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="The first N rows of each file.")
-    ] = None,
+    limit: LimitOption = None,
     adapter: AdapterOption = None,
     mode: ModeOption = None,
     offline: OfflineOption = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,6 +36,21 @@ SessionOption = Annotated[
 ]
 ContinueOption = Annotated[bool, typer.Option("--continue", help="Continue the session used last.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DomainFiles = Annotated[
+    list[Path], typer.Argument(metavar="FILE.jsonl...", help="Rows with known answers, a domain each.")
+]
+ImagesOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="What image paths are relative to (else: each file).")
+]
+HeldOutOption = Annotated[
+    str, typer.Option(metavar="NAME", help='Only rows of this split; "all" for files without splits.')
+]
+LimitOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="The first N rows of each file.")]
+FoldsOption = Annotated[int, typer.Option(metavar="N", min=2, max=50, help="Parts of the images.")]
+AnswersOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep every answer here; goes on where it was stopped."),
+]
 
 
 def load_settings(**command_line: Any) -> Settings:

@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_app.cli import output
-from edge_app.cli.answered import answered_by_set
-from edge_app.cli.options import AdapterOption, JsonOption, OfflineOption, load_settings
+from edge_app.cli.answered import answered_by_set, as_first_asked
+from edge_app.cli.options import (
+    AdapterOption,
+    AnswersOption,
+    DomainFiles,
+    FoldsOption,
+    HeldOutOption,
+    ImagesOption,
+    JsonOption,
+    LimitOption,
+    OfflineOption,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,24 +34,13 @@ CPT = (50, 80)
 
 
 def scenarios(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE.jsonl...", help="Rows with known answers, a domain each.")
-    ],
-    images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="What image paths are relative to (else: each file).")
-    ] = None,
-    split: Annotated[
-        str, typer.Option(metavar="NAME", help='Only rows of this split; "all" for files without splits.')
-    ] = "val",
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="The first N rows of each file.")
-    ] = None,
+    files: DomainFiles,
+    images: ImagesOption = None,
+    split: HeldOutOption = "val",
+    limit: LimitOption = None,
     adapter: AdapterOption = None,
-    folds: Annotated[int, typer.Option(metavar="N", min=2, max=50, help="Parts of the images.")] = 5,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Keep every answer here; goes on where it was stopped."),
-    ] = None,
+    folds: FoldsOption = 5,
+    predictions: AnswersOption = None,
     cloud_answers: Annotated[
         Path | None,
         typer.Option(metavar="FILE.jsonl", help="A cloud's recorded answers; else one that always knows."),
@@ -69,30 +68,18 @@ def scenarios(
     from edge_app import pictures
     from edge_app.cloud_answers import oracle, read_answers, write_answers
     from edge_app.confidence_study import judged_held_out, whole
-    from edge_app.evaluation import Options, read_rows, weights_identity
+    from edge_app.evaluation import read_rows
     from edge_app.expectations import cloud_prior
     from edge_app.scenario_study import local_answer, queries_of, study
     from router.scenario import scenario
 
     if picture is not None:
         pictures.check_picture(picture)
-    settings = load_settings(
-        adapter=adapter, mode="auto", offline=offline, temperature=0.0, repetition_penalty=1.0
-    )
+    settings, options = as_first_asked(adapter, offline)
     rows = read_rows(files, images, None if split == "all" else split, limit)
     if write_oracle is not None:
         write_answers(write_oracle, oracle(rows))
     recorded = read_answers(cloud_answers) if cloud_answers is not None else oracle(rows)
-    options = Options(
-        settings.model,
-        settings.adapter,
-        settings.mode,
-        False,
-        False,
-        settings.max_tokens,
-        settings.system,
-        weights_identity(settings.model, settings.adapter),
-    )
     judged = judged_held_out(answered_by_set(settings, rows, options, predictions), whole, folds)
     frugal = answered_by_set(
         settings.model_copy(update={"mode": "eco"}),
