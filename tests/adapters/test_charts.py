@@ -13,7 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.training.charts.questions import CHART_TYPES, ORDINALS, labels_of, questions_about
+from adapters.training.charts.questions import (
+    CHART_TYPES,
+    FURTHER_QUESTIONS,
+    ORDINALS,
+    further_questions,
+    labels_of,
+    questions_about,
+)
 from adapters.training.charts.scene import KINDS, Chart, Kind, random_chart
 from adapters.training.charts.words import TRAINING_WORDS, UNSEEN_WORDS, Words
 from adapters.training.charts.writing import Counts, write_charts
@@ -55,7 +62,11 @@ def test_answers_follow_from_what_is_shown(kind: Kind, seed: int) -> None:
     by_label = dict(zip(chart.labels, chart.values, strict=False))
     highest = max(by_label, key=lambda label: by_label[label], default="")
     lowest = min(by_label, key=lambda label: by_label[label], default="")
-    for question in questions_about(chart, np.random.default_rng(seed)):
+    asked = questions_about(chart, np.random.default_rng(seed))
+    further = further_questions(chart, asked, np.random.default_rng(seed))
+    assert len(further) <= FURTHER_QUESTIONS
+    assert not {question.text for question in asked} & {question.text for question in further}
+    for question in (*asked, *further):
         words = question.text.rstrip("?.").split()
         match question.type:
             case "chart_type":
@@ -93,6 +104,16 @@ def test_always_saying_the_same_gets_a_quarter(words: Words) -> None:
     assert commonest / sum(counter.total() for counter in answers.values()) < 0.3
     assert len(answers) == 9
     assert answers["yes_no"]["yes"] == pytest.approx(answers["yes_no"].total() / 2, rel=0.2)
+
+
+def test_comparisons_to_learn_from_are_asked_both_ways_round() -> None:
+    chart = Chart("bar", "Sales", "fruit", ("Figs", "Plums", "Pears"), 50, (10, 45, 30))
+    further = further_questions(chart, (), np.random.default_rng(0))
+    said = {question.text: question.answer for question in further if question.type == "yes_no"}
+    assert len(said) >= 2
+    for text, answer in said.items():
+        first, word, second = text.removeprefix("Is ").rstrip("?").split(" ", 1)[0], *text.split()[2:5:2]
+        assert {answer, said[f"Is {second.rstrip('?')} {word} than {first}?"]} == {"yes", "no"}
 
 
 def test_labels_say_what_can_be_seen_without_reading() -> None:

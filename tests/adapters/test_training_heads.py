@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="training needs the extra [train]: pip install -e '.[train]'")
 pytest.importorskip("transformers", reason="training needs the extra [train]: pip install -e '.[train]'")
@@ -123,6 +124,29 @@ def one_thing(image: int, *, there: bool) -> TowerFeatures:
     if there:
         coarse[rng.integers(289), 5] += 10
     return replace(FEATURES["0"], stages={"s8": FEATURES["0"].stages["s8"], "s16": coarse})
+
+
+def test_a_view_that_is_right_but_too_sure_beats_one_that_knows_nothing(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is wrong it is so sure of it that by likelihood alone a shrug would win."""
+    facts = [each for each in find_facts(ROWS) if each.name == "spots"]
+    sure, shrug = heads.VIEWS[:2]
+    monkeypatch.setattr(heads, "VIEWS", (sure, shrug))
+
+    def fitted(
+        view: View, _: object, truth: NDArray[np.int64], words: list[int], _seed: int
+    ) -> list[NDArray[np.float32]]:
+        shares = np.full((len(truth), words[0]), 1 / words[0], np.float32)
+        if view is sure:
+            said = np.where(np.arange(len(truth)) % 2, truth[:, 0], (truth[:, 0] + 1) % words[0])
+            shares = np.eye(words[0], dtype=np.float32)[said] * 0.999998 + 1e-6
+        return [shares]
+
+    monkeypatch.setattr(heads, "cross_fit", fitted)
+    (result,) = make_heads(facts, FEATURES, tokenizer, "auto", 1, lambda _: None)
+    assert (result.view, result.accuracy) == (sure.name, pytest.approx(0.5))
+    assert result.head is not None
 
 
 def test_no_head_is_made_unless_wanted_and_every_one_if_so(

@@ -9,9 +9,11 @@ fall of the price) and `highest_close` of candlesticks.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 from numpy.random import Generator
 
 from adapters.training.charts.scene import Chart, Kind
@@ -26,6 +28,8 @@ CHART_TYPES: Final[dict[Kind, str]] = {
 }
 ORDINALS: Final = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 QUESTIONS_A_CHART: Final = 3
+FURTHER_QUESTIONS: Final = 6
+"""On top, about a chart that is learnt from: they share its image and its text, so that they cost little."""
 
 _MARKS: Final[dict[Kind, tuple[str, str]]] = {
     "bar": ("from the left", "bar"),
@@ -72,25 +76,44 @@ def labels_of(chart: Chart) -> dict[str, str]:
 
 def questions_about(chart: Chart, rng: Generator) -> tuple[Question, ...]:
     """QUESTIONS_A_CHART questions of different types, at random."""
-    makers = [_chart_type]
-    if chart.candles:
-        makers += [_direction_overall, _last_direction, _highest_close]
-    else:
-        if _has_order(chart):
-            makers += [_extreme, _extreme]
-            makers += [_place] if chart.kind in _MARKS else []
-            makers += [_yes_no, _yes_no] if not chart.more else []
-        if not chart.more:
-            makers += [_value] if chart.prints_values else []
-            makers += (
-                [_read_off] if not chart.prints_values and chart.kind != "pie" and chart.trend is None else []
-            )
-        makers += [_trend, _trend, _trend] if chart.trend is not None else []
+    makers = _makers(chart)
     found: dict[str, Question] = {}
     for index in rng.permutation(len(makers)):
         question = makers[index](chart, rng)
         found.setdefault(question.text if question.type == "yes_no" else question.type, question)
     return tuple(found.values())[:QUESTIONS_A_CHART]
+
+
+def further_questions(chart: Chart, asked: Sequence[Question], rng: Generator) -> tuple[Question, ...]:
+    """FURTHER_QUESTIONS at most that were not asked: comparisons first, each with the one that has the opposite
+    answer, so that only looking at the chart helps; then any."""
+    makers = _makers(chart)
+    found = {question.text: question for question in asked}
+    for _ in range(FURTHER_QUESTIONS // 3 if _yes_no in makers else 0):
+        first, second, higher = _pair(chart, rng)
+        for comparison in (_compare(chart, first, second, higher), _compare(chart, second, first, higher)):
+            found.setdefault(comparison.text, comparison)
+    for index in rng.permutation(np.repeat(range(len(makers)), 3)):
+        question = makers[index](chart, rng)
+        found.setdefault(question.text, question)
+    return tuple(found.values())[len(asked) :][:FURTHER_QUESTIONS]
+
+
+def _makers(chart: Chart) -> list[Callable[[Chart, Generator], Question]]:
+    """What can be asked about a chart, the likelier the more often."""
+    makers: list[Callable[[Chart, Generator], Question]] = [_chart_type]
+    if chart.candles:
+        return [*makers, _direction_overall, _last_direction, _highest_close]
+    if _has_order(chart):
+        makers += [_extreme, _extreme]
+        makers += [_place] if chart.kind in _MARKS else []
+        makers += [_yes_no, _yes_no] if not chart.more else []
+    if not chart.more:
+        makers += [_value] if chart.prints_values else []
+        makers += (
+            [_read_off] if not chart.prints_values and chart.kind != "pie" and chart.trend is None else []
+        )
+    return makers + ([_trend, _trend, _trend] if chart.trend is not None else [])
 
 
 def _has_order(chart: Chart) -> bool:
@@ -150,6 +173,11 @@ def _trend(chart: Chart, rng: Generator) -> Question:
 
 
 def _yes_no(chart: Chart, rng: Generator) -> Question:
+    return _compare(chart, *_pair(chart, rng))
+
+
+def _pair(chart: Chart, rng: Generator) -> tuple[int, int, bool]:
+    """Two labels whose values can be told apart, and whether it is asked if the first is higher, not lower."""
     first, second = (int(i) for i in rng.choice(len(chart.labels), 2, replace=False))
     higher = bool(rng.random() < 0.6)
     if (chart.values[first] == chart.values[second]) or abs(
@@ -157,6 +185,10 @@ def _yes_no(chart: Chart, rng: Generator) -> Question:
     ) < 0.04 * chart.top:
         ordered = sorted(range(len(chart.values)), key=lambda i: chart.values[i])
         first, second = (ordered[0], ordered[-1]) if rng.random() < 0.5 else (ordered[-1], ordered[0])
+    return first, second, higher
+
+
+def _compare(chart: Chart, first: int, second: int, higher: bool) -> Question:
     text = f"Is {chart.labels[first]} {'higher' if higher else 'lower'} than {chart.labels[second]}?"
     return Question(text, "yes" if (chart.values[first] > chart.values[second]) == higher else "no", "yes_no")
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.random import Generator
 
-from adapters.training.charts.questions import labels_of, questions_about
+from adapters.training.charts.questions import further_questions, labels_of, questions_about
 from adapters.training.charts.scene import KINDS, Chart, random_chart
 from adapters.training.charts.words import TRAINING_WORDS, UNSEEN_WORDS, Words
 from models.errors import UserError
@@ -50,7 +50,7 @@ def write_charts(out: Path, seed: int, counts: Counts) -> Iterator[int]:
         common = {"split": "val" if held_out else split}
         for index in range(count):
             rng = np.random.default_rng([seed, SPLITS.index(split), index])
-            chart, picture, questions = _example(index, words, draw, rng)
+            chart, picture, questions = _example(index, words, draw, rng, further=split == "train")
             image = f"{split}_{index + 1:04}.png"
             write_whole(out / image, picture)
             rows["charts_unseen" if held_out else "charts"] += [
@@ -64,15 +64,18 @@ def write_charts(out: Path, seed: int, counts: Counts) -> Iterator[int]:
 
 
 def _example(
-    index: int, words: Words, draw: Draw, rng: Generator
+    index: int, words: Words, draw: Draw, rng: Generator, further: bool
 ) -> tuple[Chart, bytes, list[dict[str, str]]]:
-    """One chart, its picture and its questions; kinds take turns."""
+    """One chart, its picture and its questions, with further ones if wanted; kinds take turns."""
     chart = random_chart(KINDS[index % len(KINDS)], words, rng)
-    questions = [
+    questions = questions_about(chart, rng)
+    if further:
+        questions += further_questions(chart, questions, rng.spawn(1)[0])
+    rows = [
         {"question": question.text, "answer": question.answer, "type": question.type}
-        for question in questions_about(chart, rng)
+        for question in questions
     ]
-    return chart, draw(chart, rng), questions
+    return chart, draw(chart, rng), rows
 
 
 def _drawers() -> tuple[Draw, Draw]:
