@@ -2,9 +2,9 @@
 
 Reading order alone tears a bar chart apart: the numbers over its bars stand at as many heights, among the ticks
 of the axis. Where labels stand in a row at equal distances, and loose numbers stand above them, each label gets
-a row with its numbers, as in a table. Pages that are no charts stay as they are. What a chart's numbers are
-printed for is told as well: its labels in the order of their numbers, which a small language model reads off more
-surely than it compares numbers. Geometry and numbers only; knows nothing of pixels.
+a row with its numbers, as in a table. What the numbers are printed for is told as well: the labels with their ranks,
+which a small language model compares more surely than numbers. Pages that are no charts stay as they are. Geometry
+and numbers only; knows nothing of pixels.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def chart_rows(rows: Sequence[list[TextLine]]) -> list[list[TextLine]]:
 
 
 def ranking(rows: Sequence[list[TextLine]]) -> str:
-    """A chart's labels in the order of their numbers, as "Pears > Plums = Apples"; empty when `rows` (of
-    chart_rows) are no chart with a number at each label.
+    """A chart's labels with their ranks, the highest first, as "Pears 1, Plums 2, Figs 2, Apples 4"; empty when
+    `rows` (of chart_rows) are no chart with a number at each label.
 
     Such a chart is a run of rows of a label and equally many numbers, beside the row of an axis that reaches
     about as far; or its labels have percentages that make a whole. Of several numbers the largest counts.
@@ -108,12 +108,9 @@ def _shares(lines: Sequence[TextLine]) -> list[_Entry]:
 
 
 def _in_order(entries: Sequence[_Entry]) -> str:
-    ordered = sorted(entries, key=lambda entry: -max(entry.numbers))
-    following = (
-        f" {'=' if max(before.numbers) == max(after.numbers) else '>'} {after.label}"
-        for before, after in pairwise(ordered)
-    )
-    return ordered[0].label + "".join(following)
+    ordered = sorted((max(entry.numbers) for entry in entries), reverse=True)
+    ranked = sorted(entries, key=lambda entry: -max(entry.numbers))
+    return ", ".join(f"{entry.label} {ordered.index(max(entry.numbers)) + 1}" for entry in ranked)
 
 
 def _bare(text: str) -> str:

@@ -83,9 +83,8 @@ def rows(lines: Sequence[TextLine]) -> list[list[TextLine]]:
 def as_prompt_lines(page: PageText, limit_characters: int = LIMIT_CHARACTERS) -> str:
     """The text as it goes into a prompt: one row a line, the items of a row separated by a space.
 
-    In a chart, each number goes to the label it belongs to, and a last line tells the order of the labels by
-    their numbers (see chart_rows, ranking). Lines without a letter or digit are left out: they are dashes and
-    specks.
+    In a chart, each number goes to the label it belongs to, and a last line ranks the labels by their numbers
+    (see chart_rows, ranking). Lines without a letter or digit are left out: they are dashes and specks.
 
     When it is longer than limit_characters, rows are left out of the middle (a document names its author at
     the top and its result at the bottom) and LEFT_OUT marks the place. Empty for a page without text.

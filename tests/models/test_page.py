@@ -131,7 +131,7 @@ VALUES = [centred("55", 0.2, 0.24), centred("7", 0.45, 0.72), centred("21", 0.7,
 def test_numbers_over_bars_go_to_their_labels_and_the_axis_becomes_a_row() -> None:
     chart = [centred("Sales", 0.5, 0.05), *AXIS, *VALUES, *LABELS]
     assert as_prompt_lines(PageText(tuple(chart))) == (
-        "Sales\n0 20 60\nApples 55\nPears 7\nPlums 21\nApples > Plums > Pears"
+        "Sales\n0 20 60\nApples 55\nPears 7\nPlums 21\nApples 1, Plums 2, Pears 3"
     )
 
 
@@ -139,7 +139,7 @@ def test_grouped_bars_keep_their_order_and_a_legend_at_the_side_stays() -> None:
     second = [centred("33", 0.28, 0.42), centred("9", 0.53, 0.7), centred("50", 0.78, 0.3)]
     chart = [*AXIS, *VALUES, *second, *LABELS, centred("Shop", 0.95, 0.3)]
     assert as_prompt_lines(PageText(tuple(chart))) == (
-        "Shop\n0 20 60\nApples 55 33\nPears 7 9\nPlums 21 50\nApples > Plums > Pears"
+        "Shop\n0 20 60\nApples 55 33\nPears 7 9\nPlums 21 50\nApples 1, Plums 2, Pears 3"
     )
 
 
@@ -151,14 +151,14 @@ def test_labels_that_were_read_as_one_line_are_told_apart() -> None:
     merged = [LABELS[0], TextLine("Pears Plums Grape", 0.9, (0.373, 0.86, 1.027, 0.9))]
     numbers = [*VALUES, centred("30", 0.93, 0.5)]
     assert as_prompt_lines(PageText((*AXIS, *numbers, *merged))) == (
-        "0 20 60\nApples 55\nPears 7\nPlums 21\nGrape 30\nApples > Grape > Plums > Pears"
+        "0 20 60\nApples 55\nPears 7\nPlums 21\nGrape 30\nApples 1, Grape 2, Plums 3, Pears 4"
     )
 
 
 def test_marks_beside_ticks_and_lines_without_letters_do_not_matter() -> None:
     marked = [TextLine(f"{tick.text} –", 0.9, tick.box) for tick in AXIS]
     page = PageText((*marked, centred("—", 0.1, 0.6), *VALUES, *LABELS))
-    assert as_prompt_lines(page) == "0 20 60\nApples 55\nPears 7\nPlums 21\nApples > Plums > Pears"
+    assert as_prompt_lines(page) == "0 20 60\nApples 55\nPears 7\nPlums 21\nApples 1, Plums 2, Pears 3"
 
 
 def test_numbers_beside_horizontal_bars_stay_in_the_row_of_their_label() -> None:
@@ -169,7 +169,7 @@ def test_numbers_beside_horizontal_bars_stay_in_the_row_of_their_label() -> None
     ends = [centred("40", 0.8, 0.22), centred("10", 0.3, 0.42), centred("20", 0.5, 0.62)]
     ticks = [centred(str(20 * k), 0.2 + 0.2 * k, 0.8) for k in range(4)]
     assert as_prompt_lines(PageText((*bars, *ends, *ticks))) == (
-        "Apples 40\nPears 10\nPlums 20\n0 20 40 60\nApples > Plums > Pears"
+        "Apples 40\nPears 10\nPlums 20\n0 20 40 60\nApples 1, Plums 2, Pears 3"
     )
 
 
@@ -194,3 +194,21 @@ def test_a_receipts_columns_are_no_chart() -> None:
     assert as_prompt_lines(PageText((*headed, *summary))) == (
         "Item Qty Price\nMilk 2 3.10\nBread 1 2.40\nTOTAL 8.60\nSR 8.11 0.49"
     )
+
+
+def test_a_pies_labels_are_ranked_by_their_percentages_wherever_they_stand() -> None:
+    slices = [centred("Figs 25%", 0.3, 0.3), centred("Plums50%", 0.7, 0.3), centred("Pears 25%", 0.3, 0.7)]
+    assert as_prompt_lines(PageText(tuple(slices))).endswith("\nPlums 1, Figs 2, Pears 2")
+    assert "1," not in as_prompt_lines(PageText(tuple(slices[:2])))
+    assert "1," not in as_prompt_lines(PageText((*slices, centred("7%", 0.5, 0.9))))
+
+
+def test_numbers_that_no_axis_measures_are_not_ranked() -> None:
+    receipt = [
+        [line(item, 0.05, y), line(price, 0.75, y)]
+        for item, price, y in (("Total", "8.60", 0.1), ("Cash", "10.00", 0.14), ("Change", "1.40", 0.18))
+    ]
+    lines = [each for row in receipt for each in row]
+    assert as_prompt_lines(PageText(tuple(lines))) == "Total 8.60\nCash 10.00\nChange 1.40"
+    far = [line(tick, 0.2 + 0.2 * place, 0.3) for place, tick in enumerate(("0", "100", "200"))]
+    assert "1," not in as_prompt_lines(PageText((*lines, *far)))
