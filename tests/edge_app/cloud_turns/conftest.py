@@ -1,0 +1,55 @@
+"""An assistant with an endpoint, and the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from edge_app import paths, settings
+from edge_app.assistant import Assistant
+from edge_app.sessions import SessionStore
+from tests.edge_app.cloud.misbehaving import (
+    Misbehaving,
+    answers,
+)
+from tests.edge_app.cloud_turns.support import (
+    DOUBTFUL,
+    FakeUser,
+    Make,
+)
+from tests.edge_app.fakes import FakeEngine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded() -> None:
+    """The library takes a second to load, which would be counted in the first test."""
+    import openai  # noqa: F401
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine(logprob=DOUBTFUL)
+
+
+@pytest.fixture
+def make(store: SessionStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """An assistant with an endpoint; none tries again, unless told to."""
+    monkeypatch.setenv("EDGE_APP_CLOUD_KEY", "sk-of-the-test")
+    with ExitStack() as stack:
+
+        def make(url: str | None, user: FakeUser | None = None, **more: object) -> Assistant:
+            named = {"cloud_url": url, "cloud_model": "big-model"} if url else {}
+            chosen = settings.load(paths.config_file(), **{"cloud_retries": 0, **named, **more})
+            made = Assistant(chosen, store, engine.load, consenter=user)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def server() -> Iterator[Misbehaving]:
+    with Misbehaving(answers("A ", "tabby.")) as server:
+        yield server

@@ -1,0 +1,96 @@
+"""What the tests of turns that go to the cloud share: a user, and ways to ask and to look at what came. The endpoint
+is a real server on loopback, the engine a fake: what it answers does not matter here."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import PIL.Image
+
+from edge_app.assistant import Assistant, Turn
+from edge_app.cloud.consent import Proposal, Reply
+from edge_app.events import (
+    Answer,
+    Answered,
+    Escalated,
+    Event,
+    TokenText,
+)
+from edge_app.sessions import SavedTurn, SessionStore
+from tests.edge_app.cloud.misbehaving import (
+    STREAM,
+    Misbehaving,
+    Wire,
+    word,
+)
+
+DOUBTFUL, SURE = -5.0, -0.0001
+LOCAL, CLOUD = "A cat.", "A tabby."
+
+
+@dataclass
+class FakeUser:
+    """Replies as told to what it is asked."""
+
+    reply: Reply = "once"
+    asked: list[Proposal] = field(default_factory=list)
+    meanwhile: Callable[[Proposal], None] = lambda _: None
+
+    def ask(self, proposal: Proposal) -> Reply:
+        self.asked.append(proposal)
+        self.meanwhile(proposal)
+        return self.reply
+
+
+Make = Callable[..., Assistant]
+
+
+def events_of(assistant: Assistant, question: str = "What is this?", **turn: object) -> list[Event]:
+    return list(assistant.answer(Turn(question, **{"allow_cloud": True, **turn})))  # type: ignore[arg-type]
+
+
+def final(events: list[Event]) -> Answer:
+    assert isinstance(events[-1], Answered), events
+    return events[-1].answer
+
+
+def ask(assistant: Assistant, question: str = "What is this?", **turn: object) -> Answer:
+    return final(events_of(assistant, question, **turn))
+
+
+def saved(store: SessionStore) -> SavedTurn:
+    return store.get(store.latest()).turns[-1]
+
+
+def text_of(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TokenText))
+
+
+def after_escalation(events: list[Event]) -> list[Event]:
+    (at,) = [number for number, event in enumerate(events) if isinstance(event, Escalated)]
+    return events[at + 1 :]
+
+
+def sent_sizes(server: Misbehaving) -> list[tuple[int, int]]:
+    """Of the images in the last request."""
+    sizes = []
+    for message in server.requests[-1].fields()["messages"]:
+        for part in message["content"] if isinstance(message["content"], list) else ():
+            if part["type"] == "image_url":
+                data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
+                sizes.append(PIL.Image.open(io.BytesIO(data)).size)
+    return sizes
+
+
+def breaks_off(wire: Wire) -> None:
+    wire.send(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9999\r\n\r\n", word("The ")
+    )
+
+
+def stops_in_the_middle(wire: Wire) -> None:
+    wire.send(STREAM, word("The "))
+    wire.wait_until_gone()

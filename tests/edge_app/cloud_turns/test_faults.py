@@ -1,0 +1,208 @@
+"""Whatever the endpoint does, the local answer survives."""
+
+from __future__ import annotations
+
+import socket
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from edge_app.cloud import asking
+from edge_app.cloud.breaker import FAILURES
+from edge_app.cloud.client import Limits
+from edge_app.events import (
+    CloudFailed,
+    Event,
+    Failed,
+)
+from edge_app.sessions import SessionStore
+from models.errors import UserError
+from tests.edge_app.cloud.misbehaving import (
+    STREAM,
+    Misbehaving,
+    Script,
+    Wire,
+    answers,
+    event,
+    self_signed,
+    status,
+    word,
+)
+from tests.edge_app.cloud_turns.support import (
+    CLOUD,
+    LOCAL,
+    Make,
+    after_escalation,
+    ask,
+    breaks_off,
+    events_of,
+    final,
+    saved,
+    stops_in_the_middle,
+    text_of,
+)
+from tests.edge_app.fakes import FakeEngine
+
+
+def drips(wire: Wire) -> None:
+    wire.send(STREAM)
+    while True:
+        wire.words("a")
+        time.sleep(0.1)
+
+
+def floods(wire: Wire) -> None:
+    wire.send(STREAM)
+    while True:
+        wire.send(word("blah " * 50))
+
+
+FAULTS: dict[str, tuple[Script, str]] = {
+    "401": (status(401), "does not accept the key"),
+    "403": (status(403), "does not let this key"),
+    "404": (status(404), "has no model big-model"),
+    "413": (status(413), "does not take a question and images this large"),
+    "429": (status(429), "takes no more questions"),
+    "429, retry-after": (status(429, Retry_After="7"), "another 7 seconds"),
+    "500": (status(500), "status 500"),
+    "503": (status(503), "status 503"),
+    "no JSON": (status(200, b"{]"), "not one that this app can read"),
+    "no SSE": (lambda wire: wire.send(STREAM, b"data: {]\n\n"), "cannot be read"),
+    "an error in the stream": (
+        lambda wire: wire.send(STREAM, word("The "), event({"error": {"message": "overloaded"}})),
+        "overloaded",
+    ),
+    "empty": (answers(), "not a word"),
+    "never begins": (lambda wire: wire.wait_until_gone(), "too long to begin"),
+    "stops in the middle": (stops_in_the_middle, "too long to go on"),
+    "the plug is pulled": (breaks_off, "broke in the middle"),
+    "drip": (drips, "only drips"),
+    "huge": (floods, "is cut off"),
+    "redirect": (status(307, Location="https://evil.example/v1"), "evil.example"),
+}
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Settings that make waiting short; limits that have no setting are made small."""
+    monkeypatch.setattr(
+        asking, "Limits", partial(Limits, slow_after=0.3, least_rate=50.0, answer_bytes=50_000)
+    )
+    return {
+        "cloud_first_seconds": 0.4,
+        "cloud_stall_seconds": 0.4,
+        "cloud_total_seconds": 5.0,
+        "cloud_connect_seconds": 0.4,
+    }
+
+
+def survives(events: list[Event], store: SessionStore, says: str) -> None:
+    answer = final(events)
+    (failed,) = [event for event in events if isinstance(event, CloudFailed)]
+    assert says in failed.message and failed.kept == LOCAL
+    assert (answer.answer, answer.place, answer.stop_reason, answer.kept) == (LOCAL, "local", "stop", None)
+    assert answer.reason.startswith("local: ") and failed.message[1:-1] in answer.reason
+    assert answer.offer == "ask_cloud"
+    came = text_of(after_escalation(events))
+    assert answer.broken == (came or None), "what had come of the other answer is kept too"
+    turn = saved(store)
+    assert (turn.answer, turn.status, turn.result, turn.broken) == (LOCAL, "complete", answer, came or None)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_local_answer_survives(
+    make: Make, store: SessionStore, hasty: dict[str, float], fault: str
+) -> None:
+    script, says = FAULTS[fault]
+    with Misbehaving(script) as server:
+        survives(events_of(make(server.url, **hasty)), store, says)
+
+
+@pytest.mark.parametrize("fault", ["500", "the plug is pulled"])
+def test_cloud_first_loses_nothing_either(
+    make: Make, store: SessionStore, hasty: dict[str, float], fault: str
+) -> None:
+    script, says = FAULTS[fault]
+    with Misbehaving(script) as server:
+        events = events_of(make(server.url, **hasty), mode="quality")
+    answer = final(events)
+    came = "The " if fault == "the plug is pulled" else None
+    assert (answer.answer, answer.place, answer.broken) == (LOCAL, "local", came)
+    assert says in answer.reason
+    assert (saved(store).result, saved(store).broken) == (answer, came)
+
+
+def test_it_survives_that_nothing_listens(make: Make, store: SessionStore) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    survives(events_of(make(f"http://127.0.0.1:{port}/v1")), store, "othing accepts connections")
+
+
+def test_it_survives_a_name_that_is_not_there(make: Make, store: SessionStore) -> None:
+    survives(events_of(make("https://nowhere.invalid/v1")), store, "nowhere.invalid cannot be found")
+
+
+def test_it_survives_a_certificate_that_nobody_vouches_for(
+    make: Make, store: SessionStore, tmp_path: Path
+) -> None:
+    with Misbehaving(answers("Hello."), certificate=self_signed(tmp_path)) as server:
+        survives(events_of(make(server.url)), store, "no safe connection")
+        assert server.requests == []
+
+
+def test_it_survives_an_endpoint_that_takes_no_connection(
+    make: Make, store: SessionStore, hasty: dict[str, float]
+) -> None:
+    with socket.socket() as full:  # a full backlog: further connections are neither taken nor refused
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        others = [socket.socket() for _ in range(3)]
+        for other in others:
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+        survives(events_of(make(url, **hasty)), store, "too long to connect")
+        for other in others:
+            other.close()
+
+
+def test_no_place_has_an_answer(make: Make, engine: FakeEngine, store: SessionStore) -> None:
+    def fails(_: int) -> None:
+        raise UserError("The model is damaged.")
+
+    engine.before_token = fails
+    with Misbehaving(status(500)) as server:
+        last = events_of(make(server.url), mode="quality")[-1]
+    assert isinstance(last, Failed)
+    assert last.exit_code == 4
+    assert "out of order" in last.message and "the model is damaged" in last.message
+    assert (saved(store).status, saved(store).error) == ("failed", last.message)
+
+
+def test_one_hiccup_is_tried_again_and_changes_nothing(make: Make) -> None:
+    with Misbehaving(status(503, Retry_After="0"), answers("A ", "tabby.")) as server:
+        assistant = make(server.url, cloud_retries=1)
+        assert ask(assistant).answer == CLOUD
+        assert ask(assistant).answer == CLOUD
+        assert assistant.cloud_state == "ready"
+
+
+def test_a_dead_endpoint_slows_no_further_turn_and_one_failure_is_no_death(make: Make) -> None:
+    with Misbehaving(status(500)) as server:
+        assistant = make(server.url)
+        assert ask(assistant).place == "local"
+        assert assistant.cloud_state == "failing"
+        server.scripts[:] = [answers("A ", "tabby."), status(500)]
+        assert ask(assistant).place == "cloud", "the next question is asked as if nothing had been"
+        assert assistant.cloud_state == "ready"
+        for _ in range(FAILURES - 1):
+            ask(assistant)
+        assert assistant.cloud_state == "failing", "the answer in between has made up for the first failure"
+        ask(assistant)
+        sent = len(server.requests)
+        assert assistant.cloud_state == "resting"
+        answer = ask(assistant)
+        assert (answer.place, len(server.requests)) == ("local", sent)
+        assert "is left alone for a while" in answer.reason
