@@ -2,26 +2,31 @@
 
 Reading order alone tears a bar chart apart: the numbers over its bars stand at as many heights, among the ticks
 of the axis. Where labels stand in a row at equal distances, and loose numbers stand above them, each label gets
-a row with its numbers, as in a table. What the numbers are printed for is told as well: the labels with their ranks,
-which a small language model compares more surely than numbers. Pages that are no charts stay as they are. Geometry
-and numbers only; knows nothing of pixels.
+a row with its numbers, as in a table; and labels with numbers are ranked (see chart_ranks). Pages that are no charts
+stay as they are. Geometry and numbers only; knows nothing of pixels.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, groupby, pairwise
+from itertools import combinations, pairwise
 from typing import Final
 
+from models.chart_ranks import (
+    LEAST_LABELS,
+    LEAST_TICKS,
+    Entry,
+    bare,
+    fits_axis,
+    ranked,
+    ranked_bars,
+    ranked_slices,
+    value,
+)
 from models.text_line import TextLine
 
-_NUMBER: Final = re.compile(r"[-+$]?\d[\d,]*(?:\.\d+)?[%kM]?")
-_SHARE: Final = re.compile(r"(.*[^\d\s.,].*?)\s*(\d{1,2}(?:\.\d+)?)%")
-_MARKS: Final = " -–—_|[]"
-LEAST_LABELS: Final = 3
-LEAST_TICKS: Final = 3
 MOST_WORDS: Final = 3
 """Lines of words in a plot: its legend."""
 
@@ -29,93 +34,41 @@ _UNEVEN: Final = 0.15  # of the mean distance between labels
 _ALIGNED: Final = 0.015  # of the image's width, between the edges of an axis' numbers
 _SPREAD: Final = 0.05  # of the image's height, between the numbers of a plot
 _OFF_SCALE: Final = 0.02  # of an axis' range, between a tick's number and its height
-_AXIS_TO_HIGHEST: Final = (0.6, 5.0)  # the last tick, as a multiple of the largest number in its plot
-_WHOLE: Final = (97, 103)  # what the percentages of a pie add up to
-
-
-def chart_rows(rows: Sequence[list[TextLine]]) -> list[list[TextLine]]:
-    """The rows of a page in reading order, put together anew when it is a chart, else the same ones."""
-    ticks = _axis([line for row in rows for line in row])
-    bare = [[line for line in row if line not in ticks] for row in rows]
-    for place, row in reversed(list(enumerate(bare))):
-        labels = _labels(row)
-        numbers = _numbers_above(labels, bare[:place]) if labels else {}
-        above = [line for found in numbers.values() for line in found]
-        if labels and _is_plot([*ticks, *above], labels, bare):
-            left = [[line for line in row if line not in above] for row in bare]
-            together = [[label, *numbers[label]] for label in labels] if numbers else [labels]
-            return [row for row in (*left[:place], ticks, *together, *left[place + 1 :]) if row]
-    return list(rows)
-
-
-def ranking(rows: Sequence[list[TextLine]]) -> str:
-    """A chart's labels with their ranks, the highest first, as "Pears 1, Plums 2, Figs 2, Apples 4"; empty when
-    `rows` (of chart_rows) are no chart with a number at each label.
-
-    Such a chart is a run of rows of a label and equally many numbers, beside the row of an axis that reaches
-    about as far; or its labels have percentages that make a whole. Of several numbers the largest counts.
-    """
-    entries = [_entry(row) for row in rows]
-    for numbers, run in groupby(range(len(rows)), lambda place: len(entries[place].numbers)):
-        places = list(run)
-        beside = [rows[place] for place in (places[0] - 1, places[-1] + 1) if 0 <= place < len(rows)]
-        found = [entries[place] for place in places]
-        if numbers and len(found) >= LEAST_LABELS and any(_measures(row, found) for row in beside):
-            return _in_order(found)
-    shares = _shares([line for row in rows for line in row])
-    return _in_order(shares) if len(shares) >= LEAST_LABELS else ""
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """A label and its numbers, as they are read; none for a row of another kind."""
+class Table:
+    """rows: of a page, in reading order, a chart's put together anew. ranking: of a chart's labels by the numbers
+    printed for them, else empty."""
 
-    label: str
-    numbers: tuple[float, ...] = ()
-
-
-def _entry(row: Sequence[TextLine]) -> _Entry:
-    label, *numbers = row
-    values = [value for line in numbers if (value := _value(line)) is not None]
-    fitting = len(values) == len(numbers) and not _ticks_in(row)
-    return _Entry(_bare(label.text), tuple(values) if fitting else ())
+    rows: list[list[TextLine]]
+    ranking: str
 
 
-def _ticks_in(row: Sequence[TextLine]) -> list[float]:
-    """The numbers of an axis, from the lowest up in equal steps, of which one may be lost; else empty."""
-    values = [value for line in row if (value := _value(line)) is not None]
-    if len(values) < max(LEAST_TICKS, len(row) - 1):
-        return []
-    steps = [after - before for before, after in pairwise(values)]
-    even = min(steps) > 0 and sum(abs(step - min(steps)) > _OFF_SCALE * min(steps) for step in steps) <= 1
-    return values if even else []
+def as_table(rows: Sequence[list[TextLine]]) -> Table:
+    """rows: of a page, in reading order."""
+    ticks = _axis([line for row in rows for line in row])
+    loose = [[line for line in row if line not in ticks] for row in rows]
+    for place, row in reversed(list(enumerate(loose))):
+        labels = _labels(row)
+        numbers = _numbers_above(labels, loose[:place]) if labels else {}
+        above = [line for found in numbers.values() for line in found]
+        if labels and _is_plot([*ticks, *above], labels, loose):
+            left = [[line for line in row if line not in above] for row in loose]
+            together = [[label, *numbers[label]] for label in labels] if numbers else [labels]
+            put = [row for row in (*left[:place], ticks, *together, *left[place + 1 :]) if row]
+            return Table(put, _ranked_columns(numbers, ticks))
+    return Table(list(rows), ranked_bars(rows) or ranked_slices(rows))
 
 
-def _measures(row: Sequence[TextLine], entries: Sequence[_Entry]) -> bool:
-    """Whether a row is an axis for these numbers."""
-    axis = _ticks_in(row)
-    least, most = (factor * max(max(entry.numbers) for entry in entries) for factor in _AXIS_TO_HIGHEST)
-    return bool(axis) and least <= axis[-1] <= most
-
-
-def _shares(lines: Sequence[TextLine]) -> list[_Entry]:
-    """The slices of a pie; empty unless every percentage has a label and together they make a whole."""
-    found = [match for line in lines if (match := _SHARE.fullmatch(line.text.strip()))]
-    entries = [_Entry(_bare(match[1]), (float(match[2]),)) for match in found]
-    percentages = sum("%" in line.text for line in lines)
-    whole = _WHOLE[0] <= sum(entry.numbers[0] for entry in entries) <= _WHOLE[1]
-    return entries if whole and len(entries) == percentages else []
-
-
-def _in_order(entries: Sequence[_Entry]) -> str:
-    ordered = sorted((max(entry.numbers) for entry in entries), reverse=True)
-    ranked = sorted(entries, key=lambda entry: -max(entry.numbers))
-    return ", ".join(f"{entry.label} {ordered.index(max(entry.numbers)) + 1}" for entry in ranked)
-
-
-def _bare(text: str) -> str:
-    """Without the marks of ticks."""
-    return text.strip(_MARKS)
+def _ranked_columns(numbers: Mapping[TextLine, Sequence[TextLine]], ticks: Sequence[TextLine]) -> str:
+    """Of labels with the numbers above them; empty unless all have equally many and an axis measures them."""
+    entries = [
+        Entry(bare(label.text), tuple(number for line in lines if (number := value(line)) is not None))
+        for label, lines in numbers.items()
+    ]
+    complete = len({len(entry.numbers) for entry in entries}) == 1
+    return ranked(entries) if complete and fits_axis(entries, ticks) else ""
 
 
 def _is_plot(
@@ -129,20 +82,14 @@ def _is_plot(
     top, bottom = min(line.box[1] for line in numbers), min(label.centre[1] for label in labels)
     if max(heights) > bottom:
         return False
-    words = [line for row in rows for line in row if _value(line) is None and top <= line.centre[1] < bottom]
+    words = [line for row in rows for line in row if value(line) is None and top <= line.centre[1] < bottom]
     words = [line for line in words if line.box[3] < min(label.box[3] for label in labels)]
     return len(words) <= min(MOST_WORDS, len(numbers) // 3)
 
 
-def _value(line: TextLine) -> float | None:
-    """The number that a line is; a tick's mark beside it is no part of it."""
-    text = line.text.rstrip(_MARKS).lstrip(_MARKS.replace("-", ""))
-    return float(re.sub(r"[^\d.-]", "", text)) if _NUMBER.fullmatch(text) else None
-
-
 def _axis(lines: Sequence[TextLine]) -> list[TextLine]:
     """The numbers of a vertical axis from the lowest up: one below the other, each as high as its value says."""
-    numbers = [(line, value) for line in lines if (value := _value(line)) is not None]
+    numbers = [(line, number) for line in lines if (number := value(line)) is not None]
     best: list[TextLine] = []
     for edge in (0, 2):
         for (one, low), (other, high) in combinations(numbers, 2):
@@ -151,10 +98,10 @@ def _axis(lines: Sequence[TextLine]) -> list[TextLine]:
                 continue
             scale = (high - low) / rise
             fitting = [
-                (line, value)
-                for line, value in numbers
+                (line, number)
+                for line, number in numbers
                 if abs(line.box[edge] - one.box[edge]) <= _ALIGNED
-                and abs(low + scale * (one.centre[1] - line.centre[1]) - value) <= _OFF_SCALE * abs(scale)
+                and abs(low + scale * (one.centre[1] - line.centre[1]) - number) <= _OFF_SCALE * abs(scale)
             ]
             if scale > 0 and len(fitting) >= max(LEAST_TICKS, len(best) + 1):
                 best = [line for line, _ in sorted(fitting, key=lambda pair: pair[1])]
@@ -173,7 +120,7 @@ def _labels(row: Sequence[TextLine]) -> list[TextLine]:
 
 def _can_be_labels(row: Sequence[TextLine]) -> bool:
     """Words, or whole numbers in equal steps, as years are."""
-    values = [value for line in row if (value := _value(line)) is not None]
+    values = [number for line in row if (number := value(line)) is not None]
     if not values:
         return True
     steps = {after - before for before, after in pairwise(values)}
@@ -208,12 +155,12 @@ def _numbers_above(
     A number is loose when no word stands to its left in its row. At most one label may be without a number,
     and the others have equally many. Several full rows of numbers are a table.
     """
-    if sum(len(row) >= len(labels) and all(_value(line) is not None for line in row) for row in rows) > 1:
+    if sum(len(row) >= len(labels) and all(value(line) is not None for line in row) for row in rows) > 1:
         return {}
     loose = []
     for row in rows:
         for line in row:
-            if _value(line) is None:
+            if value(line) is None:
                 break
             loose.append(line)
     reach = (labels[-1].centre[0] - labels[0].centre[0]) / (len(labels) - 1) / 2

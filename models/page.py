@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from models.chart_rows import chart_rows, ranking
+from models.chart_rows import as_table
 from models.text_line import Box, TextLine
 
 SAME_ROW = 0.5
@@ -84,14 +84,14 @@ def as_prompt_lines(page: PageText, limit_characters: int = LIMIT_CHARACTERS) ->
     """The text as it goes into a prompt: one row a line, the items of a row separated by a space.
 
     In a chart, each number goes to the label it belongs to, and a last line ranks the labels by their numbers
-    (see chart_rows, ranking). Lines without a letter or digit are left out: they are dashes and specks.
+    (see chart_rows). Lines without a letter or digit are left out: they are dashes and specks.
 
     When it is longer than limit_characters, rows are left out of the middle (a document names its author at
     the top and its result at the bottom) and LEFT_OUT marks the place. Empty for a page without text.
     """
     legible = [line for line in page.lines if any(character.isalnum() for character in line.text)]
-    table = chart_rows(rows(legible))
-    texts = [*(" ".join(_plain(line.text) for line in row) for row in table), ranking(table)]
+    table = as_table(rows(legible))
+    texts = [*(" ".join(_plain(line.text) for line in row) for row in table.rows), table.ranking]
     texts = [text[:limit_characters] for text in texts if text.strip()]
     if sum(len(text) + 1 for text in texts) - 1 <= limit_characters:
         return "\n".join(texts)

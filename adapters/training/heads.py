@@ -193,7 +193,7 @@ def _best_views(
 ) -> list[_Trial]:
     best: dict[int, _Trial] = {}
     for view in VIEWS:
-        open_ = [i for i in range(len(facts)) if i not in best or best[i].likelihood < GOOD]
+        open_ = [i for i in range(len(facts)) if i not in best or not _is_good(best[i], facts[i])]
         if not open_:
             break
         words = [len(facts[i].words) for i in open_]
@@ -209,6 +209,10 @@ def _best_views(
             if i not in best or _is_better(trial, best[i], facts[i]):
                 best[i] = trial
     return [best[i] for i in range(len(facts))]
+
+
+def _is_good(trial: _Trial, facts: Facts) -> bool:
+    return trial.likelihood >= GOOD and _says_more(trial, facts)
 
 
 def _is_better(trial: _Trial, other: _Trial, facts: Facts) -> bool:

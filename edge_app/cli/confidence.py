@@ -74,8 +74,8 @@ def confidence(
 
     if picture is not None:
         pictures.check_picture(picture)
-    settings, options = as_first_asked(adapter, offline)
     rows = read_rows(files, images, None if split == "all" else split, limit)
+    settings, options = as_first_asked(adapter, offline)
     results = answered_by_set(settings, rows, options, predictions)
     judged = judged_held_out(results, whole if shared else beside_bundled, folds)
     report, stopped = lines(judged), stoppings(judged, THRESHOLDS)

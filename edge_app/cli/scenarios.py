@@ -75,8 +75,8 @@ def scenarios(
 
     if picture is not None:
         pictures.check_picture(picture)
-    settings, options = as_first_asked(adapter, offline)
     rows = read_rows(files, images, None if split == "all" else split, limit)
+    settings, options = as_first_asked(adapter, offline)
     if write_oracle is not None:
         write_answers(write_oracle, oracle(rows))
     recorded = read_answers(cloud_answers) if cloud_answers is not None else oracle(rows)

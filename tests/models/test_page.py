@@ -168,9 +168,7 @@ def test_numbers_beside_horizontal_bars_stay_in_the_row_of_their_label() -> None
     ]
     ends = [centred("40", 0.8, 0.22), centred("10", 0.3, 0.42), centred("20", 0.5, 0.62)]
     ticks = [centred(str(20 * k), 0.2 + 0.2 * k, 0.8) for k in range(4)]
-    assert as_prompt_lines(PageText((*bars, *ends, *ticks))) == (
-        "Apples 40\nPears 10\nPlums 20\n0 20 40 60\nApples 1, Plums 2, Pears 3"
-    )
+    assert as_prompt_lines(PageText((*bars, *ends, *ticks))) == "Apples 40\nPears 10\nPlums 20\n0 20 40 60"
 
 
 def test_rows_of_numbers_are_a_table_and_no_chart() -> None:
@@ -194,21 +192,3 @@ def test_a_receipts_columns_are_no_chart() -> None:
     assert as_prompt_lines(PageText((*headed, *summary))) == (
         "Item Qty Price\nMilk 2 3.10\nBread 1 2.40\nTOTAL 8.60\nSR 8.11 0.49"
     )
-
-
-def test_a_pies_labels_are_ranked_by_their_percentages_wherever_they_stand() -> None:
-    slices = [centred("Figs 25%", 0.3, 0.3), centred("Plums50%", 0.7, 0.3), centred("Pears 25%", 0.3, 0.7)]
-    assert as_prompt_lines(PageText(tuple(slices))).endswith("\nPlums 1, Figs 2, Pears 2")
-    assert "1," not in as_prompt_lines(PageText(tuple(slices[:2])))
-    assert "1," not in as_prompt_lines(PageText((*slices, centred("7%", 0.5, 0.9))))
-
-
-def test_numbers_that_no_axis_measures_are_not_ranked() -> None:
-    receipt = [
-        [line(item, 0.05, y), line(price, 0.75, y)]
-        for item, price, y in (("Total", "8.60", 0.1), ("Cash", "10.00", 0.14), ("Change", "1.40", 0.18))
-    ]
-    lines = [each for row in receipt for each in row]
-    assert as_prompt_lines(PageText(tuple(lines))) == "Total 8.60\nCash 10.00\nChange 1.40"
-    far = [line(tick, 0.2 + 0.2 * place, 0.3) for place, tick in enumerate(("0", "100", "200"))]
-    assert "1," not in as_prompt_lines(PageText((*lines, *far)))

@@ -85,7 +85,7 @@ def questions_about(chart: Chart, rng: Generator) -> tuple[Question, ...]:
 
 
 def further_questions(chart: Chart, asked: Sequence[Question], rng: Generator) -> tuple[Question, ...]:
-    """FURTHER_QUESTIONS at most that were not asked: comparisons first, each with the one that has the opposite
+    """FURTHER_QUESTIONS at most that were not asked: two comparisons first, each with the one that has the opposite
     answer, so that only looking at the chart helps; then any."""
     makers = _makers(chart)
     found = {question.text: question for question in asked}

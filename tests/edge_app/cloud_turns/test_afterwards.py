@@ -21,11 +21,8 @@ from edge_app.offline import switch
 from edge_app.sessions import SessionStore
 from models.errors import UserError
 from tests.edge_app.cloud.misbehaving import (
-    STREAM,
     Misbehaving,
-    end,
     status,
-    word,
 )
 from tests.edge_app.cloud_turns.support import (
     CLOUD,
@@ -215,8 +212,3 @@ def test_going_offline_pulls_the_plug_and_loses_nothing(
 def test_a_server_on_this_machine_is_asked_offline_too(make: Make, server: Misbehaving) -> None:
     switch.turn_on()
     assert ask(make(server.url)).place == "cloud"
-
-
-def test_the_end_of_a_long_answer_is_told(make: Make) -> None:
-    with Misbehaving(lambda wire: wire.send(STREAM, word("A ta"), end(reason="length"))) as server:
-        assert ask(make(server.url)).stop_reason == "length"

@@ -20,8 +20,11 @@ from edge_app.sessions import SessionStore
 from router.confidence import BLIND, FEATURES, NOBODY
 from router.scenario import Mode
 from tests.edge_app.cloud.misbehaving import (
+    STREAM,
     Misbehaving,
+    end,
     status,
+    word,
 )
 from tests.edge_app.cloud_turns.support import (
     CLOUD,
@@ -212,3 +215,8 @@ def test_nothing_is_given_up_before_the_user_has_allowed_anything(
     answer = ask(make(server.url, user), allow_cloud=False)
     assert answer.answer.count("word") == 100
     assert len(user.asked) == 1
+
+
+def test_the_end_of_a_long_answer_is_told(make: Make) -> None:
+    with Misbehaving(lambda wire: wire.send(STREAM, word("A ta"), end(reason="length"))) as server:
+        assert ask(make(server.url)).stop_reason == "length"
