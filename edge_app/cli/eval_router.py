@@ -71,7 +71,8 @@ def router(
     every = cases(rows, installed)
     if not any(case.right for case in every):
         raise UserError(
-            f"None of the files is named after an installed adapter ({', '.join(installed) or 'there is none'})."
+            f"None of the files is named after an installed adapter ({', '.join(installed) or 'there is none'}); "
+            "name one so, or install its adapter: edge-app adapters install NAME."
         )
     line = output.ProgressLine()
 
