@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from models.prefix import PrefixCache
 from models.prompt import Prompt
 from models.runtime import LlamaRuntime
 from models.sampling import Logits
@@ -29,11 +30,14 @@ class Aside:
     def __init__(self, make: Callable[[], LlamaRuntime]) -> None:
         self._make = make
         self._made: LlamaRuntime | None = None
+        self._prefix = PrefixCache()  # texts that are read for their state begin alike
 
     def state(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """The final hidden state [hidden] after these tokens. Raises ValueError for none and for over CONTEXT."""
         runtime = self._runtime()
-        runtime.prefill(np.array(tokens, np.int32), None, 0)
+        known = self._prefix.begin(tokens, None)
+        runtime.prefill(np.array(tokens[known:], np.int32), None, known)
+        self._prefix.extend(tokens[known:])
         return runtime.hidden_state()
 
     def shares(self, prompt: Prompt, options: Sequence[Sequence[int]]) -> NDArray[np.float64]:
@@ -46,6 +50,7 @@ class Aside:
         runtime, atoms = self._runtime(), prompt.atoms
         if len(atoms) + max(map(len, options)) > runtime.context_length:
             raise ValueError(f"{len(atoms)} tokens and their continuations do not fit {CONTEXT}")
+        self._prefix.begin((), None)
         logits = runtime.prefill(*prompt.inputs(0, len(atoms)), 0)
         shares = np.zeros(len(options))
         self._share_out(1.0, dict(enumerate(options)), logits, len(atoms), shares)

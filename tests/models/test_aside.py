@@ -24,6 +24,22 @@ def test_the_state_is_the_one_behind_the_next_token(engine: Engine) -> None:
     engine._parts.language.prefix.begin([0], None)  # this test wrote over what the cache says it holds
 
 
+def test_what_was_read_before_changes_no_state(engine: Engine) -> None:
+    """The beginning that texts share is not computed again; a prompt with options writes over it."""
+    texts = (
+        "Question: Where is it?",
+        "Question: Where is it from?",
+        "Question: Thanks!",
+        "Question: Where is it?",
+    )
+    fresh = {}
+    for text in texts:
+        engine.continuation_shares("Say", OPTIONS)
+        fresh[text] = engine.text_state(text)
+    for text in texts:
+        assert (engine.text_state(text) == fresh[text]).all()
+
+
 def test_shares_are_the_models_own_probabilities_among_the_options(engine: Engine) -> None:
     """Against every option's tokens one by one, each renormalised over what may follow."""
     text = "The capital of France is"
