@@ -9,7 +9,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -155,6 +156,19 @@ class Misbehaving:
                 name, _, value = line.partition(":")
                 headers[name.lower()] = value.strip()
             return Request(path, headers, file.read(int(headers.get("content-length", "0"))))
+
+
+@contextmanager
+def full_backlog() -> Iterator[str]:
+    """The address of a server that neither takes nor refuses any further connection: http://127.0.0.1:port."""
+    with ExitStack() as stack:
+        full, *others = (stack.enter_context(socket.socket()) for _ in range(4))
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for other in others:
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        yield f"http://127.0.0.1:{full.getsockname()[1]}"
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:

@@ -29,6 +29,7 @@ from tests.edge_app.cloud.misbehaving import (
     answers,
     end,
     event,
+    full_backlog,
     self_signed,
     status,
     word,
@@ -281,18 +282,8 @@ def test_tls_to_a_server_that_has_none() -> None:
 
 
 def test_an_endpoint_that_accepts_no_connection_times_out() -> None:
-    with socket.socket() as full:  # a full backlog: further connections are neither taken nor refused
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        others = [socket.socket() for _ in range(3)]
-        for other in others:
-            other.setblocking(False)
-            other.connect_ex(full.getsockname())
-        error = failure(
-            endpoint(f"http://127.0.0.1:{full.getsockname()[1]}", "m"), replace(PATIENT, connect=0.3)
-        )
-        for other in others:
-            other.close()
+    with full_backlog() as url:
+        error = failure(endpoint(url, "m"), replace(PATIENT, connect=0.3))
     assert error.kind == "timeout"
 
 

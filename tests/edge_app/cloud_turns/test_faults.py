@@ -26,6 +26,7 @@ from tests.edge_app.cloud.misbehaving import (
     Wire,
     answers,
     event,
+    full_backlog,
     self_signed,
     status,
     word,
@@ -155,17 +156,8 @@ def test_it_survives_a_certificate_that_nobody_vouches_for(
 def test_it_survives_an_endpoint_that_takes_no_connection(
     make: Make, store: SessionStore, hasty: dict[str, float]
 ) -> None:
-    with socket.socket() as full:  # a full backlog: further connections are neither taken nor refused
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        others = [socket.socket() for _ in range(3)]
-        for other in others:
-            other.setblocking(False)
-            other.connect_ex(full.getsockname())
-        url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
-        survives(events_of(make(url, **hasty)), store, "too long to connect")
-        for other in others:
-            other.close()
+    with full_backlog() as url:
+        survives(events_of(make(f"{url}/v1", **hasty)), store, "too long to connect")
 
 
 def test_no_place_has_an_answer(make: Make, engine: FakeEngine, store: SessionStore) -> None:
