@@ -261,7 +261,10 @@ def _begin_as(language: Language, start: LoraWeights) -> None:
 
 def _recipe(rows: Sequence[TrainingRow], choices: object) -> str:
     """sha256 (hex) of all that decides a result: the rows, and the choices that it depends on."""
-    content = [choices, [[row.digest, row.question, row.answer, row.type] for row in rows]]
+    content = [
+        choices,
+        [[row.digest, row.question, row.answer, row.type, sorted(row.labels.items())] for row in rows],
+    ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

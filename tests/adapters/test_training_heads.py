@@ -17,6 +17,7 @@ from adapters.training.data import TrainingRow
 from adapters.training.fitting import View, fit, stack
 from adapters.training.heads import cross_fit, find_facts, make_heads, word_tokens
 from adapters.training.kept import keep_heads, kept_heads
+from adapters.training.train import _recipe
 from models.tokenizer import Tokenizer
 from models.vision.pooling import feature
 from models.vision.projector import head_inputs
@@ -223,6 +224,7 @@ def test_kept_heads_come_back_whole_and_only_for_the_same_recipe(
         assert (one.head is None) == (two.head is None)
         if one.head and two.head:
             assert (one.head.labels, one.head.features) == (two.head.labels, two.head.features)
+            assert (one.head.sharpness, one.head.temperature) == (two.head.sharpness, two.head.temperature)
             assert np.array_equal(one.head.weight, two.head.weight)
             assert one.head.places is not None and two.head.places is not None
             assert np.array_equal(one.head.places.weight, two.head.places.weight)
@@ -230,3 +232,12 @@ def test_kept_heads_come_back_whole_and_only_for_the_same_recipe(
             assert all(np.array_equal(one.shares[digest], two.shares[digest]) for digest in one.shares)
     assert kept_heads(tmp_path / "heads.npz", "another") is None
     assert kept_heads(tmp_path / "nothing.npz", "a recipe") is None
+
+
+def test_other_labels_are_another_recipe() -> None:
+    """Heads are fitted to labels, so those that were kept are of no use when labels have changed."""
+    renamed = [
+        replace(each, labels={f"not_{name}": word for name, word in each.labels.items()}) for each in ROWS
+    ]
+    assert _recipe(ROWS, "choices") == _recipe(list(ROWS), "choices")
+    assert _recipe(renamed, "choices") != _recipe(ROWS, "choices")
