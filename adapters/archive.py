@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from adapters.manifest import ALLOWED_FILES
-from models.errors import UserError
+from models.core.errors import UserError
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz")
 MOST_ENTRIES = 32

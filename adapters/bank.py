@@ -2,7 +2,7 @@
 
 Who answers with an adapter holds a Lease: what is leased stays as it is, whatever becomes of its files, of the
 budget or of its name; the next lease sees what is on disk then. Loading can begin early, on a thread of its
-own. What is loaded is what the kernels take (models.lora.PackedLora), so that a switch between adapters in
+own. What is loaded is what the kernels take (models.lora.weights.PackedLora), so that a switch between adapters in
 memory is passing another tensor. Does not know which adapter a question needs.
 """
 
@@ -21,12 +21,12 @@ from typing import Self
 
 from adapters.spec import AdapterSpec, parse_spec
 from adapters.store import AdapterStore, Signature
-from models.errors import UserError
-from models.lora import PackedLora, pack_lora
-from models.lora_files import PackedFiles
-from models.lora_sum import add_packed
-from models.packing import LlamaShape
-from models.peft_format import PROJECTOR_FILE, check_layers
+from models.core.errors import UserError
+from models.lora.packed_files import PackedFiles
+from models.lora.peft_format import PROJECTOR_FILE, check_layers
+from models.lora.weighted_sum import add_packed
+from models.lora.weights import PackedLora, pack_lora
+from models.packing.packed_model import LlamaShape
 from models.vision.projector_file import read_projector_part
 
 

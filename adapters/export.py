@@ -16,8 +16,8 @@ from adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE
 from adapters.store import InstalledAdapter
 from adapters.trust import Signer, read_signer, write_signature
 from adapters.verify import check_hashes
-from models.errors import UserError
-from models.files import sync_directory, written_to
+from models.core.errors import UserError
+from models.core.files import sync_directory, written_to
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip archive can name
 

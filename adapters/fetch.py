@@ -18,13 +18,13 @@ from urllib.parse import urljoin
 
 from adapters.archive import MOST_ARCHIVE_BYTES, check_file_name, unpack
 from adapters.manifest import ALLOWED_FILES, MANIFEST_FILE, REQUIRED_FILES, SIGNATURE_FILE, parse_manifest
-from models.errors import NeedsNetwork, UserError
-from models.files import file_digest
+from models.core.errors import NeedsNetwork, UserError
+from models.core.files import file_digest
 
 if TYPE_CHECKING:
     import httpx
 
-    from models.types import Progress
+    from models.core.types import Progress
 
 BUNDLED = Path(__file__).with_name("bundled")
 """The adapters that come with the app, a folder each."""
@@ -36,7 +36,7 @@ _CHUNK = 1 << 20
 
 
 def _untold(*_: object) -> None:
-    """A Progress that tells nobody; models.types has one too, and numpy with it, which `list` does without."""
+    """A Progress that tells nobody; models.core.types has one too, and numpy with it, which `list` does without."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _copy_folder(folder: Path, target: Path) -> None:
 
 
 def _from_web(address: str, target: Path, sha256: str, progress: Progress) -> Fetched:
-    from models.download import without_user
+    from models.hub.download import without_user
 
     shown = without_user(address)
     with _open(address, shown) as client:
@@ -175,7 +175,7 @@ def _fetch_listed(client: httpx.Client, address: str, target: Path, progress: Pr
 def _from_hub(source: str, target: Path, progress: Progress) -> Fetched:
     from huggingface_hub import get_token, hf_hub_url  # half a second, for the few who need it
 
-    from models.download import without_user
+    from models.hub.download import without_user
 
     match = _HUB.fullmatch(source)
     if match is None:
@@ -211,7 +211,7 @@ def _open(address: str, shown: str) -> Iterator[httpx.Client]:
     """A client for the address' server that never leaves https. shown: the address without a password."""
     import httpx
 
-    from models.download import open_client
+    from models.hub.download import open_client
 
     def check(request: httpx.Request) -> None:  # of redirects too
         if request.url.scheme != "https" and not (
@@ -253,7 +253,7 @@ def _get(
     """
     import httpx
 
-    from models.download import retried
+    from models.hub.download import retried
 
     name = httpx.URL(address).path.rpartition("/")[2] or address
 

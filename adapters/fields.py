@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from models.errors import UserError
+from models.core.errors import UserError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LINE, _TEXT = 300, 4000  # characters

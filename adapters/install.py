@@ -33,9 +33,9 @@ from adapters.staging import Staging, changing
 from adapters.store import AdapterStore, InstalledAdapter
 from adapters.trust import Publishers, Signer, read_signer
 from adapters.verify import check_base, check_hashes, list_files, read_weights
-from models.errors import UserError
-from models.files import file_digest
-from models.types import Progress, no_progress
+from models.core.errors import UserError
+from models.core.files import file_digest
+from models.core.types import Progress, no_progress
 
 UNDECLARED_VERSION = "0"
 """Of a plain PEFT folder, which says none."""
@@ -54,7 +54,7 @@ class Models(Protocol):
         ...
 
     def identity(self, name: str) -> str:
-        """models.store.ModelStore.identity. Raises UserError for a model that the app does not know."""
+        """models.hub.store.ModelStore.identity. Raises UserError for a model that the app does not know."""
         ...
 
     def load(self, name: str) -> Model:

@@ -18,14 +18,14 @@ import tomli_w
 from packaging.version import InvalidVersion, Version
 
 from adapters.fields import Fields
-from models.errors import UserError
+from models.core.errors import UserError
 
 if TYPE_CHECKING:
-    from models.lora import ReadsText
+    from models.lora.weights import ReadsText
 
 MANIFEST_FILE = "adapter.toml"
 SIGNATURE_FILE = "signature.json"
-# As models.peft_format has them, whose import brings numpy: listing a thousand adapters does without.
+# As models.lora.peft_format has them, whose import brings numpy: listing a thousand adapters does without.
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PROJECTOR_FILE = "projector.safetensors"
@@ -87,7 +87,7 @@ class AdapterManifest:
     """What adapter.toml says.
 
     version: as PEP 440 has it. description: one line. base_model: a name from `edge-app models list`.
-    base_digest: models.store.ModelStore.identity of it, or NOT_DECLARED. ocr, words: what the adapter reads
+    base_digest: models.hub.store.ModelStore.identity of it, or NOT_DECLARED. ocr, words: what the adapter reads
     beside the image. training: facts by name (data, licence, recipe …). files: sha256 (hex) by name of every
     file but the manifest and its signature.
     """

@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from adapters.prototypes import Senses
-from models.errors import UserError
-from models.lora import LoraWeights
-from models.types import Image, Message, Sampling, Token
+from models.core.errors import UserError
+from models.core.types import Image, Message, Sampling, Token
+from models.lora.weights import LoraWeights
 
 QUESTION = "What is this, and what can you tell me about it?"
 """Asked of an adapter that brings no example questions."""

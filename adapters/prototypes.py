@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from models.errors import UserError
-from models.files import sync_directory, written_to
-from models.safetensors_file import FLOAT_TYPES, SafetensorsFile
-from models.types import Image
+from models.core.errors import UserError
+from models.core.files import sync_directory, written_to
+from models.core.types import Image
+from models.formats.safetensors_file import FLOAT_TYPES, SafetensorsFile
 from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
 

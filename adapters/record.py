@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.manifest import MANIFEST_FILE, AdapterManifest, manifest_of, parse_manifest, parse_toml
-from models.errors import UserError
+from models.core.errors import UserError
 
 RECORD_FILE = "installed.json"
 BY_THE_APP = "app"

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from adapters.manifest import RESERVED, is_name
-from models.errors import UserError
+from models.core.errors import UserError
 
 MOST_PARTS = 8
 LARGEST_SCALE = 10.0

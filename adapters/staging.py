@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from adapters.store import ASIDE, STAGING
-from models.files import alone, sync_directory, written_to
-from models.types import Progress, no_progress
+from models.core.files import alone, sync_directory, written_to
+from models.core.types import Progress, no_progress
 
 _LOCK = "lock"
 

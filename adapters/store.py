@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from adapters.manifest import ALLOWED_FILES, CONFIG_FILE, RESERVED, AdapterManifest, is_name
 from adapters.record import InstallRecord, read_manifest
-from models.errors import UserError
+from models.core.errors import UserError
 
 if TYPE_CHECKING:
-    from models.lora import LoraWeights
+    from models.lora.weights import LoraWeights
 
 __all__ = ["RESERVED", "AdapterStore", "InstalledAdapter", "Signature"]
 
@@ -141,7 +141,7 @@ class AdapterStore:
 
 
 def _read_folder(folder: Path, name: str) -> LoraWeights:
-    from models.peft_format import read_peft  # numpy, which names and manifests do without
+    from models.lora.peft_format import read_peft  # numpy, which names and manifests do without
 
     weights = read_peft(folder, name)
     manifest, _ = read_manifest(folder)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapters.manifest import ALLOWED_FILES, MANIFEST_FILE, SIGNATURE_FILE
-from models.errors import UserError
-from models.files import sync_directory, written_to
+from models.core.errors import UserError
+from models.core.files import sync_directory, written_to
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -22,10 +22,10 @@ from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
 from adapters.record import RECORD_FILE
 from adapters.store import InstalledAdapter
 from adapters.trust import read_signer
-from models.errors import UserError
-from models.files import file_digest
-from models.lora import LoraWeights
-from models.peft_format import read_peft
+from models.core.errors import UserError
+from models.core.files import file_digest
+from models.lora.peft_format import read_peft
+from models.lora.weights import LoraWeights
 
 
 def list_files(folder: Path) -> tuple[str, ...]:

@@ -16,12 +16,12 @@ from benchmarks.processes import Worker, WorkerError
 from benchmarks.table import Row, as_json, as_text
 from edge_app import paths
 from edge_app.settings import load
-from models import threads as thread_settings
-from models.errors import UserError
-from models.files import written_to
-from models.llama_sources import load_llama
-from models.packing import shape_of
-from models.store import ModelFiles, ModelStore
+from models.compiler import threads as thread_settings
+from models.core.errors import UserError
+from models.core.files import written_to
+from models.formats.llama_sources import load_llama
+from models.hub.store import ModelFiles, ModelStore
+from models.packing.packed_model import shape_of
 
 ROUNDS = 7
 QUICK_ROUNDS = 3

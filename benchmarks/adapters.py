@@ -14,8 +14,8 @@ from benchmarks import app, speed, workload
 from benchmarks.alternate import alternate
 from benchmarks.speed import Sides
 from benchmarks.table import Row, Samples, Target, row
-from models.files import file_digest
-from models.packing import LlamaShape
+from models.core.files import file_digest
+from models.packing.packed_model import LlamaShape
 
 RANKS = (8, 16, 32, 64)
 LEAST_DECODE = {16: 0.9, 64: 0.75}

@@ -18,7 +18,7 @@ from edge_app import paths
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answered, Failed, ImageEncoded, Ready, Routed, TokenText
 from edge_app.settings import Settings, load
-from models.types import Sampling
+from models.core.types import Sampling
 
 
 def settings() -> Settings:

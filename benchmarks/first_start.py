@@ -14,9 +14,9 @@ from pathlib import Path
 
 from benchmarks.assistant_worker import settings
 from edge_app import paths
+from models.core.types import Stage
 from models.engine import Engine
-from models.store import ModelStore
-from models.types import Stage
+from models.hub.store import ModelStore
 
 
 class StageTimes:

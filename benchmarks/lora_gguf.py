@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.lora import LoraWeights
+from models.lora.weights import LoraWeights
 
 _STRING, _FLOAT32 = 8, 6
 _F16 = 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from models import threads
-from models.cpu import choose_path, detect
+from models.compiler import threads
+from models.compiler.cpu import choose_path, detect
 
 PACKAGES = ("edge-app", "apache-tvm", "apache-tvm-ffi", "numpy")
 

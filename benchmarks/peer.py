@@ -15,8 +15,8 @@ from pathlib import Path
 from benchmarks import workload
 from benchmarks.lora_gguf import write_lora_gguf
 from benchmarks.processes import Worker, WorkerError
-from models.errors import UserError
-from models.lora import LoraWeights
+from models.core.errors import UserError
+from models.lora.weights import LoraWeights
 
 PEER = "EDGE_APP_BENCH_PEER"
 HELP = f"""\

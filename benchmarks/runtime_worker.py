@@ -2,7 +2,7 @@
 
     python -m benchmarks.runtime_worker
 
-Drives models.runtime.LlamaRuntime directly, without sampling, as the peer is driven. Requests are the methods
+Drives models.language.runtime.LlamaRuntime directly, without sampling, as the peer is driven. Requests are the methods
 of RuntimeWorker (see serving.py).
 """
 
@@ -19,12 +19,12 @@ from adapters.bank import AdapterBank
 from adapters.store import AdapterStore
 from benchmarks import workload
 from benchmarks.serving import serve
-from models.cpu import choose_path, detect
-from models.llama_sources import load_llama
-from models.lora import PackedLora, pack_lora
-from models.lora_files import forget
-from models.packing import load_or_pack
-from models.runtime import LlamaRuntime, compile_llama
+from models.compiler.cpu import choose_path, detect
+from models.formats.llama_sources import load_llama
+from models.language.runtime import LlamaRuntime, compile_llama
+from models.lora.packed_files import forget
+from models.lora.weights import PackedLora, pack_lora
+from models.packing.packed_model import load_or_pack
 
 
 class RuntimeWorker:

@@ -14,7 +14,7 @@ from benchmarks.alternate import Bystanders, Measure, alternate
 from benchmarks.peer import Peer, Variant
 from benchmarks.processes import Worker
 from benchmarks.table import Row, Samples, Target, row
-from models.store import ModelFiles
+from models.hub.store import ModelFiles
 
 _BUSY = "while True: pass"
 

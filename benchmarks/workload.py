@@ -12,8 +12,8 @@ import PIL.ImageDraw
 import PIL.ImageFilter
 from safetensors.numpy import save_file
 
-from models.lora import ROLES, LoraWeights
-from models.packing import LlamaShape
+from models.lora.weights import ROLES, LoraWeights
+from models.packing.packed_model import LlamaShape
 
 PROMPT_TOKENS = 256
 NEW_TOKENS = 128

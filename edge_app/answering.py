@@ -26,13 +26,13 @@ from edge_app.placing import placed
 from edge_app.planned import Planned
 from edge_app.reading import ImageTexts
 from edge_app.sessions import SessionStore
-from models.errors import UserError
+from models.core.errors import UserError
 from router.confidence import Confidence, Evidence
 from router.route import Route, route
 from router.scenario import Placed
 
 if TYPE_CHECKING:
-    from models.generation import Generation
+    from models.language.generation import Generation
 
 FLUSH_SECONDS = 1.0
 """How much of an answer a kill -9 may cost, at most."""

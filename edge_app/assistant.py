@@ -30,7 +30,7 @@ from edge_app.reading import ImageTexts, Reader
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
 from edge_app.turn import Picture, Turn
-from models.errors import UserError
+from models.core.errors import UserError
 from router.confidence import Confidence
 from router.query import Router
 

@@ -17,11 +17,11 @@ from adapters.record import BY_THE_APP
 from adapters.store import AdapterStore
 from edge_app import paths
 from edge_app.settings import Settings
-from models.files import write_whole
+from models.core.files import write_whole
 
 if TYPE_CHECKING:
+    from models.core.types import Progress
     from models.engine import Engine
-    from models.types import Progress
 
 MARK = ".bundled.json"
 """Beside the adapters: by name, the stamp of the adapter that was offered."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.types import Image, Message
+from models.core.types import Image, Message
 from router.names import RouterName
 from router.query import Choice, Query, Router
 

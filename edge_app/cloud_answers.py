@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_app.evaluation import Row
-from models.errors import UserError
-from models.files import write_whole
-from models.scoring import is_right
+from models.core.errors import UserError
+from models.core.files import write_whole
+from models.scoring.answer_rules import is_right
 from router.scenario import Expected
 
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from edge_app.evaluation import Prediction, Row
 from edge_app.measures import Bin, auroc, calibration_error, reliability
-from models.errors import UserError
-from models.files import write_whole
-from models.scoring import normalise
+from models.core.errors import UserError
+from models.core.files import write_whole
+from models.scoring.answer_rules import normalise
 from router.confidence import (
     FEATURES,
     FORMAT,

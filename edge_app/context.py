@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from edge_app.sessions import NewImage, SavedTurn, Session
 from edge_app.turn import Picture, Turn
-from models.errors import UserError
-from models.images import MAX_FILE_BYTES, load_image
-from models.types import Image, Message
+from models.core.errors import UserError
+from models.core.images import MAX_FILE_BYTES, load_image
+from models.core.types import Image, Message
 
 DECODED_BYTES = 64 * 2**20
 """How much of decoded pictures is held at once: a session's images may be many times that."""

@@ -22,7 +22,7 @@ from edge_app.placing import joined, placed
 from edge_app.planned import Planned
 from edge_app.remote_answering import RemoteAnswering
 from edge_app.sessions import SessionStore
-from models.errors import NeedsNetwork, UserError
+from models.core.errors import NeedsNetwork, UserError
 from router.route import Route
 from router.scenario import Placed, Verdict
 

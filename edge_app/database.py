@@ -19,7 +19,7 @@ import psutil
 from edge_app import paths
 from edge_app.migrations import migrate
 from edge_app.sqlite import database
-from models.errors import UserError
+from models.core.errors import UserError
 
 BUSY_SECONDS = 10.0
 USER_CAUSED = (  # what a full disk, a wrong permission or a foreign file look like

@@ -14,10 +14,10 @@ import psutil
 import edge_app
 from adapters.store import AdapterStore
 from edge_app import paths, settings
-from models.cpu import REQUIRED, choose_path, detect
-from models.errors import UserError
-from models.store import ModelStore
-from models.threads import available_cpus, default_threads
+from models.compiler.cpu import REQUIRED, choose_path, detect
+from models.compiler.threads import available_cpus, default_threads
+from models.core.errors import UserError
+from models.hub.store import ModelStore
 
 PACKAGES = (
     "apache-tvm", "apache-tvm-ffi", "apache-tvm-ffi-orcjit", "numpy", "pillow", "tokenizers", "jinja2",

@@ -3,7 +3,7 @@
 Rows are JSON objects, one a line, with at least image, question, answer and type (split is optional).
 Predictions are written as they come: a run that was stopped goes on where it was. Answers are made by the
 assistant as in a chat, images read when their adapter wants it. Knows nothing of how; what counts as right is
-models.scoring's business.
+models.scoring.answer_rules's business.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from edge_app import paths
 from edge_app.assistant import Assistant, Turn
 from edge_app.energy import Energy, EnergyMeter
 from edge_app.events import Answer, Answered, Failed, Progress
-from models.errors import UserError
-from models.scoring import is_right, marks
-from models.store import ModelStore
+from models.core.errors import UserError
+from models.hub.store import ModelStore
+from models.scoring.answer_rules import is_right, marks
 
 FIELDS = ("image", "question", "answer", "type")
 
@@ -90,7 +90,8 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Score:
-    """One line of the table. type: a type of question, or what else is counted of it (models.scoring.marks).
+    """One line of the table. type: a type of question, or what else is counted of it
+    (models.scoring.answer_rules.marks).
 
     majority: right answers when always giving the commonest one of these rows. adapters: how many of the rows
     each adapter answered, "none" being the model alone; the busiest first.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from models.types import Stage
+from models.core.types import Stage
 from router.confidence import Evidence
 from router.mode import Mode
 from router.route import Place, Route

@@ -18,9 +18,9 @@ from edge_app.events import Event, ImageEncoded, Progress
 from edge_app.inference import CancelledError, Job
 from edge_app.offline import switch as offline
 from edge_app.settings import Settings
-from models.cache import PACKED
-from models.types import Image, Stage
-from models.types import Progress as ProgressCallback
+from models.core.cache import PACKED
+from models.core.types import Image, Stage
+from models.core.types import Progress as ProgressCallback
 
 if TYPE_CHECKING:
     from models.engine import Engine
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 def load_engine(settings: Settings, progress: ProgressCallback) -> Engine:
     """Pulls what is missing and loads the model. Raises UserError, and NeedsNetwork when it is offline."""
-    from models.cache import remove_unused
+    from models.core.cache import remove_unused
     from models.engine import Engine  # the engine's imports cost more than answering `--help` may take
-    from models.store import ModelStore
+    from models.hub.store import ModelStore
 
     store = ModelStore(paths.ensure(paths.models_directory()))
     files = store.pull(settings.model, progress=progress, offline=offline.is_on)

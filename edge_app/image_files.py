@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from edge_app import paths
-from models.errors import UserError
+from models.core.errors import UserError
 
 
 class ImageFiles:

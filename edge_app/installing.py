@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from adapters.trust import Publishers
     from edge_app.host import LoadEngine
     from edge_app.settings import Settings
+    from models.core.types import Progress
     from models.engine import Engine
-    from models.types import Progress
 
 
 class AppModels:
@@ -32,8 +32,8 @@ class AppModels:
         return self._settings.model
 
     def identity(self, name: str) -> str:
-        """See models.store.ModelStore.identity. Raises UserError for an unknown model."""
-        from models.store import ModelStore
+        """See models.hub.store.ModelStore.identity. Raises UserError for an unknown model."""
+        from models.hub.store import ModelStore
 
         return ModelStore(paths.models_directory()).identity(name)
 
@@ -72,8 +72,8 @@ def installer(models: AppModels, confirm: Callable[[Candidate], bool], progress:
     """Installs into this user's adapters. confirm: see adapters.install.Installer."""
     from adapters.bank import AdapterBank
     from adapters.install import Installer
-    from models.cache import PACKED
-    from models.lora_files import forget
+    from models.core.cache import PACKED
+    from models.lora.packed_files import forget
 
     store, packed = adapter_store(), paths.cache_directory() / PACKED
 

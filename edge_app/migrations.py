@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.errors import UserError
+from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

@@ -12,7 +12,7 @@ would evade those, is refused as such.
 
 What it cannot see is native code that opens sockets of its own accord. Of what we ship that is hf_xet (Rust, asked
 only after huggingface_hub has reached its server through Python) and onnxruntime, whose builds report to their maker
-unless a variable is set before they are loaded: models/ocr.py sets it, offline or not. TVM's runtime and the
+unless a variable is set before they are loaded: models/ocr/reader.py sets it, offline or not. TVM's runtime and the
 tokenizers open none. Nor does the hook reach into other programs. All are told by environment variables, which
 programs started from here inherit. Tests trace the system calls of whole chats, and of reading a text online.
 """
@@ -31,7 +31,7 @@ from typing import Any
 import psutil
 
 from edge_app.loopback import address_of, is_loopback
-from models.errors import NeedsNetwork
+from models.core.errors import NeedsNetwork
 
 VARIABLE = "EDGE_APP_OFFLINE"
 NO = ("", "0", "f", "false", "n", "no", "off")

@@ -13,7 +13,7 @@ from edge_app.energy import EnergyMeter, Power, Reading
 from edge_app.events import Answer
 from edge_app.expectations import Expectations, Taken
 from edge_app.settings import Settings
-from models.errors import UserError
+from models.core.errors import UserError
 from router.route import Place
 from router.scenario import Expected
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
-from models.errors import UserError
+from models.core.errors import UserError
 
 APPLICATION = "edge-app"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from models.errors import UserError
-from models.files import written_to
+from models.core.errors import UserError
+from models.core.files import written_to
 
 FORMATS = (".svg", ".png", ".pdf")
 

@@ -9,7 +9,7 @@ from edge_app.context import ReadPicture
 from edge_app.placing import Placing
 from edge_app.sessions import SavedTurnId
 from edge_app.turn import Turn
-from models.types import Message, Sampling
+from models.core.types import Message, Sampling
 from router.route import Route
 
 

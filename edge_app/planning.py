@@ -21,8 +21,8 @@ from edge_app.planned import Planned
 from edge_app.sessions import SavedTurn, SavedTurnId, SessionStore
 from edge_app.settings import Settings
 from edge_app.turn import Turn
-from models.errors import UserError
-from models.types import Message, Sampling
+from models.core.errors import UserError
+from models.core.types import Message, Sampling
 from router.mode import Mode
 from router.route import route
 from router.scenario import Budgets, Scenario, scenario

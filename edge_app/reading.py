@@ -1,6 +1,6 @@
 """Reads the text in a conversation's images when the adapter wants it, each image once. On the inference thread.
 
-Knows when text is wanted and what is told meanwhile; how it is read is models.ocr's business.
+Knows when text is wanted and what is told meanwhile; how it is read is models.ocr.reader's business.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import PIL.Image
 
 from edge_app.events import Progress
 from edge_app.inference import CancelledError, Job
-from models.lora import ReadsText
-from models.ocr import PageText, ReadingStopped, TextReader, as_prompt_lines, may_be_page
-from models.types import Image
+from models.core.types import Image
+from models.lora.weights import ReadsText
+from models.ocr.reader import PageText, ReadingStopped, TextReader, as_prompt_lines, may_be_page
 
 MOST_PAGES = 256
 """Images whose text is kept, those asked for last: a page is a few kilobytes."""
@@ -28,7 +28,7 @@ _Key = tuple[str, ReadsText, int | None]
 
 
 class Reader(Protocol):
-    """The part of models.ocr.TextReader that is used here."""
+    """The part of models.ocr.reader.TextReader that is used here."""
 
     def read(self, image: Image, cancel: threading.Event | None = None) -> PageText: ...
 
@@ -36,7 +36,7 @@ class Reader(Protocol):
 
 
 class ImageTexts:
-    """reader: None makes models.ocr's own."""
+    """reader: None makes models.ocr.reader's own."""
 
     def __init__(self, reader: Reader | None = None, threads: int | None = None) -> None:
         self._reader = reader or TextReader(threads)

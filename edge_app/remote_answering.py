@@ -19,7 +19,7 @@ from edge_app.cloud.remote import Remote
 from edge_app.events import Answer, Escalated, Event, StopReason, Timing, TokenCounts, TokenText
 from edge_app.planned import Planned
 from edge_app.sessions import SessionStore
-from models.errors import UserError
+from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from edge_app.cloud.client import CloudDone

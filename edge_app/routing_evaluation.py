@@ -21,9 +21,9 @@ from adapters.prototypes import POOL, image_vector, question_vector
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answered, Failed
 from edge_app.routing_cases import Case
-from models.errors import UserError
-from models.images import load_image
-from models.types import Sampling
+from models.core.errors import UserError
+from models.core.images import load_image
+from models.core.types import Sampling
 from models.vision.tower import TowerFeatures
 from router.names import RouterName
 from router.query import Query, Router

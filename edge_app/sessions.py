@@ -18,7 +18,7 @@ from edge_app import paths
 from edge_app.database import DatabaseFile, is_alive, moment, storable
 from edge_app.events import Answer
 from edge_app.image_files import ImageFiles
-from models.errors import UserError
+from models.core.errors import UserError
 
 Status = Literal["answering", "complete", "stopped", "failed", "interrupted"]
 """interrupted: its process died in the middle of the answer."""

@@ -22,8 +22,8 @@ from pydantic_settings import (
 )
 
 from edge_app.energy import Power
-from models.errors import UserError
-from models.types import Sampling
+from models.core.errors import UserError
+from models.core.types import Sampling
 from router.mode import Mode
 from router.names import RouterName
 from router.scenario import DEFAULT_WEIGHTS, Budgets, Weights

@@ -10,8 +10,8 @@ from pathlib import Path
 import tomli_w
 
 from edge_app import paths
-from models.errors import UserError
-from models.files import write_whole
+from models.core.errors import UserError
+from models.core.files import write_whole
 
 
 def change(file: Path, values: Mapping[str, str | None]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.imports import import_without
+from models.core.imports import import_without
 
 if TYPE_CHECKING:
     import sqlite3

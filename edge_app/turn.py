@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.types import Image, Sampling
+from models.core.types import Image, Sampling
 from router.mode import Mode
 
 Picture = Path | bytes | Image

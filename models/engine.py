@@ -17,20 +17,20 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models import threads as thread_settings
-from models.context import fit, fit_texts
-from models.errors import UserError
-from models.families import load_parts
-from models.generation import Adapter, Generation
-from models.lora import LoraWeights, PackedLora, pack_lora
-from models.parts import Parts, Request
-from models.peft_format import check_layers
-from models.prefix import AdapterKey
-from models.prompt import EncodedImage, ImageNumbers, Prompt
-from models.sampling import check
-from models.store import ModelFiles
-from models.types import Image, Message, Progress, Sampling, no_progress
-from models.vision.sight import Sight
+from models.compiler import threads as thread_settings
+from models.core.errors import UserError
+from models.core.types import Image, Message, Progress, Sampling, no_progress
+from models.families.parts import Parts, Request
+from models.families.registry import load_parts
+from models.hub.store import ModelFiles
+from models.language.context_window import fit, fit_texts
+from models.language.generation import Adapter, Generation
+from models.language.prefix_cache import AdapterKey
+from models.language.prompt import EncodedImage, ImageNumbers, Prompt
+from models.language.sampling import check
+from models.lora.peft_format import check_layers
+from models.lora.weights import LoraWeights, PackedLora, pack_lora
+from models.vision.image_encoder import Sight
 from models.vision.tower import TowerFeatures
 
 MAX_ENCODED_IMAGES = 64  # beside those of the conversation: one that went would come back as other atoms
@@ -96,7 +96,7 @@ class Engine:
 
     @property
     def generation(self) -> int:
-        """Which weights these are, as an adapter has it (models.lora.LoraWeights)."""
+        """Which weights these are, as an adapter has it (models.lora.weights.LoraWeights)."""
         return int(self.digest[:16], 16) >> 1
 
     def certainty(self, image: Image, lora: Lora | None = None) -> float | None:
@@ -118,7 +118,7 @@ class Engine:
     def text_state(self, text: str) -> NDArray[np.float32]:
         """The plain language model's final hidden state [hidden] after a text; the conversation's KV cache stays.
 
-        Raises ValueError when the text is empty or over models.aside.CONTEXT tokens.
+        Raises ValueError when the text is empty or over models.language.side_context.CONTEXT tokens.
         """
         return self._parts.aside.state(self._parts.language.tokenizer.encode(text, special=False))
 
@@ -126,7 +126,8 @@ class Engine:
         self, text: str, options: Sequence[str], image: Image | None = None
     ) -> NDArray[np.float64]:
         """How probable the plain language model finds each option [options] after an image and a text, when one
-        of them is all that may follow (models.aside.Aside.shares). The conversation's KV cache stays as it is.
+        of them is all that may follow (models.language.side_context.Aside.shares). The conversation's KV
+        cache stays as it is.
         """
         encode = self._parts.language.tokenizer.encode
         prompt = self._parts.prompts.to_continue(text, None if image is None else self.encode_image(image))
@@ -158,10 +159,10 @@ class Engine:
         there is one in the conversation, and the plain language model for text; LoraWeights are packed first,
         which takes 0.1 s and is kept for the last few. use_words, see_images: see PromptBuilder; an adapter
         may do without words; hidden images still choose the LoRA, so that the answer lacks only what they show.
-        texts: what was read in the images, by digest (models.ocr.as_prompt_lines); see PromptBuilder.
+        texts: what was read in the images, by digest (models.ocr.reader.as_prompt_lines); see PromptBuilder.
         A repetition penalty of None is PLAIN_PENALTY without `lora` and off with one: the model alone repeats
         itself otherwise, and an adapter copies what it is asked for.
-        When the conversation outgrows the context, see models.context for what is left out.
+        When the conversation outgrows the context, see models.language.context_window for what is left out.
         """
         if sampling.repetition_penalty is None:
             sampling = replace(sampling, repetition_penalty=PLAIN_PENALTY if lora is None else 1.0)

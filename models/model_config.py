@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.errors import UserError
-from models.prompt import Wording
+from models.core.errors import UserError
+from models.language.prompt import Wording
 
 DEFAULT_CONTEXT_LENGTH = 4096
 

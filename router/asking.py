@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from adapters.manifest import MANIFEST_FILE
 from adapters.record import read_manifest
-from models.errors import UserError
-from models.types import Image
+from models.core.errors import UserError
+from models.core.types import Image
 from router.deciding import decide
 from router.query import Candidate, Choice, Query
 from router.registry import Registry

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from models.errors import UserError
+from models.core.errors import UserError
 
 BUNDLED = Path(__file__).parent / "bundled" / "confidence.json"
 FORMAT = 1
@@ -53,7 +53,7 @@ class Evidence:
     """What there is to judge an answer by, or as much of it as has come.
 
     logprobs: natural log of the model's own probability of each token, the end token included.
-    adapter: None for the plain model; generation: which one of that name (models.lora.LoraWeights), or which
+    adapter: None for the plain model; generation: which one of that name (models.lora.weights.LoraWeights), or which
     model; None before it is known. head: how sure the heads that saw the image are of their best words
     (models.engine.Engine.certainty). route: the router's probability of its choice; margin: by how much the score
     of what it chose exceeds the next (no adapter has 0). ocr: mean recognition probability of the text read.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import UserError
+from models.core.errors import UserError
 from router.confidence import FARTHEST, FEATURES, Evidence, Own, Rule, features, kind
 
 FOLDS = 5

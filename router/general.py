@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from adapters.prototypes import Prototypes
-from models.errors import UserError
+from models.core.errors import UserError
 from router.query import Query
 from router.subject import SubjectHead
 

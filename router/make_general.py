@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from adapters.prototypes import Senses, Words, image_vector, question_vector
+from models.core.errors import UserError
+from models.core.images import load_image
 from models.engine import Engine
-from models.errors import UserError
-from models.images import load_image
-from models.store import ModelStore
+from models.hub.store import ModelStore
 from router.general import BUNDLED
 from router.question_lists import CHAT, GENERAL, SPECIAL, read_questions
 from router.subject import FORM, fit_subject

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.types import Image
+from models.core.types import Image
 
 
 @dataclass(frozen=True)

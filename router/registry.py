@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from models.errors import UserError
+from models.core.errors import UserError
 
 Made = TypeVar("Made")
 Stamp = tuple[int, int, int]

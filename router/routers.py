@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.types import Image
+from models.core.types import Image
 from router.names import RouterName
 from router.query import Router
 

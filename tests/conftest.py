@@ -11,7 +11,7 @@ import platformdirs
 import pytest
 
 from models.engine import Engine
-from models.store import ModelFiles, ModelStore
+from models.hub.store import ModelFiles, ModelStore
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # Started in the background, by a shell without job control: every process that a test starts would inherit

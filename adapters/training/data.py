@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from models.errors import UserError
-from models.files import file_digest
+from models.core.errors import UserError
+from models.core.files import file_digest
 
 TRAIN, VALIDATION = "train", "val"
 VALIDATION_SHARE = 0.2

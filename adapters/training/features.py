@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.training.data import TrainingRow
-from models.errors import UserError
-from models.images import load_image
-from models.types import Image
+from models.core.errors import UserError
+from models.core.images import load_image
+from models.core.types import Image
 from models.vision.efficientnet import HEAD_CHANNELS
 from models.vision.tower import TowerFeatures, VisionTower
 

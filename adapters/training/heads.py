@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from adapters.training.data import TrainingRow
 from adapters.training.fitting import UNKNOWN, View, fit, stack
-from models.tokenizer import Tokenizer
+from models.language.tokenizer import Tokenizer
 from models.vision.projector_file import Head
 from models.vision.tower import TowerFeatures
 

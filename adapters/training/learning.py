@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from adapters.training.course import Course
 from adapters.training.lessons import Lesson, pack
-from models.errors import UserError
+from models.core.errors import UserError
 from models.training.examples import NOT_LEARNT
 from models.training.language import Language, Packed
 

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from adapters.training.data import TrainingRow
-from models.prompt import EncodedImage, PromptBuilder
-from models.tokenizer import Tokenizer
+from models.core.types import Image, Message
+from models.language.prompt import EncodedImage, PromptBuilder
+from models.language.tokenizer import Tokenizer
 from models.training.examples import END, NOT_LEARNT
 from models.training.language import Packed
-from models.types import Image, Message
 
 _PIXELS = np.zeros((1, 1, 3), np.uint8)
 

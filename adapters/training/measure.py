@@ -2,7 +2,8 @@
 
 For every type of question four shares: with the adapter, without it (the base model's own LoRA), blind (the
 adapter without the image and its text), and always the commonest answer. The adapter answers every row; the
-two that stand beside it answer BESIDE rows of each type. What counts as right is models.scoring's business.
+two that stand beside it answer BESIDE rows of each type. What counts as right is
+models.scoring.answer_rules's business.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from adapters.manifest import Accuracy
 from adapters.training.data import TrainingRow
 from adapters.training.features import load_training_image
+from models.core.types import Image, Message, Sampling
 from models.engine import Engine
-from models.lora import LoraWeights
-from models.scoring import marks
-from models.types import Image, Message, Sampling
+from models.lora.weights import LoraWeights
+from models.scoring.answer_rules import marks
 
 BESIDE = 100
 """Rows of each type, spread over all, that the base model and the blind adapter answer too."""
@@ -64,7 +65,7 @@ def measure(
 
 
 def accuracies(answers: Sequence[Answers]) -> tuple[Accuracy, ...]:
-    """By set and type, and by whatever else models.scoring counts of a type."""
+    """By set and type, and by whatever else models.scoring.answer_rules counts of a type."""
     groups: dict[tuple[str, str], list[Answers]] = {}
     for each in answers:
         groups.setdefault((each.row.set, each.row.type), []).append(each)

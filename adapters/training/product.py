@@ -27,10 +27,10 @@ from adapters.training.data import TRAIN, VALIDATION, TrainingRow, by_image, of_
 from adapters.training.features import load_training_image
 from adapters.training.measure import accuracies, measure
 from adapters.training.train import Options, Progress, TrainingReport, Workplace, read_texts, train
+from models.core.errors import UserError
+from models.core.files import file_digest
 from models.engine import Engine
-from models.errors import UserError
-from models.files import file_digest
-from models.peft_format import read_peft
+from models.lora.peft_format import read_peft
 
 EXAMPLES = 20
 CARD_FILE = "README.md"
@@ -40,7 +40,7 @@ CARD_FILE = "README.md"
 class About:
     """What a manifest says that no measurement can tell. data, licence: of the training images, in words.
 
-    base_digest: models.store.ModelStore.identity of the base model. command, measure_command: for the card.
+    base_digest: models.hub.store.ModelStore.identity of the base model. command, measure_command: for the card.
     """
 
     name: str

@@ -24,17 +24,17 @@ from adapters.training.heads import OwnHead, OwnHeadResult, find_facts, make_hea
 from adapters.training.kept import keep_heads, kept_heads
 from adapters.training.learning import HeldOut, Learner, Learnt, Schedule, Step
 from adapters.training.lessons import SeenImage, Writer
-from models.errors import UserError
-from models.families import load_parts
-from models.llama_sources import load_llama
-from models.lora import LoraWeights, ReadsText
+from models.core.errors import UserError
+from models.core.types import no_progress
+from models.families.parts import Parts, Request
+from models.families.registry import load_parts
+from models.formats.llama_sources import load_llama
+from models.hub.store import ModelFiles
+from models.lora.peft_format import PROJECTOR_FILE, read_peft
+from models.lora.weights import LoraWeights, ReadsText
 from models.model_config import read_model_config
-from models.ocr import OcrCache, TextReader, as_prompt_lines
-from models.parts import Parts, Request
-from models.peft_format import PROJECTOR_FILE, read_peft
-from models.store import ModelFiles
+from models.ocr.reader import OcrCache, TextReader, as_prompt_lines
 from models.training.language import Language
-from models.types import no_progress
 from models.vision.projector_file import Head, ProjectorPart
 from models.vision.projector_writer import write_projector_part
 from models.vision.tower import TowerFeatures

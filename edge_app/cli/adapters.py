@@ -12,12 +12,12 @@ import typer
 
 from edge_app.cli import output, train, trust
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
-from models.errors import UserError
+from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from adapters.install import Candidate, Installer, Outcome
     from adapters.store import AdapterStore, InstalledAdapter
-    from models.types import Stage
+    from models.core.types import Stage
 
 app = typer.Typer(
     help="Adapters: install, list, show, remove, verify, update, export, train, trust.",

@@ -21,7 +21,7 @@ from edge_app.cli.options import (
     load_settings,
     session_id,
 )
-from models.errors import UserError
+from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
-from models.errors import UserError
+from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from edge_app.cloud.consent import ConsentStore
@@ -97,7 +97,7 @@ def test(
     from edge_app.cloud import asking
     from edge_app.cloud.client import CloudText
     from edge_app.cloud.payload import payload
-    from models.types import Message, Sampling
+    from models.core.types import Message, Sampling
 
     settings = load_settings(offline=offline)
     place = asking.configured(settings)

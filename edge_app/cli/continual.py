@@ -14,7 +14,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
-from models.errors import UserError
+from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from adapters.training.data import TrainingRow
@@ -181,8 +181,8 @@ def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
         from adapters.training.train import Options, Workplace
         from edge_app import paths
         from edge_app.cli.train import Shown
-        from models import threads
-        from models.store import ModelStore
+        from models.compiler import threads
+        from models.hub.store import ModelStore
 
         output.say(f"Learning {file.stem}" + (f" after {start_from.name}" if start_from else ""))
         store = ModelStore(paths.models_directory())

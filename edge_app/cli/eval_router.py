@@ -62,7 +62,7 @@ def router(
     from edge_app.host import load_engine
     from edge_app.routing_cases import GENERIC, OWN_WORDS, cases
     from edge_app.routing_evaluation import Seen, decide_all, sampled
-    from models.errors import UserError
+    from models.core.errors import UserError
 
     wanted = _wanted(only)
     settings = load_settings(offline=offline)
@@ -136,7 +136,7 @@ def _first_tokens(settings: Settings, cases: Sequence[Any], turns: int) -> First
 
 
 def _write_mistakes(file: Path, results: Results) -> None:
-    from models.errors import UserError
+    from models.core.errors import UserError
 
     lines = [
         json_module.dumps(

@@ -10,8 +10,8 @@ from edge_app.cli import output
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
 
 if TYPE_CHECKING:
-    from models.store import ModelStatus, ModelStore
-    from models.types import Stage
+    from models.core.types import Stage
+    from models.hub.store import ModelStatus, ModelStore
 
 app = typer.Typer(help="Models: list, pull, show, remove.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -98,7 +98,7 @@ def remove(name: NameArgument) -> None:
       edge-app models remove edge-vlm-135m
     """
     from edge_app import paths
-    from models.cache import remove_packed
+    from models.core.cache import remove_packed
 
     store = _store()
     freed = store.remove(name)
@@ -110,7 +110,7 @@ def remove(name: NameArgument) -> None:
 
 def _store() -> ModelStore:
     from edge_app import paths
-    from models.store import ModelStore
+    from models.hub.store import ModelStore
 
     return ModelStore(paths.ensure(paths.models_directory()))
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edge_app.printable import printable
-from models.errors import UserError
+from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from edge_app.events import Progress

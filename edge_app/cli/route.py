@@ -33,7 +33,7 @@ def route(
     """
     from edge_app.assistant import Assistant, Turn
     from edge_app.events import Failed, Progress, Routed
-    from models.errors import UserError
+    from models.core.errors import UserError
 
     settings = load_settings(mode=mode, offline=offline)
     line = output.ProgressLine()

@@ -13,7 +13,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption
-from models.errors import UserError
+from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from edge_app.sessions import SessionStore

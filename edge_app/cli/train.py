@@ -75,15 +75,15 @@ def train(
       edge-app adapters train birds.jsonl --name birds --description "Names garden birds." --install
     """
     if find_spec("torch") is None or find_spec("transformers") is None:
-        from models.errors import UserError
+        from models.core.errors import UserError
 
         raise UserError("Training needs PyTorch and transformers: run pip install 'edge-app[train]'.")
     from adapters.training.data import VALIDATION, of_split, read_training_rows, read_validation_rows
     from adapters.training.product import About, make_adapter
     from adapters.training.train import Options, Workplace
     from edge_app import paths
-    from models import threads
-    from models.store import ModelStore
+    from models.compiler import threads
+    from models.hub.store import ModelStore
 
     settings = load_settings(offline=offline)
     rows = read_training_rows(data, images)

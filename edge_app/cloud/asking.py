@@ -23,7 +23,7 @@ from edge_app.cloud.ledger import Ledger, Purpose
 from edge_app.cloud.payload import Payload
 from edge_app.offline import switch as offline
 from edge_app.settings import Settings
-from models.errors import NeedsNetwork, UserError
+from models.core.errors import NeedsNetwork, UserError
 
 PASSING: frozenset[Kind] = frozenset(("refused", "rate_limited", "server"))
 """What may be better in a moment, and is known at once: who has waited long already is not made to wait again."""

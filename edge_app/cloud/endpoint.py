@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from edge_app.loopback import address_of, is_loopback
-from models.errors import UserError
+from models.core.errors import UserError
 
 DEFAULT_PATH = "/v1"
 PORTS = {"http": 80, "https": 443}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from models.errors import UserError
+from models.core.errors import UserError
 
 Kind = Literal[
     "refused",  # nothing accepts connections there, or there is no way to it

@@ -15,7 +15,7 @@ from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.errors import CloudError, Kind
 from edge_app.cloud.key import Key
 from edge_app.printable import printable
-from models.errors import NeedsNetwork
+from models.core.errors import NeedsNetwork
 
 EXCERPT_CHARACTERS = 160
 MALFORMED = (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError)

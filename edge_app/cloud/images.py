@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import PIL.Image
 
-from models.types import Image
+from models.core.types import Image
 
 DEFAULT_SIDE = 1024
 THUMBNAIL_SIDE = 256

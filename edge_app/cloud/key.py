@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from models.errors import UserError
+from models.core.errors import UserError
 
 VARIABLE = "EDGE_APP_CLOUD_KEY"
 SERVICE = "edge-app"

@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.images import DEFAULT_SIDE, OutgoingImage, outgoing
-from models.types import Message, Sampling
+from models.core.types import Message, Sampling
 
 TOKENS_PER_IMAGE = 1100
 """A guess from above for 1024 pixels a side; only for what has no count from the endpoint."""

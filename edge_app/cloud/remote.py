@@ -19,8 +19,8 @@ from edge_app.cloud.errors import CloudError
 from edge_app.cloud.payload import Payload, payload
 from edge_app.offline import switch as offline
 from edge_app.settings import Settings
-from models.errors import UserError
-from models.types import Message, Sampling
+from models.core.errors import UserError
+from models.core.types import Message, Sampling
 
 if TYPE_CHECKING:
     from edge_app.cloud.asking import Cloud

@@ -27,7 +27,7 @@ from edge_app.tui.preferences import keep
 from edge_app.tui.previews import preview_class
 from edge_app.tui.stream import wait_for_answers
 from edge_app.tui.surroundings import Surroundings
-from models.errors import UserError
+from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

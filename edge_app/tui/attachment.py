@@ -10,9 +10,9 @@ import PIL.Image
 
 from edge_app.tui.previews import thumbnail
 from edge_app.tui.text import file_size, one_line
-from models.errors import UserError
-from models.images import load_image
-from models.types import Image
+from models.core.errors import UserError
+from models.core.images import load_image
+from models.core.types import Image
 
 
 @dataclass(frozen=True)

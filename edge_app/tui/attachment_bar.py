@@ -19,7 +19,7 @@ from textual.widgets import Static
 
 from edge_app.cloud.consent import ConsentStore
 from edge_app.tui.attachment import Attachment
-from models.errors import UserError
+from models.core.errors import UserError
 
 
 class RemoveButton(Static):

@@ -37,7 +37,7 @@ from edge_app.tui.stream import batches
 from edge_app.tui.surroundings import Surroundings
 from edge_app.tui.text import one_line, progress_text
 from edge_app.tui.turns import Turns
-from models.errors import UserError
+from models.core.errors import UserError
 
 TWICE_SECONDS = 2.0
 """Within which a second press means it."""

@@ -27,7 +27,7 @@ from edge_app.tui.suggest import Suggestion, suggestions
 from edge_app.tui.suggestion_list import SuggestionList
 from edge_app.tui.surroundings import Surroundings
 from edge_app.tui.text import one_line
-from models.errors import UserError
+from models.core.errors import UserError
 
 
 class Composer(Vertical):

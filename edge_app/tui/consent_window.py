@@ -23,7 +23,7 @@ from edge_app.tui.asking_user import LOOK_SECONDS
 from edge_app.tui.modal import Window
 from edge_app.tui.outgoing_view import OutgoingView
 from edge_app.tui.text import file_size, one_line
-from models.errors import UserError
+from models.core.errors import UserError
 
 
 def choices(host: str, *, can_be_kept: bool) -> list[tuple[Reply, str]]:

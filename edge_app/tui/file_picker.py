@@ -20,7 +20,7 @@ from edge_app.printable import printable
 from edge_app.tui.attachment import read_attachment
 from edge_app.tui.image_paths import looks_like_image, shown
 from edge_app.tui.modal import Window
-from models.errors import UserError
+from models.core.errors import UserError
 
 
 class ImageTree(DirectoryTree):

@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 
 from edge_app.tui.modal import Window
 from edge_app.tui.text import one_line
-from models.errors import UserError
+from models.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from edge_app.tui.composer import Composer
 from edge_app.tui.preferences import keep
 from edge_app.tui.status import StatusLine
 from edge_app.tui.surroundings import Surroundings
-from models.errors import UserError
+from models.core.errors import UserError
 
 
 class NextAnswer:

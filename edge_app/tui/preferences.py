@@ -8,7 +8,7 @@ from typing import Literal
 
 from edge_app import settings_file
 from edge_app.settings import ENVIRONMENT_PREFIX
-from models.errors import UserError
+from models.core.errors import UserError
 
 Lasting = Literal["mode", "theme"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import PIL.Image
 from textual.widget import Widget
 
-from models.types import Image
+from models.core.types import Image
 
 LONGEST_SIDE = 384
 """Pixels kept for drawing: more than a preview of a few cells can show."""

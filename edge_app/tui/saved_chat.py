@@ -8,8 +8,8 @@ from edge_app.events import Answer
 from edge_app.sessions import SavedImage, SavedTurn, SessionStore
 from edge_app.tui.messages import Shown
 from edge_app.tui.previews import thumbnail
-from models.errors import UserError
-from models.images import load_image
+from models.core.errors import UserError
+from models.core.images import load_image
 
 MOST_TURNS = 40
 """More are not put on the screen when a chat is opened; all of them stay saved and in the model's view."""

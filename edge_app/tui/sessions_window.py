@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from edge_app.sessions import SessionStore
 from edge_app.tui.confirm import ConfirmWindow
 from edge_app.tui.finder import Finder, Found
-from models.errors import UserError
+from models.core.errors import UserError
 
 MOST = 100
 

@@ -5,8 +5,8 @@ Order of a call: the function's scalars, then one flat tensor for every entry of
 
 from __future__ import annotations
 
-from models.lora import MAX_RANK
-from models.packing import TILE_INPUTS, LlamaShape
+from models.lora.weights import MAX_RANK
+from models.packing.packed_model import TILE_INPUTS, LlamaShape
 
 PREFILL_SCALARS = ("rows", "position", "context", "rank_tiles", "threads")
 DECODE_SCALARS = ("token", "position", "context", "rank_tiles", "threads")

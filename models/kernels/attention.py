@@ -32,7 +32,7 @@ from models.kernels.emit import (
     sum_lanes,
 )
 from models.kernels.isa import Expr
-from models.packing import LlamaShape
+from models.packing.packed_model import LlamaShape
 
 _BLOCKS = CHUNK // LANES
 _MASKED = -1e30

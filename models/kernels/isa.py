@@ -11,7 +11,7 @@ from typing import Any
 
 from tvm.tirx.script import builder as tir
 
-from models.cpu import KernelPath
+from models.compiler.cpu import KernelPath
 
 Expr = Any  # a tvm.tirx expression
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from tvm import IRModule
 
-from models.cpu import KernelPath
+from models.compiler.cpu import KernelPath
 from models.kernels.arguments import DECODE_SCALARS, PREFILL_SCALARS, buffer_types
 from models.kernels.decode import Decode
 from models.kernels.emit import function, launch
 from models.kernels.isa import MACHINES
 from models.kernels.prefill import Prefill
-from models.packing import LlamaShape
+from models.packing.packed_model import LlamaShape
 
 
 def build(path: KernelPath, **shape: Any) -> IRModule:

@@ -12,8 +12,8 @@ from models.kernels.attention import Attention
 from models.kernels.emit import Emitter, bind, f32, i64, load, phase, share, splat, store, when
 from models.kernels.isa import Expr, Machine
 from models.kernels.linear import GROUP, ONE_ROW, Activations, Linear
-from models.lora import SITES, LoraLayout
-from models.packing import TILE_BYTES, LlamaShape
+from models.lora.weights import SITES, LoraLayout
+from models.packing.packed_model import TILE_BYTES, LlamaShape
 
 _SITE_SETS = {"qkv": "stream", "o": "attention", "gate_up": "stream", "down": "inner"}
 

@@ -21,15 +21,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.chat_template import ChatTemplate
-from models.checkpoint import read_checkpoint
-from models.gguf import GgufFile
-from models.llama_sources import load_llama
+from models.formats.gguf import GgufFile
+from models.formats.llama_sources import load_llama
+from models.formats.torch_checkpoint import read_checkpoint
+from models.hub.store import ModelStore
+from models.language.chat_template import ChatTemplate
+from models.language.prompt import PromptBuilder
+from models.language.tokenizer import Tokenizer
 from models.model_config import read_model_config
-from models.prompt import PromptBuilder
-from models.scoring import CLASSES, read_classes
-from models.store import ModelStore
-from models.tokenizer import Tokenizer
+from models.scoring.answer_rules import CLASSES, read_classes
 from models.training import heads as word_heads
 from models.training.classes import load_classes
 from models.training.dialogues import Talk, Turn, article

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.core.images import load_image
+from models.core.types import Image, Message, Sampling
 from models.engine import Engine, Lora
-from models.images import load_image
-from models.lora import LoraWeights
-from models.scoring import names_object
-from models.store import ModelStore
+from models.hub.store import ModelStore
+from models.lora.weights import LoraWeights
+from models.scoring.answer_rules import names_object
 from models.training.dialogues import MAIN_OBJECT
 from models.training.features import Row, read_rows
-from models.types import Image, Message, Sampling
 
 TALK = ("Describe this photo.", "How sure are you?", "Tell me one interesting thing about it.")
 TRANSCRIPTS = 10

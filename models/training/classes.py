@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.scoring import read_classes
+from models.scoring.answer_rules import read_classes
 
 KINDS = Path(__file__).with_name("kinds.toml")
 

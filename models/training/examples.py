@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.prompt import EncodedImage, PromptBuilder
-from models.tokenizer import Tokenizer
+from models.core.types import Image, Message
+from models.language.prompt import EncodedImage, PromptBuilder
+from models.language.tokenizer import Tokenizer
 from models.training.dialogues import Turn
 from models.training.heads import Head
 from models.training.language import Packed
 from models.training.scenes import Scene
-from models.types import Image, Message
 
 NOT_LEARNT = -100
 END = "<|im_end|>"

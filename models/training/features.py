@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.errors import UserError
-from models.images import load_image
+from models.core.errors import UserError
+from models.core.images import load_image
 from models.training.tower import EfficientNetLite2
 from models.vision.preprocess import prepare
 

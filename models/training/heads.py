@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from models.tokenizer import Tokenizer
+from models.language.tokenizer import Tokenizer
 from models.training.classes import ClassName
 from models.training.features import ImageFeatures
 

@@ -23,7 +23,7 @@ from transformers import LlamaConfig as TransformersConfig
 from transformers import LlamaForCausalLM
 from transformers.modeling_utils import AttentionInterface
 
-from models.llama_weights import LlamaWeights
+from models.formats.llama_weights import LlamaWeights
 
 RANK = 8
 ALPHA = 16
@@ -166,7 +166,7 @@ class Language:
     def begin_as(self, tensors: Mapping[str, NDArray[np.float32]], rank: int) -> None:
         """Be what another LoRA is, of a rank that is not larger; the ranks that are left over are fresh.
 
-        tensors: as models.lora.LoraWeights has them, the scale folded into B.
+        tensors: as models.lora.weights.LoraWeights has them, the scale folded into B.
         """
         short = self.rank - rank
         if short < 0:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from models.core.types import Message, Sampling
 from models.engine import Engine
-from models.store import ModelStore
+from models.hub.store import ModelStore
 from models.training.classes import load_classes
 from models.training.dialogues import article
-from models.types import Message, Sampling
 
 REPLIES = Path(__file__).with_name("replies.jsonl")
 SEED = 11

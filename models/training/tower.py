@@ -112,7 +112,7 @@ class EfficientNetLite2(nn.Module):  # type: ignore[misc]
 
 
 def load_tower(tensors: Mapping[str, NDArray[Any]]) -> EfficientNetLite2:
-    """The frozen tower from the checkpoint's tensors (models.checkpoint)."""
+    """The frozen tower from the checkpoint's tensors (models.formats.torch_checkpoint)."""
     tower = EfficientNetLite2()
     tower.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
     tower.eval().requires_grad_(False)

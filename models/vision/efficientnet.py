@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.buffers import aligned_zeros
-from models.errors import UserError
+from models.compiler.buffers import aligned_zeros
+from models.core.errors import UserError
 
 LANES = 16
 EPSILON = 1e-3

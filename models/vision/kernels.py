@@ -14,7 +14,7 @@ from typing import Any
 import tvm
 from tvm.tirx.script import builder as tir
 
-from models.cpu import KernelPath
+from models.compiler.cpu import KernelPath
 from models.kernels.emit import (
     LANES,
     Emitter,
@@ -65,7 +65,7 @@ TILES: dict[KernelPath, Tiles] = {
 
 
 def tower_module(path: KernelPath) -> tvm.IRModule:
-    """All functions of the tower, for models.compiler."""
+    """All functions of the tower, for models.compiler.compile."""
     machine = MACHINES[path]
     functions = {"stem": stem(machine), "pointwise": pointwise(machine), "average": average()}
     for kernel, stride in DEPTHWISE_SHAPES:

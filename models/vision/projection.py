@@ -11,7 +11,7 @@ from typing import Any
 import tvm
 from tvm.tirx.script import builder as tir
 
-from models.cpu import KernelPath
+from models.compiler.cpu import KernelPath
 from models.kernels.emit import (
     LANES,
     Emitter,
@@ -35,7 +35,7 @@ UNROLL = 4
 
 
 def projector_module(path: KernelPath) -> tvm.IRModule:
-    """The function "project", for models.compiler."""
+    """The function "project", for models.compiler.compile."""
     return tvm.IRModule({"project": project(MACHINES[path])})
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models import threads
-from models.buffers import aligned_zeros, as_tensor
-from models.compiler import Library, compile_or_load
-from models.cpu import KernelPath
-from models.errors import UserError
-from models.lora import MAX_RANK
-from models.packing import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
-from models.types import Progress, no_progress
+from models.compiler import threads
+from models.compiler.buffers import aligned_zeros, as_tensor
+from models.compiler.compile import Library, compile_or_load
+from models.compiler.cpu import KernelPath
+from models.core.errors import UserError
+from models.core.types import Progress, no_progress
+from models.lora.weights import MAX_RANK
+from models.packing.packed_model import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
 from models.vision.pooling import feature, map_of, pooled
 from models.vision.projector_file import Head, Places, ProjectorPart, check_vocabulary
 from models.vision.tower import TowerFeatures
@@ -61,7 +61,7 @@ class ImageTokens:
 
 
 def packed_embedding(model: PackedModel) -> EmbeddingRows:
-    """The embedding rows of a packed language model (8-bit tiles, see models.packing)."""
+    """The embedding rows of a packed language model (8-bit tiles, see models.packing.packed_model)."""
     hidden = model.shape.hidden
     tiles = model.sections["embedding"].reshape(-1, hidden // TILE_INPUTS, TILE_BYTES[8])
 

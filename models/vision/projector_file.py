@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import UserError
-from models.safetensors_file import SafetensorsFile
+from models.core.errors import UserError
+from models.formats.safetensors_file import SafetensorsFile
 from models.vision.efficientnet import CLASSES, PackedTower
 from models.vision.pooling import FEATURES, MAPS, MAX_CELLS, Pooling, feature_size, pooled_size
 

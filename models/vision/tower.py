@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models import threads
-from models.buffers import aligned_zeros, as_tensor
-from models.compiler import Library, compile_or_load
-from models.cpu import KernelPath
-from models.types import Image, Progress, no_progress
+from models.compiler import threads
+from models.compiler.buffers import aligned_zeros, as_tensor
+from models.compiler.compile import Library, compile_or_load
+from models.compiler.cpu import KernelPath
+from models.core.types import Image, Progress, no_progress
 from models.vision.efficientnet import PackedTower
 from models.vision.preprocess import SIDE, Prepared, prepare
 from models.vision.program import plan

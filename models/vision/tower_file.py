@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from models.cache import mark_used, packed_name
-from models.errors import UserError
-from models.files import file_digest, write_whole
-from models.header_page import PAGE, header_page, read_header
+from models.core.cache import mark_used, packed_name
+from models.core.cache_header import PAGE, header_page, read_header
+from models.core.errors import UserError
+from models.core.files import file_digest, write_whole
 from models.vision.efficientnet import CLASSES, HEAD_CHANNELS, Block, Convolution, PackedTower, pack_tower
 
 VERSION = 1
@@ -42,7 +42,7 @@ def load_or_pack_tower(checkpoint: Path, digest: str, folder: Path) -> PackedTow
             f"{checkpoint} is damaged: its sha256 is not the published one; remove the model "
             "(`edge-app models remove`) and pull it again."
         )
-    from models.checkpoint import read_checkpoint  # no start but the first needs it
+    from models.formats.torch_checkpoint import read_checkpoint  # no start but the first needs it
 
     packed = pack_tower(read_checkpoint(checkpoint))
     with suppress(OSError, UserError):

@@ -18,11 +18,11 @@ from adapters.install import Candidate, Installer
 from adapters.manifest import MANIFEST_FILE, AdapterManifest, Example, write_manifest
 from adapters.store import AdapterStore
 from adapters.trust import Publishers
-from models.errors import UserError
-from models.files import file_digest
-from models.lora import LoraWeights
-from models.packing import LlamaShape
-from models.types import Image, Message, Sampling, Token
+from models.core.errors import UserError
+from models.core.files import file_digest
+from models.core.types import Image, Message, Sampling, Token
+from models.lora.weights import LoraWeights
+from models.packing.packed_model import LlamaShape
 from models.vision.tower import TowerFeatures
 from tests.models.tiny_directory import HIDDEN, INNER, KV_WIDTH, LAYERS, WIDTH
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from adapters import archive as archive_module
 from adapters.archive import unpack
 from adapters.manifest import ALLOWED_FILES
-from models.errors import UserError
+from models.core.errors import UserError
 
 CONTENT = {"adapter.toml": b"name = 1\n" * 10, "README.md": b"# Card\n", "adapter_config.json": b"{}"}
 Entries = list[tuple[str, bytes]]

@@ -14,10 +14,10 @@ from adapters import bank as bank_module
 from adapters.bank import AdapterBank
 from adapters.store import AdapterStore
 from benchmarks import workload
-from models.errors import UserError
-from models.lora import LoraWeights, PackedLora, pack_lora
-from models.lora_sum import add_packed
-from models.packing import LlamaShape
+from models.core.errors import UserError
+from models.lora.weighted_sum import add_packed
+from models.lora.weights import LoraWeights, PackedLora, pack_lora
+from models.packing.packed_model import LlamaShape
 from tests.adapters.folders import SHAPE, put, remove
 
 ONE = pack_lora(SHAPE, workload.adapter(SHAPE, "one", 0, 4)).size

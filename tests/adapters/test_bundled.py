@@ -9,7 +9,7 @@ import pytest
 from adapters.fetch import BUNDLED, bundled_names
 from adapters.manifest import MANIFEST_FILE, parse_manifest
 from adapters.verify import check_base, check_hashes, read_weights
-from models.store import ModelStore
+from models.hub.store import ModelStore
 
 
 @pytest.mark.parametrize("name", bundled_names())

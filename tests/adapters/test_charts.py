@@ -24,8 +24,8 @@ from adapters.training.charts.questions import (
 from adapters.training.charts.scene import KINDS, Chart, Kind, random_chart
 from adapters.training.charts.words import TRAINING_WORDS, UNSEEN_WORDS, Words
 from adapters.training.charts.writing import Counts, write_charts
-from models.errors import UserError
-from models.images import load_image
+from models.core.errors import UserError
+from models.core.images import load_image
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -13,10 +13,10 @@ from adapters.fetch import Fetched, fetch
 from adapters.install import Installer, Wanted
 from adapters.manifest import ALLOWED_FILES, MANIFEST_FILE, SIGNATURE_FILE
 from adapters.store import AdapterStore
-from models import download
-from models.errors import NeedsNetwork, UserError
+from models.core.errors import NeedsNetwork, UserError
+from models.hub import download
 from tests.adapters.making import make_installer, tarred, write_adapter, write_peft, zipped
-from tests.models.loopback import LoopbackServer
+from tests.models.hub.loopback import LoopbackServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

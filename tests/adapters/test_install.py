@@ -21,9 +21,9 @@ from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
 from adapters.record import RECORD_FILE
 from adapters.store import AdapterStore
 from adapters.verify import verify_installed
-from models.errors import NeedsNetwork, UserError
-from models.files import file_digest
-from models.lora import MAX_RANK
+from models.core.errors import NeedsNetwork, UserError
+from models.core.files import file_digest
+from models.lora.weights import MAX_RANK
 from tests.adapters.making import (
     IDENTITY,
     MODEL,

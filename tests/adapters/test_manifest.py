@@ -24,9 +24,9 @@ from adapters.manifest import (
 )
 from adapters.prototypes import PROTOTYPES_FILE
 from adapters.record import RECORD_FILE
-from models import peft_format
-from models.errors import UserError
-from models.lora import ReadsText
+from models.core.errors import UserError
+from models.lora import peft_format
+from models.lora.weights import ReadsText
 
 PATH = Path("adapter.toml")
 DIGESTS = dict.fromkeys(REQUIRED_FILES, "a" * 64)

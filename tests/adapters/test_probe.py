@@ -14,11 +14,11 @@ from adapters.install import Installer, Wanted
 from adapters.manifest import MANIFEST_FILE
 from adapters.probe import MOST_QUESTIONS, QUESTION, probe
 from adapters.prototypes import read_prototypes
+from models.core.errors import UserError
+from models.core.types import Token
 from models.engine import Engine
-from models.errors import UserError
-from models.lora import LoraWeights
-from models.peft_format import read_peft
-from models.types import Token
+from models.lora.peft_format import read_peft
+from models.lora.weights import LoraWeights
 from tests.adapters.making import MODEL, FakeModel, make_installer, tensors, write_adapter, write_peft
 from tests.models import tiny_directory
 

@@ -24,8 +24,8 @@ from adapters.prototypes import (
     read_prototypes,
     write_prototypes,
 )
-from models.errors import UserError
-from models.types import Image
+from models.core.errors import UserError
+from models.core.types import Image
 from models.vision.tower import TowerFeatures
 
 HIDDEN = 24

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adapters.manifest import is_name
 from adapters.spec import AdapterSpec, checked_spec, parse_spec
-from models.errors import UserError
+from models.core.errors import UserError
 
 INSTALLED = ("medical", "receipts", "Remote_Sensing")
 

@@ -10,8 +10,8 @@ import pytest
 
 from adapters.install import Wanted
 from adapters.store import AdapterStore
-from models.errors import UserError
-from models.peft_format import CONFIG_FILE, read_peft
+from models.core.errors import UserError
+from models.lora.peft_format import CONFIG_FILE, read_peft
 from tests.adapters.making import make_installer, tensors, write_adapter
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "peft"

@@ -19,7 +19,7 @@ from adapters.training.data import (
     read_training_rows,
     set_aside,
 )
-from models.errors import UserError
+from models.core.errors import UserError
 
 
 def make_images(folder: Path, count: int) -> list[str]:

@@ -18,7 +18,7 @@ from adapters.training.fitting import View, fit, stack
 from adapters.training.heads import cross_fit, find_facts, make_heads, word_tokens
 from adapters.training.kept import keep_heads, kept_heads
 from adapters.training.train import _recipe
-from models.tokenizer import Tokenizer
+from models.language.tokenizer import Tokenizer
 from models.vision.pooling import feature
 from models.vision.projector import head_inputs
 from models.vision.projector_file import Head
@@ -65,7 +65,7 @@ FEATURES = {f"{image}": seen(image, red=bool(image % 2), spots=6 * (image % 3)) 
 
 @pytest.fixture(scope="module")
 def tokenizer(model_files) -> Tokenizer:  # type: ignore[no-untyped-def]
-    from models.gguf import GgufFile
+    from models.formats.gguf import GgufFile
 
     return Tokenizer.from_gguf(GgufFile(model_files.files["language_model"]))
 

@@ -16,9 +16,9 @@ from adapters.training.course import Course, Material
 from adapters.training.data import TrainingRow
 from adapters.training.learning import HeldOut, Learner, Schedule, Step, judge
 from adapters.training.lessons import Branch, Lesson, SeenImage, pack
-from models.errors import UserError
+from models.core.errors import UserError
 from models.training.language import Language, branch_mask
-from tests.training.test_language import tiny
+from tests.models.training.test_language import tiny
 
 RANDOM = np.random.default_rng(3)
 

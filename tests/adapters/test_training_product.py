@@ -22,14 +22,14 @@ from adapters.training.measure import Answers, accuracies
 from adapters.training.product import About, make_adapter
 from adapters.training.train import Options, Workplace, look, projector_part, see
 from adapters.verify import check_hashes, read_weights
+from models.core.errors import UserError
+from models.core.images import load_image
+from models.core.types import no_progress
 from models.engine import Engine
-from models.errors import UserError
-from models.families import load_parts
-from models.images import load_image
-from models.lora import LoraWeights
-from models.parts import Request
-from models.store import ModelFiles
-from models.types import no_progress
+from models.families.parts import Request
+from models.families.registry import load_parts
+from models.hub.store import ModelFiles
+from models.lora.weights import LoraWeights
 
 COLOURS = ("red", "green", "blue")
 

@@ -29,7 +29,7 @@ from adapters.prototypes import PROTOTYPES_FILE
 from adapters.store import AdapterStore, InstalledAdapter
 from adapters.trust import Publishers, fingerprint_of, make_key, read_signer, write_signature
 from adapters.verify import verify_installed
-from models.errors import UserError
+from models.core.errors import UserError
 from tests.adapters.making import (
     FakeModels,
     make_installer,

@@ -10,7 +10,7 @@ from benchmarks.adapters import install_many
 from benchmarks.lora_gguf import write_lora_gguf
 from benchmarks.runtime_worker import RuntimeWorker
 from benchmarks.workload import adapter, write_peft
-from models.cpu import choose_path, detect
+from models.compiler.cpu import choose_path, detect
 from tests.adapters.folders import SHAPE
 from tests.models import tiny_llama
 

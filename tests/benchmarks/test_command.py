@@ -11,7 +11,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks.table import Samples, row
 from edge_app.cli.main import main
-from models.store import ModelStore
+from models.hub.store import ModelStore
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ from benchmarks import peer, workload
 from benchmarks.__main__ import main
 from benchmarks.first_start import StageTimes
 from benchmarks.lora_gguf import write_lora_gguf
-from models.errors import UserError
-from models.gguf import GgufFile
-from models.packing import LlamaShape
-from models.peft_format import read_peft
+from models.core.errors import UserError
+from models.formats.gguf import GgufFile
+from models.lora.peft_format import read_peft
+from models.packing.packed_model import LlamaShape
 
 SHAPE = LlamaShape(
     hidden=64,

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.settings import Settings
-from models.lora import PackedLora
-from models.packing import LlamaShape
-from models.types import Image, Message, Progress, Sampling, Token
+from models.core.types import Image, Message, Progress, Sampling, Token
+from models.lora.weights import PackedLora
+from models.packing.packed_model import LlamaShape
 from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
 from router.query import Candidate, Choice, Query

@@ -20,9 +20,9 @@ from adapters.archive import unpack
 from adapters.record import InstallRecord, write_record
 from edge_app import installing, paths
 from edge_app.cli.main import main
-from models.errors import NeedsNetwork
-from models.files import file_digest
-from models.store import ModelStore
+from models.core.errors import NeedsNetwork
+from models.core.files import file_digest
+from models.hub.store import ModelStore
 from tests.adapters.making import FakeModel, tensors, write_adapter, write_peft, zipped
 
 BASE = "edge-vlm-135m"

@@ -14,10 +14,10 @@ from edge_app import paths, settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, Event, Failed, ImageEncoded, Progress, Routed, TurnSaved
 from edge_app.sessions import SessionStore
-from models.errors import UserError
-from models.lora import ReadsText
-from models.ocr import PageText, ReadingStopped, TextLine
-from models.types import Image
+from models.core.errors import UserError
+from models.core.types import Image
+from models.lora.weights import ReadsText
+from models.ocr.reader import PageText, ReadingStopped, TextLine
 from tests.adapters.folders import put, remove
 from tests.edge_app.conftest import png
 from tests.edge_app.fakes import FakeEngine, FakeRouter

@@ -18,8 +18,8 @@ from edge_app import assistant
 from edge_app.cloud.consent import ConsentStore
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.sessions import SessionStore
-from models.errors import NeedsNetwork, UserError
-from models.types import Progress as Report
+from models.core.errors import NeedsNetwork, UserError
+from models.core.types import Progress as Report
 from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, answers, status, word
 from tests.edge_app.conftest import png
 from tests.edge_app.fakes import FakeEngine

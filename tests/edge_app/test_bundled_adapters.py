@@ -18,9 +18,9 @@ from edge_app.events import Progress as Told
 from edge_app.installing import AppModels, adapter_store, installer
 from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
+from models.core.errors import UserError
+from models.core.types import Progress, no_progress
 from models.engine import Engine
-from models.errors import UserError
-from models.types import Progress, no_progress
 
 SETTINGS = Settings(bundled_adapters=True)
 

@@ -25,9 +25,9 @@ import edge_app
 from edge_app import assistant, paths
 from edge_app.cli.main import main
 from edge_app.sessions import SessionStore
-from models.errors import NeedsNetwork
-from models.types import Progress as Report
-from models.types import Sampling
+from models.core.errors import NeedsNetwork
+from models.core.types import Progress as Report
+from models.core.types import Sampling
 from tests.adapters.folders import put
 from tests.edge_app.conftest import png, saved_image_names
 from tests.edge_app.fakes import FakeEngine, FakeRouter

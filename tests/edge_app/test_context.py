@@ -11,8 +11,8 @@ import pytest
 
 from edge_app import context
 from edge_app.context import Pictures
-from models.errors import UserError
-from models.images import load_image
+from models.core.errors import UserError
+from models.core.images import load_image
 from tests.edge_app.conftest import png
 
 

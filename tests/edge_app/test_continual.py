@@ -22,7 +22,7 @@ from edge_app.continual import SEQUENCE, ContinualRun, Plan, Repetition, folder_
 from edge_app.continual_measures import Course, Stage, courses, files_stayed
 from edge_app.evaluation import Options
 from edge_app.events import Progress
-from models.errors import UserError
+from models.core.errors import UserError
 from router.query import Choice, Query
 from tests.adapters.folders import SHAPE
 from tests.edge_app.conftest import png

@@ -8,7 +8,7 @@ import pytest
 
 from edge_app.continual_measures import WAYS, Course, Stage, courses, files_stayed
 from edge_app.continual_picture import draw
-from models.errors import UserError
+from models.core.errors import UserError
 
 ORDER = ("a", "b", "c")
 FORGETS = ((0.9,), (0.5, 0.8), (0.1, 0.4, 0.7))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_app.cli.main import main
-from models.store import ModelFiles
+from models.hub.store import ModelFiles
 from tests.router.test_general import QUESTIONS, drawn
 
 

@@ -23,9 +23,9 @@ from edge_app import paths, settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, CloudFailed, ImageEncoded, Ready, TokenText
 from edge_app.sessions import SessionStore
-from models.peft_format import MODULES
-from models.store import ModelFiles
-from models.types import Image
+from models.core.types import Image
+from models.hub.store import ModelFiles
+from models.lora.peft_format import MODULES
 from models.vision.projector_file import Head, ProjectorPart
 from models.vision.projector_writer import write_projector_part
 from models.vision.tower import TowerFeatures, VisionTower

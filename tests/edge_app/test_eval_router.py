@@ -12,7 +12,7 @@ import pytest
 from adapters.prototypes import make_prototypes, write_prototypes
 from edge_app.cli.main import main
 from models.engine import Engine
-from models.store import ModelFiles
+from models.hub.store import ModelFiles
 from tests.adapters.folders import put
 from tests.router.test_general import QUESTIONS, drawn
 

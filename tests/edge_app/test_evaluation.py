@@ -18,8 +18,8 @@ from edge_app import paths, settings
 from edge_app.assistant import Assistant
 from edge_app.evaluation import Options, Prediction, Row, evaluate, read_rows, score, weights_identity
 from edge_app.events import Progress
-from models.errors import UserError
-from models.scoring import is_right
+from models.core.errors import UserError
+from models.scoring.answer_rules import is_right
 from tests.edge_app.conftest import png
 from tests.edge_app.fakes import FakeEngine
 from tests.edge_app.test_cli import Run, run

@@ -12,7 +12,7 @@ from edge_app.events import Event, Progress
 from edge_app.host import EngineHost
 from edge_app.inference import CancelledError, Job
 from edge_app.settings import Settings
-from models.types import Progress as ProgressCallback
+from models.core.types import Progress as ProgressCallback
 from tests.edge_app.fakes import FakeEngine
 
 

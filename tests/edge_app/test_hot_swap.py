@@ -24,11 +24,11 @@ from adapters.store import AdapterStore
 from edge_app import host, paths, settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answered, Failed, TokenText
+from models.core.types import Message, Sampling
 from models.engine import Engine
-from models.lora import PackedLora, pack_lora
-from models.lora_sum import add_packed
-from models.packing import LlamaShape
-from models.types import Message, Sampling
+from models.lora.weighted_sum import add_packed
+from models.lora.weights import PackedLora, pack_lora
+from models.packing.packed_model import LlamaShape
 from tests.adapters.folders import put, remove
 from tests.models.tiny_directory import model_files, write_directory
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from edge_app.offline import ENVIRONMENT, switch, wanted_by_environment
-from models.errors import NeedsNetwork
-from models.store import ModelFiles
+from models.core.errors import NeedsNetwork
+from models.hub.store import ModelFiles
 
 FAR = "192.0.2.1"  # of the documentation's network (RFC 5737): nothing is there, should a packet get out
 OWN = re.compile(r'inet_addr\("127\.|"::1"')
@@ -27,7 +27,7 @@ def process(script: str, **environment: str) -> subprocess.CompletedProcess[str]
     prelude = """
         import _socket, asyncio, os, socket, sys, threading
         from edge_app.offline import switch
-        from models.errors import NeedsNetwork
+        from models.core.errors import NeedsNetwork
         switch.turn_on()
         def attempt(f):
             try:
@@ -322,8 +322,8 @@ def test_reading_a_text_tells_nobody_not_even_online(tmp_path: Path, receipt: Pa
     script = """
         import sys, time
         from pathlib import Path
-        from models.images import load_image
-        from models.ocr import TextReader
+        from models.core.images import load_image
+        from models.ocr.reader import TextReader
         print([line.text for line in TextReader(1).read(load_image(Path(sys.argv[1]))).lines])
         time.sleep(8)
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_app import paths
-from models.errors import UserError
+from models.core.errors import UserError
 
 
 def test_one_variable_puts_everything_under_one_folder(home: Path) -> None:

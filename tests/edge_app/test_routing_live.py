@@ -14,7 +14,7 @@ from edge_app import settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Routed
 from models.engine import Engine
-from models.store import ModelFiles
+from models.hub.store import ModelFiles
 from tests.adapters.folders import put
 from tests.router.test_general import QUESTIONS, drawn
 

@@ -18,7 +18,7 @@ from edge_app import migrations, paths
 from edge_app.events import Answer, Timing, TokenCounts
 from edge_app.sessions import SessionStore
 from edge_app.sqlite import database
-from models.errors import UserError
+from models.core.errors import UserError
 from tests.edge_app.conftest import new_image, saved_image_names
 
 

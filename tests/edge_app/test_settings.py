@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from edge_app import settings
 from edge_app.settings import Settings
-from models.errors import UserError
-from models.sampling import check
+from models.core.errors import UserError
+from models.language.sampling import check
 from router.scenario import DEFAULT_WEIGHTS
 
 

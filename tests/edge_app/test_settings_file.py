@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_app.settings_file import change
-from models.errors import UserError
+from models.core.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.core.errors import UserError
+from models.core.images import load_image
+from models.core.types import Image, Message, Sampling
 from models.engine import PLAIN_PENALTY, Engine
-from models.errors import UserError
-from models.generation import Generation
-from models.images import load_image
-from models.lora import LoraWeights
-from models.store import ModelFiles
-from models.types import Image, Message, Sampling
+from models.hub.store import ModelFiles
+from models.language.generation import Generation
+from models.lora.weights import LoraWeights
 
 SHORT = Sampling(max_tokens=24)
 CAPITAL = Message("user", "What is the capital of France?")

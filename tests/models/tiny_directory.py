@@ -11,8 +11,8 @@ import numpy as np
 import safetensors.numpy
 import tokenizers
 
-from models.llama_sources import directory_digest
-from models.store import ModelFiles
+from models.formats.llama_sources import directory_digest
+from models.hub.store import ModelFiles
 
 LAYERS, HIDDEN, INNER, WIDTH, KV_WIDTH = 2, 64, 96, 64, 32
 SETTINGS = {

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cpu import KernelPath
-from models.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaLayer, LlamaWeights
-from models.lora import ROLES, LoraWeights
-from models.packing import LlamaShape, PackedModel, load_or_pack, shape_of
-from models.quantization import Bits, quantise
-from models.runtime import LlamaRuntime, compile_llama
+from models.compiler.cpu import KernelPath
+from models.formats.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaLayer, LlamaWeights
+from models.formats.quantization import Bits, quantise
+from models.language.runtime import LlamaRuntime, compile_llama
+from models.lora.weights import ROLES, LoraWeights
+from models.packing.packed_model import LlamaShape, PackedModel, load_or_pack, shape_of
 
 Array = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ import random
 import zipfile
 from pathlib import Path
 
-from tests.models.loopback import LoopbackServer
+from tests.models.hub.loopback import LoopbackServer
 
 NAME = "tiny"
 CONTENTS = {

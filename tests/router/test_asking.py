@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from adapters.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManifest, Example, write_manifest
+from models.core.types import Image
 from models.engine import Engine
-from models.types import Image
 from router.asking import ModelRouter
 from router.query import Query
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import UserError
+from models.core.errors import UserError
 from router.confidence import (
     FEATURES,
     UNFITTED,

@@ -10,8 +10,8 @@ import PIL.ImageDraw
 import pytest
 
 from adapters.prototypes import IMAGE_SIZE, image_vector, make_prototypes, question_vector, write_prototypes
+from models.core.types import Image
 from models.engine import Engine
-from models.types import Image
 from router.general import BUNDLED, general
 from router.make_general import centres
 from router.query import Choice, Query, Router

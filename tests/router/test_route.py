@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.errors import UserError
+from models.core.errors import UserError
 from router.query import Candidate, Choice
 from router.route import route
 

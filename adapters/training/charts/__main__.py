@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from adapters.training.charts.writing import Counts, write_charts
-from models.errors import UserError
+from models.core.errors import UserError
 
 
 def main() -> int:

@@ -18,8 +18,8 @@ from numpy.random import Generator
 from adapters.training.charts.questions import further_questions, labels_of, questions_about
 from adapters.training.charts.scene import KINDS, Chart, random_chart
 from adapters.training.charts.words import TRAINING_WORDS, UNSEEN_WORDS, Words
-from models.errors import UserError
-from models.files import write_whole
+from models.core.errors import UserError
+from models.core.files import write_whole
 
 SPLITS: Final = ("train", "val", "unseen")
 

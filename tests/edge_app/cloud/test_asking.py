@@ -22,8 +22,8 @@ from edge_app.cloud.errors import CloudError
 from edge_app.cloud.ledger import Ledger
 from edge_app.cloud.payload import Payload, payload
 from edge_app.settings import Price, Settings
-from models.errors import NeedsNetwork, UserError
-from models.types import Message, Sampling
+from models.core.errors import NeedsNetwork, UserError
+from models.core.types import Message, Sampling
 from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, Wire, answers, status, word
 
 QUICK = Backoff(retries=2, first=0.02, longest=0.5)
@@ -227,7 +227,7 @@ from edge_app.cloud.endpoint import endpoint
 from edge_app.cloud.ledger import Ledger
 from edge_app.cloud.payload import payload
 from edge_app.settings import Settings
-from models.types import Message, Sampling
+from models.core.types import Message, Sampling
 place = endpoint(sys.argv[1], "big-model")
 cloud = Cloud(place, Ledger.open(Settings()), find_key=lambda _: None)
 question = payload(place, [Message("user", "Hello?")], sampling=Sampling(max_tokens=5))

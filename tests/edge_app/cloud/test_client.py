@@ -20,7 +20,7 @@ from edge_app.cloud.endpoint import Endpoint, endpoint
 from edge_app.cloud.errors import CloudError, Kind
 from edge_app.cloud.key import Key
 from edge_app.cloud.payload import Payload, payload
-from models.types import Message, Sampling
+from models.core.types import Message, Sampling
 from tests.edge_app.cloud.misbehaving import (
     STREAM,
     Misbehaving,

@@ -12,7 +12,7 @@ import pytest
 from edge_app.cloud.consent import ConsentStore, Decision, Known, judge
 from edge_app.cloud.endpoint import endpoint
 from edge_app.cloud.payload import Payload, payload
-from models.types import Image, Message, Sampling
+from models.core.types import Image, Message, Sampling
 
 PLACE = endpoint("https://api.example.com/v1", "big-model")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_app.cloud.endpoint import endpoint
-from models.errors import UserError
+from models.core.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from edge_app.cloud.endpoint import endpoint
 from edge_app.cloud.images import THUMBNAIL_SIDE, outgoing
 from edge_app.cloud.payload import payload
-from models.images import load_image
-from models.types import Image, Message, Sampling
+from models.core.images import load_image
+from models.core.types import Image, Message, Sampling
 
 PLACE = endpoint("https://api.example.com/v1", "big-model")
 

@@ -19,7 +19,7 @@ from edge_app.events import (
 from edge_app.expectations import PRIOR_LOCAL, Expectations, cloud_prior
 from edge_app.offline import switch
 from edge_app.sessions import SessionStore
-from models.errors import UserError
+from models.core.errors import UserError
 from tests.edge_app.cloud.misbehaving import (
     Misbehaving,
     status,

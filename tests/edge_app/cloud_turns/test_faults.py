@@ -18,7 +18,7 @@ from edge_app.events import (
     Failed,
 )
 from edge_app.sessions import SessionStore
-from models.errors import UserError
+from models.core.errors import UserError
 from tests.edge_app.cloud.misbehaving import (
     STREAM,
     Misbehaving,

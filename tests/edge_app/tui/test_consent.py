@@ -18,8 +18,8 @@ from edge_app.tui.app import ChatApp
 from edge_app.tui.asking_user import AskingUser
 from edge_app.tui.consent_window import ConsentWindow, cost_text
 from edge_app.tui.outgoing_view import OutgoingView
-from models.images import load_image
-from models.types import Message, Sampling
+from models.core.images import load_image
+from models.core.types import Message, Sampling
 from tests.edge_app.tui.conftest import MakeApp, picture, press, settled
 
 CLOUD = endpoint("https://api.example.com", "big")

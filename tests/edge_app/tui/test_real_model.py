@@ -22,7 +22,7 @@ from edge_app.settings import Settings
 from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.app import ChatApp
 from edge_app.tui.surroundings import Surroundings
-from models.store import ModelFiles
+from models.hub.store import ModelFiles
 from tests.edge_app.tui.conftest import picture, type_text
 
 pytestmark = pytest.mark.slow

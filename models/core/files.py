@@ -1,0 +1,104 @@
+"""Small things about files that several modules need. Knows nothing of what the files are for."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from models.core.errors import UserError
+
+LOCK_POLL_SECONDS = 0.2
+_OF_THE_DISK = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "ENOTDIR")
+    if hasattr(errno, name)
+)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def written_to(place: Path, remedy: str) -> Iterator[None]:
+    """What the disk or its permissions refuse inside becomes a UserError that names the place and the remedy.
+
+    Other errors of the system pass: they are not about the place (a broken pipe of whoever watches).
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        raise UserError(f"{place} cannot be written ({error.strerror}); {remedy}.") from error
+
+
+@contextmanager
+def alone(lock_file: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock that other processes respect. While another has it, waiting() is called several times a
+    second: it tells the user, and what it raises ends the wait and is passed on."""
+    import filelock  # brings asyncio along: for whoever makes something, not for every start
+
+    lock = filelock.FileLock(lock_file)
+    while True:
+        try:
+            lock.acquire(timeout=LOCK_POLL_SECONDS)
+        except filelock.Timeout:
+            waiting()
+        else:
+            break
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises UserError when the file is missing or holds something else."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); is this a model's directory?") from None
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object; download it again")
+    return content
+
+
+def sync_directory(path: Path) -> None:
+    """Make names and renames in a directory survive a power cut, where the system can."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """A file with this content, or the one that was there before, even when the power is cut: written under a
+    temporary name, synced, renamed. Raises UserError when the disk refuses."""
+    with written_to(path, "choose another place or make room"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)

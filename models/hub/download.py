@@ -1,0 +1,189 @@
+"""Downloads one file whose size and sha256 are known: resumed where it stopped, tried again a few times.
+
+Knows nothing of models, indexes or of where files belong.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+
+import httpx
+
+from models.core.errors import NeedsNetwork, UserError
+from models.core.files import file_digest, sync_directory
+from models.hub.catalog import Pin
+
+ATTEMPTS = 4  # in a row without a single new byte
+FIRST_PAUSE = 0.5  # seconds; doubles with every attempt
+TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+
+Received = Callable[[int], None]
+"""Told how many bytes of the file are there."""
+
+
+class OriginAuth(httpx.Auth):
+    """The user and password of one address, sent to its server alone."""
+
+    def __init__(self, address: str) -> None:
+        """address: http(s)://user:password@host/…; without a user nothing is sent."""
+        url = httpx.URL(address)
+        self._origin = _origin(url)
+        self._basic = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        given = "Authorization" in request.headers
+        if self._basic is not None and not given and _origin(request.url) == self._origin:
+            yield from self._basic.auth_flow(request)
+        else:
+            yield request
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def without_user(address: str) -> str:
+    """The address as it may be shown and logged."""
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*@", lambda match: f"{match[1] or ''}//", address)
+
+
+class _TransientError(Exception):
+    """What went wrong may pass."""
+
+
+def open_client(server: str) -> httpx.Client:
+    """An HTTP client that honours the environment's proxies and certificates.
+
+    server: an address; a user and password in it are sent there without being part of any request's address,
+    so that neither messages nor logs show them.
+    """
+    headers = {"Accept-Encoding": "identity"}
+    return httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers=headers, auth=OriginAuth(server))
+
+
+def download(
+    client: httpx.Client, url: str, pin: Pin, target: Path, received: Received, headers: Mapping[str, str]
+) -> None:
+    """Fetch url into target, complete, checked and on the disk; until then the bytes are in target + ".part".
+
+    Raises NeedsNetwork when the server cannot be reached, and UserError when it has no such file or another
+    one than was pinned. Whatever stops it, the part that came stays and the next call goes on from there.
+    """
+    part = target.with_name(target.name + ".part")
+    for _ in range(2):  # a part from before may be of another file: then once more from the start
+        resumed = _fetch(client, url, pin, part, received, headers)
+        if file_digest(part) == pin.sha256:
+            _settle(part, target)
+            return
+        part.unlink()
+        if not resumed:
+            break
+    raise UserError(f"{url} is not the file that this version of the app was made for (its sha256 differs)")
+
+
+def retried(action: Callable[[], httpx.Response], what: str) -> httpx.Response:
+    """Make a request up to ATTEMPTS times: NeedsNetwork when none comes through, UserError for a 4xx."""
+    pauses = _pauses()
+    while True:
+        try:
+            response = action()
+            check_status(response, what)
+            return response
+        except (httpx.RequestError, _TransientError) as error:
+            _pause_or_give_up(pauses, what, error)
+
+
+def check_status(response: httpx.Response, what: str) -> None:
+    """Raise for any status that is no success."""
+    status = response.status_code
+    if status in (408, 425, 429) or status >= 500:
+        raise _TransientError(f"it answered {status}")
+    if not response.is_success:
+        raise UserError(
+            f"{what} cannot be had: the server answered {status} {response.reason_phrase}".rstrip()
+        )
+
+
+def _fetch(
+    client: httpx.Client, url: str, pin: Pin, part: Path, received: Received, headers: Mapping[str, str]
+) -> bool:
+    """Bring part to its full size; tells whether anything was there before."""
+    start = part.stat().st_size if part.exists() else 0
+    if start > pin.size:
+        part.unlink()
+        start = 0
+    have, pauses = start, _pauses()
+    while have < pin.size:
+        try:
+            _append(client, url, pin, part, received, headers)
+            problem: Exception = _TransientError("it sent less than it announced")
+        except (httpx.RequestError, _TransientError) as error:
+            problem = error
+        now = part.stat().st_size if part.exists() else 0
+        if now < pin.size:
+            pauses = pauses if now <= have else _pauses()
+            _pause_or_give_up(pauses, url, problem)
+        have = now
+    received(pin.size)
+    return start > 0
+
+
+def _append(
+    client: httpx.Client, url: str, pin: Pin, part: Path, received: Received, headers: Mapping[str, str]
+) -> None:
+    """One request for what is missing."""
+    have = part.stat().st_size if part.exists() else 0
+    ranged = {**headers, "Range": f"bytes={have}-"} if have else dict(headers)
+    with client.stream("GET", url, headers=ranged) as response:
+        if response.status_code == 416:
+            part.unlink()
+            raise _TransientError("it does not have as many bytes")
+        check_status(response, url)
+        if not _continues(response, have):
+            have = 0
+        with part.open("r+b" if have else "wb") as file:
+            file.seek(have)
+            for chunk in response.iter_raw():
+                have += len(chunk)
+                if have > pin.size:
+                    raise UserError(
+                        f"{url} is longer than the {pin.size} bytes that are expected; not downloaded"
+                    )
+                file.write(chunk)
+                received(have)
+
+
+def _continues(response: httpx.Response, have: int) -> bool:
+    """Whether the body begins where our part ends; a server may also send all of it."""
+    content_range = response.headers.get("Content-Range", "")
+    return have > 0 and response.status_code == 206 and content_range.startswith(f"bytes {have}-")
+
+
+def _settle(part: Path, target: Path) -> None:
+    with part.open("r+b") as file:
+        os.fsync(file.fileno())
+    part.replace(target)
+    sync_directory(target.parent)
+
+
+def _pauses() -> Iterator[float]:
+    return (FIRST_PAUSE * 2**attempt for attempt in range(ATTEMPTS - 1))
+
+
+def _pause_or_give_up(pauses: Iterator[float], what: str, error: Exception) -> None:
+    pause = next(pauses, None)
+    if pause is None:
+        host = httpx.URL(what).host if "://" in what else what
+        raise NeedsNetwork(
+            f"{host} cannot be reached ({_reason(error)}); check the network and try again: "
+            "what was downloaded so far is kept"
+        ) from None
+    time.sleep(pause)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip() or type(error).__name__

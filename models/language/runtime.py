@@ -1,0 +1,174 @@
+"""One Llama model, ready to run: compiled functions, mapped weights, KV cache, scratch memory.
+
+prefill and decode fill the cache by position and return logits; continuing at a smaller position is rewinding.
+They are bit-exact with one another, for any split into calls and any number of threads. Both release the GIL
+while they compute. One Python thread should make all calls (each thread would get a pool of its own). Knows
+nothing of tokens' text, images or sampling.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.compiler import threads as thread_pool
+from models.compiler.buffers import aligned_zeros, as_tensor
+from models.compiler.compile import Library, compile_or_load
+from models.compiler.cpu import KernelPath
+from models.core.types import Progress, no_progress
+from models.kernels.arguments import WEIGHTS, buffer_types, scratch_sizes, scratch_types
+from models.language.thread_governor import ThreadGovernor
+from models.lora.weights import RANK_STEP, PackedLora
+from models.packing.packed_model import LlamaShape, PackedModel
+
+MAX_ROWS = 512
+_POSITION_STEP = 64  # the cache's length is a multiple of this
+
+
+def compile_llama(
+    shape: LlamaShape, path: KernelPath, cache_dir: Path, progress: Progress = no_progress
+) -> Library:
+    """The functions for one shape, from the cache or compiled now."""
+    return compile_or_load("llama", "models.kernels.llama:build", asdict(shape), path, cache_dir, progress)
+
+
+class LlamaRuntime:
+    """A model with its cache.
+
+    max_rows: rows of one kernel call; prefill splits what is longer. context_length: positions in the cache,
+    at most the model's own maximum.
+    """
+
+    def __init__(
+        self,
+        packed: PackedModel,
+        library: Library,
+        threads: int,
+        context_length: int,
+        max_rows: int = MAX_ROWS,
+    ) -> None:
+        shape, config = packed.shape, packed.config
+        self.shape = shape
+        self.config = config
+        self.threads = threads
+        self.max_rows = max_rows
+        self.context_length = min(context_length, config.max_position_embeddings)
+        context = -(-self.context_length // _POSITION_STEP) * _POSITION_STEP
+        self._context = context
+        cache = shape.layers * shape.kv_heads * context * shape.head_dim
+        arrays: dict[str, NDArray[Any]] = {
+            name: packed.sections[name] for name in WEIGHTS if name in packed.sections
+        }
+        arrays["rope"] = rotary_table(config.rope_theta, shape.head_dim, context + max_rows)
+        arrays["keys"] = aligned_zeros(cache, np.float16)
+        arrays["cached_values"] = aligned_zeros(cache, np.float16)
+        arrays["lora"] = aligned_zeros(64, np.uint8)
+        arrays["tokens"] = aligned_zeros(max_rows, np.int32)
+        arrays["image_rows"] = aligned_zeros(shape.hidden, np.float32)
+        kinds = scratch_types()
+        for name, size in scratch_sizes(shape, max_rows, context, threads).items():
+            arrays[name] = aligned_zeros(size, kinds[name])
+        names = list(buffer_types(shape))
+        self._arguments = [as_tensor(arrays[name]) for name in names]
+        self._lora_index, self._image_index = names.index("lora"), names.index("image_rows")
+        self._no_lora = self._arguments[self._lora_index]
+        self._no_image = self._arguments[self._image_index]
+        self._governor = ThreadGovernor(threads)
+        self._tokens: NDArray[np.int32] = arrays["tokens"]
+        self._logits: NDArray[np.float32] = arrays["logits"][: shape.vocab]
+        self._hidden: NDArray[np.float32] = arrays["hidden"]
+        self._prefill = library["llama_prefill"]
+        self._decode = library["llama_decode"]
+
+    def prefill(
+        self,
+        tokens: NDArray[np.int32],
+        image_rows: NDArray[np.float32] | None,
+        position: int,
+        lora: PackedLora | None = None,
+        between_chunks: Callable[[], bool] | None = None,
+    ) -> NDArray[np.float32]:
+        """Put tokens [M] at positions position .. position + M - 1; logits [vocab] of the last one.
+
+        A token id below 0 stands for row (-id - 1) of image_rows float32 [n, hidden]. between_chunks() is
+        asked after each max_rows rows whether to go on; if it says no, the logits are of the last row done.
+        The result is a view that the next call overwrites. Raises ValueError when tokens, image rows and
+        positions do not fit the model.
+        """
+        tokens = np.asarray(tokens, np.int32)
+        images = self._check_image_rows(tokens, image_rows)
+        if not len(tokens) or int(tokens.max()) >= self.shape.vocab:
+            raise ValueError("prefill needs at least one token, and ids below the size of the vocabulary")
+        self._check_positions(position, len(tokens))
+        self._use(lora, self.threads)
+        self._arguments[self._image_index] = images
+        rank_tiles = 0 if lora is None else lora.rank // RANK_STEP
+        for start in range(0, len(tokens), self.max_rows):
+            chunk = tokens[start : start + self.max_rows]
+            self._tokens[: len(chunk)] = chunk
+            self._tokens[len(chunk) :] = 0
+            self._prefill(
+                len(chunk), position + start, self._context, rank_tiles, self.threads, *self._arguments
+            )
+            last = start + self.max_rows >= len(tokens)
+            if not last and between_chunks is not None and not between_chunks():
+                break
+        self._arguments[self._image_index] = self._no_image
+        return self._logits
+
+    def decode(self, token: int, position: int, lora: PackedLora | None = None) -> NDArray[np.float32]:
+        """Put one token at a position; logits [vocab], a view that the next call overwrites."""
+        if not 0 <= token < self.shape.vocab:
+            raise ValueError(f"token {token} is outside the vocabulary")
+        self._check_positions(position, 1)
+        threads = self._governor.count
+        self._use(lora, threads)
+        rank_tiles = 0 if lora is None else lora.rank // RANK_STEP
+        start = time.perf_counter()
+        self._decode(token, position, self._context, rank_tiles, threads, *self._arguments)
+        self._governor.record(time.perf_counter() - start)
+        return self._logits
+
+    def hidden_state(self) -> NDArray[np.float32]:
+        """The final normalised hidden state [hidden] behind the latest logits; a copy."""
+        return self._hidden.copy()
+
+    def _check_positions(self, position: int, count: int) -> None:
+        if position < 0 or position + count > self.context_length:
+            raise ValueError(
+                f"positions {position} to {position + count - 1} are outside the context of {self.context_length}"
+            )
+
+    def _check_image_rows(self, tokens: NDArray[np.int32], image_rows: NDArray[np.float32] | None) -> Any:
+        lowest = int(tokens.min(initial=0))
+        if image_rows is None:
+            if lowest < 0:
+                raise ValueError("tokens refer to image rows, but there are none")
+            return self._no_image
+        if image_rows.shape[1:] != (self.shape.hidden,) or -lowest > len(image_rows):
+            raise ValueError(
+                f"image rows {image_rows.shape} do not fit hidden size {self.shape.hidden} or the tokens"
+            )
+        rows = aligned_zeros(image_rows.shape, np.float32)
+        rows[...] = image_rows
+        return as_tensor(rows)
+
+    def _use(self, lora: PackedLora | None, threads: int) -> None:
+        """Pass this adapter's tensor to the next call, which runs on this many threads."""
+        thread_pool.use_threads(threads)
+        self._arguments[self._lora_index] = self._no_lora if lora is None else lora.argument
+
+
+def rotary_table(theta: float, head_dim: int, positions: int) -> NDArray[np.float32]:
+    """[positions, head_dim]: cosines of the half-split frequencies, then their sines."""
+    frequencies = theta ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
+    angles = np.arange(positions, dtype=np.float64)[:, None] * frequencies[None]
+    table: NDArray[np.float32] = aligned_zeros((positions, head_dim), np.float32)
+    table[:] = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+    return table

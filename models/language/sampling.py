@@ -1,0 +1,119 @@
+"""Choosing the next token from logits. Knows nothing of text, models or stop conditions.
+
+The filters run in the order of Hugging Face's generate(): repetition penalty, temperature, top-k, top-p,
+min-p.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.core.errors import UserError
+from models.core.types import Sampling
+
+Logits = NDArray[np.float32]
+
+# top-p needs a sorted tail only as long as the nucleus; this many of the largest are tried first.
+_NUCLEUS_GUESS = 256
+
+
+def check(sampling: Sampling) -> Sampling:
+    """The same settings, or UserError naming the first that is out of range."""
+    ranges = (
+        ("temperature", sampling.temperature, 0.0, 5.0),
+        ("top_k", sampling.top_k, 0, 1_000_000),
+        ("top_p", sampling.top_p, 1e-6, 1.0),
+        ("min_p", sampling.min_p, 0.0, 1.0),
+        (
+            "repetition_penalty",
+            1.0 if sampling.repetition_penalty is None else sampling.repetition_penalty,
+            0.1,
+            10.0,
+        ),
+        ("max_tokens", sampling.max_tokens, 1, 1_000_000),
+    )
+    for name, value, low, high in ranges:
+        if not low <= value <= high:  # also false for NaN
+            raise UserError(f"{name} is {value}; it must lie between {low:g} and {high:g}.")
+    if any(not stop for stop in sampling.stop):
+        raise UserError("A stop sequence is empty; give at least one character.")
+    return sampling
+
+
+class Sampler:
+    """Draws tokens for one answer; the same seed and logits give the same tokens.
+
+    The repetition penalty counts what this answer has said, not the prompt: a small model must be free to use
+    the question's own words, and would loop without a penalty on its own.
+    """
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = check(sampling)
+        self._random = np.random.default_rng(sampling.seed)
+        self._said: set[int] = set()
+
+    def choose(self, logits: Logits) -> tuple[int, float]:
+        """The next token's id and its log-probability under the model itself.
+
+        logits: float32 [vocab], not changed. The log-probability is taken before penalty, temperature and
+        filters, so that it measures the model's certainty and not the user's taste. Raises UserError when the
+        logits are not numbers, as an adapter with absurd weights makes them.
+        """
+        if not np.isfinite(logits.max()):
+            raise UserError(
+                "The model computed values that are no numbers; answer without the adapter in use."
+            )
+        penalised = self._penalise(logits)
+        token = int(penalised.argmax()) if self._sampling.temperature == 0.0 else self._draw(penalised)
+        self._said.add(token)
+        return token, log_probability(logits, token)
+
+    def _penalise(self, logits: Logits) -> Logits:
+        """Divide positive and multiply negative logits (CTRL, arXiv 1909.05858, section 4.1)."""
+        penalty = self._sampling.repetition_penalty
+        if penalty is None or penalty == 1.0 or not self._said:
+            return logits
+        penalised = logits.copy()
+        ids = np.fromiter(self._said, dtype=np.int64)
+        values = penalised[ids]
+        penalised[ids] = np.where(values > 0, values / penalty, values * penalty)
+        return penalised
+
+    def _draw(self, logits: Logits) -> int:
+        with np.errstate(over="ignore"):  # a temperature next to nothing makes minus infinity: greedy
+            scaled = (logits.astype(np.float64) - float(logits.max())) / self._sampling.temperature
+        ids = _largest(scaled, self._sampling.top_k)
+        weights = np.exp(scaled[ids])
+        probabilities = weights / weights.sum()
+        ids, probabilities = _nucleus(ids, probabilities, self._sampling.top_p)
+        keep = probabilities >= self._sampling.min_p * probabilities.max()
+        ids, probabilities = ids[keep], probabilities[keep]
+        return int(ids[self._random.choice(len(ids), p=probabilities / probabilities.sum())])
+
+
+def log_probability(logits: Logits, token: int) -> float:
+    """log softmax(logits)[token], natural logarithm."""
+    top = logits.max()
+    return float(logits[token] - top) - float(np.log(np.exp(logits - top).sum(dtype=np.float64)))
+
+
+def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Indices of the `count` largest values, largest first; all indices, unsorted, if count is 0."""
+    if count == 0 or count >= len(values):
+        return np.arange(len(values))
+    chosen = np.argpartition(values, -count)[-count:]
+    return chosen[np.argsort(values[chosen])[::-1]]
+
+
+def _nucleus(
+    ids: NDArray[np.intp], probabilities: NDArray[np.float64], top_p: float
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """The smallest set of most likely ids whose probabilities reach top_p (Holtzman et al. 2020)."""
+    if top_p >= 1.0:
+        return ids, probabilities
+    order = _largest(probabilities, _NUCLEUS_GUESS)
+    if len(order) == len(ids) or probabilities[order].sum() < top_p:
+        order = np.argsort(probabilities)[::-1]
+    within = int(np.searchsorted(np.cumsum(probabilities[order]), top_p)) + 1
+    return ids[order[:within]], probabilities[order[:within]]

@@ -1,0 +1,230 @@
+"""Text to token ids and back, for byte-level BPE vocabularies out of GGUF metadata or a tokenizer.json.
+
+Control tokens such as <|im_end|> are only ever made from text that the caller declares to be the template's:
+the tokenizer proper does not know them, so no user text can forge one. Knows nothing of conversations.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+
+from models.core.errors import UserError
+from models.core.files import read_json
+from models.formats.gguf import GgufFile
+from models.formats.gguf_metadata import GgufMetadata
+
+# Tokens with which models end an answer, whatever their configuration calls the end of a sequence.
+_END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "</s>", "<end_of_utterance>")
+# GGUF's names for the two ways that GPT-2's pattern is used: as it is, and after every digit is cut off.
+_PLAIN_PRE = ("default", "gpt-2", "gpt2", "mpt", "olmo", "jais", "trillion")
+_DIGITS_PRE = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
+_GGUF_UNKNOWN, _GGUF_CONTROL, _GGUF_USER_DEFINED = 2, 3, 4
+
+
+class Tokenizer:
+    """Encodes and decodes for one model.
+
+    special: every control token's id by its text. end_ids: the tokens that end an answer.
+    bos_id: the token that begins a sequence, if the model has one; templates write it out where it belongs.
+    """
+
+    def __init__(
+        self, bpe: tokenizers.Tokenizer, special: Mapping[str, int], *, bos_id: int | None, eos_id: int | None
+    ) -> None:
+        self._bpe = bpe
+        self.special = dict(special)
+        self.bos_id = bos_id
+        self.eos_id = eos_id
+        by_text = {special[text] for text in _END_TOKENS if text in special}
+        self.end_ids = frozenset(by_text | ({eos_id} if eos_id is not None else set()))
+        self._special_text = {number: text for text, number in special.items()}
+        longest_first = sorted(special, key=len, reverse=True)
+        self._special_pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    @classmethod
+    def from_gguf(cls, file: GgufFile | GgufMetadata) -> Tokenizer:
+        """The tokenizer that the file's metadata describe. Raises UserError when it is of another kind."""
+        values = file.metadata
+        kind = values.get("tokenizer.ggml.model")
+        if kind != "gpt2":
+            raise UserError(
+                f"{file.path} has a tokenizer of the kind {kind!r}; only byte-level BPE is supported"
+            )
+        texts = _strings(file, "tokenizer.ggml.tokens")
+        bpe = _build(file.path, texts, _strings(file, "tokenizer.ggml.merges"))
+        bpe.pre_tokenizer = _pre_tokenizer(file.path, values.get("tokenizer.ggml.pre", "default"))
+        kinds = values.get("tokenizer.ggml.token_type")
+        if not isinstance(kinds, np.ndarray) or len(kinds) != len(texts):
+            raise UserError(f"{file.path} does not say which of its tokens are control tokens")
+        control = np.flatnonzero((kinds == _GGUF_CONTROL) | (kinds == _GGUF_UNKNOWN))
+        whole = [
+            tokenizers.AddedToken(texts[i], normalized=False)
+            for i in np.flatnonzero(kinds == _GGUF_USER_DEFINED)
+        ]
+        bpe.add_tokens(whole)
+        return cls(
+            bpe,
+            {texts[index]: int(index) for index in control},
+            bos_id=_token_id(file, "tokenizer.ggml.bos_token_id", len(texts)),
+            eos_id=_token_id(file, "tokenizer.ggml.eos_token_id", len(texts)),
+        )
+
+    @classmethod
+    def from_directory(cls, directory: Path) -> Tokenizer:
+        """The tokenizer of a Hugging Face directory: tokenizer.json, and names from tokenizer_config.json."""
+        path = directory / "tokenizer.json"
+        content = read_json(path)
+        if not _is_byte_level(content):
+            raise UserError(f"{path} is no byte-level BPE tokenizer, which is the one kind that is supported")
+        content["post_processor"] = None
+        try:
+            bpe = tokenizers.Tokenizer.from_str(json.dumps(content))
+            added = bpe.get_added_tokens_decoder()
+            special = {token.content: number for number, token in added.items() if token.special}
+            bpe.encode_special_tokens = True  # which means as plain text
+        except Exception as error:  # the package raises plain Exception
+            raise UserError(f"{path} cannot be read ({error}); download it again") from None
+        settings = read_json(directory / "tokenizer_config.json")
+        return cls(
+            bpe,
+            special,
+            bos_id=special.get(token_text(settings.get("bos_token"))),
+            eos_id=special.get(token_text(settings.get("eos_token"))),
+        )
+
+    def __len__(self) -> int:
+        """How many ids there are, control tokens included."""
+        return max([self._bpe.get_vocab_size() - 1, *self.special.values()]) + 1
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Token ids of a text. With special, the texts of control tokens become those; without, plain text.
+
+        Lone surrogates, which no UTF-8 text can hold, become question marks; a byte that the vocabulary lacks
+        (SmolLM2's lacks some control characters and the lead bytes of unassigned planes) is left out.
+        """
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        if not special:
+            return self._plain(text)
+        ids: list[int] = []
+        position = 0
+        for match in self._special_pattern.finditer(text):
+            ids += self._plain(text[position : match.start()])
+            ids.append(self.special[match[0]])
+            position = match.end()
+        return ids + self._plain(text[position:])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens; control tokens have none. Bytes that are not UTF-8 become U+FFFD."""
+        stream = self.stream()
+        return "".join([stream.feed(number) for number in ids]) + stream.flush()
+
+    def stream(self) -> StreamDecoder:
+        """A decoder for tokens that come one by one."""
+        return StreamDecoder(self)
+
+    def token_bytes(self, number: int) -> bytes:
+        """The bytes that a token stands for; none for a control token or an id that has no token."""
+        text = None if number in self._special_text else self._bpe.id_to_token(number)
+        if text is None:
+            return b""
+        if all(character in _BYTES for character in text):
+            return bytes(_BYTES[character] for character in text)
+        return text.encode()
+
+    def _plain(self, text: str) -> list[int]:
+        return list(self._bpe.encode(text, add_special_tokens=False).ids) if text else []
+
+
+class StreamDecoder:
+    """Text of one token after another; an incomplete UTF-8 character is held back until it is whole."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, number: int) -> str:
+        """The text that became complete with this token."""
+        return self._utf8.decode(self._tokenizer.token_bytes(number))
+
+    def flush(self) -> str:
+        """U+FFFD for what is still incomplete, now that nothing more comes."""
+        return self._utf8.decode(b"", final=True)
+
+
+def token_text(entry: object) -> str:
+    """tokenizer_config.json writes a token as its text or as an object around it."""
+    text = entry.get("content") if isinstance(entry, dict) else entry
+    return text if isinstance(text, str) else ""
+
+
+def _build(path: Path, texts: Sequence[str], merges: Sequence[str]) -> tokenizers.Tokenizer:
+    halves = " ".join(merges).split(" ")  # all at once: there are 50,000
+    pairs = list(zip(halves[::2], halves[1::2], strict=True)) if len(halves) == 2 * len(merges) else []
+    vocabulary = {text: index for index, text in enumerate(texts)}
+    if len(vocabulary) != len(texts) or len(pairs) != len(merges):
+        raise UserError(f"{path} has a damaged vocabulary; download it again")
+    try:
+        bpe = tokenizers.Tokenizer(models.BPE(vocabulary, pairs))
+    except Exception as error:  # the package raises plain Exception
+        raise UserError(f"{path} has a damaged vocabulary ({error}); download it again") from None
+    bpe.decoder = decoders.ByteLevel()
+    return bpe
+
+
+def _pre_tokenizer(path: Path, name: object) -> pre_tokenizers.PreTokenizer:
+    """How text is cut before BPE, by GGUF's name for it."""
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    if name in _PLAIN_PRE:
+        return words
+    if name in _DIGITS_PRE:
+        return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
+    raise UserError(f"{path} cuts text in the way named {name!r}, which is not supported")
+
+
+def _is_byte_level(content: Mapping[str, Any]) -> bool:
+    model, decoder = content.get("model"), content.get("decoder")
+    return (
+        isinstance(model, dict)
+        and isinstance(decoder, dict)
+        and model.get("type") == "BPE"
+        and decoder.get("type") == "ByteLevel"
+    )
+
+
+def _strings(file: GgufFile | GgufMetadata, key: str) -> list[str]:
+    values = file.metadata.get(key)
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values[:1]):
+        raise UserError(f"{file.path} lacks {key}; it holds no tokenizer")
+    return cast(list[str], values)  # an array has one type
+
+
+def _token_id(file: GgufFile | GgufMetadata, key: str, count: int) -> int | None:
+    value = file.metadata.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, int) or not 0 <= value < count:
+        raise UserError(f"{file.path} has {key} = {value!r}, which is no token")
+    return value
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The byte that each character of a byte-level vocabulary stands for.
+
+    Printable Latin-1 bytes stand for themselves; the other 68 take the characters from U+0100 on, in order
+    (Radford et al., Language Models are Unsupervised Multitask Learners, 2019).
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTES = _byte_alphabet()

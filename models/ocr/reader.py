@@ -1,0 +1,286 @@
+"""Reads the text in an image, on this machine: rapidocr (PP-OCR detection and recognition on onnxruntime).
+
+Its models are files inside its wheel and are named here by path, so nothing is ever downloaded. They read
+Latin letters, digits and Chinese. Importing and loading take a second and happen at the first image that is
+read, never at start-up. Whether an image is worth reading is decided in two cheap steps first (see
+TextReader.read_document). Knows nothing of prompts, adapters or what the text is for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from models.compiler import threads as thread_settings
+from models.core.errors import UserError
+from models.core.files import write_whole
+from models.core.types import Image
+from models.ocr.page_layout import PageText, as_prompt_lines, in_reading_order
+from models.ocr.text_line import Box, TextLine
+
+__all__ = [
+    "OcrCache",
+    "PageText",
+    "ReadingStopped",
+    "TextLine",
+    "TextReader",
+    "as_prompt_lines",
+    "may_be_page",
+]
+
+READ_SIDE: Final = 960
+"""Longest side at which text is looked for; it is recognised at the image's own resolution."""
+
+GLANCE_SIDE: Final = 320
+"""Longest side at which the detector first tells whether there are lines at all."""
+
+GLANCE_LINES: Final = 4
+"""Fewer places with text than this at GLANCE_SIDE: no document."""
+
+LEAST_PROBABILITY: Final = 0.5
+"""Lines read with less are taken for something that is no text."""
+
+REPORTS_NOTHING: Final = "ORT_DISABLE_TELEMETRY"
+"""Without this variable the official builds of onnxruntime (from 1.29 on) report every use to their maker, from native
+code that nothing in Python sees, and leave a number for this machine on its disk. Nothing leaves unasked."""
+
+_NARROWEST: Final = 48
+"""Pixels a crop is padded to, of 48 in height. Lines are recognised one by one without further padding: a third
+less time than the library's batches of six, and no worse."""
+
+_STATISTIC_SIDE: Final = 512
+_PAPER: Final = 0.6
+_STROKES: Final = 0.01
+
+
+class ReadingStopped(Exception):
+    """The cancel event was set while an image was being read."""
+
+
+class TextReader:
+    """Reads images one at a time; belongs to the thread that first uses it.
+
+    threads: None takes EDGE_APP_THREADS or one a core, as the engine does.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads
+        self._loaded: Any = None  # rapidocr.RapidOCR, which has no types
+
+    def read(self, image: Image, cancel: threading.Event | None = None) -> PageText:
+        """All text in an image, in reading order.
+
+        Raises ReadingStopped when cancel is set (looked at before and after text is looked for, and before
+        each line), and UserError when the library is not usable here or refuses the image.
+        """
+        library = self._library(cancel)
+        pixels = np.ascontiguousarray(image.pixels[..., ::-1])  # as OpenCV has them: BGR
+        with _told_as_user_error(image):
+            crops, boxes = _detect(library, pixels)
+            texts = list(_recognise(library, crops, cancel))
+        lines = [
+            TextLine(text, probability, box)
+            for box, (text, probability) in zip(boxes, texts, strict=True)
+            if text.strip() and probability >= LEAST_PROBABILITY
+        ]
+        return PageText(in_reading_order(lines))
+
+    def read_document(self, image: Image, cancel: threading.Event | None = None) -> PageText | None:
+        """The text of an image that looks like a document, else None; ordinary photos cost next to nothing.
+
+        Three steps, each only when the one before says yes: may_be_page (5 ms), the detector alone at
+        GLANCE_SIDE, which must find GLANCE_LINES, and `read`, whose result must look like a document.
+        Raises what `read` raises.
+        """
+        if not may_be_page(image):
+            return None
+        if len(self.glance(image, cancel)) < GLANCE_LINES:
+            return None
+        page = self.read(image, cancel)
+        return page if page.looks_like_document else None
+
+    def glance(self, image: Image, cancel: threading.Event | None = None) -> list[Box]:
+        """Where the detector sees text in a copy of the image of at most GLANCE_SIDE a side; unread.
+
+        Raises ReadingStopped and UserError, as `read` does.
+        """
+        library = self._library(cancel)
+        picture = PIL.Image.fromarray(image.pixels)
+        picture.thumbnail((GLANCE_SIDE, GLANCE_SIDE), PIL.Image.Resampling.BOX)
+        with _told_as_user_error(image):
+            return _detect(library, np.ascontiguousarray(np.asarray(picture)[..., ::-1]))[1]
+
+    def _library(self, cancel: threading.Event | None) -> Any:
+        """rapidocr with its two models, loaded now if need be."""
+        if self._loaded is None:
+            self._loaded = _load(self._threads or thread_settings.default_threads())
+        if cancel is not None and cancel.is_set():
+            raise ReadingStopped
+        return self._loaded
+
+
+def may_be_page(image: Image) -> bool:
+    """Whether an image has a plain ground with thin strokes on it, as pages, receipts and charts have.
+
+    At least _PAPER of the grey values lie in a band of 40 around the commonest, and at least _STROKES of the
+    pixels differ from it in runs of at most 6 pixels across, of 512 on the longest side. 98 of 100 receipts pass,
+    6 of 7 charts, 1 of 9 photos and 1 of 3 aerial images; of the photos and aerial images that pass, `glance`
+    lets 1 in 20 and none through.
+    """
+    picture = PIL.Image.fromarray(image.pixels).convert("L")
+    picture.thumbnail((_STATISTIC_SIDE, _STATISTIC_SIDE), PIL.Image.Resampling.BOX)
+    grey = np.asarray(picture).astype(np.int16)
+    shares = np.bincount((grey >> 3).ravel(), minlength=32) / grey.size
+    bands = np.convolve(shares, np.ones(5), "same")
+    if bands.max() < _PAPER:
+        return False
+    ink = np.abs(grey - (8 * int(bands.argmax()) + 4)) > 40
+    thick = ink.copy()
+    for shift in (1, 2, 3):
+        thick[:, shift:] &= ink[:, :-shift]
+        thick[:, :-shift] &= ink[:, shift:]
+    return bool((ink & ~thick).mean() >= _STROKES)
+
+
+class OcrCache:
+    """Texts that were read before, in a JSON file: image digest -> lines [text, probability, box].
+
+    For training and measuring, where the same images are read again and again. Loaded when made; `save`
+    writes what was added. Raises UserError for a file that holds something else.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._pages: dict[str, PageText] = _read_pages(file) if file.exists() else {}
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._pages
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    def get(self, digest: str) -> PageText | None:
+        """What was read in the image with this digest, None when it was not read yet."""
+        return self._pages.get(digest)
+
+    def read(self, image: Image, reader: TextReader) -> PageText:
+        """The text of an image, read now unless it was before."""
+        if image.digest not in self._pages:
+            self._pages[image.digest] = reader.read(image)
+        return self._pages[image.digest]
+
+    def save(self) -> None:
+        """Write everything, to a temporary name first. Raises UserError when the disk refuses."""
+        content = {
+            digest: [
+                [line.text, round(line.probability, 4), [round(x, 5) for x in line.box]]
+                for line in page.lines
+            ]
+            for digest, page in self._pages.items()
+        }
+        write_whole(self._file, json.dumps(content, ensure_ascii=False).encode())
+
+
+@contextmanager
+def _told_as_user_error(image: Image) -> Iterator[None]:
+    try:
+        yield
+    except (ReadingStopped, UserError):
+        raise
+    except Exception as error:  # anything at all: OpenCV, onnxruntime, memory
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise UserError(
+            f"The text in {image.name} cannot be read ({reason[0]}); try a smaller copy of the image."
+        ) from error
+
+
+def _load(threads: int) -> Any:
+    os.environ[REPORTS_NOTHING] = "1"  # is looked at once, when onnxruntime is loaded
+    try:
+        import cv2
+        import onnxruntime
+        import rapidocr
+        from rapidocr import RapidOCR
+    except ImportError as error:
+        raise UserError(
+            f"Text in images cannot be read here ({error}); install edge-app again with its dependencies."
+        ) from error
+    onnxruntime.disable_telemetry_events()  # on Windows, where the variable does nothing
+    folder = Path(rapidocr.__file__).parent / "models"
+    cv2.setNumThreads(threads)
+    return RapidOCR(
+        params={
+            "Global.use_cls": False,  # upside-down lines: none in upright images, and it takes a tenth of the time
+            "Global.log_level": "critical",
+            "EngineConfig.onnxruntime.intra_op_num_threads": min(threads, thread_settings.available_cpus()),
+            "Det.model_path": str(_model(folder, "*_det_*.onnx")),
+            "Det.limit_type": "max",
+            "Det.limit_side_len": READ_SIDE,
+            "Rec.model_path": str(_model(folder, "*_rec_*.onnx")),
+            "Rec.rec_img_shape": [3, 48, _NARROWEST],
+        }
+    )
+
+
+def _model(folder: Path, pattern: str) -> Path:
+    """The one model of its kind in the wheel."""
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise UserError(f"{folder} should hold one file {pattern}; install rapidocr again.")
+    return found[0]
+
+
+def _detect(library: Any, pixels: NDArray[np.uint8]) -> tuple[list[NDArray[np.uint8]], list[Box]]:
+    """Upright crops of every place with text, and their boxes."""
+    from rapidocr.main import RapidOCRError
+    from rapidocr.utils.process_img import map_boxes_to_original
+
+    prepared, record = library.preprocess_img(pixels)
+    try:
+        crops, found = library.detect_and_crop(prepared, record)
+    except RapidOCRError:  # how the library says that there is no text
+        return [], []
+    height, width = pixels.shape[:2]
+    corners = map_boxes_to_original(found.boxes.astype(np.float64), record, height, width) / (width, height)
+    low, high = corners.min(axis=1).clip(0, 1), corners.max(axis=1).clip(0, 1)
+    return crops, [
+        (float(a[0]), float(a[1]), float(b[0]), float(b[1])) for a, b in zip(low, high, strict=True)
+    ]
+
+
+def _recognise(
+    library: Any, crops: list[NDArray[np.uint8]], cancel: threading.Event | None
+) -> Iterator[tuple[str, float]]:
+    """(text, probability) of each crop."""
+    for crop in crops:
+        if cancel is not None and cancel.is_set():
+            raise ReadingStopped
+        result = library.recognize_txt([crop])
+        yield str(result.txts[0]), float(result.scores[0])
+
+
+def _read_pages(file: Path) -> dict[str, PageText]:
+    try:
+        content = json.loads(file.read_bytes())
+        return {
+            str(digest): PageText(
+                tuple(TextLine(str(text), float(probability), _box(box)) for text, probability, box in lines)
+            )
+            for digest, lines in content.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{file} is not a file of read texts; delete it and it is made again.") from error
+
+
+def _box(values: Any) -> Box:
+    left, top, right, bottom = (float(value) for value in values)
+    return left, top, right, bottom

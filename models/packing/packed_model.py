@@ -1,0 +1,301 @@
+"""A model's weights as the kernels read them: one file of 64-byte-aligned tiles, mapped into memory.
+
+A tile is 16 output rows x 32 inputs. Its bytes run in chunks of 64: 16 rows x 4 consecutive inputs, so that one
+chunk is one register of weights for one int32 of activations. Two 4-bit chunks share their bytes (first one in
+the low halves). After the codes come float16 scale[16] and, for 4 bits, float16 minimum[16]. A matrix is stored
+by blocks of 16 rows, each block's tiles in input order; all layers of a role follow one another. The same file
+serves every instruction set. Knows nothing of GGUF, of kernels or of LoRA.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.core.cache import mark_used, packed_name
+from models.core.cache_header import PAGE, header_page, read_header
+from models.core.errors import UserError
+from models.core.files import alone, written_to
+from models.core.types import Progress, no_progress
+from models.formats.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaWeights
+from models.formats.quantization import QuantizedMatrix
+
+TILE_ROWS = 16
+TILE_INPUTS = 32
+CODE_BYTES = {4: 256, 8: 512}
+TILE_BYTES = {4: 320, 8: 544}
+
+_MAGIC = b"EDGEPACK"
+_VERSION = 1
+_CHECK_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class LlamaShape:
+    """What the kernels are compiled for. All numbers; every *_bits is 4 or 8. head_bits 0: the tied embedding."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    epsilon: float
+    q_bits: int
+    k_bits: int
+    v_bits: int
+    o_bits: int
+    gate_bits: int
+    up_bits: int
+    down_bits: int
+    head_bits: int
+
+    def __post_init__(self) -> None:
+        wrong = (
+            self.hidden % 32
+            or self.intermediate % 32
+            or (self.heads * self.head_dim) % 32
+            or self.head_dim % 16
+            or self.heads % self.kv_heads
+        )
+        if wrong:
+            raise ValueError(f"no kernels for this shape: {self}")
+
+    @property
+    def attention_width(self) -> int:
+        """Width of the concatenated heads."""
+        return self.heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        return self.kv_heads * self.head_dim
+
+    @property
+    def padded_vocab(self) -> int:
+        return -(-self.vocab // TILE_ROWS) * TILE_ROWS
+
+    def bits(self, role: str) -> int:
+        return int(getattr(self, f"{role}_bits"))
+
+    def matrix(self, role: str) -> tuple[int, int]:
+        """(outputs, inputs) of a linear role."""
+        hidden, attention = self.hidden, self.attention_width
+        return {
+            "q": (attention, hidden),
+            "k": (self.kv_width, hidden),
+            "v": (self.kv_width, hidden),
+            "o": (hidden, attention),
+            "gate": (self.intermediate, hidden),
+            "up": (self.intermediate, hidden),
+            "down": (hidden, self.intermediate),
+        }[role]
+
+
+def shape_of(weights: LlamaWeights) -> LlamaShape:
+    config, layer = weights.config, weights.layers[0]
+    return LlamaShape(
+        hidden=config.hidden_size,
+        intermediate=config.intermediate_size,
+        layers=config.num_layers,
+        heads=config.num_heads,
+        kv_heads=config.num_kv_heads,
+        head_dim=config.head_dim,
+        vocab=config.vocab_size,
+        epsilon=config.rms_norm_eps,
+        head_bits=0 if weights.head is None else weights.head.bits,
+        **{f"{role}_bits": getattr(layer, role).bits for role in LINEAR_ROLES},
+    )
+
+
+@dataclass(frozen=True)
+class PackedModel:
+    """A mapped packed file. sections: uint8 arrays (norms: float32), copy-on-write and so never changed.
+
+    Sections: "embedding" (8 bits), the seven linear roles (all layers), "head" when not tied, and "norms":
+    [2 * layers + 1, hidden], attention and MLP norm of each layer, then the final one.
+    """
+
+    config: LlamaConfig
+    shape: LlamaShape
+    digest: str
+    sections: dict[str, NDArray[Any]]
+
+
+def pack_matrix(matrix: QuantizedMatrix) -> NDArray[np.uint8]:
+    """Tiles [blocks, groups, TILE_BYTES]; rows are padded with zeros to a multiple of 16."""
+    codes = np.asarray(matrix.codes, dtype=np.uint8)
+    rows, groups = codes.shape[:2]
+    blocks = -(-rows // TILE_ROWS)
+    zero = 0 if matrix.bits == 4 else 128
+    codes = _pad_rows(codes, blocks * TILE_ROWS, zero).reshape(blocks, TILE_ROWS, groups, TILE_INPUTS)
+    if matrix.bits == 4:
+        pairs = codes.reshape(blocks, TILE_ROWS, groups, 4, 2, 4).transpose(0, 2, 3, 4, 1, 5)
+        packed: NDArray[np.uint8] = pairs[:, :, :, 0] | (pairs[:, :, :, 1] << np.uint8(4))
+    else:
+        packed = codes.reshape(blocks, TILE_ROWS, groups, 8, 4).transpose(0, 2, 3, 1, 4)
+    tiles = np.empty((blocks, groups, TILE_BYTES[matrix.bits]), np.uint8)
+    size = CODE_BYTES[matrix.bits]
+    tiles[:, :, :size] = packed.reshape(blocks, groups, size)
+    tiles[:, :, size : size + 32] = _halves(matrix.scale, blocks)
+    if matrix.bits == 4:
+        assert matrix.minimum is not None
+        tiles[:, :, size + 32 :] = _halves(matrix.minimum, blocks)
+    return tiles
+
+
+def _pad_rows(array: NDArray[Any], rows: int, value: int) -> NDArray[Any]:
+    if len(array) == rows:
+        return array
+    padded = np.full((rows, *array.shape[1:]), value, array.dtype)
+    padded[: len(array)] = array
+    return padded
+
+
+def _halves(values: NDArray[np.float16], blocks: int) -> NDArray[np.uint8]:
+    """float16 [rows, groups] -> bytes [blocks, groups, 32]."""
+    padded = _pad_rows(np.asarray(values, np.float16), blocks * TILE_ROWS, 0)
+    by_tile = np.ascontiguousarray(padded.reshape(blocks, TILE_ROWS, -1).transpose(0, 2, 1))
+    return by_tile.view(np.uint8)
+
+
+def load_or_pack(
+    digest: str, read: Callable[[], LlamaWeights], cache_dir: Path, progress: Progress = no_progress
+) -> PackedModel:
+    """The packed file of the weights with this digest, made from read() when missing or damaged.
+
+    Raises UserError when the disk refuses it, and what read() raises.
+    """
+    path = cache_dir / f"{packed_name(digest)}-v{_VERSION}.pack"
+    with written_to(cache_dir, "make room there, or set EDGE_APP_HOME to another disk"):
+        packed = open_packed(path, digest)
+        if packed is None:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            with alone(
+                path.with_suffix(".lock"),
+                partial(progress, "pack", "waiting for another process to pack the weights", 0, None),
+            ):
+                packed = open_packed(path, digest) or _packed_now(path, digest, read, progress)
+    mark_used(path)
+    return packed
+
+
+def _packed_now(path: Path, digest: str, read: Callable[[], LlamaWeights], progress: Progress) -> PackedModel:
+    """Under the lock: whatever else begins with this file's name was left by a writer that died."""
+    for unfinished in path.parent.glob(f"{path.name}?*"):
+        unfinished.unlink(missing_ok=True)
+    write_packed(path, digest, read(), progress)
+    packed = open_packed(path, digest)
+    if packed is None:
+        raise UserError(
+            f"{path} does not read back as it was written: the disk is damaged; "
+            "set EDGE_APP_HOME to another disk."
+        )
+    return packed
+
+
+def write_packed(path: Path, digest: str, weights: LlamaWeights, progress: Progress = no_progress) -> None:
+    """Write under a temporary name, sync, rename. One layer's role is in memory at a time."""
+    shape = shape_of(weights)
+    plan = _plan(shape)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            for done, (name, layer, array) in enumerate(_arrays(weights)):
+                file.seek(plan[name][0] + layer * array.nbytes)
+                file.write(array.tobytes())
+                progress("pack", "packing the weights", done, shape.layers * len(LINEAR_ROLES) + 3)
+            file.truncate(_end(plan))
+            header = {
+                "digest": digest,
+                "config": asdict(weights.config),
+                "shape": asdict(shape),
+                "check": _check(file),
+            }
+            file.seek(0)
+            file.write(header_page(_MAGIC, header))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _arrays(weights: LlamaWeights) -> Iterator[tuple[str, int, NDArray[Any]]]:
+    """(section, layer, array) of everything in the file, one at a time."""
+    yield "embedding", 0, pack_matrix(weights.embedding)
+    if weights.head is not None:
+        yield "head", 0, pack_matrix(weights.head)
+    norms = []
+    for number in range(weights.config.num_layers):
+        layer = weights.layers[number]
+        for role in LINEAR_ROLES:
+            yield role, number, pack_matrix(getattr(layer, role))
+        norms += [layer.attention_norm, layer.mlp_norm]
+    yield "norms", 0, np.stack([*norms, weights.final_norm]).astype(np.float32)
+
+
+def _plan(shape: LlamaShape) -> dict[str, tuple[int, int]]:
+    """Section -> (offset in the file, bytes)."""
+    groups = shape.hidden // TILE_INPUTS
+    vocab_blocks = shape.padded_vocab // TILE_ROWS
+    sizes = {"embedding": vocab_blocks * groups * TILE_BYTES[8]}
+    if shape.head_bits:
+        sizes["head"] = vocab_blocks * groups * TILE_BYTES[shape.head_bits]
+    for role in LINEAR_ROLES:
+        outputs, inputs = shape.matrix(role)
+        tiles = outputs // TILE_ROWS * (inputs // TILE_INPUTS)
+        sizes[role] = shape.layers * tiles * TILE_BYTES[shape.bits(role)]
+    sizes["norms"] = (2 * shape.layers + 1) * shape.hidden * 4
+    plan, offset = {}, PAGE
+    for name, size in sizes.items():
+        plan[name] = (offset, size)
+        offset += -(-size // PAGE) * PAGE
+    return plan
+
+
+def _end(plan: dict[str, tuple[int, int]]) -> int:
+    offset, size = list(plan.values())[-1]
+    return offset + size
+
+
+def _check(file: BinaryIO) -> int:
+    """CRC-32 of everything after the header page."""
+    file.seek(PAGE)
+    check = 0
+    while block := file.read(_CHECK_BLOCK):
+        check = zlib.crc32(block, check)
+    return check
+
+
+def open_packed(path: Path, digest: str) -> PackedModel | None:
+    """Map the file; None when it is missing, damaged, of another version, or made from other weights."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        header = read_header(_MAGIC, file.read(PAGE))
+        if header is None or header["digest"] != digest:
+            return None
+        try:
+            config, shape = LlamaConfig(**header["config"]), LlamaShape(**header["shape"])
+        except (KeyError, TypeError):  # another version's fields; a damaged header was noticed before
+            return None
+        plan = _plan(shape)
+        if path.stat().st_size != _end(plan) or _check(file) != header["check"]:
+            return None
+    mapped = np.memmap(path, dtype=np.uint8, mode="c")
+    sections: dict[str, NDArray[Any]] = {
+        name: np.asarray(mapped[offset : offset + size]) for name, (offset, size) in plan.items()
+    }
+    sections["norms"] = sections["norms"].view(np.float32)
+    return PackedModel(config, shape, digest, sections)

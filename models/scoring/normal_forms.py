@@ -1,0 +1,62 @@
+"""Numbers, dates and names as they are compared: different spellings of one thing become equal.
+
+Knows nothing of which question an answer belongs to (models.scoring.answer_rules does).
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import unicodedata
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+_AMOUNT: Final = re.compile(
+    r"(?:rm|usd|eur|gbp|[$€£])?\s*([-+]?\d+(?:,\d{3})*(?:\.\d+)?|[-+]?\.\d+)\s*(?:%|rm|usd|eur|[€£])?\.?",
+    re.IGNORECASE,
+)
+_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAY_FIRST: Final = re.compile(r"(\d{1,2})\s*[-/. ]\s*(\d{1,2})\s*[-/. ]\s*(\d{4}|\d{2})")
+_YEAR_FIRST: Final = re.compile(r"(\d{4})\s*[-/. ]?\s*(\d{2})\s*[-/. ]?\s*(\d{2})")
+_NAMED_MONTH: Final = re.compile(r"(\d{1,2})\s*[-/. ,]*\s*([a-z]{3})[a-z]*\.?\s*[-/. ,']*\s*(\d{4}|\d{2})")
+_MONTH_FIRST: Final = re.compile(r"([a-z]{3})[a-z]*\.?\s+(\d{1,2})\s*,?\s+(\d{4}|\d{2})")
+
+
+def as_number(text: str) -> Decimal | None:
+    """12.50 == 12.5 == RM 12.50 == 12.50%; 1,250 == 1250. None when the text is not one number and no more."""
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None:
+        return None
+    try:
+        return Decimal(match[1].replace(",", ""))
+    except InvalidOperation:
+        return None
+
+
+def as_date(text: str) -> datetime.date | None:
+    """14/03/2018 == 14-3-18 == 14 MAR 2018 == March 14, 2018 == 2018-03-14; the day comes before the month when
+    both are numbers, years of two digits are of this century. None when the text is not one date and no more."""
+    plain = text.lower().strip(" .()[]")
+    if match := _YEAR_FIRST.fullmatch(plain):
+        return _date(match[1], match[2], match[3])
+    if match := _DAY_FIRST.fullmatch(plain):
+        return _date(match[3], match[2], match[1])
+    if match := _NAMED_MONTH.fullmatch(plain):
+        return _date(match[3], match[2], match[1])
+    if match := _MONTH_FIRST.fullmatch(plain):
+        return _date(match[3], match[1], match[2])
+    return None
+
+
+def as_name(text: str) -> str:
+    """Letters and digits alone, without case and accents: "B&W Co., Ltd." == "b & w co ltd"."""
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    return "".join(character for character in plain if character.isalnum())
+
+
+def _date(year: str, month: str, day: str) -> datetime.date | None:
+    number = _MONTHS.index(month) + 1 if month in _MONTHS else int(month) if month.isdigit() else 0
+    try:
+        return datetime.date(int(year) + (2000 if len(year) == 2 else 0), number, int(day))
+    except ValueError:
+        return None

@@ -1,0 +1,45 @@
+"""Waiting for another process's lock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import filelock
+import pytest
+
+from models.core.files import alone
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_who_waits_for_a_lock_tells_so_and_gets_it_when_it_is_free(tmp_path: Path) -> None:
+    other = filelock.FileLock(tmp_path / "a.lock", thread_local=False)
+    other.acquire()
+    told = []
+
+    def waiting() -> None:
+        told.append(True)
+        if len(told) == 2:
+            other.release()
+
+    with alone(tmp_path / "a.lock", waiting):
+        assert len(told) == 2
+
+
+def test_a_wait_can_be_cancelled(tmp_path: Path) -> None:
+    other = filelock.FileLock(tmp_path / "a.lock")
+
+    def waiting() -> None:
+        raise StoppedError
+
+    with other, pytest.raises(StoppedError), alone(tmp_path / "a.lock", waiting):
+        pass
+
+
+def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoppedError), alone(tmp_path / "a.lock", lambda: None):
+        raise StoppedError
+    with alone(tmp_path / "a.lock", pytest.fail):
+        pass

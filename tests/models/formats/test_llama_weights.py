@@ -1,0 +1,325 @@
+"""Llama weights: GGUF and Hugging Face give the same model; what cannot be computed is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from models.core.errors import UserError
+from models.core.files import file_digest
+from models.formats.gguf import GgufFile
+from models.formats.llama_sources import load_llama
+from models.formats.llama_weights import LlamaWeights
+from models.formats.quantization import from_q4_1, quantise
+from models.hub.store import ModelFiles
+from tests.models.formats.gguf_files import Tensors, float_tensor, write_gguf
+
+HIDDEN, INNER, HEADS, KV_HEADS, HEAD_DIM, LAYERS, VOCABULARY = 64, 96, 4, 2, 16, 2, 48
+SETTINGS: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": HIDDEN,
+    "intermediate_size": INNER,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "num_key_value_heads": KV_HEADS,
+    "vocab_size": VOCABULARY,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 5000.0,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": False,
+}
+METADATA: dict[str, Any] = {
+    "general.architecture": "llama",
+    "llama.embedding_length": HIDDEN,
+    "llama.feed_forward_length": INNER,
+    "llama.block_count": LAYERS,
+    "llama.attention.head_count": HEADS,
+    "llama.attention.head_count_kv": KV_HEADS,
+    "llama.attention.layer_norm_rms_epsilon": 1e-5,
+    "llama.rope.freq_base": 5000.0,
+    "llama.rope.dimension_count": HEAD_DIM,
+    "llama.context_length": 256,
+}
+SHAPES = {
+    "self_attn.q_proj": (HEADS * HEAD_DIM, HIDDEN),
+    "self_attn.k_proj": (KV_HEADS * HEAD_DIM, HIDDEN),
+    "self_attn.v_proj": (KV_HEADS * HEAD_DIM, HIDDEN),
+    "self_attn.o_proj": (HIDDEN, HEADS * HEAD_DIM),
+    "mlp.gate_proj": (INNER, HIDDEN),
+    "mlp.up_proj": (INNER, HIDDEN),
+    "mlp.down_proj": (HIDDEN, INNER),
+    "input_layernorm": (HIDDEN,),
+    "post_attention_layernorm": (HIDDEN,),
+}
+GGUF_NAMES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+}
+ROLES = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "down": "mlp.down_proj", "up": "mlp.up_proj"}
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+def random_model() -> Arrays:
+    """Tensors under Hugging Face's names, exact in bfloat16 and float16."""
+    rng = np.random.default_rng(3)
+    shapes: dict[str, tuple[int, ...]] = {
+        f"model.layers.{layer}.{name}.weight": shape
+        for layer in range(LAYERS)
+        for name, shape in SHAPES.items()
+    }
+    shapes |= {"model.embed_tokens.weight": (VOCABULARY, HIDDEN), "lm_head.weight": (VOCABULARY, HIDDEN)}
+    shapes["model.norm.weight"] = (HIDDEN,)
+    return {name: rng.integers(-127, 128, shape).astype(np.float32) / 64 for name, shape in shapes.items()}
+
+
+def interleaved(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A q or k matrix as the converter to GGUF writes it: each head's two halves take turns."""
+    heads = values.reshape(-1, 2, HEAD_DIM // 2, values.shape[1])
+    return heads.swapaxes(1, 2).reshape(values.shape)
+
+
+def as_gguf(model: Arrays, kinds: Mapping[str, str] | None = None) -> Tensors:
+    tensors = {}
+    for name, values in model.items():
+        parts = name.removesuffix(".weight").split(".")
+        layer = f"blk.{parts[2]}." if parts[1:2] == ["layers"] else ""
+        own = layer + GGUF_NAMES[".".join(parts[3:] if layer else parts)]
+        turned = interleaved(values) if own.endswith(("attn_q", "attn_k")) else values
+        tensors[f"{own}.weight"] = float_tensor(turned, (kinds or {}).get(own, "F32"))
+    return tensors
+
+
+def write_directory(path: Path, model: Arrays, **changes: Any) -> Path:
+    path.mkdir(exist_ok=True)
+    (path / "config.json").write_text(json.dumps(SETTINGS | changes))
+    safetensors.numpy.save_file(model, path / "model.safetensors")
+    return path
+
+
+def check_model(weights: LlamaWeights, model: Arrays) -> None:
+    """Every matrix is the original one rounded to 8 bits; every norm is exact."""
+    assert len(weights.layers) == LAYERS
+    for index, layer in enumerate(weights.layers):
+        for role, name in ROLES.items():
+            expected = quantise(model[f"model.layers.{index}.{name}.weight"], 8)
+            np.testing.assert_array_equal(getattr(layer, role).dequantise(), expected.dequantise())
+        np.testing.assert_array_equal(
+            layer.mlp_norm, model[f"model.layers.{index}.post_attention_layernorm.weight"]
+        )
+    assert weights.head is not None
+    np.testing.assert_array_equal(weights.head.codes, quantise(model["lm_head.weight"], 8).codes)
+    np.testing.assert_array_equal(weights.final_norm, model["model.norm.weight"])
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16"])
+def test_a_gguf_file_gives_the_original_rows_in_hugging_face_order(tmp_path: Path, kind: str) -> None:
+    model = random_model()
+    tensors = as_gguf(model, dict.fromkeys(["blk.0.attn_q", "blk.1.ffn_down", "output"], kind))
+    path = write_gguf(tmp_path / "a.gguf", METADATA, tensors)
+    weights = load_llama(path)
+    check_model(weights, model)
+    assert weights.digest == file_digest(path)
+    assert weights.config.head_dim == HEAD_DIM
+    assert weights.config.rope_theta == 5000.0
+    assert not weights.config.tie_word_embeddings
+
+
+def test_a_hugging_face_directory_gives_the_same_model(tmp_path: Path) -> None:
+    model = random_model()
+    weights = load_llama(write_directory(tmp_path / "m", model))
+    check_model(weights, model)
+    from_gguf = load_llama(write_gguf(tmp_path / "a.gguf", METADATA, as_gguf(model)))
+    assert weights.config.rms_norm_eps == pytest.approx(from_gguf.config.rms_norm_eps)
+    assert weights.config.num_kv_heads == from_gguf.config.num_kv_heads
+
+
+def test_shards_are_read_through_their_index(tmp_path: Path) -> None:
+    model = random_model()
+    path = write_directory(tmp_path / "m", model)
+    (path / "model.safetensors").unlink()
+    names = sorted(model)
+    shards = {"a.safetensors": names[:7], "b.safetensors": names[7:]}
+    for shard, chosen in shards.items():
+        safetensors.numpy.save_file({name: model[name] for name in chosen}, path / shard)
+    index = path / "model.safetensors.index.json"
+    index.write_text(
+        json.dumps({"weight_map": {n: shard for shard, chosen in shards.items() for n in chosen}})
+    )
+    check_model(load_llama(path), model)
+    index.write_text(json.dumps({"weight_map": {names[0]: "../a.safetensors"}}))
+    with pytest.raises(UserError, match="outside"):
+        load_llama(path)
+
+
+def test_the_digest_changes_with_the_weights_and_is_believed_when_given(tmp_path: Path) -> None:
+    model = random_model()
+    path = write_directory(tmp_path / "m", model)
+    before = load_llama(path).digest
+    assert load_llama(path).digest == before
+    assert load_llama(path, "given").digest == "given"
+    model["model.norm.weight"][0] += 1
+    write_directory(path, model)
+    assert load_llama(path).digest != before
+
+
+def test_a_tied_model_has_no_head(tmp_path: Path) -> None:
+    model = random_model()
+    assert load_llama(write_directory(tmp_path / "m", model, tie_word_embeddings=True)).head is None
+    del model["lm_head.weight"]
+    weights = load_llama(write_gguf(tmp_path / "a.gguf", METADATA, as_gguf(model)))
+    assert weights.head is None
+    assert weights.config.tie_word_embeddings
+
+
+def test_layers_are_read_anew_each_time(tmp_path: Path) -> None:
+    weights = load_llama(write_gguf(tmp_path / "a.gguf", METADATA, as_gguf(random_model())))
+    assert weights.layers[0].up.codes is not weights.layers[0].up.codes
+    np.testing.assert_array_equal(weights.layers[-1].up.codes, weights.layers[1].up.codes)
+    assert len(weights.layers[0:5]) == LAYERS
+    with pytest.raises(IndexError):
+        weights.layers[LAYERS]
+
+
+def quantised(kind: str, shape: tuple[int, int]) -> tuple[str, tuple[int, int], bytes]:
+    width = {"Q4_0": 18, "Q4_1": 20, "Q8_0": 34}[kind]
+    rng = np.random.default_rng(len(kind) + shape[0])
+    blocks = rng.integers(0, 256, (shape[0], shape[1] // 32, width), dtype=np.uint8)
+    blocks[..., :2] = np.array([0.25], "<f2").view(np.uint8)
+    if kind == "Q4_1":
+        blocks[..., 2:4] = np.array([-2.0], "<f2").view(np.uint8)
+    return kind, shape, blocks.tobytes()
+
+
+def test_one_width_a_role_over_all_layers(tmp_path: Path) -> None:
+    tensors = dict(as_gguf(random_model()))
+    for layer in range(LAYERS):
+        tensors[f"blk.{layer}.ffn_up.weight"] = quantised("Q4_1", (INNER, HIDDEN))
+    tensors["blk.0.ffn_down.weight"] = quantised("Q4_0", (HIDDEN, INNER))
+    tensors["blk.1.ffn_down.weight"] = quantised("Q8_0", (HIDDEN, INNER))
+    tensors["blk.0.ffn_gate.weight"] = quantised("Q4_1", (INNER, HIDDEN))
+    weights = load_llama(write_gguf(tmp_path / "a.gguf", METADATA, tensors))
+    first, second = weights.layers
+    assert (first.up.bits, second.up.bits) == (4, 4)
+    assert (first.down.bits, second.down.bits) == (8, 8)
+    assert (first.gate.bits, second.gate.bits) == (8, 8)
+    codes = np.frombuffer(tensors["blk.0.ffn_up.weight"][2], np.uint8).reshape(INNER, -1)
+    np.testing.assert_array_equal(first.up.dequantise(), from_q4_1(codes).dequantise())
+    blocks = np.frombuffer(tensors["blk.0.ffn_down.weight"][2], np.uint8).reshape(HIDDEN, -1, 18)
+    low = (blocks[..., 2:] & 15).astype(np.float32) - 8
+    np.testing.assert_array_equal(first.down.dequantise().reshape(HIDDEN, -1, 32)[..., :16], low * 0.25)
+
+
+def test_a_quantised_q_is_put_in_order_with_its_scales(tmp_path: Path) -> None:
+    tensors = dict(as_gguf(random_model()))
+    kind, shape, content = quantised("Q8_0", (HEADS * HEAD_DIM, HIDDEN))
+    rows = np.frombuffer(content, np.uint8).reshape(shape[0], -1).copy()
+    rows[:, :2] = (np.arange(shape[0]) + 1).astype("<f2")[:, None].view(np.uint8)  # the scale tells the row
+    for layer in range(LAYERS):
+        tensors[f"blk.{layer}.attn_q.weight"] = (kind, shape, rows.tobytes())
+    q = load_llama(write_gguf(tmp_path / "a.gguf", METADATA, tensors)).layers[0].q
+    half = HEAD_DIM // 2
+    first_head = [2 * i + 1 for i in range(half)] + [2 * i + 2 for i in range(half)]
+    np.testing.assert_array_equal(q.scale[:HEAD_DIM, 0], first_head)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"general.architecture": "qwen2"}, "qwen2"),
+        ({"llama.rope.scaling.type": "linear"}, "rotary"),
+        ({"llama.expert_count": 8}, "llama.expert_count"),
+        ({"llama.attention.sliding_window": 128}, "sliding_window"),
+        ({"llama.rope.dimension_count": 8}, "llama.rope.dimension_count"),
+        ({"llama.block_count": 3}, "3 layers"),
+        ({"llama.block_count": 1 << 30}, "incomplete"),
+        ({"llama.block_count": "2"}, "llama.block_count"),
+        ({"llama.attention.head_count": 0}, "head_count"),
+        ({"llama.attention.head_count_kv": 3}, "divide"),
+        ({"llama.feed_forward_length": 128}, "shape"),
+        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "epsilon"),
+    ],
+)
+def test_gguf_models_of_other_kinds_are_refused_by_name(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    path = write_gguf(tmp_path / "a.gguf", METADATA | changes, as_gguf(random_model()))
+    with pytest.raises(UserError, match=says):
+        load_llama(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model_type": "mistral"}, "mistral"),
+        ({"hidden_act": "gelu"}, "gelu"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"mlp_bias": True}, "mlp_bias"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "llama3"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "linear"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"num_hidden_layers": 1}, "model.layers.1|layers.1"),
+        ({"vocab_size": None}, "vocab_size"),
+        ({"hidden_size": 64.5}, "hidden_size"),
+        ({"head_dim": 8, "num_attention_heads": 8, "num_key_value_heads": 4}, "head_dim 8"),
+        ({"num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 16}, "head_dim 48"),
+    ],
+)
+def test_hugging_face_models_of_other_kinds_are_refused_by_name(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    path = write_directory(tmp_path / "m", random_model(), **changes)
+    with pytest.raises(UserError, match=says):
+        load_llama(path)
+
+
+@pytest.mark.parametrize(
+    "extra", ["model.layers.0.self_attn.q_proj.bias", "rope_freqs.weight", "model.layers.0.lm_head.weight"]
+)
+def test_a_tensor_that_a_llama_does_not_have_is_refused(tmp_path: Path, extra: str) -> None:
+    model = random_model() | {extra: np.zeros(HIDDEN, np.float32)}
+    with pytest.raises(UserError, match=extra):
+        load_llama(write_directory(tmp_path / "m", model))
+
+
+def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
+    model = random_model()
+    del model["model.layers.1.mlp.up_proj.weight"]
+    with pytest.raises(UserError, match=r"layers\.1\.up"):
+        load_llama(write_directory(tmp_path / "m", model))
+
+
+def test_newer_configurations_keep_theta_under_rope_parameters(tmp_path: Path) -> None:
+    changes = {"rope_theta": None, "rope_parameters": {"rope_type": "default", "rope_theta": 777.0}}
+    assert load_llama(write_directory(tmp_path / "m", random_model(), **changes)).config.rope_theta == 777.0
+
+
+def test_the_default_model_keeps_its_published_codes(model_files: ModelFiles) -> None:
+    path = model_files.files["language_model"]
+    weights = load_llama(path, model_files.digests["language_model"])
+    assert weights.digest == file_digest(path)
+    layer = weights.layers[17]
+    assert {matrix.bits for matrix in (layer.q, layer.k, layer.v, layer.o, layer.down)} == {4}
+    assert (weights.embedding.bits, weights.embedding.shape) == (8, (49152, 576))
+    raw = GgufFile(path).blocks("blk.17.ffn_down.weight")[3]
+    scale, minimum = np.frombuffer(raw[:4].tobytes(), "<f2").astype(np.float32)
+    by_hand = [scale * (byte & 15) + minimum for byte in raw[4:20]]
+    np.testing.assert_array_equal(layer.down.dequantise()[3, :16], np.array(by_hand, np.float32))

@@ -1,0 +1,106 @@
+"""The catalog: what it says of the default model, and how entries that are wrong are refused."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from models.core.errors import UserError
+from models.hub.catalog import HubSource, LocalSource, PypiSource, read_catalog
+
+DIGEST = hashlib.sha256(b"").hexdigest()
+ENTRY = f"""
+[models.mine]
+description = "d"
+family = "f"
+licence = "l"
+[models.mine.files.weights]
+name = "weights.gguf"
+size = 12
+sha256 = "{DIGEST}"
+source = "hf:owner/repo@{"a" * 40}"
+path = "sub/weights.gguf"
+"""
+
+
+def read(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text(text)
+    read_catalog(path)
+
+
+def test_the_default_model_comes_from_two_wheels() -> None:
+    catalog = read_catalog()
+    entry = catalog.entry(catalog.default)
+    assert entry.name == "edge-vlm-135m"
+    assert {file.role for file in entry.files} == {"language_model", "vision_tower"}
+    assert all(isinstance(file.source, PypiSource) for file in entry.files)
+    assert entry.size == 98_362_432 + 24_666_229
+    assert entry.download_size == 92_871_040 + 22_716_958
+    assert entry.bundled is not None
+    assert entry.bundled.name == entry.name
+
+
+def test_an_unknown_model_is_answered_with_what_there_is() -> None:
+    with pytest.raises(UserError, match=r"'gpt-7'.*edge-vlm-135m"):
+        read_catalog().entry("gpt-7")
+
+
+def test_entries_of_ones_own_are_added(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    assert set(read_catalog(path).entries) == {"edge-vlm-135m"}
+    local = ENTRY.replace("mine", "other").replace(f"hf:owner/repo@{'a' * 40}", "file:here/it.gguf")
+    path.write_text(ENTRY + local)
+    entries = read_catalog(path).entries
+    assert entries["mine"].files[0].source == HubSource("owner/repo", "a" * 40, "sub/weights.gguf")
+    assert entries["mine"].bundled is None
+    assert entries["mine"].download_size == 12
+    assert entries["other"].files[0].source == LocalSource(tmp_path / "here/it.gguf")
+    assert entries["other"].download_size == 0
+
+
+def test_the_digest_is_of_the_weights_and_not_of_their_source(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text(ENTRY)
+    before = read_catalog(path).entry("mine").digest
+    path.write_text(ENTRY.replace("owner/repo", "owner/moved"))
+    assert read_catalog(path).entry("mine").digest == before
+    path.write_text(ENTRY.replace(DIGEST, "b" * 64))
+    assert read_catalog(path).entry("mine").digest != before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("mine", "edge-vlm-135m", "redefines"),
+        ("mine", "Mine", "no name for a model"),
+        ("mine", '"../x"', "no name for a model"),
+        ("models.", "model.", "models"),
+        ('description = "d"', "description = 3", "description"),
+        ('name = "weights.gguf"', 'name = "../weights"', "name"),
+        ('name = "weights.gguf"', 'name = ".hidden"', "name"),
+        ("size = 12", "size = -1", "size"),
+        ("size = 12", "size = true", "size"),
+        (DIGEST, DIGEST[:-1], "sha256"),
+        ("hf:owner/repo@" + "a" * 40, "hf:owner/repo@main", "source"),
+        ("hf:owner/repo@" + "a" * 40, "pypi:name", "source"),
+        ("hf:owner/repo@" + "a" * 40, "pypi:name==1.0", "archive"),
+        ("hf:owner/repo@" + "a" * 40, "https://example.org", "source"),
+        ("hf:owner/repo@" + "a" * 40, "file:", "source"),
+        ('path = "sub', 'other = "sub', "path"),
+        ("[models.mine.files.weights]", "[models.mine.weights]", "files"),
+        ("[models.mine]", "[models.mine", "not TOML"),
+    ],
+)
+def test_a_wrong_entry_is_refused_with_file_and_field(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in ENTRY
+    with pytest.raises(UserError, match=says) as caught:
+        read(tmp_path, ENTRY.replace(old, new))
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="same name"):
+        read(tmp_path, ENTRY + ENTRY[ENTRY.index("[models.mine.files") :].replace("weights]", "other]"))

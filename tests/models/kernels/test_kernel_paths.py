@@ -1,0 +1,104 @@
+"""Every instruction set: the same answers, only instructions that it has, no calls into libraries."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.compiler.cpu import KernelPath, choose_path, detect
+from models.language.runtime import LlamaRuntime
+from models.lora.weights import pack_lora
+from tests.models import tiny_llama
+from tests.models.tiny_llama import Reference, random_lora
+
+TOKENS = np.random.default_rng(5).integers(0, 333, 90).astype(np.int32)
+WEIGHTS = tiny_llama.random_weights(tiny_llama.config(), {"v": 8})
+OTHERS: tuple[KernelPath, ...] = ("avxvnni", "avx2", "neon", "generic")
+
+
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("packed")
+
+
+def load(path: KernelPath, packs: Path, engine_cache: Path) -> LlamaRuntime:
+    if not detect().supports(path):
+        pytest.skip(f"this processor has no {path}")
+    return tiny_llama.runtime(WEIGHTS, packs, engine_cache / "compiled", path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", OTHERS)
+def test_every_path_gives_the_same_answers(path: KernelPath, packs: Path, engine_cache: Path) -> None:
+    """Bit for bit where there is a fused multiply-add; "generic" rounds products, and stays as close to the
+    reference as the others."""
+    runtime = load(path, packs, engine_cache)
+    best = load(choose_path(detect(), ""), packs, engine_cache)
+    for lora in (None, pack_lora(best.shape, random_lora(best.shape, 24))):
+        got = runtime.prefill(TOKENS, None, 0, lora).copy()
+        if path != "generic":
+            assert np.array_equal(got, best.prefill(TOKENS, None, 0, lora))
+        for position, token in enumerate(TOKENS):
+            logits = runtime.decode(int(token), position, lora)
+        assert np.array_equal(logits, got)
+    expected = Reference(WEIGHTS).logits(TOKENS[:3])[-1]
+    assert np.linalg.norm(runtime.prefill(TOKENS[:3], None, 0) - expected) < 1e-4 * np.linalg.norm(expected)
+
+
+@cache
+def inspected(*arguments: str) -> dict[str, Any]:
+    """What the machine code for some processor uses."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    command = [sys.executable, "-m", "tests.models.kernels.cross_compile", *arguments]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    answer: dict[str, Any] = json.loads(output)
+    return answer
+
+
+# What code may call: itself, the runtime's error message, and clearing memory from the C library.
+ALLOWED = ("llama_", "__tvm_", "TVMFFI", "memset", "bzero")
+
+
+def strangers(answer: dict[str, Any]) -> list[str]:
+    """Calls that are neither ours nor allowed, such as fmaf or __extendhfsf2."""
+    names = [str(call) for call in answer["calls"]]
+    return [name for name in names if not name.lstrip("_").startswith(tuple(a.lstrip("_") for a in ALLOWED))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("triple", ["aarch64-linux-gnu", "arm64-apple-macos"])
+def test_neon_code_uses_the_dot_product(triple: str) -> None:
+    answer = inspected("neon", "aarch64", triple)
+    used = answer["instructions"]
+    assert used.get("sdot", 0) + used.get("sdot.4s", 0) > 100
+    assert used.get("fcvtl", 0) > 0  # float16 in hardware
+    assert strangers(answer) == []
+
+
+@pytest.mark.slow
+def test_generic_code_stays_within_the_baseline() -> None:
+    answer = inspected("generic", "x86_64", "x86_64-linux-gnu")
+    assert answer["registers"] == ["xmm"]
+    assert not any(word.startswith("v") for word in answer["instructions"])
+    assert strangers(answer) == []
+
+
+@pytest.mark.slow
+def test_avx2_code_uses_no_avx512() -> None:
+    answer = inspected("avx2", "x86_64", "x86_64-linux-gnu")
+    assert answer["registers"] == ["xmm", "ymm"]
+    assert answer["instructions"]["vpmaddubsw"] > 100
+    assert strangers(answer) == []
+
+
+@pytest.mark.slow
+def test_registers_never_become_heap_memory() -> None:
+    assert strangers(inspected("avx512vnni", "x86_64", "x86_64-linux-gnu")) == []

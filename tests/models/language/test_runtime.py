@@ -1,0 +1,284 @@
+"""The runtime on small random models: what is computed, and that it never depends on how it was asked for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.compiler.cpu import choose_path, detect
+from models.formats.llama_weights import LlamaWeights
+from models.formats.quantization import Bits
+from models.language.runtime import LlamaRuntime, rotary_table
+from models.lora.weighted_sum import add_packed
+from models.lora.weights import LoraWeights, PackedLora, pack_lora
+from tests.models import tiny_llama
+from tests.models.tiny_llama import Reference, random_lora
+
+TOKENS = np.random.default_rng(0).integers(0, 333, 150).astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def weights() -> LlamaWeights:
+    return tiny_llama.random_weights(tiny_llama.config())
+
+
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("packed")
+
+
+@pytest.fixture(scope="module")
+def compiled(engine_cache: Path) -> Path:
+    return engine_cache / "compiled"
+
+
+@pytest.fixture(scope="module")
+def runtime(weights: LlamaWeights, packs: Path, compiled: Path) -> LlamaRuntime:
+    return tiny_llama.runtime(weights, packs, compiled, choose_path(detect(compiled)))
+
+
+def relative_error(got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Of vectors with their means removed (a common shift of all logits means nothing)."""
+    got, expected = got - got.mean(), expected - expected.mean()
+    return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
+
+
+def decoded(
+    runtime: LlamaRuntime, tokens: NDArray[np.int32], start: int = 0, lora: PackedLora | None = None
+) -> NDArray[np.float32]:
+    for offset, token in enumerate(tokens):
+        logits = runtime.decode(int(token), start + offset, lora)
+    return logits.copy()
+
+
+def test_logits_are_those_of_a_reference_with_the_same_rounding(
+    runtime: LlamaRuntime, weights: LlamaWeights
+) -> None:
+    """What is left is the order of sums. The longer the prompt, the likelier that it tips a code over."""
+    expected = Reference(weights).logits(TOKENS)
+    for count, bound in ((1, 1e-5), (2, 1e-5), (5, 1e-5), (17, 0.005), (64, 0.03), (65, 0.03), (150, 0.03)):
+        assert relative_error(runtime.prefill(TOKENS[:count], None, 0), expected[count - 1]) < bound
+
+
+def test_rounding_activations_costs_little(runtime: LlamaRuntime, weights: LlamaWeights) -> None:
+    expected = Reference(weights, exact=True).logits(TOKENS)
+    for count in (1, 2, 17, 64, 65, 150):
+        assert relative_error(runtime.prefill(TOKENS[:count], None, 0), expected[count - 1]) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "bits", "head_bits"),
+    [
+        (
+            {"num_heads": 8, "num_kv_heads": 1, "head_dim": 48, "tie_word_embeddings": False},
+            {"v": 8, "down": 8},
+            4,
+        ),
+        (
+            {"hidden_size": 128, "num_heads": 2, "num_kv_heads": 1, "head_dim": 128, "num_layers": 2},
+            {"q": 8},
+            8,
+        ),
+    ],
+)
+def test_other_shapes_and_widths(
+    changes: dict[str, int], bits: dict[str, Bits], head_bits: Bits, packs: Path, compiled: Path
+) -> None:
+    weights = tiny_llama.random_weights(tiny_llama.config(**changes), bits, head_bits)
+    runtime = tiny_llama.runtime(weights, packs, compiled, choose_path(detect(compiled)))
+    expected = Reference(weights).logits(TOKENS)
+    assert relative_error(runtime.prefill(TOKENS[:3], None, 0), expected[2]) < 1e-4
+    got = runtime.prefill(TOKENS, None, 0).copy()
+    assert relative_error(got, expected[-1]) < 0.04
+    assert np.array_equal(decoded(runtime, TOKENS), got)
+
+
+def test_decode_gives_the_bits_of_prefill(runtime: LlamaRuntime) -> None:
+    got = runtime.prefill(TOKENS, None, 0).copy()
+    hidden = runtime.hidden_state()
+    assert np.array_equal(decoded(runtime, TOKENS), got)
+    assert np.array_equal(runtime.hidden_state(), hidden)
+
+
+@pytest.mark.parametrize("split", [[1, 149], [100, 50], [7, 8, 9, 126], [63, 1, 86]])
+def test_any_split_of_a_prompt_gives_the_same_bits(runtime: LlamaRuntime, split: list[int]) -> None:
+    whole = runtime.prefill(TOKENS, None, 0).copy()
+    position = 0
+    for count in split:
+        logits = runtime.prefill(TOKENS[position : position + count], None, position)
+        position += count
+    assert np.array_equal(logits, whole)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_threads_gives_the_same_bits(
+    runtime: LlamaRuntime, weights: LlamaWeights, packs: Path, compiled: Path, threads: int
+) -> None:
+    other = tiny_llama.runtime(weights, packs, compiled, choose_path(detect(compiled)), threads=threads)
+    lora = pack_lora(runtime.shape, random_lora(runtime.shape, 16))
+    whole = runtime.prefill(TOKENS, None, 0, lora).copy()
+    assert np.array_equal(other.prefill(TOKENS, None, 0, lora), whole)
+    assert np.array_equal(decoded(other, TOKENS, lora=lora), whole)
+
+
+def test_rewinding_leaves_no_trace(runtime: LlamaRuntime) -> None:
+    fresh = runtime.prefill(TOKENS[:40], None, 0).copy()
+    runtime.prefill(TOKENS[::-1].copy(), None, 0)
+    assert np.array_equal(runtime.prefill(TOKENS[:40], None, 0), fresh)
+    after = decoded(runtime, TOKENS[40:45], start=40)
+    runtime.prefill(TOKENS[50:120], None, 40)
+    assert np.array_equal(decoded(runtime, TOKENS[40:45], start=40), after)
+
+
+def test_image_rows_stand_for_negative_ids(runtime: LlamaRuntime, weights: LlamaWeights) -> None:
+    rows = np.random.default_rng(1).normal(size=(5, 96)).astype(np.float32)
+    tokens = TOKENS[:30].copy()
+    tokens[4:9] = [-1, -2, -3, -5, -4]
+    expected = Reference(weights).logits(tokens, rows)
+    assert relative_error(runtime.prefill(tokens[:6], rows, 0), expected[5]) < 1e-4
+    assert relative_error(runtime.prefill(tokens, rows, 0), expected[-1]) < 0.03
+    # A row that holds a token's own embedding is that token.
+    same = Reference(weights).embedding[TOKENS[:1]]
+    plain = runtime.prefill(TOKENS[:20], None, 0).copy()
+    assert np.array_equal(runtime.prefill(np.r_[np.int32(-1), TOKENS[1:20]], same, 0), plain)
+
+
+@pytest.mark.parametrize("rank", [1, 8, 16, 17, 64, 128])
+def test_lora_follows_the_reference(runtime: LlamaRuntime, weights: LlamaWeights, rank: int) -> None:
+    """Next to equal under the same rounding; against exact LoRA, no worse than the base model."""
+    lora = random_lora(runtime.shape, rank)
+    packed = pack_lora(runtime.shape, lora)
+    expected = Reference(weights, lora).logits(TOKENS[:3])
+    assert relative_error(runtime.prefill(TOKENS[:3], None, 0, packed), expected[-1]) < 1e-4
+    got = runtime.prefill(TOKENS[:50], None, 0, packed).copy()
+    assert relative_error(got, Reference(weights, lora, exact=True).logits(TOKENS[:50])[-1]) < 0.06
+    assert relative_error(got, Reference(weights).logits(TOKENS[:50])[-1]) > 0.1  # it does something
+    assert np.array_equal(decoded(runtime, TOKENS[:50], lora=packed), got)
+
+
+def test_a_missing_module_counts_as_zero_and_none_is_the_base(runtime: LlamaRuntime) -> None:
+    lora = random_lora(runtime.shape, 8)
+    only_v = {name: tensor for name, tensor in lora.tensors.items() if "v_proj" in name}
+    zeros = {name: tensor if "v_proj" in name else 0 * tensor for name, tensor in lora.tensors.items()}
+    partial, padded, empty = (
+        runtime.prefill(
+            TOKENS[:30], None, 0, pack_lora(runtime.shape, LoraWeights("l", 1, 8, tensors))
+        ).copy()
+        for tensors in (only_v, zeros, {})
+    )
+    assert np.array_equal(partial, padded)
+    base = runtime.prefill(TOKENS[:30], None, 0).copy()
+    assert np.array_equal(empty, base)
+    assert not np.array_equal(partial, base)
+
+
+def test_a_sum_of_adapters_computes_the_sum_of_their_updates(
+    runtime: LlamaRuntime, weights: LlamaWeights
+) -> None:
+    first, second = random_lora(runtime.shape, 16, 1), random_lora(runtime.shape, 16, 2)
+    packed = [pack_lora(runtime.shape, lora) for lora in (first, second)]
+    both = add_packed(runtime.shape, "both", 1, list(zip(packed, (0.75, -0.5), strict=True)))
+    tensors = {
+        name: np.concatenate([first.tensors[name], second.tensors[name]])
+        if name.endswith(".A")
+        else np.concatenate([0.75 * first.tensors[name], -0.5 * second.tensors[name]], axis=1)
+        for name in first.tensors
+    }
+    expected = Reference(weights, LoraWeights("both", 1, 32, tensors)).logits(TOKENS[:3])[-1]
+    got = runtime.prefill(TOKENS[:3], None, 0, both)
+    assert relative_error(got, expected) < 1e-4
+
+
+def test_switching_adapters_is_passing_another_tensor(runtime: LlamaRuntime) -> None:
+    one, two = (pack_lora(runtime.shape, random_lora(runtime.shape, 16, seed)) for seed in (1, 2))
+    expected = [runtime.prefill(TOKENS[:20], None, 0, lora).copy() for lora in (one, two, None)]
+    for _ in range(3):
+        for lora, logits in zip((one, two, None), expected, strict=True):
+            assert np.array_equal(runtime.prefill(TOKENS[:20], None, 0, lora), logits)
+
+
+def test_hidden_state_is_what_the_head_multiplies(runtime: LlamaRuntime, weights: LlamaWeights) -> None:
+    logits = runtime.prefill(TOKENS[:20], None, 0).copy()
+    assert relative_error(logits, weights.embedding.dequantise() @ runtime.hidden_state()) < 0.02
+
+
+def test_prefill_can_be_cancelled_between_chunks(runtime: LlamaRuntime) -> None:
+    asked = []
+
+    def between_chunks() -> bool:
+        asked.append(True)
+        return len(asked) < 2
+
+    logits = runtime.prefill(TOKENS, None, 0, between_chunks=between_chunks).copy()
+    assert len(asked) == 2
+    assert np.array_equal(logits, runtime.prefill(TOKENS[:128], None, 0))
+
+
+def test_what_does_not_fit_is_refused(runtime: LlamaRuntime) -> None:
+    rows = np.zeros((2, 96), np.float32)
+    for tokens, image_rows, position in (
+        (TOKENS, None, 400),
+        (TOKENS[:0], None, 0),
+        (TOKENS[:3], None, -1),
+        (np.array([333], np.int32), None, 0),
+        (np.array([-1], np.int32), None, 0),
+        (np.array([-3], np.int32), rows, 0),
+        (np.array([-1], np.int32), rows[:, :64], 0),
+    ):
+        with pytest.raises(ValueError):
+            runtime.prefill(tokens, image_rows, position)
+    for token, position in ((0, 512), (333, 0), (-1, 0)):
+        with pytest.raises(ValueError):
+            runtime.decode(token, position)
+
+
+def test_the_last_position_of_the_context_works(runtime: LlamaRuntime) -> None:
+    tokens = np.tile(TOKENS, 4)[:512]
+    whole = runtime.prefill(tokens, None, 0).copy()
+    runtime.prefill(tokens[:511], None, 0)
+    assert np.array_equal(runtime.decode(int(tokens[511]), 511), whole)
+
+
+def test_other_python_threads_run_meanwhile(runtime: LlamaRuntime) -> None:
+    """The GIL is released while kernels compute: a counting thread gets on during a single call."""
+    counted, done = [0], threading.Event()
+
+    def count() -> None:
+        while not done.is_set():
+            counted[0] += 1
+            time.sleep(0)
+
+    most = 0
+    counter = threading.Thread(target=count)
+    counter.start()
+    try:
+        for _ in range(50):
+            before = counted[0]
+            runtime.prefill(TOKENS[:64], None, 0)
+            most = max(most, counted[0] - before)
+            if most > 2:  # holding the GIL, a call would allow a switch before and after it at most
+                break
+    finally:
+        done.set()
+        counter.join()
+    assert most > 2
+
+
+def test_idle_costs_nothing(runtime: LlamaRuntime) -> None:
+    decoded(runtime, TOKENS[:20])
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1  # a pool that spins would have used a processor all the while
+
+
+def test_rotary_table_turns_by_the_models_frequencies() -> None:
+    table = rotary_table(100.0, 4, 3)
+    angles = np.outer(np.arange(3), [1.0, 0.1])
+    assert np.allclose(table, np.concatenate([np.cos(angles), np.sin(angles)], axis=1), atol=1e-7)

@@ -1,0 +1,85 @@
+"""Packed adapters on disk: what was written is what is mapped, and anything else is not there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import workload
+from models.lora.packed_files import PackedFiles, forget
+from models.lora.weights import PackedLora, pack_lora
+from tests.adapters.folders import SHAPE
+
+FIRST, SECOND = ((1, 100, 7),), ((2, 100, 8),)
+
+
+@pytest.fixture
+def packed() -> PackedLora:
+    return replace(pack_lora(SHAPE, workload.adapter(SHAPE, "mine", 0, 20)), ocr="always", words=False)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_what_was_written_is_mapped_with_everything_it_needs(tmp_path: Path, packed: PackedLora) -> None:
+    kept = PackedFiles(tmp_path / "new", SHAPE)
+    kept.write(packed, FIRST)
+    again = kept.open("mine", FIRST)
+    assert again is not None
+    assert (again.name, again.generation, again.rank) == ("mine", packed.generation, 32)
+    assert (again.ocr, again.words) == ("always", False)
+    assert np.array_equal(again.tensor, packed.tensor)
+    assert again.argument is not None  # aligned and writable, as kernels want it
+
+
+def test_writing_into_what_is_mapped_never_reaches_the_file(tmp_path: Path, packed: PackedLora) -> None:
+    kept = PackedFiles(tmp_path, SHAPE)
+    kept.write(packed, FIRST)
+    first, second = kept.open("mine", FIRST), kept.open("mine", FIRST)
+    assert first is not None and second is not None
+    first.tensor[:] = 0
+    assert np.array_equal(second.tensor, packed.tensor)
+
+
+def test_another_signature_name_or_shape_finds_nothing(tmp_path: Path, packed: PackedLora) -> None:
+    kept = PackedFiles(tmp_path, SHAPE)
+    kept.write(packed, FIRST)
+    assert kept.open("mine", SECOND) is None
+    assert kept.open("yours", FIRST) is None
+    assert PackedFiles(tmp_path, replace(SHAPE, layers=3)).open("mine", FIRST) is None
+
+
+@pytest.mark.parametrize("at", [0, 13, 60, 4096, -1])
+def test_a_damaged_file_is_not_there(tmp_path: Path, packed: PackedLora, at: int) -> None:
+    kept = PackedFiles(tmp_path, SHAPE)
+    kept.write(packed, FIRST)
+    (file,) = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    content[at] ^= 1
+    file.write_bytes(content)
+    assert kept.open("mine", FIRST) is None
+    for length in (0, 10, 4096, len(content) - 1):
+        file.write_bytes(content[:length])
+        assert kept.open("mine", FIRST) is None
+
+
+def test_only_the_latest_version_of_an_adapter_is_kept(tmp_path: Path, packed: PackedLora) -> None:
+    kept = PackedFiles(tmp_path, SHAPE)
+    for name in ("mine", "mine-too"):
+        kept.write(replace(packed, name=name), FIRST)
+    kept.write(packed, SECOND)
+    assert len(files(tmp_path)) == 2
+    assert kept.open("mine", SECOND) and kept.open("mine-too", FIRST)
+    forget(tmp_path, "mine")
+    assert [name[:9] for name in files(tmp_path)] == ["mine-too-"]
+
+
+def test_a_disk_that_refuses_is_no_mistake_of_the_user(tmp_path: Path, packed: PackedLora) -> None:
+    (tmp_path / "file").write_text("")
+    kept = PackedFiles(tmp_path / "file", SHAPE)
+    kept.write(packed, FIRST)
+    assert kept.open("mine", FIRST) is None

@@ -1,0 +1,75 @@
+"""Different spellings of a number, a day or a name are one."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.scoring.normal_forms import as_date, as_name, as_number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["12.5", "12.50", " 12.50 ", "RM12.50", "RM 12.50", "$12.5", "12.50.", "12.5%", "rm 12.500", "+12.5"],
+)
+def test_spellings_of_one_amount(text: str) -> None:
+    assert as_number(text) == Decimal("12.5")
+
+
+@pytest.mark.parametrize(("text", "value"), [("1,250.00", "1250"), ("-3", "-3"), (".5", "0.5"), ("0", "0")])
+def test_other_numbers(text: str, value: str) -> None:
+    assert as_number(text) == Decimal(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "RM", "12.5 and 3", "1.2.3", "12,50", "twelve", "1e5", "12.50 in all", "¹²"]
+)
+def test_what_is_no_number_alone(text: str) -> None:
+    assert as_number(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("14/03/2018", "14-03-2018", "14/3/18", "14.03.2018", "14 MAR 2018", "14-Mar-18", "14MAR2018"),
+        *(
+            "2018-03-14",
+            "20180314",
+            "March 14, 2018",
+            "14 March 2018.",
+            "14 mar '18",
+            "14 03 2018",
+            "(14/03/2018)",
+        ),
+    ],
+)
+def test_spellings_of_one_day(text: str) -> None:
+    assert as_date(text) == datetime.date(2018, 3, 14)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "31/02/2018", "14/13/2018", "14/03", "14 FOO 2018", "on 14/03/2018", "14/03/2018 12:30"]
+)
+def test_what_is_no_day_alone(text: str) -> None:
+    assert as_date(text) is None
+
+
+@given(
+    st.dates(datetime.date(2000, 1, 1), datetime.date(2099, 12, 31)),
+    st.sampled_from(["%d/%m/%Y", "%d-%m-%y", "%d %b %Y", "%Y-%m-%d", "%d %B %y"]),
+)
+def test_every_day_of_this_century_is_read_as_it_was_written(day: datetime.date, form: str) -> None:
+    assert as_date(day.strftime(form)) == day
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_read_without_an_error(text: str) -> None:
+    as_number(text), as_date(text), as_name(text)
+
+
+def test_names_are_their_letters_and_digits() -> None:
+    assert as_name("B&W Café, Co. Ltd. (1)") == as_name("b & w cafe co ltd 1") == "bwcafecoltd1"
