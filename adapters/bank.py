@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from adapters.spec import AdapterSpec, parse_spec
-from adapters.store import AdapterStore, Signature
+from adapters.store.adapter_store import AdapterStore, Signature
 from models.core.errors import UserError
 from models.lora.packed_files import PackedFiles
 from models.lora.peft_format import PROJECTOR_FILE, check_layers

@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from adapters.manifest import RESERVED, is_name
+from adapters.store.manifest import RESERVED, is_name
 from models.core.errors import UserError
 
 MOST_PARTS = 8
@@ -81,7 +81,7 @@ def _part(piece: str, text: str) -> tuple[str, float]:
 
 
 def _remedy(name: str, installed: Collection[str]) -> str:
-    from adapters.fetch import bundled_names  # not needed until something is wrong
+    from adapters.install.fetch import bundled_names  # not needed until something is wrong
 
     if name in bundled_names():
         return f" here yet; it comes with the app: run `edge-app adapters install {name}`."

@@ -8,8 +8,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from adapters.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManifest, write_manifest
-from adapters.record import InstallRecord, write_record
+from adapters.store.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManifest, write_manifest
+from adapters.store.record import InstallRecord, write_record
 from benchmarks import app, speed, workload
 from benchmarks.alternate import alternate
 from benchmarks.speed import Sides

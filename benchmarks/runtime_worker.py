@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 
 from adapters.bank import AdapterBank
-from adapters.store import AdapterStore
+from adapters.store.adapter_store import AdapterStore
 from benchmarks import workload
 from benchmarks.serving import serve
 from models.compiler.cpu import choose_path, detect

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from adapters.store import RESERVED, AdapterStore
+from adapters.store.adapter_store import RESERVED, AdapterStore
 from edge_app import paths
 from edge_app.answering import Answering, Equipment
 from edge_app.bundled import settle, unsettled

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.fetch import BUNDLED, bundled_names
-from adapters.manifest import MANIFEST_FILE
-from adapters.record import BY_THE_APP
-from adapters.store import AdapterStore
+from adapters.install.fetch import BUNDLED, bundled_names
+from adapters.store.adapter_store import AdapterStore
+from adapters.store.manifest import MANIFEST_FILE
+from adapters.store.record import BY_THE_APP
 from edge_app import paths
 from edge_app.settings import Settings
 from models.core.files import write_whole
@@ -38,8 +38,8 @@ def settle(settings: Settings, engine: Engine, progress: Progress) -> tuple[str,
 
     Raises UserError when the disk refuses.
     """
-    from adapters.install import NotNewer, Wanted
-    from adapters.manifest import parse_manifest
+    from adapters.install.installer import NotNewer, Wanted
+    from adapters.store.manifest import parse_manifest
     from edge_app.installing import AppModels, adapter_store, installer
 
     models = AppModels(settings, progress, lambda *_: engine)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 import edge_app
-from adapters.store import AdapterStore
+from adapters.store.adapter_store import AdapterStore
 from edge_app import paths, settings
 from models.compiler.cpu import REQUIRED, choose_path, detect
 from models.compiler.threads import available_cpus, default_threads

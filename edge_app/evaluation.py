@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.spec import checked_spec
-from adapters.store import RESERVED, AdapterStore
+from adapters.store.adapter_store import RESERVED, AdapterStore
 from edge_app import paths
 from edge_app.assistant import Assistant, Turn
 from edge_app.energy import Energy, EnergyMeter

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from adapters.bank import AdapterBank, Lease
-from adapters.store import AdapterStore
+from adapters.store.adapter_store import AdapterStore
 from edge_app import paths
 from edge_app.events import Event, ImageEncoded, Progress
 from edge_app.inference import CancelledError, Job

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from adapters.store import AdapterStore
+from adapters.store.adapter_store import AdapterStore
 from edge_app import paths
 
 if TYPE_CHECKING:
-    from adapters.install import Candidate, Installer
-    from adapters.trust import Publishers
+    from adapters.install.installer import Candidate, Installer
+    from adapters.install.trust import Publishers
     from edge_app.host import LoadEngine
     from edge_app.settings import Settings
     from models.core.types import Progress
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AppModels:
-    """adapters.install.Models over the app's store and engine; what was loaded is kept until `close`."""
+    """adapters.install.installer.Models over the app's store and engine; what was loaded is kept until `close`."""
 
     def __init__(self, settings: Settings, progress: Progress, load: LoadEngine | None = None) -> None:
         """load: makes an engine; edge_app.host.load_engine if not given."""
@@ -62,16 +62,16 @@ def adapter_store() -> AdapterStore:
 
 def publishers() -> Publishers:
     """The publishers that this user trusts."""
-    from adapters.trust import Publishers
+    from adapters.install.trust import Publishers
 
     paths.ensure(paths.config_directory())
     return Publishers(paths.publishers_file())
 
 
 def installer(models: AppModels, confirm: Callable[[Candidate], bool], progress: Progress) -> Installer:
-    """Installs into this user's adapters. confirm: see adapters.install.Installer."""
+    """Installs into this user's adapters. confirm: see adapters.install.installer.Installer."""
     from adapters.bank import AdapterBank
-    from adapters.install import Installer
+    from adapters.install.installer import Installer
     from models.core.cache import PACKED
     from models.lora.packed_files import forget
 

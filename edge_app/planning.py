@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from adapters.spec import parse_spec
-from adapters.store import RESERVED, AdapterStore
+from adapters.store.adapter_store import RESERVED, AdapterStore
 from edge_app.battery import battery
 from edge_app.cloud.remote import Remote
 from edge_app.context import Pictures, assemble, assembled_again, new_images

@@ -16,8 +16,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.manifest import MANIFEST_FILE
-from adapters.record import read_manifest
+from adapters.store.manifest import MANIFEST_FILE
+from adapters.store.record import read_manifest
 from models.core.errors import UserError
 from models.core.types import Image
 from router.deciding import decide

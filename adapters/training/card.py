@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.manifest import Accuracy, AdapterManifest
+from adapters.store.manifest import Accuracy, AdapterManifest
 from adapters.training.heads import OwnHeadResult
 from adapters.training.measure import BESIDE
 

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from adapters.training.course import Course
-from adapters.training.lessons import Lesson, pack
+from adapters.training.batches import Course
+from adapters.training.token_rows import Lesson, pack
 from models.core.errors import UserError
 from models.training.examples import NOT_LEARNT
 from models.training.language import Language, Packed

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from adapters.manifest import Accuracy
+from adapters.store.manifest import Accuracy
 from adapters.training.data import TrainingRow
 from adapters.training.features import load_training_image
 from models.core.types import Image, Message, Sampling

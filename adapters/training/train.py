@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adapters.training.course import Course, Material
+from adapters.training.batches import Course, Material
 from adapters.training.data import TRAIN, TrainingRow, by_image, of_split, set_aside
 from adapters.training.features import FeatureCache, load_training_image
 from adapters.training.heads import OwnHead, OwnHeadResult, find_facts, make_heads, sharpened
-from adapters.training.kept import keep_heads, kept_heads
+from adapters.training.heads_cache import keep_heads, kept_heads
 from adapters.training.learning import HeldOut, Learner, Learnt, Schedule, Step
-from adapters.training.lessons import SeenImage, Writer
+from adapters.training.token_rows import SeenImage, Writer
 from models.core.errors import UserError
 from models.core.types import no_progress
 from models.families.parts import Parts, Request

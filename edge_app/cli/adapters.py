@@ -15,8 +15,8 @@ from edge_app.cli.options import JsonOption, OfflineOption, load_settings
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
-    from adapters.install import Candidate, Installer, Outcome
-    from adapters.store import AdapterStore, InstalledAdapter
+    from adapters.install.installer import Candidate, Installer, Outcome
+    from adapters.store.adapter_store import AdapterStore, InstalledAdapter
     from models.core.types import Stage
 
 app = typer.Typer(
@@ -61,8 +61,8 @@ def install(
       edge-app adapters install ./my-lora --name plants
       edge-app adapters install https://example.org/plants.zip --sha256 9f86d081…
     """
-    from adapters.fetch import bundled_names
-    from adapters.install import NotNewer, Wanted
+    from adapters.install.fetch import bundled_names
+    from adapters.install.installer import NotNewer, Wanted
 
     wanted = [*bundled_names()] if bundled else sources or []
     if bundled == bool(sources):
@@ -93,7 +93,7 @@ def list_(json: JsonOption = False) -> None:
     Example:
       edge-app adapters list
     """
-    from adapters.fetch import bundled_names
+    from adapters.install.fetch import bundled_names
 
     installed = [_summary(adapter) for adapter in _store().all()]
     here = {adapter["name"] for adapter in installed}
@@ -170,7 +170,7 @@ def verify(names: NamesArgument = None, json: JsonOption = False) -> None:
     Example:
       edge-app adapters verify receipts
     """
-    from adapters.verify import verify_installed
+    from adapters.install.verify import verify_installed
     from edge_app.installing import AppModels
 
     store = _store()
@@ -195,7 +195,7 @@ def update(names: NamesArgument = None, yes: YesOption = False, offline: Offline
     Example:
       edge-app adapters update
     """
-    from adapters.install import NotNewer
+    from adapters.install.installer import NotNewer
 
     with _installing(yes, offline) as (installer, is_offline):
         failed = []
@@ -229,7 +229,7 @@ def export(
     Example:
       edge-app adapters export plants plants.zip --sign field-lab.key --publisher "Field Lab"
     """
-    from adapters.export import export as run
+    from adapters.install.export import export as run
 
     if publisher and sign is None:
         raise typer.BadParameter("--publisher goes with --sign.")

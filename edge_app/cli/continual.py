@@ -131,7 +131,7 @@ def _follow(run: ContinualRun) -> tuple[list[Stage], Repetition]:
 
 def _domains(files: Sequence[Path]) -> dict[str, Path]:
     """By the files' names, which become the adapters'."""
-    from adapters.manifest import check_name
+    from adapters.store.manifest import check_name
 
     domains = {check_name(file.stem): file for file in files}
     if len(domains) < len(files):
@@ -176,8 +176,8 @@ class Budget:
 
 def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
     def train(file: Path, name: str, out: Path, start_from: Path | None) -> None:
+        from adapters.training.build_adapter import About, make_adapter
         from adapters.training.data import read_training_rows
-        from adapters.training.product import About, make_adapter
         from adapters.training.train import Options, Workplace
         from edge_app import paths
         from edge_app.cli.train import Shown

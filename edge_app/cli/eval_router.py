@@ -121,7 +121,7 @@ def _wanted(only: Sequence[str] | None) -> tuple[RouterName, ...]:
 
 
 def _installed() -> tuple[str, ...]:
-    from adapters.store import AdapterStore
+    from adapters.store.adapter_store import AdapterStore
     from edge_app import paths
 
     return AdapterStore(paths.adapters_directory()).names()

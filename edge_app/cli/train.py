@@ -15,7 +15,7 @@ from edge_app.cli import output
 from edge_app.cli.options import OfflineOption, load_settings
 
 if TYPE_CHECKING:
-    from adapters.manifest import Accuracy
+    from adapters.store.manifest import Accuracy
     from adapters.training.learning import Step
     from adapters.training.train import TrainingReport
 
@@ -78,8 +78,8 @@ def train(
         from models.core.errors import UserError
 
         raise UserError("Training needs PyTorch and transformers: run pip install 'edge-app[train]'.")
+    from adapters.training.build_adapter import About, make_adapter
     from adapters.training.data import VALIDATION, of_split, read_training_rows, read_validation_rows
-    from adapters.training.product import About, make_adapter
     from adapters.training.train import Options, Workplace
     from edge_app import paths
     from models.compiler import threads

@@ -84,7 +84,7 @@ def new_key(
     Example:
       edge-app adapters trust new-key field-lab.key
     """
-    from adapters.trust import PUBLIC_SUFFIX, make_key
+    from adapters.install.trust import PUBLIC_SUFFIX, make_key
 
     fingerprint = make_key(file.expanduser())
     output.say(f"Wrote {file} (private) and {file}{PUBLIC_SUFFIX} (public).")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from adapters.store import InstalledAdapter
+from adapters.store.adapter_store import InstalledAdapter
 from edge_app.tui.finder import Finder, Found
 
 CHOICES = (

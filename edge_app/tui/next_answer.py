@@ -9,8 +9,8 @@ import asyncio
 
 from textual.app import App
 
-from adapters.manifest import RESERVED
 from adapters.spec import checked_spec
+from adapters.store.manifest import RESERVED
 from edge_app.tui.adapters_window import AdaptersWindow
 from edge_app.tui.choice import ChoiceWindow
 from edge_app.tui.commands import MODE_HELP, MODES, ON_OFF

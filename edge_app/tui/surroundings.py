@@ -11,7 +11,7 @@ from typing import Protocol
 
 from textual.widget import Widget
 
-from adapters.store import InstalledAdapter
+from adapters.store.adapter_store import InstalledAdapter
 from edge_app.battery import Battery
 from edge_app.cloud.consent import ConsentStore
 from edge_app.cloud.remote import State

@@ -14,10 +14,10 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from adapters.install import Candidate, Installer
-from adapters.manifest import MANIFEST_FILE, AdapterManifest, Example, write_manifest
-from adapters.store import AdapterStore
-from adapters.trust import Publishers
+from adapters.install.installer import Candidate, Installer
+from adapters.install.trust import Publishers
+from adapters.store.adapter_store import AdapterStore
+from adapters.store.manifest import MANIFEST_FILE, AdapterManifest, Example, write_manifest
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.core.types import Image, Message, Sampling, Token

@@ -12,7 +12,7 @@ import pytest
 
 from adapters import bank as bank_module
 from adapters.bank import AdapterBank
-from adapters.store import AdapterStore
+from adapters.store.adapter_store import AdapterStore
 from benchmarks import workload
 from models.core.errors import UserError
 from models.lora.weighted_sum import add_packed

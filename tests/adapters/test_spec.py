@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.manifest import is_name
 from adapters.spec import AdapterSpec, checked_spec, parse_spec
+from adapters.store.manifest import is_name
 from models.core.errors import UserError
 
 INSTALLED = ("medical", "receipts", "Remote_Sensing")

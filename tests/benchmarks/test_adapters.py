@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from adapters.store import AdapterStore
+from adapters.store.adapter_store import AdapterStore
 from benchmarks.adapters import install_many
 from benchmarks.lora_gguf import write_lora_gguf
 from benchmarks.runtime_worker import RuntimeWorker

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from adapters import fetch
-from adapters.archive import unpack
-from adapters.record import InstallRecord, write_record
+from adapters.install import fetch
+from adapters.install.archive import unpack
+from adapters.store.record import InstallRecord, write_record
 from edge_app import installing, paths
 from edge_app.cli.main import main
 from models.core.errors import NeedsNetwork

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.manifest import AdapterManifest, write_manifest
+from adapters.store.manifest import AdapterManifest, write_manifest
 from edge_app import paths, settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, Event, Failed, ImageEncoded, Progress, Routed, TurnSaved

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters import fetch, install
-from adapters.fetch import bundled_names
+from adapters.install import fetch
+from adapters.install import installer as install
+from adapters.install.fetch import bundled_names
 from edge_app import bundled, paths
 from edge_app.assistant import Assistant, Turn
 from edge_app.bundled import settle, unsettled

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.store import AdapterStore
+from adapters.store.adapter_store import AdapterStore
 from edge_app import paths
 from edge_app.events import Event, Progress
 from edge_app.host import EngineHost

@@ -20,7 +20,7 @@ import pytest
 
 from adapters.bank import AdapterBank
 from adapters.spec import parse_spec
-from adapters.store import AdapterStore
+from adapters.store.adapter_store import AdapterStore
 from edge_app import host, paths, settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answered, Failed, TokenText

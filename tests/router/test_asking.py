@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from adapters.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManifest, Example, write_manifest
+from adapters.store.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManifest, Example, write_manifest
 from models.core.types import Image
 from models.engine import Engine
 from router.asking import ModelRouter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.fetch import BUNDLED, bundled_names
+from adapters.install.fetch import BUNDLED, bundled_names
 from models.engine import Engine
 from models.lora.peft_format import read_peft
 from router.confidence import NOBODY, bundled_rule

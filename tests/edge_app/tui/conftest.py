@@ -12,8 +12,8 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from adapters.manifest import AdapterManifest
-from adapters.store import InstalledAdapter
+from adapters.store.adapter_store import InstalledAdapter
+from adapters.store.manifest import AdapterManifest
 from edge_app import paths
 from edge_app.battery import Battery
 from edge_app.cloud.consent import ConsentStore

@@ -1,7 +1,7 @@
 """adapter.toml: what an adapter is called, what it is for, what it was measured to do, what its files hash to.
 
 Everything is checked when it is read: types, lengths, unknown fields, names of files. Knows the form of a
-manifest, not whether what it says is true: hashes are held against files by adapters.verify.
+manifest, not whether what it says is true: hashes are held against files by adapters.install.verify.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from packaging.version import InvalidVersion, Version
 
-from adapters.fields import Fields
+from adapters.store.fields import Fields
 from models.core.errors import UserError
 
 if TYPE_CHECKING:

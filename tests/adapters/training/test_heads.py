@@ -16,7 +16,7 @@ from adapters.training import fitting, heads
 from adapters.training.data import TrainingRow
 from adapters.training.fitting import View, fit, stack
 from adapters.training.heads import cross_fit, find_facts, make_heads, word_tokens
-from adapters.training.kept import keep_heads, kept_heads
+from adapters.training.heads_cache import keep_heads, kept_heads
 from adapters.training.train import _recipe
 from models.language.tokenizer import Tokenizer
 from models.vision.pooling import feature

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters import archive as archive_module
-from adapters.archive import unpack
-from adapters.manifest import ALLOWED_FILES
+from adapters.install import archive as archive_module
+from adapters.install.archive import unpack
+from adapters.store.manifest import ALLOWED_FILES
 from models.core.errors import UserError
 
 CONTENT = {"adapter.toml": b"name = 1\n" * 10, "README.md": b"# Card\n", "adapter_config.json": b"{}"}

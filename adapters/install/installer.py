@@ -1,7 +1,7 @@
 """Installs an adapter: fetches it, checks all of it, tries it on the model, and only then puts it in its place.
 
 Knows the order of things. Where adapters come from, what is refused in archives and files, and how one takes
-another's place are the business of adapters.fetch, .archive, .verify and .staging; asking the user is the
+another's place are the business of adapters.install.fetch, .archive, .verify and .staging; asking the user is the
 caller's.
 """
 
@@ -15,9 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from adapters.archive import SUFFIXES
-from adapters.fetch import Fetched, fetch
-from adapters.manifest import (
+from adapters.install.archive import SUFFIXES
+from adapters.install.fetch import Fetched, fetch
+from adapters.install.probe import Model, probe
+from adapters.install.trust import Publishers, Signer, read_signer
+from adapters.install.verify import check_base, check_hashes, list_files, read_weights
+from adapters.prototypes import PROTOTYPES_FILE, make_prototypes, write_prototypes
+from adapters.store.adapter_store import AdapterStore, InstalledAdapter
+from adapters.store.manifest import (
     MANIFEST_FILE,
     NOT_DECLARED,
     SIGNATURE_FILE,
@@ -26,13 +31,8 @@ from adapters.manifest import (
     parse_manifest,
     write_manifest,
 )
-from adapters.probe import Model, probe
-from adapters.prototypes import PROTOTYPES_FILE, make_prototypes, write_prototypes
-from adapters.record import BY_THE_APP, InstallRecord, write_record
-from adapters.staging import Staging, changing
-from adapters.store import AdapterStore, InstalledAdapter
-from adapters.trust import Publishers, Signer, read_signer
-from adapters.verify import check_base, check_hashes, list_files, read_weights
+from adapters.store.record import BY_THE_APP, InstallRecord, write_record
+from adapters.store.staging import Staging, changing
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.core.types import Progress, no_progress
@@ -64,7 +64,7 @@ class Models(Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to install. source, sha256: see adapters.fetch. name: to install it under; empty takes its own.
+    """What to install. source, sha256: see adapters.install.fetch. name: to install it under; empty takes its own.
     force: also when that version, or a newer one, is here. newer: only when it is newer, as an update."""
 
     source: str

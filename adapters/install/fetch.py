@@ -16,8 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from adapters.archive import MOST_ARCHIVE_BYTES, check_file_name, unpack
-from adapters.manifest import ALLOWED_FILES, MANIFEST_FILE, REQUIRED_FILES, SIGNATURE_FILE, parse_manifest
+from adapters.install.archive import MOST_ARCHIVE_BYTES, check_file_name, unpack
+from adapters.store.manifest import (
+    ALLOWED_FILES,
+    MANIFEST_FILE,
+    REQUIRED_FILES,
+    SIGNATURE_FILE,
+    parse_manifest,
+)
 from models.core.errors import NeedsNetwork, UserError
 from models.core.files import file_digest
 
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
 
     from models.core.types import Progress
 
-BUNDLED = Path(__file__).with_name("bundled")
+BUNDLED = Path(__file__).parents[1] / "bundled"
 """The adapters that come with the app, a folder each."""
 
 _HUB = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.install import Installer, Wanted
-from adapters.manifest import MANIFEST_FILE
-from adapters.probe import MOST_QUESTIONS, QUESTION, probe
+from adapters.install.installer import Installer, Wanted
+from adapters.install.probe import MOST_QUESTIONS, QUESTION, probe
 from adapters.prototypes import read_prototypes
+from adapters.store.manifest import MANIFEST_FILE
 from models.core.errors import UserError
 from models.core.types import Token
 from models.engine import Engine

@@ -14,14 +14,14 @@ import pytest
 pytest.importorskip("torch", reason="training needs the extra [train]: pip install -e '.[train]'")
 pytest.importorskip("transformers", reason="training needs the extra [train]: pip install -e '.[train]'")
 
-from adapters.manifest import Accuracy, AdapterManifest, Example, parse_manifest
+from adapters.install.verify import check_hashes, read_weights
+from adapters.store.manifest import Accuracy, AdapterManifest, Example, parse_manifest
+from adapters.training.build_adapter import About, make_adapter
 from adapters.training.card import Made, card
 from adapters.training.data import read_training_rows
 from adapters.training.heads import OwnHeadResult, find_facts, make_heads
 from adapters.training.measure import Answers, accuracies
-from adapters.training.product import About, make_adapter
 from adapters.training.train import Options, Workplace, look, projector_part, see
-from adapters.verify import check_hashes, read_weights
 from models.core.errors import UserError
 from models.core.images import load_image
 from models.core.types import no_progress

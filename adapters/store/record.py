@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adapters.manifest import MANIFEST_FILE, AdapterManifest, manifest_of, parse_manifest, parse_toml
+from adapters.store.manifest import MANIFEST_FILE, AdapterManifest, manifest_of, parse_manifest, parse_toml
 from models.core.errors import UserError
 
 RECORD_FILE = "installed.json"

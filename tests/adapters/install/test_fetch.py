@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters import fetch as fetch_module
-from adapters.fetch import Fetched, fetch
-from adapters.install import Installer, Wanted
-from adapters.manifest import ALLOWED_FILES, MANIFEST_FILE, SIGNATURE_FILE
-from adapters.store import AdapterStore
+from adapters.install import fetch as fetch_module
+from adapters.install.fetch import Fetched, fetch
+from adapters.install.installer import Installer, Wanted
+from adapters.store.adapter_store import AdapterStore
+from adapters.store.manifest import ALLOWED_FILES, MANIFEST_FILE, SIGNATURE_FILE
 from models.core.errors import NeedsNetwork, UserError
 from models.hub import download
 from tests.adapters.making import make_installer, tarred, write_adapter, write_peft, zipped
@@ -270,4 +270,4 @@ def test_an_archive_at_an_address_is_installed_by_name(
 
 
 def test_the_folder_of_bundled_adapters_is_the_packages_own() -> None:
-    assert fetch_module.BUNDLED.parent == Path(fetch_module.__file__).parent
+    assert fetch_module.BUNDLED.parent == Path(fetch_module.__file__).parents[1]

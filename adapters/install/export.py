@@ -12,10 +12,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE
-from adapters.store import InstalledAdapter
-from adapters.trust import Signer, read_signer, write_signature
-from adapters.verify import check_hashes
+from adapters.install.trust import Signer, read_signer, write_signature
+from adapters.install.verify import check_hashes
+from adapters.store.adapter_store import InstalledAdapter
+from adapters.store.manifest import MANIFEST_FILE, SIGNATURE_FILE
 from models.core.errors import UserError
 from models.core.files import sync_directory, written_to
 

@@ -1,7 +1,8 @@
 """Changes the store by renames alone: whoever is killed at any moment leaves the old adapter or the new one.
 
 A new adapter is made ready in .staging beside the adapters. To take its place, the old one moves to
-.staging/old-NAME, where readers still find it (adapters.store), the new one moves in, the old one goes. A lock
+.staging/old-NAME, where readers still find it (adapters.store.adapter_store), the new one moves in, the old
+one goes. A lock
 file keeps two processes from changing the store at once; whoever gets it first puts right what a killed one
 left. Knows nothing of what adapters are.
 """
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from adapters.store import ASIDE, STAGING
+from adapters.store.adapter_store import ASIDE, STAGING
 from models.core.files import alone, sync_directory, written_to
 from models.core.types import Progress, no_progress
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from adapters.install import Wanted
-from adapters.store import AdapterStore
+from adapters.install.installer import Wanted
+from adapters.store.adapter_store import AdapterStore
 from models.core.errors import UserError
 from models.lora.peft_format import CONFIG_FILE, read_peft
 from tests.adapters.making import make_installer, tensors, write_adapter
 
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "peft"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "peft"
 
 
 @pytest.fixture

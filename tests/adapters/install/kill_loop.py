@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from adapters.install import Wanted
-from adapters.staging import changing
-from adapters.store import AdapterStore
-from adapters.verify import verify_installed
+from adapters.install.installer import Wanted
+from adapters.install.verify import verify_installed
+from adapters.store.adapter_store import AdapterStore
+from adapters.store.staging import changing
 from tests.adapters.making import FakeModels, make_installer, tensors, write_adapter
 
 EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.store import AdapterStore
-from adapters.verify import verify_installed
+from adapters.install.verify import verify_installed
+from adapters.store.adapter_store import AdapterStore
 from tests.adapters.making import FakeModels, tensors, write_adapter
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.mark.slow
@@ -24,7 +24,7 @@ def test_stopped_at_any_operation_it_leaves_the_old_state_or_the_new(
     tmp_path: Path, what: str, least: int, how: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.adapters.kill_loop", str(tmp_path), what, how],
+        [sys.executable, "-m", "tests.adapters.install.kill_loop", str(tmp_path), what, how],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -37,7 +37,8 @@ def test_stopped_at_any_operation_it_leaves_the_old_state_or_the_new(
 @pytest.mark.slow
 def test_two_processes_that_install_at_once_wait_for_one_another(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from adapters.install import Wanted; from tests.adapters.making import make_installer;"
+        "import sys, pathlib; from adapters.install.installer import Wanted;"
+        "from tests.adapters.making import make_installer;"
         "make_installer(pathlib.Path(sys.argv[1])).install(Wanted(sys.argv[2], force=True))"
     )
     versions = [write_adapter(tmp_path / f"{n}", tensors(seed=n), version=f"{n}.0") for n in range(1, 4)]

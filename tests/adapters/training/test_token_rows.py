@@ -12,10 +12,10 @@ pytest.importorskip("transformers", reason="training needs the extra [train]: pi
 
 import torch
 
-from adapters.training.course import Course, Material
+from adapters.training.batches import Course, Material
 from adapters.training.data import TrainingRow
 from adapters.training.learning import HeldOut, Learner, Schedule, Step, judge
-from adapters.training.lessons import Branch, Lesson, SeenImage, pack
+from adapters.training.token_rows import Branch, Lesson, SeenImage, pack
 from models.core.errors import UserError
 from models.training.language import Language, branch_mask
 from tests.models.training.test_language import tiny

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.manifest import (
+from adapters.prototypes import make_prototypes, write_prototypes
+from adapters.store.manifest import (
     MANIFEST_FILE,
     Accuracy,
     AdapterManifest,
@@ -21,7 +22,6 @@ from adapters.manifest import (
     check_name,
     write_manifest,
 )
-from adapters.prototypes import make_prototypes, write_prototypes
 from adapters.training.card import Made, card
 from adapters.training.data import TRAIN, VALIDATION, TrainingRow, by_image, of_split
 from adapters.training.features import load_training_image

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from adapters import fetch
-from adapters.install import Candidate, Installer, NotNewer, Wanted
-from adapters.manifest import MANIFEST_FILE, parse_manifest
+from adapters.install import fetch
+from adapters.install.installer import Candidate, Installer, NotNewer, Wanted
+from adapters.install.verify import verify_installed
 from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
-from adapters.record import RECORD_FILE
-from adapters.store import AdapterStore
-from adapters.verify import verify_installed
+from adapters.store.adapter_store import AdapterStore
+from adapters.store.manifest import MANIFEST_FILE, parse_manifest
+from adapters.store.record import RECORD_FILE
 from models.core.errors import NeedsNetwork, UserError
 from models.core.files import file_digest
 from models.lora.weights import MAX_RANK

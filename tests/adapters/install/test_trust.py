@@ -22,13 +22,13 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.export import export
-from adapters.install import Candidate, Installer, Wanted
-from adapters.manifest import MANIFEST_FILE, SIGNATURE_FILE, parse_manifest
+from adapters.install.export import export
+from adapters.install.installer import Candidate, Installer, Wanted
+from adapters.install.trust import Publishers, fingerprint_of, make_key, read_signer, write_signature
+from adapters.install.verify import verify_installed
 from adapters.prototypes import PROTOTYPES_FILE
-from adapters.store import AdapterStore, InstalledAdapter
-from adapters.trust import Publishers, fingerprint_of, make_key, read_signer, write_signature
-from adapters.verify import verify_installed
+from adapters.store.adapter_store import AdapterStore, InstalledAdapter
+from adapters.store.manifest import MANIFEST_FILE, SIGNATURE_FILE, parse_manifest
 from models.core.errors import UserError
 from tests.adapters.making import (
     FakeModels,

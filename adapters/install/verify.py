@@ -9,8 +9,11 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from adapters.archive import check_file_name
-from adapters.manifest import (
+from adapters.install.archive import check_file_name
+from adapters.install.trust import read_signer
+from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
+from adapters.store.adapter_store import InstalledAdapter
+from adapters.store.manifest import (
     ALLOWED_FILES,
     MANIFEST_FILE,
     NOT_DECLARED,
@@ -18,10 +21,7 @@ from adapters.manifest import (
     SIGNATURE_FILE,
     AdapterManifest,
 )
-from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
-from adapters.record import RECORD_FILE
-from adapters.store import InstalledAdapter
-from adapters.trust import read_signer
+from adapters.store.record import RECORD_FILE
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.lora.peft_format import read_peft

@@ -1,6 +1,6 @@
-"""The adapters on this machine: a folder each, holding what adapters.manifest allows.
+"""The adapters on this machine: a folder each, holding what adapters.store.manifest allows.
 
-Reads only; adapters.install changes what is here, by renames alone, so that a reader sees the old adapter or
+Reads only; adapters.install.installer changes what is here, by renames alone, so that a reader sees the old adapter or
 the new one. Knows names, manifests and files. Which adapter suits a question is the router's business.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.manifest import ALLOWED_FILES, CONFIG_FILE, RESERVED, AdapterManifest, is_name
-from adapters.record import InstallRecord, read_manifest
+from adapters.store.manifest import ALLOWED_FILES, CONFIG_FILE, RESERVED, AdapterManifest, is_name
+from adapters.store.record import InstallRecord, read_manifest
 from models.core.errors import UserError
 
 if TYPE_CHECKING:

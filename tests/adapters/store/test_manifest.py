@@ -10,7 +10,8 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.manifest import (
+from adapters.prototypes import PROTOTYPES_FILE
+from adapters.store.manifest import (
     ALLOWED_FILES,
     READS,
     REQUIRED_FILES,
@@ -22,8 +23,7 @@ from adapters.manifest import (
     parse_manifest,
     write_manifest,
 )
-from adapters.prototypes import PROTOTYPES_FILE
-from adapters.record import RECORD_FILE
+from adapters.store.record import RECORD_FILE
 from models.core.errors import UserError
 from models.lora import peft_format
 from models.lora.weights import ReadsText

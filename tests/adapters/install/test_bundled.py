@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.fetch import BUNDLED, bundled_names
-from adapters.manifest import MANIFEST_FILE, parse_manifest
-from adapters.verify import check_base, check_hashes, read_weights
+from adapters.install.fetch import BUNDLED, bundled_names
+from adapters.install.verify import check_base, check_hashes, read_weights
+from adapters.store.manifest import MANIFEST_FILE, parse_manifest
 from models.hub.store import ModelStore
 
 

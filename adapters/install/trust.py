@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.manifest import ALLOWED_FILES, MANIFEST_FILE, SIGNATURE_FILE
+from adapters.store.manifest import ALLOWED_FILES, MANIFEST_FILE, SIGNATURE_FILE
 from models.core.errors import UserError
 from models.core.files import sync_directory, written_to
 

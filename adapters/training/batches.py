@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from adapters.training.data import TrainingRow
-from adapters.training.lessons import Lesson, SeenImage, Writer
+from adapters.training.token_rows import Lesson, SeenImage, Writer
 
 STEP_TOKENS = 160
 """A step's lessons have about so many tokens together; small steps, many of them."""

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from adapters.manifest import ALLOWED_FILES
+from adapters.store.manifest import ALLOWED_FILES
 from models.core.errors import UserError
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz")
