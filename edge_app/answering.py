@@ -27,9 +27,9 @@ from edge_app.planned import Planned
 from edge_app.reading import ImageTexts
 from edge_app.sessions import SessionStore
 from models.core.errors import UserError
-from router.confidence import Confidence, Evidence
+from router.confidence.rule import Confidence, Evidence
+from router.place_policy import Placed
 from router.route import Route, route
-from router.scenario import Placed
 
 if TYPE_CHECKING:
     from models.language.generation import Generation

@@ -31,8 +31,8 @@ from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
 from edge_app.turn import Picture, Turn
 from models.core.errors import UserError
-from router.confidence import Confidence
-from router.query import Router
+from router.choice import Router
+from router.confidence.rule import Confidence
 
 __all__ = ["Assistant", "Turn"]
 

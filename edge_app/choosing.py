@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.core.types import Image, Message
+from router.choice import Choice, Query, Router
 from router.names import RouterName
-from router.query import Choice, Query, Router
 
 if TYPE_CHECKING:
     from models.engine import Engine
@@ -35,7 +35,7 @@ class Chooser:
 
     def _made(self, engine: Engine) -> Router:
         if isinstance(self._router, str):
-            from router.routers import make_router
+            from router.routers.factory import make_router
 
             self._router = make_router(self._router, self._directory, engine)
         return self._router

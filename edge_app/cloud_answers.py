@@ -16,7 +16,7 @@ from edge_app.evaluation import Row
 from models.core.errors import UserError
 from models.core.files import write_whole
 from models.scoring.answer_rules import is_right
-from router.scenario import Expected
+from router.place_policy import Expected
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ from edge_app.measures import Bin, auroc, calibration_error, reliability
 from models.core.errors import UserError
 from models.core.files import write_whole
 from models.scoring.answer_rules import normalise
-from router.confidence import (
+from router.confidence.early_stop import Stopping, stopping, with_slack
+from router.confidence.fit import Logged, fit, fit_own, fold_of
+from router.confidence.rule import (
     FEATURES,
     FORMAT,
     Confidence,
@@ -31,8 +33,6 @@ from router.confidence import (
     bundled_rule,
     read_adapters,
 )
-from router.confidence_fit import Logged, fit, fit_own, fold_of
-from router.early_stop import Stopping, stopping, with_slack
 
 MOST_CHOICES = 10
 """A question is closed when its type has at most so many different answers."""

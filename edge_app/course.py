@@ -23,8 +23,8 @@ from edge_app.planned import Planned
 from edge_app.remote_answering import RemoteAnswering
 from edge_app.sessions import SessionStore
 from models.core.errors import NeedsNetwork, UserError
+from router.place_policy import Placed, Verdict
 from router.route import Route
-from router.scenario import Placed, Verdict
 
 CLOUD_FAILED = 4
 """The exit code when the endpoint failed and there is no local answer."""

@@ -68,7 +68,7 @@ class Options:
 @dataclass(frozen=True)
 class Prediction:
     """One answered row, as a line of the predictions file. timing_ms: as in `ask --json`. evidence: what the
-    local answer can be judged by (router.confidence.Evidence); None for one that came from elsewhere. energy: what
+    local answer can be judged by (router.confidence.rule.Evidence); None for one that came from elsewhere. energy: what
     it took on this machine (edge_app.energy.Energy)."""
 
     image: str

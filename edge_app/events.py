@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from models.core.types import Stage
-from router.confidence import Evidence
-from router.mode import Mode
+from router.confidence.rule import Evidence
+from router.names import Mode
 from router.route import Place, Route
 
 StopReason = Literal["stop", "length", "cancelled", "content_filter"]
@@ -54,7 +54,7 @@ class Answer:
     adapter: a name, or a sum as in "receipts:0.5,medical:0.5"; None when no adapter was used (the model's own
         base LoRA for images is part of the model), as in the cloud.
     place: "cloud" is any endpoint, one on this machine too; `reason` tells these apart.
-    confidence: the calibrated probability that a local answer is right, 0..1 (router.confidence); None when
+    confidence: the calibrated probability that a local answer is right, 0..1 (router.confidence.rule); None when
         nothing was generated here.
     reason: the label of the answer, to be shown as it is: where it comes from and why, as in
         "cloud: local confidence 0.41 below 0.60" or "local server: mode quality asks it first".

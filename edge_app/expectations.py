@@ -13,8 +13,8 @@ from pathlib import Path
 from edge_app import paths
 from edge_app.database import DatabaseFile, moment
 from edge_app.settings import Settings
+from router.place_policy import Expected
 from router.route import Place
-from router.scenario import Expected
 
 LEAST_SHARE = 0.1
 """Of the newest answer in an average."""

@@ -14,8 +14,8 @@ from edge_app.events import Answer
 from edge_app.expectations import Expectations, Taken
 from edge_app.settings import Settings
 from models.core.errors import UserError
+from router.place_policy import Expected
 from router.route import Place
-from router.scenario import Expected
 
 
 class Outlook:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edge_app.cloud.remote import Standing
+from router.place_policy import Expected, Placed, Scenario, Verdict, after, first, threshold
 from router.route import Route
-from router.scenario import Expected, Placed, Scenario, Verdict, after, first, threshold
 
 
 @dataclass(frozen=True)

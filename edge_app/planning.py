@@ -23,9 +23,9 @@ from edge_app.settings import Settings
 from edge_app.turn import Turn
 from models.core.errors import UserError
 from models.core.types import Message, Sampling
-from router.mode import Mode
+from router.names import Mode
+from router.place_policy import Budgets, Scenario, scenario
 from router.route import route
-from router.scenario import Budgets, Scenario, scenario
 
 
 class Planner:

@@ -1,6 +1,7 @@
 """What routers are judged by: questions with images, and the adapter that is right for each.
 
-Rows of held-out images with their own questions, and questions written by hand (router/asked.txt) paired with those
+Rows of held-out images with their own questions, and questions written by hand (router/bundled/asked.txt)
+paired with those
 images. Knows no router.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_app.evaluation import Row
-from router.question_lists import ANY_IMAGE, ASKED, CHAT, PHOTOS, read_questions
+from router.routers.question_lists import ANY_IMAGE, ASKED, CHAT, PHOTOS, read_questions
 
 Half = Literal["development", "judgement"]
 

@@ -25,9 +25,9 @@ from models.core.errors import UserError
 from models.core.images import load_image
 from models.core.types import Sampling
 from models.vision.tower import TowerFeatures
+from router.choice import Query, Router
 from router.names import RouterName
-from router.query import Query, Router
-from router.routers import make_router
+from router.routers.factory import make_router
 
 if TYPE_CHECKING:
     from models.engine import Engine

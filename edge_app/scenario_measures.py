@@ -4,7 +4,7 @@ The measures are those of ECVL-ROUTER (arXiv 2510.27256) and RouteLLM (arXiv 240
 problem-solving probability, here the share of right answers; CA, the cost advantage, the share of questions that
 stay here; AIL, the average inference latency; PGR, the share of the gap between device and cloud that is
 recovered, its mean over all cloud shares (APGR), and the least cloud share that recovers x% of it (CPT). RCS
-joins them in one score for each scenario: ours is the mean utility under its weights (router.scenario). Plain
+joins them in one score for each scenario: ours is the mean utility under its weights (router.place_policy). Plain
 arithmetic; knows neither models nor files.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from router.scenario import Scenario, Weights
+from router.place_policy import Scenario, Weights
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def mixed(one: Outcome, other: Outcome, share: float) -> Outcome:
 
 
 def sent_by(wanted: Scenario, limit: float, queries: Sequence[Query]) -> list[bool]:
-    """Which questions a scenario has the cloud answer. limit: its threshold (router.scenario.threshold)."""
+    """Which questions a scenario has the cloud answer. limit: its threshold (router.place_policy.threshold)."""
     if wanted.cloud_first:
         return [True] * len(queries)
     return [wanted.escalates and query.probability < limit for query in queries]

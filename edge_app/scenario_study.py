@@ -25,8 +25,8 @@ from edge_app.scenario_measures import (
     sent_by,
     worth_sending,
 )
-from router.mode import Mode
-from router.scenario import Expected, Scenario, Weights, threshold
+from router.names import Mode
+from router.place_policy import Expected, Scenario, Weights, threshold
 
 LOCAL_SHARE = 0.8
 """Of questions, that are to stay on the device..."""

@@ -24,9 +24,8 @@ from pydantic_settings import (
 from edge_app.energy import Power
 from models.core.errors import UserError
 from models.core.types import Sampling
-from router.mode import Mode
-from router.names import RouterName
-from router.scenario import DEFAULT_WEIGHTS, Budgets, Weights
+from router.names import Mode, RouterName
+from router.place_policy import DEFAULT_WEIGHTS, Budgets, Weights
 
 ENVIRONMENT_PREFIX = "EDGE_APP_"
 FROM_FILE = "_from_file"  # how `load` hands the file's values to the sources; no setting begins with "_"
@@ -45,7 +44,7 @@ class Price(BaseModel):
 
 
 class Worth(BaseModel):
-    """What a unit of each is worth, in probability of a right answer (router.scenario.Weights)."""
+    """What a unit of each is worth, in probability of a right answer (router.place_policy.Weights)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 

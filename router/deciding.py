@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from router.query import Candidate, Choice
+from router.choice import Candidate, Choice
 
 OTHER_MODEL = "no adapter: the router knows the questions of another language model only"
 

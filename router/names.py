@@ -1,4 +1,5 @@
-"""What the routers are called in settings, on the command line and in tables. Cheap to import."""
+"""Names that settings, the command line and tables share: routers and modes. Imports nothing, so that
+`--help` is fast."""
 
 from __future__ import annotations
 
@@ -6,3 +7,6 @@ from typing import Literal, get_args
 
 RouterName = Literal["prototypes", "model", "heads", "cascade"]
 ROUTERS: tuple[RouterName, ...] = get_args(RouterName)
+
+Mode = Literal["auto", "fast", "quality", "eco"]
+"""What a user can say matters most (papers: ECVL-ROUTER's scenarios)."""

@@ -1,6 +1,6 @@
 """Where a question is answered, by which adapter, and why: the decision, and how that on the adapter is taken.
 
-Does as it is told about adapters; told "auto", it takes what a router chose. The place is router.scenario's.
+Does as it is told about adapters; told "auto", it takes what a router chose. The place is router.place_policy's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adapters.spec import checked_spec
-from router.query import Candidate, Choice
+from router.choice import Candidate, Choice
 
 Place = Literal["local", "cloud"]
 

@@ -25,7 +25,7 @@ from edge_app.cli.options import (
 
 if TYPE_CHECKING:
     from edge_app.confidence_study import Line
-    from router.early_stop import Stopping
+    from router.confidence.early_stop import Stopping
 
 THRESHOLDS = (0.2, 0.4, 0.6, 0.8)
 

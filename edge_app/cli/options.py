@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from router.mode import Mode
+from router.names import Mode
 
 if TYPE_CHECKING:
     from edge_app.sessions import SessionStore

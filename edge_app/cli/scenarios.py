@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from edge_app.scenario_measures import Outcome
     from edge_app.scenario_study import Study
-    from router.mode import Mode
-    from router.scenario import Weights
+    from router.names import Mode
+    from router.place_policy import Weights
 
 CPT = (50, 80)
 
@@ -71,7 +71,7 @@ def scenarios(
     from edge_app.evaluation import read_rows
     from edge_app.expectations import cloud_prior
     from edge_app.scenario_study import local_answer, queries_of, study
-    from router.scenario import scenario
+    from router.place_policy import scenario
 
     if picture is not None:
         pictures.check_picture(picture)

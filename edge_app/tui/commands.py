@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from router.mode import Mode
+from router.names import Mode
 
 Argument = Literal["", "path", "adapter", "mode", "switch", "words", "name"]
 

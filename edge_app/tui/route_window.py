@@ -14,7 +14,7 @@ from edge_app.events import Event, Failed, Progress, Routed
 from edge_app.tui.modal import Window
 from edge_app.tui.stream import batches
 from edge_app.tui.text import one_line, progress_text
-from router.query import Candidate
+from router.choice import Candidate
 from router.route import Route
 
 

@@ -16,7 +16,7 @@ from textual.widgets import Static
 from edge_app.battery import Battery
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.tui.text import battery_text, network_text, one_line
-from router.mode import Mode
+from router.names import Mode
 
 NEW_CHAT = "New chat"
 SEPARATOR = " · "

@@ -20,7 +20,7 @@ from edge_app.tui.surroundings import Surroundings
 from edge_app.tui.text import is_unsure, one_line
 from edge_app.tui.turn_view import Told, show_turn
 from edge_app.turn import Turn
-from router.query import Candidate
+from router.choice import Candidate
 
 
 @dataclass

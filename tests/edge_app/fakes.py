@@ -16,7 +16,7 @@ from models.lora.weights import PackedLora
 from models.packing.packed_model import LlamaShape
 from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
-from router.query import Candidate, Choice, Query
+from router.choice import Candidate, Choice, Query
 from tests.adapters.folders import SHAPE
 
 

@@ -32,7 +32,7 @@ from edge_app.sessions import SessionStore
 from models.core.errors import NeedsNetwork, UserError
 from models.core.images import load_image
 from models.core.types import Progress as Report
-from router.confidence import Confidence, bundled_rule
+from router.confidence.rule import Confidence, bundled_rule
 from tests.edge_app.conftest import png, saved_image_names
 from tests.edge_app.fakes import FakeEngine
 

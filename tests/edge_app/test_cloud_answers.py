@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge_app.cloud_answers import Recorded, of_row, oracle, read_answers, write_answers
 from edge_app.evaluation import Row
 from models.core.errors import UserError
-from router.scenario import Expected
+from router.place_policy import Expected
 
 ROW = Row("pets", "a.png", Path("a.png"), "What is it?", "a cat", "main_object")
 EXPECTED = Expected(0.9, 3.0, 900.0, 0.001)

@@ -24,8 +24,8 @@ from edge_app.confidence_study import (
 from edge_app.energy import Energy
 from edge_app.evaluation import Options, Prediction, Row, weights_identity
 from models.core.errors import UserError
-from router import confidence as rule_module
-from router.confidence import Confidence, Evidence, bundled_rule
+from router.confidence import rule as rule_module
+from router.confidence.rule import Confidence, Evidence, bundled_rule
 from tests.edge_app.test_cli import Run, run
 
 __all__ = ["run"]

@@ -23,7 +23,7 @@ from edge_app.continual_measures import Course, Stage, courses, files_stayed
 from edge_app.evaluation import Options
 from edge_app.events import Progress
 from models.core.errors import UserError
-from router.query import Choice, Query
+from router.choice import Choice, Query
 from tests.adapters.folders import SHAPE
 from tests.edge_app.conftest import png
 from tests.edge_app.fakes import FakeEngine, FakeGeneration

@@ -10,7 +10,7 @@ import pytest
 
 from edge_app.cli.main import main
 from models.hub.store import ModelFiles
-from tests.router.test_general import QUESTIONS, drawn
+from tests.router.routers.test_background import QUESTIONS, drawn
 
 
 def write_domain(folder: Path, kind: str) -> Path:

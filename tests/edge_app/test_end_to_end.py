@@ -29,7 +29,7 @@ from models.lora.peft_format import MODULES
 from models.vision.projector_file import Head, ProjectorPart
 from models.vision.projector_writer import write_projector_part
 from models.vision.tower import TowerFeatures, VisionTower
-from router.confidence import Confidence, Judgement
+from router.confidence.rule import Confidence, Judgement
 from tests.edge_app.cloud.misbehaving import Misbehaving, Wire, status
 
 pytestmark = pytest.mark.slow

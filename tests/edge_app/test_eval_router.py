@@ -14,7 +14,7 @@ from edge_app.cli.main import main
 from models.engine import Engine
 from models.hub.store import ModelFiles
 from tests.adapters.folders import put
-from tests.router.test_general import QUESTIONS, drawn
+from tests.router.routers.test_background import QUESTIONS, drawn
 
 
 def write_domain(folder: Path, kind: str) -> Path:

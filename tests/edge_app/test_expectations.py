@@ -9,7 +9,7 @@ import pytest
 
 from edge_app.expectations import PRIOR_LOCAL, Expectations, Taken, cloud_prior
 from edge_app.settings import Price, Settings
-from router.scenario import Expected, scenario, threshold
+from router.place_policy import Expected, scenario, threshold
 
 CLOUD = Expected(correct=0.9, seconds=3.0, joules=6.0, money=0.001)
 ELSEWHERE = 500.0

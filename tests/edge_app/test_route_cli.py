@@ -13,7 +13,7 @@ import pytest
 
 from edge_app import assistant
 from edge_app.cli.main import main
-from router.query import Candidate, Choice, Query
+from router.choice import Candidate, Choice, Query
 from tests.adapters.folders import put
 from tests.edge_app.conftest import png, saved_image_names
 from tests.edge_app.fakes import FakeEngine

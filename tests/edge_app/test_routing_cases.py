@@ -26,7 +26,7 @@ from edge_app.routing_cases import (
     cases,
 )
 from edge_app.routing_evaluation import Decision, Share, cost, sampled, shares
-from router.question_lists import ANY_IMAGE, ASKED, CHAT, GENERAL, PHOTOS, read_questions
+from router.routers.question_lists import ANY_IMAGE, ASKED, CHAT, GENERAL, PHOTOS, read_questions
 
 INSTALLED = ("medical", "charts")
 

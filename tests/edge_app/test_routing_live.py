@@ -16,7 +16,7 @@ from edge_app.events import Routed
 from models.engine import Engine
 from models.hub.store import ModelFiles
 from tests.adapters.folders import put
-from tests.router.test_general import QUESTIONS, drawn
+from tests.router.routers.test_background import QUESTIONS, drawn
 
 
 @pytest.mark.slow

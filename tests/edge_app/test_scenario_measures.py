@@ -16,7 +16,7 @@ from edge_app.scenario_measures import (
     sent_by,
     worth_sending,
 )
-from router.scenario import Weights, scenario
+from router.place_policy import Weights, scenario
 
 
 def query(local: bool, cloud: bool = True, probability: float = 0.5) -> Query:

@@ -17,7 +17,7 @@ from edge_app import settings
 from edge_app.settings import Settings
 from models.core.errors import UserError
 from models.language.sampling import check
-from router.scenario import DEFAULT_WEIGHTS
+from router.place_policy import DEFAULT_WEIGHTS
 
 
 @pytest.fixture

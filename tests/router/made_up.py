@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.prototypes import IMAGE_SIZE, prototypes_of, write_prototypes
-from router.general import Background, General
-from router.query import Choice, Query, Router
-from router.subject import fit_subject
+from router.choice import Choice, Query, Router
+from router.routers.background import Background, General
+from router.routers.subject import fit_subject
 
 HIDDEN = 64
 CHAT = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.core.errors import UserError
-from router.query import Candidate, Choice
+from router.choice import Candidate, Choice
 from router.route import route
 
 

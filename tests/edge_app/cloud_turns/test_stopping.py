@@ -19,7 +19,7 @@ from edge_app.events import (
     TurnSaved,
 )
 from edge_app.sessions import SessionStore
-from router.scenario import Mode
+from router.place_policy import Mode
 from tests.edge_app.cloud.misbehaving import (
     Misbehaving,
 )

@@ -17,8 +17,8 @@ from edge_app.events import (
     TurnSaved,
 )
 from edge_app.sessions import SessionStore
-from router.confidence import BLIND, FEATURES, NOBODY
-from router.scenario import Mode
+from router.confidence.rule import BLIND, FEATURES, NOBODY
+from router.place_policy import Mode
 from tests.edge_app.cloud.misbehaving import (
     STREAM,
     Misbehaving,

@@ -16,7 +16,7 @@ from edge_app.tui.messages import QuestionView
 from edge_app.tui.other_answer import OtherAnswer
 from edge_app.tui.route_window import RouteWindow
 from edge_app.tui.status import StatusLine
-from router.query import Candidate
+from router.choice import Candidate
 from router.route import Route
 from tests.edge_app.tui.conftest import (
     ANSWER,

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from adapters.prototypes import IMAGE_SIZE, PROTOTYPES_FILE, prototypes_of, write_prototypes
-from router.chat import ByState, ByWords
-from router.general import likeness
-from router.heads import HeadRouter
-from router.prototypes import PrototypeRouter
-from router.query import Candidate, Query, Router
+from router.choice import Candidate, Query, Router
+from router.routers.background import likeness
+from router.routers.chat_detection import ByState, ByWords
+from router.routers.prototypes import PrototypeRouter
+from router.routers.ridge_heads import HeadRouter
 from tests.router.made_up import ALL, BACKGROUND, HIDDEN, KINDS, around, ask, install, near, query, state_of
 
 Make = Callable[[Path], Router]

@@ -12,11 +12,11 @@ import pytest
 from adapters.prototypes import IMAGE_SIZE, image_vector, make_prototypes, question_vector, write_prototypes
 from models.core.types import Image
 from models.engine import Engine
-from router.general import BUNDLED, general
-from router.make_general import centres
-from router.query import Choice, Query, Router
-from router.question_lists import CHAT, GENERAL, SPECIAL, read_questions
-from router.routers import make_router
+from router.choice import Choice, Query, Router
+from router.routers.background import BUNDLED, general
+from router.routers.factory import make_router
+from router.routers.make_background import centres
+from router.routers.question_lists import CHAT, GENERAL, SPECIAL, read_questions
 
 
 def test_the_background_is_whole_and_small(engine: Engine) -> None:

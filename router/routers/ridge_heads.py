@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
+from router.choice import Candidate, Choice, Query
 from router.deciding import OTHER_MODEL, decide
-from router.general import Asked, Background, General, centred, general, likeness
-from router.query import Candidate, Choice, Query
-from router.registry import Registry
+from router.routers.background import Asked, Background, General, centred, general, likeness
+from router.routers.prototype_cache import Registry
 
 RIDGE = 0.005
 """Penalty beside features whose mean square is below 1 / 1408 each."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.core.errors import UserError
-from router.confidence import (
+from router.confidence.rule import (
     FEATURES,
     UNFITTED,
     Confidence,

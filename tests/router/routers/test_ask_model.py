@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from adapters.store.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManifest, Example, write_manifest
 from models.core.types import Image
 from models.engine import Engine
-from router.asking import ModelRouter
-from router.query import Query
+from router.choice import Query
+from router.routers.ask_model import ModelRouter
 
 NAMES = ("cells", "maps")
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.mode import Mode
-from router.scenario import (
+from router.names import Mode
+from router.place_policy import (
     DEFAULT_WEIGHTS,
     Budgets,
     Expected,

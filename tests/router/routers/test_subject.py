@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from models.engine import Engine
-from router.general import general
-from router.question_lists import CHAT, GENERAL, read_questions
-from router.subject import FORM, fit_subject
+from router.routers.background import general
+from router.routers.question_lists import CHAT, GENERAL, read_questions
+from router.routers.subject import FORM, fit_subject
 
 
 def test_a_fitted_head_tells_two_clouds_apart() -> None:

@@ -1,6 +1,7 @@
 """Whether a question is about the image that is shown, or plain chat that goes on under it.
 
-Two logistic heads, fitted once by router.make_general on the questions of general_questions.txt and bundled: a
+Two logistic heads, fitted once by router.routers.make_background on the questions of general_questions.txt
+and bundled: a
 cheap one over the mean of a question's word embeddings, and one over the language model's hidden state after the
 question. Knows nothing of adapters.
 """

@@ -7,7 +7,7 @@ import pytest
 from adapters.install.fetch import BUNDLED, bundled_names
 from models.engine import Engine
 from models.lora.peft_format import read_peft
-from router.confidence import NOBODY, bundled_rule
+from router.confidence.rule import NOBODY, bundled_rule
 
 REFIT = "it was fitted for another; fit the bundled rule again, as docs/confidence.md says"
 

@@ -1,10 +1,10 @@
 """Makes router/bundled/general.safetensors: what ordinary images and questions look like to the router.
 
-    python -m router.make_general --data DIR --models DIR --cache DIR
+    python -m router.routers.make_background --data DIR --models DIR --cache DIR
 
 Reads the train split of photos and captions, and general_questions.txt. What is kept of the images is the mean
 and the centres of clusters of their features, from which no image can be made again. The heads that tell chat from
-questions about an image (router.subject) are fitted to the questions.
+questions about an image (router.routers.subject) are fitted to the questions.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from models.core.errors import UserError
 from models.core.images import load_image
 from models.engine import Engine
 from models.hub.store import ModelStore
-from router.general import BUNDLED
-from router.question_lists import CHAT, GENERAL, SPECIAL, read_questions
-from router.subject import FORM, fit_subject
+from router.routers.background import BUNDLED
+from router.routers.question_lists import CHAT, GENERAL, SPECIAL, read_questions
+from router.routers.subject import FORM, fit_subject
 
 STRENGTH = 30.0
 """Of the penalty on the heads' weights; between 10 and 100 the development half of asked.txt sees no difference."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from models.core.errors import UserError
 
-BUNDLED = Path(__file__).parent / "bundled" / "confidence.json"
+BUNDLED = Path(__file__).parents[1] / "bundled" / "confidence.json"
 FORMAT = 1
 
 NOBODY = "none"

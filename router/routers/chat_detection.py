@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from router.general import Asked, General, general
-from router.query import Query
-from router.subject import FORM
+from router.choice import Query
+from router.routers.background import Asked, General, general
+from router.routers.subject import FORM
 
 ReadState = Callable[[str], NDArray[np.float32]]
 """The language model's hidden state [hidden] after a text (models.engine.Engine.text_state)."""
@@ -28,11 +28,11 @@ CHAT_BY_WORDS = -3.0
 SURE_BY_WORDS = 0.0
 CHAT_BY_STATE = -1.5
 """Logits of the heads. An image that looks like an adapter's speaks for a question about it, so that chat has to be
-likelier than not. Chosen on the development half of router/asked.txt."""
+likelier than not. Chosen on the development half of router/bundled/asked.txt."""
 
 
 class ByWords:
-    """A Subject of router.heads."""
+    """A Subject of router.routers.ridge_heads."""
 
     def __init__(self, background: General | None = None) -> None:
         self._background = background or general()
@@ -42,7 +42,7 @@ class ByWords:
 
 
 class ByState:
-    """A Subject of router.heads that reads the hidden state when there is doubt."""
+    """A Subject of router.routers.ridge_heads that reads the hidden state when there is doubt."""
 
     def __init__(self, read: ReadState, background: General | None = None) -> None:
         self._read = read

@@ -20,9 +20,9 @@ from adapters.store.manifest import MANIFEST_FILE
 from adapters.store.record import read_manifest
 from models.core.errors import UserError
 from models.core.types import Image
+from router.choice import Candidate, Choice, Query
 from router.deciding import decide
-from router.query import Candidate, Choice, Query
-from router.registry import Registry
+from router.routers.prototype_cache import Registry
 
 NONE = "none"
 NONE_IS_FOR = "Photos of animals, people and everyday things, and conversation."

@@ -1,4 +1,4 @@
-"""Fits the rule of router.confidence to logged answers: logistic regression, adapters shrunk to a shared rule.
+"""Fits the rule of router.confidence.rule to logged answers: logistic regression, adapters shrunk to a shared rule.
 
 logit = (b + b_a) + (w + w_a) . x for adapter a, with x standardised, bounded, and 0 for what is missing. The
 likelihood is penalised by the squares of w, w_a and b_a, so that an adapter departs from the shared rule as far
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
-from router.confidence import FARTHEST, FEATURES, Evidence, Own, Rule, features, kind
+from router.confidence.rule import FARTHEST, FEATURES, Evidence, Own, Rule, features, kind
 
 FOLDS = 5
 SHARED_PENALTIES = (1.0, 10.0)
@@ -101,7 +101,7 @@ class _Found:
 @dataclass(frozen=True)
 class _Table:
     """x: [rows, 1 + features], a column of ones and the standardised features, 0 for what is missing. adapter:
-    by row, a number into names, which are kinds (router.confidence.kind), and generations."""
+    by row, a number into names, which are kinds (router.confidence.rule.kind), and generations."""
 
     x: Array
     right: Array

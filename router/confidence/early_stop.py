@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from router.confidence import Confidence, Evidence, Rule, odds
-from router.confidence_fit import Logged
+from router.confidence.fit import Logged
+from router.confidence.rule import Confidence, Evidence, Rule, odds
 
 LEAST_TOKENS = 4
 """A shorter answer is over before giving it up would save anything."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from router.mode import Mode
+from router.names import Mode
 
 if TYPE_CHECKING:
     from router.route import Place

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from adapters.prototypes import IMAGE_SIZE
-from router.chat import ByState, ByWords
-from router.general import Asked, Background
-from router.heads import RIDGE, HeadRouter, fit_image_head
-from router.query import Choice, Query
+from router.choice import Choice, Query
+from router.routers.background import Asked, Background
+from router.routers.chat_detection import ByState, ByWords
+from router.routers.ridge_heads import RIDGE, HeadRouter, fit_image_head
 from tests.router.made_up import ALL, BACKGROUND, HIDDEN, KINDS, around, ask, install, near, query, state_of
 
 

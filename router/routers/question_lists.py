@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-GENERAL = Path(__file__).with_name("general_questions.txt")
-ASKED = Path(__file__).with_name("asked.txt")
+GENERAL = Path(__file__).parents[1] / "bundled" / "general_questions.txt"
+ASKED = Path(__file__).parents[1] / "bundled" / "asked.txt"
 
 CHAT = "chat"
 """The section of questions that are about no image at all."""

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.prototypes import PROTOTYPES_FILE, Prototypes, read_prototypes
+from router.choice import Candidate, Choice, Query
 from router.deciding import OTHER_MODEL, decide
-from router.general import NEAREST_IMAGES, Asked, General, centred, general, likeness
-from router.query import Candidate, Choice, Query
-from router.registry import Registry
+from router.routers.background import NEAREST_IMAGES, Asked, General, centred, general, likeness
+from router.routers.prototype_cache import Registry
 
 QUESTION_WEIGHT = 0.3
 """Of a question's likeness, beside an image's nearness of 1 for a typical one."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.types import Image
+from router.choice import Router
 from router.names import RouterName
-from router.query import Router
 
 
 class Mind(Protocol):
@@ -32,14 +32,14 @@ def make_router(name: RouterName, directory: Path, mind: Mind) -> Router:
     about the image.
     """
     if name == "model":
-        from router.asking import ModelRouter
+        from router.routers.ask_model import ModelRouter
 
         return ModelRouter(directory, mind)
     if name == "prototypes":
-        from router.prototypes import PrototypeRouter
+        from router.routers.prototypes import PrototypeRouter
 
         return PrototypeRouter(directory)
-    from router.chat import ByState, ByWords
-    from router.heads import HeadRouter
+    from router.routers.chat_detection import ByState, ByWords
+    from router.routers.ridge_heads import HeadRouter
 
     return HeadRouter(directory, ByWords() if name == "heads" else ByState(mind.text_state))

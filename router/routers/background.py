@@ -1,7 +1,7 @@
 """What is common to most images and questions: the background against which likeness is judged.
 
 Features of ordinary photos and of plain chat, and the heads that tell chat from questions about an image, bundled
-with the app (router.make_general makes the file).
+with the app (router.routers.make_background makes the file).
 Vectors are compared after the mean of ordinary ones is taken away: what all have in common says nothing. Knows
 nothing of adapters.
 """
@@ -18,10 +18,10 @@ from safetensors.numpy import load_file
 
 from adapters.prototypes import Prototypes
 from models.core.errors import UserError
-from router.query import Query
-from router.subject import SubjectHead
+from router.choice import Query
+from router.routers.subject import SubjectHead
 
-BUNDLED = Path(__file__).parent / "bundled" / "general.safetensors"
+BUNDLED = Path(__file__).parents[1] / "bundled" / "general.safetensors"
 
 NEAREST_IMAGES, NEAREST_QUESTIONS = 5, 3
 """Likeness is the mean cosine to so many nearest examples: one alone may be an odd one."""
@@ -55,7 +55,7 @@ class Background:
 class General:
     """chat: how many of the questions, the last ones, are plain chat; the others ask about an image.
 
-    words, state: heads over a question's vector and over the language model's state after it (router.subject).
+    words, state: heads over a question's vector and over the language model's state after it (router.routers.subject).
     """
 
     image: Background

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from router.confidence import BLIND, FEATURES, Confidence, Evidence
-from router.confidence_fit import EITHER_WAY, Logged, fit, fit_own, fold_of
-from router.early_stop import LEAST_TOKENS, beginnings, stopped_at, stopping, with_slack
+from router.confidence.early_stop import LEAST_TOKENS, beginnings, stopped_at, stopping, with_slack
+from router.confidence.fit import EITHER_WAY, Logged, fit, fit_own, fold_of
+from router.confidence.rule import BLIND, FEATURES, Confidence, Evidence
 
 
 def answers(count: int, adapter: str | None, seed: int, shift: float = 0.0) -> list[Logged]:
