@@ -14,8 +14,8 @@ from benchmarks import adapters, app, machine, peer, speed
 from benchmarks.alternate import Bystanders
 from benchmarks.processes import Worker, WorkerError
 from benchmarks.table import Row, as_json, as_text
-from edge_app import paths
 from edge_app.settings import load
+from edge_app.system import paths
 from models.compiler import threads as thread_settings
 from models.core.errors import UserError
 from models.core.files import written_to

@@ -15,7 +15,7 @@ from benchmarks.alternate import alternate
 from benchmarks.machine import busy, peak_memory
 from benchmarks.processes import Worker, WorkerError
 from benchmarks.table import Row, Samples, Target, row
-from edge_app import paths
+from edge_app.system import paths
 
 QUESTION = "What is in this picture?"
 REST_SECONDS = 5.0

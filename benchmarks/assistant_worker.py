@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving import serve
-from edge_app import paths
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answered, Failed, ImageEncoded, Ready, Routed, TokenText
 from edge_app.settings import Settings, load
+from edge_app.system import paths
 from models.core.types import Sampling
 
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from benchmarks.assistant_worker import settings
-from edge_app import paths
+from edge_app.system import paths
 from models.core.types import Stage
 from models.engine import Engine
 from models.hub.store import ModelStore

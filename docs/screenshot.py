@@ -14,11 +14,11 @@ from pathlib import Path
 
 from textual_image.widget import HalfcellImage
 
-from edge_app import paths
 from edge_app.assistant import Assistant
-from edge_app.battery import battery
-from edge_app.offline import switch
 from edge_app.settings import load
+from edge_app.system import paths
+from edge_app.system.battery import battery
+from edge_app.system.offline import switch
 from edge_app.tui.app import DEFECTS_FILE, ChatApp
 from edge_app.tui.surroundings import Surroundings
 

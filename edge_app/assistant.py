@@ -13,23 +13,23 @@ from functools import cache
 from pathlib import Path
 
 from adapters.store.adapter_store import RESERVED, AdapterStore
-from edge_app import paths
-from edge_app.answering import Answering, Equipment
-from edge_app.bundled import settle, unsettled
-from edge_app.choosing import Chooser
+from edge_app.cloud.access import Remote, State
 from edge_app.cloud.consent import Consenter, ConsentStore
-from edge_app.cloud.remote import Remote, State
-from edge_app.course import Course, Ground
+from edge_app.costs.outlook import Outlook
+from edge_app.engine.bundled_adapters import settle, unsettled
+from edge_app.engine.engine_host import EngineHost, LoadEngine, load_engine, reporter
+from edge_app.engine.inference_thread import CancelledError, InferenceThread, Job
 from edge_app.events import Event, Failed, Ready
-from edge_app.host import EngineHost, LoadEngine, load_engine, reporter
-from edge_app.inference import CancelledError, InferenceThread, Job
-from edge_app.outlook import Outlook
-from edge_app.planned import Planned
-from edge_app.planning import Planner
-from edge_app.reading import ImageTexts, Reader
-from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
+from edge_app.storage.sessions import SessionStore
+from edge_app.system import paths
 from edge_app.turn import Picture, Turn
+from edge_app.turns.adapter_choice import Chooser
+from edge_app.turns.image_text import ImageTexts, Reader
+from edge_app.turns.local_answer import Answering, Equipment
+from edge_app.turns.planned_turn import Planned
+from edge_app.turns.planner import Planner
+from edge_app.turns.runner import Course, Ground
 from models.core.errors import UserError
 from router.choice import Router
 from router.confidence.rule import Confidence

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_app.evaluation import Row
+from edge_app.evaluation.rows import Row
 from models.core.errors import UserError
 from models.core.files import write_whole
 from models.scoring.answer_rules import is_right

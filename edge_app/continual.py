@@ -19,7 +19,7 @@ from typing import Protocol
 
 from edge_app.assistant import Assistant, Turn
 from edge_app.continual_measures import Stage, mean
-from edge_app.evaluation import Options, Prediction, Row, evaluate, read_rows
+from edge_app.evaluation.rows import Options, Prediction, Row, evaluate, read_rows
 from edge_app.events import Failed, Progress, Routed
 from models.core.errors import UserError
 from models.core.files import file_digest, read_json, written_to

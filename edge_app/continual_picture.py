@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_app.continual_measures import WAYS, Course
-from edge_app.pictures import check_picture, plotting, save
+from edge_app.evaluation.plots import check_picture, plotting, save
 
 
 def draw(courses: Sequence[Course], path: Path) -> None:

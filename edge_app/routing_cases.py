@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edge_app.evaluation import Row
+from edge_app.evaluation.rows import Row
 from router.routers.question_lists import ANY_IMAGE, ASKED, CHAT, PHOTOS, read_questions
 
 Half = Literal["development", "judgement"]

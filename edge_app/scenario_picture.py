@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_app.pictures import check_picture, plotting, save
+from edge_app.evaluation.plots import check_picture, plotting, save
 from edge_app.scenario_study import Study
 
 STYLES = {

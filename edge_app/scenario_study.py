@@ -1,6 +1,6 @@
 """What each mode makes of answered questions: the device's answers with their confidence, the cloud's recorded.
 
-The confidence is cross-fitted by image (edge_app.confidence_study), the thresholds are those the app would use
+The confidence is cross-fitted by image (edge_app.evaluation.confidence), the thresholds are those the app would use
 once it expects what the cloud's answers take here. Eco has answers of its own, since its budgets are smaller.
 Knows nothing of how answers are made or of how a study is shown.
 """
@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edge_app.cloud_answers import Key, Recorded, of_row
-from edge_app.confidence_study import Judged
-from edge_app.evaluation import Prediction
+from edge_app.evaluation.confidence import Judged
+from edge_app.evaluation.rows import Prediction
 from edge_app.scenario_measures import (
     Answered,
     Curve,

@@ -21,7 +21,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from edge_app.energy import Power
+from edge_app.costs.energy import Power
 from models.core.errors import UserError
 from models.core.types import Sampling
 from router.names import Mode, RouterName

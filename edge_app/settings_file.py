@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tomli_w
 
-from edge_app import paths
+from edge_app.system import paths
 from models.core.errors import UserError
 from models.core.files import write_whole
 

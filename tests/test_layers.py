@@ -19,7 +19,13 @@ def loaded_by(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["edge_app.assistant", "edge_app.sessions", "edge_app.evaluation", "edge_app.export"]
+    "module",
+    [
+        "edge_app.assistant",
+        "edge_app.storage.sessions",
+        "edge_app.evaluation.rows",
+        "edge_app.storage.session_export",
+    ],
 )
 def test_the_core_is_reachable_without_a_front_end_the_compiler_or_training(module: str) -> None:
     unwanted = {*FRONT_ENDS, *TRAINING, "tvm", "tvm_ffi"}

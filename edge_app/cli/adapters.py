@@ -171,7 +171,7 @@ def verify(names: NamesArgument = None, json: JsonOption = False) -> None:
       edge-app adapters verify receipts
     """
     from adapters.install.verify import verify_installed
-    from edge_app.installing import AppModels
+    from edge_app.engine.adapter_installer import AppModels
 
     store = _store()
     models = AppModels(load_settings(), lambda *_: None)
@@ -239,7 +239,7 @@ def export(
 
 
 def _store() -> AdapterStore:
-    from edge_app.installing import adapter_store
+    from edge_app.engine.adapter_installer import adapter_store
 
     return adapter_store()
 
@@ -247,8 +247,8 @@ def _store() -> AdapterStore:
 @contextmanager
 def _installing(yes: bool, offline: bool | None) -> Iterator[tuple[Installer, bool]]:
     """An installer that shows how it goes and asks the user; whether the app is offline."""
+    from edge_app.engine.adapter_installer import AppModels, installer
     from edge_app.events import Progress
-    from edge_app.installing import AppModels, installer
 
     line = output.ProgressLine()
 

@@ -7,18 +7,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_app import paths
 from edge_app.cli import output
 from edge_app.cli.options import load_settings
+from edge_app.system import paths
 
 if TYPE_CHECKING:
-    from edge_app.evaluation import Options, Prediction, Row
+    from edge_app.evaluation.rows import Options, Prediction, Row
     from edge_app.settings import Settings
 
 
 def as_first_asked(adapter: str | None, offline: bool | None) -> tuple[Settings, Options]:
     """How local answers are studied: in mode auto, greedy, nothing sent; and that as it is kept with them."""
-    from edge_app.evaluation import Options, weights_identity
+    from edge_app.evaluation.rows import Options, weights_identity
 
     settings = load_settings(
         adapter=adapter, mode="auto", offline=offline, temperature=0.0, repetition_penalty=1.0
@@ -61,7 +61,7 @@ def _answered(
     settings: Settings, parts: Sequence[tuple[Sequence[Row], Path | None]], options: Options
 ) -> list[tuple[Row, Prediction]]:
     from edge_app.assistant import Assistant
-    from edge_app.evaluation import evaluate
+    from edge_app.evaluation.rows import evaluate
     from edge_app.events import Progress
 
     line, total = output.ProgressLine(), sum(len(rows) for rows, _ in parts)

@@ -85,7 +85,7 @@ def ask(
     if "" in (stop or ()):
         raise typer.BadParameter("--stop is empty; give the text that ends the answer.")
     from edge_app.assistant import Assistant, Turn
-    from edge_app.sessions import SessionStore
+    from edge_app.storage.sessions import SessionStore
 
     settings = load_settings(
         adapter=adapter,

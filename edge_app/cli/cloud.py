@@ -55,9 +55,10 @@ def setup(
       edge-app cloud setup --url https://api.example.com/v1 --model big-model --key-stdin < key.txt
       edge-app cloud setup --url http://localhost:11434 --model llava
     """
-    from edge_app import paths, settings_file
+    from edge_app import settings_file
     from edge_app.cloud import key as keys
     from edge_app.cloud.endpoint import endpoint
+    from edge_app.system import paths
 
     settings = load_settings()
     asks = sys.stdin.isatty() and not key_stdin
@@ -94,7 +95,7 @@ def test(
       edge-app cloud test
       edge-app cloud test --allow-cloud --json
     """
-    from edge_app.cloud import asking
+    from edge_app.cloud import dispatch as asking
     from edge_app.cloud.client import CloudText
     from edge_app.cloud.payload import payload
     from models.core.types import Message, Sampling
@@ -140,7 +141,7 @@ def status(json: JsonOption = False) -> None:
     Example:
       edge-app cloud status --json
     """
-    from edge_app.cloud import asking
+    from edge_app.cloud import dispatch as asking
     from edge_app.cloud import key as keys
 
     settings = load_settings()
@@ -204,9 +205,10 @@ def forget(
     Example:
       edge-app cloud forget --yes
     """
-    from edge_app import paths, settings_file
+    from edge_app import settings_file
     from edge_app.cloud import key as keys
     from edge_app.cloud.endpoint import endpoint
+    from edge_app.system import paths
 
     settings = load_settings()
     if settings.cloud_url is None and settings.cloud_model is None:

@@ -24,7 +24,7 @@ from edge_app.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from edge_app.confidence_study import Line
+    from edge_app.evaluation.confidence import Line
     from router.confidence.early_stop import Stopping
 
 THRESHOLDS = (0.2, 0.4, 0.6, 0.8)
@@ -58,8 +58,8 @@ def confidence(
     Example:
       edge-app eval confidence birds.jsonl --predictions answers --picture reliability.svg
     """
-    from edge_app import paths, pictures
-    from edge_app.confidence_study import (
+    from edge_app.evaluation import plots as pictures
+    from edge_app.evaluation.confidence import (
         beside_bundled,
         judged_held_out,
         lines,
@@ -70,7 +70,8 @@ def confidence(
         write_own,
         write_shared,
     )
-    from edge_app.evaluation import read_rows
+    from edge_app.evaluation.rows import read_rows
+    from edge_app.system import paths
 
     if picture is not None:
         pictures.check_picture(picture)
@@ -80,7 +81,7 @@ def confidence(
     judged = judged_held_out(results, whole if shared else beside_bundled, folds)
     report, stopped = lines(judged), stoppings(judged, THRESHOLDS)
     if picture is not None:
-        from edge_app.confidence_picture import draw
+        from edge_app.evaluation.reliability_plot import draw
 
         draw(report, picture)
     if not dry_run:

@@ -77,8 +77,8 @@ def continual(
     from edge_app.continual import ContinualRun, Plan
     from edge_app.continual_measures import courses
     from edge_app.continual_picture import draw
-    from edge_app.evaluation import Options
-    from edge_app.pictures import check_picture
+    from edge_app.evaluation.plots import check_picture
+    from edge_app.evaluation.rows import Options
 
     if picture is not None:
         check_picture(picture)
@@ -179,8 +179,8 @@ def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
         from adapters.training.build_adapter import About, make_adapter
         from adapters.training.data import read_training_rows
         from adapters.training.train import Options, Workplace
-        from edge_app import paths
         from edge_app.cli.train import Shown
+        from edge_app.system import paths
         from models.compiler import threads
         from models.hub.store import ModelStore
 

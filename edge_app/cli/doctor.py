@@ -16,7 +16,7 @@ def doctor(json: JsonOption = False) -> None:
     Example:
       edge-app doctor --json
     """
-    from edge_app.diagnosis import diagnose
+    from edge_app.engine.diagnosis import diagnose
 
     diagnosis = diagnose()
     facts = {**diagnosis.facts, "terminal": _terminal()}

@@ -56,12 +56,12 @@ def router(
     Example:
       edge-app eval router medical.jsonl receipts.jsonl photos.jsonl
     """
-    from edge_app import paths
-    from edge_app.evaluation import read_rows
+    from edge_app.engine.engine_host import load_engine
+    from edge_app.evaluation.rows import read_rows
     from edge_app.events import Progress
-    from edge_app.host import load_engine
     from edge_app.routing_cases import GENERIC, OWN_WORDS, cases
     from edge_app.routing_evaluation import Seen, decide_all, sampled
+    from edge_app.system import paths
     from models.core.errors import UserError
 
     wanted = _wanted(only)
@@ -122,7 +122,7 @@ def _wanted(only: Sequence[str] | None) -> tuple[RouterName, ...]:
 
 def _installed() -> tuple[str, ...]:
     from adapters.store.adapter_store import AdapterStore
-    from edge_app import paths
+    from edge_app.system import paths
 
     return AdapterStore(paths.adapters_directory()).names()
 

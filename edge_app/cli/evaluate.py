@@ -21,7 +21,7 @@ from edge_app.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from edge_app.evaluation import Score
+    from edge_app.evaluation.rows import Score
 
 
 def evaluate(
@@ -53,7 +53,7 @@ def evaluate(
       edge-app eval photos.jsonl --split val --predictions photos-val.jsonl
       edge-app eval receipts.jsonl medical.jsonl --split val --adapter auto
     """
-    from edge_app.evaluation import Options, read_rows, score, weights_identity
+    from edge_app.evaluation.rows import Options, read_rows, score, weights_identity
 
     settings = load_settings(
         adapter=adapter,

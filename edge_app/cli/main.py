@@ -72,7 +72,7 @@ def chat(
         output.say("edge-app: The chat needs a terminal; use `edge-app ask QUESTION` in scripts and pipes.")
         output.leave(output.ExitCode.USAGE)
     from edge_app.cli.options import load_settings, session_id
-    from edge_app.sessions import SessionStore
+    from edge_app.storage.sessions import SessionStore
     from edge_app.tui.app import run
 
     settings = load_settings(offline=offline, mode=mode, adapter=adapter)
@@ -85,7 +85,7 @@ def chat(
 
 def main() -> None:
     if os.environ.get("EDGE_APP_OFFLINE"):  # also of commands that load no settings
-        from edge_app import offline
+        from edge_app.system import offline
 
         if offline.wanted_by_environment():
             offline.switch.turn_on()

@@ -97,7 +97,7 @@ def remove(name: NameArgument) -> None:
     Example:
       edge-app models remove edge-vlm-135m
     """
-    from edge_app import paths
+    from edge_app.system import paths
     from models.core.cache import remove_packed
 
     store = _store()
@@ -109,7 +109,7 @@ def remove(name: NameArgument) -> None:
 
 
 def _store() -> ModelStore:
-    from edge_app import paths
+    from edge_app.system import paths
     from models.hub.store import ModelStore
 
     return ModelStore(paths.ensure(paths.models_directory()))

@@ -10,8 +10,8 @@ import typer
 from router.names import Mode
 
 if TYPE_CHECKING:
-    from edge_app.sessions import SessionStore
     from edge_app.settings import Settings
+    from edge_app.storage.sessions import SessionStore
 
 AdapterOption = Annotated[
     str | None,
@@ -58,11 +58,12 @@ def load_settings(**command_line: Any) -> Settings:
 
     From here on the process is offline when they say so.
     """
-    from edge_app import paths, settings
+    from edge_app import settings
+    from edge_app.system import paths
 
     loaded = settings.load(paths.config_file(), **command_line)
     if loaded.offline:
-        from edge_app.offline import switch
+        from edge_app.system.offline import switch
 
         switch.turn_on()
     return loaded

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from edge_app.printable import printable
+from edge_app.system.printable import printable
 from models.core.errors import UserError
 
 if TYPE_CHECKING:

@@ -65,11 +65,11 @@ def scenarios(
     Example:
       edge-app eval scenarios shapes.jsonl receipts.jsonl --cloud-answers big-model.jsonl --picture curve.svg
     """
-    from edge_app import pictures
     from edge_app.cloud_answers import oracle, read_answers, write_answers
-    from edge_app.confidence_study import judged_held_out, whole
-    from edge_app.evaluation import read_rows
-    from edge_app.expectations import cloud_prior
+    from edge_app.costs.averages import cloud_prior
+    from edge_app.evaluation import plots as pictures
+    from edge_app.evaluation.confidence import judged_held_out, whole
+    from edge_app.evaluation.rows import read_rows
     from edge_app.scenario_study import local_answer, queries_of, study
     from router.place_policy import scenario
 

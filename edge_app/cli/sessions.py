@@ -16,7 +16,7 @@ from edge_app.cli.options import JsonOption
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
-    from edge_app.sessions import SessionStore
+    from edge_app.storage.sessions import SessionStore
 
 app = typer.Typer(
     help="Sessions: list, show, search, export, delete.", no_args_is_help=True, rich_markup_mode=None
@@ -124,7 +124,7 @@ def delete(
 def _write(store: SessionStore, session: str, format_: str, to: Path | None) -> None:
     import json
 
-    from edge_app import export
+    from edge_app.storage import session_export as export
 
     found = store.get(session)
     if format_ == "json":
@@ -156,7 +156,7 @@ def _local(moment: str) -> str:
 
 @contextmanager
 def _store() -> Iterator[SessionStore]:
-    from edge_app.sessions import SessionStore
+    from edge_app.storage.sessions import SessionStore
 
     store = SessionStore.open()
     try:

@@ -81,7 +81,7 @@ def train(
     from adapters.training.build_adapter import About, make_adapter
     from adapters.training.data import VALIDATION, of_split, read_training_rows, read_validation_rows
     from adapters.training.train import Options, Workplace
-    from edge_app import paths
+    from edge_app.system import paths
     from models.compiler import threads
     from models.hub.store import ModelStore
 

@@ -33,7 +33,7 @@ def add(
     Example:
       edge-app adapters trust add "Field Lab" field-lab.key.pub
     """
-    from edge_app.installing import publishers
+    from edge_app.engine.adapter_installer import publishers
 
     fingerprint = publishers().add(name, key)
     output.say(f"Trusted: {name} ({fingerprint}).")
@@ -47,7 +47,7 @@ def list_(json: JsonOption = False) -> None:
     Example:
       edge-app adapters trust list
     """
-    from edge_app.installing import publishers
+    from edge_app.engine.adapter_installer import publishers
 
     known = publishers().all()
     if json:
@@ -66,7 +66,7 @@ def remove(name: NameArgument) -> None:
     Example:
       edge-app adapters trust remove "Field Lab"
     """
-    from edge_app.installing import publishers
+    from edge_app.engine.adapter_installer import publishers
 
     publishers().remove(name)
     output.say(f"No longer trusted: {name}.")

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from edge_app import paths
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.payload import Payload
-from edge_app.database import DatabaseFile, moment
+from edge_app.storage.database import DatabaseFile, moment
+from edge_app.system import paths
 
 Decision = Literal["once", "chat", "always", "never"]
 Reply = Decision | Literal["no"]

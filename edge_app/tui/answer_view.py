@@ -16,7 +16,7 @@ from textual.content import Content
 from textual.widgets import Markdown, Static
 
 from edge_app.events import Answer, Progress
-from edge_app.printable import printable
+from edge_app.system.printable import printable
 from edge_app.tui.messages import MessageView
 from edge_app.tui.other_answer import OtherAnswer
 from edge_app.tui.text import answer_line, is_unsure, one_line, progress_text, seconds

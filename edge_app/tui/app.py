@@ -12,13 +12,13 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.theme import Theme
 
-from edge_app import paths
 from edge_app.assistant import Assistant
-from edge_app.battery import battery
 from edge_app.cloud.endpoint import Endpoint
-from edge_app.offline import switch
-from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
+from edge_app.storage.sessions import SessionStore
+from edge_app.system import paths
+from edge_app.system.battery import battery
+from edge_app.system.offline import switch
 from edge_app.tui.asking_user import AskingUser
 from edge_app.tui.chat_screen import ChatScreen
 from edge_app.tui.commands import COMMANDS, MODE_HELP
@@ -126,6 +126,6 @@ def _endpoint(settings: Settings) -> Endpoint | None:
     """Where questions may go. Raises UserError when only half of it is set up, or it is none."""
     if settings.cloud_url is None and settings.cloud_model is None:
         return None
-    from edge_app.cloud.asking import configured  # most have none
+    from edge_app.cloud.dispatch import configured  # most have none
 
     return configured(settings)

@@ -17,8 +17,8 @@ from textual.widgets.option_list import Option
 
 from edge_app.cloud.consent import ConsentStore, Proposal, Reply
 from edge_app.cloud.payload import Payload
-from edge_app.printable import printable
 from edge_app.settings import Price
+from edge_app.system.printable import printable
 from edge_app.tui.asking_user import LOOK_SECONDS
 from edge_app.tui.modal import Window
 from edge_app.tui.outgoing_view import OutgoingView

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
-from edge_app.printable import printable
+from edge_app.system.printable import printable
 from edge_app.tui.history import History
 from edge_app.tui.image_paths import pasted_images
 

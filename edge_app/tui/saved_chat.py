@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_app.events import Answer
-from edge_app.sessions import SavedImage, SavedTurn, SessionStore
+from edge_app.storage.sessions import SavedImage, SavedTurn, SessionStore
 from edge_app.tui.messages import Shown
 from edge_app.tui.previews import thumbnail
 from models.core.errors import UserError

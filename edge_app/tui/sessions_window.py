@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual import work
 from textual.binding import Binding, BindingType
 
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
 from edge_app.tui.confirm import ConfirmWindow
 from edge_app.tui.finder import Finder, Found
 from models.core.errors import UserError

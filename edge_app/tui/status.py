@@ -13,8 +13,8 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widgets import Static
 
-from edge_app.battery import Battery
 from edge_app.cloud.endpoint import Endpoint
+from edge_app.system.battery import Battery
 from edge_app.tui.text import battery_text, network_text, one_line
 from router.names import Mode
 

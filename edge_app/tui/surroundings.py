@@ -12,13 +12,13 @@ from typing import Protocol
 from textual.widget import Widget
 
 from adapters.store.adapter_store import InstalledAdapter
-from edge_app.battery import Battery
+from edge_app.cloud.access import State
 from edge_app.cloud.consent import ConsentStore
-from edge_app.cloud.remote import State
 from edge_app.events import Event
-from edge_app.offline import Switch
-from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
+from edge_app.storage.sessions import SessionStore
+from edge_app.system.battery import Battery
+from edge_app.system.offline import Switch
 from edge_app.turn import Picture, Turn
 
 

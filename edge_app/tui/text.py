@@ -5,10 +5,10 @@ Everything that a model, a file name or an error message says goes through `prin
 
 from __future__ import annotations
 
-from edge_app.battery import Battery
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.events import Answer, Progress
-from edge_app.printable import printable
+from edge_app.system.battery import Battery
+from edge_app.system.printable import printable
 
 _STAGES = {
     "pull": "Downloading the model",

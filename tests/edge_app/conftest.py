@@ -11,9 +11,9 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from edge_app import paths
-from edge_app.offline import switch
-from edge_app.sessions import NewImage, SessionStore
+from edge_app.storage.sessions import NewImage, SessionStore
+from edge_app.system import paths
+from edge_app.system.offline import switch
 
 
 @pytest.fixture(autouse=True)

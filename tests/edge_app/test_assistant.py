@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import context, paths, settings
+from edge_app import settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import (
     Answer,
@@ -28,7 +28,9 @@ from edge_app.events import (
     TokenText,
     TurnSaved,
 )
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
+from edge_app.system import paths
+from edge_app.turns import conversation as context
 from models.core.errors import NeedsNetwork, UserError
 from models.core.images import load_image
 from models.core.types import Progress as Report
@@ -430,10 +432,11 @@ def test_answers_wait_for_one_another(assistant: Assistant) -> None:
 
 KILLED = """
 import os, signal, time
-from edge_app import paths, settings
+from edge_app import settings
+from edge_app.system import paths
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import TokenText
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
 from tests.edge_app.fakes import FakeEngine
 
 engine = FakeEngine(words=("word ",) * 1000, before_token=lambda _: time.sleep(0.05))

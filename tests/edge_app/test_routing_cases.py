@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.evaluation import Row
+from edge_app.evaluation.rows import Row
 from edge_app.routing_cases import (
     CROSSED,
     GENERAL_ASKED,

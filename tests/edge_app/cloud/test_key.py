@@ -13,7 +13,7 @@ import pytest
 from edge_app.cloud import key as keys
 from edge_app.cloud.key import VARIABLE, Key
 from models.core.errors import UserError
-from tests.edge_app.cloud.test_cli import MemoryKeyring
+from tests.edge_app.cli.test_cloud import MemoryKeyring
 
 SECRET = "sk-very-secret-0123456789"
 

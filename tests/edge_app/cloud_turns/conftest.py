@@ -7,9 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from edge_app import paths, settings
+from edge_app import settings
 from edge_app.assistant import Assistant
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
+from edge_app.system import paths
 from tests.edge_app.cloud.misbehaving import (
     Misbehaving,
     answers,

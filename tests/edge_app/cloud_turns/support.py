@@ -19,7 +19,7 @@ from edge_app.events import (
     Event,
     TokenText,
 )
-from edge_app.sessions import SavedTurn, SessionStore
+from edge_app.storage.sessions import SavedTurn, SessionStore
 from tests.edge_app.cloud.misbehaving import (
     STREAM,
     Misbehaving,

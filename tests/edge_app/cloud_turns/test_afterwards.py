@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edge_app import offline
 from edge_app.assistant import Assistant, Turn
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.ledger import Ledger
+from edge_app.costs.averages import PRIOR_LOCAL, Expectations, cloud_prior
 from edge_app.events import (
     Answered,
     CloudFailed,
@@ -16,9 +16,9 @@ from edge_app.events import (
     Failed,
     TokenText,
 )
-from edge_app.expectations import PRIOR_LOCAL, Expectations, cloud_prior
-from edge_app.offline import switch
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
+from edge_app.system import offline
+from edge_app.system.offline import switch
 from models.core.errors import UserError
 from tests.edge_app.cloud.misbehaving import (
     Misbehaving,
@@ -62,7 +62,7 @@ def test_a_chat_goes_on_across_places(make: Make, server: Misbehaving, engine: F
 def test_the_export_shows_places_reasons_and_the_kept_answer(
     make: Make, server: Misbehaving, store: SessionStore
 ) -> None:
-    from edge_app.export import to_json, to_markdown
+    from edge_app.storage.session_export import to_json, to_markdown
 
     answer = ask(make(server.url))
     chat = store.get(store.latest())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_app.cloud.consent import Proposal, Reply
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
 from tests.edge_app.cloud.misbehaving import (
     Misbehaving,
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.cloud import asking
+from edge_app.cloud import dispatch as asking
 from edge_app.cloud.breaker import FAILURES
 from edge_app.cloud.client import Limits
 from edge_app.events import (
@@ -17,7 +17,7 @@ from edge_app.events import (
     Event,
     Failed,
 )
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
 from models.core.errors import UserError
 from tests.edge_app.cloud.misbehaving import (
     STREAM,

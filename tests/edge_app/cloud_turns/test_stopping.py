@@ -18,7 +18,7 @@ from edge_app.events import (
     TokenText,
     TurnSaved,
 )
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
 from router.place_policy import Mode
 from tests.edge_app.cloud.misbehaving import (
     Misbehaving,
@@ -117,9 +117,10 @@ def test_leaving_the_iterator_loses_nothing(
 
 KILLED = """
 import sys
-from edge_app import paths, settings
+from edge_app import settings
+from edge_app.system import paths
 from edge_app.assistant import Assistant, Turn
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
 from tests.edge_app.fakes import FakeEngine
 chosen = settings.load(paths.config_file())
 assistant = Assistant(chosen, SessionStore.open(), FakeEngine(logprob=-5.0).load)

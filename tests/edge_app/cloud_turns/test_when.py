@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from edge_app import paths
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.events import (
     Answered,
@@ -16,7 +15,8 @@ from edge_app.events import (
     TokenText,
     TurnSaved,
 )
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
+from edge_app.system import paths
 from router.confidence.rule import BLIND, FEATURES, NOBODY
 from router.place_policy import Mode
 from tests.edge_app.cloud.misbehaving import (
@@ -143,8 +143,8 @@ def test_half_an_endpoint_costs_no_answer(make: Make) -> None:
 def test_eco_has_smaller_budgets_and_so_has_auto_on_battery(
     make: Make, engine: FakeEngine, server: Misbehaving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge_app import planning as module
-    from edge_app.battery import Battery
+    from edge_app.system.battery import Battery
+    from edge_app.turns import planner as module
 
     made = make(server.url, eco_max_tokens=40, eco_image_size=64)
     ask(made, mode="eco")

@@ -14,10 +14,8 @@ from textual.widgets import Static
 
 from adapters.store.adapter_store import InstalledAdapter
 from adapters.store.manifest import AdapterManifest
-from edge_app import paths
-from edge_app.battery import Battery
+from edge_app.cloud.access import State
 from edge_app.cloud.consent import ConsentStore
-from edge_app.cloud.remote import State
 from edge_app.events import (
     Answer,
     Answered,
@@ -31,9 +29,11 @@ from edge_app.events import (
     TokenText,
     TurnSaved,
 )
-from edge_app.offline import switch
-from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
+from edge_app.storage.sessions import SessionStore
+from edge_app.system import paths
+from edge_app.system.battery import Battery
+from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
 from edge_app.tui.surroundings import Surroundings
 from edge_app.turn import Picture, Turn

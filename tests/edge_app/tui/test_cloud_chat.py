@@ -12,11 +12,12 @@ import textual_image.widget
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from edge_app import paths, settings
+from edge_app import settings
 from edge_app.assistant import Assistant
 from edge_app.cloud.ledger import Ledger
-from edge_app.offline import switch
-from edge_app.sessions import SavedTurn, SessionStore
+from edge_app.storage.sessions import SavedTurn, SessionStore
+from edge_app.system import paths
+from edge_app.system.offline import switch
 from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.app import ChatApp
 from edge_app.tui.asking_user import AskingUser

@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 from textual.widgets import Markdown, Static
 
 from edge_app.events import Answered, CloudFailed, Escalated, Event, Failed, Routed, TokenText, TurnSaved
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
 from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.app import ChatApp
 from edge_app.tui.messages import QuestionView

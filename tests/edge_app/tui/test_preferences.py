@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import paths
-from edge_app.offline import switch
 from edge_app.settings import load
+from edge_app.system import paths
+from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
 from edge_app.tui.status import StatusLine
 from tests.edge_app.tui.conftest import MakeApp, notice, press, settled, type_text

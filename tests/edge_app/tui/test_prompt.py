@@ -7,7 +7,7 @@ import threading
 import pytest
 from textual import events
 
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
 from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.commands import COMMANDS
 from edge_app.tui.messages import QuestionView

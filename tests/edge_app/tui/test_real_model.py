@@ -13,12 +13,12 @@ import textual_image.widget
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from edge_app import paths
 from edge_app.assistant import Assistant
-from edge_app.battery import battery
-from edge_app.offline import switch
-from edge_app.sessions import SessionStore
 from edge_app.settings import Settings
+from edge_app.storage.sessions import SessionStore
+from edge_app.system import paths
+from edge_app.system.battery import battery
+from edge_app.system.offline import switch
 from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.app import ChatApp
 from edge_app.tui.surroundings import Surroundings

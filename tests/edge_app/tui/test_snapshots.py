@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from edge_app.battery import Battery
 from edge_app.events import Answered, CloudFailed, Escalated, TokenText
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
+from edge_app.system.battery import Battery
 from edge_app.tui.app import ChatApp
 from edge_app.tui.status import StatusLine
 from tests.edge_app.tui.conftest import MakeApp, ScriptedAssistant, press, settled, type_text

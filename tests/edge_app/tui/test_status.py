@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 from textual.widgets import Static
 
-from edge_app.battery import Battery
 from edge_app.cloud.endpoint import endpoint
+from edge_app.system.battery import Battery
 from edge_app.tui import status
 from edge_app.tui.app import ChatApp
 from edge_app.tui.status import Fact, StatusLine, fitting
@@ -108,7 +108,7 @@ async def test_half_an_endpoint_is_told_at_the_start(make_app: MakeApp) -> None:
 
 
 async def test_f4_turns_the_network_off_and_on_again(make_app: MakeApp) -> None:
-    from edge_app.offline import switch
+    from edge_app.system.offline import switch
 
     app = make_app(cloud_url=CLOUD.url, cloud_model="big")
     async with app.run_test(size=(110, 24)) as pilot:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
 from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, Wire, word
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_app.events import Progress
-from edge_app.printable import printable
+from edge_app.system.printable import printable
 from edge_app.tui.text import answer_line, file_size, is_unsure, one_line, progress_text
 from models.core.types import Stage
 from tests.edge_app.tui.conftest import ANSWER

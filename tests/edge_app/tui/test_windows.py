@@ -7,7 +7,7 @@ from dataclasses import replace
 from textual.command import CommandPalette
 from textual.widgets import Input, OptionList, Static
 
-from edge_app.sessions import SessionStore
+from edge_app.storage.sessions import SessionStore
 from edge_app.tui.adapters_window import AdaptersWindow
 from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.choice import ChoiceWindow

@@ -1,0 +1,200 @@
+"""The endpoint as a turn sees it: whether it can be asked, may be asked, and its answer.
+
+Opens the ledger and the decisions when there is an endpoint and somebody wants to know. Keeps one client for
+the life of the app, whose breaker remembers; that the network is gone is noticed here, on use. Knows no turns.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from edge_app.cloud.breaker import SICK
+from edge_app.cloud.consent import Consenter, ConsentStore, Proposal, Shown, Verdict, judge
+from edge_app.cloud.endpoint import Endpoint
+from edge_app.cloud.errors import CloudError
+from edge_app.cloud.payload import Payload, payload
+from edge_app.settings import Settings
+from edge_app.system.offline import switch as offline
+from models.core.errors import UserError
+from models.core.types import Message, Sampling
+
+if TYPE_CHECKING:
+    from edge_app.cloud.client import Piece
+    from edge_app.cloud.dispatch import Cloud
+    from edge_app.cloud.ledger import Ledger
+
+OFFLINE = "the app is offline"
+
+State = Literal["none", "offline", "ready", "failing", "resting"]
+"""none: no endpoint is set up. failing: the last question that went there failed. resting: it is left alone."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of the endpoint before anything is asked of it. endpoint: None when none is set up.
+
+    obstacle: why it cannot be asked now, a clause; None when it can. permission: whether it may be.
+    """
+
+    endpoint: Endpoint | None
+    obstacle: str | None
+    permission: Verdict
+
+    @property
+    def is_open(self) -> bool:
+        """It can be asked, and whether it may be is settled or can be asked of the user."""
+        return self.obstacle is None and self.permission.action != "refuse"
+
+    @property
+    def without(self) -> str:
+        """Why there is nothing to be had from there: a clause."""
+        return self.obstacle or clause(self.permission.reason)
+
+
+NOBODY = Standing(None, "no cloud is set up", Verdict("refuse", "No cloud is set up."))
+
+
+class Remote:
+    """Safe to use from several threads. consenter: None when there is no user to be asked."""
+
+    def __init__(self, settings: Settings, consenter: Consenter | None = None) -> None:
+        self.consenter = consenter
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._cloud: Cloud | None = None
+        self._ledger: Ledger | None = None
+        self._decisions: ConsentStore | None = None
+        self._failing = False
+
+    @property
+    def is_set_up(self) -> bool:
+        return self._settings.cloud_url is not None or self._settings.cloud_model is not None
+
+    @property
+    def state(self) -> State:
+        """From what is known; asks nobody."""
+        if not self.is_set_up:
+            return "none"
+        try:
+            cloud = self._client()
+        except UserError:
+            return "none"
+        if offline.is_on and not cloud.endpoint.is_local:
+            return "offline"
+        if cloud.breaker.state == "open":
+            return "resting"
+        return "failing" if self._failing else "ready"
+
+    def standing(self, images: Sequence[Shown], session: str | None, *, allow_cloud: bool) -> Standing:
+        """For a question with these images, of this chat. Only half an endpoint is an obstacle like any other."""
+        if not self.is_set_up:
+            return NOBODY
+        try:
+            cloud = self._client()
+        except UserError as error:
+            return Standing(None, clause(str(error)), Verdict("refuse", str(error)))
+        place = cloud.endpoint
+        return Standing(
+            place, self._obstacle(cloud), self._permission(place, images, session, allow_cloud=allow_cloud)
+        )
+
+    def propose(
+        self, messages: Sequence[Message], sampling: Sampling, longest_side: int | None = None
+    ) -> Payload:
+        """The request, whole. longest_side: of images, pixels, when that is less than the settings allow.
+
+        Raises UserError when an image can no longer be read, or there is no endpoint.
+        """
+        side = self._settings.cloud_image_size
+        return payload(
+            self._client().endpoint,
+            messages,
+            sampling=sampling,
+            longest_side=min(side, longest_side) if longest_side else side,
+        )
+
+    def refusal(
+        self,
+        request: Payload,
+        reason: str,
+        session: str | None,
+        stopped: threading.Event,
+        *,
+        allow_cloud: bool,
+    ) -> str | None:
+        """None: it may be sent. Else why not, a clause. Asks the user if need be, and keeps what was decided."""
+        place, images = request.endpoint, request.images
+        verdict = self._permission(place, images, session, allow_cloud=allow_cloud)
+        if verdict.action == "ask":
+            assert self.consenter is not None, "nobody is asked where there is nobody"
+            reply = self.consenter.ask(Proposal(request, reason, session, stopped))
+            if stopped.is_set() or reply == "no":
+                return f"you did not allow {place.host}"
+            self.decisions.decide(place.host, reply, session)
+            # An image may have been marked while the user was looking at it.
+            verdict = self._permission(place, images, session, allow_cloud=True)
+        return None if verdict.action == "send" else clause(verdict.reason)
+
+    def ask(
+        self, request: Payload, session: str | None, stopped: threading.Event
+    ) -> Generator[Piece, None, None]:
+        """As Cloud.ask; consent is the caller's business (`refusal`)."""
+        try:
+            with closing(self._client().ask(request, session=session, cancel=stopped)) as pieces:
+                yield from pieces
+            self._failing = False
+        except CloudError as error:
+            self._failing = self._failing if error.kind == "cancelled" else error.kind in SICK
+            raise
+
+    @property
+    def decisions(self) -> ConsentStore:
+        """What the user decided; there without an endpoint too: an image can be marked before there is one."""
+        with self._lock:
+            if self._decisions is None:
+                self._decisions = ConsentStore.open()
+            return self._decisions
+
+    def close(self) -> None:
+        with self._lock:
+            for opened in (self._ledger, self._decisions):
+                if opened is not None:
+                    opened.close()
+            self._ledger = self._decisions = self._cloud = None
+
+    def _client(self) -> Cloud:
+        from edge_app.cloud import dispatch as asking  # TLS and all that: not for who has no endpoint
+        from edge_app.cloud.ledger import Ledger
+
+        with self._lock:
+            if self._cloud is None:
+                asking.configured(self._settings)
+                self._ledger = self._ledger or Ledger.open(self._settings)
+                self._cloud = asking.from_settings(self._settings, self._ledger)
+            assert self._cloud is not None, "configured"
+            return self._cloud
+
+    @staticmethod
+    def _obstacle(cloud: Cloud) -> str | None:
+        if offline.is_on and not cloud.endpoint.is_local:
+            return OFFLINE
+        if cloud.breaker.state == "open":
+            return f"{cloud.endpoint} failed several times and is left alone for a while"
+        return None
+
+    def _permission(
+        self, place: Endpoint, images: Sequence[Shown], session: str | None, *, allow_cloud: bool
+    ) -> Verdict:
+        known = self.decisions.known(place.host, images, session)
+        interactive = self.consenter is not None
+        return judge(place, images, known, interactive=interactive, allow_cloud=allow_cloud)
+
+
+def clause(sentence: str) -> str:
+    """A sentence as a part of another: its first word is one of ours, never a name."""
+    text = sentence.rstrip(".")
+    return text[:1].lower() + text[1:]

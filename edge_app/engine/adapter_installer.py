@@ -1,0 +1,87 @@
+"""What installing adapters needs of the app: its settings, its places, its models. Knows no front end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from adapters.store.adapter_store import AdapterStore
+from edge_app.system import paths
+
+if TYPE_CHECKING:
+    from adapters.install.installer import Candidate, Installer
+    from adapters.install.trust import Publishers
+    from edge_app.engine.engine_host import LoadEngine
+    from edge_app.settings import Settings
+    from models.core.types import Progress
+    from models.engine import Engine
+
+
+class AppModels:
+    """adapters.install.installer.Models over the app's store and engine; what was loaded is kept until `close`."""
+
+    def __init__(self, settings: Settings, progress: Progress, load: LoadEngine | None = None) -> None:
+        """load: makes an engine; edge_app.engine.engine_host.load_engine if not given."""
+        self._settings = settings
+        self._progress = progress
+        self._load = load
+        self._engines: dict[str, Engine] = {}
+
+    @property
+    def default(self) -> str:
+        return self._settings.model
+
+    def identity(self, name: str) -> str:
+        """See models.hub.store.ModelStore.identity. Raises UserError for an unknown model."""
+        from models.hub.store import ModelStore
+
+        return ModelStore(paths.models_directory()).identity(name)
+
+    def load(self, name: str) -> Engine:
+        """The engine of a model, pulled if need be. Raises UserError, NeedsNetwork when that is off."""
+        if name not in self._engines:
+            from edge_app.engine.engine_host import load_engine
+
+            load = self._load or load_engine
+            self._engines[name] = load(self._settings.model_copy(update={"model": name}), self._progress)
+        return self._engines[name]
+
+    def loaded(self) -> tuple[Engine, ...]:
+        return tuple(self._engines.values())
+
+    def close(self) -> None:
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+
+
+def adapter_store() -> AdapterStore:
+    """The adapters of this user."""
+    return AdapterStore(paths.ensure(paths.adapters_directory()))
+
+
+def publishers() -> Publishers:
+    """The publishers that this user trusts."""
+    from adapters.install.trust import Publishers
+
+    paths.ensure(paths.config_directory())
+    return Publishers(paths.publishers_file())
+
+
+def installer(models: AppModels, confirm: Callable[[Candidate], bool], progress: Progress) -> Installer:
+    """Installs into this user's adapters. confirm: see adapters.install.installer.Installer."""
+    from adapters.bank import AdapterBank
+    from adapters.install.installer import Installer
+    from models.core.cache import PACKED
+    from models.lora.packed_files import forget
+
+    store, packed = adapter_store(), paths.cache_directory() / PACKED
+
+    def changed(name: str) -> None:
+        forget(packed, name)
+        for engine in models.loaded():  # it was tried on: packed now, the first answer has only to map it
+            bank = AdapterBank(store, 0, engine.shape, packed)
+            bank.prefetch(name)
+            bank.close()
+
+    return Installer(store, models, publishers(), confirm, progress, changed)

@@ -1,0 +1,306 @@
+"""Sessions on disk: every turn is saved as it happens, so that a crash keeps what there was.
+
+SQLite in WAL mode; images by content hash beside it. Knows nothing of models: answers come in as facts.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from edge_app.events import Answer
+from edge_app.storage.database import DatabaseFile, is_alive, moment, storable
+from edge_app.storage.image_files import ImageFiles
+from edge_app.system import paths
+from models.core.errors import UserError
+
+Status = Literal["answering", "complete", "stopped", "failed", "interrupted"]
+"""interrupted: its process died in the middle of the answer."""
+
+TITLE_CHARACTERS = 60
+OWN_COLUMNS = ("place", "reason", "kept", "broken")
+"""What of an answer is not in the JSON of its details."""
+
+
+@dataclass(frozen=True)
+class NewImage:
+    """digest: sha256 (hex) of data. name: what the user calls it."""
+
+    digest: str
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class SavedImage:
+    digest: str
+    name: str
+    file: Path
+
+
+@dataclass(frozen=True)
+class SavedTurnId:
+    session: str
+    turn: int
+
+
+@dataclass(frozen=True)
+class SavedTurn:
+    """answer: what there is of it. result: how it came about; None unless complete or stopped.
+    error: the sentence the user saw, when it failed. created: ISO 8601, UTC.
+    kept: the local answer, when the cloud's is the answer. broken: as far as a cloud answer came that did not
+    get to its end, beside the local one."""
+
+    id: int
+    question: str
+    answer: str
+    status: Status
+    error: str | None
+    created: str
+    images: tuple[SavedImage, ...]
+    result: Answer | None
+    kept: str | None = None
+    broken: str | None = None
+
+
+@dataclass(frozen=True)
+class SessionSummary:
+    id: str
+    title: str
+    created: str
+    updated: str
+    turns: int
+
+
+@dataclass(frozen=True)
+class Session:
+    id: str
+    title: str
+    system: str | None
+    created: str
+    updated: str
+    turns: tuple[SavedTurn, ...]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A turn that a search found; excerpt marks the words found as [words]."""
+
+    session: str
+    title: str
+    turn: int
+    created: str
+    excerpt: str
+
+
+class SessionStore(DatabaseFile):
+    """The sessions in the database; every method raises UserError when the disk does not cooperate."""
+
+    holds = "the sessions"
+
+    def __init__(self, file: Path, images: Path) -> None:
+        """Opens or creates it, brings it up to date, marks the turns that a dead process left unfinished."""
+        self._images = ImageFiles(images)
+        super().__init__(file)
+        try:
+            self._mark_interrupted()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def open(cls) -> SessionStore:
+        """The user's own sessions."""
+        return cls(paths.sessions_file(), paths.images_directory())
+
+    # -- writing
+
+    def begin_turn(
+        self, *, session: str | None, question: str, images: Sequence[NewImage], system: str | None
+    ) -> SavedTurnId:
+        """Saves a question (in a new session when session is None) with its images, all or nothing."""
+        now, question = moment(), storable(question)
+        with self._transaction():
+            if session is None:
+                session = self._new_session(question, now)
+            if not self._rows("SELECT 1 FROM sessions WHERE id = ?", session):
+                raise UserError(f"The session {session} was deleted in the meantime; start a new one.")
+            self._db.execute(
+                "UPDATE sessions SET updated = ?, system = coalesce(?, system) WHERE id = ?",
+                [now, None if system is None else storable(system), session],
+            )
+            process = psutil.Process()
+            turn = self._db.execute(
+                "INSERT INTO turns (session, question, status, created, process, process_started)"
+                " VALUES (?, ?, 'answering', ?, ?, ?)",
+                [session, question, now, process.pid, process.create_time()],
+            ).lastrowid
+            assert turn is not None
+            for position, image in enumerate(images):
+                self._images.write(image.digest, image.data)
+                self._db.execute(
+                    "INSERT INTO turn_images (turn, position, digest, name) VALUES (?, ?, ?, ?)",
+                    [turn, position, image.digest, storable(image.name)],
+                )
+        return SavedTurnId(session, turn)
+
+    def save_partial(self, saved: SavedTurnId, answer: str) -> None:
+        """What has been generated so far. The turn stays "answering"."""
+        with self._transaction():
+            self._db.execute("UPDATE turns SET answer = ? WHERE id = ?", [answer, saved.turn])
+
+    def save_broken(self, saved: SavedTurnId, text: str) -> None:
+        """How far a cloud answer has come, beside the local answer, which stays what it is."""
+        with self._transaction():
+            self._db.execute("UPDATE turns SET broken = ? WHERE id = ?", [storable(text), saved.turn])
+
+    def finish_turn(self, saved: SavedTurnId, status: Literal["complete", "stopped"], answer: Answer) -> None:
+        """The answer counts from here on; a later one may still take its place, and keep it."""
+        details = answer.details()
+        place, reason, kept, broken = (details.pop(name) for name in OWN_COLUMNS)
+        with self._transaction():
+            self._end(saved, status, answer.answer, None, json.dumps(details, ensure_ascii=False))
+            self._db.execute(
+                "UPDATE turns SET place = ?, reason = ?, kept = ?, broken = ? WHERE id = ?",
+                [place, storable(reason), _storable(kept), _storable(broken), saved.turn],
+            )
+
+    def fail_turn(self, saved: SavedTurnId, answer: str, error: str) -> None:
+        with self._transaction():
+            self._end(saved, "failed", answer, storable(error), None)
+
+    def delete(self, session: str) -> None:
+        """The session, its turns, and the images that no other session has.
+
+        In two steps: who dies in between leaves an image too many, never a session without its images.
+        """
+        with self._transaction():
+            self._db.execute("DELETE FROM sessions WHERE id = ?", [self.resolve(session)])
+        with self._transaction():
+            used = self._rows("SELECT DISTINCT digest FROM turn_images")
+            self._images.remove_all_but({row["digest"] for row in used})
+
+    # -- reading
+
+    def recent(self, limit: int | None = None) -> tuple[SessionSummary, ...]:
+        """The most recently used first."""
+        rows = self._rows(
+            "SELECT s.id, s.title, s.created, s.updated, count(t.id) AS turns FROM sessions s"
+            " LEFT JOIN turns t ON t.session = s.id GROUP BY s.id"
+            " ORDER BY s.updated DESC, s.rowid DESC LIMIT ?",
+            -1 if limit is None else limit,
+        )
+        return tuple(SessionSummary(**row) for row in rows)
+
+    def latest(self) -> str:
+        """The id of the session used last. Raises UserError when there is none."""
+        sessions = self.recent(1)
+        if not sessions:
+            raise UserError("There is no session to continue yet.")
+        return sessions[0].id
+
+    def resolve(self, beginning: str) -> str:
+        """The full id for an id or its beginning. Raises UserError when none or several fit."""
+        rows = self._rows(
+            "SELECT id FROM sessions WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT 4",
+            storable(beginning.lower()),
+        )
+        found = [row["id"] for row in rows] if beginning else []
+        if not found:
+            raise UserError(
+                f"There is no session {beginning!r}; `edge-app sessions list` shows those there are."
+            )
+        if len(found) > 1:
+            raise UserError(
+                f"Several sessions begin with {beginning!r} ({', '.join(found)}); give more of the id."
+            )
+        return str(found[0])
+
+    def get(self, session: str) -> Session:
+        """A whole session, by its id or the beginning of it."""
+        with self._lock:
+            (head,) = self._rows("SELECT * FROM sessions WHERE id = ?", self.resolve(session))
+            turns = self._rows("SELECT * FROM turns WHERE session = ? ORDER BY id", head["id"])
+            return Session(**head, turns=tuple(self._turn(row, head["id"]) for row in turns))
+
+    def search(self, words: str, limit: int = 50) -> tuple[Match, ...]:
+        """Turns whose question or answer has all the words ("in quotes" for a phrase), the best first."""
+        query = self._db.quote_fts(storable(words).replace("\0", " "))
+        if not query:
+            raise UserError("Say what to search for.")
+        rows = self._rows(
+            "SELECT t.session, s.title, t.id AS turn, t.created,"
+            " snippet(turns_fts, -1, '[', ']', '…', 16) AS excerpt"
+            " FROM turns_fts JOIN turns t ON t.id = turns_fts.rowid JOIN sessions s ON s.id = t.session"
+            " WHERE turns_fts MATCH ? ORDER BY turns_fts.rank LIMIT ?",
+            query,
+            limit,
+        )
+        return tuple(Match(**row) for row in rows)
+
+    # -- inside
+
+    def _new_session(self, question: str, now: str) -> str:
+        """Ids are random; 48 bits keep short beginnings unique and the whole readable."""
+        session = secrets.token_hex(6)
+        lines = question.strip().splitlines()
+        title = lines[0] if lines else ""
+        if len(title) > TITLE_CHARACTERS:
+            title = title[: TITLE_CHARACTERS - 1].rstrip() + "…"
+        self._db.execute(
+            "INSERT INTO sessions (id, title, created, updated) VALUES (?, ?, ?, ?)",
+            [session, title, now, now],
+        )
+        return session
+
+    def _end(
+        self, saved: SavedTurnId, status: Status, answer: str, error: str | None, details: str | None
+    ) -> None:
+        """Inside a transaction."""
+        self._db.execute(
+            "UPDATE turns SET status = ?, answer = ?, error = ?, details = ? WHERE id = ?",
+            [status, storable(answer), error, details, saved.turn],
+        )
+        self._db.execute("UPDATE sessions SET updated = ? WHERE id = ?", [moment(), saved.session])
+
+    def _turn(self, row: dict[str, Any], session: str) -> SavedTurn:
+        images = self._rows(
+            "SELECT digest, name FROM turn_images WHERE turn = ? ORDER BY position", row["id"]
+        )
+        details = json.loads(row["details"]) if row["details"] else None
+        if details is not None:
+            details |= {name: row[name] for name in OWN_COLUMNS}
+        return SavedTurn(
+            id=row["id"],
+            question=row["question"],
+            answer=row["answer"],
+            status=row["status"],
+            error=row["error"],
+            created=row["created"],
+            images=tuple(SavedImage(i["digest"], i["name"], self._images.file(i["digest"])) for i in images),
+            result=Answer.from_details(row["answer"], session, details) if details else None,
+            kept=row["kept"],
+            broken=row["broken"],
+        )
+
+    def _mark_interrupted(self) -> None:
+        """Only when the very process that answered is gone (its number may be another's by now)."""
+        rows = self._rows("SELECT id, process, process_started FROM turns WHERE status = 'answering'")
+        dead = [row["id"] for row in rows if not is_alive(row["process"], row["process_started"])]
+        if dead:
+            with self._transaction():
+                for turn in dead:
+                    self._db.execute(
+                        "UPDATE turns SET status = 'interrupted' WHERE id = ? AND status = 'answering'",
+                        [turn],
+                    )
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else storable(text)

@@ -1,0 +1,183 @@
+"""What the model gets to read for a turn: the session so far, its images, and the new question.
+
+Knows how pictures come in (files, bytes, decoded) and how a chat's history becomes messages. What no longer
+fits in the model's context is the engine's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from edge_app.storage.sessions import NewImage, SavedTurn, Session
+from edge_app.turn import Picture, Turn
+from models.core.errors import UserError
+from models.core.images import MAX_FILE_BYTES, load_image
+from models.core.types import Image, Message
+
+DECODED_BYTES = 64 * 2**20
+"""How much of decoded pictures is held at once: a session's images may be many times that."""
+
+
+class ImageOnDemand(Image):
+    """An image that is decoded when its pixels are looked at: who has encoded it never looks again.
+
+    Looking raises UserError when the file that it comes from is gone or no longer what it was.
+    """
+
+    _decoded: Callable[[], Image]
+
+    def __init__(
+        self, digest: str, name: str, decoded: Callable[[], Image], notes: tuple[str, ...] = ()
+    ) -> None:
+        """notes: of a new image; those of an earlier one were told when it was new."""
+        fields = {"digest": digest, "name": name, "notes": notes, "_decoded": decoded}
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)  # as a frozen dataclass does it
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        return self._decoded().pixels
+
+
+@dataclass(frozen=True)
+class ReadPicture:
+    """An image together with the bytes that its digest is of."""
+
+    image: Image
+    data: bytes
+
+
+class Pictures:
+    """Reads pictures; holds those last looked at decoded, up to DECODED_BYTES or one. From any thread."""
+
+    def __init__(self) -> None:
+        self._decoded: OrderedDict[str, Image] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, source: Picture) -> ReadPicture:
+        """A new picture. Raises UserError for what is missing or is not a readable image."""
+        if isinstance(source, Image):
+            return _with_file(source)
+        if isinstance(source, bytes):
+            return self._decode(source, None)
+        path = source.expanduser()
+        if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
+            load_image(path)  # says what is wrong with it
+        try:
+            return self._decode(path.read_bytes(), path.name)
+        except OSError as error:
+            raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+
+    def _decode(self, data: bytes, name: str | None) -> ReadPicture:
+        digest = hashlib.sha256(data).hexdigest()
+
+        def decoded() -> Image:
+            return self._decoded_by(digest, lambda: load_image(data, name))
+
+        image = decoded()  # now, to refuse what is no image
+        return ReadPicture(ImageOnDemand(digest, name or image.name, decoded, image.notes), data)
+
+    def stored(self, file: Path, digest: str, name: str) -> Image:
+        """A picture of an earlier turn, read when it is looked at. Raises UserError when its file is gone."""
+
+        def load() -> Image:
+            _check_there(file, name)
+            try:
+                image = load_image(file)
+            except UserError:
+                image = None
+            if image is None or image.digest != digest:
+                raise UserError(
+                    f"The image {name} of this session is damaged ({file}); attach it again in a new session."
+                )
+            return image
+
+        with self._lock:
+            known = digest in self._decoded
+        if not known:
+            _check_there(file, name)
+        return ImageOnDemand(digest, name, lambda: self._decoded_by(digest, load))
+
+    def _decoded_by(self, digest: str, load: Callable[[], Image]) -> Image:
+        """The decoded image, by load() unless it is still kept."""
+        with self._lock:
+            image = self._decoded.get(digest)
+        if image is None:
+            image = load()
+        with self._lock:
+            kept = self._decoded
+            kept[digest] = image
+            kept.move_to_end(digest)
+            while len(kept) > 1 and sum(i.pixels.nbytes for i in kept.values()) > DECODED_BYTES:
+                kept.popitem(last=False)
+        return image
+
+
+def _check_there(file: Path, name: str) -> None:
+    if not file.is_file():
+        raise UserError(
+            f"The image {name} of this session is gone ({file}); attach it again in a new session."
+        )
+
+
+def _with_file(image: Image) -> ReadPicture:
+    """A decoded image has no file any more: it is saved as a PNG, and that file's digest is its identity."""
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(image.pixels).save(buffer, "PNG")
+    data = buffer.getvalue()
+    return ReadPicture(replace(image, digest=hashlib.sha256(data).hexdigest()), data)
+
+
+def assemble(
+    turn: Turn, new: Sequence[ReadPicture], session: Session | None, system: str | None, pictures: Pictures
+) -> tuple[Message, ...]:
+    """The messages of a turn, its question last.
+
+    system: of new sessions. Turns that were never answered are left out, but their images are not: an image
+    that was attached stays in view, with the next question.
+    """
+    prompt = turn.system if turn.system is not None else session.system if session else system
+    earlier = session.turns if session else ()
+    return _messages(prompt, earlier, turn.question, [picture.image for picture in new], pictures)
+
+
+def assembled_again(session: Session, turn: SavedTurn, pictures: Pictures) -> tuple[Message, ...]:
+    """The messages of a turn that was answered before, with what came before it; its question last."""
+    earlier = [each for each in session.turns if each.id < turn.id]
+    shown = [pictures.stored(image.file, image.digest, image.name) for image in turn.images]
+    return _messages(session.system, earlier, turn.question, shown, pictures)
+
+
+def _messages(
+    system: str | None, turns: Sequence[SavedTurn], question: str, new: Sequence[Image], pictures: Pictures
+) -> tuple[Message, ...]:
+    messages = [Message("system", system)] if system else []
+    carried: list[Image] = []
+    for earlier in turns:
+        carried += [pictures.stored(i.file, i.digest, i.name) for i in earlier.images]
+        if _answered(earlier):
+            messages += [
+                Message("user", earlier.question, tuple(carried)),
+                Message("assistant", earlier.answer),
+            ]
+            carried = []
+    return (*messages, Message("user", question, (*carried, *new)))
+
+
+def _answered(turn: SavedTurn) -> bool:
+    return bool(turn.answer.strip()) and turn.status in ("complete", "stopped", "interrupted")
+
+
+def new_images(pictures: Sequence[ReadPicture]) -> tuple[NewImage, ...]:
+    """As the session store takes them."""
+    return tuple(NewImage(p.image.digest, p.image.name, p.data) for p in pictures)

@@ -1,0 +1,223 @@
+"""`eval confidence` and `eval scenarios` over answers that were given before: nothing is answered again."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from edge_app.costs.energy import Energy
+from edge_app.evaluation.confidence import (
+    Judged,
+    beside_bundled,
+    judged_held_out,
+    lines,
+    logged_answers,
+    whole,
+    write_own,
+    write_shared,
+)
+from edge_app.evaluation.rows import Options, Prediction, Row, weights_identity
+from edge_app.system import paths
+from models.core.errors import UserError
+from router.confidence import rule as rule_module
+from router.confidence.rule import Confidence, Evidence, bundled_rule
+from tests.edge_app.cli.test_main import Run, run
+
+__all__ = ["run"]
+
+KINDS = {"birds": ("yes", "no"), "bills": None}
+
+
+def rows(name: str, count: int) -> list[Row]:
+    """Two questions an image; those of birds have two answers, those of bills have many."""
+    choices = KINDS[name]
+    return [
+        Row(
+            name,
+            f"{name}/{number // 2}.png",
+            Path("nowhere.png"),
+            f"question {number % 2}?",
+            choices[number % 2] if choices else f"{number}.50",
+            "yes_no" if choices else "total",
+        )
+        for number in range(count)
+    ]
+
+
+def predicted(row: Row, dice: random.Random) -> Prediction:
+    """Right as often as its least sure token says."""
+    least = dice.uniform(0.05, 0.999)
+    right = dice.random() < least
+    logprobs = (math.log(least), -0.01, -0.01, -0.01, -0.01, -0.01)
+    evidence = Evidence(logprobs, row.set, 3, 0.8, 0.99, dice.uniform(0, 5), True, None)
+    return Prediction(
+        row.image, row.question, row.answer if right else "wrong", row.answer, row.type, right, row.set, "local",
+        0.5, sum(logprobs) / 6, min(logprobs), {"total": 500.0}, asdict(OPTIONS), asdict(evidence),
+        asdict(Energy(7.0, False)),
+    )  # fmt: skip
+
+
+OPTIONS = Options("edge-vlm-135m", "auto", "auto", False, False, 512, None, "")
+
+
+def answered(name: str, count: int, seed: int = 0) -> list[tuple[Row, Prediction]]:
+    dice = random.Random(f"{name} {seed}")
+    return [(row, predicted(row, dice)) for row in rows(name, count)]
+
+
+def test_no_answer_is_judged_by_a_rule_that_saw_its_image() -> None:
+    results = answered("birds", 60)
+    seen: list[set[str]] = []
+
+    def spy(logged: object) -> object:
+        seen.append({each.image for each in logged})  # type: ignore[attr-defined]
+        return bundled_rule()
+
+    judged = judged_held_out(results, spy, 4)  # type: ignore[arg-type]
+    by_image = {
+        image: sum(image not in fold for fold in seen[:4]) for image in {j.logged.image for j in judged}
+    }
+    assert set(by_image.values()) == {1}
+    assert len(judged) == len(results)
+
+
+def test_a_study_has_lines_for_all_for_closed_and_open_questions_and_for_each_set() -> None:
+    judged = judged_held_out([*answered("birds", 120), *answered("bills", 80)], whole, 5)
+    found = {line.name: line for line in lines(judged)}
+    assert list(found) == ["all", "closed questions", "open questions", "birds", "bills"]
+    assert (found["closed questions"].rows, found["open questions"].rows) == (120, 80)
+    assert found["all"].right == sum(each.logged.right for each in judged)
+    area = found["all"].aurocs["confidence"]
+    assert area is not None and area > 0.75
+    assert found["all"].ece < 0.12
+
+
+def test_answers_without_evidence_or_of_one_kind_cannot_be_studied() -> None:
+    results = answered("birds", 40)
+    with pytest.raises(UserError, match="elsewhere"):
+        logged_answers([(row, replace(p, evidence=None)) for row, p in results])
+    with pytest.raises(UserError, match="some of both"):
+        judged_held_out([(row, replace(p, correct=True)) for row, p in results], whole, 5)
+
+
+def test_a_users_fit_stands_beside_the_bundled_rule_and_keeps_what_was_there(tmp_path: Path) -> None:
+    file = tmp_path / "confidence.json"
+    logged = logged_answers(answered("birds", 60))
+    rule = beside_bundled(logged)
+    assert rule.weights == bundled_rule().weights
+    assert set(rule.adapters) == {*bundled_rule().adapters, "birds"}
+    write_own(file, {"birds": rule.adapters["birds"]})
+    write_own(file, {"bees": rule.adapters["birds"]})
+    loaded = Confidence.load(file)
+    assert loaded.judge(logged[0].evidence) == Confidence(rule).judge(logged[0].evidence)
+    assert {"birds", "bees"} <= set(loaded.rule.adapters)
+
+
+def test_few_answers_leave_an_adapter_to_the_default() -> None:
+    assert "birds" not in beside_bundled(logged_answers(answered("birds", 10))).adapters
+
+
+def test_a_whole_rule_is_written_as_the_bundled_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = whole(logged_answers([*answered("birds", 80), *answered("bills", 80)]))
+    write_shared(tmp_path / "confidence.json", rule)
+    monkeypatch.setattr(rule_module, "BUNDLED", tmp_path / "confidence.json")
+    bundled_rule.cache_clear()
+    try:
+        assert bundled_rule() == rule
+    finally:
+        bundled_rule.cache_clear()
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> tuple[list[str], Path]:
+    """Files of rows, and a folder with an answer to each."""
+    files, folder = [], tmp_path / "answers"
+    options = replace(OPTIONS, weights=weights_identity("edge-vlm-135m", "auto"))
+    for name, count in (("birds", 80), ("bills", 60)):
+        file = tmp_path / f"{name}.jsonl"
+        results = answered(name, count)
+        fields = [
+            {"image": r.image, "question": r.question, "answer": r.answer, "type": r.type, "split": "val"}
+            for r, _ in results
+        ]
+        file.write_text("\n".join(json.dumps(each) for each in fields))
+        for mode, place, joules in (("auto", folder, 7.0), ("eco", folder / "eco", 3.5)):
+            place.mkdir(parents=True, exist_ok=True)
+            own = {"options": asdict(replace(options, mode=mode)), "energy": asdict(Energy(joules, False))}
+            written = [json.dumps({**asdict(p), **own}) for _, p in results]
+            (place / f"{name}.jsonl").write_text("\n".join(written) + "\n")
+        files.append(str(file))
+    return files, folder
+
+
+def test_eval_confidence_reports_and_writes_the_users_rule(run: Run, given: tuple[list[str], Path]) -> None:
+    files, folder = given
+    outcome = run("eval", "confidence", *files, "--predictions", str(folder))
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.stdout.splitlines()[0].startswith("ANSWERS")
+    assert "GIVEN UP EARLY BELOW" in outcome.stdout
+    assert {"birds", "bills"} <= set(Confidence.load(paths.confidence_file()).rule.adapters)
+
+
+def test_eval_confidence_can_measure_alone(run: Run, given: tuple[list[str], Path]) -> None:
+    files, folder = given
+    outcome = run("eval", "confidence", *files, "--predictions", str(folder), "--dry-run", "--json")
+    printed = json.loads(outcome.stdout)
+    assert printed["lines"][0]["rows"] == 140
+    assert 0.5 < printed["lines"][0]["aurocs"]["confidence"] <= 1
+    assert not paths.confidence_file().exists()
+
+
+def test_eval_scenarios_has_every_measure(run: Run, given: tuple[list[str], Path]) -> None:
+    files, folder = given
+    printed = json.loads(run("eval", "scenarios", *files, "--predictions", str(folder), "--json").stdout)
+    assert set(printed["modes"]) == {"auto", "fast", "quality", "eco"}
+    assert printed["modes"]["quality"]["outcome"]["apsp"] == 1.0  # the oracle's
+    eco, local = printed["modes"]["eco"]["outcome"], printed["others"]["all local"]
+    assert (eco["ca"], eco["apsp"], eco["joules"]) == (1.0, local["apsp"], pytest.approx(local["joules"] / 2))
+    assert printed["curves"]["random"]["apgr"] == pytest.approx(0.5)
+    assert printed["curves"]["perfect router"]["apgr"] >= printed["curves"]["confidence"]["apgr"] > 0.5
+    assert printed["rcs"]["perfect router"]["auto"] >= printed["rcs"]["our mode"]["auto"]
+    assert 0 <= printed["loss_at_local_share"] < 1
+    assert [each["name"] for each in printed["domains"]] == ["birds", "bills"]
+    table = run("eval", "scenarios", *files, "--predictions", str(folder)).stdout
+    assert "RCS" in table and "APGR" in table and "estimated" in table
+
+
+def test_eval_scenarios_takes_a_recorded_cloud(
+    run: Run, given: tuple[list[str], Path], tmp_path: Path
+) -> None:
+    files, folder = given
+    oracle, recorded = tmp_path / "oracle.jsonl", tmp_path / "recorded.jsonl"
+    where = ("--predictions", str(folder), "--json")
+    run("eval", "scenarios", *files, *where, "--write-oracle", str(oracle))
+    answers = [json.loads(line) for line in oracle.read_text().splitlines()]
+    assert len(answers) == 140
+    for number, each in enumerate(answers):
+        each |= {"seconds": 1.0, "answer": each["answer"] if number % 4 else "nonsense"}
+    recorded.write_text("\n".join(json.dumps(each) for each in answers))
+    printed = json.loads(run("eval", "scenarios", *files, *where, "--cloud-answers", str(recorded)).stdout)
+    assert printed["others"]["all cloud"]["apsp"] == pytest.approx(0.75)
+    assert printed["cloud"]["seconds"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("command", ["confidence", "scenarios"])
+def test_pictures_are_drawn(run: Run, given: tuple[list[str], Path], tmp_path: Path, command: str) -> None:
+    pytest.importorskip("matplotlib")
+    files, folder = given
+    picture = tmp_path / "pictures" / "found.svg"
+    outcome = run("eval", command, *files, "--predictions", str(folder), "--picture", str(picture))
+    assert outcome.code == 0, outcome.stderr
+    assert picture.read_bytes().startswith(b"<?xml")
+
+
+def test_judged_answers_keep_their_row() -> None:
+    judged = judged_held_out(answered("bills", 50), whole, 5)
+    assert all(isinstance(each, Judged) and each.row.image == each.prediction.image for each in judged)
