@@ -154,7 +154,7 @@ def _consenter(screen: _Screen) -> Consenter | None:
     """The user at the terminal, if one can both read the question and reply."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
-    from edge_app.cli.consent import TerminalConsenter
+    from edge_app.cli.cloud.consent import TerminalConsenter
 
     return TerminalConsenter(screen.end_line)
 

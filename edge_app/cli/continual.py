@@ -179,7 +179,7 @@ def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
         from adapters.training.build_adapter import About, make_adapter
         from adapters.training.data import read_training_rows
         from adapters.training.train import Options, Workplace
-        from edge_app.cli.train import Shown
+        from edge_app.cli.adapters.train import Shown
         from edge_app.system import paths
         from models.compiler import threads
         from models.hub.store import ModelStore

@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 
 import edge_app
-from edge_app.cli import adapters, ask, bench, cloud, doctor, evaluate, models, output, route, sessions
-from edge_app.cli.evaluations import EvaluateCommand
+from edge_app.cli import ask, bench, doctor, models, output, route, sessions
+from edge_app.cli.adapters import commands as adapters
+from edge_app.cli.cloud import commands as cloud
+from edge_app.cli.eval import evaluate
+from edge_app.cli.eval.evaluations import EvaluateCommand
 from edge_app.cli.options import AdapterOption, ContinueOption, ModeOption, OfflineOption, SessionOption
 
 app = typer.Typer(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_app.cli import output
-from edge_app.cli.answered import answered_by_set, as_first_asked
+from edge_app.cli.eval.answered import answered_by_set, as_first_asked
 from edge_app.cli.options import (
     AdapterOption,
     AnswersOption,

@@ -21,10 +21,10 @@ from edge_app.system.battery import battery
 from edge_app.system.offline import switch
 from edge_app.tui.asking_user import AskingUser
 from edge_app.tui.chat_screen import ChatScreen
-from edge_app.tui.commands import COMMANDS, MODE_HELP
+from edge_app.tui.composer.commands import COMMANDS, MODE_HELP
+from edge_app.tui.conversation.previews import preview_class
 from edge_app.tui.key_owners import APP_BINDINGS, unknown_ids
 from edge_app.tui.preferences import keep
-from edge_app.tui.previews import preview_class
 from edge_app.tui.stream import wait_for_answers
 from edge_app.tui.surroundings import Surroundings
 from models.core.errors import UserError

@@ -19,24 +19,24 @@ from textual.widgets import Footer, Markdown
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.events import Failed, Progress, Ready
 from edge_app.tui.asking_user import ConsentAsked
-from edge_app.tui.attachment import Attachment
 from edge_app.tui.chat_keys import CHAT_BINDINGS
-from edge_app.tui.composer import Composer
-from edge_app.tui.consent_window import ConsentWindow
-from edge_app.tui.conversation import Conversation
-from edge_app.tui.file_picker import FilePicker
-from edge_app.tui.help_window import HelpWindow
-from edge_app.tui.image_paths import typed_path
+from edge_app.tui.composer.attachment import Attachment
+from edge_app.tui.composer.composer import Composer
+from edge_app.tui.composer.image_paths import typed_path
+from edge_app.tui.conversation.conversation_view import Conversation
+from edge_app.tui.conversation.messages import MessageView
+from edge_app.tui.conversation.saved_chat import earlier_questions, load_chat
 from edge_app.tui.key_owners import KEY_OWNERS, key_name
-from edge_app.tui.messages import MessageView
 from edge_app.tui.next_answer import NextAnswer
-from edge_app.tui.saved_chat import earlier_questions, load_chat
-from edge_app.tui.sessions_window import SessionsWindow
 from edge_app.tui.status import NEW_CHAT, StatusLine
 from edge_app.tui.stream import batches
 from edge_app.tui.surroundings import Surroundings
 from edge_app.tui.text import one_line, progress_text
 from edge_app.tui.turns import Turns
+from edge_app.tui.windows.consent_window import ConsentWindow
+from edge_app.tui.windows.file_picker import FilePicker
+from edge_app.tui.windows.help_window import HelpWindow
+from edge_app.tui.windows.sessions_window import SessionsWindow
 from models.core.errors import UserError
 
 TWICE_SECONDS = 2.0

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 
 from textual.binding import Binding, BindingType
 
-from edge_app.tui.answer_view import AnswerView
-from edge_app.tui.attachment_bar import AttachmentChip
 from edge_app.tui.chat_keys import CHAT_BINDINGS
-from edge_app.tui.confirm import ConfirmWindow
-from edge_app.tui.file_picker import FilePicker, ImageTree
-from edge_app.tui.finder import Finder
+from edge_app.tui.composer.attachment_bar import AttachmentChip
+from edge_app.tui.composer.prompt import Prompt
+from edge_app.tui.conversation.answer_view import AnswerView
+from edge_app.tui.conversation.messages import MessageView
 from edge_app.tui.keys import declared, keys_of
-from edge_app.tui.messages import MessageView
-from edge_app.tui.modal import Window
-from edge_app.tui.outgoing_view import OutgoingView
-from edge_app.tui.prompt import Prompt
-from edge_app.tui.sessions_window import SessionsWindow
+from edge_app.tui.windows.confirm_window import ConfirmWindow
+from edge_app.tui.windows.file_picker import FilePicker, ImageTree
+from edge_app.tui.windows.finder import Finder
+from edge_app.tui.windows.outgoing_view import OutgoingView
+from edge_app.tui.windows.sessions_window import SessionsWindow
+from edge_app.tui.windows.window import Window
 
 APP_BINDINGS: list[BindingType] = [
     Binding(

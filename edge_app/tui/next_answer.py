@@ -11,13 +11,13 @@ from textual.app import App
 
 from adapters.spec import checked_spec
 from adapters.store.manifest import RESERVED
-from edge_app.tui.adapters_window import AdaptersWindow
-from edge_app.tui.choice import ChoiceWindow
-from edge_app.tui.commands import MODE_HELP, MODES, ON_OFF
-from edge_app.tui.composer import Composer
+from edge_app.tui.composer.commands import MODE_HELP, MODES, ON_OFF
+from edge_app.tui.composer.composer import Composer
 from edge_app.tui.preferences import keep
 from edge_app.tui.status import StatusLine
 from edge_app.tui.surroundings import Surroundings
+from edge_app.tui.windows.adapters_window import AdaptersWindow
+from edge_app.tui.windows.choice_window import ChoiceWindow
 from models.core.errors import UserError
 
 

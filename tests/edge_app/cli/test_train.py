@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.cli import train
+from edge_app.cli.adapters import train
 from tests.edge_app.cli.test_main import Run, run
 from tests.edge_app.conftest import png
 

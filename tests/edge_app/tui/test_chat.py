@@ -12,10 +12,10 @@ from textual.pilot import Pilot
 from textual.widgets import Markdown, Static
 
 from edge_app.events import Answered, ContextTrimmed, Progress, Ready, Routed, TokenText, TurnSaved
-from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.app import ChatApp
-from edge_app.tui.messages import QuestionView, RemarkView
-from edge_app.tui.notice import NoticeLine
+from edge_app.tui.composer.notice import NoticeLine
+from edge_app.tui.conversation.answer_view import AnswerView
+from edge_app.tui.conversation.messages import QuestionView, RemarkView
 from edge_app.tui.status import StatusLine
 from router.route import Route
 from tests.edge_app.tui.conftest import (

@@ -18,13 +18,13 @@ from edge_app.cloud.ledger import Ledger
 from edge_app.storage.sessions import SavedTurn, SessionStore
 from edge_app.system import paths
 from edge_app.system.offline import switch
-from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.app import ChatApp
 from edge_app.tui.asking_user import AskingUser
-from edge_app.tui.consent_window import ConsentWindow
-from edge_app.tui.other_answer import OtherAnswer
+from edge_app.tui.conversation.answer_view import AnswerView
+from edge_app.tui.conversation.other_answer import OtherAnswer
 from edge_app.tui.stream import ANSWERS, wait_for_answers
 from edge_app.tui.surroundings import Surroundings
+from edge_app.tui.windows.consent_window import ConsentWindow
 from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, Wire, answers, end, word
 from tests.edge_app.fakes import FakeEngine
 from tests.edge_app.tui.conftest import is_typing, type_text

@@ -16,8 +16,8 @@ from edge_app.cloud.payload import Payload, payload
 from edge_app.settings import Price
 from edge_app.tui.app import ChatApp
 from edge_app.tui.asking_user import AskingUser
-from edge_app.tui.consent_window import ConsentWindow, cost_text
-from edge_app.tui.outgoing_view import OutgoingView
+from edge_app.tui.windows.consent_window import ConsentWindow, cost_text
+from edge_app.tui.windows.outgoing_view import OutgoingView
 from models.core.images import load_image
 from models.core.types import Message, Sampling
 from tests.edge_app.tui.conftest import MakeApp, picture, press, settled

@@ -10,12 +10,12 @@ from textual.widgets import Markdown, Static
 
 from edge_app.events import Answered, CloudFailed, Escalated, Event, Failed, Routed, TokenText, TurnSaved
 from edge_app.storage.sessions import SessionStore
-from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.app import ChatApp
-from edge_app.tui.messages import QuestionView
-from edge_app.tui.other_answer import OtherAnswer
-from edge_app.tui.route_window import RouteWindow
+from edge_app.tui.conversation.answer_view import AnswerView
+from edge_app.tui.conversation.messages import QuestionView
+from edge_app.tui.conversation.other_answer import OtherAnswer
 from edge_app.tui.status import StatusLine
+from edge_app.tui.windows.route_window import RouteWindow
 from router.choice import Candidate
 from router.route import Route
 from tests.edge_app.tui.conftest import (

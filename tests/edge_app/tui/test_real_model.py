@@ -19,8 +19,8 @@ from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from edge_app.system.battery import battery
 from edge_app.system.offline import switch
-from edge_app.tui.answer_view import AnswerView
 from edge_app.tui.app import ChatApp
+from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.surroundings import Surroundings
 from models.hub.store import ModelFiles
 from tests.edge_app.tui.conftest import picture, type_text

@@ -8,16 +8,16 @@ from textual.command import CommandPalette
 from textual.widgets import Input, OptionList, Static
 
 from edge_app.storage.sessions import SessionStore
-from edge_app.tui.adapters_window import AdaptersWindow
-from edge_app.tui.answer_view import AnswerView
-from edge_app.tui.choice import ChoiceWindow
-from edge_app.tui.commands import COMMANDS
-from edge_app.tui.confirm import ConfirmWindow
-from edge_app.tui.help_window import HelpWindow
+from edge_app.tui.composer.commands import COMMANDS
+from edge_app.tui.conversation.answer_view import AnswerView
+from edge_app.tui.conversation.messages import QuestionView
 from edge_app.tui.key_owners import KEY_OWNERS
-from edge_app.tui.messages import QuestionView
-from edge_app.tui.sessions_window import SessionsWindow
 from edge_app.tui.status import StatusLine
+from edge_app.tui.windows.adapters_window import AdaptersWindow
+from edge_app.tui.windows.choice_window import ChoiceWindow
+from edge_app.tui.windows.confirm_window import ConfirmWindow
+from edge_app.tui.windows.help_window import HelpWindow
+from edge_app.tui.windows.sessions_window import SessionsWindow
 from tests.edge_app.conftest import new_image
 from tests.edge_app.tui.conftest import (
     ANSWER,

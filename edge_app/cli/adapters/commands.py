@@ -1,0 +1,354 @@
+"""`edge-app adapters`: install, list, show, remove, verify, update, export, train, trust."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_app.cli import output
+from edge_app.cli.adapters import train, trust
+from edge_app.cli.options import JsonOption, OfflineOption, load_settings
+from models.core.errors import UserError
+
+if TYPE_CHECKING:
+    from adapters.install.installer import Candidate, Installer, Outcome
+    from adapters.store.adapter_store import AdapterStore, InstalledAdapter
+    from models.core.types import Stage
+
+app = typer.Typer(
+    help="Adapters: install, list, show, remove, verify, update, export, train, trust.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(trust.app, name="trust")
+app.command("train")(train.train)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name from `edge-app adapters list`.")]
+NamesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", help="Names; all adapters if none is given.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask about adapters nobody you trust signed.")]
+
+
+@app.command()
+def install(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE...",
+            help="A folder, .zip or .tar.gz; an https address; hf:owner/repository[@revision]; a bundled name.",
+        ),
+    ] = None,
+    bundled: Annotated[
+        bool, typer.Option("--bundled", help="All that come with the app and are not here yet.")
+    ] = False,
+    name: Annotated[str, typer.Option(metavar="NAME", help="Install it under this name.")] = "",
+    sha256: Annotated[str, typer.Option(metavar="HEX", help="What the archive must hash to.")] = "",
+    yes: YesOption = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the same or a newer version.")] = False,
+    offline: OfflineOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Install adapters, each once all of it was checked and it was tried on the model.
+
+    \b
+    Examples:
+      edge-app adapters install receipts shapes
+      edge-app adapters install ./my-lora --name plants
+      edge-app adapters install https://example.org/plants.zip --sha256 9f86d081…
+    """
+    from adapters.install.fetch import bundled_names
+    from adapters.install.installer import NotNewer, Wanted
+
+    wanted = [*bundled_names()] if bundled else sources or []
+    if bundled == bool(sources):
+        raise typer.BadParameter("Give a SOURCE, or --bundled.")
+    if (name or sha256) and len(wanted) != 1:
+        raise typer.BadParameter("--name and --sha256 are for one SOURCE.")
+    outcomes = []
+    with _installing(yes, offline) as (installer, is_offline):
+        for source in wanted:
+            try:
+                outcome = installer.install(Wanted(source, name, sha256, force, offline=is_offline))
+            except NotNewer as reason:
+                if not bundled:
+                    raise
+                output.say(f"{source} stays: {reason}")
+                continue
+            _say_installed(outcome)
+            outcomes.append(_details(outcome.adapter))
+    if json:
+        output.result_json(outcomes if bundled or len(wanted) > 1 else outcomes[0])
+
+
+@app.command("list")
+def list_(json: JsonOption = False) -> None:
+    """List the installed adapters, and those that come with the app.
+
+    \b
+    Example:
+      edge-app adapters list
+    """
+    from adapters.install.fetch import bundled_names
+
+    installed = [_summary(adapter) for adapter in _store().all()]
+    here = {adapter["name"] for adapter in installed}
+    available = [name for name in bundled_names() if name not in here]
+    if json:
+        output.result_json(installed)
+    elif installed:
+        rows = [
+            (a["name"], a["version"], output.megabytes(a["size"]), a["problem"] or a["description"])
+            for a in installed
+        ]
+        output.result(output.table([("NAME", "VERSION", "SIZE", "DESCRIPTION"), *rows], right=(2,)))
+    else:
+        output.say("No adapter is installed.")
+    if available:
+        output.say(f"Bundled, to be installed by name: {', '.join(available)}.")
+
+
+@app.command()
+def show(name: NameArgument, json: JsonOption = False) -> None:
+    """Show what an adapter is for, how good it was measured to be, and where it came from.
+
+    \b
+    Example:
+      edge-app adapters show receipts
+    """
+    details = _details(_store().get(name))
+    if json:
+        output.result_json(details)
+        return
+    lists = ("examples", "accuracy", "training", "files")
+    output.result(output.table([(key, _plain(value)) for key, value in details.items() if key not in lists]))
+    if details["training"]:
+        output.result("\n" + output.table([("TRAINING", ""), *details["training"].items()]))
+    if details["examples"]:
+        rows = [(e["task"], " ".join(e["question"].split()), e["answer"]) for e in details["examples"]]
+        output.result("\n" + output.table([("TASK", "QUESTION", "ANSWER"), *rows]))
+    if details["accuracy"]:
+        shares = ("adapter", "base", "blind", "majority")
+        rows = [
+            (row["set"], row["type"], str(row["rows"]), *(f"{100 * row[share]:.1f}%" for share in shares))
+            for row in details["accuracy"]
+        ]
+        heading = ("SET", "TYPE", "ROWS", *(share.upper() for share in shares))
+        output.result("\n" + output.table([heading, *rows], right=(2, 3, 4, 5, 6)))
+    output.result("\n" + output.table([("FILE", "SHA256"), *details["files"].items()]))
+
+
+@app.command()
+def remove(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Names from `edge-app adapters list`.")
+    ],
+) -> None:
+    """Remove adapters from this machine. An answer under way is finished with the one it began with.
+
+    \b
+    Example:
+      edge-app adapters remove receipts
+    """
+    with _installing(yes=False, offline=True) as (installer, _):
+        for name in dict.fromkeys(names):
+            installer.remove(name)
+            output.say(f"Removed {name}.")
+
+
+@app.command()
+def verify(names: NamesArgument = None, json: JsonOption = False) -> None:
+    """Hold adapters against their manifests: every hash, the signature, the weights, the model they are for.
+
+    Exit code 1 when something is wrong.
+
+    \b
+    Example:
+      edge-app adapters verify receipts
+    """
+    from adapters.install.verify import verify_installed
+    from edge_app.engine.adapter_installer import AppModels
+
+    store = _store()
+    models = AppModels(load_settings(), lambda *_: None)
+    problems = {}
+    for name in names or store.names():
+        problems[name] = verify_installed(store.get(name), models.identity)
+    if json:
+        output.result_json([{"name": name, "problem": problem} for name, problem in problems.items()])
+    else:
+        for name, problem in problems.items():
+            output.result(f"{name}: {problem or 'as it should be'}")
+    if any(problems.values()):
+        output.leave(output.ExitCode.MISTAKE)
+
+
+@app.command()
+def update(names: NamesArgument = None, yes: YesOption = False, offline: OfflineOption = None) -> None:
+    """Fetch adapters again from where they came from, and replace those that have a newer version.
+
+    \b
+    Example:
+      edge-app adapters update
+    """
+    from adapters.install.installer import NotNewer
+
+    with _installing(yes, offline) as (installer, is_offline):
+        failed = []
+        for name in names or [adapter.name for adapter in _store().all() if adapter.record]:
+            try:
+                _say_installed(installer.update(name, offline=is_offline))
+            except NotNewer as reason:
+                output.say(f"{name} stays: {reason}")
+            except UserError as error:  # the others may do better
+                output.say(f"edge-app: {name} stays: {error}")
+                failed.append(error.exit_code)
+    if failed:
+        output.leave(failed[0])
+
+
+@app.command()
+def export(
+    name: NameArgument,
+    archive: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The archive to write.")],
+    sign: Annotated[
+        Path | None, typer.Option(metavar="KEYFILE", help="Sign it with this key (see `trust new-key`).")
+    ] = None,
+    publisher: Annotated[
+        str, typer.Option(metavar="NAME", help="Who signs; the key file's name if not given.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace the archive if it exists.")] = False,
+) -> None:
+    """Pack an adapter as an archive that `adapters install` takes.
+
+    \b
+    Example:
+      edge-app adapters export plants plants.zip --sign field-lab.key --publisher "Field Lab"
+    """
+    from adapters.install.export import export as run
+
+    if publisher and sign is None:
+        raise typer.BadParameter("--publisher goes with --sign.")
+    signer = run(_store().get(name), archive.expanduser(), key=sign, publisher=publisher, force=force)
+    signed = f", signed by {signer.publisher} ({signer.fingerprint})" if signer else ""
+    output.say(f"Wrote {archive}{signed}.")
+
+
+def _store() -> AdapterStore:
+    from edge_app.engine.adapter_installer import adapter_store
+
+    return adapter_store()
+
+
+@contextmanager
+def _installing(yes: bool, offline: bool | None) -> Iterator[tuple[Installer, bool]]:
+    """An installer that shows how it goes and asks the user; whether the app is offline."""
+    from edge_app.engine.adapter_installer import AppModels, installer
+    from edge_app.events import Progress
+
+    line = output.ProgressLine()
+
+    def progress(stage: Stage, message: str, done: int, total: int | None) -> None:
+        line.show(Progress(stage, message, done, total))
+
+    def confirm(candidate: Candidate) -> bool:
+        line.clear()
+        return _confirmed(candidate, yes)
+
+    settings = load_settings(offline=offline)
+    models = AppModels(settings, progress)
+    try:
+        yield installer(models, confirm, progress), settings.offline
+    finally:
+        line.clear()
+        models.close()
+
+
+def _confirmed(candidate: Candidate, yes: bool) -> bool:
+    name, source, signer = candidate.name, candidate.fetched.source, candidate.signer
+    if signer is None:
+        what = f"{name} from {source} is not signed"
+    else:
+        what = f"{name} from {source} is signed by {signer.publisher!r} ({signer.fingerprint}), whom you do not trust"
+    if yes:
+        output.say(f"{what}.")
+        return True
+    if not sys.stdin.isatty():
+        raise UserError(f"{what}; add --yes to install it all the same.")
+    old = candidate.replaces
+    instead = f" in place of {old.manifest.version}" if old and old.manifest else ""
+    return typer.confirm(f"{what}. Install version {candidate.manifest.version}{instead}?", err=True)
+
+
+def _say_installed(outcome: Outcome) -> None:
+    candidate, manifest = outcome.candidate, outcome.candidate.manifest
+    old = candidate.replaces
+    instead = f" in place of {old.manifest.version}" if old and old.manifest else ""
+    output.say(f"Installed {candidate.name} {manifest.version}{instead}.")
+    if candidate.fetched.left_out:
+        output.say(f"Not fetched, as no part of an adapter: {', '.join(candidate.fetched.left_out)}.")
+
+
+def _summary(adapter: InstalledAdapter) -> dict[str, Any]:
+    """size in bytes; problem: what is wrong with its files, or null."""
+    manifest = adapter.manifest
+    return {
+        "name": adapter.name,
+        "version": manifest.version if manifest else "",
+        "description": manifest.description if manifest else "",
+        "base_model": manifest.base_model if manifest else "",
+        "tasks": list(manifest.tasks) if manifest else [],
+        "size": adapter.size(),
+        "source": adapter.record.source if adapter.record else None,
+        "installed": adapter.record.date if adapter.record else None,
+        "problem": adapter.problem or None,
+    }
+
+
+def _details(adapter: InstalledAdapter) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    manifest, record = adapter.manifest, adapter.record
+    more = (
+        {}
+        if manifest is None
+        else {
+            "base_digest": manifest.base_digest or None,
+            "reads": {"ocr": manifest.ocr, "words": manifest.words},
+        }
+    )
+    origin = (
+        {}
+        if record is None
+        else {
+            "revision": record.revision or None,
+            "signed_by": record.signed_by or None,
+            "declared": record.declared,
+        }
+    )
+    return {
+        **_summary(adapter),
+        "folder": str(adapter.folder),
+        **more,
+        **origin,
+        "training": dict(manifest.training) if manifest else {},
+        "examples": [asdict(example) for example in manifest.examples] if manifest else [],
+        "accuracy": [asdict(row) for row in manifest.accuracy] if manifest else [],
+        "files": {**(manifest.files if manifest else {}), **(record.made if record else {})},
+    }
+
+
+def _plain(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case list():
+            return ", ".join(map(str, value))
+        case dict():
+            return ", ".join(f"{key} {item}" for key, item in value.items())
+    return str(value)

@@ -1,0 +1,210 @@
+"""`edge-app adapters train`: an adapter of your own from labelled images."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from edge_app.cli import output
+from edge_app.cli.options import OfflineOption, load_settings
+
+if TYPE_CHECKING:
+    from adapters.store.manifest import Accuracy
+    from adapters.training.learning import Step
+    from adapters.training.train import TrainingReport
+
+Ocr = Literal["never", "auto", "always"]
+OwnHead = Literal["auto", "yes", "no"]
+
+
+def train(
+    data: Annotated[Path, typer.Argument(metavar="DATA.jsonl", help="Rows: image, question, answer.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="What the adapter is to be called.")],
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What image paths are relative to (else: the file).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder to be made [default: ./NAME].")
+    ] = None,
+    install: Annotated[bool, typer.Option("--install", help="Install it when it is done.")] = False,
+    description: Annotated[str, typer.Option(metavar="TEXT", help="One line on what it is for.")] = "",
+    version: Annotated[str, typer.Option(metavar="VERSION", help="Of the adapter.")] = "1.0.0",
+    source: Annotated[str, typer.Option(metavar="TEXT", help="Where the images are from.")] = "",
+    licence: Annotated[str, typer.Option(metavar="TEXT", help="Under what terms.")] = "not stated",
+    notes: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Markdown that goes into the adapter's card.")
+    ] = None,
+    ocr: Annotated[Ocr, typer.Option(help="Whether the text in images is read.")] = "never",
+    own_head: Annotated[
+        OwnHead, typer.Option(help="Whether it brings heads of its own to see with.")
+    ] = "auto",
+    rank: Annotated[int, typer.Option(min=1, max=128, help="Of the LoRA.")] = 16,
+    alpha: Annotated[int | None, typer.Option(min=1, help="Of the LoRA [default: twice the rank].")] = None,
+    learning_rate: Annotated[float, typer.Option(min=1e-6, max=0.1, help="The highest.")] = 1e-3,
+    steps: Annotated[int, typer.Option(min=0, help="At most so many; 0: three rounds, at least 160.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0, help="As many steps as fit into so many; 0: all.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed, the same adapter.")] = 0,
+    start_from: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="An adapter's folder whose LoRA is trained on.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a training was stopped.")] = False,
+    measure: Annotated[
+        bool, typer.Option(help="Measure it on the validation images, with the real engine.")
+    ] = True,
+    measure_too: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--measure-too", metavar="FILE", help="Measure it on the split val of this file as well."
+        ),
+    ] = None,
+    offline: OfflineOption = None,
+) -> None:
+    """Train an adapter from labelled images on this machine.
+
+    Each row of DATA.jsonl is an object with image, question and answer; type (the kind of question) and split
+    ("train" or "val") are optional. Twenty images do for a first try. Needs pip install 'edge-app[train]'.
+
+    \b
+    Example:
+      edge-app adapters train birds.jsonl --name birds --description "Names garden birds." --install
+    """
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        from models.core.errors import UserError
+
+        raise UserError("Training needs PyTorch and transformers: run pip install 'edge-app[train]'.")
+    from adapters.training.build_adapter import About, make_adapter
+    from adapters.training.data import VALIDATION, of_split, read_training_rows, read_validation_rows
+    from adapters.training.train import Options, Workplace
+    from edge_app.system import paths
+    from models.compiler import threads
+    from models.hub.store import ModelStore
+
+    settings = load_settings(offline=offline)
+    rows = read_training_rows(data, images)
+    for file in measure_too or ():
+        rows += read_validation_rows(file, images)
+    store = ModelStore(paths.models_directory())
+    files = store.pull(settings.model, offline=settings.offline)
+    about = About(
+        name=name,
+        version=version,
+        description=description or f"Answers questions like those in {data.name}.",
+        base_digest=store.identity(settings.model),
+        data=source or data.name,
+        licence=licence,
+        command=_command(),
+        measure_command=f"edge-app eval {_names((data, *(measure_too or ())))} --split {VALIDATION} --adapter {name}",
+        notes=notes.read_text(encoding="utf-8") if notes else "",
+    )
+    options = Options(
+        rank=rank,
+        alpha=alpha or 2 * rank,
+        learning_rate=learning_rate,
+        seed=seed,
+        steps=steps,
+        minutes=minutes,
+        ocr=ocr,
+        own_head=own_head,
+        start_from=start_from,
+    )
+    checkpoint = paths.cache_directory() / "training" / f"{name}.pt"
+    place = Workplace(files, paths.cache_directory(), checkpoint, threads.default_threads())
+    folder = out or Path(name)
+    shown = Shown()
+    report, manifest = make_adapter(
+        rows,
+        about,
+        options,
+        folder,
+        place,
+        shown,
+        resume=resume,
+        measured=measure and bool(of_split(rows, VALIDATION)),
+    )
+    shown.clear()
+    output.result(_summary(report, manifest.accuracy))
+    if install:
+        _install(folder, offline)
+    else:
+        output.result(f"Install it with: edge-app adapters install {shlex.quote(str(folder))}")
+
+
+class Shown:
+    """Progress on stderr: on a terminal a line that changes, elsewhere a line for each evaluation."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+
+    def __call__(self, news: str | Step) -> None:
+        if isinstance(news, str):
+            self.clear()
+            output.say(news)
+        elif self._terminal and not news.evaluated:
+            sys.stderr.write(output.CLEAR_LINE + _line(news))
+            sys.stderr.flush()
+        elif news.evaluated or news.done % 25 == 0:
+            self.clear()
+            output.say(_line(news))
+
+    def clear(self) -> None:
+        if self._terminal:
+            sys.stderr.write(output.CLEAR_LINE)
+            sys.stderr.flush()
+
+
+def _line(step: Step) -> str:
+    line = f"step {step.done} of {step.total}, loss {step.loss:.3f}, {step.seconds_left / 60:.1f} min left"
+    if step.judgement is None:
+        return line
+    judged = f", held-out images: loss {step.judgement.loss:.3f}, right {step.judgement.accuracy:.1%}"
+    if not step.evaluated:
+        return line + judged
+    return line + judged + f" ({', '.join(f'{k} {v:.1%}' for k, v in step.judgement.by_type.items())})"
+
+
+def _summary(report: TrainingReport, accuracy: Sequence[Accuracy]) -> str:
+    lines = [
+        f"{report.folder}: {report.images} images, {report.learnt.steps} steps in {report.minutes:.1f} minutes; "
+        f"right on {report.learnt.best.accuracy:.1%} of the held-out questions at step {report.learnt.step}."
+    ]
+    if accuracy:
+        rows = [
+            (row.set, row.type, str(row.rows), *(f"{share:.1%}" for share in _shares(row)))
+            for row in accuracy
+        ]
+        heading = ("SET", "TYPE", "ROWS", "ADAPTER", "WITHOUT", "BLIND", "MAJORITY")
+        lines.append(output.table([heading, *rows], right=(2, 3, 4, 5, 6)))
+    return "\n".join(lines)
+
+
+def _shares(row: Accuracy) -> tuple[float, ...]:
+    return row.adapter, row.base, row.blind, row.majority
+
+
+def _command() -> str:
+    """What was called, without what is of this machine alone: folders, and how often it was stopped."""
+    words = [
+        "edge-app",
+        *(word for word in sys.argv[1:] if word not in ("--resume", "--offline", "--install")),
+    ]
+    if "--out" in words:
+        at = words.index("--out")
+        del words[at : at + 2]
+    return shlex.join(Path(word).name if "/" in word and Path(word).exists() else word for word in words)
+
+
+def _names(files: Sequence[Path]) -> str:
+    return shlex.join(file.name for file in files)
+
+
+def _install(folder: Path, offline: bool | None) -> None:
+    """Of one's own make: nobody needs to be asked, and an older one goes."""
+    from edge_app.cli.adapters import commands as adapters
+
+    adapters.install([str(folder)], yes=True, force=True, offline=offline)

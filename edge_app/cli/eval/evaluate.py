@@ -1,0 +1,111 @@
+"""`edge-app eval`: how often the real assistant is right on questions with known answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_app.cli import output
+from edge_app.cli.eval.answered import answered
+from edge_app.cli.options import (
+    AdapterOption,
+    AllowCloudOption,
+    ImagesOption,
+    LimitOption,
+    ModeOption,
+    OfflineOption,
+    load_settings,
+)
+
+if TYPE_CHECKING:
+    from edge_app.evaluation.rows import Score
+
+
+def evaluate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE.jsonl...", help="Rows with known answers.")],
+    images: ImagesOption = None,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Only rows of this split.")] = None,
+    limit: LimitOption = None,
+    adapter: AdapterOption = None,
+    mode: ModeOption = None,
+    offline: OfflineOption = None,
+    allow_cloud: AllowCloudOption = False,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="N", help="The longest answer, in tokens.")
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.jsonl", help="Write every answer here; goes on where it was stopped."),
+    ] = None,
+    blind: Annotated[bool, typer.Option("--blind", help="Without the images: what guessing gets.")] = False,
+    no_words: Annotated[
+        bool, typer.Option("--no-words", help="Image tokens only, without the words made from the image.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure accuracy by set and type, greedily, beside always giving the commonest answer.
+
+    \b
+    Examples:
+      edge-app eval photos.jsonl --split val --predictions photos-val.jsonl
+      edge-app eval receipts.jsonl medical.jsonl --split val --adapter auto
+    """
+    from edge_app.evaluation.rows import Options, read_rows, score, weights_identity
+
+    settings = load_settings(
+        adapter=adapter,
+        mode=mode,
+        offline=offline,
+        max_tokens=max_tokens,
+        temperature=0.0,
+        repetition_penalty=1.0,
+    )
+    rows = read_rows(files, images, split, limit)
+    options = Options(
+        settings.model,
+        settings.adapter,
+        settings.mode,
+        blind,
+        no_words,
+        settings.max_tokens,
+        settings.system,
+        weights_identity(settings.model, settings.adapter),
+        f"{settings.cloud_model} at {settings.cloud_url}" if allow_cloud and settings.cloud_url else None,
+    )
+    scores = score(answered(settings, rows, options, predictions))
+    if json:
+        output.result_json({"options": asdict(options), "scores": [_as_json(line) for line in scores]})
+    else:
+        output.result(_table(scores))
+
+
+def _as_json(line: Score) -> dict[str, Any]:
+    shares = {"accuracy": line.correct / line.rows, "majority_accuracy": line.majority / line.rows}
+    return {**asdict(line), **shares}
+
+
+def _table(scores: tuple[Score, ...]) -> str:
+    rows = [
+        (
+            line.set,
+            line.type,
+            str(line.rows),
+            f"{100 * line.correct / line.rows:.1f}%",
+            f"{100 * line.majority / line.rows:.1f}%",
+            line.majority_answer if len(line.majority_answer) <= 24 else line.majority_answer[:23] + "…",
+            _answered_by(line),
+        )
+        for line in scores
+    ]
+    return output.table(
+        [("SET", "TYPE", "ROWS", "CORRECT", "MAJORITY", "(ALWAYS)", "ADAPTER"), *rows], right=(2, 3, 4)
+    )
+
+
+def _answered_by(line: Score) -> str:
+    """The adapter that answered, with its share when others did too."""
+    name, rows = next(iter(line.adapters.items()))
+    return name if rows == line.rows else f"{name} {100 * rows / line.rows:.0f}%"

@@ -1,0 +1,284 @@
+"""Everything a question is composed with: the prompt, its suggestions, attached images, and a line of notice.
+
+Turns what is typed, pasted and picked into questions and commands. Does not know what becomes of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import TextArea
+
+from edge_app.tui.composer import commands
+from edge_app.tui.composer.attachment import Attachment, read_attachment
+from edge_app.tui.composer.attachment_bar import AttachmentBar, AttachmentChip
+from edge_app.tui.composer.commands import Command
+from edge_app.tui.composer.image_paths import mentions, stand_in, typed_path, without_mentions
+from edge_app.tui.composer.notice import NoticeLine
+from edge_app.tui.composer.prompt import Prompt
+from edge_app.tui.composer.suggestion_list import SuggestionList
+from edge_app.tui.composer.suggestions import Suggestion, suggestions
+from edge_app.tui.surroundings import Surroundings
+from edge_app.tui.text import one_line
+from models.core.errors import UserError
+
+
+class Composer(Vertical):
+    """busy: an answer is under way, so that questions wait where they are (commands do not)."""
+
+    @dataclass
+    class Asked(Message):
+        """text: as typed, for the history. question: as the model is to read it."""
+
+        text: str
+        question: str
+        attachments: tuple[Attachment, ...]
+
+    @dataclass
+    class CommandGiven(Message):
+        command: Command
+        argument: str
+
+    @dataclass
+    class Attached(Message):
+        attachment: Attachment
+
+    def __init__(self, surroundings: Surroundings, placeholder: str) -> None:
+        super().__init__(id="composer")
+        self.busy = False
+        self._surroundings = surroundings
+        self._placeholder = placeholder
+        self._reading = 0
+        self._read = asyncio.Event()
+        self._read.set()
+        self._suggested_for = ""
+
+    def compose(self) -> ComposeResult:
+        yield SuggestionList()
+        yield AttachmentBar(self._surroundings.preview, self._surroundings.decisions)
+        yield NoticeLine()
+        yield Prompt(self._placeholder)
+
+    @property
+    def prompt(self) -> Prompt:
+        return self.query_one(Prompt)
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        return self.query_one(AttachmentBar).attachments
+
+    def say(self, sentence: str, *, wrong: bool = False) -> None:
+        """One sentence above the prompt, until the next one or the next question."""
+        self.query_one(NoticeLine).say(sentence, wrong=wrong)
+
+    # -- images
+
+    @work(group="attach")
+    async def attach(self, paths: Sequence[Path]) -> None:
+        await self._attach_all(paths)
+
+    async def detach(self, name: str) -> None:
+        """The image of that name, or all without a name."""
+        gone = [a for a in self.attachments if name in ("", a.name)]
+        for attachment in gone:
+            await self.query_one(AttachmentBar).take_out(attachment)
+        if not gone:
+            self.say(f"No image named {name} is attached." if name else "No image is attached.", wrong=True)
+
+    async def restore(self, text: str, attachments: Sequence[Attachment]) -> None:
+        """Puts a question back that could not be answered, unless the next one has been begun."""
+        if self.prompt.text.strip() or self.attachments:
+            return
+        self.prompt.recall(text)
+        for attachment in attachments:
+            await self.query_one(AttachmentBar).add(attachment)
+
+    async def _attach_all(self, paths: Sequence[Path]) -> bool:
+        """Whether all of them could be; the first that could not be is told."""
+        self._reading += 1
+        self._read.clear()
+        try:
+            for path in paths:
+                attachment = await asyncio.to_thread(read_attachment, path)
+                if any(a.digest == attachment.digest for a in self.attachments):
+                    self.say(f"{attachment.name} is attached already.")
+                    continue
+                self.query_one(NoticeLine).clear()
+                await self.query_one(AttachmentBar).add(attachment)
+                self.post_message(self.Attached(attachment))
+        except UserError as error:
+            self.say(str(error), wrong=True)
+            return False
+        finally:
+            self._reading -= 1
+            if not self._reading:
+                self._read.set()
+        return True
+
+    @on(Prompt.ImagesPasted)
+    def _paste(self, event: Prompt.ImagesPasted) -> None:
+        event.stop()
+        self.attach(event.paths)
+
+    @on(AttachmentChip.Trouble)
+    def _chip_trouble(self, event: AttachmentChip.Trouble) -> None:
+        event.stop()
+        self.say(event.sentence, wrong=True)
+
+    @on(AttachmentChip.Removed)
+    async def _remove(self, event: AttachmentChip.Removed) -> None:
+        event.stop()
+        self.prompt.focus()
+        await self.query_one(AttachmentBar).take_out(event.attachment)
+
+    # -- sending
+
+    @on(Prompt.Sent)
+    def _sent(self, event: Prompt.Sent) -> None:
+        event.stop()
+        self._send(event.text)
+
+    @work(group="send", exclusive=True)
+    async def _send(self, text: str) -> None:
+        given = commands.parse(text)
+        if given is not None and not typed_path(text).is_file():
+            self._command(*given, text)
+            return
+        if self.busy:
+            self.say("The answer before is not finished yet; Esc stops it.", wrong=True)
+            return
+        await self._read.wait()  # images that were pasted a moment ago belong to this question
+        question = await self._question(text)
+        if question is None:
+            return
+        attachments = self.attachments
+        if not question:
+            if attachments:
+                self.say("Write what you want to know about the image.", wrong=True)
+            return
+        await self._clear(text)
+        self.post_message(self.Asked(text, question, attachments))
+
+    async def _question(self, text: str) -> str | None:
+        """The text for the model, after attaching the images that it mentions. None when that failed."""
+        path = typed_path(text) if "\n" not in text.strip() else None
+        if path is not None and text.strip().startswith(("/", "~", "file://")) and path.is_file():
+            if not await self._attach_all([path]):
+                return None
+            self.prompt.clear()
+            return ""
+        found = mentions(text)
+        before = len(self.attachments)
+        if found and not await self._attach_all([mention.file for mention in found]):
+            return None
+        return without_mentions(text, found, before)
+
+    def _command(self, name: str, argument: str, text: str) -> None:
+        command = commands.find(name)
+        if command is None:
+            self.say(f"There is no command /{one_line(name)}; /help lists them.", wrong=True)
+            return
+        self.query_one(NoticeLine).clear()
+        self.prompt.asked.add(text)
+        self.prompt.clear()
+        self.post_message(self.CommandGiven(command, argument))
+
+    async def _clear(self, text: str) -> None:
+        self.prompt.asked.add(text)
+        self.prompt.clear()
+        self.query_one(NoticeLine).clear()
+        await self.query_one(AttachmentBar).clear()
+
+    # -- suggestions
+
+    @on(TextArea.Changed)
+    def _changed(self, event: TextArea.Changed) -> None:
+        event.stop()
+        self._suggest()
+
+    @on(TextArea.SelectionChanged)
+    def _moved(self, event: TextArea.SelectionChanged) -> None:
+        event.stop()
+        if self.prompt.suggesting:
+            self._suggest()
+
+    def _suggest(self) -> None:
+        row, column = self.prompt.cursor_location
+        line = self.prompt.document[row]
+        if self.prompt.text == self.prompt.recalled or not (line.startswith("/") or "@" in line[:column]):
+            self.workers.cancel_group(self, "suggest")
+            self._show([])
+            return
+        self._look_for_suggestions(line, column, row)
+
+    @work(group="suggest", exclusive=True)
+    async def _look_for_suggestions(self, line: str, column: int, row: int) -> None:
+        adapters = self._surroundings.adapters
+        found = await asyncio.to_thread(
+            lambda: suggestions(line, column, first_line=row == 0, adapters=adapters())
+        )
+        if self.prompt.cursor_location == (row, column):
+            self._suggested_for = line
+            self._show(found)
+
+    def _show(self, found: Sequence[Suggestion]) -> None:
+        if found or self.prompt.suggesting:
+            self.query_one(SuggestionList).show(found)
+            self.prompt.suggesting = bool(found)
+
+    @on(Prompt.SuggestionMoved)
+    def _suggestion_moved(self, event: Prompt.SuggestionMoved) -> None:
+        event.stop()
+        self.query_one(SuggestionList).move(event.step)
+
+    @on(Prompt.SuggestionsClosed)
+    def _suggestions_closed(self, event: Prompt.SuggestionsClosed) -> None:
+        event.stop()
+        self._show([])
+
+    @on(Prompt.SuggestionTaken)
+    def _suggestion_taken(self, event: Prompt.SuggestionTaken) -> None:
+        event.stop()
+        chosen = self.query_one(SuggestionList).chosen
+        prompt = self.prompt
+        if chosen is not None and prompt.document[prompt.cursor_location[0]] == self._suggested_for:
+            self._take(chosen)
+            return
+        self._show([])  # typed on since: they were for another text
+        if event.or_sent:
+            self._send(prompt.text)
+
+    @on(SuggestionList.Clicked)
+    def _suggestion_clicked(self, event: SuggestionList.Clicked) -> None:
+        event.stop()
+        self.prompt.focus()
+        self._take(event.suggestion)
+
+    def _take(self, suggestion: Suggestion) -> None:
+        """An image is attached and its path goes from the text; everything else completes the text."""
+        prompt = self.prompt
+        row, _ = prompt.cursor_location
+        start, end = (row, suggestion.start), (row, suggestion.end)
+        self._show([])
+        if suggestion.image is not None and not suggestion.complete:
+            self._take_mention(suggestion.image, start, end)
+            return
+        prompt.replace(suggestion.text, start, end, maintain_selection_offset=False)
+        if suggestion.complete:
+            prompt.recalled = prompt.text
+            self._send(prompt.text)
+
+    @work(group="attach")
+    async def _take_mention(self, image: Path, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """A completed mention is attached at once, to be seen before sending."""
+        number = len(self.attachments) + 1
+        if await self._attach_all([image]):
+            words = stand_in(self.prompt.get_text_range((0, 0), start), number, several=number > 1)
+            self.prompt.replace(words, start, end, maintain_selection_offset=False)

@@ -1,0 +1,129 @@
+"""What could complete the text before the cursor: commands, arguments, paths. Knows no widgets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from edge_app.tui.composer import commands
+from edge_app.tui.composer.image_paths import expanded, looks_like_image, mention_before, quoted_mention
+
+MOST = 50
+_MOST_READ = 5000  # entries of a folder that are looked at: typing must not wait for a huge one
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Replace columns start to end of the line with text; label and detail are what is shown.
+
+    image: the file that accepting it attaches. complete: nothing more is expected after it.
+    """
+
+    label: str
+    detail: str
+    text: str
+    start: int
+    end: int
+    image: Path | None = None
+    complete: bool = False
+
+
+def suggestions(line: str, column: int, *, first_line: bool, adapters: Sequence[str]) -> list[Suggestion]:
+    """For the cursor at a column of a line; empty when there is nothing to suggest."""
+    if first_line and line.startswith("/"):
+        name, space, _ = line.partition(" ")
+        if not space:
+            return _commands(line, column) if column == len(line) else []
+        command = commands.find(name[1:].lower())
+        if command is not None and column == len(line):
+            return _arguments(command, line, len(name) + 1, adapters)
+        return []
+    mention = mention_before(line, column)
+    if mention is None:
+        return []
+    return [
+        Suggestion(
+            label=path.name + ("/" if folder else ""),
+            detail=detail,
+            text=quoted_mention(written, closed=not folder),
+            start=mention.start,
+            end=mention.end,
+            image=None if folder else path,
+        )
+        for path, written, folder, detail in _paths(mention.path)
+    ]
+
+
+def _commands(line: str, column: int) -> list[Suggestion]:
+    found = []
+    for command in commands.COMMANDS:
+        for name in (command.name, *command.aliases):
+            if name.startswith(line[1:].lower()):
+                text = f"/{name} " if command.argument else f"/{name}"
+                found.append(
+                    Suggestion(f"/{name}", command.help, text, 0, column, complete=not command.argument)
+                )
+    return found
+
+
+def _arguments(command: commands.Command, line: str, start: int, adapters: Sequence[str]) -> list[Suggestion]:
+    typed = line[start:]
+    end = len(line)
+    if command.argument == "path":
+        return [
+            Suggestion(
+                path.name + ("/" if folder else ""),
+                detail,
+                written,
+                start,
+                end,
+                image=None if folder else path,
+                complete=not folder,
+            )
+            for path, written, folder, detail in _paths(typed)
+        ]
+    choices: Sequence[str] = ()
+    if command.argument == "adapter":
+        before, comma, typed = typed.rpartition(",")  # of a sum, the adapter that is being written
+        start = end - len(typed.lstrip())
+        typed = typed.lstrip()
+        taken = {part.partition(":")[0].strip() for part in before.split(",")}
+        choices = [name for name in adapters if name not in taken] if comma else ("auto", "none", *adapters)
+    elif command.argument == "mode":
+        choices = commands.MODES
+    elif command.argument == "switch":
+        choices = commands.ON_OFF
+    fitting = (c for c in choices if c.lower().startswith(typed.lower()) and c != typed)
+    return [Suggestion(choice, "", choice, start, end, complete=True) for choice in islice(fitting, MOST)]
+
+
+def _paths(typed: str) -> list[tuple[Path, str, bool, str]]:
+    """(path, as it would be written, is it a folder, detail) of what begins so: images, folders, the rest."""
+    written_folder, _, beginning = typed.rpartition("/")
+    if typed == "~":
+        written_folder, beginning = "~", ""
+    if written_folder or typed.startswith("/"):
+        written_folder += "/"
+    folder = expanded(written_folder) if written_folder else Path()
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for _, entry in zip(range(_MOST_READ), entries, strict=False):
+                if not entry.name.lower().startswith(beginning.lower()):
+                    continue
+                if entry.name.startswith(".") and not beginning.startswith("."):
+                    continue
+                path = folder / entry.name
+                if entry.is_dir():
+                    found.append((1, path, f"{written_folder}{entry.name}/", True, "folder"))
+                elif looks_like_image(path):
+                    found.append((0, path, f"{written_folder}{entry.name}", False, "image"))
+                else:
+                    found.append((2, path, f"{written_folder}{entry.name}", False, ""))
+    except (OSError, ValueError):  # no such folder: nothing to suggest
+        return []
+    found.sort(key=lambda item: (item[0], item[1].name.lower()))
+    return [item[1:] for item in found[:MOST]]

@@ -1,0 +1,76 @@
+"""The conversation: follows what comes in at its end, unless the user scrolled up to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from edge_app.tui.conversation.answer_view import AnswerView
+from edge_app.tui.conversation.messages import MessageView, QuestionView, RemarkView, Shown
+from edge_app.tui.conversation.saved_chat import EarlierChat
+
+
+class Conversation(VerticalScroll, can_focus=False):
+    """other_key: what unfolds the other answer."""
+
+    def __init__(
+        self, welcome: str, preview: Callable[..., Widget], clock: Callable[[], float], other_key: str
+    ) -> None:
+        super().__init__(id="conversation")
+        self._welcome = welcome
+        self._other_key = other_key
+        self._preview = preview
+        self._clock = clock
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content(self._welcome), id="welcome")
+
+    def on_mount(self) -> None:
+        self.anchor()
+
+    @property
+    def last_answer(self) -> AnswerView | None:
+        answers = [view for view in self.query(AnswerView) if view.text]
+        return answers[-1] if answers else None
+
+    async def ask(self, question: str, images: Sequence[Shown], stop_key: str) -> AnswerView:
+        """Shows the question and an answer that waits for its first token."""
+        self.query_one("#welcome").display = False
+        for earlier in self.query(AnswerView):
+            earlier.offer("")
+        answer = AnswerView(self._clock, stop_key, self._other_key)
+        await self.mount(QuestionView(question, images, self._preview), answer)
+        self.anchor()
+        return answer
+
+    async def remark(self, sentence: str, *, before: Widget | None = None) -> None:
+        await self.mount(RemarkView(sentence), before=before)
+
+    async def show_chat(self, chat: EarlierChat) -> list[AnswerView]:
+        """A saved chat in place of what is shown. The answers of its turns that are shown."""
+        await self.clear()
+        if chat.left_out:
+            await self.remark(f"{chat.left_out} earlier questions of this chat are not shown.")
+        views = []
+        for turn in chat.turns:
+            view = await self.ask(turn.question, turn.images, "")
+            if turn.answer:
+                await view.append(turn.answer)
+            if turn.result is not None:
+                await view.end(turn.result)
+            else:
+                view.hold_other(turn.kept, turn.broken)
+                view.fail(turn.remark)
+            views.append(view)
+        return views
+
+    async def clear(self) -> None:
+        await self.query(MessageView).remove()
+        await self.query(RemarkView).remove()
+        self.query_one("#welcome").display = True
+        self.anchor()

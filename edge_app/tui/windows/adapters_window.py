@@ -1,0 +1,48 @@
+"""A window that lists the installed adapters with what they are for, to choose the one that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from adapters.store.adapter_store import InstalledAdapter
+from edge_app.tui.windows.finder import Finder, Found
+
+CHOICES = (
+    Found("auto", "auto", "the one that fits the question"),
+    Found("none", "none", "the plain model"),
+)
+
+
+def described(adapter: InstalledAdapter) -> str:
+    """One line."""
+    if adapter.problem:
+        return f"cannot be used: {adapter.problem}"
+    manifest = adapter.manifest
+    return f"{manifest.version} · {manifest.description}" if manifest else "says nothing of itself"
+
+
+class AdaptersWindow(Finder):
+    """Gives "auto", "none" or an adapter's name. adapters: reads them; called once. current: the choice so far."""
+
+    def __init__(
+        self, adapters: Callable[[], Iterable[InstalledAdapter]], current: str, words: str = ""
+    ) -> None:
+        super().__init__("Adapters", words, "Words to search for")
+        self._adapters = adapters
+        self._current = current
+        self._all: list[Found] = []
+
+    def find(self, words: str) -> Sequence[Found]:
+        """Those in whose name or description all the words occur."""
+        if not self._all:
+            listed = (Found(each.name, each.name, described(each)) for each in self._adapters())
+            self._all = [*CHOICES, *listed]
+        wanted = words.lower().split()
+        return [f for f in self._all if all(word in f"{f.title} {f.detail}".lower() for word in wanted)]
+
+    def nothing(self, words: str) -> str:
+        del words
+        return "No adapter has these words; `edge-app adapters install` adds adapters."
+
+    def first(self, found: Sequence[Found]) -> int:
+        return next((place for place, each in enumerate(found) if each.value == self._current), 0)

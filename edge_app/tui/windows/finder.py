@@ -1,0 +1,130 @@
+"""A window with a line to type in and a list that follows it: what earlier chats and adapters are chosen in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from edge_app.tui.text import one_line
+from edge_app.tui.windows.window import Window
+from models.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Found:
+    """value: what choosing it gives. title and detail are what is shown."""
+
+    value: str
+    title: str
+    detail: str
+
+
+class Finder(Window[str]):
+    """Gives the value of what was chosen. words: what the line begins with; hint: what it says when empty."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "move(1)", "Next", id="list.next", show=False, tooltip="The next one"),
+        Binding("up", "move(-1)", "Previous", id="list.previous", show=False, tooltip="The one before"),
+        Binding("pagedown", "move(8)", "Further", id="list.further", show=False, tooltip="Eight on"),
+        Binding("pageup", "move(-8)", "Back", id="list.back", show=False, tooltip="Eight back"),
+    ]
+
+    def __init__(self, title: str, words: str, hint: str) -> None:
+        super().__init__()
+        self._title = title
+        self._words = words
+        self._hint = hint
+        self._found: Sequence[Found] = ()
+
+    def find(self, words: str) -> Sequence[Found]:
+        """What the list shows for these words. Runs off the screen's thread; may raise UserError."""
+        raise NotImplementedError
+
+    def nothing(self, words: str) -> str:
+        """What to say when there is nothing to show."""
+        raise NotImplementedError
+
+    def first(self, found: Sequence[Found]) -> int:
+        """Which one is highlighted to begin with."""
+        del found
+        return 0
+
+    def hint(self) -> str:
+        """The keys that this list has besides; below it."""
+        return ""
+
+    @property
+    def highlighted(self) -> Found | None:
+        place = self.query_one(OptionList).highlighted
+        return self._found[place] if self._found and place is not None else None
+
+    def search_again(self) -> None:
+        """What is listed has changed; the place in the list stays."""
+        self._search(self.query_one(Input).value, self.query_one(OptionList).highlighted)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="window") as window:
+            window.border_title = Content(self._title)
+            yield Input(self._words, placeholder=self._hint)
+            yield OptionList(markup=False)
+            yield Static("", classes="nothing")
+            if hint := self.hint():
+                yield Static(Content(hint), classes="window-keys")
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).can_focus = False
+        self._search(self._words)
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._search(event.value)
+
+    @work(exclusive=True)
+    async def _search(self, words: str, place: int | None = None) -> None:
+        found: Sequence[Found] = ()
+        trouble = ""
+        try:
+            found = await asyncio.to_thread(self.find, words)
+        except UserError as error:
+            trouble = str(error)
+        self._found = found
+        options = self.query_one(OptionList)
+        options.clear_options()
+        options.add_options(
+            Option(Content.assemble(one_line(f.title), ("  " + one_line(f.detail), "dim"))) for f in found
+        )
+        options.display = bool(found)
+        if found:
+            options.highlighted = self.first(found) if place is None else min(place, len(found) - 1)
+        self.say("" if found else trouble or self.nothing(words.strip()))
+
+    def say(self, sentence: str) -> None:
+        """Below the list, until the next search."""
+        self.query_one(".nothing", Static).update(Content(one_line(sentence)))
+
+    def action_move(self, step: int) -> None:
+        options = self.query_one(OptionList)
+        if self._found:
+            options.highlighted = min(max((options.highlighted or 0) + step, 0), len(self._found) - 1)
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if self.highlighted is not None:
+            self.dismiss(self.highlighted.value)
+
+    @on(OptionList.OptionSelected)
+    def _clicked(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self.dismiss(self._found[event.option_index].value)

@@ -1,0 +1,106 @@
+"""A window that shows how a question is routed: the candidates, their scores, the place and the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from edge_app.events import Event, Failed, Progress, Routed
+from edge_app.tui.stream import batches
+from edge_app.tui.text import one_line, progress_text
+from edge_app.tui.windows.window import Window
+from router.choice import Candidate
+from router.route import Route
+
+
+class RouteWindow(Window[None]):
+    """which: "The last question" or the like. find: gives a Routed or a Failed after any Progress; what else it
+    gives is left out. elsewhere: what the place is called that is not this device. report: says a defect in a
+    sentence."""
+
+    def __init__(
+        self,
+        which: str,
+        question: str,
+        find: Callable[[], Iterator[Event]],
+        elsewhere: str,
+        report: Callable[[BaseException], str],
+    ) -> None:
+        super().__init__()
+        self._which = which
+        self._question = question
+        self._find = find
+        self._elsewhere = elsewhere
+        self._report = report
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="window") as window:
+            window.border_title = Content("Route")
+            yield Static(Content.assemble((f"{self._which}: ", "bold"), one_line(self._question)))
+            yield Static("Asking the router", id="route-found")
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+        self._show()
+
+    @work(group="window")
+    async def _show(self) -> None:
+        try:
+            async for batch in batches(self._find()):
+                for event in batch:
+                    match event:
+                        case Progress():
+                            self._say(progress_text(event))
+                        case Routed(route=route, milliseconds=milliseconds):
+                            self._update(described(route, milliseconds, self._elsewhere))
+                        case Failed(message=message):
+                            self._say(one_line(message))
+                        case _:
+                            pass
+        except Exception as error:
+            self._say(self._report(error))
+
+    def _say(self, sentence: str) -> None:
+        self._update(Content(sentence))
+
+    def _update(self, content: Content) -> None:
+        self.query_one("#route-found", Static).update(content)
+
+
+def described(route: Route, milliseconds: float, elsewhere: str) -> Content:
+    """The decision, its reason, and a table of what it was made from."""
+    adapter = f"adapter {one_line(route.adapter)}" if route.adapter else "no adapter"
+    sure = "" if route.probability is None else f", probability {route.probability:.2f}"
+    took = f" · {milliseconds:.1f} ms" if milliseconds else ""
+    place = "local" if route.place == "local" else elsewhere
+    decision = Content.assemble("\n", (adapter, "bold"), f"{sure} · {place}{took}\n", one_line(route.reason))
+    return Content.assemble(decision, "\n\n", _table(route.candidates))
+
+
+def _table(candidates: Sequence[Candidate]) -> Content:
+    """Names to the left, figures to the right."""
+    if not candidates:
+        return Content.styled("There was nothing to choose from.", "dim")
+    rows = [("candidate", "score", "image", "question")]
+    rows += [
+        (one_line(each.adapter), f"{each.score:+.1f}", _share(each.image), _share(each.question))
+        for each in candidates
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(widths[place]) for place, cell in enumerate(row[1:], 1))]
+        )
+        for row in rows
+    ]
+    heading = Content.styled(lines[0], "dim")
+    return Content("\n").join([heading, *map(Content, lines[1:])])
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
