@@ -81,7 +81,7 @@ def _part(piece: str, text: str) -> tuple[str, float]:
 
 
 def _remedy(name: str, installed: Collection[str]) -> str:
-    from adapters.install.fetch import bundled_names  # not needed until something is wrong
+    from adapters.store.adapter_store import bundled_names  # not needed until something is wrong
 
     if name in bundled_names():
         return f" here yet; it comes with the app: run `edge-app adapters install {name}`."

@@ -10,10 +10,11 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from benchmarks import adapters, app, machine, peer, speed
-from benchmarks.alternate import Bystanders
-from benchmarks.processes import Worker, WorkerError
-from benchmarks.table import Row, as_json, as_text
+from benchmarks.speed import adapters, app, machine, peer
+from benchmarks.speed import language_model as speed
+from benchmarks.speed.alternate import Bystanders
+from benchmarks.speed.processes import Worker, WorkerError
+from benchmarks.speed.table import Row, as_json, as_text
 from edge_app.settings import load
 from edge_app.system import paths
 from models.compiler import threads as thread_settings

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from adapters.install.archive import MOST_ARCHIVE_BYTES, check_file_name, unpack
+from adapters.store.adapter_store import bundled_folder, bundled_names
 from adapters.store.manifest import (
     ALLOWED_FILES,
     MANIFEST_FILE,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
     from models.core.types import Progress
 
-BUNDLED = Path(__file__).parents[1] / "bundled"
-"""The adapters that come with the app, a folder each."""
 
 _HUB = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -54,13 +53,6 @@ class Fetched:
     revision: str = ""
     bundled: bool = False
     left_out: tuple[str, ...] = ()
-
-
-def bundled_names() -> tuple[str, ...]:
-    """The adapters that come with the app, sorted."""
-    if not BUNDLED.is_dir():
-        return ()
-    return tuple(sorted(f.name for f in BUNDLED.iterdir() if (f / MANIFEST_FILE).is_file()))
 
 
 def fetch(
@@ -94,7 +86,7 @@ def fetch(
     if source.startswith("hf:"):
         return _from_hub(source, target, progress)
     if source in bundled_names():
-        _copy_folder(BUNDLED / source, target)
+        _copy_folder(bundled_folder(source), target)
         return Fetched(source, bundled=True)
     if folder:
         _copy_folder(path, target)

@@ -12,14 +12,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.store.manifest import ALLOWED_FILES, CONFIG_FILE, RESERVED, AdapterManifest, is_name
+from adapters.store.manifest import (
+    ALLOWED_FILES,
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    RESERVED,
+    AdapterManifest,
+    is_name,
+)
 from adapters.store.record import InstallRecord, read_manifest
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from models.lora.weights import LoraWeights
 
-__all__ = ["RESERVED", "AdapterStore", "InstalledAdapter", "Signature"]
+__all__ = [
+    "BUNDLED",
+    "RESERVED",
+    "AdapterStore",
+    "InstalledAdapter",
+    "Signature",
+    "bundled_folder",
+    "bundled_names",
+]
+
+BUNDLED = Path(__file__).parents[1] / "bundled"
+"""The adapters that come with the app, a folder each."""
 
 STAGING = ".staging"
 ASIDE = "old-"
@@ -153,3 +171,15 @@ def _folders(directory: Path) -> list[str]:
         return [entry.name for entry in os.scandir(directory) if entry.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def bundled_folder(name: str) -> Path:
+    """The folder of the adapter that comes with the app under this name."""
+    return BUNDLED / name
+
+
+def bundled_names() -> tuple[str, ...]:
+    """The adapters that come with the app, sorted."""
+    if not BUNDLED.is_dir():
+        return ()
+    return tuple(sorted(f.name for f in BUNDLED.iterdir() if (f / MANIFEST_FILE).is_file()))

@@ -11,8 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.install.fetch import BUNDLED, bundled_names
-from adapters.store.adapter_store import AdapterStore
+from adapters.store.adapter_store import AdapterStore, bundled_folder, bundled_names
 from adapters.store.manifest import MANIFEST_FILE
 from adapters.store.record import BY_THE_APP
 from edge_app.settings import Settings
@@ -46,7 +45,7 @@ def settle(settings: Settings, engine: Engine, progress: Progress) -> tuple[str,
     install = installer(models, lambda _: False, progress).install
     store, offered, new = adapter_store(), _offered(), []
     for name in unsettled():
-        path = BUNDLED / name / MANIFEST_FILE
+        path = bundled_folder(name) / MANIFEST_FILE
         if parse_manifest(path.read_bytes(), path).base_model != engine.name:
             continue  # its turn comes with that model
         if _is_ours(store, name) or (name not in offered and not _is_taken(store, name)):
@@ -84,5 +83,5 @@ def _offered() -> dict[str, list[int]]:
 
 def _stamp(name: str) -> list[int]:
     """Size and time of its manifest, which has the hashes of all its files."""
-    status = (BUNDLED / name / MANIFEST_FILE).stat()
+    status = (bundled_folder(name) / MANIFEST_FILE).stat()
     return [status.st_size, status.st_mtime_ns]

@@ -20,7 +20,7 @@ from typing import Any
 from adapters.spec import checked_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
 from edge_app.assistant import Assistant, Turn
-from edge_app.costs.energy import Energy, EnergyMeter
+from edge_app.costs.energy import Energy, EnergyMeter, Power
 from edge_app.events import Answer, Answered, Failed, Progress
 from edge_app.system import paths
 from models.core.errors import UserError
@@ -157,7 +157,7 @@ def evaluate(
     and for a predictions file that was made with other options.
     """
     done = _read_predictions(predictions, options) if predictions else {}
-    meter = EnergyMeter(assistant.settings.power())
+    meter = EnergyMeter(Power(assistant.settings.watts_busy, assistant.settings.watts_waiting))
     for row in rows:
         prediction = done.get(row.key)
         if prediction is None:

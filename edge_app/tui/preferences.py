@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from edge_app import settings_file
-from edge_app.settings import ENVIRONMENT_PREFIX
+from edge_app.settings import ENVIRONMENT_PREFIX, change_settings_file
 from models.core.errors import UserError
 
 Lasting = Literal["mode", "theme"]
@@ -17,7 +16,7 @@ def keep(file: Path, key: Lasting, value: str) -> str:
     """Empty, or a sentence that says why the choice ends with the program. A few milliseconds: it is on disk
     when this returns, so that quitting at once loses nothing."""
     try:
-        settings_file.change(file, {key: value})
+        change_settings_file(file, {key: value})
     except UserError as error:
         return f"The {key} is {value} until you quit: {error}"
     variable = ENVIRONMENT_PREFIX + key.upper()

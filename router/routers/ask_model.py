@@ -20,8 +20,7 @@ from adapters.store.manifest import MANIFEST_FILE
 from adapters.store.record import read_manifest
 from models.core.errors import UserError
 from models.core.types import Image
-from router.choice import Candidate, Choice, Query
-from router.deciding import decide
+from router.choice import Candidate, Choice, Query, decide
 from router.routers.prototype_cache import Registry
 
 NONE = "none"

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.prototypes import PROTOTYPES_FILE, Prototypes, read_prototypes
-from router.choice import Candidate, Choice, Query
-from router.deciding import OTHER_MODEL, decide
+from router.choice import OTHER_MODEL, Candidate, Choice, Query, decide
 from router.routers.background import NEAREST_IMAGES, Asked, General, centred, general, likeness
 from router.routers.prototype_cache import Registry
 

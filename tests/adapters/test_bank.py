@@ -13,7 +13,7 @@ import pytest
 from adapters import bank as bank_module
 from adapters.bank import AdapterBank
 from adapters.store.adapter_store import AdapterStore
-from benchmarks import workload
+from benchmarks.speed import workload
 from models.core.errors import UserError
 from models.lora.weighted_sum import add_packed
 from models.lora.weights import LoraWeights, PackedLora, pack_lora

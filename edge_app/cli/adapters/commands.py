@@ -62,8 +62,8 @@ def install(
       edge-app adapters install ./my-lora --name plants
       edge-app adapters install https://example.org/plants.zip --sha256 9f86d081…
     """
-    from adapters.install.fetch import bundled_names
     from adapters.install.installer import NotNewer, Wanted
+    from adapters.store.adapter_store import bundled_names
 
     wanted = [*bundled_names()] if bundled else sources or []
     if bundled == bool(sources):
@@ -94,7 +94,7 @@ def list_(json: JsonOption = False) -> None:
     Example:
       edge-app adapters list
     """
-    from adapters.install.fetch import bundled_names
+    from adapters.store.adapter_store import bundled_names
 
     installed = [_summary(adapter) for adapter in _store().all()]
     here = {adapter["name"] for adapter in installed}

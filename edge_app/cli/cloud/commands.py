@@ -55,9 +55,9 @@ def setup(
       edge-app cloud setup --url https://api.example.com/v1 --model big-model --key-stdin < key.txt
       edge-app cloud setup --url http://localhost:11434 --model llava
     """
-    from edge_app import settings_file
     from edge_app.cloud import key as keys
     from edge_app.cloud.endpoint import endpoint
+    from edge_app.settings import change_settings_file
     from edge_app.system import paths
 
     settings = load_settings()
@@ -71,7 +71,7 @@ def setup(
         raise typer.BadParameter("Give --url and --model.")
     place = endpoint(url, model)
     secret = _key(asks=asks, from_stdin=key_stdin, host=place.host)
-    settings_file.change(paths.config_file(), {"cloud_url": place.url, "cloud_model": place.model})
+    change_settings_file(paths.config_file(), {"cloud_url": place.url, "cloud_model": place.model})
     output.say(f"{_upper(place)} is set up with the model {place.model}. Nothing has been sent.")
     if (left := load_settings()).cloud_url != place.url or left.cloud_model != place.model:
         output.say("EDGE_APP_CLOUD_URL or EDGE_APP_CLOUD_MODEL in the environment says otherwise, and wins.")
@@ -205,9 +205,9 @@ def forget(
     Example:
       edge-app cloud forget --yes
     """
-    from edge_app import settings_file
     from edge_app.cloud import key as keys
     from edge_app.cloud.endpoint import endpoint
+    from edge_app.settings import change_settings_file
     from edge_app.system import paths
 
     settings = load_settings()
@@ -223,7 +223,7 @@ def forget(
     had_key = keys.forget(host)
     with _decisions() as decisions:
         decisions.forget(host)
-    settings_file.change(paths.config_file(), {"cloud_url": None, "cloud_model": None})
+    change_settings_file(paths.config_file(), {"cloud_url": None, "cloud_model": None})
     output.say(f"Forgot {host}{', its key' if had_key else ''} and what you allowed; the ledger stays.")
     left = load_settings()
     if left.cloud_url or left.cloud_model or keys.find(host):

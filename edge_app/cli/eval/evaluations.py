@@ -13,10 +13,10 @@ import typer
 from typer.core import TyperCommand
 
 NAMED = {
-    "continual": "edge_app.cli.continual:continual",
-    "router": "edge_app.cli.eval_router:router",
+    "continual": "benchmarks.quality.continual_command:continual",
+    "router": "benchmarks.quality.router_command:router",
     "confidence": "edge_app.cli.eval.confidence:confidence",
-    "scenarios": "edge_app.cli.scenarios:scenarios",
+    "scenarios": "benchmarks.quality.scenarios_command:scenarios",
 }
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.install.fetch import BUNDLED, bundled_names
 from adapters.install.verify import check_base, check_hashes, read_weights
+from adapters.store.adapter_store import BUNDLED, bundled_names
 from adapters.store.manifest import MANIFEST_FILE, parse_manifest
 from models.hub.store import ModelStore
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.install import fetch as fetch_module
+import adapters
 from adapters.install.fetch import Fetched, fetch
 from adapters.install.installer import Installer, Wanted
+from adapters.store import adapter_store
 from adapters.store.adapter_store import AdapterStore
 from adapters.store.manifest import ALLOWED_FILES, MANIFEST_FILE, SIGNATURE_FILE
 from models.core.errors import NeedsNetwork, UserError
@@ -270,4 +271,4 @@ def test_an_archive_at_an_address_is_installed_by_name(
 
 
 def test_the_folder_of_bundled_adapters_is_the_packages_own() -> None:
-    assert fetch_module.BUNDLED.parent == Path(fetch_module.__file__).parents[1]
+    assert adapter_store.BUNDLED.parent == Path(adapters.__file__).parent

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from adapters.install import fetch
 from adapters.install.installer import Candidate, Installer, NotNewer, Wanted
 from adapters.install.verify import verify_installed
 from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
+from adapters.store import adapter_store
 from adapters.store.adapter_store import AdapterStore
 from adapters.store.manifest import MANIFEST_FILE, parse_manifest
 from adapters.store.record import RECORD_FILE
@@ -149,10 +149,10 @@ def test_prototypes_are_made_of_the_examples_when_none_came(
 def test_bundled_adapters_install_by_name_without_a_question(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "BUNDLED", tmp_path / "bundled")
+    monkeypatch.setattr(adapter_store, "BUNDLED", tmp_path / "bundled")
     write_adapter(tmp_path / "bundled" / "plants")
     installer = make_installer(directory, confirm=lambda _: pytest.fail("asked"))
-    assert fetch.bundled_names() == ("plants",)
+    assert adapter_store.bundled_names() == ("plants",)
     installer.install(Wanted("plants"))
     assert version_in(directory) == "1.0"
     with pytest.raises(

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from adapters.install import fetch
 from adapters.install.archive import unpack
+from adapters.store import adapter_store
 from adapters.store.record import InstallRecord, write_record
 from edge_app.cli.main import main
 from edge_app.engine import adapter_installer as installing
@@ -46,7 +46,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture(autouse=True)
 def bundled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder of bundled adapters, with none in it."""
-    monkeypatch.setattr(fetch, "BUNDLED", tmp_path / "bundled")
+    monkeypatch.setattr(adapter_store, "BUNDLED", tmp_path / "bundled")
     return tmp_path / "bundled"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.install import fetch
 from adapters.install import installer as install
-from adapters.install.fetch import bundled_names
+from adapters.store.adapter_store import bundled_names
 from edge_app.assistant import Assistant, Turn
 from edge_app.engine import bundled_adapters as bundled
 from edge_app.engine.adapter_installer import AppModels, adapter_store, installer

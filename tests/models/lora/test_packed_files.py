@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import workload
+from benchmarks.speed import workload
 from models.lora.packed_files import PackedFiles, forget
 from models.lora.weights import PackedLora, pack_lora
 from tests.adapters.folders import SHAPE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.install.fetch import BUNDLED, bundled_names
+from adapters.store.adapter_store import BUNDLED, bundled_names
 from models.engine import Engine
 from models.lora.peft_format import read_peft
 from router.confidence.rule import NOBODY, bundled_rule

@@ -18,8 +18,8 @@ from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from adapters.training.data import TrainingRow
-    from edge_app.continual import ContinualRun, Repetition, Trainer
-    from edge_app.continual_measures import Course, Stage
+    from benchmarks.quality.continual_measures import Course, Stage
+    from benchmarks.quality.continual_run import ContinualRun, Repetition, Trainer
     from edge_app.settings import Settings
 
 READ = ("receipts", "charts")
@@ -73,10 +73,10 @@ def continual(
     """
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise UserError("Continual learning trains: run pip install 'edge-app[train]'.")
+    from benchmarks.quality.continual_measures import courses
+    from benchmarks.quality.continual_plot import draw
+    from benchmarks.quality.continual_run import ContinualRun, Plan
     from edge_app.assistant import Assistant
-    from edge_app.continual import ContinualRun, Plan
-    from edge_app.continual_measures import courses
-    from edge_app.continual_picture import draw
     from edge_app.evaluation.plots import check_picture
     from edge_app.evaluation.rows import Options
 
@@ -112,7 +112,7 @@ def continual(
 
 def _follow(run: ContinualRun) -> tuple[list[Stage], Repetition]:
     """The whole run, told on stderr as it goes."""
-    from edge_app.continual import Repetition
+    from benchmarks.quality.continual_run import Repetition
     from edge_app.events import Progress
 
     line = output.ProgressLine()
@@ -233,7 +233,7 @@ def _fewer(rows: Sequence[TrainingRow], most: int) -> list[TrainingRow]:
 
 
 def _stage_line(stage: Stage) -> str:
-    from edge_app.continual_measures import mean
+    from benchmarks.quality.continual_measures import mean
 
     means = ", ".join(f"{way} {100 * mean(shares):.1f}%" for way, shares in stage.accuracy.items())
     return (
@@ -245,7 +245,7 @@ def _stage_line(stage: Stage) -> str:
 def _report(
     budget: str, rows: int, stages: Sequence[Stage], measured: Sequence[Course], repetition: Repetition
 ) -> dict[str, Any]:
-    from edge_app.continual_measures import files_stayed
+    from benchmarks.quality.continual_measures import files_stayed
 
     return {
         "budget": budget,
@@ -263,7 +263,7 @@ def _report(
 
 
 def _text(stages: Sequence[Stage], measured: Sequence[Course], repetition: Repetition) -> str:
-    from edge_app.continual_measures import WAYS, files_stayed
+    from benchmarks.quality.continual_measures import WAYS, files_stayed
 
     lines: list[str] = []
     for order in dict.fromkeys(course.order for course in measured):

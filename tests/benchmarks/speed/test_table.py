@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from benchmarks.table import Samples, Target, as_json, as_text, row
+from benchmarks.speed.table import Samples, Target, as_json, as_text, row
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:

@@ -10,11 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import workload
-from benchmarks.alternate import alternate
-from benchmarks.machine import busy, peak_memory
-from benchmarks.processes import Worker, WorkerError
-from benchmarks.table import Row, Samples, Target, row
+from benchmarks.speed import workload
+from benchmarks.speed.alternate import alternate
+from benchmarks.speed.machine import busy, peak_memory
+from benchmarks.speed.processes import Worker, WorkerError
+from benchmarks.speed.table import Row, Samples, Target, row
 from edge_app.system import paths
 
 QUESTION = "What is in this picture?"
@@ -101,7 +101,7 @@ def first_starts(rounds: int, folder: Path) -> list[Row]:
     packs, compiles = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(dir=folder) as empty:
-            command = [sys.executable, "-m", "benchmarks.first_start", empty]
+            command = [sys.executable, "-m", "benchmarks.speed.first_start", empty]
             seconds = json.loads(_run(command, folder / "first.log"))
         packs.append(float(seconds["pack"]))
         compiles.append(float(seconds["compile"]))
@@ -114,7 +114,7 @@ def first_starts(rounds: int, folder: Path) -> list[Row]:
 
 def assistant(folder: Path, home: Path | None = None) -> Worker:
     """The assistant in a process of its own. home: None is the user's."""
-    command = [sys.executable, "-m", "benchmarks.assistant_worker"]
+    command = [sys.executable, "-m", "benchmarks.speed.assistant_worker"]
     return Worker(command, folder / "assistant.log", at(home) if home else None)
 
 
@@ -137,7 +137,7 @@ def _rest(worker: Worker) -> float:
 
 def time_until_ready(log: Path, home: Path | None = None) -> float:
     """Seconds from starting an assistant until it could take a question; it is then left to end by itself."""
-    command = [sys.executable, "-m", "benchmarks.assistant_worker", "ready"]
+    command = [sys.executable, "-m", "benchmarks.speed.assistant_worker", "ready"]
     with log.open("wb") as errors:
         started = time.perf_counter()
         process = subprocess.Popen(

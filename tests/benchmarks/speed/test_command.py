@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks.table import Samples, row
+from benchmarks.speed.table import Samples, row
 from edge_app.cli.main import main
 from models.hub.store import ModelStore
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 import psutil
 
-from benchmarks.machine import busy
-from benchmarks.table import Samples
+from benchmarks.speed.machine import busy
+from benchmarks.speed.table import Samples
 
 REST = 0.1  # seconds between two turns: thread pools that spin after their work have gone to sleep by then
 Measure = Callable[[], float]

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from benchmarks.quality.continual_measures import Stage, mean
 from edge_app.assistant import Assistant, Turn
-from edge_app.continual_measures import Stage, mean
 from edge_app.evaluation.rows import Options, Prediction, Row, evaluate, read_rows
 from edge_app.events import Failed, Progress, Routed
 from models.core.errors import UserError

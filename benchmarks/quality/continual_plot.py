@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_app.continual_measures import WAYS, Course
+from benchmarks.quality.continual_measures import WAYS, Course
 from edge_app.evaluation.plots import check_picture, plotting, save
 
 

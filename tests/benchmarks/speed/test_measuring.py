@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks import alternate as alternating
-from benchmarks.alternate import Bystanders, alternate
-from benchmarks.machine import busy, facts, peak_memory, versions
-from benchmarks.processes import Worker, WorkerError
+from benchmarks.speed import alternate as alternating
+from benchmarks.speed.alternate import Bystanders, alternate
+from benchmarks.speed.machine import busy, facts, peak_memory, versions
+from benchmarks.speed.processes import Worker, WorkerError
 
 ECHO = """
 import json, sys

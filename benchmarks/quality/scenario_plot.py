@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.quality.scenario_study import Study
 from edge_app.evaluation.plots import check_picture, plotting, save
-from edge_app.scenario_study import Study
 
 STYLES = {
     "confidence": ("#4c72b0", "-", 2.0),

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edge_app.cloud_answers import Key, Recorded, of_row
-from edge_app.evaluation.confidence import Judged
-from edge_app.evaluation.rows import Prediction
-from edge_app.scenario_measures import (
+from benchmarks.quality.recorded_answers import Key, Recorded, of_row
+from benchmarks.quality.scenario_measures import (
     Answered,
     Curve,
     Outcome,
@@ -25,6 +23,8 @@ from edge_app.scenario_measures import (
     sent_by,
     worth_sending,
 )
+from edge_app.evaluation.confidence import Judged
+from edge_app.evaluation.rows import Prediction
 from router.names import Mode
 from router.place_policy import Expected, Scenario, Weights, threshold
 

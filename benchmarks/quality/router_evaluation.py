@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.prototypes import POOL, image_vector, question_vector
+from benchmarks.quality.router_cases import Case
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answered, Failed
-from edge_app.routing_cases import Case
 from models.core.errors import UserError
 from models.core.images import load_image
 from models.core.types import Sampling

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.continual_measures import WAYS, Course, Stage, courses, files_stayed
-from edge_app.continual_picture import draw
+from benchmarks.quality.continual_measures import WAYS, Course, Stage, courses, files_stayed
+from benchmarks.quality.continual_plot import draw
 from models.core.errors import UserError
 
 ORDER = ("a", "b", "c")

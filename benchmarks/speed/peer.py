@@ -12,9 +12,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import workload
-from benchmarks.lora_gguf import write_lora_gguf
-from benchmarks.processes import Worker, WorkerError
+from benchmarks.speed import workload
+from benchmarks.speed.lora_gguf import write_lora_gguf
+from benchmarks.speed.processes import Worker, WorkerError
 from models.core.errors import UserError
 from models.lora.weights import LoraWeights
 

@@ -15,11 +15,18 @@ from typing import Any
 
 import pytest
 
-from benchmarks import workload
+from benchmarks.quality.continual_measures import Course, Stage, courses, files_stayed
+from benchmarks.quality.continual_run import (
+    SEQUENCE,
+    ContinualRun,
+    Plan,
+    Repetition,
+    folder_digest,
+    spread_rows,
+)
+from benchmarks.speed import workload
 from edge_app import settings
 from edge_app.assistant import Assistant
-from edge_app.continual import SEQUENCE, ContinualRun, Plan, Repetition, folder_digest, spread_rows
-from edge_app.continual_measures import Course, Stage, courses, files_stayed
 from edge_app.evaluation.rows import Options
 from edge_app.events import Progress
 from edge_app.system import paths

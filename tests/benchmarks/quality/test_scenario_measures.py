@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.scenario_measures import (
+from benchmarks.quality.scenario_measures import (
     Answered,
     Query,
     curve,

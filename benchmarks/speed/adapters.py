@@ -10,10 +10,11 @@ from pathlib import Path
 
 from adapters.store.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManifest, write_manifest
 from adapters.store.record import InstallRecord, write_record
-from benchmarks import app, speed, workload
-from benchmarks.alternate import alternate
-from benchmarks.speed import Sides
-from benchmarks.table import Row, Samples, Target, row
+from benchmarks.speed import app, workload
+from benchmarks.speed import language_model as speed
+from benchmarks.speed.alternate import alternate
+from benchmarks.speed.language_model import Sides
+from benchmarks.speed.table import Row, Samples, Target, row
 from models.core.files import file_digest
 from models.packing.packed_model import LlamaShape
 

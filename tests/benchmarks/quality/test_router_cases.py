@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.evaluation.rows import Row
-from edge_app.routing_cases import (
+from benchmarks.quality.router_cases import (
     CROSSED,
     GENERAL_ASKED,
     GENERAL_ROWS,
@@ -25,7 +24,8 @@ from edge_app.routing_cases import (
     adapter_of,
     cases,
 )
-from edge_app.routing_evaluation import Decision, Share, cost, sampled, shares
+from benchmarks.quality.router_evaluation import Decision, Share, cost, sampled, shares
+from edge_app.evaluation.rows import Row
 from router.routers.question_lists import ANY_IMAGE, ASKED, CHAT, GENERAL, PHOTOS, read_questions
 
 INSTALLED = ("medical", "charts")

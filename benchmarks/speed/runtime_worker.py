@@ -1,6 +1,6 @@
 """Our language model in a process of its own, the counterpart of llama_cpp_worker: prefill, decode, adapters.
 
-    python -m benchmarks.runtime_worker
+    python -m benchmarks.speed.runtime_worker
 
 Drives models.language.runtime.LlamaRuntime directly, without sampling, as the peer is driven. Requests are the methods
 of RuntimeWorker (see serving.py).
@@ -17,8 +17,8 @@ import psutil
 
 from adapters.bank import AdapterBank
 from adapters.store.adapter_store import AdapterStore
-from benchmarks import workload
-from benchmarks.serving import serve
+from benchmarks.speed import workload
+from benchmarks.speed.serving import serve
 from models.compiler.cpu import choose_path, detect
 from models.formats.llama_sources import load_llama
 from models.language.runtime import LlamaRuntime, compile_llama

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import workload
-from benchmarks.alternate import Bystanders, Measure, alternate
-from benchmarks.peer import Peer, Variant
-from benchmarks.processes import Worker
-from benchmarks.table import Row, Samples, Target, row
+from benchmarks.speed import workload
+from benchmarks.speed.alternate import Bystanders, Measure, alternate
+from benchmarks.speed.peer import Peer, Variant
+from benchmarks.speed.processes import Worker
+from benchmarks.speed.table import Row, Samples, Target, row
 from models.hub.store import ModelFiles
 
 _BUSY = "while True: pass"
@@ -32,7 +32,9 @@ class Sides:
 
 def our_worker(files: ModelFiles, cache: Path, folder: Path, threads: int, length: int) -> Worker:
     """A runtime_worker with the model's language model loaded."""
-    worker = Worker([sys.executable, "-m", "benchmarks.runtime_worker"], folder / f"runtime-{threads}.log")
+    worker = Worker(
+        [sys.executable, "-m", "benchmarks.speed.runtime_worker"], folder / f"runtime-{threads}.log"
+    )
     weights, digest = str(files.files["language_model"]), files.digests["language_model"]
     worker.ask("load", weights=weights, digest=digest, cache=str(cache), threads=threads, length=length)
     return worker

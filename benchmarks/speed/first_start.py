@@ -1,6 +1,6 @@
 """A start with nothing cached, in a process of its own: prints the seconds of each stage as JSON.
 
-    python -m benchmarks.first_start EMPTY_FOLDER
+    python -m benchmarks.speed.first_start EMPTY_FOLDER
 
 Packs the weights and compiles everything into the folder: language model, vision tower, projector.
 """
@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.assistant_worker import settings
+from benchmarks.speed.assistant_worker import settings
 from edge_app.system import paths
 from models.core.types import Stage
 from models.engine import Engine

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.cloud_answers import Recorded, of_row, oracle, read_answers, write_answers
+from benchmarks.quality.recorded_answers import Recorded, of_row, oracle, read_answers, write_answers
 from edge_app.evaluation.rows import Row
 from models.core.errors import UserError
 from router.place_policy import Expected

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from adapters.store.adapter_store import AdapterStore
-from benchmarks.adapters import install_many
-from benchmarks.lora_gguf import write_lora_gguf
-from benchmarks.runtime_worker import RuntimeWorker
-from benchmarks.workload import adapter, write_peft
+from benchmarks.speed.adapters import install_many
+from benchmarks.speed.lora_gguf import write_lora_gguf
+from benchmarks.speed.runtime_worker import RuntimeWorker
+from benchmarks.speed.workload import adapter, write_peft
 from models.compiler.cpu import choose_path, detect
 from tests.adapters.folders import SHAPE
 from tests.models import tiny_llama

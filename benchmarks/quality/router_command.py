@@ -16,7 +16,7 @@ from edge_app.cli.options import ImagesOption, JsonOption, OfflineOption, load_s
 from router.names import ROUTERS, RouterName
 
 if TYPE_CHECKING:
-    from edge_app.routing_evaluation import Cost, Decision, FirstToken, Share
+    from benchmarks.quality.router_evaluation import Cost, Decision, FirstToken, Share
     from edge_app.settings import Settings
 
 Results = Mapping[RouterName, "Sequence[Decision]"]
@@ -56,11 +56,11 @@ def router(
     Example:
       edge-app eval router medical.jsonl receipts.jsonl photos.jsonl
     """
+    from benchmarks.quality.router_cases import GENERIC, OWN_WORDS, cases
+    from benchmarks.quality.router_evaluation import Seen, decide_all, sampled
     from edge_app.engine.engine_host import load_engine
     from edge_app.evaluation.rows import read_rows
     from edge_app.events import Progress
-    from edge_app.routing_cases import GENERIC, OWN_WORDS, cases
-    from edge_app.routing_evaluation import Seen, decide_all, sampled
     from edge_app.system import paths
     from models.core.errors import UserError
 
@@ -128,8 +128,8 @@ def _installed() -> tuple[str, ...]:
 
 
 def _first_tokens(settings: Settings, cases: Sequence[Any], turns: int) -> FirstToken:
+    from benchmarks.quality.router_evaluation import first_tokens
     from edge_app.assistant import Assistant
-    from edge_app.routing_evaluation import first_tokens
 
     with closing(Assistant(settings, None)) as assistant:
         return first_tokens(assistant, cases, turns)
@@ -165,7 +165,7 @@ def _write_mistakes(file: Path, results: Results) -> None:
 
 def _costs(decisions: Sequence[Decision]) -> dict[str, Cost]:
     """Of decisions with an image and without."""
-    from edge_app.routing_evaluation import cost
+    from benchmarks.quality.router_evaluation import cost
 
     kinds = {
         "image": [each for each in decisions if each.case.image is not None],
@@ -175,8 +175,8 @@ def _costs(decisions: Sequence[Decision]) -> dict[str, Cost]:
 
 
 def _report(installed: Sequence[str], results: Results, wait: FirstToken | None) -> dict[str, Any]:
-    from edge_app.routing_cases import MUST_REACH
-    from edge_app.routing_evaluation import shares
+    from benchmarks.quality.router_cases import MUST_REACH
+    from benchmarks.quality.router_evaluation import shares
 
     def counted(decisions: Sequence[Decision], key: Any) -> dict[str, Any]:
         return {
@@ -215,7 +215,7 @@ def _text(results: Results, wait: FirstToken | None) -> str:
 
 def _accuracy_table(results: Results) -> str:
     """A line a group, and one for those of its questions that nothing was chosen with."""
-    from edge_app.routing_cases import MUST_REACH
+    from benchmarks.quality.router_cases import MUST_REACH
 
     rows = [("RIGHT CHOICES", "CASES", "MUST REACH", *(name.upper() for name in results))]
     for group, least in MUST_REACH.items():
@@ -231,7 +231,7 @@ def _accuracy_table(results: Results) -> str:
 
 
 def _share_of(decisions: Sequence[Decision], half: str | None) -> Share | None:
-    from edge_app.routing_evaluation import shares
+    from benchmarks.quality.router_evaluation import shares
 
     return shares(decisions, lambda each: "all" if half in (None, each.case.half) else None).get("all")
 

@@ -1,7 +1,7 @@
 """The whole assistant in a process of its own: how fast it starts, answers about a photo, and rests.
 
-    python -m benchmarks.assistant_worker        answers requests (see serving.py)
-    python -m benchmarks.assistant_worker ready  loads the model, prints "ready", ends
+    python -m benchmarks.speed.assistant_worker        answers requests (see serving.py)
+    python -m benchmarks.speed.assistant_worker ready  loads the model, prints "ready", ends
 
 Keeps no sessions; everything else is what the command line and the chat use.
 """
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving import serve
+from benchmarks.speed.serving import serve
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answered, Failed, ImageEncoded, Ready, Routed, TokenText
 from edge_app.settings import Settings, load

@@ -25,8 +25,8 @@ from edge_app.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edge_app.scenario_measures import Outcome
-    from edge_app.scenario_study import Study
+    from benchmarks.quality.scenario_measures import Outcome
+    from benchmarks.quality.scenario_study import Study
     from router.names import Mode
     from router.place_policy import Weights
 
@@ -65,12 +65,12 @@ def scenarios(
     Example:
       edge-app eval scenarios shapes.jsonl receipts.jsonl --cloud-answers big-model.jsonl --picture curve.svg
     """
-    from edge_app.cloud_answers import oracle, read_answers, write_answers
+    from benchmarks.quality.recorded_answers import oracle, read_answers, write_answers
+    from benchmarks.quality.scenario_study import local_answer, queries_of, study
     from edge_app.costs.averages import cloud_prior
     from edge_app.evaluation import plots as pictures
     from edge_app.evaluation.confidence import judged_held_out, whole
     from edge_app.evaluation.rows import read_rows
-    from edge_app.scenario_study import local_answer, queries_of, study
     from router.place_policy import scenario
 
     if picture is not None:
@@ -95,7 +95,7 @@ def scenarios(
     eco = [local_answer(prediction) for _, prediction in frugal]
     found = study(judged, queries, eco, expected, wanted)
     if picture is not None:
-        from edge_app.scenario_picture import draw
+        from benchmarks.quality.scenario_plot import draw
 
         draw(found, picture)
     measured = all(each.prediction.energy["measured"] for each in judged)
@@ -106,7 +106,7 @@ def scenarios(
 
 
 def _as_json(found: Study, weights: Mapping[Mode, Weights], measured: bool) -> dict[str, Any]:
-    from edge_app.scenario_study import LOCAL_SHARE, rcs
+    from benchmarks.quality.scenario_study import LOCAL_SHARE, rcs
 
     return {
         "queries": found.queries,
@@ -127,7 +127,7 @@ def _as_json(found: Study, weights: Mapping[Mode, Weights], measured: bool) -> d
 
 
 def _text(found: Study, weights: Mapping[Mode, Weights], measured: bool) -> str:
-    from edge_app.scenario_study import LOCAL_SHARE
+    from benchmarks.quality.scenario_study import LOCAL_SHARE
 
     energy = "measured" if measured else "estimated"
     share, lost = 100 * LOCAL_SHARE, 100 * found.loss_at_local_share
@@ -172,7 +172,7 @@ def _outcomes(found: Study) -> str:
 
 
 def _rcs_table(found: Study, weights: Mapping[Mode, Weights]) -> str:
-    from edge_app.scenario_study import rcs
+    from benchmarks.quality.scenario_study import rcs
 
     table = rcs(found, weights)
     modes = [each.mode for each in found.modes]
