@@ -7,6 +7,7 @@ ever used as a path. Knows nothing of what is in the files.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -223,7 +224,10 @@ def _special(archive: Path, name: str, link: bool) -> UserError:
 def _damaged(archive: Path) -> Iterator[None]:
     try:
         yield
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
+        # zipfile raises EINVAL when a damaged directory makes it seek to before the file; other OSErrors are the disk's.
+        if type(error) is OSError and error.errno != errno.EINVAL:
+            raise
         raise UserError(
             f"{archive} is damaged ({error or type(error).__name__}); get a fresh copy."
         ) from None
