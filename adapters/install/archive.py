@@ -225,7 +225,8 @@ def _damaged(archive: Path) -> Iterator[None]:
     try:
         yield
     except (*_DAMAGE, OSError) as error:
-        # zipfile raises EINVAL when a damaged directory makes it seek to before the file; other OSErrors are the disk's.
+        # zipfile raises EINVAL when a damaged directory makes it seek to before the file.
+        # any other OSError is the disk's.
         if type(error) is OSError and error.errno != errno.EINVAL:
             raise
         raise UserError(
