@@ -48,6 +48,24 @@ def relative_error(got: NDArray[np.float32], expected: NDArray[np.float32]) -> f
     return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
 
 
+def errors_of_short_prompts(
+    runtime: LlamaRuntime, reference: Reference, lora: PackedLora | None = None
+) -> NDArray[np.float64]:
+    """Relative errors [9] of the last logits of nine prompts of three tokens, sorted.
+
+    Kernel and reference round activations to the same int8 codes, but they sum in different orders, and numpy's
+    order depends on the processor. A value that lies at a rounding boundary then gets the neighbouring code, and
+    the error of that prompt jumps from 1e-6 to 1e-2. That happens to a few prompts in a hundred, other ones on each
+    processor. A wrong kernel is wrong for all prompts, so tests bound the median tightly and the worst loosely.
+    """
+    prompts = [TOKENS[start : start + 3] for start in range(0, 45, 5)]
+    errors = [
+        relative_error(runtime.prefill(prompt, None, 0, lora), reference.logits(prompt)[-1])
+        for prompt in prompts
+    ]
+    return np.sort(errors)
+
+
 def decoded(
     runtime: LlamaRuntime, tokens: NDArray[np.int32], start: int = 0, lora: PackedLora | None = None
 ) -> NDArray[np.float32]:
@@ -59,9 +77,13 @@ def decoded(
 def test_logits_are_those_of_a_reference_with_the_same_rounding(
     runtime: LlamaRuntime, weights: LlamaWeights
 ) -> None:
-    """What is left is the order of sums. The longer the prompt, the likelier that it tips a code over."""
-    expected = Reference(weights).logits(TOKENS)
-    for count, bound in ((1, 1e-5), (2, 1e-5), (5, 1e-5), (17, 0.005), (64, 0.03), (65, 0.03), (150, 0.03)):
+    """The longer the prompt, the likelier that a code differs: see errors_of_short_prompts."""
+    reference = Reference(weights)
+    errors = errors_of_short_prompts(runtime, reference)
+    assert np.median(errors) < 1e-5
+    assert errors[-1] < 0.03
+    expected = reference.logits(TOKENS)
+    for count, bound in ((1, 0.03), (17, 0.03), (64, 0.03), (65, 0.03), (150, 0.03)):
         assert relative_error(runtime.prefill(TOKENS[:count], None, 0), expected[count - 1]) < bound
 
 
@@ -92,8 +114,9 @@ def test_other_shapes_and_widths(
 ) -> None:
     weights = tiny_llama.random_weights(tiny_llama.config(**changes), bits, head_bits)
     runtime = tiny_llama.runtime(weights, packs, compiled, choose_path(detect(compiled)))
-    expected = Reference(weights).logits(TOKENS)
-    assert relative_error(runtime.prefill(TOKENS[:3], None, 0), expected[2]) < 1e-4
+    reference = Reference(weights)
+    assert np.median(errors_of_short_prompts(runtime, reference)) < 1e-4
+    expected = reference.logits(TOKENS)
     got = runtime.prefill(TOKENS, None, 0).copy()
     assert relative_error(got, expected[-1]) < 0.04
     assert np.array_equal(decoded(runtime, TOKENS), got)
@@ -154,8 +177,9 @@ def test_lora_follows_the_reference(runtime: LlamaRuntime, weights: LlamaWeights
     """Next to equal under the same rounding; against exact LoRA, no worse than the base model."""
     lora = random_lora(runtime.shape, rank)
     packed = pack_lora(runtime.shape, lora)
-    expected = Reference(weights, lora).logits(TOKENS[:3])
-    assert relative_error(runtime.prefill(TOKENS[:3], None, 0, packed), expected[-1]) < 1e-4
+    errors = errors_of_short_prompts(runtime, Reference(weights, lora), packed)
+    assert np.median(errors) < 1e-4
+    assert errors[-1] < 0.06
     got = runtime.prefill(TOKENS[:50], None, 0, packed).copy()
     assert relative_error(got, Reference(weights, lora, exact=True).logits(TOKENS[:50])[-1]) < 0.06
     assert relative_error(got, Reference(weights).logits(TOKENS[:50])[-1]) > 0.1  # it does something
