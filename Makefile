@@ -7,10 +7,10 @@ override export Q := $(value Q)
 override export IMAGE := $(value IMAGE)
 ARGS ?=
 
-.PHONY: help chat ask test lint format bench clean
+.PHONY: help chat ask test test-kernels lint format bench clean
 
 help:               ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
 $(VENV)/.app: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edge_app needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=/path/to/python3.11)")'
@@ -30,6 +30,11 @@ ask: $(VENV)/.app   ## one answer: make ask Q="What is this?" IMAGE=photo.jpg
 
 test: $(VENV)/.test lint  ## lint, types, layers, and every test
 	$(BIN)/python -m pytest -q $(ARGS)
+
+test-kernels: $(VENV)/.test  ## the tests of models/ on every kernel path that this processor can run
+	@set -e; for path in $$($(BIN)/python -c 'from models.compiler.cpu import available_paths, detect; print(*available_paths(detect()))'); do \
+		echo "kernel path: $$path"; EDGE_APP_KERNELS=$$path $(BIN)/python -m pytest -q tests/models $(ARGS); \
+	done
 
 lint: $(VENV)/.test ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

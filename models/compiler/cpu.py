@@ -102,6 +102,11 @@ def detect(cache_dir: Path | None = None) -> CpuFeatures:
     return ask_llvm(cache_dir)
 
 
+def available_paths(cpu: CpuFeatures) -> tuple[KernelPath, ...]:
+    """The kernel paths that this processor can run, fastest first; "generic" is always the last."""
+    return tuple(path for path in _PREFERENCE[cpu.architecture] if cpu.supports(path))
+
+
 def choose_path(cpu: CpuFeatures, override: str | None = None) -> KernelPath:
     """The fastest path that the processor supports, or the one named by override (EDGE_APP_KERNELS).
 
@@ -109,7 +114,7 @@ def choose_path(cpu: CpuFeatures, override: str | None = None) -> KernelPath:
     """
     wanted = override if override is not None else os.environ.get("EDGE_APP_KERNELS", "")
     if not wanted:
-        return next(path for path in _PREFERENCE[cpu.architecture] if cpu.supports(path))
+        return available_paths(cpu)[0]
     known: tuple[KernelPath, ...] = get_args(KernelPath)
     for path in known:
         if path == wanted:
