@@ -1,4 +1,4 @@
-"""The README's tree of modules, made from their docstrings: `python docs/tree.py` writes it into README.md."""
+"""Writes the tree of modules, made from their docstrings, into docs/architecture.md: `python docs/tree.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- tree: python docs/tree.py -->", "<!-- end of tree -->"
 PACKAGES = ("models", "adapters", "router", "edge_app", "benchmarks")
 
@@ -35,11 +35,11 @@ def first_sentence(file: Path) -> str:
 
 
 def with_tree(text: str) -> str:
-    """The README's text with the tree between its two marks made anew."""
+    """The page's text with the tree between its two marks made anew."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n```\n{tree()}\n```\n{END}{after}"
 
 
 if __name__ == "__main__":
-    README.write_text(with_tree(README.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(with_tree(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
