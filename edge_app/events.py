@@ -68,7 +68,7 @@ class Answer:
     offer: what the user may do next about a local answer that is likely wrong.
     """
 
-    answer: str
+    text: str
     adapter: str | None
     place: Place
     mode: Mode
@@ -77,7 +77,7 @@ class Answer:
     model: str
     stop_reason: StopReason
     tokens: TokenCounts
-    timing_ms: Timing
+    timings: Timing
     tokens_per_second: float | None
     session: str | None
     mean_logprob: float | None = None
@@ -89,22 +89,23 @@ class Answer:
 
     def as_json(self) -> dict[str, Any]:
         """The object that `ask --json` prints; scripts rely on its keys."""
-        fields = asdict(replace(self, evidence=None))
-        for own in ("mean_logprob", "min_logprob", "offer", "evidence"):
+        fields = {"answer": self.text} | self.details() | {"session": self.session}
+        for own in ("mean_logprob", "min_logprob", "offer"):
             del fields[own]
         return fields
 
     def details(self) -> dict[str, Any]:
-        """Everything but the text and the session, as JSON-ready values."""
+        """Everything but the text and the session, as JSON-ready values under the keys of the session database."""
         fields = asdict(replace(self, evidence=None))
-        del fields["answer"], fields["session"], fields["evidence"]
-        return fields
+        del fields["text"], fields["session"], fields["evidence"]
+        return fields | {"timing_ms": fields.pop("timings")}
 
     @classmethod
-    def from_details(cls, answer: str, session: str, details: Mapping[str, Any]) -> Answer:
+    def from_details(cls, text: str, session: str, details: Mapping[str, Any]) -> Answer:
         """The inverse of `details`."""
-        nested = {"tokens": TokenCounts(**details["tokens"]), "timing_ms": Timing(**details["timing_ms"])}
-        return cls(answer=answer, session=session, **{**details, **nested})
+        fields = dict(details)
+        tokens, timings = TokenCounts(**fields.pop("tokens")), Timing(**fields.pop("timing_ms"))
+        return cls(text=text, session=session, tokens=tokens, timings=timings, **fields)
 
 
 @dataclass(frozen=True)

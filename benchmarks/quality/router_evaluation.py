@@ -225,6 +225,6 @@ def _first_token(assistant: Assistant, question: str, image: Path | None) -> flo
     for event in assistant.answer(turn):
         if isinstance(event, Failed):
             raise UserError(event.message)
-        if isinstance(event, Answered) and event.answer.timing_ms.first_token is not None:
-            return event.answer.timing_ms.first_token
+        if isinstance(event, Answered) and event.answer.timings.first_token is not None:
+            return event.answer.timings.first_token
     raise RuntimeError("a turn has a first token, or fails")

@@ -56,7 +56,7 @@ class AssistantWorker:
             if isinstance(event, ImageEncoded):
                 encoded = time.perf_counter() - started
             if isinstance(event, Answered):
-                answer = event.answer.answer
+                answer = event.answer.text
         return {"first": first, "encoded": encoded, "total": time.perf_counter() - started, "answer": answer}
 
 

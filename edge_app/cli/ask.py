@@ -120,7 +120,7 @@ def ask(
         if json:
             output.result_json(answer.as_json())
         elif whole:
-            output.result(answer.answer)
+            output.result(answer.text)
         if answer.reason != screen.told and (settings.cloud_url or settings.mode == "quality" or allow_cloud):
             output.say(f"({answer.reason})")  # where there is but one place, it goes without saying
         if answer.stop_reason == "length":

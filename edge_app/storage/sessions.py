@@ -165,7 +165,7 @@ class SessionStore(DatabaseFile):
         details = answer.details()
         place, reason, kept, broken = (details.pop(name) for name in OWN_COLUMNS)
         with self._transaction():
-            self._end(saved, status, answer.answer, None, json.dumps(details, ensure_ascii=False))
+            self._end(saved, status, answer.text, None, json.dumps(details, ensure_ascii=False))
             self._db.execute(
                 "UPDATE turns SET place = ?, reason = ?, kept = ?, broken = ? WHERE id = ?",
                 [place, storable(reason), _storable(kept), _storable(broken), saved.turn],

@@ -101,6 +101,6 @@ def answer_line(answer: Answer) -> str:
     parts.append(f"{count} token" if count == 1 else f"{count} tokens")
     if answer.tokens_per_second is not None:
         parts.append(f"{answer.tokens_per_second:.0f} tokens/s")
-    if answer.timing_ms.first_token is not None:
-        parts.append(f"first token {seconds(answer.timing_ms.first_token / 1000)}")
+    if answer.timings.first_token is not None:
+        parts.append(f"first token {seconds(answer.timings.first_token / 1000)}")
     return " · ".join(part for part in parts if part)

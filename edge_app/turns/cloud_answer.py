@@ -149,7 +149,7 @@ class RemoteAnswering:
         if done is not None and done.prompt_tokens is not None and done.completion_tokens is not None:
             prompt, completion = done.prompt_tokens, done.completion_tokens
         return Answer(
-            answer=self.text,
+            text=self.text,
             adapter=None,
             place="cloud",
             mode=planned.turn.mode,
@@ -158,7 +158,7 @@ class RemoteAnswering:
             model=request.endpoint.model if request is not None else "",
             stop_reason=reason,
             tokens=TokenCounts(prompt=prompt, completion=completion),
-            timing_ms=Timing(route=planned.route_ms, first_token=self._first_ms, total=planned.elapsed()),
+            timings=Timing(route=planned.route_ms, first_token=self._first_ms, total=planned.elapsed()),
             tokens_per_second=self._speed(completion),
             session=planned.session_id,
             kept=self._kept,

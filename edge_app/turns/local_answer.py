@@ -287,7 +287,7 @@ class Answering:
         if generation is not None and decoded > 0 and generation.decode_ms > 0:
             speed = 1000 * decoded / generation.decode_ms
         return Answer(
-            answer=self.text,
+            text=self.text,
             adapter=self._route.adapter,
             place="local",
             mode=planned.turn.mode,
@@ -303,7 +303,7 @@ class Answering:
             )
             if generation
             else TokenCounts(),
-            timing_ms=Timing(
+            timings=Timing(
                 route=self._route_ms,
                 image=self._image_ms,
                 prefill=generation.prefill_ms if generation else 0.0,

@@ -130,7 +130,7 @@ class Course:
             assert self._local is not None, "it is doubted"
             label = self._placing.cloud_label(verdict)
             why = Escalated(label, verdict.threshold, self._local.confidence)
-            remote = yield from self._there(why, self._local.answer)
+            remote = yield from self._there(why, self._local.text)
             if remote.has_answer:
                 yield self._end(remote.answer())
                 return

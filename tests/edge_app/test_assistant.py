@@ -74,7 +74,7 @@ def test_events_come_in_their_order_and_add_up_to_the_answer(
         *(TokenText, TokenText, TokenText, Answered),
     ]
     answer = final(events)
-    assert answer.answer == "A cat." == "".join(e.text for e in events if isinstance(e, TokenText))
+    assert answer.text == "A cat." == "".join(e.text for e in events if isinstance(e, TokenText))
     assert answer.evidence is not None
     assert answer.confidence == Confidence(bundled_rule()).judge(answer.evidence).probability
     assert answer.stop_reason == "stop"
@@ -85,7 +85,7 @@ def test_events_come_in_their_order_and_add_up_to_the_answer(
         3,
     )
     assert answer.tokens_per_second == pytest.approx(200)  # two decodes in 10 ms
-    assert 0 < answer.timing_ms.first_token < answer.timing_ms.total  # type: ignore[operator]
+    assert 0 < answer.timings.first_token < answer.timings.total  # type: ignore[operator]
 
 
 def test_the_json_object_has_exactly_the_keys_that_scripts_rely_on(assistant: Assistant) -> None:
@@ -283,7 +283,7 @@ def test_a_defect_is_raised_as_it_is_and_the_turn_is_marked(
     turn = store.get(store.latest()).turns[0]
     assert (turn.status, turn.answer) == ("failed", "A ")
     engine.before_token = lambda _: None
-    assert ask(assistant).answer == "A cat."  # the thread goes on
+    assert ask(assistant).text == "A cat."  # the thread goes on
 
 
 def test_a_lost_session_image_is_named(assistant: Assistant, store: SessionStore, engine: FakeEngine) -> None:
@@ -311,7 +311,7 @@ def test_cancel_from_another_thread_keeps_the_partial_answer(
 
     engine.before_token = stop_at_the_second
     answer = ask(assistant)
-    assert (answer.stop_reason, answer.answer) == ("cancelled", "A ")
+    assert (answer.stop_reason, answer.text) == ("cancelled", "A ")
     turn = store.get(store.latest()).turns[0]
     assert (turn.status, turn.answer, turn.result) == ("stopped", "A ", replace(answer, evidence=None))
 
@@ -377,7 +377,7 @@ def test_cancel_stops_a_download(assistant: Assistant, engine: FakeEngine, store
             if seen == 3:
                 assistant.cancel()
     assert isinstance(event, Answered)
-    assert (event.answer.stop_reason, event.answer.answer, event.answer.confidence) == ("cancelled", "", None)
+    assert (event.answer.stop_reason, event.answer.text, event.answer.confidence) == ("cancelled", "", None)
     assert store.get(store.latest()).turns[0].status == "stopped"
 
 
@@ -408,7 +408,7 @@ def test_an_answer_waiting_for_the_load_sees_its_progress_and_stops_at_once(
     go_on.set()
     loader.join()
     assert isinstance(preparing[-1], Ready)
-    assert ask(assistant).answer == "A cat."
+    assert ask(assistant).text == "A cat."
 
 
 def test_prepare_loads_and_encodes_ahead(assistant: Assistant, engine: FakeEngine) -> None:
@@ -426,7 +426,7 @@ def test_answers_wait_for_one_another(assistant: Assistant) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [answer.answer for answer in answers] == ["A cat."] * 4
+    assert [answer.text for answer in answers] == ["A cat."] * 4
     assert len({answer.session for answer in answers}) == 4
 
 

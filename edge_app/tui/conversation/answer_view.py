@@ -117,8 +117,8 @@ class AnswerView(MessageView):
 
     async def end(self, answer: Answer) -> None:
         self._begins_anew = False
-        if printable(answer.answer) != self.text:
-            await self._replace(answer.answer)
+        if printable(answer.text) != self.text:
+            await self._replace(answer.text)
         self.hold_other(answer.kept or "", answer.broken or "")
         self._came_back = self._came_back or answer.broken is not None
         marks = ["low confidence"] if is_unsure(answer) else []

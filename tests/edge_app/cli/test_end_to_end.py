@@ -113,7 +113,7 @@ def make_adapter(folder: Path, scale: float, rank: int = 8, seed: int = 3) -> No
 
 def test_a_second_question_about_an_image_computes_only_what_is_new(assistant: Assistant) -> None:
     first = ask(assistant, "What is in this photo?", images=(picture(),))
-    assert first.answer.strip()
+    assert first.text.strip()
     assert 0 < first.tokens.image < first.tokens.prompt
     assert first.confidence is not None and 0 < first.confidence <= 1
     events = list(assistant.answer(Turn("What colours does it have?", session=first.session)))
@@ -129,7 +129,7 @@ def test_the_image_and_its_words_reach_the_model_and_blind_turns_see_neither(ass
     seen = [ask(assistant, question, images=(picture(seed),)) for seed in (0, 1)]
     blind = [ask(assistant, question, images=(picture(seed),), see_images=False) for seed in (0, 1)]
     assert seen[0].mean_logprob != seen[1].mean_logprob
-    assert blind[0].answer == blind[1].answer
+    assert blind[0].text == blind[1].text
     assert blind[0].mean_logprob == blind[1].mean_logprob != seen[0].mean_logprob
     assert {answer.tokens.image for answer in blind} == {0}
     no_words = ask(assistant, question, images=(picture(0),), use_words=False)
@@ -140,7 +140,7 @@ def test_the_image_and_its_words_reach_the_model_and_blind_turns_see_neither(ass
 def test_a_text_question_in_an_image_chat_is_answered(assistant: Assistant) -> None:
     session = ask(assistant, "What is this?", images=(picture(),)).session
     answer = ask(assistant, "What is the capital of France?", session=session)
-    assert answer.answer.strip()
+    assert answer.text.strip()
     assert answer.stop_reason in ("stop", "length")
 
 
@@ -148,11 +148,11 @@ def test_an_answer_is_the_same_whatever_came_before(assistant: Assistant) -> Non
     before = ask(assistant, "Name three animals.")
     ask(assistant, "What is this?", images=(picture(5),))
     after = ask(assistant, "Name three animals.")
-    assert (before.answer, before.mean_logprob) == (after.answer, after.mean_logprob)
+    assert (before.text, before.mean_logprob) == (after.text, after.mean_logprob)
 
 
 def test_a_stopped_answer_leaves_the_engine_ready(assistant: Assistant, store: SessionStore) -> None:
-    expected = ask(assistant, "Name three animals.").answer
+    expected = ask(assistant, "Name three animals.").text
     events = assistant.answer(Turn("Write a long story."))
     collected = []
     for event in events:
@@ -165,8 +165,8 @@ def test_a_stopped_answer_leaves_the_engine_ready(assistant: Assistant, store: S
     stopped = collected[-1].answer
     assert stopped.stop_reason == "cancelled"
     assert stopped.session is not None
-    assert store.get(stopped.session).turns[0].answer == stopped.answer
-    assert ask(assistant, "Name three animals.").answer == expected
+    assert store.get(stopped.session).turns[0].answer == stopped.text
+    assert ask(assistant, "Name three animals.").text == expected
 
 
 def test_an_answer_that_was_given_up_goes_on_as_if_it_had_not_been(
@@ -195,9 +195,9 @@ def test_an_answer_that_was_given_up_goes_on_as_if_it_had_not_been(
     (failed,) = [event for event in events if isinstance(event, CloudFailed)]
     last = events[-1]
     assert isinstance(last, Answered)
-    assert failed.kept and len(failed.kept) < len(whole.answer)
-    assert (last.answer.answer, last.answer.stop_reason) == (whole.answer, whole.stop_reason)
-    assert "".join(event.text for event in events if isinstance(event, TokenText)) == whole.answer
+    assert failed.kept and len(failed.kept) < len(whole.text)
+    assert (last.answer.text, last.answer.stop_reason) == (whole.text, whole.stop_reason)
+    assert "".join(event.text for event in events if isinstance(event, TokenText)) == whole.text
 
 
 def test_an_adapter_in_its_folder_changes_the_answer_and_taking_it_away_changes_it_back(
@@ -211,7 +211,7 @@ def test_an_adapter_in_its_folder_changes_the_answer_and_taking_it_away_changes_
     assert adapted.mean_logprob != plain.mean_logprob
     assert ask(assistant, "Name three animals.", adapter="none").mean_logprob == plain.mean_logprob
     again = ask(assistant, "Name three animals.", adapter="random")
-    assert (again.answer, again.mean_logprob) == (adapted.answer, adapted.mean_logprob)
+    assert (again.text, again.mean_logprob) == (adapted.text, adapted.mean_logprob)
     (folder / "adapter_config.json").unlink()
     assert ask(assistant, "Name three animals.").mean_logprob == plain.mean_logprob
 
@@ -251,7 +251,7 @@ def test_adapters_change_in_an_image_chat_and_answer_as_in_a_process_of_their_ow
         answer = ask(assistant, question, images=(photo,), adapter=spec)
         assert answer.tokens.cached == 0 or spec == specs[-1], "keys and values are never another adapter's"
         before = answers.setdefault(spec, answer)
-        assert (answer.answer, answer.mean_logprob) == (before.answer, before.mean_logprob)
+        assert (answer.text, answer.mean_logprob) == (before.text, before.mean_logprob)
     assert looks == 1, "what the tower sees is shared"
     assert len({answer.mean_logprob for answer in answers.values()}) == len(specs)
     assert answers["second"].tokens.image == 2
@@ -262,7 +262,7 @@ def test_adapters_change_in_an_image_chat_and_answer_as_in_a_process_of_their_ow
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stderr
         printed = json.loads(done.stdout)
-        assert (printed["answer"], printed["adapter"]) == (answers[spec].answer, spec)
+        assert (printed["answer"], printed["adapter"]) == (answers[spec].text, spec)
         assert printed["confidence"] == answers[spec].confidence
     for name in ("first", "second"):
         shutil.rmtree(directory / name)

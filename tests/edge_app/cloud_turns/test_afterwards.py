@@ -100,7 +100,7 @@ def test_a_saved_turn_is_asked_again_on_demand(
     events = ask_again(assistant, before.session, store)
     assert [type(event) for event in events] == [Escalated, TokenText, TokenText, Answered]
     answer = final(events)
-    assert (answer.answer, answer.kept, answer.place) == (CLOUD, LOCAL, "cloud")
+    assert (answer.text, answer.kept, answer.place) == (CLOUD, LOCAL, "cloud")
     assert answer.reason == "local server: as you asked"
     assert len(store.get(before.session or "").turns) == 1
     assert saved(store).result == answer
@@ -116,7 +116,7 @@ def test_what_was_there_stays_when_the_cloud_cannot(make: Make, store: SessionSt
         events = ask_again(assistant, before.session, store)
     answer = final(events)
     (failed,) = [event for event in events if isinstance(event, CloudFailed)]
-    assert (failed.kept, answer.answer, answer.broken, answer.place) == (LOCAL, LOCAL, "The ", "local")
+    assert (failed.kept, answer.text, answer.broken, answer.place) == (LOCAL, LOCAL, "The ", "local")
     assert "broke in the middle" in answer.reason
     assert saved(store).result == answer
 
@@ -125,7 +125,7 @@ def test_consent_holds_on_demand_too(make: Make, server: Misbehaving, store: Ses
     assistant = make(server.url, FakeUser("no"))
     before = ask(assistant, mode="eco", allow_cloud=False)
     answer = final(ask_again(assistant, before.session, store))
-    assert (answer.answer, server.requests) == (LOCAL, [])
+    assert (answer.text, server.requests) == (LOCAL, [])
     assert "you did not allow" in answer.reason
 
 
@@ -139,7 +139,7 @@ def test_a_turn_that_failed_here_may_be_answered_there(
     assistant = make(server.url, FakeUser("once"))
     assert isinstance(events_of(assistant)[-1], Failed)
     answer = final(ask_again(assistant, store.latest(), store))
-    assert (answer.answer, answer.kept, saved(store).status) == (CLOUD, None, "complete")
+    assert (answer.text, answer.kept, saved(store).status) == (CLOUD, None, "complete")
     server.scripts[:] = [status(500)]
     assert isinstance(events_of(assistant)[-1], Failed)
     last = ask_again(assistant, store.latest(), store)[-1]
@@ -162,7 +162,7 @@ def test_offline_is_looked_at_in_every_turn(
     switch.turn_on()
     for mode in ("auto", "quality"):
         answer = ask(assistant, mode=mode)
-        assert (answer.answer, answer.place, answer.offer, server.requests) == (LOCAL, "local", None, [])
+        assert (answer.text, answer.place, answer.offer, server.requests) == (LOCAL, "local", None, [])
         assert "the app is offline" in answer.reason
     assert assistant.cloud_state == "offline"
     switch.turn_off()
@@ -178,7 +178,7 @@ def test_offline_nothing_is_asked_of_the_user_either(
     switch.turn_on()
     before = ask(assistant, allow_cloud=False)
     answer = final(ask_again(assistant, before.session, store))
-    assert (answer.answer, "the app is offline" in answer.reason) == (LOCAL, True)
+    assert (answer.text, "the app is offline" in answer.reason) == (LOCAL, True)
 
     def fails(_: int) -> None:
         raise UserError("The model is damaged.")
@@ -204,7 +204,7 @@ def test_going_offline_pulls_the_plug_and_loses_nothing(
                 monkeypatch.setattr(offline, "is_loopback", lambda _: False)
                 switch.turn_on()
     answer = final(events)
-    assert (answer.answer, answer.place, answer.broken) == (LOCAL, "local", "The ")
+    assert (answer.text, answer.place, answer.broken) == (LOCAL, "local", "The ")
     assert "broke in the middle" in answer.reason
     assert saved(store).result == answer
 

@@ -27,7 +27,7 @@ def test_a_script_needs_to_allow_it_each_time(make: Make, server: Misbehaving) -
     assistant.decisions.decide(server.endpoint.host, "always", None)
     for mode in ("auto", "quality"):
         answer = ask(assistant, allow_cloud=False, mode=mode)
-        assert (answer.answer, answer.place, server.requests) == (LOCAL, "local", [])
+        assert (answer.text, answer.place, server.requests) == (LOCAL, "local", [])
         assert f"asking the local server at {server.endpoint.host} needs --allow-cloud" in answer.reason
     assert assistant.cloud_state == "ready"
 
@@ -79,12 +79,12 @@ def test_decisions_hold_where_they_were_meant(
     assert len(user.asked) == asked
     assert bool(server.requests) == (first == "cloud")
     if first == "local":
-        assert answer.answer == LOCAL and server.endpoint.host in answer.reason
+        assert answer.text == LOCAL and server.endpoint.host in answer.reason
 
 
 def test_quality_asks_the_user_first_and_answers_here_when_told_no(make: Make, server: Misbehaving) -> None:
     answer = ask(make(server.url, FakeUser("no")), mode="quality", allow_cloud=False)
-    assert (answer.answer, answer.place, server.requests) == (LOCAL, "local", [])
+    assert (answer.text, answer.place, server.requests) == (LOCAL, "local", [])
     assert f"mode quality, but you did not allow {server.endpoint.host}" in answer.reason
 
 
@@ -107,7 +107,7 @@ def test_an_image_that_is_marked_while_the_user_is_asked_does_not_leave(
     assistant = make(server.url, user)
     user.meanwhile = lambda proposal: assistant.decisions.withhold(proposal.payload.images[0].digest)
     answer = ask(assistant, images=(png(),), allow_cloud=False)
-    assert (answer.answer, answer.place, server.requests) == (LOCAL, "local", [])
+    assert (answer.text, answer.place, server.requests) == (LOCAL, "local", [])
 
 
 def test_a_turn_that_is_stopped_while_the_user_is_asked_sends_nothing(
@@ -122,7 +122,7 @@ def test_a_turn_that_is_stopped_while_the_user_is_asked_sends_nothing(
 
     user.meanwhile = stopped
     answer = ask(assistant, allow_cloud=False)
-    assert (answer.answer, answer.place, server.requests) == (LOCAL, "local", [])
+    assert (answer.text, answer.place, server.requests) == (LOCAL, "local", [])
     assert saved(store).result == answer
     user.meanwhile = lambda _: None
     ask(assistant, allow_cloud=False)

@@ -103,7 +103,7 @@ def survives(events: list[Event], store: SessionStore, says: str) -> None:
     answer = final(events)
     (failed,) = [event for event in events if isinstance(event, CloudFailed)]
     assert says in failed.message and failed.kept == LOCAL
-    assert (answer.answer, answer.place, answer.stop_reason, answer.kept) == (LOCAL, "local", "stop", None)
+    assert (answer.text, answer.place, answer.stop_reason, answer.kept) == (LOCAL, "local", "stop", None)
     assert answer.reason.startswith("local: ") and failed.message[1:-1] in answer.reason
     assert answer.offer == "ask_cloud"
     came = text_of(after_escalation(events))
@@ -130,7 +130,7 @@ def test_cloud_first_loses_nothing_either(
         events = events_of(make(server.url, **hasty), mode="quality")
     answer = final(events)
     came = "The " if fault == "the plug is pulled" else None
-    assert (answer.answer, answer.place, answer.broken) == (LOCAL, "local", came)
+    assert (answer.text, answer.place, answer.broken) == (LOCAL, "local", came)
     assert says in answer.reason
     assert (saved(store).result, saved(store).broken) == (answer, came)
 
@@ -176,8 +176,8 @@ def test_no_place_has_an_answer(make: Make, engine: FakeEngine, store: SessionSt
 def test_one_hiccup_is_tried_again_and_changes_nothing(make: Make) -> None:
     with Misbehaving(status(503, Retry_After="0"), answers("A ", "tabby.")) as server:
         assistant = make(server.url, cloud_retries=1)
-        assert ask(assistant).answer == CLOUD
-        assert ask(assistant).answer == CLOUD
+        assert ask(assistant).text == CLOUD
+        assert ask(assistant).text == CLOUD
         assert assistant.cloud_state == "ready"
 
 

@@ -63,7 +63,7 @@ def test_a_cloud_answer_stops_within_100_ms_and_keeps_what_came(make: Make, stor
             took.append(seconds)
         assert server.wires[0].gone.wait(2)
     assert min(took) < 0.1
-    assert (answer.answer, answer.stop_reason, answer.place) == ("The ", "cancelled", "cloud")
+    assert (answer.text, answer.stop_reason, answer.place) == ("The ", "cancelled", "cloud")
     assert answer.kept == LOCAL
     assert (saved(store).status, saved(store).result) == ("stopped", answer)
 
@@ -73,7 +73,7 @@ def test_who_stops_before_the_cloud_has_said_anything_keeps_the_local_answer(
 ) -> None:
     with Misbehaving(lambda wire: wire.wait_until_gone()) as server:
         answer, _ = stopped_after(make(server.url), lambda each: isinstance(each, Escalated))
-    assert (answer.answer, answer.place, answer.stop_reason) == (LOCAL, "local", "stop")
+    assert (answer.text, answer.place, answer.stop_reason) == (LOCAL, "local", "stop")
     assert "not waited for" in answer.reason
     assert (saved(store).status, saved(store).result) == ("complete", answer)
 
@@ -84,7 +84,7 @@ def test_a_stopped_local_answer_is_not_sent_anywhere(
     assistant = make(server.url)
     engine.before_token = lambda number: assistant.cancel() if number == 1 else None
     answer = ask(assistant)
-    assert (answer.answer, answer.stop_reason, server.requests) == ("A ", "cancelled", [])
+    assert (answer.text, answer.stop_reason, server.requests) == ("A ", "cancelled", [])
 
 
 @pytest.mark.parametrize(
@@ -169,4 +169,4 @@ def test_an_interruption_is_raised_once_the_stopped_answer_has_been_told(
                 seen.append(each)
                 if isinstance(each, Escalated):
                     monkeypatch.setattr(client._Clock, "check", interrupted)
-    assert final(seen).answer == LOCAL
+    assert final(seen).text == LOCAL

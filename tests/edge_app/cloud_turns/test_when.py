@@ -52,7 +52,7 @@ def test_a_doubtful_answer_is_asked_for_again_and_kept(
     answer = final(events)
     assert text_of(events) == LOCAL + CLOUD
     assert text_of(after_escalation(events)) == CLOUD
-    assert (answer.answer, answer.place, answer.kept, answer.model) == (CLOUD, "cloud", LOCAL, "big-model")
+    assert (answer.text, answer.place, answer.kept, answer.model) == (CLOUD, "cloud", LOCAL, "big-model")
     assert escalated.probability is not None and escalated.threshold is not None
     assert (
         answer.reason
@@ -60,7 +60,7 @@ def test_a_doubtful_answer_is_asked_for_again_and_kept(
         == (f"local server: local confidence {escalated.probability:.2f} below {escalated.threshold:.2f}")
     )
     assert (answer.tokens.prompt, answer.tokens.completion, answer.adapter) == (11, 3, None)
-    assert 0 < answer.timing_ms.first_token < answer.timing_ms.total  # type: ignore[operator]
+    assert 0 < answer.timings.first_token < answer.timings.total  # type: ignore[operator]
     assert (saved(store).result, saved(store).status) == (answer, "complete")
 
 
@@ -74,7 +74,7 @@ def test_an_endpoint_that_is_not_here_is_called_the_cloud(
 def test_a_sure_answer_stays_here(make: Make, server: Misbehaving, engine: FakeEngine) -> None:
     engine.logprob = SURE
     answer = ask(make(server.url))
-    assert (answer.answer, answer.place, answer.kept, answer.offer) == (LOCAL, "local", None, None)
+    assert (answer.text, answer.place, answer.kept, answer.offer) == (LOCAL, "local", None, None)
     assert answer.confidence is not None
     assert answer.reason.startswith(f"local: no adapter is installed; confidence {answer.confidence:.2f}, 0.")
     assert server.requests == []
@@ -86,7 +86,7 @@ def test_these_modes_keep_an_answer_of_middling_confidence(
 ) -> None:
     engine.logprob = -0.5
     answer = ask(make(server.url), mode=mode)
-    assert (answer.answer, answer.place, answer.mode) == (LOCAL, "local", mode)
+    assert (answer.text, answer.place, answer.mode) == (LOCAL, "local", mode)
     assert (
         answer.reason.startswith(f"local: mode {mode}")
         or "mode eco asks the local server only when" in answer.reason
@@ -97,7 +97,7 @@ def test_these_modes_keep_an_answer_of_middling_confidence(
 def test_eco_asks_the_cloud_only_on_demand_and_offers_it(make: Make, server: Misbehaving) -> None:
     assistant = make(server.url, FakeUser())
     answer = ask(assistant, mode="eco", allow_cloud=False)
-    assert (answer.answer, answer.offer, server.requests) == (LOCAL, "ask_cloud", [])
+    assert (answer.text, answer.offer, server.requests) == (LOCAL, "ask_cloud", [])
     assert "mode eco asks the local server only when told to" in answer.reason
 
 
@@ -109,7 +109,7 @@ def test_quality_asks_the_cloud_first_and_nothing_here(
     assert [type(event) for event in events] == [
         *(TurnSaved, Routed, Escalated, TokenText, TokenText, Answered)
     ]
-    assert (answer.answer, answer.place, answer.kept) == (CLOUD, "cloud", None)
+    assert (answer.text, answer.place, answer.kept) == (CLOUD, "cloud", None)
     assert answer.reason.startswith("local server: mode quality: 0.90 expected of the local server")
     assert engine.calls == []
 
@@ -118,7 +118,7 @@ def test_quality_answers_here_when_the_cloud_cannot_and_says_why(make: Make, sto
     with Misbehaving(status(503)) as server:
         events = events_of(make(server.url), mode="quality")
     answer = final(events)
-    assert (answer.answer, answer.place) == (LOCAL, "local")
+    assert (answer.text, answer.place) == (LOCAL, "local")
     assert "mode quality, but the local server at" in answer.reason
     assert "is out of order (status 503)" in answer.reason
     (failed,) = [event for event in events if isinstance(event, CloudFailed)]
@@ -136,7 +136,7 @@ def test_without_an_endpoint_nothing_is_said_of_clouds_unless_one_was_asked_for(
 
 def test_half_an_endpoint_costs_no_answer(make: Make) -> None:
     answer = ask(make(None, cloud_url="https://api.example.com/v1"))
-    assert (answer.answer, answer.place) == (LOCAL, "local")
+    assert (answer.text, answer.place) == (LOCAL, "local")
     assert "cloud_model is missing" in answer.reason
 
 
@@ -184,7 +184,7 @@ def test_a_hopeless_answer_is_not_waited_for(
     engine.words = ("word ",) * 400
     events = events_of(make(server.url))
     answer = final(events)
-    assert answer.answer == CLOUD
+    assert answer.text == CLOUD
     assert answer.kept is not None and 0 < answer.kept.count("word") < 100
     assert saved(store).kept == answer.kept
 
@@ -197,11 +197,11 @@ def test_what_was_given_up_goes_on_when_the_cloud_fails(
     with Misbehaving(status(500)) as server:
         events = events_of(make(server.url))
     answer = final(events)
-    assert answer.answer == text_of(events) == "".join(engine.words)
+    assert answer.text == text_of(events) == "".join(engine.words)
     assert (answer.place, answer.stop_reason) == ("local", "stop")
     assert "out of order" in answer.reason
     (failed,) = [event for event in events if isinstance(event, CloudFailed)]
-    assert failed.kept and answer.answer.startswith(failed.kept) and failed.kept != answer.answer
+    assert failed.kept and answer.text.startswith(failed.kept) and failed.kept != answer.text
     assert saved(store).result == answer
     assert len(engine.calls) == 1, "it went on, it did not begin again"
 
@@ -213,7 +213,7 @@ def test_nothing_is_given_up_before_the_user_has_allowed_anything(
     engine.words = ("word ",) * 100
     user = FakeUser("no")
     answer = ask(make(server.url, user), allow_cloud=False)
-    assert answer.answer.count("word") == 100
+    assert answer.text.count("word") == 100
     assert len(user.asked) == 1
 
 

@@ -148,6 +148,6 @@ def test_a_first_turn_that_is_stopped_while_the_model_comes_ends_at_once(store: 
         if isinstance(event, Told):
             assistant.cancel()
     assert isinstance(event, Answered)
-    assert (event.answer.stop_reason, event.answer.answer) == ("cancelled", "")
+    assert (event.answer.stop_reason, event.answer.text) == ("cancelled", "")
     assert store.get(store.latest()).turns[0].status == "stopped"
     assistant.close()

@@ -199,10 +199,10 @@ def check(world: World, fresh: Fresh, outcome: Outcome) -> None:
     assert answer.adapter == (None if outcome.spec == "none" else str(parse_spec(outcome.spec)))
     whole = [each for each in possible if each is not None]
     if answer.stop_reason == "cancelled":
-        said = answer.answer.rstrip("\ufffd")  # half a character is shown so
+        said = answer.text.rstrip("\ufffd")  # half a character is shown so
         assert any(each.startswith(said) for each in whole), (outcome, whole)
     else:
-        assert answer.answer in whole, (outcome, whole)
+        assert answer.text in whole, (outcome, whole)
 
 
 def test_every_adapter_says_something_else(world: World, fresh: Fresh) -> None:
@@ -240,7 +240,7 @@ def test_an_adapter_installed_while_the_model_runs_answers_at_once(
     outcome = ask(assistant, "b", QUESTIONS[0])
     assert outcome is not None
     assert isinstance(outcome.last, Answered)
-    assert outcome.last.answer.answer == fresh.answer("b", (2,), QUESTIONS[0])
+    assert outcome.last.answer.text == fresh.answer("b", (2,), QUESTIONS[0])
 
 
 def test_a_replaced_adapter_shares_nothing_with_the_one_before(
@@ -253,7 +253,7 @@ def test_a_replaced_adapter_shares_nothing_with_the_one_before(
             versions = (version,) if spec == "a" else (version, 0)
             for question, outcome in zip(QUESTIONS, said, strict=False):
                 assert outcome is not None and isinstance(outcome.last, Answered)
-                assert outcome.last.answer.answer == fresh.answer(spec, versions, question)
+                assert outcome.last.answer.text == fresh.answer(spec, versions, question)
         ask(assistant, "a", QUESTIONS[0])  # the next version's turn finds this one's keys and values
 
 

@@ -25,7 +25,7 @@ from tests.edge_app.conftest import new_image, saved_image_names
 
 def answer(text: str = "A cat.", session: str = "", **changes: object) -> Answer:
     fields: dict[str, object] = {
-        "answer": text,
+        "text": text,
         "adapter": None,
         "place": "local",
         "mode": "auto",
@@ -34,7 +34,7 @@ def answer(text: str = "A cat.", session: str = "", **changes: object) -> Answer
         "model": "edge-vlm-135m",
         "stop_reason": "stop",
         "tokens": TokenCounts(30, 16, 4, 3),
-        "timing_ms": Timing(0.1, 40.0, 60.0, 110.0, 150.0),
+        "timings": Timing(0.1, 40.0, 60.0, 110.0, 150.0),
         "tokens_per_second": 200.0,
         "session": session,
         "mean_logprob": -0.7,

@@ -40,7 +40,7 @@ from edge_app.turn import Picture, Turn
 from router.route import Route
 
 ANSWER = Answer(
-    answer="",
+    text="",
     adapter=None,
     place="local",
     mode="auto",
@@ -49,7 +49,7 @@ ANSWER = Answer(
     model="edge-vlm-135m",
     stop_reason="stop",
     tokens=TokenCounts(prompt=40, image=16, cached=0, completion=12),
-    timing_ms=Timing(route=0.1, image=80, prefill=60, first_token=210, total=400),
+    timings=Timing(route=0.1, image=80, prefill=60, first_token=210, total=400),
     tokens_per_second=181.4,
     session="0123456789ab",
 )
@@ -83,7 +83,7 @@ class ScriptedAssistant:
             Routed(Route(None, "local", "no adapter is installed"), "auto"),
             *(TokenText(word + " ") for word in words),
             TokenText(last),
-            Answered(replace(ANSWER, answer=text, **changes)),  # type: ignore[arg-type]
+            Answered(replace(ANSWER, text=text, **changes)),  # type: ignore[arg-type]
         ]
 
     def answer(self, turn: Turn) -> Iterator[Event]:
@@ -106,7 +106,7 @@ class ScriptedAssistant:
                 if self.cancelled.is_set():
                     break
             if self.cancelled.is_set():
-                yield Answered(replace(ANSWER, answer=text, stop_reason="cancelled"))
+                yield Answered(replace(ANSWER, text=text, stop_reason="cancelled"))
                 return
             if isinstance(event, BaseException):
                 raise event

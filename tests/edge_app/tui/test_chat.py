@@ -320,7 +320,7 @@ async def test_typing_stays_quick_while_tokens_pour_in(
 ) -> None:
     """Far more tokens a second than the model makes; the loop must come round for a key in between."""
     words = [TokenText(f"word{number} ") for number in range(3000)]
-    assistant.script = [*words, Answered(replace(ANSWER, answer="".join(word.text for word in words)))]
+    assistant.script = [*words, Answered(replace(ANSWER, text="".join(word.text for word in words)))]
     app = make_app()
     async with app.run_test() as pilot:
         watching = asyncio.create_task(delays_of_the_loop())

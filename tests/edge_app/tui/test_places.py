@@ -30,11 +30,11 @@ from tests.edge_app.tui.conftest import (
 
 CLOUD = {"cloud_url": "https://api.example.com", "cloud_model": "big"}
 LOCAL = replace(
-    ANSWER, answer="A dog.", adapter="medical", confidence=0.41, offer="ask_cloud", reason="local: it fits"
+    ANSWER, text="A dog.", adapter="medical", confidence=0.41, offer="ask_cloud", reason="local: it fits"
 )
 REASON = "cloud: local confidence 0.41 below 0.60"
 REMOTE = replace(
-    ANSWER, answer="A cat.", place="cloud", model="big", confidence=0.41, reason=REASON, kept="A dog."
+    ANSWER, text="A cat.", place="cloud", model="big", confidence=0.41, reason=REASON, kept="A dog."
 )
 ROUTED = Routed(
     Route(

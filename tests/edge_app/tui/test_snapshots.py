@@ -168,7 +168,7 @@ def test_an_answer_that_was_not_sure(
     asked = [*BEGUN, TokenText("A dog."), Escalated(REASON, 0.6, 0.41), TokenText("A cat")]
     assistant.script = {
         "doubtful": [*BEGUN, TokenText("A dog."), Answered(LOCAL)],
-        "cloud": [*asked, TokenText(" on a sofa."), Answered(replace(REMOTE, answer="A cat on a sofa."))],
+        "cloud": [*asked, TokenText(" on a sofa."), Answered(replace(REMOTE, text="A cat on a sofa."))],
         "failed": [
             *asked,
             CloudFailed("The cloud at api.example.com broke off.", "A dog."),

@@ -135,7 +135,7 @@ def saved_chats(store: SessionStore) -> list[str]:
     """Two chats: one with an image and a whole answer, one cut short."""
     image = new_image(name="cat.png")
     first = store.begin_turn(session=None, question="What is this?", images=(image,), system=None)
-    store.finish_turn(first, "complete", replace(ANSWER, answer="A **cat**.", session=first.session))
+    store.finish_turn(first, "complete", replace(ANSWER, text="A **cat**.", session=first.session))
     second = store.begin_turn(session=None, question="Tell me a story", images=(), system=None)
     store.save_partial(second, "Once upon")
     store.fail_turn(second, "Once upon", "The disk is full.")

@@ -208,7 +208,7 @@ def test_an_adapter_removed_while_it_answers_answers_on(
     assistant: Assistant, engine: FakeEngine, directory: Path
 ) -> None:
     engine.before_token = lambda number: remove(directory, "receipts") if number == 1 else None
-    assert ask(assistant, adapter="receipts").answer == "A cat."
+    assert ask(assistant, adapter="receipts").text == "A cat."
     (failed,) = assistant.answer(Turn("?", adapter="receipts"))
     assert isinstance(failed, Failed)
     assert "'receipts'" in failed.message
