@@ -8,7 +8,6 @@ import json
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -48,7 +47,7 @@ class Wire:
     def words(self, *words: str) -> None:
         self.send(*(word(text) for text in words))
 
-    def wait_until_gone(self, seconds: float = 10.0) -> None:
+    def wait_until_gone(self, seconds: float = 60.0) -> None:
         """Reads until the client closes its end."""
         self.connection.settimeout(seconds)
         try:
@@ -95,7 +94,6 @@ class Misbehaving:
     def __init__(self, *scripts: Script, certificate: tuple[Path, Path] | None = None) -> None:
         self.scripts = list(scripts)
         self.requests: list[Request] = []
-        self.times: list[float] = []
         self.wires: list[Wire] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -139,7 +137,6 @@ class Misbehaving:
             with connection:
                 request = self._receive(connection)
                 self.requests.append(request)
-                self.times.append(time.monotonic())
                 script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
                 wire = Wire(connection)
                 self.wires.append(wire)

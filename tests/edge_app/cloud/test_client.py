@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_app.cloud import client
 from edge_app.cloud.client import CloudDone, CloudText, Limits, Piece, stream
 from edge_app.cloud.endpoint import Endpoint, endpoint
 from edge_app.cloud.errors import CloudError, Kind
@@ -38,7 +39,12 @@ from tests.edge_app.cloud.misbehaving import (
 SECRET = "sk-very-secret-0123456789"
 KEY = Key(SECRET, "environment")
 PATIENT = Limits(first=30.0, stall=30.0, total=60.0, slow_after=30.0, answer_bytes=50_000)
-HASTY = Limits(connect=0.3, first=0.5, stall=0.5, total=5.0, slow_after=0.4, least_rate=50.0)
+HASTY = {
+    "begin": replace(PATIENT, first=0.3),
+    "go on": replace(PATIENT, stall=0.3),
+    "drips": replace(PATIENT, slow_after=0.3, least_rate=50.0),
+}
+"""One short limit each, by what its error says: a slow machine must not run into another one first."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -201,7 +207,7 @@ def test_pieces_of_the_network_are_not_pieces_of_the_answer() -> None:
 )
 def test_each_fault_is_told_in_one_sentence(script: Script, kind: Kind, says: str) -> None:
     with Misbehaving(script) as server:
-        error = failure(server.endpoint, HASTY if kind in ("timeout", "slow") else PATIENT)
+        error = failure(server.endpoint, HASTY.get(says, PATIENT))
         assert (error.kind, len(server.requests)) == (kind, 1), error
     assert says in str(error)
     assert "local server" in str(error) and "cloud at" not in str(error)
@@ -295,7 +301,7 @@ def test_the_whole_has_a_limit_however_lively_it_is() -> None:
             time.sleep(0.01)
 
     with Misbehaving(chatters) as server:
-        error = failure(server.endpoint, replace(PATIENT, total=0.6))
+        error = failure(server.endpoint, replace(PATIENT, total=0.6, answer_bytes=10**9))
     assert (error.kind, "finish" in str(error)) == ("timeout", True)
 
 
@@ -309,37 +315,31 @@ def test_retry_after_is_read_when_it_is_sound(value: str, seconds: float | None)
 
 
 def test_retry_after_may_be_a_date() -> None:
-    with Misbehaving(status(503, Retry_After=formatdate(time.time() + 30, usegmt=True))) as server:
-        assert failure(server.endpoint).retry_after == pytest.approx(29, abs=2)
+    with Misbehaving(status(503, Retry_After=formatdate(time.time() + 3600, usegmt=True))) as server:
+        seconds = failure(server.endpoint).retry_after
+    assert seconds is not None and 3300 < seconds <= 3600
 
 
 # -- leaving
 
 
-def seconds_to_stop(script: Script) -> float:
-    """From the moment that a stop is asked for to the moment that the answer has ended."""
-    cancel, stopped = threading.Event(), []
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_stop_ends_the_wait_for_the_endpoint_and_hangs_up(begins: bool) -> None:
+    """The limits of the wait are half a minute: only a poll of `cancel` ends it with this kind of error."""
+    cancel = threading.Event()
 
-    def waits(wire: Wire) -> None:
-        threading.Timer(0.12, stop).start()
-        script(wire)
-
-    def stop() -> None:
-        stopped.append(time.monotonic())
+    def silent(wire: Wire) -> None:
+        if begins:
+            wire.send(STREAM, word("The "))
         cancel.set()
+        wire.wait_until_gone()
 
-    with Misbehaving(waits) as server:
+    with Misbehaving(silent) as server:
         with pytest.raises(CloudError) as caught:
             ask(server.endpoint, PATIENT, cancel)
-        took = time.monotonic() - stopped[0]
         assert caught.value.kind == "cancelled"
-        assert server.wires[0].gone.wait(5), "the endpoint goes on answering"
-    return took
-
-
-@pytest.mark.parametrize("script", [says_nothing, stops_in_the_middle])
-def test_a_stop_is_heard_within_100_ms_and_hangs_up(script: Script) -> None:
-    assert min(seconds_to_stop(script) for _ in range(3)) < 0.1  # the machine may be busy with something else
+        assert server.wires[0].gone.wait(30), "the endpoint goes on answering"
+    assert client.POLL_SECONDS < 0.1
 
 
 def test_who_stops_before_it_sets_out_sends_nothing() -> None:
@@ -348,7 +348,9 @@ def test_who_stops_before_it_sets_out_sends_nothing() -> None:
     with Misbehaving(answers("Yes.")) as server:
         with pytest.raises(CloudError):
             ask(server.endpoint, PATIENT, cancel)
-        time.sleep(0.3)
+        for thread in threading.enumerate():
+            if thread.name == "cloud request":
+                thread.join(30)
         assert server.requests == []
 
 
@@ -357,7 +359,7 @@ def test_who_stops_reading_hangs_up() -> None:
         pieces = stream(ask_of(server.endpoint), KEY, PATIENT)
         assert next(pieces) == CloudText("The ")
         pieces.close()
-        assert server.wires[0].gone.wait(2)
+        assert server.wires[0].gone.wait(30)
 
 
 # -- the key

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -83,6 +84,14 @@ def sent_sizes(server: Misbehaving) -> list[tuple[int, int]]:
                 data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
                 sizes.append(PIL.Image.open(io.BytesIO(data)).size)
     return sizes
+
+
+def until(happened: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Polls. seconds: bounds a hang only."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
 
 
 def breaks_off(wire: Wire) -> None:

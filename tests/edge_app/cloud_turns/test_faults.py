@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.cloud import dispatch as asking
+from edge_app.cloud import dispatch
 from edge_app.cloud.breaker import FAILURES
 from edge_app.cloud.client import Limits
 from edge_app.events import (
@@ -85,18 +85,18 @@ FAULTS: dict[str, tuple[Script, str]] = {
 }
 
 
+HASTY: dict[str, dict[str, float]] = {
+    "never begins": {"cloud_first_seconds": 0.3},
+    "stops in the middle": {"cloud_stall_seconds": 0.3},
+}
+"""One short limit each: a slow machine must not run into another one first."""
+
+
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Settings that make waiting short; limits that have no setting are made small."""
-    monkeypatch.setattr(
-        asking, "Limits", partial(Limits, slow_after=0.3, least_rate=50.0, answer_bytes=50_000)
-    )
-    return {
-        "cloud_first_seconds": 0.4,
-        "cloud_stall_seconds": 0.4,
-        "cloud_total_seconds": 5.0,
-        "cloud_connect_seconds": 0.4,
-    }
+def small_limits(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """The limits that have no setting: of bytes, and of slowness for the fault that is slow."""
+    slow = {"slow_after": 0.3, "least_rate": 50.0} if request.node.callspec.params["fault"] == "drip" else {}
+    monkeypatch.setattr(dispatch, "Limits", partial(Limits, answer_bytes=50_000, **slow))
 
 
 def survives(events: list[Event], store: SessionStore, says: str) -> None:
@@ -113,21 +113,18 @@ def survives(events: list[Event], store: SessionStore, says: str) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_local_answer_survives(
-    make: Make, store: SessionStore, hasty: dict[str, float], fault: str
-) -> None:
+@pytest.mark.usefixtures("small_limits")
+def test_the_local_answer_survives(make: Make, store: SessionStore, fault: str) -> None:
     script, says = FAULTS[fault]
     with Misbehaving(script) as server:
-        survives(events_of(make(server.url, **hasty)), store, says)
+        survives(events_of(make(server.url, **HASTY.get(fault, {}))), store, says)
 
 
 @pytest.mark.parametrize("fault", ["500", "the plug is pulled"])
-def test_cloud_first_loses_nothing_either(
-    make: Make, store: SessionStore, hasty: dict[str, float], fault: str
-) -> None:
+def test_cloud_first_loses_nothing_either(make: Make, store: SessionStore, fault: str) -> None:
     script, says = FAULTS[fault]
     with Misbehaving(script) as server:
-        events = events_of(make(server.url, **hasty), mode="quality")
+        events = events_of(make(server.url), mode="quality")
     answer = final(events)
     came = "The " if fault == "the plug is pulled" else None
     assert (answer.text, answer.place, answer.broken) == (LOCAL, "local", came)
@@ -153,11 +150,10 @@ def test_it_survives_a_certificate_that_nobody_vouches_for(
         assert server.requests == []
 
 
-def test_it_survives_an_endpoint_that_takes_no_connection(
-    make: Make, store: SessionStore, hasty: dict[str, float]
-) -> None:
+def test_it_survives_an_endpoint_that_takes_no_connection(make: Make, store: SessionStore) -> None:
     with full_backlog() as url:
-        survives(events_of(make(f"{url}/v1", **hasty)), store, "too long to connect")
+        events = events_of(make(f"{url}/v1", cloud_connect_seconds=0.3))
+    survives(events, store, "too long to connect")
 
 
 def test_no_place_has_an_answer(make: Make, engine: FakeEngine, store: SessionStore) -> None:
