@@ -33,7 +33,8 @@ from models.hub.store import ModelFiles
 from models.lora.peft_format import PROJECTOR_FILE, read_peft
 from models.lora.weights import LoraWeights, ReadsText
 from models.model_config import read_model_config
-from models.ocr.reader import OcrCache, TextReader, as_prompt_lines
+from models.ocr.prompt_text import as_prompt_lines
+from models.ocr.reader import OcrCache, TextReader
 from models.training.language import Language
 from models.vision.projector_file import Head, ProjectorPart
 from models.vision.projector_writer import write_projector_part

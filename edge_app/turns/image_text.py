@@ -17,7 +17,9 @@ from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Progress
 from models.core.types import Image
 from models.lora.weights import ReadsText
-from models.ocr.reader import PageText, ReadingStopped, TextReader, as_prompt_lines, may_be_page
+from models.ocr.page_layout import PageText
+from models.ocr.prompt_text import as_prompt_lines
+from models.ocr.reader import ReadingStopped, TextReader, may_be_page
 
 MOST_PAGES = 256
 """Images whose text is kept, those asked for last: a page is a few kilobytes."""

@@ -1,17 +1,19 @@
-"""What was read in an image: lines with their places, put into reading order, and as text for a prompt.
+"""What was read in an image: lines of text with their boxes, and the order in which a page is read.
 
-Reading order: lines that overlap vertically form a row; rows run from top to bottom, their lines from left to
-right. Pure geometry on what a reader found; knows nothing of pixels, of how text is recognised, or of models.
+Lines that overlap vertically form a row. Rows run from top to bottom, their lines from left to right. The input is
+text with boxes, never pixels.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import median
 
-from models.ocr.chart_rows import as_table
-from models.ocr.text_line import Box, TextLine
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, as shares of the image's width and height."""
 
 SAME_ROW = 0.5
 """Two lines share a row when they overlap by at least this share of the lower one's height..."""
@@ -23,21 +25,33 @@ DOCUMENT_LINES = 5
 DOCUMENT_COVER = 0.03
 DOCUMENT_PROBABILITY = 0.7
 
-LIMIT_CHARACTERS = 3000
-"""Of text in a prompt, by default: a long till receipt is 1500; 3000 are 1000 to 2000 tokens."""
+_TINY = 1e-9
 
-LEFT_OUT = "..."
+
+@dataclass(frozen=True)
+class TextLine:
+    """A run of text. probability: that it was read correctly, 0..1."""
+
+    text: str
+    probability: float
+    box: Box
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """x, y."""
+        left, top, right, bottom = self.box
+        return (left + right) / 2, (top + bottom) / 2
 
 
 @dataclass(frozen=True)
 class PageText:
-    """lines: in reading order (see in_reading_order)."""
+    """The text of one image. lines: in reading order (see in_reading_order)."""
 
     lines: tuple[TextLine, ...]
 
     @property
     def probability(self) -> float:
-        """How sure the recogniser was: the mean over all characters, 0..1; 0 for an image without text."""
+        """Mean probability of the lines over all their characters, 0..1; 0 for an image without text."""
         characters = sum(len(line.text) for line in self.lines)
         return sum(line.probability * len(line.text) for line in self.lines) / max(characters, 1)
 
@@ -49,7 +63,8 @@ class PageText:
         were read with a mean probability of at least DOCUMENT_PROBABILITY. A shop sign or a number plate in a
         photo has fewer lines; leaves and bricks taken for letters are read with less certainty.
         """
-        cover = sum((right - left) * (bottom - top) for left, top, right, bottom in _boxes(self.lines))
+        boxes = [line.box for line in self.lines]
+        cover = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
         return (
             len(self.lines) >= DOCUMENT_LINES
             and cover >= DOCUMENT_COVER
@@ -65,80 +80,64 @@ def in_reading_order(lines: Sequence[TextLine]) -> tuple[TextLine, ...]:
 def rows(lines: Sequence[TextLine]) -> list[list[TextLine]]:
     """Lines grouped into rows from top to bottom, each from left to right.
 
-    A line joins the row whose nearest line (in x) it overlaps most, so that rows of a tilted page follow the
-    tilt; without an overlap of SAME_ROW it begins a row of its own.
+    A line joins the row whose nearest line (in x) it overlaps most, so that rows of a tilted page follow the tilt;
+    without an overlap of SAME_ROW it begins a row of its own. Lines are taken from the top down, and a row that
+    ends above every line still to come is not compared any more, so the time grows with the number of lines.
     """
-    found: list[list[TextLine]] = []
-    for line in sorted(lines, key=lambda line: (line.centre[1], line.box[0])):
-        share, best = max(((_overlap(row, line), row) for row in found), key=_first, default=(0.0, []))
+    ordered = sorted(lines, key=lambda line: (line.centre[1], line.box[0]))
+    tops_to_come = list(accumulate((line.box[1] for line in reversed(ordered)), min))[::-1]
+    found: list[_Row] = []
+    open_rows: list[_Row] = []
+    for line, top in zip(ordered, tops_to_come, strict=True):
+        open_rows = [row for row in open_rows if row.bottom > top]
+        shares = [row.overlap(line) for row in open_rows]
+        share = max(shares, default=0.0)
         if share >= SAME_ROW:
-            best.append(line)
+            open_rows[shares.index(share)].add(line)
         else:
-            found.append([line])
-    for row in found:
-        row.sort(key=lambda line: (line.box[0], line.box[1]))
-    return sorted(found, key=lambda row: median(line.centre[1] for line in row))
+            found.append(_Row(line))
+            open_rows.append(found[-1])
+    in_order = [sorted(row.lines, key=lambda line: (line.box[0], line.box[1])) for row in found]
+    return sorted(in_order, key=lambda row: median(line.centre[1] for line in row))
 
 
-def as_prompt_lines(page: PageText, limit_characters: int = LIMIT_CHARACTERS) -> str:
-    """The text as it goes into a prompt: one row a line, the items of a row separated by a space.
+class _Row:
+    """A row that is being put together. lines: by their left edges.
 
-    In a chart, each number goes to the label it belongs to, and a last line ranks the labels by their numbers
-    (see chart_rows). Lines without a letter or digit are left out: they are dashes and specks.
-
-    When it is longer than limit_characters, rows are left out of the middle (a document names its author at
-    the top and its result at the bottom) and LEFT_OUT marks the place. Empty for a page without text.
+    Two lines of a row overlap by at most SAME_COLUMN of the narrower one's width, so none lies inside another, and
+    their right edges are in the same order as their left edges.
     """
-    legible = [line for line in page.lines if any(character.isalnum() for character in line.text)]
-    table = as_table(rows(legible))
-    texts = [*(" ".join(_plain(line.text) for line in row) for row in table.rows), table.ranking]
-    texts = [text[:limit_characters] for text in texts if text.strip()]
-    if sum(len(text) + 1 for text in texts) - 1 <= limit_characters:
-        return "\n".join(texts)
-    return "\n".join(_shortened(texts, limit_characters - len(LEFT_OUT) - 1))
 
+    def __init__(self, line: TextLine) -> None:
+        self.lines = [line]
+        self.bottom = line.box[3]
 
-def _shortened(texts: Sequence[str], room: int) -> list[str]:
-    """Rows from both ends in turn, as long as there is room; LEFT_OUT between them."""
-    head: list[str] = []
-    tail: list[str] = []
-    first, last = 0, len(texts) - 1
-    while first <= last:
-        from_top = len(head) <= len(tail)
-        text = texts[first] if from_top else texts[last]
-        room -= len(text) + 1
-        if room < 0:
-            break
-        if from_top:
-            head.append(text)
-            first += 1
-        else:
-            tail.append(text)
-            last -= 1
-    return [*head, LEFT_OUT, *reversed(tail)]
+    def add(self, line: TextLine) -> None:
+        insort(self.lines, line, key=_left)
+        self.bottom = max(self.bottom, line.box[3])
 
-
-def _plain(text: str) -> str:
-    """One line, single spaces, without the marks of ticks."""
-    return " ".join(word for word in text.split() if word.strip("-–—|_"))
-
-
-def _overlap(row: Sequence[TextLine], line: TextLine) -> float:
-    """How much of its height a line shares with the line of a row that is nearest in x; 0 when it stands
-    above or below any of them."""
-    left, top, right, bottom = line.box
-    for other in row:
-        common = min(right, other.box[2]) - max(left, other.box[0])
-        if common > SAME_COLUMN * max(min(right - left, other.box[2] - other.box[0]), 1e-9):
+    def overlap(self, line: TextLine) -> float:
+        """The height that a line has in common with the row's line nearest to it in x, as a share of the lower of
+        the two; 0 when the line stands above or below any line of the row."""
+        left, top, right, bottom = line.box
+        if self.bottom <= top:
             return 0.0
-    nearest = min(row, key=lambda other: max(other.box[0] - right, left - other.box[2]))
-    height = min(bottom - top, nearest.box[3] - nearest.box[1])
-    return (min(bottom, nearest.box[3]) - max(top, nearest.box[1])) / max(height, 1e-9)
+        first, end = bisect_right(self.lines, left, key=_right), bisect_left(self.lines, right, key=_left)
+        for other in self.lines[first:end]:
+            common = min(right, other.box[2]) - max(left, other.box[0])
+            if common > SAME_COLUMN * max(min(right - left, other.box[2] - other.box[0]), _TINY):
+                return 0.0
+        beside = self.lines[max(first - 1, 0) : max(first, end) + 1]
+        nearest = min(
+            beside, key=lambda other: (max(other.box[0] - right, left - other.box[2]), other.centre[1])
+        )
+        height = min(bottom - top, nearest.box[3] - nearest.box[1])
+        return (min(bottom, nearest.box[3]) - max(top, nearest.box[1])) / max(height, _TINY)
 
 
-def _first(pair: tuple[float, list[TextLine]]) -> float:
-    return pair[0]
+def _left(line: TextLine) -> float:
+    return line.box[0]
 
 
-def _boxes(lines: Sequence[TextLine]) -> list[Box]:
-    return [line.box for line in lines]
+def _right(line: TextLine) -> float:
+    return line.box[2]

@@ -24,18 +24,7 @@ from models.compiler import threads as thread_settings
 from models.core.errors import UserError
 from models.core.files import write_whole
 from models.core.types import Image
-from models.ocr.page_layout import PageText, as_prompt_lines, in_reading_order
-from models.ocr.text_line import Box, TextLine
-
-__all__ = [
-    "OcrCache",
-    "PageText",
-    "ReadingStopped",
-    "TextLine",
-    "TextReader",
-    "as_prompt_lines",
-    "may_be_page",
-]
+from models.ocr.page_layout import Box, PageText, TextLine, in_reading_order
 
 READ_SIDE: Final = 960
 """Longest side at which text is looked for; it is recognised at the image's own resolution."""

@@ -18,7 +18,8 @@ from edge_app.system import paths
 from models.core.errors import UserError
 from models.core.types import Image
 from models.lora.weights import ReadsText
-from models.ocr.reader import PageText, ReadingStopped, TextLine
+from models.ocr.page_layout import PageText, TextLine
+from models.ocr.reader import ReadingStopped
 from tests.adapters.folders import put, remove
 from tests.edge_app.conftest import png
 from tests.edge_app.fakes import FakeEngine, FakeRouter

@@ -17,15 +17,9 @@ import pytest
 from models.core.errors import UserError
 from models.core.types import Image
 from models.ocr import reader as ocr
-from models.ocr.reader import (
-    OcrCache,
-    PageText,
-    ReadingStopped,
-    TextLine,
-    TextReader,
-    as_prompt_lines,
-    may_be_page,
-)
+from models.ocr.page_layout import PageText, TextLine
+from models.ocr.prompt_text import as_prompt_lines
+from models.ocr.reader import OcrCache, ReadingStopped, TextReader, may_be_page
 
 RECEIPT = (
     ("ACME TRADING", "", ""),
