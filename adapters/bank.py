@@ -1,9 +1,8 @@
-"""The adapters in memory, ready to run: up to a budget, those used longest ago out first.
+"""The adapters in memory, ready to run. A budget in bytes bounds them; those used longest ago are dropped first.
 
-Who answers with an adapter holds a Lease: what is leased stays as it is, whatever becomes of its files, of the
-budget or of its name; the next lease sees what is on disk then. Loading can begin early, on a thread of its
-own. What is loaded is what the kernels take (models.lora.weights.PackedLora), so that a switch between adapters in
-memory is passing another tensor. Does not know which adapter a question needs.
+An answer that uses an adapter holds a Lease. What is leased does not change and stays in memory, even if its
+files, its name or the budget change; the next lease sees what is on disk by then. Loading can begin early, on the
+bank's own thread. Weights are packed for the kernels, so that switching adapters means passing another tensor.
 """
 
 from __future__ import annotations
@@ -14,29 +13,40 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from adapters.spec import AdapterSpec, parse_spec
-from adapters.store.adapter_store import AdapterStore, Signature
+from adapters.store.adapter_store import AdapterStore, Signature, read_policy
+from adapters.store.manifest import PromptPolicy, combine_policies
+from models.adapter_weights import (
+    AdapterWeights,
+    PackedAdapter,
+    add_adapters,
+    pack_adapter,
+    packed_size,
+    read_adapter_projector,
+)
 from models.core.errors import UserError
 from models.lora.packed_files import PackedFiles
-from models.lora.peft_format import PROJECTOR_FILE, check_layers
-from models.lora.weighted_sum import add_packed
-from models.lora.weights import PackedLora, pack_lora
+from models.lora.weights import PackedLora
 from models.packing.packed_model import LlamaShape
-from models.vision.projector_file import read_projector_part
 
 
 @dataclass(eq=False)
 class _Resident:
     """One adapter, or one sum, in memory. signatures: of the files of each of its adapters, as they were."""
 
-    packed: PackedLora
+    weights: PackedAdapter
+    reads: PromptPolicy
     signatures: tuple[Signature, ...]
     leases: int = 0
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = packed_size(self.weights)
 
 
 @dataclass(frozen=True)
@@ -49,10 +59,16 @@ class Residence:
 
 
 class Lease:
-    """The right to use an adapter until it is released. weights: for models.engine; None is no adapter."""
+    """The right to use an adapter until it is released.
 
-    def __init__(self, weights: PackedLora | None, release: Callable[[], None]) -> None:
+    weights: for models.engine; None is no adapter. reads: what belongs into the prompt.
+    """
+
+    def __init__(
+        self, weights: PackedAdapter | None, reads: PromptPolicy, release: Callable[[], None]
+    ) -> None:
         self.weights = weights
+        self.reads = reads
         self._release = release
         self._held = True
 
@@ -104,20 +120,20 @@ class AdapterBank:
         ranks of a sum are too many.
         """
         if spec is None:
-            return Lease(None, lambda: None)
+            return Lease(None, PromptPolicy(), lambda: None)
         parsed = parse_spec(spec)
         entry = self._current(parsed)
         with self._lock:
             entry.leases += 1
             self._leased[entry] = parsed
             self._make_room()
-        return Lease(entry.packed, lambda: self._release(entry))
+        return Lease(entry.weights, entry.reads, lambda: self._release(entry))
 
     def residents(self) -> tuple[Residence, ...]:
         """Those used longest ago first; then those that are in use and will be gone after that."""
         with self._lock:
             here = {entry: spec for spec, entry in self._resident.items()} | self._leased
-            return tuple(Residence(str(s), entry.packed.size, entry.leases) for entry, s in here.items())
+            return tuple(Residence(str(s), entry.size, entry.leases) for entry, s in here.items())
 
     def close(self) -> None:
         """Wait for what is being loaded or written. Leases stay good."""
@@ -132,13 +148,13 @@ class AdapterBank:
 
     def _make_room(self) -> None:
         """Under the lock."""
-        used = sum(entry.packed.size for entry in {*self._resident.values(), *self._leased})
+        used = sum(entry.size for entry in {*self._resident.values(), *self._leased})
         for spec, entry in list(self._resident.items())[:-1]:
             if used <= self._budget:
                 return
             if not entry.leases:
                 del self._resident[spec]
-                used -= entry.packed.size
+                used -= entry.size
 
     def _current(self, spec: AdapterSpec) -> _Resident:
         """In memory and up to date; loaded here, unless another thread is doing that already."""
@@ -186,24 +202,24 @@ class AdapterBank:
             return self._read(spec.names[0])
         plain = [self._current(AdapterSpec(((name, 1.0),))) for name in spec.names]
         scales = [scale for _, scale in spec.parts]
-        packed = [entry.packed for entry in plain]
-        identity = repr(
-            [(each.name, each.generation, scale) for each, scale in zip(packed, scales, strict=True)]
-        )
+        parts = list(zip((entry.weights for entry in plain), scales, strict=True))
+        identity = repr([(each.name, each.generation, scale) for each, scale in parts])
         generation = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") >> 1
-        whole = add_packed(self._shape, str(spec), generation, list(zip(packed, scales, strict=True)))
-        return _Resident(whole, tuple(entry.signatures[0] for entry in plain))
+        return _Resident(
+            add_adapters(self._shape, str(spec), generation, parts),
+            combine_policies(entry.reads for entry in plain),
+            tuple(entry.signatures[0] for entry in plain),
+        )
 
     def _read(self, name: str) -> _Resident:
         """From its packed file, or from what was installed, which then leaves a packed file behind."""
         kept = self._kept(name)
         if kept is not None:
             return kept
-        signature, weights = self._store.read(name)
-        check_layers(weights, self._shape.layers)
-        packed = pack_lora(self._shape, weights)
-        self._keep(packed, signature)
-        return _Resident(packed, (signature,))
+        loaded = self._store.load(name)
+        packed = pack_adapter(self._shape, loaded.weights)
+        self._keep(packed.lora, loaded.signature)
+        return _Resident(packed, loaded.reads, (loaded.signature,))
 
     def _keep(self, packed: PackedLora, signature: Signature) -> None:
         """Write it for the next run, while this one goes on."""
@@ -216,13 +232,13 @@ class AdapterBank:
         """None when there is no packed file of this version, or another version comes meanwhile."""
         signature = self._store.signature(name)
         packed = self._files.open(name, signature)
-        heads = self._store.folder(name) / PROJECTOR_FILE
+        folder = self._store.folder(name)
         if packed is None:
             return None
         try:
-            projector = read_projector_part(heads) if heads.is_file() else None
+            projector, reads = read_adapter_projector(folder), read_policy(folder)
         except UserError:  # reading all of it says what is wrong, if it still is
             return None
         if self._store.signature(name) != signature:
             return None
-        return _Resident(replace(packed, projector=projector), (signature,))
+        return _Resident(AdapterWeights(packed, projector), reads, (signature,))

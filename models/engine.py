@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.adapter_weights import AdapterWeights, AnyAdapter, pack_adapter
 from models.compiler import threads as thread_settings
 from models.core.errors import UserError
 from models.core.types import Image, Message, Progress, Sampling, no_progress
@@ -28,16 +29,12 @@ from models.language.generation import Adapter, Generation
 from models.language.prefix_cache import AdapterKey
 from models.language.prompt import EncodedImage, ImageNumbers, Prompt
 from models.language.sampling import check
-from models.lora.peft_format import check_layers
-from models.lora.weights import LoraWeights, PackedLora, pack_lora
+from models.lora.weights import PackedLora
 from models.vision.image_encoder import Sight
 from models.vision.tower import TowerFeatures
 
 MAX_ENCODED_IMAGES = 64  # beside those of the conversation: one that went would come back as other atoms
 MAX_PACKED_ADAPTERS = 4  # of those handed over unpacked
-
-Lora = LoraWeights | PackedLora
-"""An adapter as the engine takes it."""
 
 PLAIN_PENALTY = 1.1
 
@@ -54,7 +51,7 @@ class Engine:
         self.context_length = parts.language.runtime.context_length
         self.shape = parts.language.runtime.shape
         self.has_vision = parts.sight is not None
-        self.base_lora = parts.base_lora
+        self.base_adapter = None if parts.base_lora is None else AdapterWeights(parts.base_lora)
         self._parts = parts
         self._numbers = ImageNumbers()
         self._in_view = 0  # distinct images of the last conversation
@@ -80,15 +77,15 @@ class Engine:
         request = Request(cache_dir, count, context_length, progress)
         return cls(files.name, files.digest, load_parts(files, request))
 
-    def encode_image(self, image: Image, lora: Lora | None = None) -> EncodedImage:
+    def encode_image(self, image: Image, adapter: AnyAdapter | None = None) -> EncodedImage:
         """The image as the language model reads it; each distinct image is looked at once.
 
-        lora: an adapter that may bring a projector part of its own. UserError for a model without eyes.
+        adapter: may bring a projector part of its own. UserError for a model without eyes.
         """
         sight = self._sight()
-        key = image.digest, _adapter_key(lora) if lora and lora.projector else None
+        key = image.digest, _adapter_key(adapter) if adapter and adapter.projector else None
         if key not in self._encoded:
-            tokens = sight.look(image, lora.projector if lora else None)
+            tokens = sight.look(image, adapter.projector if adapter else None)
             rows = self._numbers.take(len(tokens.embeddings))
             guesses = tokens.heads.get(self._parts.words_head or "", tokens.guesses)
             self._encoded[key] = EncodedImage(rows, tokens.embeddings, guesses, tokens.probability)
@@ -96,15 +93,15 @@ class Engine:
 
     @property
     def generation(self) -> int:
-        """Which weights these are, as an adapter has it (models.lora.weights.LoraWeights)."""
+        """Which weights these are, as an adapter has it (models.adapter_weights)."""
         return int(self.digest[:16], 16) >> 1
 
-    def certainty(self, image: Image, lora: Lora | None = None) -> float | None:
+    def certainty(self, image: Image, adapter: AnyAdapter | None = None) -> float | None:
         """How sure the heads are of what the language model gets to see of the image, 0..1. None for an adapter
         without heads of its own: what the model's own name in its images says nothing about its answers."""
-        if lora is not None and not (lora.projector and lora.projector.heads):
+        if adapter is not None and not (adapter.projector and adapter.projector.heads):
             return None
-        return self.encode_image(image, lora).probability
+        return self.encode_image(image, adapter).probability
 
     def image_features(self, image: Image) -> TowerFeatures:
         """What the tower sees in the image, once for all adapters. UserError for a model without eyes."""
@@ -146,7 +143,7 @@ class Engine:
         messages: Sequence[Message],
         sampling: Sampling,
         *,
-        lora: Lora | None = None,
+        adapter: AnyAdapter | None = None,
         use_words: bool = True,
         see_images: bool = True,
         texts: Mapping[str, str] | None = None,
@@ -155,26 +152,24 @@ class Engine:
     ) -> Generation:
         """An answer to a conversation that ends with the user's message; iterate it for tokens.
 
-        Starting another generation ends the one before. lora: None takes the model's own LoRA for images when
+        Starting another generation ends the one before. adapter: None takes the model's own LoRA for images when
         there is one in the conversation, and the plain language model for text; LoraWeights are packed first,
-        which takes 0.1 s and is kept for the last few. use_words, see_images: see PromptBuilder; an adapter
-        may do without words; hidden images still choose the LoRA, so that the answer lacks only what they show.
+        which takes 0.1 s and is kept for the last few. use_words, see_images: see PromptBuilder; hidden images
+        still choose the adapter, so that the answer lacks only what they show.
         texts: what was read in the images, by digest (models.ocr.reader.as_prompt_lines); see PromptBuilder.
-        A repetition penalty of None is PLAIN_PENALTY without `lora` and off with one: the model alone repeats
+        A repetition penalty of None is PLAIN_PENALTY without `adapter` and off with one: the model alone repeats
         itself otherwise, and an adapter copies what it is asked for.
         When the conversation outgrows the context, see models.language.context_window for what is left out.
         """
         if sampling.repetition_penalty is None:
-            sampling = replace(sampling, repetition_penalty=PLAIN_PENALTY if lora is None else 1.0)
+            sampling = replace(sampling, repetition_penalty=PLAIN_PENALTY if adapter is None else 1.0)
         check(sampling)
         pictured = any(message.images for message in messages)
-        chosen = lora or (self.base_lora if pictured else None)
-
-        words = use_words and (chosen is None or chosen.words)
+        chosen = adapter or (self.base_adapter if pictured else None)
         self._in_view = len({image.digest for message in messages for image in message.images})
 
         def build(part: Sequence[Message], read: Mapping[str, str]) -> Prompt:
-            return self._build(part, chosen, words, see_images, read)
+            return self._build(part, chosen, use_words, see_images, read)
 
         limit = self.context_length - min(sampling.max_tokens, self.context_length // 4)
         kept = fit_texts(messages, texts or {}, limit, lambda read: len(build(messages, read).atoms))
@@ -203,25 +198,26 @@ class Engine:
     def _build(
         self,
         messages: Sequence[Message],
-        lora: Lora | None,
+        adapter: AnyAdapter | None,
         use_words: bool,
         see_images: bool,
         texts: Mapping[str, str],
     ) -> Prompt:
         images = [image for message in messages for image in message.images] if see_images else []
-        encoded = {image.digest: self.encode_image(image, lora) for image in images}
+        encoded = {image.digest: self.encode_image(image, adapter) for image in images}
         return self._parts.prompts.build(
             messages, encoded, use_words=use_words, see_images=see_images, texts=texts
         )
 
-    def _pack(self, lora: Lora | None) -> PackedLora | None:
-        """The adapter as the kernels take it."""
-        if lora is None or isinstance(lora, PackedLora):
-            return lora
-        key = _adapter_key(lora)
+    def _pack(self, adapter: AnyAdapter | None) -> PackedLora | None:
+        """The adapter's LoRA as the kernels take it."""
+        if adapter is None:
+            return None
+        if isinstance(adapter.lora, PackedLora):
+            return adapter.lora
+        key = _adapter_key(adapter)
         if key not in self._packed:
-            check_layers(lora, self.shape.layers)
-            self._packed[key] = pack_lora(self.shape, lora)
+            self._packed[key] = pack_adapter(self.shape, AdapterWeights(adapter.lora)).lora
         return _use(self._packed, key, MAX_PACKED_ADAPTERS)
 
 
@@ -233,5 +229,5 @@ def _use(kept: OrderedDict[K, V], key: K, most: int) -> V:
     return kept[key]
 
 
-def _adapter_key(lora: Lora | None) -> AdapterKey:
-    return (lora.name, lora.generation) if lora else None
+def _adapter_key(adapter: AnyAdapter | None) -> AdapterKey:
+    return (adapter.name, adapter.generation) if adapter else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -157,14 +157,13 @@ class Installer:
             candidate = self._check(wanted, folder, fetched)
             weights = read_weights(folder, candidate.name)
         manifest, name = candidate.manifest, candidate.name
-        weights = replace(weights, ocr=manifest.ocr, words=manifest.words)
         identity = self._models.identity(manifest.base_model)
         check_base(manifest, identity)
         self._check_trust(candidate)
         model = self._models.load(manifest.base_model)
         self._progress("load", f"Trying {name}", 0, 1)
         questions = tuple(example.question for example in manifest.examples)
-        probe(model, weights, questions)
+        probe(model, weights, questions, use_words=manifest.reads.words)
         made = {}
         if questions and not (folder / PROTOTYPES_FILE).exists():
             path = write_prototypes(folder, make_prototypes(model, (), questions))

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from adapters.prototypes import Senses
+from models.adapter_weights import AdapterWeights
 from models.core.errors import UserError
 from models.core.types import Image, Message, Sampling, Token
 from models.lora.weights import LoraWeights
@@ -30,27 +31,35 @@ class Model(Senses, Protocol):
     def has_vision(self) -> bool: ...
 
     def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, lora: LoraWeights | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        adapter: AdapterWeights[LoraWeights] | None = None,
+        use_words: bool = True,
     ) -> Iterable[Token]: ...
 
     def close(self) -> None: ...
 
 
-def probe(model: Model, weights: LoraWeights, questions: Sequence[str]) -> None:
+def probe(
+    model: Model, weights: AdapterWeights[LoraWeights], questions: Sequence[str], *, use_words: bool = True
+) -> None:
     """Ask the questions, about nothing and, of a model with eyes, about a picture, with the adapter and without.
+
+    use_words: whether the prompts have the line of words, with the adapter and without it.
 
     Raises UserError when no log-probability of any answer's tokens changes, when one is not a finite number,
     and when the adapter does not fit the model.
     """
     images = ((), (_picture(),)) if model.has_vision else ((),)
-    # Asked in the very same words: what an adapter reads beside the image is not what its weights do.
-    nothing = LoraWeights("", int(weights.words), 1, {}, ocr=weights.ocr, words=weights.words)
+    nothing = AdapterWeights(LoraWeights("", int(use_words), 1, {}))
     changed = False
     for question in [*questions[:MOST_QUESTIONS]] or [QUESTION]:
         for shown in images:
             message = Message("user", question, shown)
-            with_adapter = _answer(model, message, weights)
-            changed |= with_adapter != _answer(model, message, nothing)
+            with_adapter = _answer(model, message, weights, use_words)
+            changed |= with_adapter != _answer(model, message, nothing, use_words)
     if not changed:
         raise UserError(
             f"The adapter {weights.name} does nothing: the model computes the same with it as without; it was "
@@ -58,16 +67,19 @@ def probe(model: Model, weights: LoraWeights, questions: Sequence[str]) -> None:
         )
 
 
-def _answer(model: Model, message: Message, lora: LoraWeights) -> list[tuple[int, float]]:
+def _answer(
+    model: Model, message: Message, adapter: AdapterWeights[LoraWeights], use_words: bool
+) -> list[tuple[int, float]]:
     """(id, log-probability) of the answer's first tokens, greedily."""
-    tokens: Iterator[Token] = iter(model.generate([message], Sampling(max_tokens=_TOKENS), lora=lora))
+    sampling = Sampling(max_tokens=_TOKENS)
+    tokens: Iterator[Token] = iter(model.generate([message], sampling, adapter=adapter, use_words=use_words))
     try:
         answer = [(token.id, token.logprob) for token in tokens]
     except UserError:  # how sampling refuses logits that are no numbers
         answer = [(0, math.nan)]
     if not all(math.isfinite(logprob) for _, logprob in answer):
         raise UserError(
-            f"The adapter {lora.name} makes the model compute values that are not finite (asked "
+            f"The adapter {adapter.name} makes the model compute values that are not finite (asked "
             f"{message.text[:60]!r}); its weights are too large or damaged."
         )
     return answer

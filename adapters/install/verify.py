@@ -22,9 +22,9 @@ from adapters.store.manifest import (
     AdapterManifest,
 )
 from adapters.store.record import RECORD_FILE
+from models.adapter_weights import AdapterWeights, read_adapter
 from models.core.errors import UserError
 from models.core.files import file_digest
-from models.lora.peft_format import read_peft
 from models.lora.weights import LoraWeights
 
 
@@ -77,9 +77,9 @@ def check_base(manifest: AdapterManifest, identity: str) -> None:
         )
 
 
-def read_weights(folder: Path, name: str) -> LoraWeights:
+def read_weights(folder: Path, name: str) -> AdapterWeights[LoraWeights]:
     """The tensors, and the prototypes if there are any, all read once. Raises UserError for what is refused."""
-    weights = read_peft(folder, name)
+    weights = read_adapter(folder, name)
     if (folder / PROTOTYPES_FILE).exists():
         read_prototypes(folder / PROTOTYPES_FILE)
     return weights

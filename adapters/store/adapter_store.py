@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,14 @@ from adapters.store.manifest import (
     MANIFEST_FILE,
     RESERVED,
     AdapterManifest,
+    PromptPolicy,
     is_name,
 )
 from adapters.store.record import InstallRecord, read_manifest
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
+    from models.adapter_weights import AdapterWeights
     from models.lora.weights import LoraWeights
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "RESERVED",
     "AdapterStore",
     "InstalledAdapter",
+    "LoadedAdapter",
     "Signature",
     "bundled_folder",
     "bundled_names",
@@ -63,6 +66,15 @@ class InstalledAdapter:
     def size(self) -> int:
         """Bytes of its files on the disk."""
         return sum(entry.stat().st_size for entry in os.scandir(self.folder) if entry.is_file())
+
+
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """An adapter's content. signature: of the files that it was read from; all of them are of one version."""
+
+    weights: AdapterWeights[LoraWeights]
+    reads: PromptPolicy
+    signature: Signature
 
 
 class AdapterStore:
@@ -99,26 +111,21 @@ class AdapterStore:
             except UserError:
                 continue
 
-    def load(self, name: str) -> LoraWeights:
-        """The adapter's tensors. Raises UserError when it is not there, damaged or not supported."""
-        return self.read(name)[1]
-
-    def read(self, name: str) -> tuple[Signature, LoraWeights]:
-        """The tensors with the signature of the files that they are from: all of one version, even if another
-        takes its place meanwhile. Raises what `load` raises."""
+    def load(self, name: str) -> LoadedAdapter:
+        """The adapter's tensors and what it reads. Raises UserError when it is not there, damaged or not
+        supported."""
         for _ in range(_TRIES):
-            before, problem, weights = self._stamp(name), None, None
-            folder, signature = before
+            before, problem, loaded = self._stamp(name), None, None
             try:
-                weights = _read_folder(folder, name)
+                loaded = _read_folder(*before, name)
             except UserError as error:
                 problem = error
             if self._stamp(name) != before:
                 continue
-            if weights is None:
+            if loaded is None:
                 assert problem is not None
                 raise problem
-            return signature, weights
+            return loaded
         raise UserError(f"The adapter {name} keeps changing while it is read; try again.")
 
     def signature(self, name: str) -> Signature:
@@ -158,12 +165,17 @@ class AdapterStore:
         return None
 
 
-def _read_folder(folder: Path, name: str) -> LoraWeights:
-    from models.lora.peft_format import read_peft  # numpy, which names and manifests do without
+def _read_folder(folder: Path, signature: Signature, name: str) -> LoadedAdapter:
+    from models.adapter_weights import read_adapter  # imports numpy, which names and manifests do without
 
-    weights = read_peft(folder, name)
+    weights = read_adapter(folder, name)
+    return LoadedAdapter(weights, read_policy(folder), signature)
+
+
+def read_policy(folder: Path) -> PromptPolicy:
+    """What the adapter in a folder reads. Raises UserError when its manifest is damaged."""
     manifest, _ = read_manifest(folder)
-    return replace(weights, ocr=manifest.ocr, words=manifest.words) if manifest else weights
+    return manifest.reads if manifest is not None else PromptPolicy()
 
 
 def _folders(directory: Path) -> list[str]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import tomli_w
 from packaging.version import InvalidVersion, Version
@@ -20,12 +20,9 @@ from packaging.version import InvalidVersion, Version
 from adapters.store.fields import Fields
 from models.core.errors import UserError
 
-if TYPE_CHECKING:
-    from models.lora.weights import ReadsText
-
 MANIFEST_FILE = "adapter.toml"
 SIGNATURE_FILE = "signature.json"
-# As models.lora.peft_format has them, whose import brings numpy: listing a thousand adapters does without.
+# The names in models.lora.peft_format and models.adapter_weights, whose import costs that of numpy.
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PROJECTOR_FILE = "projector.safetensors"
@@ -46,7 +43,11 @@ ALLOWED_FILES: Mapping[str, int] = MappingProxyType(
 
 FORMAT = 1
 RESERVED = ("auto", "none")  # what the command line means something else by
+ReadsText = Literal["auto", "always", "never"]
+"""Whether the text in images is read (OCR) for an adapter; "auto": in images that look like documents."""
+
 READS: tuple[ReadsText, ...] = ("auto", "always", "never")
+_MOST_READING_FIRST: tuple[ReadsText, ...] = ("always", "auto", "never")
 NOT_DECLARED = ""
 """The base_digest of an adapter whose author did not say which weights it was trained on."""
 
@@ -54,6 +55,25 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _ON_WINDOWS = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
 _MOST_DOTS = 2000  # the time that tomllib takes for a key a.b.c… grows with the square of its dots
 _MOST_EXAMPLES, _MOST_TASKS, _MOST_FACTS, _MOST_ROWS = 500, 100, 100, 500
+
+
+@dataclass(frozen=True)
+class PromptPolicy:
+    """What an adapter was trained to find in its prompts beside the question and the image tokens.
+
+    ocr: the text that was read in the images. words: the line of words that the projector's heads name.
+    """
+
+    ocr: ReadsText = "auto"
+    words: bool = True
+
+
+def combine_policies(policies: Iterable[PromptPolicy]) -> PromptPolicy:
+    """The policy of a sum of adapters: what one of them wants is in the prompt."""
+    every = tuple(policies)
+    wanted = {policy.ocr for policy in every}
+    ocr = next(each for each in _MOST_READING_FIRST if each in wanted)
+    return PromptPolicy(ocr, any(policy.words for policy in every))
 
 
 @dataclass(frozen=True)
@@ -87,9 +107,8 @@ class AdapterManifest:
     """What adapter.toml says.
 
     version: as PEP 440 has it. description: one line. base_model: a name from `edge-app models list`.
-    base_digest: models.hub.store.ModelStore.identity of it, or NOT_DECLARED. ocr, words: what the adapter reads
-    beside the image. training: facts by name (data, licence, recipe …). files: sha256 (hex) by name of every
-    file but the manifest and its signature.
+    base_digest: models.hub.store.ModelStore.identity of it, or NOT_DECLARED. training: facts by name (data, licence,
+    recipe …). files: sha256 (hex) by name of every file but the manifest and its signature.
     """
 
     name: str
@@ -99,8 +118,7 @@ class AdapterManifest:
     base_digest: str
     tasks: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
-    ocr: ReadsText = "auto"
-    words: bool = True
+    reads: PromptPolicy = PromptPolicy()
     training: Mapping[str, str] = field(default_factory=dict)
     accuracy: tuple[Accuracy, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
@@ -160,8 +178,7 @@ def manifest_of(tables: object, path: Path) -> AdapterManifest:
         base_digest=top.digest("base_digest", NOT_DECLARED),
         tasks=top.lines("tasks", _MOST_TASKS),
         examples=tuple(_example(fields) for fields in top.tables("examples", _MOST_EXAMPLES)),
-        ocr=reads.one_of("ocr", READS, "auto"),
-        words=reads.flag("words", True),
+        reads=PromptPolicy(reads.one_of("ocr", READS, "auto"), reads.flag("words", True)),
         training=training.facts(_MOST_FACTS),
         accuracy=tuple(_accuracy(fields) for fields in top.tables("accuracy", _MOST_ROWS)),
         files=_files(top.table("files"), path),
@@ -178,7 +195,7 @@ def write_manifest(manifest: AdapterManifest) -> bytes:
         if value := getattr(manifest, key):
             tables[key] = value
     tables["tasks"] = list(manifest.tasks)
-    tables["reads"] = {"ocr": manifest.ocr, "words": manifest.words}
+    tables["reads"] = asdict(manifest.reads)
     tables["training"] = dict(manifest.training)
     tables["files"] = dict(sorted(manifest.files.items()))
     tables["examples"] = [

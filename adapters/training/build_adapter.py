@@ -19,6 +19,7 @@ from adapters.store.manifest import (
     Accuracy,
     AdapterManifest,
     Example,
+    PromptPolicy,
     check_name,
     write_manifest,
 )
@@ -27,10 +28,10 @@ from adapters.training.data import TRAIN, VALIDATION, TrainingRow, by_image, of_
 from adapters.training.features import load_training_image
 from adapters.training.measure import accuracies, measure
 from adapters.training.train import Options, Progress, TrainingReport, Workplace, read_texts, train
+from models.adapter_weights import read_adapter
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.engine import Engine
-from models.lora.peft_format import read_peft
 
 EXAMPLES = 20
 CARD_FILE = "README.md"
@@ -107,8 +108,7 @@ def _describe(
             base_digest=about.base_digest,
             tasks=tuple(Counter(row.type for row in learnt)),
             examples=_examples(learnt),
-            ocr=options.ocr,
-            words=report.words,
+            reads=PromptPolicy(options.ocr, report.words),
             training=_facts(about, options, report),
         )
         judged = of_split(rows, VALIDATION) if measured else ()
@@ -133,14 +133,14 @@ def _measured(
     place: Workplace,
     progress: Progress,
 ) -> tuple[Accuracy, ...]:
-    lora = replace(read_peft(folder, manifest.name), ocr=manifest.ocr, words=manifest.words)
-    texts = read_texts(rows, manifest.ocr, place, progress)
+    adapter = read_adapter(folder, manifest.name)
+    texts = read_texts(rows, manifest.reads.ocr, place, progress)
 
     def tell(done: int, total: int) -> None:
         if done % 100 == 0 or done == total:
             progress(f"measured {done} of {total} answers")
 
-    return accuracies(measure(engine, lora, rows, texts, tell))
+    return accuracies(measure(engine, adapter, rows, texts, tell, use_words=manifest.reads.words))
 
 
 def _examples(rows: Sequence[TrainingRow]) -> tuple[Example, ...]:

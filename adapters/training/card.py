@@ -86,8 +86,8 @@ def _sight(heads: Sequence[OwnHeadResult], manifest: AdapterManifest) -> str:
             + ", ".join(f"{each.name} ({each.accuracy:.1%} of {each.images} images)" for each in dropped)
             + "."
         )
-    if manifest.ocr != "never":
-        when = "every image" if manifest.ocr == "always" else "images that look like documents"
+    if manifest.reads.ocr != "never":
+        when = "every image" if manifest.reads.ocr == "always" else "images that look like documents"
         lines.append(f"The text in {when} is read on the device and stands in the prompt.")
     return "\n\n".join(lines)
 

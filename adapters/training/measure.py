@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from adapters.store.manifest import Accuracy
 from adapters.training.data import TrainingRow
 from adapters.training.features import load_training_image
+from models.adapter_weights import AnyAdapter
 from models.core.types import Image, Message, Sampling
 from models.engine import Engine
-from models.lora.weights import LoraWeights
 from models.scoring.answer_rules import marks
 
 BESIDE = 100
@@ -39,12 +39,18 @@ class Answers:
 
 def measure(
     engine: Engine,
-    lora: LoraWeights,
+    adapter: AnyAdapter,
     rows: Sequence[TrainingRow],
     texts: Mapping[str, str],
     progress: Callable[[int, int], None],
+    *,
+    use_words: bool,
 ) -> list[Answers]:
-    """Answers to every row. texts: what was read in the images, by digest. progress: answers given, in all."""
+    """Answers to every row.
+
+    texts: what was read in the images, by digest. progress: answers given, in all. use_words: whether the
+    adapter's prompts have the line of words; the base model's always do.
+    """
     ordered = sorted(rows, key=lambda row: row.digest)  # questions about one image share what is prefilled
     beside = _spread_by_type(ordered, BESIDE)
     asked = [("adapter", index) for index in range(len(ordered))]
@@ -55,8 +61,8 @@ def measure(
         row = ordered[index]
         if row.digest not in images:
             images = {row.digest: load_training_image(row)}
-        chosen = None if way == "base" else lora
-        said[way, index] = _answer(engine, images[row.digest], row, chosen, way != "blind", texts)
+        chosen, words = (None, True) if way == "base" else (adapter, use_words)
+        said[way, index] = _answer(engine, images[row.digest], row, chosen, words, way != "blind", texts)
         progress(done, len(asked))
     return [
         Answers(row, said["adapter", index], said.get(("base", index)), said.get(("blind", index)))
@@ -113,14 +119,16 @@ def _answer(
     engine: Engine,
     image: Image,
     row: TrainingRow,
-    lora: LoraWeights | None,
+    adapter: AnyAdapter | None,
+    use_words: bool,
     see: bool,
     texts: Mapping[str, str],
 ) -> str:
     generation = engine.generate(
         [Message("user", row.question, (image,))],
         Sampling(max_tokens=len(row.answer) + ROOM),
-        lora=lora,
+        adapter=adapter,
+        use_words=use_words,
         see_images=see,
         texts=texts,
     )

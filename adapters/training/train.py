@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from adapters.store.manifest import PROJECTOR_FILE, ReadsText
 from adapters.training.batches import Course, Material
 from adapters.training.data import TRAIN, TrainingRow, by_image, of_split, set_aside
 from adapters.training.features import FeatureCache, load_training_image
@@ -30,8 +31,8 @@ from models.families.parts import Parts, Request
 from models.families.registry import load_parts
 from models.formats.llama_sources import load_llama
 from models.hub.store import ModelFiles
-from models.lora.peft_format import PROJECTOR_FILE, read_peft
-from models.lora.weights import LoraWeights, ReadsText
+from models.lora.peft_format import read_peft
+from models.lora.weights import LoraWeights
 from models.model_config import read_model_config
 from models.ocr.prompt_text import as_prompt_lines
 from models.ocr.reader import OcrCache, TextReader

@@ -113,7 +113,7 @@ class RuntimeWorker:
         """Seconds of asking the bank for an adapter and decoding one token with it."""
         started = time.perf_counter()
         with bank.acquire(name) as lease:
-            self.runtime.decode(token, position, lease.weights)
+            self.runtime.decode(token, position, lease.weights.lora if lease.weights else None)
         return time.perf_counter() - started
 
 

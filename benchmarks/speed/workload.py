@@ -12,7 +12,8 @@ import PIL.ImageDraw
 import PIL.ImageFilter
 from safetensors.numpy import save_file
 
-from models.lora.weights import ROLES, LoraWeights
+from models.lora.weights import LoraWeights
+from models.packing.lora_layout import ROLES
 from models.packing.packed_model import LlamaShape
 
 PROMPT_TOKENS = 256

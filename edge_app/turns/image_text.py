@@ -13,10 +13,10 @@ from typing import Protocol
 import numpy as np
 import PIL.Image
 
+from adapters.store.manifest import ReadsText
 from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Progress
 from models.core.types import Image
-from models.lora.weights import ReadsText
 from models.ocr.page_layout import PageText
 from models.ocr.prompt_text import as_prompt_lines
 from models.ocr.reader import ReadingStopped, TextReader, may_be_page

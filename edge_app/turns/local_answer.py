@@ -172,8 +172,8 @@ class Answering:
         self._generation = self._host.engine(job).generate(
             self._planned.messages,
             self._planned.sampling,
-            lora=self._lease.weights,
-            use_words=self._planned.turn.use_words,
+            adapter=self._lease.weights,
+            use_words=self._planned.turn.use_words and self._lease.reads.words,
             see_images=self._planned.turn.see_images,
             texts=texts,
             cancel=job.cancelled,
@@ -208,7 +208,7 @@ class Answering:
         """The text in the images, when the adapter wants it; without one, of what looks like a document."""
         if not self._planned.turn.see_images:
             return {}
-        wanted = lease.weights.ocr if lease.weights is not None else "auto"
+        wanted = lease.reads.ocr
         images = [image for message in self._planned.messages for image in message.images]
         side = self._planned.placing.scenario.budgets.image_side
         started = time.perf_counter()

@@ -38,7 +38,7 @@ from models.core.types import Progress, no_progress
 _MAGIC = b"EDGEOBJ1"
 _DIGEST_BYTES = 32
 _SHARED_SOURCES = (
-    "compiler/compile.py", "compiler/cpu.py", "lora/weights.py", "packing/packed_model.py", "vision/projector.py"
+    "compiler/compile.py", "compiler/cpu.py", "packing/lora_layout.py", "packing/packed_model.py", "vision/projector.py"
 )  # fmt: skip
 HEARTBEAT_SECONDS = 0.2
 

@@ -5,7 +5,7 @@ Order of a call: the function's scalars, then one flat tensor for every entry of
 
 from __future__ import annotations
 
-from models.lora.weights import MAX_RANK
+from models.packing.lora_layout import MAX_RANK
 from models.packing.packed_model import TILE_INPUTS, LlamaShape
 
 PREFILL_SCALARS = ("rows", "position", "context", "rank_tiles", "threads")

@@ -10,7 +10,7 @@ from models.kernels.emit import bind, i64, load, phase, share, store, when
 from models.kernels.isa import Expr
 from models.kernels.linear import GROUP, ONE_ROW
 from models.kernels.model import LlamaWriter
-from models.lora.weights import SITES
+from models.packing.lora_layout import SITES
 
 
 class Decode(LlamaWriter):

@@ -32,7 +32,7 @@ from models.kernels.emit import (
     when,
 )
 from models.kernels.isa import Expr, dot, dot_start
-from models.lora.weights import A_TILE_BYTES, B_TILE_BYTES, SITES, LoraLayout
+from models.packing.lora_layout import A_TILE_BYTES, B_TILE_BYTES, SITES, LoraLayout
 from models.packing.packed_model import CODE_BYTES, TILE_BYTES, LlamaShape
 
 GROUP = 32

@@ -12,7 +12,7 @@ from models.kernels.attention import Attention
 from models.kernels.emit import Emitter, bind, f32, i64, load, phase, share, splat, store, when
 from models.kernels.isa import Expr, Machine
 from models.kernels.linear import GROUP, ONE_ROW, Activations, Linear
-from models.lora.weights import SITES, LoraLayout
+from models.packing.lora_layout import SITES, LoraLayout
 from models.packing.packed_model import TILE_BYTES, LlamaShape
 
 _SITE_SETS = {"qkv": "stream", "o": "attention", "gate_up": "stream", "down": "inner"}

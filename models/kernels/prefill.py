@@ -12,7 +12,7 @@ from models.kernels.emit import bind, i64, load, phase, store
 from models.kernels.isa import Expr
 from models.kernels.linear import GROUP, Rows
 from models.kernels.model import LlamaWriter
-from models.lora.weights import SITES
+from models.packing.lora_layout import SITES
 
 
 class Prefill(LlamaWriter):

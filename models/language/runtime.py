@@ -24,7 +24,8 @@ from models.compiler.cpu import KernelPath
 from models.core.types import Progress, no_progress
 from models.kernels.arguments import WEIGHTS, buffer_types, scratch_sizes, scratch_types
 from models.language.thread_governor import ThreadGovernor
-from models.lora.weights import RANK_STEP, PackedLora
+from models.lora.weights import PackedLora
+from models.packing.lora_layout import RANK_STEP
 from models.packing.packed_model import LlamaShape, PackedModel
 
 MAX_ROWS = 512

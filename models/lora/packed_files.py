@@ -1,9 +1,8 @@
-"""Adapters on disk as the kernels read them: what reading and packing gave, kept so that a load is a mapping.
+"""Cache of packed LoRAs on disk, so that loading an adapter means mapping a file.
 
-A file is a page of header, then the packed tensor (models.lora.weights), to be mapped copy-on-write. It is found by
-the adapter's name, the model's shape and the signature of the adapter's files, and carries a checksum; what
-does not fit in every respect is not there. An adapter's own projector heads are not in it: they are read from
-the adapter's folder. Everything here can be made again. Knows nothing of what is in memory.
+A file is one header page, then the packed tensor (models/packing/lora_layout.py), mapped copy-on-write. It is found
+by the adapter's name, the model's shape and the signature of the adapter's files, and carries a checksum. A file
+that is damaged or does not match counts as missing. Every file can be made again from the adapter's folder.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import zlib
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -22,17 +21,18 @@ from models.core.cache import mark_used
 from models.core.cache_header import PAGE, header_page, read_header
 from models.core.errors import UserError
 from models.core.files import write_whole
-from models.lora.weights import LoraLayout, PackedLora, ReadsText
+from models.lora.weights import PackedLora
+from models.packing.lora_layout import LoraLayout
 from models.packing.packed_model import LlamaShape
 
-VERSION = 1
+VERSION = 2
 SUFFIX = ".lora"
 _MAGIC = b"EDGELORA"
 _KEY = 16  # hexadecimal digits each for the shape and for the signature
 
 
 class PackedFiles:
-    """The packed files of one model's shape in a folder."""
+    """The packed LoRAs for one model's shape in a folder."""
 
     def __init__(self, folder: Path, shape: LlamaShape) -> None:
         self._folder = folder
@@ -40,7 +40,7 @@ class PackedFiles:
         self._shape_key = _digest([VERSION, asdict(shape)])
 
     def open(self, name: str, signature: object) -> PackedLora | None:
-        """The adapter whose files have this signature, without projector heads; None when it is not there."""
+        """The LoRA of the adapter whose files have this signature; None when no intact file holds it."""
         path = self._path(name, signature)
         try:
             mapped = np.memmap(path, np.uint8, mode="c").view(np.ndarray)
@@ -48,19 +48,15 @@ class PackedFiles:
             return None
         header = read_header(_MAGIC, mapped[:PAGE].tobytes())
         tensor = mapped[PAGE:]
-        if header is None or header["ocr"] not in get_args(ReadsText):
-            return None
-        if len(tensor) != self._layout.size(header["rank"]):
+        if header is None or len(tensor) != self._layout.size(header["rank"]):
             return None
         if zlib.crc32(tensor.data) != header["check"]:
             return None
         mark_used(path)
-        return PackedLora(
-            name, header["generation"], header["rank"], tensor, None, header["ocr"], header["words"]
-        )
+        return PackedLora(name, header["generation"], header["rank"], tensor)
 
     def write(self, packed: PackedLora, signature: object) -> None:
-        """Keep the adapter in place of what was kept of it. A disk that refuses costs time, not the answer."""
+        """Write the LoRA and remove files of earlier versions of the adapter. Errors of the disk are ignored."""
         path = self._path(packed.name, signature)
         content = _page(packed) + packed.tensor.tobytes()
         with suppress(OSError, UserError):
@@ -75,7 +71,7 @@ class PackedFiles:
 
 
 def forget(folder: Path, name: str) -> None:
-    """Remove what is kept of an adapter, for whatever model. What the disk refuses goes when it is unused."""
+    """Remove the files of an adapter, for all models. Errors of the disk are ignored."""
     for file in folder.glob(f"{name}-{'?' * 2 * _KEY}{SUFFIX}"):
         with suppress(OSError):
             file.unlink()
@@ -86,5 +82,5 @@ def _digest(value: Any) -> str:
 
 
 def _page(packed: PackedLora) -> bytes:
-    header = {"generation": packed.generation, "rank": packed.rank, "ocr": packed.ocr, "words": packed.words}
-    return header_page(_MAGIC, header | {"check": zlib.crc32(packed.tensor.data)})
+    check = zlib.crc32(packed.tensor.data)
+    return header_page(_MAGIC, {"generation": packed.generation, "rank": packed.rank, "check": check})

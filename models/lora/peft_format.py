@@ -1,10 +1,7 @@
 """Reads a LoRA as the peft library saves it: adapter_config.json beside adapter_model.safetensors.
 
-A projector.safetensors beside them, which is ours and not peft's, is read along.
-
-Everything in the configuration is either applied, known to matter only for training, or refused by name: an
-adapter that would silently be applied wrong is never returned. Knows nothing of where adapters come from, nor
-of the model they are for beyond the names of its layers.
+Every key of the configuration is applied, known to matter for training alone, or refused by name, so that no
+adapter is applied in another way than peft applies it. peft itself is not used: it needs PyTorch.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +20,11 @@ from numpy.typing import NDArray
 
 from models.core.errors import UserError
 from models.formats.safetensors_file import SafetensorsFile
-from models.lora.weights import MAX_RANK, LoraWeights
-from models.vision.projector_file import read_projector_part
+from models.lora.weights import LoraWeights
+from models.packing.lora_layout import MAX_RANK
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
-PROJECTOR_FILE = "projector.safetensors"
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 MAX_CONFIG_BYTES = 2**20
 # Of rank_pattern and alpha_pattern: what bounds the time that matching can take.
@@ -92,10 +88,11 @@ class PeftConfig:
         return float(alpha / (math.sqrt(rank) if self.rank_stabilised else rank))
 
 
-def read_peft(folder: Path, name: str) -> PeftLora:
-    """The LoRA in a folder, its scale folded into B, as float32, with the projector part if there is one.
+def read_peft(folder: Path, name: str, identified_by: Sequence[str] = ()) -> PeftLora:
+    """The LoRA in a folder as float32, its scale folded into B.
 
-    The generation is made from the files' content: another version of the same name never has the same one.
+    The generation is the first 63 bits of the sha256 of the files' content. identified_by: names of further files
+    in the folder whose content, where they exist, belongs to the generation.
     Raises UserError, naming the file, when something is missing, damaged, not finite or not supported.
     """
     config_bytes = _read_config(folder / CONFIG_FILE)
@@ -112,15 +109,12 @@ def read_peft(folder: Path, name: str) -> PeftLora:
         tensors[f"layers.{layer}.{module}.B"] = np.pad(b, ((0, 0), (0, short))) if short else b
     digest = hashlib.sha256(config_bytes)
     digest.update(file.content.data)  # not of the path, which may have been given another file by now
-    projector = None
-    if (folder / PROJECTOR_FILE).is_file():
-        projector = read_projector_part(folder / PROJECTOR_FILE)
-        digest.update((folder / PROJECTOR_FILE).read_bytes())
+    for file_name in identified_by:
+        if (folder / file_name).is_file():
+            digest.update((folder / file_name).read_bytes())
     generation = int.from_bytes(digest.digest()[:8], "big") >> 1
     layers = None if config.of_some_layers else len({path.split(".")[1] for path in pairs})
-    return PeftLora(
-        name=name, generation=generation, rank=rank, tensors=tensors, projector=projector, layers=layers
-    )
+    return PeftLora(name, generation, rank, tensors, layers)
 
 
 def check_layers(lora: LoraWeights, layers: int) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.adapter_weights import AdapterWeights, AnyAdapter
 from models.core.images import load_image
 from models.core.types import Image, Message, Sampling
-from models.engine import Engine, Lora
+from models.engine import Engine
 from models.hub.store import ModelStore
 from models.lora.weights import LoraWeights
 from models.scoring.answer_rules import names_object
@@ -40,22 +41,26 @@ WAYS = (
     Way("image tokens alone", True, False),
     Way("image tokens and words in the prompt", True, True),
 )
-NO_LORA = LoraWeights("plain language model", 0, 1, {})
+NO_LORA = AdapterWeights(LoraWeights("plain language model", 0, 1, {}))
 
 
 def answer(
-    engine: Engine, messages: Sequence[Message], way: Way, sampling: Sampling, lora: Lora | None
+    engine: Engine, messages: Sequence[Message], way: Way, sampling: Sampling, adapter: AnyAdapter | None
 ) -> str:
     tokens = engine.generate(
-        messages, sampling, lora=lora, use_words=way.use_words, see_images=way.see_images
+        messages, sampling, adapter=adapter, use_words=way.use_words, see_images=way.see_images
     )
     return "".join(token.text for token in tokens).strip()
 
 
-def named_right(engine: Engine, photos: Sequence[tuple[Row, Image]], way: Way, lora: Lora | None) -> int:
+def named_right(
+    engine: Engine, photos: Sequence[tuple[Row, Image]], way: Way, adapter: AnyAdapter | None
+) -> int:
     """How many photos are named right, asked for the main object."""
     return sum(
-        names_object(answer(engine, [Message("user", MAIN_OBJECT, (image,))], way, SHORT, lora), row["label"])
+        names_object(
+            answer(engine, [Message("user", MAIN_OBJECT, (image,))], way, SHORT, adapter), row["label"]
+        )
         for row, image in photos
     )
 
@@ -64,7 +69,7 @@ def photo_table(engine: Engine, photos: Sequence[tuple[Row, Image]]) -> Iterator
     yield f"| photos, {len(photos)} validation images, named right | with the base LoRA | without it |"
     yield "|---|---|---|"
     for way in WAYS:
-        on = named_right(engine, photos, way, engine.base_lora)
+        on = named_right(engine, photos, way, engine.base_adapter)
         off = named_right(engine, photos, way, NO_LORA)
         yield f"| {way.name} | {on} | {off} |"
 
@@ -72,7 +77,7 @@ def photo_table(engine: Engine, photos: Sequence[tuple[Row, Image]]) -> Iterator
 def caption_line(engine: Engine, captions: Sequence[tuple[Row, Image]]) -> str:
     """In how many captions any labelled object is named."""
     said = [
-        (row, answer(engine, [Message("user", TALK[0], (image,))], WAYS[2], GREEDY, engine.base_lora))
+        (row, answer(engine, [Message("user", TALK[0], (image,))], WAYS[2], GREEDY, engine.base_adapter))
         for row, image in captions
     ]
     right = sum(any(names_object(text, name) for name in row["objects"]) for row, text in said)
@@ -85,7 +90,7 @@ def transcripts(engine: Engine, photos: Sequence[tuple[Row, Image]]) -> Iterator
         messages: list[Message] = []
         for question in TALK:
             messages.append(Message("user", question, () if messages else (image,)))
-            reply = answer(engine, messages, WAYS[2], GREEDY, engine.base_lora)
+            reply = answer(engine, messages, WAYS[2], GREEDY, engine.base_adapter)
             messages.append(Message("assistant", reply))
             yield f"- *{question}*\n  {reply}"
         yield ""

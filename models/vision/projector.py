@@ -21,7 +21,7 @@ from models.compiler.compile import Library, compile_or_load
 from models.compiler.cpu import KernelPath
 from models.core.errors import UserError
 from models.core.types import Progress, no_progress
-from models.lora.weights import MAX_RANK
+from models.packing.lora_layout import MAX_RANK
 from models.packing.packed_model import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
 from models.vision.pooling import feature, map_of, pooled
 from models.vision.projector_file import Head, Places, ProjectorPart, check_vocabulary

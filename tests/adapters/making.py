@@ -18,6 +18,7 @@ from adapters.install.installer import Candidate, Installer
 from adapters.install.trust import Publishers
 from adapters.store.adapter_store import AdapterStore
 from adapters.store.manifest import MANIFEST_FILE, AdapterManifest, Example, write_manifest
+from models.adapter_weights import AdapterWeights
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.core.types import Image, Message, Sampling, Token
@@ -103,11 +104,16 @@ class FakeModel:
         self.asked: list[str] = []
 
     def generate(
-        self, messages: Sequence[Message], sampling: Sampling, *, lora: LoraWeights | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        adapter: AdapterWeights[LoraWeights] | None = None,
+        use_words: bool = True,
     ) -> Iterator[Token]:
-        del sampling
+        del sampling, use_words
         self.asked.append(messages[0].text)
-        values = lora.tensors.items() if lora else ()
+        values = adapter.lora.tensors.items() if adapter else ()
         for name, tensor in values:
             if name.endswith(".A") and tensor.shape[1] not in (HIDDEN, INNER):
                 raise UserError(f"The adapter does not fit this model: {name} is {list(tensor.shape)}.")

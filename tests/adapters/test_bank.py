@@ -14,13 +14,14 @@ from adapters import bank as bank_module
 from adapters.bank import AdapterBank
 from adapters.store.adapter_store import AdapterStore
 from benchmarks.speed import workload
+from models.adapter_weights import AdapterWeights, PackedAdapter, pack_adapter
 from models.core.errors import UserError
 from models.lora.weighted_sum import add_packed
 from models.lora.weights import LoraWeights, PackedLora, pack_lora
 from models.packing.packed_model import LlamaShape
 from tests.adapters.folders import SHAPE, put, remove
 
-ONE = pack_lora(SHAPE, workload.adapter(SHAPE, "one", 0, 4)).size
+ONE = pack_lora(SHAPE, workload.adapter(SHAPE, "one", 0, 4)).tensor.nbytes
 
 MakeBank = Callable[..., AdapterBank]
 
@@ -50,11 +51,11 @@ def packings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The adapters that were packed from their tensors, in order."""
     packed: list[str] = []
 
-    def noting(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
-        packed.append(weights.name)
-        return pack_lora(shape, weights)
+    def noting(shape: LlamaShape, adapter: AdapterWeights[LoraWeights]) -> PackedAdapter:
+        packed.append(adapter.name)
+        return pack_adapter(shape, adapter)
 
-    monkeypatch.setattr(bank_module, "pack_lora", noting)
+    monkeypatch.setattr(bank_module, "pack_adapter", noting)
     return packed
 
 
@@ -65,11 +66,11 @@ def resident(bank: AdapterBank) -> list[str]:
 def weights(bank: AdapterBank, spec: str) -> PackedLora:
     with bank.acquire(spec) as lease:
         assert lease.weights is not None
-        return lease.weights
+        return lease.weights.lora
 
 
 def expected(store: AdapterStore, name: str) -> PackedLora:
-    return pack_lora(SHAPE, store.load(name))
+    return pack_lora(SHAPE, store.load(name).weights.lora)
 
 
 # -- what is in memory ------------------------------------------------------------------------------------
@@ -111,7 +112,8 @@ def test_those_used_longest_ago_go_when_the_budget_is_full(make_bank: MakeBank) 
 def test_what_is_leased_stays_beyond_the_budget_and_goes_when_it_is_released(make_bank: MakeBank) -> None:
     bank = make_bank(budget=ONE)
     with bank.acquire("a") as held, bank.acquire("b"):
-        before = held.weights
+        assert held.weights is not None
+        before = held.weights.lora
         assert sorted(resident(bank)) == ["a", "b"]
         assert weights(bank, "a") is before
     assert resident(bank) == ["a"]
@@ -144,12 +146,12 @@ def test_a_replaced_adapter_is_new_for_the_next_and_the_same_for_who_has_it(
     bank = make_bank()
     with bank.acquire("a") as old:
         assert old.weights is not None
-        before = old.weights.tensor.copy()
+        before = old.weights.lora.tensor.copy()
         put(directory, "a", seed=99)
         new = weights(bank, "a")
         assert new.generation != old.weights.generation
         assert not np.array_equal(new.tensor, before)
-        assert np.array_equal(old.weights.tensor, before)
+        assert np.array_equal(old.weights.lora.tensor, before)
         assert resident(bank) == ["a", "a"]
     assert resident(bank) == ["a"]
     assert weights(bank, "a") is new
@@ -159,11 +161,11 @@ def test_a_removed_adapter_ends_with_its_last_lease(make_bank: MakeBank, directo
     bank = make_bank()
     with bank.acquire("a") as held:
         assert held.weights is not None
-        before = held.weights.tensor.copy()
+        before = held.weights.lora.tensor.copy()
         remove(directory, "a")
         with pytest.raises(UserError, match="no adapter 'a'"):
             bank.acquire("a")
-        assert np.array_equal(held.weights.tensor, before)
+        assert np.array_equal(held.weights.lora.tensor, before)
     assert resident(bank) == []
     put(directory, "a")
     weights(bank, "a")
@@ -252,7 +254,7 @@ def test_a_closed_bank_begins_nothing_and_its_leases_stay_good(make_bank: MakeBa
         bank.prefetch("b")
         assert resident(bank) == ["a"]
         assert lease.weights is not None
-        assert np.array_equal(lease.weights.tensor, expected(AdapterStore(directory), "a").tensor)
+        assert np.array_equal(lease.weights.lora.tensor, expected(AdapterStore(directory), "a").tensor)
 
 
 def test_who_comes_while_it_is_loading_waits_for_that_load(
@@ -260,13 +262,13 @@ def test_who_comes_while_it_is_loading_waits_for_that_load(
 ) -> None:
     begun, go_on, packed = threading.Event(), threading.Event(), []
 
-    def slow(shape: LlamaShape, lora: LoraWeights) -> PackedLora:
-        packed.append(lora.name)
+    def slow(shape: LlamaShape, adapter: AdapterWeights[LoraWeights]) -> PackedAdapter:
+        packed.append(adapter.name)
         begun.set()
         assert go_on.wait(10)
-        return pack_lora(shape, lora)
+        return pack_adapter(shape, adapter)
 
-    monkeypatch.setattr(bank_module, "pack_lora", slow)
+    monkeypatch.setattr(bank_module, "pack_adapter", slow)
     bank = make_bank()
     bank.prefetch("a")
     assert begun.wait(10)
@@ -299,9 +301,9 @@ def test_leases_are_right_under_replacing_removing_and_crowding(
                 try:
                     with bank.acquire(choose.choice("abc")) as lease:
                         assert lease.weights is not None
-                        first = lease.weights.tensor.tobytes()
+                        first = lease.weights.lora.tensor.tobytes()
                         over.wait(choose.random() / 500)
-                        assert first == lease.weights.tensor.tobytes()
+                        assert first == lease.weights.lora.tensor.tobytes()
                         assert first in valid
                 except UserError as error:
                     assert "no adapter" in str(error), error

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.settings import Settings
+from models.adapter_weights import PackedAdapter
 from models.core.types import Image, Message, Progress, Sampling, Token
-from models.lora.weights import PackedLora
 from models.packing.packed_model import LlamaShape
 from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
@@ -26,7 +26,7 @@ class Call:
 
     messages: tuple[Message, ...]
     sampling: Sampling
-    lora: PackedLora | None
+    adapter: PackedAdapter | None
     use_words: bool
     see_images: bool
     texts: Mapping[str, str]
@@ -110,8 +110,8 @@ class FakeEngine:
         self.encoded.append(image.digest)
         return FakeTokens()
 
-    def certainty(self, image: Image, lora: PackedLora | None = None) -> float | None:
-        del lora
+    def certainty(self, image: Image, adapter: PackedAdapter | None = None) -> float | None:
+        del adapter
         assert self.is_encoded(image), "judging an answer never makes the engine look again"
         return 0.9
 
@@ -120,7 +120,7 @@ class FakeEngine:
         messages: Sequence[Message],
         sampling: Sampling,
         *,
-        lora: PackedLora | None = None,
+        adapter: PackedAdapter | None = None,
         use_words: bool = True,
         see_images: bool = True,
         texts: Mapping[str, str],
@@ -128,7 +128,7 @@ class FakeEngine:
         progress: Progress,
     ) -> FakeGeneration:
         self._note()
-        self.calls.append(Call(tuple(messages), sampling, lora, use_words, see_images, texts))
+        self.calls.append(Call(tuple(messages), sampling, adapter, use_words, see_images, texts))
         progress("prefill", "Reading the conversation", 0, 20)
         return FakeGeneration(self, cancel or threading.Event())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.adapter_weights import AdapterWeights
 from models.core.errors import UserError
 from models.core.images import load_image
 from models.core.types import Image, Message, Sampling
@@ -37,7 +38,7 @@ def forget(engine: Engine) -> None:
     answer(engine, [Message("user", "9")], Sampling(max_tokens=1))
 
 
-def random_lora(engine: Engine, name: str, generation: int, seed: int) -> LoraWeights:
+def random_adapter(engine: Engine, name: str, generation: int, seed: int) -> AdapterWeights[LoraWeights]:
     """A rank-4 adapter on two kinds of layers, strong enough to change what is said."""
     shape = engine.shape
     generator = np.random.default_rng(seed)
@@ -51,7 +52,7 @@ def random_lora(engine: Engine, name: str, generation: int, seed: int) -> LoraWe
             tensors[f"layers.{layer}.{role}_proj.B"] = generator.normal(0, 0.2, (outputs, 4)).astype(
                 np.float32
             )
-    return LoraWeights(name, generation, 4, tensors)
+    return AdapterWeights(LoraWeights(name, generation, 4, tensors))
 
 
 @pytest.fixture
@@ -91,22 +92,22 @@ def test_a_second_turn_computes_only_what_is_new_and_says_the_same_as_from_scrat
 
 
 def test_a_prefix_computed_under_one_adapter_is_never_used_under_another(engine: Engine) -> None:
-    first, second = random_lora(engine, "first", 1, seed=1), random_lora(engine, "second", 1, seed=2)
+    first, second = random_adapter(engine, "first", 1, seed=1), random_adapter(engine, "second", 1, seed=2)
     fresh = {}
-    for name, lora in (("none", None), ("first", first), ("second", second)):
+    for name, adapter in (("none", None), ("first", first), ("second", second)):
         forget(engine)
-        fresh[name] = answer(engine, [CAPITAL], lora=lora).text
+        fresh[name] = answer(engine, [CAPITAL], adapter=adapter).text
     assert len(set(fresh.values())) == 3, "the adapters must matter for this test to mean anything"
-    for name, lora in (("first", first), ("second", second), ("none", None), ("second", second)):
-        generation = answer(engine, [CAPITAL], lora=lora)
+    for name, adapter in (("first", first), ("second", second), ("none", None), ("second", second)):
+        generation = answer(engine, [CAPITAL], adapter=adapter)
         assert generation.cached_tokens == 0
         assert generation.text == fresh[name]
 
 
 def test_a_new_generation_of_an_adapter_starts_afresh(engine: Engine) -> None:
-    old, new = random_lora(engine, "same", 1, seed=1), random_lora(engine, "same", 2, seed=2)
-    before = answer(engine, [CAPITAL], lora=old)
-    after = answer(engine, [CAPITAL], lora=new)
+    old, new = random_adapter(engine, "same", 1, seed=1), random_adapter(engine, "same", 2, seed=2)
+    before = answer(engine, [CAPITAL], adapter=old)
+    after = answer(engine, [CAPITAL], adapter=new)
     assert after.cached_tokens == 0
     assert after.text != before.text
 
@@ -236,20 +237,20 @@ def test_an_image_changes_the_answer_and_can_be_left_out(engine: Engine, photo: 
 
 def test_left_to_the_engine_only_the_model_alone_is_kept_from_repeating(engine: Engine) -> None:
     question = [Message("user", "Say na na na na na na na na batman.")]
-    lora = random_lora(engine, "any", 1, 5)
+    adapter = random_adapter(engine, "any", 1, 5)
 
     def said(penalty: float | None, **options: object) -> str:
         return answer(engine, question, replace(SHORT, repetition_penalty=penalty), **options).text
 
     assert said(None) == said(PLAIN_PENALTY) != said(1.0)
-    assert said(None, lora=lora) == said(1.0, lora=lora)
+    assert said(None, adapter=adapter) == said(1.0, adapter=adapter)
 
 
 def test_hiding_an_image_hides_only_the_image(engine: Engine, photo: Image) -> None:
     text = "What is the main object in this photo?"
     blind = engine.generate([Message("user", text, (photo,))], SHORT, see_images=False)
-    assert engine.base_lora is not None
-    same = engine.generate([Message("user", text)], SHORT, lora=engine.base_lora)
+    assert engine.base_adapter is not None
+    same = engine.generate([Message("user", text)], SHORT, adapter=engine.base_adapter)
     assert [(t.id, t.logprob) for t in blind] == [(t.id, t.logprob) for t in same]
     plain = engine.generate([Message("user", text)], SHORT)
     assert [t.id for t in blind] != [t.id for t in plain]
@@ -268,4 +269,4 @@ def test_the_heads_certainty_is_the_model_s_own_unless_an_adapter_without_heads_
     own = engine.certainty(photo)
     assert own is not None and 0 < own <= 1
     assert own == engine.encode_image(photo).probability
-    assert engine.certainty(photo, random_lora(engine, "plain", 1, seed=1)) is None
+    assert engine.certainty(photo, random_adapter(engine, "plain", 1, seed=1)) is None

@@ -14,7 +14,8 @@ from models.compiler.cpu import KernelPath
 from models.formats.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaLayer, LlamaWeights
 from models.formats.quantization import Bits, quantise
 from models.language.runtime import LlamaRuntime, compile_llama
-from models.lora.weights import ROLES, LoraWeights
+from models.lora.weights import LoraWeights
+from models.packing.lora_layout import ROLES
 from models.packing.packed_model import LlamaShape, PackedModel, load_or_pack, shape_of
 
 Array = NDArray[np.float32]

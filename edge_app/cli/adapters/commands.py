@@ -319,7 +319,7 @@ def _details(adapter: InstalledAdapter) -> dict[str, Any]:
         if manifest is None
         else {
             "base_digest": manifest.base_digest or None,
-            "reads": {"ocr": manifest.ocr, "words": manifest.words},
+            "reads": asdict(manifest.reads),
         }
     )
     origin = (

@@ -58,7 +58,7 @@ def state(directory: Path) -> tuple[str, ...]:
     store = AdapterStore(directory)
     for adapter in store.all():
         assert verify_installed(adapter, FakeModels().identity) is None, adapter
-        assert store.load(adapter.name).tensors
+        assert store.load(adapter.name).weights.lora.tensors
         assert adapter.manifest is not None
         return (adapter.manifest.version,)
     return ()

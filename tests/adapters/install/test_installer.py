@@ -23,7 +23,7 @@ from adapters.store.manifest import MANIFEST_FILE, parse_manifest
 from adapters.store.record import RECORD_FILE
 from models.core.errors import NeedsNetwork, UserError
 from models.core.files import file_digest
-from models.lora.weights import MAX_RANK
+from models.packing.lora_layout import MAX_RANK
 from tests.adapters.making import (
     IDENTITY,
     MODEL,
@@ -81,7 +81,7 @@ def test_an_installed_adapter_is_what_its_source_was(
     store = AdapterStore(directory)
     assert store.names() == ("plants",)
     assert outcome.adapter.manifest == parse_manifest((source / MANIFEST_FILE).read_bytes(), source)
-    assert store.load("plants").rank == 4
+    assert store.load("plants").weights.lora.rank == 4
     record = outcome.adapter.record
     assert record is not None
     assert (record.source, record.declared, record.base_digest) == (str(source), True, IDENTITY)
@@ -357,12 +357,12 @@ def test_versions_decide_what_replaces_what(installer: Installer, directory: Pat
     ):
         installer.install(Wanted(one))
     installer.install(Wanted(one, force=True))
-    before = AdapterStore(directory).load("plants").generation
+    before = AdapterStore(directory).load("plants").weights.generation
     replaced = installer.install(Wanted(two)).candidate.replaces
     assert replaced is not None
     assert replaced.manifest is not None
     assert replaced.manifest.version == "1.0"
-    assert AdapterStore(directory).load("plants").generation != before
+    assert AdapterStore(directory).load("plants").weights.generation != before
     with pytest.raises(NotNewer, match=r"plants 2.0 is installed, which is newer than this 1.0"):
         installer.install(Wanted(one))
     assert version_in(directory) == "2.0"
@@ -432,12 +432,12 @@ def test_an_update_of_a_plain_folder_takes_what_changed(
 ) -> None:
     folder = write_peft(tmp_path / "mine")
     installer.install(Wanted(str(folder)))
-    before = AdapterStore(directory).load("mine").generation
+    before = AdapterStore(directory).load("mine").weights.generation
     with pytest.raises(NotNewer):
         installer.update("mine")
     write_peft(folder, tensors(seed=2))
     installer.update("mine")
-    assert AdapterStore(directory).load("mine").generation != before
+    assert AdapterStore(directory).load("mine").weights.generation != before
 
 
 def test_what_was_pinned_or_put_there_by_hand_is_not_updated(
@@ -504,7 +504,7 @@ def test_an_adapter_on_its_way_out_is_still_read(installer: Installer, directory
     store = AdapterStore(directory)
     assert store.names() == ("plants",)
     assert store.get("plants").folder == aside
-    assert store.load("plants").rank == 4
+    assert store.load("plants").weights.lora.rank == 4
     installer.install(Wanted(str(source), name="another"))
     assert not aside.exists()
     assert (directory / "plants" / RECORD_FILE).exists()

@@ -14,6 +14,7 @@ from adapters.install.installer import Installer, Wanted
 from adapters.install.probe import MOST_QUESTIONS, QUESTION, probe
 from adapters.prototypes import read_prototypes
 from adapters.store.manifest import MANIFEST_FILE
+from models.adapter_weights import AdapterWeights
 from models.core.errors import UserError
 from models.core.types import Token
 from models.engine import Engine
@@ -22,7 +23,7 @@ from models.lora.weights import LoraWeights
 from tests.adapters.making import MODEL, FakeModel, make_installer, tensors, write_adapter, write_peft
 from tests.models import tiny_directory
 
-WEIGHTS = LoraWeights("x", 1, 1, {"layers.0.q_proj.B": np.ones((4, 1), np.float32)})
+WEIGHTS = AdapterWeights(LoraWeights("x", 1, 1, {"layers.0.q_proj.B": np.ones((4, 1), np.float32)}))
 
 
 def test_the_first_examples_are_asked_and_a_question_of_its_own_without_any() -> None:
@@ -37,15 +38,15 @@ def test_the_first_examples_are_asked_and_a_question_of_its_own_without_any() ->
 def test_an_adapter_that_only_changes_the_prompt_does_nothing() -> None:
     class Wordy(FakeModel):
         def generate(
-            self, messages: Any, sampling: Any, *, lora: LoraWeights | None = None
+            self, messages: Any, sampling: Any, *, adapter: Any = None, use_words: bool = True
         ) -> Iterator[Token]:
-            del messages, sampling
-            return iter([Token(1, "a", -1.0 if lora is None or lora.words else -2.0)])
+            del messages, sampling, adapter
+            return iter([Token(1, "a", -1.0 if use_words else -2.0)])
 
     zeros = {"layers.0.q_proj.B": np.zeros((4, 1), np.float32)}
     for words in (True, False):
         with pytest.raises(UserError, match="does nothing"):
-            probe(Wordy(), LoraWeights("x", 1, 1, zeros, words=words), [])
+            probe(Wordy(), AdapterWeights(LoraWeights("x", 1, 1, zeros)), [], use_words=words)
 
 
 class TinyModels:

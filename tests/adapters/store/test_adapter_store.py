@@ -10,6 +10,7 @@ import pytest
 
 from adapters.install.installer import Wanted
 from adapters.store.adapter_store import AdapterStore
+from adapters.store.manifest import PromptPolicy
 from models.core.errors import UserError
 from models.lora.peft_format import CONFIG_FILE, read_peft
 from tests.adapters.making import make_installer, tensors, write_adapter
@@ -38,17 +39,18 @@ def test_no_directory_is_no_adapters(tmp_path: Path) -> None:
 
 def test_an_adapter_whose_files_were_replaced_has_another_signature_and_generation(directory: Path) -> None:
     store = AdapterStore(directory)
-    signature, first = store.read("plain")
+    loaded = store.load("plain")
+    signature, first = loaded.signature, loaded.weights
     assert (first.name, signature) == ("plain", store.signature("plain"))
     config = directory / "plain" / CONFIG_FILE
     replacement = directory / "replacement"
     replacement.write_text(config.read_text().replace('"lora_alpha": 8', '"lora_alpha": 4'))
     replacement.replace(config)
     assert store.signature("plain") != signature
-    second = store.load("plain")
+    second = store.load("plain").weights
     assert second.generation != first.generation
     name = "layers.0.q_proj.B"
-    assert (second.tensors[name] * 2 == first.tensors[name]).all()
+    assert (second.lora.tensors[name] * 2 == first.lora.tensors[name]).all()
 
 
 @pytest.mark.parametrize("name", ["missing", "..", "../plain", "", "auto"])
@@ -70,9 +72,10 @@ def test_what_an_adapter_says_of_itself_is_read_without_its_weights(directory: P
 
 
 def test_what_the_manifest_says_of_reading_comes_with_the_weights(directory: Path) -> None:
-    write_adapter(directory / "plants", ocr="always", words=False)
-    weights = AdapterStore(directory).load("plants")
-    assert (weights.ocr, weights.words) == ("always", False)
+    write_adapter(directory / "plants", reads=PromptPolicy("always", words=False))
+    store = AdapterStore(directory)
+    assert store.load("plants").reads == PromptPolicy("always", words=False)
+    assert store.load("plain").reads == PromptPolicy("auto", words=True)
 
 
 def test_an_adapter_that_is_replaced_again_and_again_is_never_missing_or_mixed(directory: Path) -> None:
@@ -89,7 +92,7 @@ def test_an_adapter_that_is_replaced_again_and_again_is_never_missing_or_mixed(d
             while not over.is_set():
                 assert store.names() == ("patterns", "plain", "plants")
                 assert store.get("plants").manifest is not None
-                assert store.load("plants").generation in generations
+                assert store.load("plants").weights.generation in generations
         except BaseException as error:
             problems.append(error)
 

@@ -18,15 +18,18 @@ from adapters.store.manifest import (
     Accuracy,
     AdapterManifest,
     Example,
+    PromptPolicy,
+    ReadsText,
     check_name,
+    combine_policies,
     is_name,
     parse_manifest,
     write_manifest,
 )
 from adapters.store.record import RECORD_FILE
+from models import adapter_weights
 from models.core.errors import UserError
 from models.lora import peft_format
-from models.lora.weights import ReadsText
 
 PATH = Path("adapter.toml")
 DIGESTS = dict.fromkeys(REQUIRED_FILES, "a" * 64)
@@ -56,8 +59,7 @@ manifests = st.builds(
         ),
         max_size=3,
     ).map(tuple),
-    ocr=st.sampled_from(["auto", "always", "never"]),
-    words=st.booleans(),
+    reads=st.builds(PromptPolicy, st.sampled_from(["auto", "always", "never"]), st.booleans()),
     training=st.dictionaries(lines, texts, max_size=3),
     accuracy=st.lists(
         st.builds(
@@ -115,7 +117,7 @@ def test_a_field_of_any_value_is_taken_or_refused_but_never_a_crash(key: str, va
 
 def test_the_smallest_manifest_has_sensible_defaults() -> None:
     manifest = parse(base_digest=None)
-    assert (manifest.ocr, manifest.words, manifest.base_digest, manifest.examples) == ("auto", True, "", ())
+    assert (manifest.reads, manifest.base_digest, manifest.examples) == (PromptPolicy("auto", True), "", ())
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,7 @@ def test_numbers_and_tables_without_measure_are_refused(line: str) -> None:
 def test_what_the_app_adds_is_among_the_files_that_an_adapter_may_have() -> None:
     assert PROTOTYPES_FILE in ALLOWED_FILES
     assert RECORD_FILE not in ALLOWED_FILES
-    for name in (peft_format.CONFIG_FILE, peft_format.WEIGHTS_FILE, peft_format.PROJECTOR_FILE):
+    for name in (peft_format.CONFIG_FILE, peft_format.WEIGHTS_FILE, adapter_weights.PROJECTOR_FILE):
         assert name in ALLOWED_FILES
     assert get_args(ReadsText) == READS
 
@@ -194,3 +196,12 @@ def test_versions_compare_as_pep_440_says() -> None:
 def test_names_that_are_no_folder_everywhere_or_mean_something_else_are_refused(name: str) -> None:
     with pytest.raises(UserError):
         check_name(name)
+
+
+def test_a_sum_reads_what_one_of_its_adapters_wants() -> None:
+    def combined(*policies: tuple[ReadsText, bool]) -> PromptPolicy:
+        return combine_policies(PromptPolicy(ocr, words) for ocr, words in policies)
+
+    assert combined(("never", False), ("never", False)) == PromptPolicy("never", False)
+    assert combined(("never", False), ("auto", True)) == PromptPolicy("auto", True)
+    assert combined(("auto", True), ("always", False)) == PromptPolicy("always", True)

@@ -15,13 +15,14 @@ pytest.importorskip("torch", reason="training needs the extra [train]: pip insta
 pytest.importorskip("transformers", reason="training needs the extra [train]: pip install -e '.[train]'")
 
 from adapters.install.verify import check_hashes, read_weights
-from adapters.store.manifest import Accuracy, AdapterManifest, Example, parse_manifest
+from adapters.store.manifest import Accuracy, AdapterManifest, Example, PromptPolicy, parse_manifest
 from adapters.training.build_adapter import About, make_adapter
 from adapters.training.card import Made, card
 from adapters.training.data import read_training_rows
 from adapters.training.heads import OwnHeadResult, find_facts, make_heads
 from adapters.training.measure import Answers, accuracies
 from adapters.training.train import Options, Workplace, look, projector_part, see
+from models.adapter_weights import AdapterWeights
 from models.core.errors import UserError
 from models.core.images import load_image
 from models.core.types import no_progress
@@ -77,11 +78,11 @@ def test_twenty_images_become_an_adapter_that_can_be_installed(
     assert [each.name for each in report.heads if each.head] == ["c"]
     assert manifest == parse_manifest((out / "adapter.toml").read_bytes(), out / "adapter.toml")
     check_hashes(out, manifest, {})
-    lora = read_weights(out, "squares")
-    assert lora.rank == 8
-    assert lora.projector is not None
-    assert lora.projector.keep == ()
-    assert (manifest.ocr, manifest.words) == ("never", False)
+    weights = read_weights(out, "squares")
+    assert weights.lora.rank == 8
+    assert weights.projector is not None
+    assert weights.projector.keep == ()
+    assert manifest.reads == PromptPolicy("never", words=False)
     (accuracy,) = manifest.accuracy
     assert (accuracy.set, accuracy.type, accuracy.rows) == ("squares", "c", 4)
     assert "Names colours." in (out / "README.md").read_text()
@@ -103,9 +104,9 @@ def test_the_image_tokens_that_are_learnt_are_those_that_are_served(
         part = projector_part([each.head for each in heads if each.head], rows, options)
         assert part is not None
         seen = see(features, {}, parts, part, heads)
-        lora = LoraWeights("squares", 1, 1, {}, projector=part)
+        adapter = AdapterWeights(LoraWeights("squares", 1, 1, {}), part)
         for row in held:
-            served = engine.encode_image(load_image(row.image), lora).embeddings
+            served = engine.encode_image(load_image(row.image), adapter).embeddings
             np.testing.assert_allclose(seen[row.digest].rows, served, atol=2e-3)
     base = see(features, {}, parts, None, ())
     for row in held:

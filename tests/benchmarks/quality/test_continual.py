@@ -63,11 +63,11 @@ class Pupil(FakeEngine):
 
     installed: Path = Path()
 
-    def generate(self, messages: Any, *arguments: Any, lora: Any = None, **others: Any) -> FakeGeneration:
+    def generate(self, messages: Any, *arguments: Any, adapter: Any = None, **others: Any) -> FakeGeneration:
         question = messages[-1].text
-        knows = (self.installed / lora.name / KNOWS).read_text() if lora else "nothing"
+        knows = (self.installed / adapter.name / KNOWS).read_text() if adapter else "nothing"
         self.words = (question.removesuffix("?") if question.startswith(knows) else "no idea",)
-        return super().generate(messages, *arguments, lora=lora, **others)
+        return super().generate(messages, *arguments, adapter=adapter, **others)
 
 
 @dataclass

@@ -25,7 +25,7 @@ def test_many_adapters_are_installed_as_if_one_by_one(tmp_path: Path) -> None:
         assert each.record is not None
         files = json.loads((each.folder / "installed.json").read_text())["manifest"]["files"]
         assert files == dict(each.manifest.files)
-    assert store.load("adapter-29").rank == 16
+    assert store.load("adapter-29").weights.lora.rank == 16
 
 
 def test_the_worker_loads_switches_and_weighs_adapters(tmp_path: Path, engine_cache: Path) -> None:

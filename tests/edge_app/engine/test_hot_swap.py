@@ -26,11 +26,10 @@ from edge_app.assistant import Assistant, Turn
 from edge_app.engine import engine_host as host
 from edge_app.events import Answered, Failed, TokenText
 from edge_app.system import paths
+from models.adapter_weights import PackedAdapter, add_adapters, pack_adapter
 from models.core.types import Message, Sampling
 from models.engine import Engine
 from models.language.generation import Generation
-from models.lora.weighted_sum import add_packed
-from models.lora.weights import PackedLora, pack_lora
 from models.packing.packed_model import LlamaShape
 from tests.adapters.folders import put, remove
 from tests.models.tiny_directory import model_files, write_directory
@@ -146,20 +145,20 @@ class Fresh:
 
     def _answer(self, spec: str, versions: tuple[int, ...], question: str) -> str:
         engine = self._loader()
-        lora = None if spec == "none" else self._lora(spec, versions)
-        generation = engine.generate([Message("user", question)], SAMPLING, lora=lora)
+        adapter = None if spec == "none" else self._adapter(spec, versions)
+        generation = engine.generate([Message("user", question)], SAMPLING, adapter=adapter)
         for _ in generation:
             pass
         engine.close()
         return generation.text
 
-    def _lora(self, spec: str, versions: tuple[int, ...]) -> PackedLora:
+    def _adapter(self, spec: str, versions: tuple[int, ...]) -> PackedAdapter:
         shape, parsed = self._world.shape, parse_spec(spec)
         parts = [
-            (pack_lora(shape, self._stores[version].load(name)), scale)
+            (pack_adapter(shape, self._stores[version].load(name).weights), scale)
             for (name, scale), version in zip(parsed.parts, versions, strict=True)
         ]
-        return parts[0][0] if parsed.is_plain else add_packed(shape, spec, 1, parts)
+        return parts[0][0] if parsed.is_plain else add_adapters(shape, spec, 1, parts)
 
     def possible(self, world: World, outcome: Outcome) -> set[str | None]:
         """The answers that were right at some moment of this one; None when it could have been missing."""

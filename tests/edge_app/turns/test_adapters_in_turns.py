@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.store.manifest import AdapterManifest, write_manifest
+from adapters.store.manifest import AdapterManifest, PromptPolicy, ReadsText, write_manifest
 from edge_app import settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, Event, Failed, ImageEncoded, Progress, Routed, TurnSaved
@@ -17,7 +17,6 @@ from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.errors import UserError
 from models.core.types import Image
-from models.lora.weights import ReadsText
 from models.ocr.page_layout import PageText, TextLine
 from models.ocr.reader import ReadingStopped
 from tests.adapters.folders import put, remove
@@ -94,7 +93,7 @@ def ask(assistant: Assistant, question: str = "What is this?", **turn: object) -
 def declare(directory: Path, name: str, ocr: ReadsText, words: bool = True) -> None:
     """Gives an adapter a manifest."""
     manifest = AdapterManifest(
-        name, "1.0", "A test.", "edge-vlm-135m", "", ocr=ocr, words=words,
+        name, "1.0", "A test.", "edge-vlm-135m", "", reads=PromptPolicy(ocr, words),
         files=dict.fromkeys(("adapter_config.json", "adapter_model.safetensors"), "0" * 64),
     )  # fmt: skip
     (directory / name / "adapter.toml").write_bytes(write_manifest(manifest))
@@ -113,17 +112,20 @@ def test_a_named_adapter_reaches_the_engine_and_the_answer_says_so(
 ) -> None:
     answer = ask(assistant, adapter="receipts")
     assert answer.adapter == "receipts"
-    assert engine.calls[0].lora is not None
-    assert engine.calls[0].lora.name == "receipts"
+    assert engine.calls[0].adapter is not None
+    assert engine.calls[0].adapter.name == "receipts"
     assert ask(assistant, adapter="none").adapter is None
-    assert engine.calls[1].lora is None
+    assert engine.calls[1].adapter is None
 
 
 def test_adapters_can_be_summed(assistant: Assistant, engine: FakeEngine) -> None:
     answer = ask(assistant, adapter="receipts:0.50, medical:0.5")
     assert answer.adapter == "receipts:0.5,medical:0.5"
-    assert engine.calls[0].lora is not None
-    assert (engine.calls[0].lora.name, engine.calls[0].lora.rank) == ("receipts:0.5,medical:0.5", 32)
+    assert engine.calls[0].adapter is not None
+    assert (engine.calls[0].adapter.name, engine.calls[0].adapter.lora.rank) == (
+        "receipts:0.5,medical:0.5",
+        32,
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_auto_takes_what_the_router_chooses_once_the_image_was_looked_at(
     assert routed.milliseconds > 0
     answer = final(events)
     assert (answer.adapter, "it looks like its examples" in answer.reason) == ("medical", True)
-    assert engine.calls[0].lora is not None
+    assert engine.calls[0].adapter is not None
     ((query, installed),) = router.asked
     assert (query.question, query.image is not None) == ("How many?", True)
     assert tuple(installed) == ("medical", "receipts")
@@ -164,7 +166,7 @@ def test_auto_takes_what_the_router_chooses_once_the_image_was_looked_at(
 def test_auto_may_find_that_none_fits(assistant: Assistant, router: FakeRouter, engine: FakeEngine) -> None:
     router.adapter = None
     assert ask(assistant).adapter is None
-    assert engine.calls[0].lora is None
+    assert engine.calls[0].adapter is None
 
 
 def test_a_later_question_is_routed_by_the_image_shown_last(assistant: Assistant, router: FakeRouter) -> None:
@@ -227,7 +229,7 @@ def test_an_adapter_replaced_while_it_answers_is_the_new_one_for_the_next_turn(
     ask(assistant, adapter="receipts")
     engine.before_token = lambda _: None
     ask(assistant, adapter="receipts")
-    first, second = (call.lora for call in engine.calls)
+    first, second = (call.adapter for call in engine.calls)
     assert first is not None and second is not None
     assert first.generation != second.generation
 

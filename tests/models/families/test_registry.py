@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from models import engine as engine_module
+from models.adapter_weights import AdapterWeights
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.core.types import Image, Message, Sampling, no_progress
@@ -30,8 +31,8 @@ GREEDY = Sampling(max_tokens=4)
 class Eyes:
     """A Sight that sees a number of its own in each image."""
 
-    def look(self, image: Image, lora: object = None) -> SimpleNamespace:
-        del lora
+    def look(self, image: Image, part: object = None) -> SimpleNamespace:
+        del part
         rows = np.random.default_rng(int(image.digest)).normal(size=(ROWS, HIDDEN)).astype(np.float32)
         return SimpleNamespace(embeddings=rows, heads={}, guesses=(), probability=1.0)
 
@@ -111,9 +112,9 @@ def test_a_flipped_bit_in_published_weights_is_noticed_before_they_are_packed(
 
 
 def test_an_adapter_of_a_shorter_model_is_refused(seeing: Engine) -> None:
-    lora = PeftLora("short", 1, 4, {}, layers=LAYERS - 1)
+    adapter = AdapterWeights(PeftLora("short", 1, 4, {}, layers=LAYERS - 1))
     with pytest.raises(UserError, match="short was trained on a model of 1 layers"):
-        seeing.generate([Message("user", "Hi")], GREEDY, lora=lora)
+        seeing.generate([Message("user", "Hi")], GREEDY, adapter=adapter)
 
 
 def test_two_images_in_two_orders_are_two_prompts_that_share_only_their_beginning(seeing: Engine) -> None:

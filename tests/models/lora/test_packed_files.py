@@ -18,7 +18,7 @@ FIRST, SECOND = ((1, 100, 7),), ((2, 100, 8),)
 
 @pytest.fixture
 def packed() -> PackedLora:
-    return replace(pack_lora(SHAPE, workload.adapter(SHAPE, "mine", 0, 20)), ocr="always", words=False)
+    return pack_lora(SHAPE, workload.adapter(SHAPE, "mine", 0, 20))
 
 
 def files(folder: Path) -> list[str]:
@@ -31,7 +31,6 @@ def test_what_was_written_is_mapped_with_everything_it_needs(tmp_path: Path, pac
     again = kept.open("mine", FIRST)
     assert again is not None
     assert (again.name, again.generation, again.rank) == ("mine", packed.generation, 32)
-    assert (again.ocr, again.words) == ("always", False)
     assert np.array_equal(again.tensor, packed.tensor)
     assert again.argument is not None  # aligned and writable, as kernels want it
 

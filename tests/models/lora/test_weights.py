@@ -9,15 +9,11 @@ from numpy.typing import NDArray
 from models.core.errors import UserError
 from models.lora.weighted_sum import add_packed
 from models.lora.weights import (
-    A_TILE_BYTES,
-    B_TILE_BYTES,
-    SITES,
-    LoraLayout,
     LoraWeights,
     PackedLora,
-    lora_tiles,
     pack_lora,
 )
+from models.packing.lora_layout import A_TILE_BYTES, B_TILE_BYTES, SITES, LoraLayout, lora_tiles
 from models.packing.packed_model import LlamaShape
 from tests.models.tiny_llama import random_lora, rounded
 
@@ -134,19 +130,6 @@ def test_adding_packed_adapters_adds_their_updates() -> None:
 def test_adding_one_adapter_at_full_weight_changes_no_byte() -> None:
     packed = pack_lora(SHAPE, random_lora(SHAPE, 16))
     assert np.array_equal(add_packed(SHAPE, "same", 1, [(packed, 1.0)]).tensor, packed.tensor)
-
-
-def test_a_sum_reads_what_one_of_its_adapters_wants() -> None:
-    def packed(ocr: str, words: bool) -> PackedLora:
-        return pack_lora(SHAPE, LoraWeights("x", 1, 4, {}, ocr=ocr, words=words))  # type: ignore[arg-type]
-
-    def added(*parts: PackedLora) -> tuple[str, bool]:
-        whole = add_packed(SHAPE, "sum", 1, [(part, 1.0) for part in parts])
-        return whole.ocr, whole.words
-
-    assert added(packed("never", False), packed("never", False)) == ("never", False)
-    assert added(packed("never", False), packed("auto", True)) == ("auto", True)
-    assert added(packed("auto", True), packed("always", False)) == ("always", True)
 
 
 def test_ranks_that_sum_to_more_than_can_run_are_refused_in_one_sentence() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from adapters.store.adapter_store import BUNDLED, bundled_names
+from models.adapter_weights import read_adapter
 from models.engine import Engine
-from models.lora.peft_format import read_peft
 from router.confidence.rule import NOBODY, bundled_rule
 
 REFIT = "it was fitted for another; fit the bundled rule again, as docs/confidence.md says"
@@ -14,7 +14,7 @@ REFIT = "it was fitted for another; fit the bundled rule again, as docs/confiden
 
 @pytest.mark.parametrize("name", [name for name in bundled_names() if name in bundled_rule().adapters])
 def test_a_bundled_adapter_s_fit_is_for_the_one_that_is_bundled(name: str) -> None:
-    assert bundled_rule().adapters[name].generation == read_peft(BUNDLED / name, name).generation, REFIT
+    assert bundled_rule().adapters[name].generation == read_adapter(BUNDLED / name, name).generation, REFIT
 
 
 def test_the_plain_model_s_fit_is_for_the_default_model(engine: Engine) -> None:

@@ -1,0 +1,98 @@
+"""Layout of a packed LoRA: one uint8 tensor that compiled functions take as an argument.
+
+A and B are rounded to 8 bits, since decoding is limited by memory bandwidth and this halves the bytes that an
+adapter adds to each token. A tile of A covers 16 ranks x 32 inputs and has one scale per rank; a tile of B covers
+16 outputs x 16 ranks and has one scale per output. Ranks are padded with zeros to a multiple of 16.
+
+The tensor holds one block per layer. A block holds A of the four sites, each as
+[inputs / 32][parts * rank / 16] tiles with the parts' ranks side by side, then B of the seven roles, each as
+[outputs / 16][rank / 16] tiles. A tile is 64-byte chunks of 16 rows x 4 columns of uint8 codes, code = value /
+scale + 128 in 1..255, followed by float32 scale[16]. The chunks are those of models/packing/packed_model.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.packing.packed_model import LlamaShape
+
+MAX_RANK = 128
+RANK_STEP = 16
+A_TILE_BYTES = 16 * 32 + 64
+B_TILE_BYTES = 16 * 16 + 64
+# A site is a place whose activations feed linear layers; it maps to the roles of the layers that it feeds.
+SITES: dict[str, tuple[str, ...]] = {
+    "qkv": ("q", "k", "v"),
+    "o": ("o",),
+    "gate_up": ("gate", "up"),
+    "down": ("down",),
+}
+ROLES = tuple(role for roles in SITES.values() for role in roles)
+
+
+@dataclass(frozen=True)
+class LoraLayout:
+    """Offsets in the packed tensor, in bytes per 16 ranks, and views of its tiles."""
+
+    shape: LlamaShape
+
+    def a_offset(self, site: str) -> int:
+        names = list(SITES)
+        return sum(self._a_size(name) for name in names[: names.index(site)])
+
+    def b_offset(self, role: str) -> int:
+        before = ROLES[: ROLES.index(role)]
+        return sum(self._a_size(name) for name in SITES) + sum(self._b_size(name) for name in before)
+
+    def layer_size(self) -> int:
+        return self.b_offset(ROLES[-1]) + self._b_size(ROLES[-1])
+
+    def size(self, rank: int) -> int:
+        """Bytes of a whole adapter of this padded rank."""
+        return self.shape.layers * self.layer_size() * (rank // RANK_STEP)
+
+    def a_tiles(self, tensor: NDArray[np.uint8], rank: int, site: str) -> NDArray[np.uint8]:
+        """A view of a packed tensor: [layers, inputs / 32, parts, rank / 16, tile bytes]."""
+        shape = (len(SITES[site]), rank // RANK_STEP, A_TILE_BYTES)
+        return self._view(tensor, rank, self.a_offset(site), self._a_size(site), shape)
+
+    def b_tiles(self, tensor: NDArray[np.uint8], rank: int, role: str) -> NDArray[np.uint8]:
+        """A view of a packed tensor: [layers, outputs / 16, rank / 16, tile bytes]."""
+        shape = (rank // RANK_STEP, B_TILE_BYTES)
+        return self._view(tensor, rank, self.b_offset(role), self._b_size(role), shape)
+
+    def _view(
+        self, tensor: NDArray[np.uint8], rank: int, offset: int, size: int, shape: tuple[int, ...]
+    ) -> NDArray[np.uint8]:
+        tiles = rank // RANK_STEP
+        layers = tensor.reshape(self.shape.layers, -1)[:, offset * tiles : (offset + size) * tiles]
+        return layers.reshape(self.shape.layers, -1, *shape)  # splits an axis, so nothing is copied
+
+    def _a_size(self, site: str) -> int:
+        roles = SITES[site]
+        return self.shape.matrix(roles[0])[1] // 32 * len(roles) * A_TILE_BYTES
+
+    def _b_size(self, role: str) -> int:
+        return self.shape.matrix(role)[0] // 16 * B_TILE_BYTES
+
+
+def lora_tiles(matrix: NDArray[np.float32], columns: int) -> NDArray[np.uint8]:
+    """float32 [rows, inputs] -> tiles [rows / 16, inputs / columns, 16 * columns + 64]."""
+    rows, inputs = matrix.shape
+    grouped = matrix.reshape(rows // 16, 16, inputs // columns, columns)
+    by_column = np.ascontiguousarray(np.abs(matrix).reshape(-1, columns).T)  # the maximum is quicker this way
+    largest = by_column.max(axis=0)
+    scale = largest.reshape(grouped.shape[:3]) / np.float32(127.0)
+    factor = np.divide(np.float32(1.0), scale, out=np.zeros_like(scale), where=scale > np.float32(1e-38))
+    scaled = grouped * factor[..., None]
+    np.rint(scaled, out=scaled)
+    scaled += np.float32(128)
+    codes = scaled.astype(np.uint8).view(np.uint32)  # 4 columns of a row stay together
+    tiles = np.empty((rows // 16, inputs // columns, 16 * columns + 64), np.uint8)
+    chunks = tiles[:, :, : 16 * columns].view(np.uint32)
+    chunks.reshape(*chunks.shape[:2], columns // 4, 16)[...] = codes.transpose(0, 2, 3, 1)
+    tiles[:, :, 16 * columns :].view(np.float32)[...] = scale.transpose(0, 2, 1)
+    return tiles
