@@ -21,13 +21,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from models.compiler import threads
+from models.compiler.code_key import Arguments, cache_key
 from models.compiler.cpu import CodeTarget, KernelPath, code_target, host_architecture
 from models.compiler.ffi import ffi
 from models.core.cache import mark_used
@@ -37,12 +37,7 @@ from models.core.types import Progress, no_progress
 
 _MAGIC = b"EDGEOBJ1"
 _DIGEST_BYTES = 32
-_SHARED_SOURCES = (
-    "compiler/compile.py", "compiler/cpu.py", "packing/lora_layout.py", "packing/packed_model.py", "vision/projector.py"
-)  # fmt: skip
 HEARTBEAT_SECONDS = 0.2
-
-Arguments = Mapping[str, str | int | float | bool]
 
 
 class Library:
@@ -72,7 +67,7 @@ def compile_or_load(
     Two processes that want the same thing compile it once; a damaged file is compiled again. Raises UserError
     when the disk refuses the result.
     """
-    key = cache_key(name, build, arguments, path)
+    key = cache_key(name, build, arguments, path, cache_dir)
     kept = cache_dir / f"{name}-{path}-{key[:24]}.bin"
     code = read_object(kept)
     if code is None:
@@ -93,21 +88,6 @@ def compile_or_load(
                     progress("compile", f"compiled {name} for {path}", 1, 1)
     mark_used(kept)
     return Library(_link(code))
-
-
-def cache_key(name: str, build: str, arguments: Arguments, path: KernelPath) -> str:
-    """sha256 (hex) over all that the machine code depends on."""
-    depends = {
-        "name": name,
-        "build": build,
-        "arguments": dict(sorted(arguments.items())),
-        "path": path,
-        "target": repr(code_target(path, host_architecture())),
-        "platform": sys.platform,
-        "tvm": version("apache-tvm"),
-        "sources": _source_digest(build.partition(":")[0]),
-    }
-    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
 
 
 def compile_object(
@@ -255,25 +235,6 @@ def write_object(path: Path, code: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def source_files(builder_module: str) -> list[Path]:
-    """What machine code is made from: the emitting helpers, the builder's own module, the layouts of the data
-    that the code reads, and how code is generated."""
-    here = Path(__file__).parents[1]
-    files = {*here.joinpath("kernels").glob("*.py"), *(here / name for name in _SHARED_SOURCES)}
-    spec = importlib.util.find_spec(builder_module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(builder_module)
-    return sorted({*files, Path(spec.origin)})
-
-
-@cache
-def _source_digest(builder_module: str) -> str:
-    digest = hashlib.sha256()
-    for file in source_files(builder_module):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 @cache

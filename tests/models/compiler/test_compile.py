@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import os
 import subprocess
 import sys
@@ -12,15 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.compiler import compile as compiler
 from models.compiler.buffers import aligned_zeros, as_tensor
 from models.compiler.compile import (
     Library,
-    cache_key,
     compile_object,
     compile_or_load,
     read_object,
-    source_files,
     write_object,
 )
 from models.compiler.cpu import choose_path, code_target, detect, host_architecture
@@ -97,22 +92,6 @@ def test_a_damaged_file_is_compiled_again(cached: Path, damage: str) -> None:
     assert read_object(cached) is not None
 
 
-def test_the_key_holds_everything_that_the_code_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def key(
-        name: str = "small", build: str = BUILD, factor: float = 2.0, path: compiler.KernelPath = "avx2"
-    ) -> str:
-        return cache_key(name, build, {"factor": factor}, path)
-
-    keys = {key(), key(name="other"), key(build=BUILD + "2"), key(factor=3.0), key(path="generic")}
-    assert len(keys) == 5
-    assert key() in keys
-    monkeypatch.setattr(compiler, "version", lambda _: "0.0")
-    keys.add(key())
-    monkeypatch.setattr(compiler, "_source_digest", lambda _: "changed sources")
-    keys.add(key())
-    assert len(keys) == 7
-
-
 def test_other_arguments_are_other_code(cached: Path) -> None:
     assert scaled(compile_or_load("small", BUILD, {"factor": 5.0}, PATH, cached.parent)) == 15
     assert scaled(compile_or_load("small", BUILD, {"factor": 2.0}, PATH, cached.parent)) == 6
@@ -172,26 +151,6 @@ def test_two_processes_compile_once(tmp_path: Path) -> None:
     pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
     said = sorted(process.communicate()[0].strip() for process in pair)
     assert said == ["0", "2"]
-
-
-BUILDERS = ("models.kernels.llama", "models.vision.kernels", "models.vision.projection")
-
-
-@pytest.mark.parametrize("builder", BUILDERS)
-def test_code_is_kept_under_every_module_that_its_emitters_import(builder: str) -> None:
-    sources = source_files(builder)
-    spec = importlib.util.find_spec(builder)
-    assert spec is not None
-    assert spec.origin is not None
-    assert Path(spec.origin) in sources
-    emitters = {Path(spec.origin), *(file for file in sources if file.parent.name == "kernels")}
-    for file in emitters:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("models."):
-                imported = importlib.util.find_spec(str(node.module))
-                assert imported is not None
-                assert imported.origin is not None
-                assert Path(imported.origin) in sources, f"{file.name} imports {node.module}"
 
 
 def test_a_folder_named_models_where_the_user_is_does_not_matter(
