@@ -1,9 +1,9 @@
-"""The domain's plain types: images, messages, sampling, tokens. Knows nothing of kernels or files."""
+"""Plain types that every package shares: images, messages, sampling parameters, tokens, progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -11,29 +11,35 @@ from numpy.typing import NDArray
 
 Role = Literal["system", "user", "assistant"]
 
-# progress(stage, message, done, total): bytes or steps; total is None while unknown.
 Stage = Literal["pull", "pack", "compile", "load", "encode", "read", "prefill"]
 Progress = Callable[[Stage, str, int, int | None], None]
+"""progress(stage, message, done, total): done and total in bytes or steps; total is None while it is unknown."""
 
 
 def no_progress(stage: Stage, message: str, done: int, total: int | None) -> None:
-    """A Progress that tells nobody."""
+    """A Progress that does nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Image:
-    """A decoded image.
+    """A decoded image. Images with the same digest are equal, whatever their names and subclasses.
 
     pixels: uint8 [height, width, 3], RGB, upright, alpha composed on white.
-    digest: sha256 (hex) of the file's bytes: the image's identity everywhere.
-    name: what to call it when talking to the user.
-    notes: what was done that the user should know ("first of 12 frames").
+    digest: sha256 (hex) of the file's bytes.
+    name: for messages to the user.
+    notes: what was changed in decoding that the user should know ("first of 12 frames").
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(repr=False)
     digest: str
     name: str
     notes: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self.digest == other.digest if isinstance(other, Image) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,12 @@ class Message:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. temperature 0 is greedy; top_k 0, top_p 1, min_p 0, repetition_penalty 1
-    are off. repetition_penalty None leaves it to the engine: see Engine.generate."""
+    """How the next token is chosen.
+
+    temperature: 0 is greedy. top_k 0, top_p 1, min_p 0 and repetition_penalty 1 are off.
+    repetition_penalty: None lets the engine choose (Engine.generate). seed: None draws a new one.
+    max_tokens: of the answer. stop: strings that end it and are not part of it.
+    """
 
     temperature: float = 0.0
     top_k: int = 0
