@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -287,24 +285,18 @@ def test_options_that_do_not_go_together_are_a_usage_error(run: Run) -> None:
     assert run("sparkle")[0] == 2
 
 
-@pytest.mark.slow
-def test_a_thousand_adapters_are_listed_in_no_time(tmp_path: Path) -> None:
+def test_a_thousand_adapters_are_listed_without_a_look_at_their_tensors(run: Run, tmp_path: Path) -> None:
+    """How long it takes is measured by `make bench`."""
     folder = write_adapter(tmp_path / "one", base_model=BASE)
     write_record(folder, InstallRecord(source="/somewhere", date="2026-01-01T00:00:00+00:00", base_digest=""))
+    (folder / "adapter_model.safetensors").write_bytes(b"no tensors")
     directory = paths.ensure(paths.adapters_directory())
-    for number in range(1000):
-        place = directory / f"plants-{number:04}"
-        place.mkdir()
+    names = [f"plants-{number:04}" for number in range(1000)]
+    for name in names:
+        (directory / name).mkdir()
         for file in folder.iterdir():
-            (place / file.name).hardlink_to(file)
-    command = [sys.executable, "-m", "edge_app", "adapters", "list", "--json"]
-    took = []
-    for _ in range(3):
-        before = os.times()
-        done = subprocess.run(command, capture_output=True, check=True)
-        after = os.times()
-        assert len(json.loads(done.stdout)) == 1000
-        spent = (after.children_user, -before.children_user, after.children_system, -before.children_system)
-        took.append(sum(spent))
-    # Processor time, for a machine that others keep busy; on an idle one the clock says no more.
-    assert min(took) < 1.5, took
+            (directory / name / file.name).hardlink_to(file)
+    code, out, _ = run("list", "--json")
+    listed = json.loads(out)
+    assert (code, [each["name"] for each in listed]) == (0, names)
+    assert not any(each["problem"] for each in listed)

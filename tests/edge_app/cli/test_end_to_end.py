@@ -292,7 +292,7 @@ def test_ctrl_c_during_a_real_answer_exits_130(real_home: Path) -> None:
     assert child.stdout is not None
     assert child.stdout.read(5)
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=30)
+    _, errors = child.communicate(timeout=120)
     assert child.returncode == 130, errors
     assert "Traceback" not in errors
 
@@ -321,6 +321,6 @@ def test_ctrl_c_while_compiling_leaves_at_once_without_a_traceback(real_home: Pa
     assert child.stderr is not None
     assert "compiling" in child.stderr.readline()
     os.killpg(child.pid, signal.SIGINT)  # as a terminal does it: to all of the foreground
-    out, errors = child.communicate(timeout=30)
+    out, errors = child.communicate(timeout=120)
     assert (child.returncode, out, errors.strip()) == (130, "", "")
     assert not list((tmp_path / "cache" / "compiled").glob("*.bin"))

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -424,7 +423,7 @@ def test_the_chat_needs_a_terminal_and_says_so(run: Run) -> None:
 
 # -- real processes ---------------------------------------------------------------------------------------
 
-WITH_A_SLOW_ENGINE = """
+WITH_A_FAKE_ENGINE = """
 import sys, time
 from functools import partial
 from edge_app import assistant
@@ -434,18 +433,19 @@ from tests.edge_app.fakes import FakeEngine
 def load(report):
     report("pull", "Downloading", 5, 10)
 
-engine = FakeEngine(words=("word ",) * 200, before_token=lambda _: time.sleep(0.05), loading=load)
+words, pause = int(sys.argv.pop(1)), float(sys.argv.pop(1))
+engine = FakeEngine(words=("word ",) * words, before_token=lambda _: time.sleep(pause), loading=load)
 assistant.Assistant = partial(assistant.Assistant, load=engine.load)
 sys.argv = ["edge-app", *sys.argv[1:]]
 main()
 """
 
 
-def start(*arguments: str, **more: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WITH_A_SLOW_ENGINE, *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=more.pop("stderr", subprocess.PIPE), text=True
-    )
+def start(*arguments: str, words: int | None = None, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """The command with a fake engine. words: the length of its answer; None is one that never ends by itself."""
+    length = ("1000000", "0.02") if words is None else (str(words), "0")
+    command = [sys.executable, "-c", WITH_A_FAKE_ENGINE, *length, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def last_status() -> str:
@@ -461,7 +461,7 @@ def test_ctrl_c_keeps_what_was_printed_and_exits_130() -> None:
     assert child.stdout is not None and child.stderr is not None
     assert child.stdout.read(10) == "word word "
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=20)
+    out, err = child.communicate(timeout=60)
     assert child.returncode == 130
     assert out.endswith("\n")
     assert "Traceback" not in err
@@ -471,13 +471,13 @@ def test_ctrl_c_keeps_what_was_printed_and_exits_130() -> None:
 def test_ctrl_c_with_json_still_prints_the_object() -> None:
     child = start("ask", "?", "--json")
     store = SessionStore.open()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not any("word" in t.answer for s in store.recent() for t in store.get(s.id).turns):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     store.close()
     child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=20)
+    out, err = child.communicate(timeout=60)
     assert child.returncode == 130, err
     assert json.loads(out)["stop_reason"] == "cancelled"
     assert "word" in json.loads(out)["answer"]
@@ -489,14 +489,14 @@ def test_a_reader_that_leaves_ends_it_quietly_and_the_answer_is_saved_as_stopped
     assert child.stdout.read(5) == "word "
     child.stdout.close()
     assert child.stderr.read() == "Downloading (0.0 MB)\n"
-    assert child.wait(timeout=20) == 141
+    assert child.wait(timeout=60) == 141
     assert last_status() == "stopped"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_on_a_terminal_progress_is_one_changing_line_on_stderr_only() -> None:
     ours, theirs = os.openpty()
-    child = start("ask", "?", "--no-stream", stderr=theirs)
+    child = start("ask", "?", "--no-stream", words=200, stderr=theirs)
     os.close(theirs)
     out, _ = child.communicate(timeout=60)
     seen = os.read(ours, 65536).decode()
@@ -507,11 +507,28 @@ def test_on_a_terminal_progress_is_one_changing_line_on_stderr_only() -> None:
     assert seen.count("\n") == 0
 
 
-def test_version_is_quick() -> None:
-    """Nothing heavy may creep into the start: 0.2 s on a free machine; the bound allows for a busy one."""
-    times = []
-    for _ in range(3):
-        before = time.monotonic()
-        subprocess.run([sys.executable, "-m", "edge_app", "--version"], check=True, capture_output=True)
-        times.append(time.monotonic() - before)
-    assert min(times) < 1.0
+def test_the_version_loads_nothing_heavy() -> None:
+    """How long the start takes is measured by `make bench`; what makes it slow is listed here."""
+    heavy = {
+        "numpy",
+        "PIL",
+        "tvm_ffi",
+        "tokenizers",
+        "onnxruntime",
+        "textual",
+        "rich",
+        "pydantic",
+        "sqlite_utils",
+    }
+    heavy |= {"httpx", "httpx2", "openai", "keyring", "cryptography", "huggingface_hub", "jinja2"}
+    script = f"""
+import sys
+from edge_app.cli.main import main
+sys.argv = ["edge-app", "--version"]
+try:
+    main()
+finally:
+    print(sorted({heavy!r} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert done.stdout == f"edge-app {edge_app.__version__}\n[]\n", done.stderr

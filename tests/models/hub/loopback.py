@@ -15,7 +15,7 @@ class LoopbackServer:
     files: content by path. requests: (path, Range header) of every request so far.
     statuses: answers that are given first, one a request. cuts: how many bytes of the body the next answers
     send before the connection is closed. ranges: whether Range is honoured. pause: seconds between pieces.
-    redirects: where paths have moved to.
+    redirects: where paths have moved to. stalls: files are answered with their first 64 KiB, and then nothing more.
     """
 
     def __init__(self) -> None:
@@ -28,6 +28,8 @@ class LoopbackServer:
         self.redirects: dict[str, str] = {}
         self.ranges = True
         self.pause = 0.0
+        self.stalls = False
+        self._over = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients are killed here
@@ -48,6 +50,7 @@ class LoopbackServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -96,6 +99,10 @@ class LoopbackServer:
                     return
                 for begin in range(0, len(body), 1 << 16):
                     self.wfile.write(body[begin : begin + (1 << 16)])
+                    if owner.stalls and self.path not in owner.types:
+                        owner._over.wait()
+                        self.close_connection = True
+                        return
                     time.sleep(owner.pause)
 
             def log_message(self, *_: object) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,12 +191,11 @@ def test_patterns_as_people_write_them_are_applied(folder: Path, expression: str
     np.testing.assert_array_equal(after["layers.0.q_proj.B"], 16 * before["layers.0.q_proj.B"])
 
 
+@pytest.mark.timeout(60)
 def test_the_worst_pattern_that_is_accepted_does_not_hang(folder: Path) -> None:
     worst = {"|".join([".*[a-z0-9_.]*.+X"]) + f"{i}": 1 for i in range(10)}
     change_config(folder, alpha_pattern=worst)
-    started = time.perf_counter()
     read_peft(folder, "x")
-    assert time.perf_counter() - started < 2
 
 
 def test_an_adapter_of_a_shorter_model_is_refused_unless_it_was_meant_for_some_layers(folder: Path) -> None:

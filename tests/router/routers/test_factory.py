@@ -4,9 +4,9 @@ are independent of one another."""
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from adapters.prototypes import IMAGE_SIZE, PROTOTYPES_FILE, prototypes_of, writ
 from router.choice import Candidate, Query, Router
 from router.routers.background import likeness
 from router.routers.chat_detection import ByState, ByWords
+from router.routers.prototype_cache import Registry
 from router.routers.prototypes import PrototypeRouter
 from router.routers.ridge_heads import HeadRouter
 from tests.router.made_up import ALL, BACKGROUND, HIDDEN, KINDS, around, ask, install, near, query, state_of
@@ -194,15 +195,28 @@ def test_likeness_is_the_mean_of_the_nearest() -> None:
     assert likeness(np.array([0.1, 0.9], np.float32), 1) == pytest.approx(0.9)
 
 
-def test_hundreds_of_adapters_are_told_apart_at_once(make: Make, tmp_path: Path) -> None:
+def test_each_adapter_is_read_once_and_again_only_when_it_changed(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(tmp_path, "one", 1)
     content = (tmp_path / "one" / PROTOTYPES_FILE).read_bytes()
     names = [f"adapter{number:04}" for number in range(100)]
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / PROTOTYPES_FILE).write_bytes(content)
+    read: list[str] = []
+    make_of = Registry._read
+
+    def noted(registry: Registry[Any], path: Path) -> Any:
+        read.append(path.parent.name)
+        return make_of(registry, path)
+
+    monkeypatch.setattr(Registry, "_read", noted)
     router = make(tmp_path)
     ask(router, tuple(names), 1, 1)
-    started = time.perf_counter()
+    assert sorted(read) == names
+    ask(router, tuple(names), 1, 2)
+    assert sorted(read) == names
+    install(tmp_path, names[3], 2)
     ask(router, tuple(names), 1, 1)
-    assert time.perf_counter() - started < 0.5
+    assert read[100:] == [names[3]]
