@@ -89,16 +89,11 @@ class Answer:
 
     def as_json(self) -> dict[str, Any]:
         """The object that `ask --json` prints; scripts rely on its keys."""
-        fields = {"answer": self.text} | self.details() | {"session": self.session}
-        for own in ("mean_logprob", "min_logprob", "offer"):
-            del fields[own]
-        return fields
+        return self._fields_without("mean_logprob", "min_logprob", "offer", "evidence")
 
     def details(self) -> dict[str, Any]:
         """Everything but the text and the session, as JSON-ready values under the keys of the session database."""
-        fields = asdict(replace(self, evidence=None))
-        del fields["text"], fields["session"], fields["evidence"]
-        return fields | {"timing_ms": fields.pop("timings")}
+        return self._fields_without("text", "session", "evidence")
 
     @classmethod
     def from_details(cls, text: str, session: str, details: Mapping[str, Any]) -> Answer:
@@ -106,6 +101,12 @@ class Answer:
         fields = dict(details)
         tokens, timings = TokenCounts(**fields.pop("tokens")), Timing(**fields.pop("timing_ms"))
         return cls(text=text, session=session, tokens=tokens, timings=timings, **fields)
+
+    def _fields_without(self, *names: str) -> dict[str, Any]:
+        """In their order, text and timings under their older keys."""
+        keys = {"text": "answer", "timings": "timing_ms"}
+        fields = asdict(replace(self, evidence=None))
+        return {keys.get(name, name): value for name, value in fields.items() if name not in names}
 
 
 @dataclass(frozen=True)
