@@ -93,7 +93,10 @@ def test_ask_takes_adapters_and_sums_and_says_which_one_auto_chose(
     assert (asked.code, asked.stderr) == (0, "")
     chosen = run("ask", "Total?")
     assert (chosen.stdout, chosen.stderr) == ("A cat.\n", "(it looks like its examples)\n")
-    assert [call.lora.name for call in engine.calls if call.lora] == ["receipts:0.5,medical:0.5", "receipts"]
+    assert [call.adapter.name for call in engine.calls if call.adapter] == [
+        "receipts:0.5,medical:0.5",
+        "receipts",
+    ]
     wrong = run("ask", "Total?", "--adapter", "recipts")
     assert wrong == Outcome(1, "", "edge-app: There is no adapter named 'recipts'; did you mean receipts?\n")
 
