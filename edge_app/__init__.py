@@ -1,18 +1,42 @@
-"""The application: turns, sessions, settings, the command line (cli/) and the chat (tui/).
+"""The public API: `from edge_app import Assistant, Turn, ask, load`.
 
-The core of it (everything but cli/ and tui/) is headless: it never prints and never imports a front end.
+Names are imported at their first use (PEP 562). Importing this package loads no other module of it and changes
+nothing in the process: no environment variable, no signal handler, no logging, no garbage collection settings.
+docs/python-api.md shows how the API is used.
 """
 
 from __future__ import annotations
 
-import gc
-import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from edge_app.api import ask, load
+    from edge_app.assistant import Assistant
+    from edge_app.events import Answer
+    from edge_app.turn import Turn
+    from models.core.errors import UserError
 
-# pydantic would look through every installed package for plugins, 50 ms at each start; we use none.
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+__version__ = "0.2.0.dev0"
 
-# Starting makes a hundred thousand objects that stay; looking for garbage among them every 700 new ones would be
-# a twentieth of the time.
-gc.set_threshold(50_000, 20, 20)
+__all__ = ["Answer", "Assistant", "Turn", "UserError", "__version__", "ask", "load"]
+
+_MODULES = {
+    "Answer": "edge_app.events",
+    "Assistant": "edge_app.assistant",
+    "Turn": "edge_app.turn",
+    "UserError": "models.core.errors",
+    "ask": "edge_app.api",
+    "load": "edge_app.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 from adapters.store.adapter_store import RESERVED, AdapterStore
 from edge_app.cloud.access import Remote, State
@@ -19,7 +20,7 @@ from edge_app.costs.outlook import Outlook
 from edge_app.engine.bundled_adapters import settle, unsettled
 from edge_app.engine.engine_host import EngineHost, LoadEngine, load_engine, reporter
 from edge_app.engine.inference_thread import CancelledError, InferenceThread, Job
-from edge_app.events import Event, Failed, Ready
+from edge_app.events import Answer, Answered, Event, Failed, Ready
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
@@ -33,6 +34,7 @@ from edge_app.turns.runner import Course, Ground
 from models.core.errors import UserError
 from router.choice import Router
 from router.confidence.rule import Confidence
+from router.names import Mode
 
 __all__ = ["Assistant", "Turn"]
 
@@ -92,6 +94,36 @@ class Assistant:
             yield Failed(str(error), error.exit_code)
             return
         yield from self._followed(planned, Course.run, stopped=stopped)
+
+    def ask(
+        self,
+        question: str,
+        image: Picture | str | None = None,
+        *,
+        adapter: str | None = None,
+        mode: Mode | None = None,
+        session: str | None = None,
+        allow_cloud: bool = False,
+    ) -> Answer:
+        """One question, answered without its events; None takes the setting. See Turn for the parameters.
+
+        Raises UserError when there is no answer.
+        """
+        images = () if image is None else (Path(image) if isinstance(image, str) else image,)
+        turn = Turn(
+            question,
+            images,
+            session=session,
+            adapter=adapter or self.settings.adapter,
+            mode=mode or self.settings.mode,
+            allow_cloud=allow_cloud,
+        )
+        last = None
+        for last in self.answer(turn):
+            if isinstance(last, Failed):
+                raise last.as_error()
+        assert isinstance(last, Answered), "a turn ends in Answered or Failed"
+        return last.answer
 
     def ask_cloud(self, session: str, turn: int) -> Generator[Event, None, None]:
         """The same question to the cloud, because the user wants that: the events of its answer, which takes the
@@ -188,6 +220,12 @@ class Assistant:
     def consenter(self, consenter: Consenter | None) -> None:
         """A front end that is made after its assistant."""
         self._remote.consenter = consenter
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Stops what runs and frees the engine. The session store stays open: it belongs to who opened it."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from models.core.errors import NeedsNetwork, UserError
 from models.core.types import Stage
 from router.confidence.rule import Evidence
 from router.names import Mode
@@ -215,6 +216,13 @@ class Failed:
 
     message: str
     exit_code: int
+
+    def as_error(self) -> UserError:
+        """The failure as an exception, for callers that do not read events."""
+        kind = NeedsNetwork if self.exit_code == NeedsNetwork.exit_code else UserError
+        error = kind(self.message)
+        error.exit_code = self.exit_code
+        return error
 
 
 Event = (

@@ -253,6 +253,20 @@ def load(file: Path, **command_line: Any) -> Settings:
         raise UserError(f"A setting in the environment is not JSON: {error}.") from error
 
 
+def for_this_process(**values: Any) -> Settings:
+    """The user's settings with these values over them; None was not given.
+
+    When they say offline, the process refuses every connection that leaves this machine from here on.
+    Raises UserError as `load` does.
+    """
+    settings = load(paths.config_file(), **values)
+    if settings.offline:
+        from edge_app.system.offline import switch
+
+        switch.turn_on()
+    return settings
+
+
 def _explain(error: ValidationError, file: Path, from_file: dict[str, Any], given: dict[str, Any]) -> str:
     """One sentence for the first thing that is wrong, naming where the value came from."""
     problem = error.errors()[0]

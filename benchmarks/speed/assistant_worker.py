@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.serving import serve
-from edge_app.assistant import Assistant, Turn
-from edge_app.events import Answered, Failed, ImageEncoded, Ready, Routed, TokenText
-from edge_app.settings import Settings, load
-from edge_app.system import paths
-from models.core.types import Sampling
+from edge_app.__main__ import tune_interpreter
+
+tune_interpreter()  # as the command line does, before pydantic is imported
+
+from edge_app.assistant import Assistant, Turn  # noqa: E402
+from edge_app.events import Answered, Failed, ImageEncoded, Ready, Routed, TokenText  # noqa: E402
+from edge_app.settings import Settings, load  # noqa: E402
+from edge_app.system import paths  # noqa: E402
+from models.core.types import Sampling  # noqa: E402
 
 
 def settings() -> Settings:

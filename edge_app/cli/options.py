@@ -54,19 +54,10 @@ AnswersOption = Annotated[
 
 
 def load_settings(**command_line: Any) -> Settings:
-    """Settings with what was given on the command line on top; None was not given.
+    """edge_app.settings.for_this_process, imported when a command runs: `--help` does without pydantic."""
+    from edge_app.settings import for_this_process
 
-    From here on the process is offline when they say so.
-    """
-    from edge_app import settings
-    from edge_app.system import paths
-
-    loaded = settings.load(paths.config_file(), **command_line)
-    if loaded.offline:
-        from edge_app.system.offline import switch
-
-        switch.turn_on()
-    return loaded
+    return for_this_process(**command_line)
 
 
 def session_id(store: SessionStore, session: str | None, continue_: bool) -> str | None:

@@ -33,7 +33,6 @@ def route(
     """
     from edge_app.assistant import Assistant, Turn
     from edge_app.events import Failed, Progress, Routed
-    from models.core.errors import UserError
 
     settings = load_settings(mode=mode, offline=offline)
     line = output.ProgressLine()
@@ -44,9 +43,7 @@ def route(
                 line.show(event)
             elif isinstance(event, Failed):
                 line.clear()
-                error = UserError(event.message)
-                error.exit_code = event.exit_code
-                raise error
+                raise event.as_error()
             elif isinstance(event, Routed):
                 found = event
     line.clear()

@@ -14,6 +14,7 @@ import pytest
 from edge_app.storage.sessions import NewImage, SessionStore
 from edge_app.system import paths
 from edge_app.system.offline import switch
+from models.hub.store import ModelFiles
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +32,18 @@ def online_afterwards() -> Iterator[None]:
     """What a test's command line switched offline was to end with its process."""
     yield
     switch.turn_off()
+
+
+@pytest.fixture(scope="module")
+def real_home(model_files: ModelFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of its own that shares the pulled model, and what was compiled for it, with earlier runs."""
+    home = tmp_path_factory.mktemp("home")
+    shared = model_files.directory.parent
+    (home / "data").mkdir()
+    (home / "data" / "models").symlink_to(shared)
+    (shared.parent / "cache").mkdir(exist_ok=True)
+    (home / "cache").symlink_to(shared.parent / "cache")
+    return home
 
 
 @pytest.fixture

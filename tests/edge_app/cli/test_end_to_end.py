@@ -25,7 +25,6 @@ from edge_app.events import Answer, Answered, CloudFailed, ImageEncoded, Ready, 
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.types import Image
-from models.hub.store import ModelFiles
 from models.lora.peft_format import MODULES
 from models.vision.projector_file import Head, ProjectorPart
 from models.vision.projector_writer import write_projector_part
@@ -49,18 +48,6 @@ def picture(seed: int = 0) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-@pytest.fixture(scope="module")
-def real_home(model_files: ModelFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home of its own that shares the pulled model, and what was compiled for it, with earlier runs."""
-    home = tmp_path_factory.mktemp("home")
-    shared = model_files.directory.parent
-    (home / "data").mkdir()
-    (home / "data" / "models").symlink_to(shared)
-    (shared.parent / "cache").mkdir(exist_ok=True)
-    (home / "cache").symlink_to(shared.parent / "cache")
-    return home
 
 
 @pytest.fixture(scope="module")
