@@ -14,6 +14,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
+from edge_app.system.terminal_text import text_table
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def _text(stages: Sequence[Stage], measured: Sequence[Course], repetition: Repet
             )
             for course in own
         ]
-        lines += [output.table([heading, *table], right=range(1, len(heading))), ""]
+        lines += [text_table([heading, *table], right=range(1, len(heading))), ""]
     right, asked = sum(s.chosen_right for s in stages), sum(s.asked for s in stages)
     lines.append(
         f"Router, over all stages: {right} of {asked} rows to their own adapter ({100 * right / asked:.1f}%)."

@@ -13,6 +13,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import ImagesOption, JsonOption, OfflineOption, load_settings
+from edge_app.system.terminal_text import text_table
 from router.names import ROUTERS, RouterName
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def _accuracy_table(results: Results) -> str:
             if most:
                 shown = ("-" if share is None else f"{100 * share.value:.1f}%" for share in found)
                 rows.append((label, str(most), reach, *shown))
-    return output.table(rows, right=range(1, len(rows[0])))
+    return text_table(rows, right=range(1, len(rows[0])))
 
 
 def _share_of(decisions: Sequence[Decision], half: str | None) -> Share | None:
@@ -247,4 +248,4 @@ def _cost_table(results: Results, wait: FirstToken | None) -> str:
         assert wait is not None
         figures = [f"{100 * wait.parts(own['image'])[which]:.1f}%" for own in costs.values()]
         rows.append(("share of time to first token", words, *figures))
-    return output.table(rows, right=range(2, len(rows[0])))
+    return text_table(rows, right=range(2, len(rows[0])))

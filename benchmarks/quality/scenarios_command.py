@@ -21,6 +21,7 @@ from edge_app.cli.options import (
     LimitOption,
     OfflineOption,
 )
+from edge_app.system.terminal_text import text_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,7 +169,7 @@ def _outcomes(found: Study) -> str:
         )
         for name, limit, each in named
     ]
-    return output.table([heading, *rows], right=range(1, 7))
+    return text_table([heading, *rows], right=range(1, 7))
 
 
 def _rcs_table(found: Study, weights: Mapping[Mode, Weights]) -> str:
@@ -177,7 +178,7 @@ def _rcs_table(found: Study, weights: Mapping[Mode, Weights]) -> str:
     table = rcs(found, weights)
     modes = [each.mode for each in found.modes]
     rows = [(name, *(f"{own[mode]:+.3f}" for mode in modes)) for name, own in table.items()]
-    return output.table([("", *(mode.upper() for mode in modes)), *rows], right=range(1, len(modes) + 1))
+    return text_table([("", *(mode.upper() for mode in modes)), *rows], right=range(1, len(modes) + 1))
 
 
 def _curves(found: Study) -> str:
@@ -190,7 +191,7 @@ def _curves(found: Study) -> str:
         for name, own in found.curves.items()
     ]
     heading = ("TO THE CLOUD BY", "APGR", *(f"CPT({percent})" for percent in CPT))
-    return output.table([heading, *rows], right=(1, 2, 3))
+    return text_table([heading, *rows], right=(1, 2, 3))
 
 
 def _domains(found: Study) -> str:
@@ -202,4 +203,4 @@ def _domains(found: Study) -> str:
         )
         for each in found.domains
     ]
-    return output.table([("SET", "ROWS", "LOCAL", "CLOUD", "AUTO", "CA"), *rows], right=range(1, 6))
+    return text_table([("SET", "ROWS", "LOCAL", "CLOUD", "AUTO", "CA"), *rows], right=range(1, 6))

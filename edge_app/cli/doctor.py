@@ -7,6 +7,7 @@ from typing import Any
 
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption
+from edge_app.system.terminal_text import text_table
 
 
 def doctor(json: JsonOption = False) -> None:
@@ -41,7 +42,7 @@ def _terminal() -> dict[str, Any]:
 
 def _section(value: Any) -> str:
     rows = list(_lines(value))
-    return output.table(rows) if rows else "  none"
+    return text_table(rows) if rows else "  none"
 
 
 def _lines(value: Any) -> list[tuple[str, str]]:

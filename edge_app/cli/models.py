@@ -8,6 +8,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
+from edge_app.system.terminal_text import text_table
 
 if TYPE_CHECKING:
     from models.core.types import Stage
@@ -39,7 +40,7 @@ def list_(json: JsonOption = False) -> None:
         )
         for status in statuses
     ]
-    output.result(output.table([("NAME", "STATE", "SIZE", "DESCRIPTION"), *rows], right=(2,)))
+    output.result(text_table([("NAME", "STATE", "SIZE", "DESCRIPTION"), *rows], right=(2,)))
 
 
 @app.command()
@@ -85,8 +86,8 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
         (f["role"], output.megabytes(f["size"]), f["sha256"], f["path"] or f["name"])
         for f in details["files"]
     ]
-    output.result(output.table(plain))
-    output.result("\n" + output.table([("ROLE", "SIZE", "SHA256", "FILE"), *files], right=(1,)))
+    output.result(text_table(plain))
+    output.result("\n" + text_table([("ROLE", "SIZE", "SHA256", "FILE"), *files], right=(1,)))
 
 
 @app.command()

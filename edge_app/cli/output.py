@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from edge_app.system.printable import printable
+from edge_app.system.terminal_text import one_line, printable
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,19 +65,6 @@ def say(text: str) -> None:
     print(printable(text) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
 
-def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Rows, the first one the heading, as aligned text. right: columns of numbers."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = (
-            cell.rjust(w) if i in right else cell.ljust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
 def megabytes(count: int) -> str:
     """Bytes for people: 98362432 is "98.4 MB"."""
     return f"{count / 1e6:.1f} MB"
@@ -95,7 +81,7 @@ class ProgressLine:
     def show(self, event: Progress) -> None:
         if self._terminal:
             width = max(20, _columns() - 1)
-            sys.stderr.write(CLEAR_LINE + " ".join(printable(_describe(event)).split())[:width])
+            sys.stderr.write(CLEAR_LINE + one_line(_describe(event))[:width])
             sys.stderr.flush()
             self._shown = True
         elif event.stage in TAKES_LONG and (event.stage, event.message) not in self._said:

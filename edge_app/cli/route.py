@@ -11,6 +11,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption, ModeOption, OfflineOption, load_settings
+from edge_app.system.terminal_text import text_table
 
 if TYPE_CHECKING:
     from router.route import Route
@@ -78,7 +79,7 @@ def _text(route: Route, router: str) -> str:
             (each.adapter, f"{each.score:+.1f}", _share(each.image), _share(each.question))
             for each in route.candidates
         ]
-        lines += ["", output.table([heading, *rows], right=(1, 2, 3)), f"Judged by the router {router}."]
+        lines += ["", text_table([heading, *rows], right=(1, 2, 3)), f"Judged by the router {router}."]
     return "\n".join(lines)
 
 

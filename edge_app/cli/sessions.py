@@ -13,6 +13,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption
+from edge_app.system.terminal_text import text_table
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def list_(
         output.result_json([asdict(session) for session in sessions])
     elif sessions:
         rows = [(s.id, _local(s.updated), str(s.turns), s.title) for s in sessions]
-        output.result(output.table([("ID", "USED", "TURNS", "TITLE"), *rows], right=(2,)))
+        output.result(text_table([("ID", "USED", "TURNS", "TITLE"), *rows], right=(2,)))
     else:
         output.say("There are no sessions yet.")
 
@@ -78,7 +79,7 @@ def search(
         output.result_json([asdict(match) for match in matches])
     elif matches:
         rows = [(m.session, _local(m.created), " ".join(m.excerpt.split())) for m in matches]
-        output.result(output.table([("ID", "WHEN", "FOUND"), *rows]))
+        output.result(text_table([("ID", "WHEN", "FOUND"), *rows]))
     else:
         output.say("Nothing was found.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from edge_app.system.loopback import address_of, is_loopback
+from edge_app.system.offline import address_of, is_loopback
 from models.core.errors import UserError
 
 DEFAULT_PATH = "/v1"

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.errors import CloudError, Kind
 from edge_app.cloud.key import Key
-from edge_app.system.printable import printable
+from edge_app.system.terminal_text import printable
 from models.core.errors import NeedsNetwork
 
 EXCERPT_CHARACTERS = 160

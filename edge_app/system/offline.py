@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import ipaddress
 import os
 import socket
 import sys
@@ -30,7 +31,6 @@ from typing import Any
 
 import psutil
 
-from edge_app.system.loopback import address_of, is_loopback
 from models.core.errors import NeedsNetwork
 
 VARIABLE = "EDGE_APP_OFFLINE"
@@ -108,6 +108,23 @@ switch = Switch()
 def wanted_by_environment() -> bool:
     """Whether EDGE_APP_OFFLINE says so, for what runs before or without the settings."""
     return os.environ.get(VARIABLE, "").strip().lower() not in NO
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine: localhost by that name, or a loopback address. Looks up no name."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    address = address_of(host)
+    return address is not None and address.is_loopback
+
+
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host is written as, an IPv4-mapped IPv6 address as IPv4; None for a name."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _watcher(own: Switch) -> Callable[[str, tuple[Any, ...]], None]:

@@ -18,6 +18,7 @@ from textual.widgets import Footer, Markdown
 
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.events import Failed, Progress, Ready
+from edge_app.system.terminal_text import one_line
 from edge_app.tui.asking_user import ConsentAsked
 from edge_app.tui.chat_keys import CHAT_BINDINGS
 from edge_app.tui.composer.attachment import Attachment
@@ -31,7 +32,7 @@ from edge_app.tui.next_answer import NextAnswer
 from edge_app.tui.status import NEW_CHAT, StatusLine
 from edge_app.tui.stream import batches
 from edge_app.tui.surroundings import Surroundings
-from edge_app.tui.text import one_line, progress_text
+from edge_app.tui.text import progress_text
 from edge_app.tui.turns import Turns
 from edge_app.tui.windows.consent_window import ConsentWindow
 from edge_app.tui.windows.file_picker import FilePicker

@@ -8,7 +8,7 @@ from __future__ import annotations
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.events import Answer, Progress
 from edge_app.system.battery import Battery
-from edge_app.system.printable import printable
+from edge_app.system.terminal_text import one_line
 
 _STAGES = {
     "pull": "Downloading the model",
@@ -27,19 +27,6 @@ _ENDS = {
 }
 EVEN = 0.5
 """Below this an answer is likelier wrong than right."""
-
-
-def one_line(text: str) -> str:
-    """Printable, with every run of white space a single space."""
-    return " ".join(printable(text).split())
-
-
-def shorten(text: str, width: int) -> str:
-    """At most `width` characters; the middle goes, since names differ at their ends."""
-    if len(text) <= width:
-        return text
-    kept = max(0, width - 1)
-    return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
 
 
 def file_size(count: int) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edge_app.events import Answer, Answered, Event, Failed, Routed, TurnSaved
+from edge_app.system.terminal_text import one_line
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.conversation_view import Conversation
@@ -17,7 +18,7 @@ from edge_app.tui.conversation.saved_chat import EarlierChat
 from edge_app.tui.conversation.turn_view import Told, show_turn
 from edge_app.tui.status import NEW_CHAT, StatusLine
 from edge_app.tui.surroundings import Surroundings
-from edge_app.tui.text import is_unsure, one_line
+from edge_app.tui.text import is_unsure
 from edge_app.tui.windows.route_window import RouteWindow
 from edge_app.turn import Turn
 from router.choice import Candidate

@@ -13,6 +13,7 @@ import typer
 from edge_app.cli import output
 from edge_app.cli.adapters import train, trust
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
+from edge_app.system.terminal_text import text_table
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def list_(json: JsonOption = False) -> None:
             (a["name"], a["version"], output.megabytes(a["size"]), a["problem"] or a["description"])
             for a in installed
         ]
-        output.result(output.table([("NAME", "VERSION", "SIZE", "DESCRIPTION"), *rows], right=(2,)))
+        output.result(text_table([("NAME", "VERSION", "SIZE", "DESCRIPTION"), *rows], right=(2,)))
     else:
         output.say("No adapter is installed.")
     if available:
@@ -126,12 +127,12 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
         output.result_json(details)
         return
     lists = ("examples", "accuracy", "training", "files")
-    output.result(output.table([(key, _plain(value)) for key, value in details.items() if key not in lists]))
+    output.result(text_table([(key, _plain(value)) for key, value in details.items() if key not in lists]))
     if details["training"]:
-        output.result("\n" + output.table([("TRAINING", ""), *details["training"].items()]))
+        output.result("\n" + text_table([("TRAINING", ""), *details["training"].items()]))
     if details["examples"]:
         rows = [(e["task"], " ".join(e["question"].split()), e["answer"]) for e in details["examples"]]
-        output.result("\n" + output.table([("TASK", "QUESTION", "ANSWER"), *rows]))
+        output.result("\n" + text_table([("TASK", "QUESTION", "ANSWER"), *rows]))
     if details["accuracy"]:
         shares = ("adapter", "base", "blind", "majority")
         rows = [
@@ -139,8 +140,8 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
             for row in details["accuracy"]
         ]
         heading = ("SET", "TYPE", "ROWS", *(share.upper() for share in shares))
-        output.result("\n" + output.table([heading, *rows], right=(2, 3, 4, 5, 6)))
-    output.result("\n" + output.table([("FILE", "SHA256"), *details["files"].items()]))
+        output.result("\n" + text_table([heading, *rows], right=(2, 3, 4, 5, 6)))
+    output.result("\n" + text_table([("FILE", "SHA256"), *details["files"].items()]))
 
 
 @app.command()

@@ -13,6 +13,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import OfflineOption, load_settings
+from edge_app.system.terminal_text import text_table
 
 if TYPE_CHECKING:
     from adapters.store.manifest import Accuracy
@@ -179,7 +180,7 @@ def _summary(report: TrainingReport, accuracy: Sequence[Accuracy]) -> str:
             for row in accuracy
         ]
         heading = ("SET", "TYPE", "ROWS", "ADAPTER", "WITHOUT", "BLIND", "MAJORITY")
-        lines.append(output.table([heading, *rows], right=(2, 3, 4, 5, 6)))
+        lines.append(text_table([heading, *rows], right=(2, 3, 4, 5, 6)))
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption
+from edge_app.system.terminal_text import text_table
 
 app = typer.Typer(
     help="Trusted publishers: add, list, remove, new-key.", no_args_is_help=True, rich_markup_mode=None
@@ -53,7 +54,7 @@ def list_(json: JsonOption = False) -> None:
     if json:
         output.result_json([{"name": name, "fingerprint": key} for name, key in known.items()])
     elif known:
-        output.result(output.table([("NAME", "FINGERPRINT"), *known.items()]))
+        output.result(text_table([("NAME", "FINGERPRINT"), *known.items()]))
     else:
         output.say("No publisher is trusted yet.")
 

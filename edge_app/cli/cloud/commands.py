@@ -13,6 +13,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
+from edge_app.system.terminal_text import text_table
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def status(json: JsonOption = False) -> None:
     if json:
         output.result_json(facts)
     else:
-        output.result(output.table([(name, _shown(value)) for name, value in facts.items()]))
+        output.result(text_table([(name, _shown(value)) for name, value in facts.items()]))
 
 
 @app.command("ledger")
@@ -190,7 +191,7 @@ def ledger_(
         output.result_json([asdict(entry) for entry in entries])
     elif entries:
         heading = ("SENT", "WHERE", "MODEL", "BYTES", "IMAGES", "TOKENS", "COST", "OUTCOME", "SHA256")
-        output.result(output.table([heading, *map(_row, entries)], right=(3, 4, 5, 6)))
+        output.result(text_table([heading, *map(_row, entries)], right=(3, 4, 5, 6)))
     else:
         output.say("Nothing has ever been sent.")
 

@@ -22,6 +22,7 @@ from edge_app.cli.options import (
     LimitOption,
     OfflineOption,
 )
+from edge_app.system.terminal_text import text_table
 
 if TYPE_CHECKING:
     from edge_app.evaluation.confidence import Line
@@ -128,7 +129,7 @@ def _table(report: Sequence[Line]) -> str:
         "ECE: of the confidence, over tenths. The other columns are AUROC: the confidence; the same for an adapter\n"
         "without data (fitted on the other files); and scores that need no fitting. -: all right, or all wrong."
     )
-    return output.table([heading, *rows], right=range(1, len(heading))) + f"\n{note}"
+    return text_table([heading, *rows], right=range(1, len(heading))) + f"\n{note}"
 
 
 def _area(value: float | None) -> str:
@@ -145,7 +146,7 @@ def _stopping_table(stopped: Sequence[Stopping]) -> str:
         )
         for each in stopped
     ]
-    return output.table(
+    return text_table(
         [
             ("GIVEN UP EARLY BELOW", "RIGHT AND TO BE KEPT", "WRONG", "TOKENS SAVED"),
             *rows,

@@ -19,6 +19,7 @@ from edge_app.cli.options import (
     OfflineOption,
     load_settings,
 )
+from edge_app.system.terminal_text import text_table
 
 if TYPE_CHECKING:
     from edge_app.evaluation.rows import Score
@@ -100,7 +101,7 @@ def _table(scores: tuple[Score, ...]) -> str:
         )
         for line in scores
     ]
-    return output.table(
+    return text_table(
         [("SET", "TYPE", "ROWS", "CORRECT", "MAJORITY", "(ALWAYS)", "ADAPTER"), *rows], right=(2, 3, 4)
     )
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import PIL.Image
 
+from edge_app.system.terminal_text import one_line
 from edge_app.tui.conversation.previews import thumbnail
-from edge_app.tui.text import file_size, one_line
+from edge_app.tui.text import file_size
 from models.core.errors import UserError
 from models.core.images import load_image
 from models.core.types import Image

@@ -16,6 +16,7 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import TextArea
 
+from edge_app.system.terminal_text import one_line
 from edge_app.tui.composer import commands
 from edge_app.tui.composer.attachment import Attachment, read_attachment
 from edge_app.tui.composer.attachment_bar import AttachmentBar, AttachmentChip
@@ -26,7 +27,6 @@ from edge_app.tui.composer.prompt import Prompt
 from edge_app.tui.composer.suggestion_list import SuggestionList
 from edge_app.tui.composer.suggestions import Suggestion, suggestions
 from edge_app.tui.surroundings import Surroundings
-from edge_app.tui.text import one_line
 from models.core.errors import UserError
 
 

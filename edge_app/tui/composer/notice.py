@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from edge_app.system.printable import printable
+from edge_app.system.terminal_text import printable
 
 
 class NoticeLine(Static):

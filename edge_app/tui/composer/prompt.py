@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
-from edge_app.system.printable import printable
+from edge_app.system.terminal_text import printable
 from edge_app.tui.composer.history import History
 from edge_app.tui.composer.image_paths import pasted_images
 

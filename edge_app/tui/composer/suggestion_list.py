@@ -10,8 +10,8 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from edge_app.system.terminal_text import one_line
 from edge_app.tui.composer.suggestions import Suggestion
-from edge_app.tui.text import one_line
 
 
 class SuggestionList(OptionList):

@@ -16,10 +16,10 @@ from textual.content import Content
 from textual.widgets import Markdown, Static
 
 from edge_app.events import Answer, Progress
-from edge_app.system.printable import printable
+from edge_app.system.terminal_text import one_line, printable
 from edge_app.tui.conversation.messages import MessageView
 from edge_app.tui.conversation.other_answer import OtherAnswer
-from edge_app.tui.text import answer_line, is_unsure, one_line, progress_text, seconds
+from edge_app.tui.text import answer_line, is_unsure, progress_text, seconds
 
 LOCAL, BROKEN = "The answer from this device", "The other answer, as far as it came"
 

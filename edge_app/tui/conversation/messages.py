@@ -18,7 +18,7 @@ from textual.message import Message as TextualMessage
 from textual.widget import Widget
 from textual.widgets import Static
 
-from edge_app.system.printable import printable
+from edge_app.system.terminal_text import printable
 
 
 class MessageView(Vertical, can_focus=True):

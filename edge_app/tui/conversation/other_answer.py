@@ -8,8 +8,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from edge_app.system.printable import printable
-from edge_app.tui.text import one_line
+from edge_app.system.terminal_text import one_line, printable
 
 
 class OtherAnswer(Vertical):

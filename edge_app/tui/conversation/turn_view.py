@@ -17,10 +17,10 @@ from edge_app.events import (
     TokenText,
     TurnSaved,
 )
+from edge_app.system.terminal_text import one_line
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.conversation_view import Conversation
 from edge_app.tui.stream import ANSWERS, batches
-from edge_app.tui.text import one_line
 
 Told = TurnSaved | Routed
 

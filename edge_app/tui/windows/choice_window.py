@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from edge_app.tui.text import one_line
+from edge_app.system.terminal_text import one_line
 from edge_app.tui.windows.window import Window
 
 

@@ -18,9 +18,9 @@ from textual.widgets.option_list import Option
 from edge_app.cloud.consent import ConsentStore, Proposal, Reply
 from edge_app.cloud.payload import Payload
 from edge_app.settings import Price
-from edge_app.system.printable import printable
+from edge_app.system.terminal_text import one_line, printable
 from edge_app.tui.asking_user import LOOK_SECONDS
-from edge_app.tui.text import file_size, one_line
+from edge_app.tui.text import file_size
 from edge_app.tui.windows.outgoing_view import OutgoingView
 from edge_app.tui.windows.window import Window
 from models.core.errors import UserError

@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from edge_app.tui.text import one_line
+from edge_app.system.terminal_text import one_line
 from edge_app.tui.windows.window import Window
 from models.core.errors import UserError
 

@@ -19,7 +19,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from edge_app.cloud.images import OutgoingImage
-from edge_app.tui.text import file_size, one_line
+from edge_app.system.terminal_text import one_line
+from edge_app.tui.text import file_size
 
 
 class OutgoingView(Vertical, can_focus=True):

@@ -11,8 +11,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from edge_app.events import Event, Failed, Progress, Routed
+from edge_app.system.terminal_text import one_line, text_table
 from edge_app.tui.stream import batches
-from edge_app.tui.text import one_line, progress_text
+from edge_app.tui.text import progress_text
 from edge_app.tui.windows.window import Window
 from router.choice import Candidate
 from router.route import Route
@@ -91,15 +92,8 @@ def _table(candidates: Sequence[Candidate]) -> Content:
         (one_line(each.adapter), f"{each.score:+.1f}", _share(each.image), _share(each.question))
         for each in candidates
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(widths[place]) for place, cell in enumerate(row[1:], 1))]
-        )
-        for row in rows
-    ]
-    heading = Content.styled(lines[0], "dim")
-    return Content("\n").join([heading, *map(Content, lines[1:])])
+    heading, *lines = text_table(rows, right=(1, 2, 3)).splitlines()
+    return Content("\n").join([Content.styled(heading, "dim"), *map(Content, lines)])
 
 
 def _share(value: float | None) -> str:

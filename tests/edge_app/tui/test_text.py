@@ -1,41 +1,16 @@
-"""What reaches the terminal is plain text."""
+"""What the chat says of progress, sizes and answers, in words."""
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edge_app.events import Progress
-from edge_app.system.printable import printable
-from edge_app.tui.text import answer_line, file_size, is_unsure, one_line, progress_text
+from edge_app.tui.text import answer_line, file_size, is_unsure, progress_text
 from models.core.types import Stage
 from tests.edge_app.tui.conftest import ANSWER
-
-
-@given(st.text())
-def test_nothing_printable_acts_on_a_terminal(text: str) -> None:
-    for character in printable(text):
-        assert character in "\n\t" or unicodedata.category(character) != "Cc"
-        assert unicodedata.bidirectional(character) not in ("LRO", "RLO", "LRE", "RLE", "LRI", "RLI", "FSI")
-
-
-@given(st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp"))))
-def test_ordinary_text_stays_as_it_is(text: str) -> None:
-    assert printable(text) == text
-
-
-def test_an_escape_sequence_becomes_harmless_letters() -> None:
-    assert printable("\x1b]52;c;ZXZpbA==\x07ok\x9b31m") == "]52;c;ZXZpbA==ok31m"
-
-
-def test_line_ends_become_newlines() -> None:
-    assert printable("a\r\nb\rc\u2028d") == "a\nb\nc\nd"
-    assert one_line(" a\n\t b ") == "a b"
 
 
 @pytest.mark.parametrize(("count", "text"), [(999, "999 bytes"), (32_400, "32 kB"), (3_250_000, "3.2 MB")])
