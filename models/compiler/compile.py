@@ -22,34 +22,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from models.compiler import threads
 from models.compiler.code_key import Arguments, cache_key
 from models.compiler.cpu import CodeTarget, KernelPath, code_target, host_architecture
-from models.compiler.ffi import ffi
+from models.compiler.tvm_runtime import Library, link
 from models.core.cache import mark_used
 from models.core.errors import UserError
-from models.core.files import alone, written_to
+from models.core.files import alone, replacing, written_to
 from models.core.types import Progress, no_progress
 
 _MAGIC = b"EDGEOBJ1"
 _DIGEST_BYTES = 32
 HEARTBEAT_SECONDS = 0.2
-
-
-class Library:
-    """Compiled functions, by name: library["llama_decode"](...)."""
-
-    def __init__(self, module: Any) -> None:
-        self._module = module
-
-    def __getitem__(self, name: str) -> Callable[..., Any]:
-        """The function, taking Python ints and tvm_ffi tensors. Raises AttributeError when there is none."""
-        function: Callable[..., Any] = self._module.get_function(name)
-        return function
 
 
 def compile_or_load(
@@ -87,7 +74,7 @@ def compile_or_load(
                     write_object(kept, code)
                     progress("compile", f"compiled {name} for {path}", 1, 1)
     mark_used(kept)
-    return Library(_link(code))
+    return link(code)
 
 
 def compile_object(
@@ -174,7 +161,6 @@ def _wait(child: subprocess.Popen[bytes], task: bytes, alive: Callable[[], None]
 
 def build_module(build: str, arguments: Arguments, path: KernelPath, target: CodeTarget) -> Any:
     """Compile in this process (which imports tvm); the tvm_ffi module can be saved, inspected or called."""
-    ffi()
     import tvm
     from tvm.target import Target
     from tvm.tirx.compilation_pipeline import register_tir_pipeline
@@ -224,42 +210,9 @@ def read_object(path: Path) -> bytes | None:
 
 
 def write_object(path: Path, code: bytes) -> None:
-    """Write under a temporary name, sync, rename: readers see all of it or nothing."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_MAGIC + hashlib.sha256(code).digest() + code)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-@cache
-def _load_runtime() -> None:
-    """TVM's runtime library alone: what compiled code calls (thread pool, barriers), without `import tvm`."""
-    threads.prepare_environment()
-    ffi()
-    from tvm_ffi.libinfo import load_lib_ctypes
-
-    spec = importlib.util.find_spec("tvm")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("tvm")
-    folder = Path(next(iter(spec.submodule_search_locations))) / "lib"
-    load_lib_ctypes("tvm", "tvm_runtime", "RTLD_GLOBAL", extra_lib_paths=[folder])
-
-
-def _link(code: bytes) -> Any:
-    _load_runtime()
-    import tvm_ffi_orcjit
-
-    # cxx names no program: otherwise the loader would start the system's C++ compiler to look for libstdc++,
-    # which our code does not use.
-    return tvm_ffi_orcjit.default_session().load_module(
-        code, cxx="no-compiler-needed", keep_module_alive=True
-    )
+    """Keep an object file, so that readers see all of it or nothing. Raises OSError."""
+    with replacing(path) as file:
+        file.write(_MAGIC + hashlib.sha256(code).digest() + code)
 
 
 def _main() -> None:

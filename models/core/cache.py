@@ -1,30 +1,34 @@
-"""Keeps the cache from growing for ever: what a model's removal frees, and what nobody has used for long.
+"""Files of the cache: their names, their header pages, and the removal of what nobody uses.
 
-Everything in the cache can be made again, so that removing too much costs time and never an answer. Lock
-files are left: they are empty, and to remove one while another process waits for it would let two in. Knows
-the places and names of packed weights and compiled code, not what is in them.
+Everything in the cache can be made again, so that removing too much costs time and never an answer. Lock files are
+left: they are empty, and to remove one while another process waits for it would let two processes in.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 PACKED = "packed"
 COMPILED = "compiled"
 UNUSED_DAYS = 60.0
-_DAY = 86400.0
+PAGE = 4096  # bytes of a header page
+_DAY = 86400.0  # seconds
+_DIGEST_BYTES = 32
 
 
 def packed_name(digest: str) -> str:
-    """How the names of the packed files of the weights with this sha256 begin."""
+    """The beginning of the names of files that are made from the weights with this sha256 (hex)."""
     return digest[:32]
 
 
 def mark_used(file: Path) -> None:
-    """Remember, to the day, that the file was of use. A cache that cannot be written is used all the same."""
+    """Record, to the day, that the file was used. A cache that cannot be written is used all the same."""
     with suppress(OSError):
         if time.time() - file.stat().st_mtime > _DAY:
             file.touch()
@@ -36,9 +40,9 @@ def remove_packed(cache_dir: Path, digest: str) -> int:
 
 
 def remove_unused(cache_dir: Path, days: float = UNUSED_DAYS) -> int:
-    """Remove what has not been of use for so many days: other versions, other models, unfinished files.
+    """Remove files that were not used for this many days: other versions, other models, unfinished files.
 
-    Returns the bytes that were freed. Who has a file open keeps it.
+    Returns the bytes that were freed. A process that has a file open keeps it.
     """
     before = time.time() - days * _DAY
     return _remove(
@@ -47,6 +51,31 @@ def remove_unused(cache_dir: Path, days: float = UNUSED_DAYS) -> int:
         for file in (cache_dir / folder).glob("*")
         if _modified(file) < before
     )
+
+
+def header_page(magic: bytes, header: Mapping[str, Any]) -> bytes:
+    """The first page of a file that is mapped into memory; what follows is page-aligned.
+
+    The magic word, the header's length (uint32, little-endian), its sha256, and the header as JSON, padded with
+    zeros to PAGE bytes. Raises ValueError when the header does not fit.
+    """
+    text = json.dumps(header).encode()
+    content = magic + len(text).to_bytes(4, "little") + hashlib.sha256(text).digest() + text
+    if len(content) > PAGE:
+        raise ValueError("the header of a packed file must fit one page")
+    return content.ljust(PAGE, b"\0")
+
+
+def read_header(magic: bytes, page: bytes) -> dict[str, Any] | None:
+    """The header in the first page of a file; None when the page is damaged or has another magic word."""
+    start = len(magic) + 4 + _DIGEST_BYTES
+    if len(page) < start or not page.startswith(magic):
+        return None
+    text = page[start : start + int.from_bytes(page[len(magic) : len(magic) + 4], "little")]
+    if hashlib.sha256(text).digest() != page[len(magic) + 4 : start]:
+        return None
+    header: dict[str, Any] = json.loads(text)
+    return header
 
 
 def _modified(file: Path) -> float:

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiler import threads as thread_pool
-from models.compiler.buffers import aligned_zeros, as_tensor
-from models.compiler.compile import Library, compile_or_load
+from models.compiler.compile import compile_or_load
 from models.compiler.cpu import KernelPath
+from models.compiler.tvm_runtime import Library, aligned_zeros, as_tensor
 from models.core.types import Progress, no_progress
 from models.kernels.arguments import WEIGHTS, buffer_types, scratch_sizes, scratch_types
 from models.language.thread_governor import ThreadGovernor

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from models.core.cache import mark_used
-from models.core.cache_header import PAGE, header_page, read_header
+from models.core.cache import PAGE, header_page, mark_used, read_header
 from models.core.errors import UserError
 from models.core.files import write_whole
 from models.lora.weights import PackedLora

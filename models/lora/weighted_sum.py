@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiler.buffers import aligned_zeros
+from models.compiler.tvm_runtime import aligned_zeros
 from models.core.errors import UserError
 from models.lora.weights import PackedLora
 from models.packing.lora_layout import MAX_RANK, RANK_STEP, ROLES, SITES, LoraLayout

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiler.buffers import aligned_zeros, as_tensor
+from models.compiler.tvm_runtime import aligned_zeros, as_tensor
 from models.core.errors import UserError
 from models.packing.lora_layout import MAX_RANK, RANK_STEP, ROLES, SITES, LoraLayout, lora_tiles
 from models.packing.packed_model import LlamaShape

@@ -9,8 +9,6 @@ serves every instruction set. Knows nothing of GGUF, of kernels or of LoRA.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -21,10 +19,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core.cache import mark_used, packed_name
-from models.core.cache_header import PAGE, header_page, read_header
+from models.core.cache import PAGE, header_page, mark_used, packed_name, read_header
 from models.core.errors import UserError
-from models.core.files import alone, written_to
+from models.core.files import alone, replacing, written_to
 from models.core.types import Progress, no_progress
 from models.formats.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaWeights
 from models.formats.quantization import QuantizedMatrix
@@ -204,31 +201,23 @@ def _packed_now(path: Path, digest: str, read: Callable[[], LlamaWeights], progr
 
 
 def write_packed(path: Path, digest: str, weights: LlamaWeights, progress: Progress = no_progress) -> None:
-    """Write under a temporary name, sync, rename. One layer's role is in memory at a time."""
+    """Write the packed file. One role of one layer is in memory at a time. Raises OSError."""
     shape = shape_of(weights)
     plan = _plan(shape)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(descriptor, "w+b") as file:
-            for done, (name, layer, array) in enumerate(_arrays(weights)):
-                file.seek(plan[name][0] + layer * array.nbytes)
-                file.write(array.tobytes())
-                progress("pack", "packing the weights", done, shape.layers * len(LINEAR_ROLES) + 3)
-            file.truncate(_end(plan))
-            header = {
-                "digest": digest,
-                "config": asdict(weights.config),
-                "shape": asdict(shape),
-                "check": _check(file),
-            }
-            file.seek(0)
-            file.write(header_page(_MAGIC, header))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        for done, (name, layer, array) in enumerate(_arrays(weights)):
+            file.seek(plan[name][0] + layer * array.nbytes)
+            file.write(array.tobytes())
+            progress("pack", "packing the weights", done, shape.layers * len(LINEAR_ROLES) + 3)
+        file.truncate(_end(plan))
+        header = {
+            "digest": digest,
+            "config": asdict(weights.config),
+            "shape": asdict(shape),
+            "check": _check(file),
+        }
+        file.seek(0)
+        file.write(header_page(_MAGIC, header))
 
 
 def _arrays(weights: LlamaWeights) -> Iterator[tuple[str, int, NDArray[Any]]]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiler.buffers import aligned_zeros
+from models.compiler.tvm_runtime import aligned_zeros
 from models.core.errors import UserError
 
 LANES = 16

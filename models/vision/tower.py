@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiler import threads
-from models.compiler.buffers import aligned_zeros, as_tensor
-from models.compiler.compile import Library, compile_or_load
+from models.compiler.compile import compile_or_load
 from models.compiler.cpu import KernelPath
+from models.compiler.tvm_runtime import Library, aligned_zeros, as_tensor
 from models.core.types import Image, Progress, no_progress
 from models.vision.efficientnet import PackedTower
 from models.vision.preprocess import SIDE, Prepared, prepare

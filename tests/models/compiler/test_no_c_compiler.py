@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from models.compiler.buffers import aligned_zeros, as_tensor
 from models.compiler.compile import compile_or_load
 from models.compiler.cpu import choose_path, detect
+from models.compiler.tvm_runtime import aligned_zeros, as_tensor
 
 
 def test_code_is_compiled_and_linked_without_any_program_on_the_path(

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.compiler.buffers import aligned_zeros, as_tensor
-from models.compiler.compile import Library, compile_object, compile_or_load
+from models.compiler.compile import compile_object, compile_or_load
 from models.compiler.cpu import KernelPath, code_target
 from models.compiler.threads import use_threads
+from models.compiler.tvm_runtime import Library, aligned_zeros, as_tensor
 from models.core.errors import UserError
 from models.core.types import Image
 from models.formats.torch_checkpoint import read_checkpoint
