@@ -47,7 +47,7 @@ def test_help_loads_neither_settings_nor_sessions_nor_the_engine() -> None:
     heavy = {
         "textual",
         "pydantic",
-        "sqlite3",
+        "sqlite_utils",
         "numpy",
         "PIL",
         "tvm",

@@ -23,7 +23,7 @@ from models.hub.store import ModelStore
 PACKAGES = (
     "apache-tvm", "apache-tvm-ffi", "apache-tvm-ffi-orcjit", "numpy", "pillow", "tokenizers", "jinja2",
     "safetensors",
-    "textual", "textual-image", "typer", "pydantic-settings",
+    "textual", "textual-image", "typer", "pydantic-settings", "sqlite-utils",
 )  # fmt: skip
 
 

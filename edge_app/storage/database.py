@@ -1,15 +1,14 @@
-"""The app's one SQLite file, and the base class of every store that keeps tables in it.
+"""Opens the app's one SQLite file, for each store that keeps tables in it.
 
-The standard library's sqlite3 is used directly: the schema is written as SQL in `migrations`, and sqlite-utils
-takes 120 ms to import, and 500 ms more where pandas is installed.
+WAL mode: several processes and several connections read and write it at the same time; what was committed
+survives a kill -9.
 
-The file is in WAL mode: several processes and connections read and write it at the same time, and a committed
-transaction survives a killed process.
+sqlite_utils is imported when the first database is opened. It imports pandas too where that is installed (as with
+the extra [train]), which costs about half a second there.
 """
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from edge_app.system import paths
 from models.core.errors import UserError
 
 BUSY_SECONDS = 10.0
-USER_CAUSED = (  # a full disk, a wrong permission, another process, a file that is no database
+USER_CAUSED = (  # what a full disk, a wrong permission or a foreign file look like
     "SQLITE_BUSY",
     "SQLITE_CANTOPEN",
     "SQLITE_CORRUPT",
@@ -38,30 +37,33 @@ USER_CAUSED = (  # a full disk, a wrong permission, another process, a file that
 
 
 class DatabaseFile:
-    """One connection to the database; `holds` names in messages what a subclass keeps there.
+    """One connection. Safe to use from several threads; several processes may have the same file open.
 
-    Safe to use from several threads. Several processes may have the file open. Every method raises UserError when
-    the disk is full or read-only, when the file is no database, and when it is locked for BUSY_SECONDS.
+    Everything raises UserError when the disk does not cooperate (full, read-only, busy for BUSY_SECONDS).
+    holds: what a subclass keeps there, for the message.
     """
 
     holds: ClassVar[str]
 
     def __init__(self, file: Path) -> None:
-        """Opens or creates the file and applies the migrations that it lacks."""
+        """Opens or creates it and brings it up to date."""
+        from sqlite_utils import Database
+
         self._file = file
         self._lock = threading.RLock()
         paths.ensure(file.parent)
         with self._errors():
-            self._db = sqlite3.connect(
+            connection = sqlite3.connect(
                 file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = NORMAL")
-                self._db.execute("PRAGMA foreign_keys = ON")
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA foreign_keys = ON")
+                self._db = Database(connection, execute_plugins=False)
                 migrate(self._db, file)
             except BaseException:
-                self._db.close()
+                connection.close()
                 raise
 
     def close(self) -> None:
@@ -69,22 +71,19 @@ class DatabaseFile:
             self._db.close()
 
     def _rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
-        """The rows that a query selects, each by column name."""
         with self._lock, self._errors():
-            cursor = self._db.execute(sql, values)
-            columns = [column[0] for column in cursor.description]
-            return [dict(zip(columns, row, strict=True)) for row in cursor]
+            return list(self._db.query(sql, list(values)))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Takes the write lock before the first read, so that what is read cannot change until COMMIT."""
+        """Takes the write lock at once: whoever reads inside it reads what it will change."""
         with self._lock, self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
+                if self._db.conn.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
 
@@ -99,31 +98,21 @@ class DatabaseFile:
             raise UserError(f"Cannot use {self.holds} in {self._file}: {error}.") from error
 
 
-def quoted_words(text: str) -> str:
-    """A full-text query for all words of a text; a phrase in double quotes counts as one word.
-
-    Each word is quoted, so that NOT, OR and the other operators of FTS5 are ordinary words. Empty when the text has
-    no word.
-    """
-    found = re.findall(r'"([^"]*)(?:"|$)|([^\s"]+)', text)
-    return " ".join(f'"{phrase or word}"' for phrase, word in found if phrase or word)
-
-
 def is_alive(process: int, started: float) -> bool:
-    """Whether a process still runs. started: seconds since the epoch; tells it from a later one of its number."""
+    """Whether the very process is: its number may be another's by now. started: seconds since the epoch."""
     try:
         return bool(abs(psutil.Process(process).create_time() - started) < 1.0)
     except psutil.NoSuchProcess:
         return False
-    except psutil.AccessDenied:  # a process of another user exists
+    except psutil.AccessDenied:  # another user's, or the system's: it is there
         return True
 
 
 def storable(text: str) -> str:
-    """The text with a question mark for each surrogate, which UTF-8 cannot hold (from an argument or file name)."""
+    """What UTF-8 cannot hold (an argument or a file name in another encoding) as question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def moment() -> str:
-    """The current time as ISO 8601 in UTC with microseconds, which sorts as text."""
+    """Now: ISO 8601, UTC, to the microsecond; sorts as text."""
     return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -1,4 +1,4 @@
-"""Images stored by content: one file for each, named by the sha256 of its bytes, written atomically."""
+"""Images by the hash of their content: one file each, named by its sha256, whole or not there at all."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from models.core.errors import UserError
 
 
 class ImageFiles:
-    """The folder of the images.
+    """The folder they are in.
 
-    Callers of `write` and `remove_all_but` hold the database's write lock, so that no process removes a file that
-    another one starts to use.
+    Whoever writes or removes holds the session database's write lock, so that a file is never removed while
+    another process starts to use it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -26,10 +26,7 @@ class ImageFiles:
         return self._directory / digest
 
     def write(self, digest: str, data: bytes) -> None:
-        """Writes data, whose sha256 is digest, unless the file is there and undamaged.
-
-        Raises UserError when the disk refuses.
-        """
+        """data: the bytes that digest is of. Replaces a file that is not what it was; else does nothing."""
         if self._is_whole(digest, len(data)):
             return
         paths.ensure(self._directory)
@@ -44,7 +41,7 @@ class ImageFiles:
             raise UserError(f"Cannot save an image in {self._directory}: {error.strerror}.") from error
 
     def _is_whole(self, digest: str, size: int) -> bool:
-        """Whether the file has this size and digest. False for an unreadable file, which `write` then replaces."""
+        """False also for what cannot be read: writing it anew then heals it or says what is wrong."""
         file = self.file(digest)
         try:
             if file.stat().st_size != size:
@@ -55,7 +52,7 @@ class ImageFiles:
             return False
 
     def remove_all_but(self, digests: Collection[str]) -> None:
-        """Removes all other files, those of interrupted writes included."""
+        """Also removes what a process that died in mid-write left."""
         if not self._directory.is_dir():
             return
         for file in self._directory.iterdir():

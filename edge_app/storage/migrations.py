@@ -1,6 +1,7 @@
-"""The schema of the database, as numbered steps from an empty file on.
+"""The schema of the session database, as numbered steps from an empty file on.
 
-A released step is never edited; a change is a new step. PRAGMA user_version holds the number of the last step.
+A step that was ever released is never edited; a change is a new step. PRAGMA user_version holds the number of
+the last step taken.
 """
 
 from __future__ import annotations
@@ -8,23 +9,23 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.core.errors import UserError
 
-Step = Callable[[sqlite3.Connection], None]
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
 
-def _version_1(db: sqlite3.Connection) -> None:
+def _version_1(db: Database) -> None:
     """Sessions, their turns, and which images belong to which turn; full-text search over the turns."""
-    db.execute("""
-        CREATE TABLE sessions (
-            id TEXT PRIMARY KEY,
-            title TEXT NOT NULL,
-            system TEXT,
-            created TEXT NOT NULL,
-            updated TEXT NOT NULL
-        ) STRICT
-    """)
+    db.table("sessions").create(
+        {"id": str, "title": str, "system": str, "created": str, "updated": str},
+        pk="id",
+        not_null={"title", "created", "updated"},
+        strict=True,
+    )
+    # Written out, since it has ON DELETE CASCADE and a check.
     db.execute("""
         CREATE TABLE turns (
             id INTEGER PRIMARY KEY,
@@ -51,33 +52,13 @@ def _version_1(db: sqlite3.Connection) -> None:
         ) STRICT
     """)
     db.execute("CREATE INDEX turns_of_image ON turn_images (digest)")
-    db.execute("""
-        CREATE VIRTUAL TABLE turns_fts USING fts5 (
-            question, answer, tokenize='unicode61 remove_diacritics 2', content='turns'
-        )
-    """)
-    db.execute("""
-        CREATE TRIGGER turns_ai AFTER INSERT ON turns BEGIN
-            INSERT INTO turns_fts (rowid, question, answer) VALUES (new.rowid, new.question, new.answer);
-        END
-    """)
-    db.execute("""
-        CREATE TRIGGER turns_ad AFTER DELETE ON turns BEGIN
-            INSERT INTO turns_fts (turns_fts, rowid, question, answer)
-                VALUES ('delete', old.rowid, old.question, old.answer);
-        END
-    """)
-    db.execute("""
-        CREATE TRIGGER turns_au AFTER UPDATE ON turns BEGIN
-            INSERT INTO turns_fts (turns_fts, rowid, question, answer)
-                VALUES ('delete', old.rowid, old.question, old.answer);
-            INSERT INTO turns_fts (rowid, question, answer) VALUES (new.rowid, new.question, new.answer);
-        END
-    """)
+    db.table("turns").enable_fts(
+        ["question", "answer"], create_triggers=True, tokenize="unicode61 remove_diacritics 2"
+    )
 
 
-def _version_2(db: sqlite3.Connection) -> None:
-    """The requests that left the device, and the consent that the user gave or refused."""
+def _version_2(db: Database) -> None:
+    """What left the device, and what the user said about that."""
     # No reference to sessions: the record stays when a session is deleted.
     db.execute("""
         CREATE TABLE cloud_requests (
@@ -119,12 +100,10 @@ def _version_2(db: sqlite3.Connection) -> None:
     """)
 
 
-def _version_3(db: sqlite3.Connection) -> None:
-    """Place and reason of an answer, and the other answer to its question, as columns of every turn.
-
-    Confidences of earlier versions are erased: they were a mean of the model's own probabilities, which stays as
-    mean_logprob, while later ones are a probability of being right.
-    """
+def _version_3(db: Database) -> None:
+    """Where an answer came from and why, and what else there was of it: of every turn, not only of finished
+    ones. The confidences until now were a mean of the model's own probabilities, which is still there
+    (mean_logprob); the word has another meaning from here on."""
     db.execute("ALTER TABLE turns ADD COLUMN place TEXT CHECK (place IN ('local', 'cloud'))")
     db.execute("ALTER TABLE turns ADD COLUMN reason TEXT")
     db.execute("ALTER TABLE turns ADD COLUMN kept TEXT")  # the local answer, when the cloud's is the answer
@@ -136,8 +115,8 @@ def _version_3(db: sqlite3.Connection) -> None:
     """)
 
 
-def _version_4(db: sqlite3.Connection) -> None:
-    """Running averages of what answers cost, by place and adapter."""
+def _version_4(db: Database) -> None:
+    """Running averages of what answers take."""
     db.execute("""
         CREATE TABLE expectations (
             place TEXT NOT NULL CHECK (place IN ('local', 'cloud')),
@@ -153,20 +132,20 @@ def _version_4(db: sqlite3.Connection) -> None:
     """)
 
 
-MIGRATIONS: tuple[Step, ...] = (_version_1, _version_2, _version_3, _version_4)
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3, _version_4)
 
 
-def migrate(db: sqlite3.Connection, file: Path, steps: tuple[Step, ...] = MIGRATIONS) -> None:
-    """Brings the database to the newest version, each step in a transaction. Two processes may call it at once.
+def migrate(db: Database, file: Path, steps: tuple[Callable[[Database], None], ...] = MIGRATIONS) -> None:
+    """Brings the database to the newest version, each step whole or not at all; two processes may both try.
 
     Raises UserError when a newer edge-app wrote it.
     """
-    if _version(db) == len(steps):
+    if _version(db.conn) == len(steps):
         return
     while True:
         db.execute("BEGIN IMMEDIATE")
         try:
-            version = _version(db)
+            version = _version(db.conn)
             if version > len(steps):
                 raise UserError(
                     f"{file} was written by a newer edge-app (its format is {version}, this one knows "
@@ -177,7 +156,7 @@ def migrate(db: sqlite3.Connection, file: Path, steps: tuple[Step, ...] = MIGRAT
                 db.execute(f"PRAGMA user_version = {version + 1}")
             db.execute("COMMIT")
         except BaseException:
-            if db.in_transaction:
+            if db.conn.in_transaction:
                 db.execute("ROLLBACK")
             raise
         if version == len(steps):

@@ -1,4 +1,4 @@
-"""Exports a session as Markdown or as JSON."""
+"""A session as text for other programs: Markdown to read, JSON to process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def to_markdown(session: Session) -> str:
 
 
 def to_json(session: Session) -> dict[str, Any]:
-    """The session as JSON values. A turn's `result` is what `ask --json` prints, without the turn's own fields."""
+    """Plain values; each turn's `result` has what `ask --json` prints, without what the turn says itself."""
     return {
         "id": session.id,
         "title": session.title,

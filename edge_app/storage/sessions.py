@@ -1,6 +1,6 @@
-"""Saved sessions: a turn is written as it happens, so that a crash loses nothing that was shown.
+"""Sessions on disk: every turn is saved as it happens, so that a crash keeps what there was.
 
-Turns are rows of the database; their images are files beside it, named by content hash.
+SQLite in WAL mode; images by content hash beside it. Knows nothing of models: answers come in as facts.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any, Literal
 import psutil
 
 from edge_app.events import Answer
-from edge_app.storage.database import DatabaseFile, is_alive, moment, quoted_words, storable
+from edge_app.storage.database import DatabaseFile, is_alive, moment, storable
 from edge_app.storage.image_files import ImageFiles
 from edge_app.system import paths
 from models.core.errors import UserError
 
 Status = Literal["answering", "complete", "stopped", "failed", "interrupted"]
-"""interrupted: the process ended during the answer."""
+"""interrupted: its process died in the middle of the answer."""
 
 TITLE_CHARACTERS = 60
 OWN_COLUMNS = ("place", "reason", "kept", "broken")
-"""Fields of an answer that have a column of their own; the others are in the JSON of `details`."""
+"""What of an answer is not in the JSON of its details."""
 
 
 @dataclass(frozen=True)
 class NewImage:
-    """An image to be saved. digest: sha256 of data, in hexadecimal. name: the file's name, shown to the user."""
+    """digest: sha256 (hex) of data. name: what the user calls it."""
 
     digest: str
     name: str
@@ -52,13 +52,10 @@ class SavedTurnId:
 
 @dataclass(frozen=True)
 class SavedTurn:
-    """A turn as it was saved.
-
-    answer: the text so far. result: the answer with its facts; None unless status is complete or stopped.
-    error: the message that the user saw when the turn failed. created: ISO 8601, UTC.
-    kept: the local answer, when the cloud's replaced it. broken: the part of a cloud answer that was received
-    before it failed, when the local answer counts.
-    """
+    """answer: what there is of it. result: how it came about; None unless complete or stopped.
+    error: the sentence the user saw, when it failed. created: ISO 8601, UTC.
+    kept: the local answer, when the cloud's is the answer. broken: as far as a cloud answer came that did not
+    get to its end, beside the local one."""
 
     id: int
     question: str
@@ -93,7 +90,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Match:
-    """A turn that a search found. excerpt: a part of its text with each found word in brackets."""
+    """A turn that a search found; excerpt marks the words found as [words]."""
 
     session: str
     title: str
@@ -103,12 +100,12 @@ class Match:
 
 
 class SessionStore(DatabaseFile):
-    """The sessions in the database. Every method raises UserError when the disk refuses."""
+    """The sessions in the database; every method raises UserError when the disk does not cooperate."""
 
     holds = "the sessions"
 
     def __init__(self, file: Path, images: Path) -> None:
-        """Opens or creates the database, and marks turns that a dead process left unfinished as interrupted."""
+        """Opens or creates it, brings it up to date, marks the turns that a dead process left unfinished."""
         self._images = ImageFiles(images)
         super().__init__(file)
         try:
@@ -119,7 +116,7 @@ class SessionStore(DatabaseFile):
 
     @classmethod
     def open(cls) -> SessionStore:
-        """The sessions of this user (see edge_app.system.paths)."""
+        """The user's own sessions."""
         return cls(paths.sessions_file(), paths.images_directory())
 
     # -- writing
@@ -127,7 +124,7 @@ class SessionStore(DatabaseFile):
     def begin_turn(
         self, *, session: str | None, question: str, images: Sequence[NewImage], system: str | None
     ) -> SavedTurnId:
-        """Saves a question with its images in one transaction. session: None starts a new one."""
+        """Saves a question (in a new session when session is None) with its images, all or nothing."""
         now, question = moment(), storable(question)
         with self._transaction():
             if session is None:
@@ -154,17 +151,17 @@ class SessionStore(DatabaseFile):
         return SavedTurnId(session, turn)
 
     def save_partial(self, saved: SavedTurnId, answer: str) -> None:
-        """Saves the text generated so far; the status stays "answering"."""
+        """What has been generated so far. The turn stays "answering"."""
         with self._transaction():
             self._db.execute("UPDATE turns SET answer = ? WHERE id = ?", [answer, saved.turn])
 
     def save_broken(self, saved: SavedTurnId, text: str) -> None:
-        """Saves the cloud answer received so far beside the local answer."""
+        """How far a cloud answer has come, beside the local answer, which stays what it is."""
         with self._transaction():
             self._db.execute("UPDATE turns SET broken = ? WHERE id = ?", [storable(text), saved.turn])
 
     def finish_turn(self, saved: SavedTurnId, status: Literal["complete", "stopped"], answer: Answer) -> None:
-        """Saves the answer and ends the turn. A later answer to the same turn may replace it."""
+        """The answer counts from here on; a later one may still take its place, and keep it."""
         details = answer.details()
         place, reason, kept, broken = (details.pop(name) for name in OWN_COLUMNS)
         with self._transaction():
@@ -179,9 +176,9 @@ class SessionStore(DatabaseFile):
             self._end(saved, "failed", answer, storable(error), None)
 
     def delete(self, session: str) -> None:
-        """Deletes a session, its turns, and the images that no other session has.
+        """The session, its turns, and the images that no other session has.
 
-        The rows go first: a crash between the two transactions leaves an unused image, never a turn without one.
+        In two steps: who dies in between leaves an image too many, never a session without its images.
         """
         with self._transaction():
             self._db.execute("DELETE FROM sessions WHERE id = ?", [self.resolve(session)])
@@ -192,7 +189,7 @@ class SessionStore(DatabaseFile):
     # -- reading
 
     def recent(self, limit: int | None = None) -> tuple[SessionSummary, ...]:
-        """All sessions or the first `limit`, the most recently used first."""
+        """The most recently used first."""
         rows = self._rows(
             "SELECT s.id, s.title, s.created, s.updated, count(t.id) AS turns FROM sessions s"
             " LEFT JOIN turns t ON t.session = s.id GROUP BY s.id"
@@ -226,18 +223,15 @@ class SessionStore(DatabaseFile):
         return str(found[0])
 
     def get(self, session: str) -> Session:
-        """A session with its turns, by its id or the beginning of it."""
+        """A whole session, by its id or the beginning of it."""
         with self._lock:
             (head,) = self._rows("SELECT * FROM sessions WHERE id = ?", self.resolve(session))
             turns = self._rows("SELECT * FROM turns WHERE session = ? ORDER BY id", head["id"])
             return Session(**head, turns=tuple(self._turn(row, head["id"]) for row in turns))
 
     def search(self, words: str, limit: int = 50) -> tuple[Match, ...]:
-        """Turns that have all the words ("in quotes" for a phrase) in question or answer, the best match first.
-
-        Raises UserError when words is empty.
-        """
-        query = quoted_words(storable(words).replace("\0", " "))
+        """Turns whose question or answer has all the words ("in quotes" for a phrase), the best first."""
+        query = self._db.quote_fts(storable(words).replace("\0", " "))
         if not query:
             raise UserError("Say what to search for.")
         rows = self._rows(
@@ -253,7 +247,7 @@ class SessionStore(DatabaseFile):
     # -- inside
 
     def _new_session(self, question: str, now: str) -> str:
-        """Inserts a session titled by the question's first line. Its id is 48 random bits in hexadecimal."""
+        """Ids are random; 48 bits keep short beginnings unique and the whole readable."""
         session = secrets.token_hex(6)
         lines = question.strip().splitlines()
         title = lines[0] if lines else ""
@@ -268,7 +262,7 @@ class SessionStore(DatabaseFile):
     def _end(
         self, saved: SavedTurnId, status: Status, answer: str, error: str | None, details: str | None
     ) -> None:
-        """Sets the end of a turn. Must be called inside a transaction."""
+        """Inside a transaction."""
         self._db.execute(
             "UPDATE turns SET status = ?, answer = ?, error = ?, details = ? WHERE id = ?",
             [status, storable(answer), error, details, saved.turn],
@@ -296,7 +290,7 @@ class SessionStore(DatabaseFile):
         )
 
     def _mark_interrupted(self) -> None:
-        """Marks the turns in "answering" whose process no longer runs."""
+        """Only when the very process that answered is gone (its number may be another's by now)."""
         rows = self._rows("SELECT id, process, process_started FROM turns WHERE status = 'answering'")
         dead = [row["id"] for row in rows if not is_alive(row["process"], row["process_started"])]
         if dead:

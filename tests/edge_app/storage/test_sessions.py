@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlite_utils import Database
 
 from edge_app.events import Answer, Timing, TokenCounts
 from edge_app.storage import migrations
@@ -328,7 +329,7 @@ def test_a_migration_that_fails_leaves_the_version_before_it(store: SessionStore
 
     with pytest.raises(RuntimeError):
         migrations.migrate(store._db, paths.sessions_file(), (*migrations.MIGRATIONS, broken))
-    columns = {row["name"] for row in store._rows("PRAGMA table_info(turns)")}
+    columns = {row["name"] for row in store._db.query("PRAGMA table_info(turns)")}
     assert "stars" not in columns
     assert store.recent()[0].title == "kept"
 
@@ -350,7 +351,7 @@ def test_a_migration_keeps_what_was_there_and_runs_once(store: SessionStore) -> 
 def test_turns_of_a_database_before_places_keep_theirs_and_lose_what_was_no_confidence() -> None:
     """As edge-app 0.1 wrote it: format 2, everything about an answer in the JSON."""
     paths.ensure(paths.data_directory())
-    old = sqlite3.connect(paths.sessions_file(), isolation_level=None)
+    old = Database(sqlite3.connect(paths.sessions_file(), isolation_level=None), execute_plugins=False)
     migrations.migrate(old, paths.sessions_file(), migrations.MIGRATIONS[:2])
     details = {**answer().details(), "confidence": 0.5}
     for name in ("kept", "broken", "offer"):
@@ -370,54 +371,6 @@ def test_turns_of_a_database_before_places_keep_theirs_and_lose_what_was_no_conf
     assert answered.result == answer("Three.", "abc", confidence=None)
     assert (failed.status, failed.result, failed.kept, failed.broken) == ("failed", None, None, None)
     assert [match.turn for match in store.search("three")] == [answered.id, failed.id]
-    store.close()
-
-
-BEFORE_SQL_OF_OUR_OWN = """
-    CREATE TABLE "sessions" ("id" TEXT PRIMARY KEY, "title" TEXT NOT NULL, "system" TEXT, "created" TEXT NOT NULL,
-        "updated" TEXT NOT NULL) STRICT;
-    CREATE TABLE turns (id INTEGER PRIMARY KEY, session TEXT NOT NULL REFERENCES sessions(id) ON DELETE CASCADE,
-        question TEXT NOT NULL, answer TEXT NOT NULL DEFAULT '', status TEXT NOT NULL, error TEXT, details TEXT,
-        created TEXT NOT NULL, process INTEGER NOT NULL, process_started REAL NOT NULL) STRICT;
-    CREATE INDEX turns_of_session ON turns (session, id);
-    CREATE TABLE turn_images (turn INTEGER NOT NULL REFERENCES turns(id) ON DELETE CASCADE,
-        position INTEGER NOT NULL, digest TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (turn, position)) STRICT;
-    CREATE INDEX turns_of_image ON turn_images (digest);
-    CREATE VIRTUAL TABLE "turns_fts" USING FTS5 ("question", "answer",
-        tokenize='unicode61 remove_diacritics 2', content="turns");
-    CREATE TRIGGER "turns_ai" AFTER INSERT ON "turns" BEGIN
-        INSERT INTO "turns_fts" (rowid, "question", "answer") VALUES (new.rowid, new."question", new."answer");
-    END;
-    CREATE TRIGGER "turns_ad" AFTER DELETE ON "turns" BEGIN
-        INSERT INTO "turns_fts" ("turns_fts", rowid, "question", "answer")
-            VALUES ('delete', old.rowid, old."question", old."answer");
-    END;
-    CREATE TRIGGER "turns_au" AFTER UPDATE ON "turns" BEGIN
-        INSERT INTO "turns_fts" ("turns_fts", rowid, "question", "answer")
-            VALUES ('delete', old.rowid, old."question", old."answer");
-        INSERT INTO "turns_fts" (rowid, "question", "answer") VALUES (new.rowid, new."question", new."answer");
-    END;
-    PRAGMA user_version = 1;
-"""
-"""The tables as edge-app 0.1 had them made by sqlite-utils."""
-
-
-def test_a_database_that_sqlite_utils_made_is_searched_and_changed_as_before() -> None:
-    paths.ensure(paths.data_directory())
-    old = sqlite3.connect(paths.sessions_file(), isolation_level=None)
-    old.executescript(BEFORE_SQL_OF_OUR_OWN)
-    old.execute("INSERT INTO sessions VALUES ('abc', 'Birds', NULL, '2026-01-01', '2026-01-01')")
-    old.execute(
-        "INSERT INTO turns (session, question, answer, status, created, process, process_started)"
-        " VALUES ('abc', 'Which bird?', 'A café owl.', 'complete', '2026-01-01', 1, 1.0)"
-    )
-    old.close()
-    store = SessionStore.open()
-    later = ask(store, "Which bird?", "A finch.", "abc")
-    assert [match.excerpt for match in store.search("cafe")] == ["A [café] owl."]
-    assert [match.session for match in store.search("finch")] == [later]
-    store.delete("abc")
-    assert store.search("bird") == ()
     store.close()
 
 
