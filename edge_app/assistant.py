@@ -281,7 +281,7 @@ class Assistant:
     def _prepare(self, images: Sequence[Picture], job: Job) -> None:
         try:
             engine = self._host.engine(job)
-            engine.prepare_sight()
+            engine.load_vision()
             self._settle(job)
             job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
             side = self._planner.scenario(self.settings.mode).budgets.image_side

@@ -25,13 +25,13 @@ from models.families.parts import Parts, Request
 from models.families.registry import load_parts
 from models.hub.store import ModelFiles
 from models.language.context_window import fit, fit_texts
-from models.language.generation import Adapter, Generation
+from models.language.generation import ActiveAdapter, Generation
 from models.language.prefix_cache import AdapterKey
-from models.language.prompt import EncodedImage, ImageNumbers, Prompt
+from models.language.prompt import EncodedImage, Prompt, RowIds
 from models.language.sampling import check
 from models.lora.weights import PackedLora
-from models.vision.image_encoder import Sight
 from models.vision.tower import TowerFeatures
+from models.vision.vision_encoder import VisionEncoder
 
 MAX_ENCODED_IMAGES = 64  # beside those of the conversation: one that went would come back as other atoms
 MAX_PACKED_ADAPTERS = 4  # of those handed over unpacked
@@ -50,10 +50,10 @@ class Engine:
         self.digest = digest
         self.context_length = parts.language.runtime.context_length
         self.shape = parts.language.runtime.shape
-        self.has_vision = parts.sight is not None
+        self.has_vision = parts.vision is not None
         self.base_adapter = None if parts.base_lora is None else AdapterWeights(parts.base_lora)
         self._parts = parts
-        self._numbers = ImageNumbers()
+        self._row_ids = RowIds()
         self._in_view = 0  # distinct images of the last conversation
         self._encoded: OrderedDict[tuple[str, AdapterKey], EncodedImage] = OrderedDict()
         self._packed: OrderedDict[AdapterKey, PackedLora] = OrderedDict()
@@ -82,13 +82,13 @@ class Engine:
 
         adapter: may bring a projector part of its own. UserError for a model without eyes.
         """
-        sight = self._sight()
+        encoder = self._vision()
         key = image.digest, _adapter_key(adapter) if adapter and adapter.projector else None
         if key not in self._encoded:
-            tokens = sight.look(image, adapter.projector if adapter else None)
-            rows = self._numbers.take(len(tokens.embeddings))
+            tokens = encoder.encode(image, adapter.projector if adapter else None)
+            row_ids = self._row_ids.take(len(tokens.embeddings))
             guesses = tokens.heads.get(self._parts.words_head or "", tokens.guesses)
-            self._encoded[key] = EncodedImage(rows, tokens.embeddings, guesses, tokens.probability)
+            self._encoded[key] = EncodedImage(row_ids, tokens.embeddings, guesses, tokens.probability)
         return _use(self._encoded, key, MAX_ENCODED_IMAGES + 2 * self._in_view)
 
     @property
@@ -105,7 +105,7 @@ class Engine:
 
     def image_features(self, image: Image) -> TowerFeatures:
         """What the tower sees in the image, once for all adapters. UserError for a model without eyes."""
-        return self._sight().features(image)
+        return self._vision().features(image)
 
     def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Token ids [n] of a text and their rows of the embedding, float32 [n, hidden]; nothing is computed."""
@@ -117,23 +117,23 @@ class Engine:
 
         Raises ValueError when the text is empty or over models.language.side_context.CONTEXT tokens.
         """
-        return self._parts.aside.state(self._parts.language.tokenizer.encode(text, special=False))
+        return self._parts.side_context.state(self._parts.language.tokenizer.encode(text, special=False))
 
     def continuation_shares(
         self, text: str, options: Sequence[str], image: Image | None = None
     ) -> NDArray[np.float64]:
         """How probable the plain language model finds each option [options] after an image and a text, when one
-        of them is all that may follow (models.language.side_context.Aside.shares). The conversation's KV
+        of them is all that may follow (models.language.side_context.SideContext.shares). The conversation's KV
         cache stays as it is.
         """
         encode = self._parts.language.tokenizer.encode
         prompt = self._parts.prompts.to_continue(text, None if image is None else self.encode_image(image))
-        return self._parts.aside.shares(prompt, [encode(option, special=False) for option in options])
+        return self._parts.side_context.shares(prompt, [encode(option, special=False) for option in options])
 
-    def prepare_sight(self) -> None:
+    def load_vision(self) -> None:
         """Load the eyes now rather than at the first image."""
-        if self._parts.sight is not None:
-            self._parts.sight.prepare()
+        if self._parts.vision is not None:
+            self._parts.vision.load()
 
     def is_encoded(self, image: Image) -> bool:
         return (image.digest, None) in self._encoded
@@ -172,22 +172,22 @@ class Engine:
             return self._build(part, chosen, use_words, see_images, read)
 
         limit = self.context_length - min(sampling.max_tokens, self.context_length // 4)
-        kept = fit_texts(messages, texts or {}, limit, lambda read: len(build(messages, read).atoms))
-        fitted = fit(messages, limit, lambda part: len(build(part, kept).atoms))
+        kept = fit_texts(messages, texts or {}, limit, lambda read: len(build(messages, read).tokens))
+        fitted = fit(messages, limit, lambda part: len(build(part, kept).tokens))
         return Generation(
             self._parts.language,
             build(fitted.messages, kept),
             sampling,
-            Adapter(_adapter_key(chosen), self._pack(chosen)),
+            ActiveAdapter(_adapter_key(chosen), self._pack(chosen)),
             dropped_turns=fitted.dropped_turns,
             cancel=cancel or threading.Event(),
             progress=progress,
         )
 
-    def _sight(self) -> Sight:
-        if self._parts.sight is None:
+    def _vision(self) -> VisionEncoder:
+        if self._parts.vision is None:
             raise UserError(f"{self.name} cannot see images; choose another model with EDGE_APP_MODEL.")
-        return self._parts.sight
+        return self._parts.vision
 
     def close(self) -> None:
         """Free the weights and caches."""

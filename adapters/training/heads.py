@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from adapters.training.data import TrainingRow
 from adapters.training.fitting import UNKNOWN, View, fit, stack
 from models.language.tokenizer import Tokenizer
-from models.vision.projector_file import Head
+from models.vision.projector_file import ProjectorHead
 from models.vision.tower import TowerFeatures
 
 OwnHead = Literal["auto", "yes", "no"]
@@ -89,7 +89,7 @@ class OwnHeadResult:
     view: str
     accuracy: float
     majority: float
-    head: Head | None
+    head: ProjectorHead | None
     shares: Mapping[str, NDArray[np.float32]]
 
 
@@ -244,9 +244,9 @@ def _fit_kept(
     kept: Sequence[int],
     tokenizer: Tokenizer,
     seed: int,
-) -> dict[int, Head]:
+) -> dict[int, ProjectorHead]:
     """By number of the fact; those that are seen best in the same view are fitted together."""
-    heads: dict[int, Head] = {}
+    heads: dict[int, ProjectorHead] = {}
     for view in VIEWS:
         chosen = [i for i in kept if best[i].view is view]
         if not chosen:
@@ -255,7 +255,7 @@ def _fit_kept(
         for i, fitted in zip(
             chosen, fit(view, stack(view, seen), truth[:, chosen], words, seed), strict=True
         ):
-            heads[i] = Head(
+            heads[i] = ProjectorHead(
                 name=facts[i].name,
                 features=view.features,
                 temperature=1.0,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.training.heads import OwnHeadResult
-from models.vision.projector_file import Head, Places
+from models.vision.projector_file import Places, ProjectorHead
 
 
 def keep_heads(file: Path, recipe: str, results: Sequence[OwnHeadResult]) -> None:
@@ -47,7 +47,7 @@ def kept_heads(file: Path, recipe: str) -> list[OwnHeadResult] | None:
         return None
 
 
-def _described(head: Head, prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _described(head: ProjectorHead, prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     for key in ("weight", "bias", "tokens"):
         arrays[prefix + key] = getattr(head, key)
     described = {
@@ -71,7 +71,7 @@ def _result(fields: dict[str, Any], prefix: str, stored: Any) -> OwnHeadResult:
         places = Places(**places, weight=weight, bias=bias)
     arrays = {key: stored[prefix + key] for key in ("weight", "bias", "tokens")}
     features, labels = tuple(described.pop("features")), tuple(described.pop("labels"))
-    head = Head(**described, features=features, labels=labels, **arrays, places=places)
+    head = ProjectorHead(**described, features=features, labels=labels, **arrays, places=places)
     return OwnHeadResult(
         **fields, head=head, shares=dict(zip(digests, stored[prefix + "shares"], strict=True))
     )

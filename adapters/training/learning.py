@@ -23,7 +23,7 @@ from adapters.training.batches import Course
 from adapters.training.token_rows import Lesson, pack
 from models.core.errors import UserError
 from models.training.examples import NOT_LEARNT
-from models.training.language import Language, Packed
+from models.training.language import PackedBatch, TorchLanguageModel
 
 WARM_UP = 30
 EVALUATIONS = 8
@@ -92,7 +92,7 @@ class Learner:
     """One training run."""
 
     def __init__(
-        self, language: Language, course: Course, held_out: HeldOut, checkpoint: Path, recipe: str
+        self, language: TorchLanguageModel, course: Course, held_out: HeldOut, checkpoint: Path, recipe: str
     ) -> None:
         """checkpoint: the file to go on from. recipe: all that decides the result; must be the same there."""
         self._language, self._course, self._held_out = language, course, held_out
@@ -149,7 +149,7 @@ class Learner:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
 
-    def _step(self, batch: Packed) -> float:
+    def _step(self, batch: PackedBatch) -> float:
         self._optimiser.zero_grad(set_to_none=True)
         loss = self._language.loss(batch)
         loss.backward()
@@ -193,7 +193,7 @@ def learning_rate(step: int, steps: int, highest: float) -> float:
     return highest * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def judge(language: Language, held_out: HeldOut) -> Judgement:
+def judge(language: TorchLanguageModel, held_out: HeldOut) -> Judgement:
     """An answer is right when every one of its tokens is the likeliest: what greedy decoding would say."""
     losses: list[float] = []
     right: dict[str, list[bool]] = defaultdict(list)

@@ -19,7 +19,7 @@ from models.core.types import Image, Message
 from models.language.prompt import EncodedImage, PromptBuilder
 from models.language.tokenizer import Tokenizer
 from models.training.examples import END, NOT_LEARNT
-from models.training.language import Packed
+from models.training.language import PackedBatch
 
 _PIXELS = np.zeros((1, 1, 3), np.uint8)
 
@@ -92,13 +92,13 @@ class Writer:
         atoms = range(-1, -len(image.rows) - 1, -1)
         encoded = {image.digest: EncodedImage(atoms, image.rows, image.guesses)}
         texts = {image.digest: image.text}
-        return self._prompts.build(messages, encoded, use_words=self._use_words, texts=texts).atoms
+        return self._prompts.build(messages, encoded, use_words=self._use_words, texts=texts).tokens
 
     def _reply(self, row: TrainingRow) -> list[int]:
         return [*self._tokenizer.encode(row.answer, special=False), self._end]
 
 
-def pack(lessons: Sequence[Lesson], embedding: NDArray[np.float32]) -> Packed:
+def pack(lessons: Sequence[Lesson], embedding: NDArray[np.float32]) -> PackedBatch:
     """Lessons one behind the other, each seeing only itself. embedding: float32 [vocab, hidden]."""
     rows, positions, owners, targets = [], [], [], []
     for owner, lesson in enumerate(lessons):
@@ -114,7 +114,7 @@ def pack(lessons: Sequence[Lesson], embedding: NDArray[np.float32]) -> Packed:
             positions.append(np.arange(trunk, trunk + len(branch.atoms)))
             learnt = np.where(branch.learn, branch.atoms, NOT_LEARNT)
             targets.append(np.append(learnt[1:], NOT_LEARNT))
-    return Packed(
+    return PackedBatch(
         torch.from_numpy(np.concatenate(rows).astype(np.float32)),
         torch.from_numpy(np.concatenate(positions)),
         torch.from_numpy(np.concatenate(owners)),

@@ -36,8 +36,8 @@ from models.lora.weights import LoraWeights
 from models.model_config import read_model_config
 from models.ocr.prompt_text import as_prompt_lines
 from models.ocr.reader import OcrCache, TextReader
-from models.training.language import Language
-from models.vision.projector_file import Head, ProjectorPart
+from models.training.language import TorchLanguageModel
+from models.vision.projector_file import ProjectorHead, ProjectorPart
 from models.vision.projector_writer import write_projector_part
 from models.vision.tower import TowerFeatures
 
@@ -139,7 +139,9 @@ def train(
     start_from = options.start_from or read_model_config(place.files.bundled).base_lora
     start = read_peft(start_from, start_from.name) if start_from else None
     del parts, features
-    language = Language(load_llama(place.files.files["language_model"]), options.rank, options.alpha)
+    language = TorchLanguageModel(
+        load_llama(place.files.files["language_model"]), options.rank, options.alpha
+    )
     if start is not None:
         _begin_as(language, start)
     steps = options.steps or max(LEAST_STEPS, ROUNDS * course.steps_a_round)
@@ -161,9 +163,9 @@ def look(
     rows: Sequence[TrainingRow], parts: Parts, place: Workplace, progress: Progress
 ) -> dict[str, TowerFeatures]:
     """The tower's features of every image, by digest; computed once and cached."""
-    if parts.sight is None:
+    if parts.vision is None:
         raise UserError(f"{place.files.name} has no eyes to train an adapter for; choose a model that has.")
-    tower, _ = parts.sight.prepare()
+    tower, _ = parts.vision.load()
     cache = FeatureCache(tower, place.files.digests["vision_tower"], place.cache_dir)
 
     def tell(done: int, total: int) -> None:
@@ -174,7 +176,7 @@ def look(
 
 
 def projector_part(
-    heads: Sequence[Head], rows: Sequence[TrainingRow], options: Options
+    heads: Sequence[ProjectorHead], rows: Sequence[TrainingRow], options: Options
 ) -> ProjectorPart | None:
     """Own heads in the place of the model's; beside them when open questions need what those say."""
     if not heads:
@@ -214,8 +216,8 @@ def see(
     heads: Sequence[OwnHeadResult],
 ) -> dict[str, SeenImage]:
     """Every image as the language model will get it, own heads as they see images they were not fitted on."""
-    assert parts.sight is not None
-    _, projector = parts.sight.prepare()
+    assert parts.vision is not None
+    _, projector = parts.vision.load()
     kept = [each for each in heads if each.head is not None]
     seen = {}
     for digest, each in features.items():
@@ -231,7 +233,7 @@ def see(
     return seen
 
 
-def mixtures(head: Head, shares: NDArray[np.float32], parts: Parts) -> NDArray[np.float32]:
+def mixtures(head: ProjectorHead, shares: NDArray[np.float32], parts: Parts) -> NDArray[np.float32]:
     """A head's image tokens for these probabilities, float32 [slots, hidden]: as the projector makes them."""
     shares = sharpened(shares, head.sharpness)
     return np.stack(
@@ -253,7 +255,7 @@ def _held_out(rows: Sequence[TrainingRow], seen: Mapping[str, SeenImage], writer
     return HeldOut(lessons, types)
 
 
-def _begin_as(language: Language, start: LoraWeights) -> None:
+def _begin_as(language: TorchLanguageModel, start: LoraWeights) -> None:
     if start.rank > language.rank:
         raise UserError(
             f"Training begins with {start.name}, which has rank {start.rank}; use --rank {start.rank} or more."

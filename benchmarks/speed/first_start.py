@@ -41,7 +41,7 @@ def main() -> None:
     files = ModelStore(paths.models_directory()).pull(chosen.model, offline=chosen.offline)
     times = StageTimes()
     engine = Engine.load(files, cache_dir=Path(sys.argv[1]), threads=chosen.threads, progress=times)
-    engine.prepare_sight()
+    engine.load_vision()
     print(json.dumps(times.seconds))
 
 

@@ -11,14 +11,14 @@ from models.core.types import Progress
 from models.formats.gguf_metadata import load_or_read_metadata
 from models.hub.store import ModelFiles
 from models.language.chat_template import ChatTemplate
-from models.language.generation import Language
+from models.language.generation import LanguageModel
 from models.language.prompt import PromptBuilder
-from models.language.side_context import Aside
+from models.language.side_context import SideContext
 from models.language.tokenizer import Tokenizer
 from models.lora.weights import PackedLora
 from models.model_config import ModelConfig
-from models.vision.image_encoder import Sight
 from models.vision.projector import EmbeddingRows
+from models.vision.vision_encoder import VisionEncoder
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Parts:
     embedding: of the language model, one row a token. aside: the same model with another KV cache.
     """
 
-    language: Language
-    aside: Aside
+    language: LanguageModel
+    side_context: SideContext
     embedding: EmbeddingRows
     prompts: PromptBuilder
-    sight: Sight | None
+    vision: VisionEncoder | None
     words_head: str | None
     base_lora: PackedLora | None
 

@@ -18,21 +18,21 @@ from models.families.parts import Family, Parts, Request, allowed_context, text_
 from models.formats.llama_sources import load_llama
 from models.formats.llama_weights import LlamaWeights
 from models.hub.store import ModelFiles, check_digests
-from models.language.generation import Language
+from models.language.generation import LanguageModel
 from models.language.prefix_cache import PrefixCache
 from models.language.prompt import PromptBuilder
 from models.language.runtime import LlamaRuntime, compile_llama
-from models.language.side_context import CONTEXT, MAX_ROWS, Aside
+from models.language.side_context import CONTEXT, MAX_ROWS, SideContext
 from models.lora.packed_files import PackedFiles
 from models.lora.peft_format import check_layers, read_peft
 from models.lora.weights import PackedLora, pack_lora
 from models.model_config import ModelConfig, read_model_config
 from models.packing.packed_model import LlamaShape, PackedModel, load_or_pack
-from models.vision.image_encoder import Load, Sight
 from models.vision.projector import Projector, packed_embedding
 from models.vision.projector_file import read_projector
 from models.vision.tower import VisionTower
 from models.vision.tower_file import load_or_pack_tower
+from models.vision.vision_encoder import LoadVision, VisionEncoder
 
 
 def load_llama_family(files: ModelFiles, request: Request) -> Parts:
@@ -50,8 +50,8 @@ def load_efficientnet_llama(files: ModelFiles, request: Request) -> Parts:
             'complete its entry in catalog.toml, or give it the family "llama" to use it without eyes.'
         )
     parts, packed = _llama_parts(files, request, config)
-    eyes = Sight(_sight_loader(files, config, packed, request))
-    return replace(parts, sight=eyes, words_head=config.words_head)
+    eyes = VisionEncoder(_vision_loader(files, config, packed, request))
+    return replace(parts, vision=eyes, words_head=config.words_head)
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -94,11 +94,11 @@ def _llama_parts(files: ModelFiles, request: Request, config: ModelConfig) -> tu
     library = compile_llama(packed.shape, path, request.cache_dir / "compiled", request.progress)
     runtime = LlamaRuntime(packed, library, request.threads, context_length)
     parts = Parts(
-        Language(runtime, tokenizer, PrefixCache()),
-        Aside(lambda: LlamaRuntime(packed, library, request.threads, CONTEXT, MAX_ROWS)),
+        LanguageModel(runtime, tokenizer, PrefixCache()),
+        SideContext(lambda: LlamaRuntime(packed, library, request.threads, CONTEXT, MAX_ROWS)),
         packed_embedding(packed),
         PromptBuilder(tokenizer, template, config.wording),
-        sight=None,
+        vision=None,
         words_head=None,
         base_lora=_base_lora(config.base_lora, files.name, packed.shape, packed_folder)
         if config.base_lora
@@ -122,7 +122,9 @@ def _base_lora(folder: Path, name: str, shape: LlamaShape, packed_folder: Path) 
     return packed
 
 
-def _sight_loader(files: ModelFiles, config: ModelConfig, packed: PackedModel, request: Request) -> Load:
+def _vision_loader(
+    files: ModelFiles, config: ModelConfig, packed: PackedModel, request: Request
+) -> LoadVision:
     def load() -> tuple[VisionTower, Projector]:
         assert config.projector is not None  # its caller has seen to it
         path, compiled = choose_path(detect(request.cache_dir)), request.cache_dir / "compiled"

@@ -1,9 +1,9 @@
-"""A model's chat template: which text goes around the messages of a conversation.
+"""A model's chat template: the text around the messages of a conversation.
 
-Templates come with a model and are programs, so they run in Jinja's sandbox with bounds on what they may
-produce. They never see what the messages say: a mark stands for each content, and the result is handed out in
-pieces, so that only the template's own text is ever read as control tokens. What a template prints and how
-long a range is are bounded; how long it computes is not. Knows nothing of token ids.
+A template is a Jinja program that comes with a model, so it runs in Jinja's sandbox. The length of its output and
+of its ranges is bounded; its computing time is not. A template never receives the contents of messages. A marker
+stands for each content, and the output is split at the markers, so that control tokens are recognised only in
+the template's own text.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from models.formats.gguf_metadata import GgufMetadata
 from models.language.tokenizer import token_text
 
 MAX_SOURCE = 100_000  # characters of a template
-MAX_OUTPUT = 1_000_000  # characters of the text around the messages
-# Private-use characters, in no template that we know: around a content's number, and for bos_token.
+MAX_OUTPUT = 1_000_000  # characters of its output
+# Private-use characters that templates do not contain: around the number of a message, and for bos_token.
 _MARK = re.compile("\ue000([0-9]{1,9})\ue001")
 _BOS = "\ue002"
 
@@ -38,8 +38,8 @@ _BOS = "\ue002"
 class Segment:
     """A piece of a rendered conversation.
 
-    message: the number of the message whose content this is; None for the template's own text, the only
-    kind in which control tokens are to be recognised.
+    message: the index of the message whose content this is. None is the template's own text, the only text in
+    which control tokens are recognised.
     """
 
     text: str
@@ -50,7 +50,7 @@ class ChatTemplate:
     """A compiled template."""
 
     def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
-        """bos, eos: texts of the tokens that the template calls bos_token and eos_token."""
+        """bos, eos: the texts of bos_token and eos_token. Raises UserError for a template that does not compile."""
         if len(source) > MAX_SOURCE:
             raise UserError(
                 f"The model's chat template is {len(source)} characters long; {MAX_SOURCE} are allowed"
@@ -64,7 +64,7 @@ class ChatTemplate:
 
     @classmethod
     def from_gguf(cls, file: GgufFile | GgufMetadata) -> ChatTemplate:
-        """Raises UserError when the file has no template: then it is no chat model."""
+        """From the file's metadata. Raises UserError when it has no template, as files of base models have none."""
         source = file.metadata.get("tokenizer.chat_template")
         if not isinstance(source, str):
             raise UserError(f"{file.path} has no chat template; choose a model that is made for chat")
@@ -95,11 +95,11 @@ class ChatTemplate:
         )
 
     def segments(self, messages: Sequence[tuple[Role, str]]) -> list[Segment]:
-        """The conversation up to where the assistant's answer begins, in order.
+        """The conversation up to the position where the assistant's answer begins, in order.
 
-        messages: (role, content). A content is inserted as it is, whatever the template would do to it.
-        Without a system message none is made up, even by a template that has a default one.
-        Raises UserError when the template refuses the conversation or produces too much.
+        messages: (role, content). Contents are inserted unchanged, whatever the template does to them. A
+        template's default system message is left out.
+        Raises UserError when the template refuses the conversation or its output is too long.
         """
         marked = [(role, f"\ue000{number}\ue001") for number, (role, _) in enumerate(messages)]
         has_system = any(role == "system" for role, _ in messages)
@@ -113,9 +113,9 @@ class ChatTemplate:
         return segments
 
     def _render_bare(self, marked: Sequence[tuple[str, str]]) -> str:
-        """Without any system message: rendered with one, which is then cut off.
+        """Render without a system message: render with one and cut it off.
 
-        Falls back to what the template does by itself when its system message is no piece at the beginning.
+        Falls back to the plain rendering when the system message is not a prefix of the output.
         """
         system = ("system", f"\ue000{len(marked)}\ue001")
         try:
@@ -152,7 +152,7 @@ class ChatTemplate:
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, which also refuses the operators that make much out of little."""
+    """Jinja's sandbox without the operators and attributes that multiply the length of a string."""
 
     intercepted_binops = frozenset({"*", "**", "%"})
 
@@ -172,7 +172,7 @@ _WIDENING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs", "forma
 
 
 def _environment() -> _Sandbox:
-    """The settings under which published templates are written: Hugging Face's."""
+    """The environment in which transformers renders templates, for which published templates are written."""
     environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     for name in ("center", "format", "indent", "wordwrap"):
         del environment.filters[name]
@@ -181,7 +181,7 @@ def _environment() -> _Sandbox:
 
 
 def _to_json(value: Any, indent: int | None = None) -> str:
-    """Jinja's own filter escapes for HTML, which prompts are not."""
+    """JSON as transformers' filter writes it. Jinja's own filter escapes for HTML."""
     return json.dumps(value, ensure_ascii=False, indent=min(indent, 8) if indent else None)
 
 

@@ -1,10 +1,13 @@
-"""What to leave out of a conversation that no longer fits the context. Knows nothing of tokens' meaning.
+"""Shortens a conversation that exceeds the context.
 
-Policy: the oldest turns go first; the system message, the last question and the image in question stay. A
-turn is a user message with what follows it up to the next user message. Turns go in steps of a quarter of the
-context, so that the start of the prompt, and with it the KV cache, stays the same for many turns on end.
-Before any turn goes, the text that was read in images goes, of the images shown first first; the image shown
-last keeps its text, since the question is most likely about it.
+A turn is a user message with the messages up to the next user message. The following rules apply in this order:
+
+1. The text that was read in images is dropped, that of the images shown first before that of later ones. The
+   image shown last keeps its text, because the question is most likely about it.
+2. The oldest turns are dropped. The system message, the last question and the images shown last are kept.
+
+Turns are dropped in steps of a quarter of the context. The start of the prompt, and with it the KV cache, then
+stays the same for many turns.
 """
 
 from __future__ import annotations
@@ -17,30 +20,34 @@ from models.core.types import Message
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """messages: what is kept; dropped_turns: how many turns were left out; tokens: length of the prompt."""
+class FittedConversation:
+    """messages: those that are kept. dropped_turns: turns left out. tokens: length of the resulting prompt."""
 
     messages: tuple[Message, ...]
     dropped_turns: int
     tokens: int
 
 
-def fit(messages: Sequence[Message], limit: int, measure: Callable[[Sequence[Message]], int]) -> Fitted:
-    """The longest recent part of a conversation whose prompt has at most `limit` tokens.
+def fit(
+    messages: Sequence[Message], limit: int, measure: Callable[[Sequence[Message]], int]
+) -> FittedConversation:
+    """The most recent part of a conversation whose prompt has at most `limit` tokens.
 
-    measure: tokens of the prompt for these messages. Raises UserError when the last question alone is longer.
+    measure: returns the length in tokens of the prompt for some messages.
+    Raises UserError when the last question alone exceeds the limit.
     """
     whole = measure(messages)
     if whole <= limit:
-        return Fitted(tuple(messages), 0, whole)
+        return FittedConversation(tuple(messages), 0, whole)
     system, turns = _turns(messages)
     step = max(1, limit // 4)
-    target = whole - -(-(whole - limit) // step) * step  # at most limit, and the same for the next few turns
+    # The excess rounded up to whole steps: target is at most limit, and stays the same for the next few turns.
+    target = whole - -(-(whole - limit) // step) * step
     for dropped in range(1, len(turns)):
         kept = _keep_image(system, turns, dropped)
         tokens = measure(kept)
         if tokens <= target or (dropped == len(turns) - 1 and tokens <= limit):
-            return Fitted(kept, dropped, tokens)
+            return FittedConversation(kept, dropped, tokens)
     alone = measure(_keep_image(system, turns, len(turns) - 1))
     raise UserError(
         f"The question is too long: it takes {alone} tokens and the model reads at most {limit}; shorten it."
@@ -53,10 +60,12 @@ def fit_texts(
     limit: int,
     measure: Callable[[Mapping[str, str]], int],
 ) -> dict[str, str]:
-    """The texts (by image digest) that stay, so that the whole conversation has at most `limit` tokens.
+    """The texts read in images that are kept so that the prompt has at most `limit` tokens.
 
-    measure: tokens of the prompt of all messages with these texts. The text of the image shown last always
-    stays, so the result may still be too long: then turns must go.
+    texts: by image digest. measure: returns the length in tokens of the prompt of all messages with some texts.
+
+    Returns a part of `texts`. The text of the image shown last is always kept, so the prompt may still be too
+    long; `fit` then drops turns.
     """
     last_shown = {image.digest: None for message in reversed(messages) for image in reversed(message.images)}
     oldest_first = [digest for digest in reversed(last_shown) if digest in texts]
@@ -69,7 +78,7 @@ def fit_texts(
 
 
 def _turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:
-    """Leading system messages, and the rest cut before each user message."""
+    """The leading system messages, and the other messages split before each user message."""
     system: list[Message] = []
     turns: list[list[Message]] = []
     for message in messages:
@@ -83,7 +92,10 @@ def _turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[Messag
 
 
 def _keep_image(system: list[Message], turns: list[list[Message]], dropped: int) -> tuple[Message, ...]:
-    """The conversation from turn `dropped` on; the images last shown move there if their turn is gone."""
+    """The conversation without its first `dropped` turns.
+
+    If no image is left, the images shown last move to the first message that is kept.
+    """
     kept = [message for turn in turns[dropped:] for message in turn]
     gone = [message for turn in turns[:dropped] for message in turn]
     if not any(message.images for message in kept):

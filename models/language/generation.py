@@ -1,14 +1,14 @@
-"""One answer: prefill of what the KV cache lacks, then a token at a time. Knows nothing of files or threads.
+"""One answer: prefill of what the KV cache lacks, then decoding token by token, with stop sequences.
 
-Belongs to the engine's thread. Cancelling is an event that any thread may set; it is looked at between tokens
-and between the chunks of a prefill.
+One thread must make all calls: the engine's. The cancel event may be set from any thread. It is checked between
+tokens and between the chunks of a prefill.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,6 @@ from models.language.prefix_cache import AdapterKey, PrefixCache
 from models.language.prompt import Prompt
 from models.language.runtime import LlamaRuntime
 from models.language.sampling import Logits, Sampler
-from models.language.stop_sequences import StopMatcher
 from models.language.tokenizer import StreamDecoder, Tokenizer
 from models.lora.weights import PackedLora
 
@@ -25,8 +24,8 @@ StopReason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True)
-class Language:
-    """The parts of an engine that turn a prompt into tokens, and the state they share across answers."""
+class LanguageModel:
+    """A runtime with its tokenizer, and the record of its KV cache, which successive answers share."""
 
     runtime: LlamaRuntime
     tokenizer: Tokenizer
@@ -34,8 +33,11 @@ class Language:
 
 
 @dataclass(frozen=True)
-class Adapter:
-    """A LoRA ready to be passed to the compiled functions, and the identity its KV entries are kept under."""
+class ActiveAdapter:
+    """The adapter of one answer. key: the identity under which its keys and values are cached.
+
+    packed: the tensor for the compiled functions; None for the plain language model.
+    """
 
     key: AdapterKey
     packed: PackedLora | None
@@ -44,34 +46,39 @@ class Adapter:
 class Generation(Iterator[Token]):
     """Iterate for the answer's tokens; nothing is computed before the first `next`.
 
-    A token's text may be empty while a character or a possible stop sequence is incomplete. When the model
-    ends the answer, the last token is the end-of-sequence token, with whatever text was held back; it is
-    not counted in completion_tokens. The texts of all tokens add up to `text`. When another generation has
-    begun on the same KV cache, this one ends as cancelled.
+    A token's text may be empty while a character or a possible stop sequence is incomplete. When the model ends
+    the answer, the last token is the end-of-sequence token. It carries the text that was held back and is not
+    counted in `completion_tokens`. The texts of all tokens concatenate to `text`. When another generation begins
+    on the same KV cache, this one ends with the stop reason "cancelled".
+
+    prompt_tokens, image_tokens: the prompt's length, and how much of it are image rows.
+    dropped_turns: turns that were left out because the conversation exceeds the context.
+    cached_tokens: prompt tokens whose keys and values were in the KV cache already.
+    prefill_ms, decode_ms: milliseconds of the two phases so far.
+    stop_reason: None until the answer has ended.
     """
 
     def __init__(
         self,
-        language: Language,
+        model: LanguageModel,
         prompt: Prompt,
         sampling: Sampling,
-        adapter: Adapter,
+        adapter: ActiveAdapter,
         *,
         dropped_turns: int,
         cancel: threading.Event,
         progress: Progress,
     ) -> None:
-        self.prompt_tokens = len(prompt.atoms)
+        self.prompt_tokens = len(prompt.tokens)
         self.image_tokens = prompt.image_tokens
         self.dropped_turns = dropped_turns
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.stop_reason: StopReason | None = None
         self.prefill_ms = 0.0
-        self.first_token_ms = 0.0
         self.decode_ms = 0.0
         self.text = ""
-        self._language = language
+        self._model = model
         self._prompt = prompt
         self._sampling = sampling
         self._adapter = adapter
@@ -83,7 +90,7 @@ class Generation(Iterator[Token]):
         return next(self._tokens)
 
     def close(self) -> None:
-        """End early; what was computed stays in the KV cache."""
+        """End the answer early. Keys and values computed so far stay in the KV cache."""
         self._tokens.close()
 
     def _generate(self) -> Generator[Token, None, None]:
@@ -94,30 +101,29 @@ class Generation(Iterator[Token]):
             self.stop_reason = "cancelled"
             return
         self.prefill_ms = _milliseconds(started)
-        yield from self._decode(logits, sampler, started)
+        yield from self._decode(logits, sampler)
 
     def _prefill(self) -> Logits | None:
-        """Compute keys and values of the prompt; its last logits, or None when it was cancelled."""
-        runtime, prefix = self._language.runtime, self._language.prefix
-        atoms = self._prompt.atoms
-        self.cached_tokens = position = prefix.begin(atoms, self._adapter.key)
+        """Compute keys and values of the prompt. Returns its last logits [vocab], or None when cancelled."""
+        runtime, prefix = self._model.runtime, self._model.prefix
+        tokens = self._prompt.tokens
+        self.cached_tokens = position = prefix.begin(tokens, self._adapter.key)
         logits = None
-        for start in range(position, len(atoms), runtime.max_rows):
+        for start in range(position, len(tokens), runtime.max_rows):
             if self._cancel.is_set():
                 return None
-            self._progress("prefill", "Reading the conversation", start - position, len(atoms) - position)
+            self._progress("prefill", "Reading the conversation", start - position, len(tokens) - position)
             chunk = self._prompt.inputs(start, start + runtime.max_rows)
             logits = runtime.prefill(*chunk, start, self._adapter.packed)
-            prefix.extend(atoms[start : start + runtime.max_rows])
+            prefix.extend(tokens[start : start + runtime.max_rows])
         return logits
 
-    def _decode(self, logits: Logits, sampler: Sampler, started: float) -> Iterator[Token]:
-        runtime, prefix, tokenizer = self._language.runtime, self._language.prefix, self._language.tokenizer
+    def _decode(self, logits: Logits, sampler: Sampler) -> Iterator[Token]:
+        runtime, prefix, tokenizer = self._model.runtime, self._model.prefix, self._model.tokenizer
         decoder, stops = tokenizer.stream(), StopMatcher(self._sampling.stop)
-        room = runtime.context_length - len(prefix)
-        limit = min(self._sampling.max_tokens, room + 1)  # the last token's keys and values are not needed
+        free = runtime.context_length - len(prefix)
+        limit = min(self._sampling.max_tokens, free + 1)  # the last token's keys and values are not needed
         token, logprob = sampler.choose(logits)
-        self.first_token_ms = _milliseconds(started)
         decoding, own = time.perf_counter(), prefix.begun
         while token not in tokenizer.end_ids:
             self.completion_tokens += 1
@@ -148,8 +154,49 @@ class Generation(Iterator[Token]):
         return "cancelled" if self._cancel.is_set() else None
 
 
+class StopMatcher:
+    """Finds stop sequences in a stream of text pieces.
+
+    Text is passed on as soon as it can no longer be the beginning of a stop sequence.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, text: str) -> str:
+        """Add a piece and return the text that can be shown. Sets `stopped` when a stop sequence is complete.
+
+        The stop sequence and everything behind it are never returned.
+        """
+        self._held += text
+        ends = [found for stop in self._stops if (found := self._held.find(stop)) >= 0]
+        if ends:
+            self.stopped = True
+            shown, self._held = self._held[: min(ends)], ""
+            return shown
+        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        cut = len(self._held) - keep
+        shown, self._held = self._held[:cut], self._held[cut:]
+        return shown
+
+    def flush(self) -> str:
+        """The text that was held back, at the end of the stream."""
+        shown, self._held = self._held, ""
+        return shown
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest proper prefix of `stop` with which `text` ends."""
+    for size in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:size]):
+            return size
+    return 0
+
+
 def _held_back(decoder: StreamDecoder, stops: StopMatcher) -> str:
-    """What is left to show when nothing more comes: U+FFFD for half a character, half a stop sequence."""
+    """The rest at the end of an answer: U+FFFD for an incomplete character, half a stop sequence as it is."""
     return stops.feed(decoder.flush()) + stops.flush()
 
 

@@ -1,15 +1,14 @@
-"""One Llama model, ready to run: compiled functions, mapped weights, KV cache, scratch memory.
+"""A Llama model in memory: compiled functions, mapped weights, KV cache and scratch memory.
 
-prefill and decode fill the cache by position and return logits; continuing at a smaller position is rewinding.
-They are bit-exact with one another, for any split into calls and any number of threads. Both release the GIL
-while they compute. One Python thread should make all calls (each thread would get a pool of its own). Knows
-nothing of tokens' text, images or sampling.
+`prefill` and `decode` write the KV cache by position and return logits. A call at a smaller position overwrites
+what was there, which rewinds the cache. Both functions give the same bits for any split of the tokens into calls
+and any number of threads, and both release the GIL while they compute. One Python thread should make all calls,
+because each calling thread gets a thread pool of its own.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,21 +28,26 @@ from models.packing.lora_layout import RANK_STEP
 from models.packing.packed_model import LlamaShape, PackedModel
 
 MAX_ROWS = 512
-_POSITION_STEP = 64  # the cache's length is a multiple of this
+"""Rows of one call of the prefill kernel. Scratch memory grows with it."""
+
+_POSITION_STEP = 64  # the length of the KV cache is a multiple of this
 
 
 def compile_llama(
     shape: LlamaShape, path: KernelPath, cache_dir: Path, progress: Progress = no_progress
 ) -> Library:
-    """The functions for one shape, from the cache or compiled now."""
+    """The compiled functions for one shape, from cache_dir or compiled now and written there.
+
+    progress: receives the stage "compile". Raises UserError when the compiler or the cache folder fails.
+    """
     return compile_or_load("llama", "models.kernels.llama:build", asdict(shape), path, cache_dir, progress)
 
 
 class LlamaRuntime:
-    """A model with its cache.
+    """The weights of one model with a KV cache.
 
-    max_rows: rows of one kernel call; prefill splits what is longer. context_length: positions in the cache,
-    at most the model's own maximum.
+    threads: threads that compute. context_length: positions in the KV cache, capped at the model's maximum.
+    max_rows: rows of one kernel call, default 512; `prefill` splits longer inputs.
     """
 
     def __init__(
@@ -93,14 +97,14 @@ class LlamaRuntime:
         image_rows: NDArray[np.float32] | None,
         position: int,
         lora: PackedLora | None = None,
-        between_chunks: Callable[[], bool] | None = None,
     ) -> NDArray[np.float32]:
-        """Put tokens [M] at positions position .. position + M - 1; logits [vocab] of the last one.
+        """Compute tokens [n] at the positions position .. position + n - 1.
 
-        A token id below 0 stands for row (-id - 1) of image_rows float32 [n, hidden]. between_chunks() is
-        asked after each max_rows rows whether to go on; if it says no, the logits are of the last row done.
-        The result is a view that the next call overwrites. Raises ValueError when tokens, image rows and
-        positions do not fit the model.
+        tokens: int32; an id below 0 stands for row (-id - 1) of image_rows. image_rows: float32 [rows, hidden].
+        lora: the adapter of these positions; None for the plain model.
+
+        Returns the last token's logits, float32 [vocab], as a view that the next call overwrites. Raises
+        ValueError when tokens, image rows or positions do not fit the model.
         """
         tokens = np.asarray(tokens, np.int32)
         images = self._check_image_rows(tokens, image_rows)
@@ -117,14 +121,15 @@ class LlamaRuntime:
             self._prefill(
                 len(chunk), position + start, self._context, rank_tiles, self.threads, *self._arguments
             )
-            last = start + self.max_rows >= len(tokens)
-            if not last and between_chunks is not None and not between_chunks():
-                break
         self._arguments[self._image_index] = self._no_image
         return self._logits
 
     def decode(self, token: int, position: int, lora: PackedLora | None = None) -> NDArray[np.float32]:
-        """Put one token at a position; logits [vocab], a view that the next call overwrites."""
+        """Compute one token id at a position.
+
+        Returns its logits, float32 [vocab], as a view that the next call overwrites. Raises ValueError when the
+        id or the position is out of range.
+        """
         if not 0 <= token < self.shape.vocab:
             raise ValueError(f"token {token} is outside the vocabulary")
         self._check_positions(position, 1)
@@ -137,7 +142,7 @@ class LlamaRuntime:
         return self._logits
 
     def hidden_state(self) -> NDArray[np.float32]:
-        """The final normalised hidden state [hidden] behind the latest logits; a copy."""
+        """A copy of the final normalised hidden state, float32 [hidden], from which the latest logits were made."""
         return self._hidden.copy()
 
     def _check_positions(self, position: int, count: int) -> None:
@@ -161,13 +166,18 @@ class LlamaRuntime:
         return as_tensor(rows)
 
     def _use(self, lora: PackedLora | None, threads: int) -> None:
-        """Pass this adapter's tensor to the next call, which runs on this many threads."""
+        """Set the adapter and the number of threads of the next call."""
         thread_pool.use_threads(threads)
         self._arguments[self._lora_index] = self._no_lora if lora is None else lora.argument
 
 
 def rotary_table(theta: float, head_dim: int, positions: int) -> NDArray[np.float32]:
-    """[positions, head_dim]: cosines of the half-split frequencies, then their sines."""
+    """Rotary embedding (RoPE, arXiv 2104.09864) in the half-split order of transformers.
+
+    theta: the base of the frequencies. Returns float32 [positions, head_dim]: in each row head_dim / 2 cosines,
+    then head_dim / 2 sines of position * theta^(-2 i / head_dim). Angles are float64: a float32 angle at
+    position 2000 is off by up to 6e-5.
+    """
     frequencies = theta ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
     angles = np.arange(positions, dtype=np.float64)[:, None] * frequencies[None]
     table: NDArray[np.float32] = aligned_zeros((positions, head_dim), np.float32)

@@ -1,7 +1,7 @@
-"""Choosing the next token from logits. Knows nothing of text, models or stop conditions.
+"""Chooses the next token from logits.
 
-The filters run in the order of Hugging Face's generate(): repetition penalty, temperature, top-k, top-p,
-min-p.
+The filters run in the order of Hugging Face's generate(): repetition penalty, temperature, top-k, top-p, min-p.
+The implementation is our own because transformers' processors need torch, which the app does not install.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from models.core.types import Sampling
 
 Logits = NDArray[np.float32]
 
-# top-p needs a sorted tail only as long as the nucleus; this many of the largest are tried first.
-_NUCLEUS_GUESS = 256
+_NUCLEUS_GUESS = 256  # top-p sorts this many of the largest first, and all of them only if they are too few
 
 
 def check(sampling: Sampling) -> Sampling:
-    """The same settings, or UserError naming the first that is out of range."""
+    """Returns the settings unchanged. Raises UserError that names the first value out of range."""
     ranges = (
         ("temperature", sampling.temperature, 0.0, 5.0),
         ("top_k", sampling.top_k, 0, 1_000_000),
@@ -42,10 +41,10 @@ def check(sampling: Sampling) -> Sampling:
 
 
 class Sampler:
-    """Draws tokens for one answer; the same seed and logits give the same tokens.
+    """Draws the tokens of one answer. The same seed and logits give the same tokens.
 
-    The repetition penalty counts what this answer has said, not the prompt: a small model must be free to use
-    the question's own words, and would loop without a penalty on its own.
+    The repetition penalty applies to tokens of this answer, not of the prompt. A small model repeats itself
+    without the penalty, but must be able to use the words of the question.
     """
 
     def __init__(self, sampling: Sampling) -> None:
@@ -54,11 +53,12 @@ class Sampler:
         self._said: set[int] = set()
 
     def choose(self, logits: Logits) -> tuple[int, float]:
-        """The next token's id and its log-probability under the model itself.
+        """Choose the next token.
 
-        logits: float32 [vocab], not changed. The log-probability is taken before penalty, temperature and
-        filters, so that it measures the model's certainty and not the user's taste. Raises UserError when the
-        logits are not numbers, as an adapter with absurd weights makes them.
+        logits: float32 [vocab], not modified.
+
+        Returns the token's id and its natural log-probability under softmax(logits), before penalty, temperature
+        and filters. Raises UserError when a logit is NaN or infinite, which extreme adapter weights can cause.
         """
         if not np.isfinite(logits.max()):
             raise UserError(
@@ -70,7 +70,7 @@ class Sampler:
         return token, log_probability(logits, token)
 
     def _penalise(self, logits: Logits) -> Logits:
-        """Divide positive and multiply negative logits (CTRL, arXiv 1909.05858, section 4.1)."""
+        """Divide positive and multiply negative logits of tokens said before (CTRL, arXiv 1909.05858, section 4.1)."""
         penalty = self._sampling.repetition_penalty
         if penalty is None or penalty == 1.0 or not self._said:
             return logits
@@ -81,7 +81,7 @@ class Sampler:
         return penalised
 
     def _draw(self, logits: Logits) -> int:
-        with np.errstate(over="ignore"):  # a temperature next to nothing makes minus infinity: greedy
+        with np.errstate(over="ignore"):  # a temperature close to 0 gives -inf, whose weight is 0
             scaled = (logits.astype(np.float64) - float(logits.max())) / self._sampling.temperature
         ids = _largest(scaled, self._sampling.top_k)
         weights = np.exp(scaled[ids])
@@ -93,13 +93,13 @@ class Sampler:
 
 
 def log_probability(logits: Logits, token: int) -> float:
-    """log softmax(logits)[token], natural logarithm."""
+    """The natural logarithm of softmax(logits)[token], summed in float64."""
     top = logits.max()
     return float(logits[token] - top) - float(np.log(np.exp(logits - top).sum(dtype=np.float64)))
 
 
 def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """Indices of the `count` largest values, largest first; all indices, unsorted, if count is 0."""
+    """Indices of the `count` largest values, largest first. A count of 0 returns all indices, unsorted."""
     if count == 0 or count >= len(values):
         return np.arange(len(values))
     chosen = np.argpartition(values, -count)[-count:]

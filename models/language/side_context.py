@@ -1,7 +1,7 @@
-"""What the plain language model makes of a text beside the conversation: its hidden state, its choice of words.
+"""A second, small KV cache over the same weights, for texts that are not part of the conversation.
 
-Computed in a small KV cache of its own, over the same weights, so that what the conversation's cache holds stays
-good. No adapter is ever active here. Belongs to the engine's thread. Knows nothing of what its results are for.
+The router reads hidden states and next-token probabilities of such texts. They are computed without any adapter,
+and the conversation's own KV cache stays valid. One thread must make all calls: the engine's.
 """
 
 from __future__ import annotations
@@ -18,22 +18,26 @@ from models.language.runtime import LlamaRuntime
 from models.language.sampling import Logits
 
 CONTEXT = 2048
-"""Positions at most. The cache is zeroed memory, which takes no room before it is written to."""
+"""The number of positions. The cache is zeroed memory, which takes no space until it is written."""
 
 MAX_ROWS = 128
-"""Rows of a kernel call: scratch memory grows with it, and most texts here are one question."""
+"""Rows of one kernel call. Scratch memory grows with this number, and most texts here are one question."""
 
 
-class Aside:
-    """make: the runtime, of its own cache; called at the first use."""
+class SideContext:
+    """Runs texts of at most CONTEXT tokens through the plain language model."""
 
     def __init__(self, make: Callable[[], LlamaRuntime]) -> None:
+        """make: makes the runtime with its own KV cache. It is called at the first use."""
         self._make = make
         self._made: LlamaRuntime | None = None
-        self._prefix = PrefixCache()  # texts that are read for their state begin alike
+        self._prefix = PrefixCache()  # texts whose state is computed often begin with the same words
 
     def state(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """The final hidden state [hidden] after these tokens. Raises ValueError for none and for over CONTEXT."""
+        """The final normalised hidden state, float32 [hidden], after these token ids.
+
+        Raises ValueError when there are none or more than CONTEXT.
+        """
         runtime = self._runtime()
         known = self._prefix.begin(tokens, None)
         runtime.prefill(np.array(tokens[known:], np.int32), None, known)
@@ -41,19 +45,22 @@ class Aside:
         return runtime.hidden_state()
 
     def shares(self, prompt: Prompt, options: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        """The probability [options] of each continuation of a prompt when nothing else may be said.
+        """The probability of each option after a prompt, given that one of the options follows.
 
-        options: token ids, none of which begins another. At every token only what leads to an option is allowed,
-        so the shares add up to 1; where there is no choice nothing is computed. Raises ValueError when prompt and
-        options are longer than CONTEXT.
+        options: the token ids of each option; none may be a prefix of another. At every position the softmax runs
+        over the tokens that continue at least one remaining option. A position with one possible token is not
+        computed.
+
+        Returns float64 [options], which sum to 1. Raises ValueError when the prompt and the longest option
+        together exceed CONTEXT.
         """
-        runtime, atoms = self._runtime(), prompt.atoms
-        if len(atoms) + max(map(len, options)) > runtime.context_length:
-            raise ValueError(f"{len(atoms)} tokens and their continuations do not fit {CONTEXT}")
-        self._prefix.begin((), None)
-        logits = runtime.prefill(*prompt.inputs(0, len(atoms)), 0)
+        runtime, tokens = self._runtime(), prompt.tokens
+        if len(tokens) + max(map(len, options)) > runtime.context_length:
+            raise ValueError(f"{len(tokens)} tokens and their continuations do not fit {CONTEXT}")
+        self._prefix.begin((), None)  # decode overwrites positions behind the prompt: nothing of it is reused
+        logits = runtime.prefill(*prompt.inputs(0, len(tokens)), 0)
         shares = np.zeros(len(options))
-        self._share_out(1.0, dict(enumerate(options)), logits, len(atoms), shares)
+        self._share_out(1.0, dict(enumerate(options)), logits, len(tokens), shares)
         return shares
 
     def _share_out(
@@ -64,16 +71,20 @@ class Aside:
         position: int,
         shares: NDArray[np.float64],
     ) -> None:
-        """Divide mass among options by what is left of each. logits: before its first token, at position."""
+        """Distribute `mass` over the options in `left` and write each one's probability to `shares`.
+
+        left: the remaining token ids by option number. logits: of the next token, which goes to `position`.
+        """
         if len(left) == 1:
             shares[next(iter(left))] = mass
             return
         branches: dict[int, dict[int, Sequence[int]]] = defaultdict(dict)
         for number, tokens in left.items():
             branches[tokens[0]][number] = tokens[1:]
-        heads = np.array([logits[token] for token in branches], np.float64)
-        odds = np.exp(heads - heads.max())
-        for own, (token, branch) in zip(mass * odds / odds.sum(), branches.items(), strict=True):
+        # A copy: decode below overwrites the runtime's logits. Softmax over the branches' first tokens.
+        allowed = np.array([logits[token] for token in branches], np.float64)
+        weights = np.exp(allowed - allowed.max())
+        for own, (token, branch) in zip(mass * weights / weights.sum(), branches.items(), strict=True):
             after = self._runtime().decode(token, position) if len(branch) > 1 else logits
             self._share_out(float(own), branch, after, position + 1, shares)
 

@@ -1,7 +1,7 @@
-"""Text to token ids and back, for byte-level BPE vocabularies out of GGUF metadata or a tokenizer.json.
+"""Text to token ids and back, for byte-level BPE vocabularies from GGUF metadata or a tokenizer.json.
 
-Control tokens such as <|im_end|> are only ever made from text that the caller declares to be the template's:
-the tokenizer proper does not know them, so no user text can forge one. Knows nothing of conversations.
+The merging is that of the `tokenizers` package. Control tokens such as <|im_end|> are made only from text that the
+caller declares to be the template's. They are not in the package's vocabulary, so user text cannot produce them.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from models.core.files import read_json
 from models.formats.gguf import GgufFile
 from models.formats.gguf_metadata import GgufMetadata
 
-# Tokens with which models end an answer, whatever their configuration calls the end of a sequence.
+# Tokens that end an answer, in addition to the one that a model's configuration names as the end of a sequence.
 _END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "</s>", "<end_of_utterance>")
-# GGUF's names for the two ways that GPT-2's pattern is used: as it is, and after every digit is cut off.
+# GGUF's names for two pre-tokenizers: GPT-2's pattern, and GPT-2's pattern after single digits are split off.
 _PLAIN_PRE = ("default", "gpt-2", "gpt2", "mpt", "olmo", "jais", "trillion")
 _DIGITS_PRE = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
 _GGUF_UNKNOWN, _GGUF_CONTROL, _GGUF_USER_DEFINED = 2, 3, 4
 
 
 class Tokenizer:
-    """Encodes and decodes for one model.
+    """The tokenizer of one model.
 
-    special: every control token's id by its text. end_ids: the tokens that end an answer.
-    bos_id: the token that begins a sequence, if the model has one; templates write it out where it belongs.
+    special: the ids of control tokens by their text. end_ids: the tokens that end an answer.
+    bos_id: the token that begins a sequence, or None. It is not added by `encode`; templates contain it.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Tokenizer:
 
     @classmethod
     def from_gguf(cls, file: GgufFile | GgufMetadata) -> Tokenizer:
-        """The tokenizer that the file's metadata describe. Raises UserError when it is of another kind."""
+        """From a file's metadata. Raises UserError when the tokenizer is of another kind or damaged."""
         values = file.metadata
         kind = values.get("tokenizer.ggml.model")
         if kind != "gpt2":
@@ -80,7 +80,7 @@ class Tokenizer:
 
     @classmethod
     def from_directory(cls, directory: Path) -> Tokenizer:
-        """The tokenizer of a Hugging Face directory: tokenizer.json, and names from tokenizer_config.json."""
+        """From tokenizer.json and tokenizer_config.json of a Hugging Face directory. Raises UserError."""
         path = directory / "tokenizer.json"
         content = read_json(path)
         if not _is_byte_level(content):
@@ -90,7 +90,7 @@ class Tokenizer:
             bpe = tokenizers.Tokenizer.from_str(json.dumps(content))
             added = bpe.get_added_tokens_decoder()
             special = {token.content: number for number, token in added.items() if token.special}
-            bpe.encode_special_tokens = True  # which means as plain text
+            bpe.encode_special_tokens = True  # True means: encode their spelling as plain text
         except Exception as error:  # the package raises plain Exception
             raise UserError(f"{path} cannot be read ({error}); download it again") from None
         settings = read_json(directory / "tokenizer_config.json")
@@ -102,14 +102,15 @@ class Tokenizer:
         )
 
     def __len__(self) -> int:
-        """How many ids there are, control tokens included."""
+        """The size of the vocabulary, control tokens included."""
         return max([self._bpe.get_vocab_size() - 1, *self.special.values()]) + 1
 
     def encode(self, text: str, *, special: bool) -> list[int]:
-        """Token ids of a text. With special, the texts of control tokens become those; without, plain text.
+        """Token ids of a text.
 
-        Lone surrogates, which no UTF-8 text can hold, become question marks; a byte that the vocabulary lacks
-        (SmolLM2's lacks some control characters and the lead bytes of unassigned planes) is left out.
+        special: whether the spelling of a control token becomes that token; otherwise it stays plain text.
+        Lone surrogates, which UTF-8 cannot represent, become question marks. A byte that the vocabulary lacks is
+        left out (SmolLM2 lacks some control characters and the lead bytes of unassigned planes).
         """
         text = text.encode("utf-8", "replace").decode("utf-8")
         if not special:
@@ -123,16 +124,16 @@ class Tokenizer:
         return ids + self._plain(text[position:])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of tokens; control tokens have none. Bytes that are not UTF-8 become U+FFFD."""
+        """The text of token ids. Control tokens have no text. Bytes that are not UTF-8 become U+FFFD."""
         stream = self.stream()
         return "".join([stream.feed(number) for number in ids]) + stream.flush()
 
     def stream(self) -> StreamDecoder:
-        """A decoder for tokens that come one by one."""
+        """A decoder for tokens that arrive one by one."""
         return StreamDecoder(self)
 
     def token_bytes(self, number: int) -> bytes:
-        """The bytes that a token stands for; none for a control token or an id that has no token."""
+        """The bytes of a token; empty for a control token or an unused id."""
         text = None if number in self._special_text else self._bpe.id_to_token(number)
         if text is None:
             return b""
@@ -145,29 +146,29 @@ class Tokenizer:
 
 
 class StreamDecoder:
-    """Text of one token after another; an incomplete UTF-8 character is held back until it is whole."""
+    """Decodes token by token. An incomplete UTF-8 character is held back until it is complete."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, number: int) -> str:
-        """The text that became complete with this token."""
+        """The text that is complete with this token."""
         return self._utf8.decode(self._tokenizer.token_bytes(number))
 
     def flush(self) -> str:
-        """U+FFFD for what is still incomplete, now that nothing more comes."""
+        """At the end of the stream: U+FFFD for an incomplete character, else an empty text."""
         return self._utf8.decode(b"", final=True)
 
 
 def token_text(entry: object) -> str:
-    """tokenizer_config.json writes a token as its text or as an object around it."""
+    """The text of a token in tokenizer_config.json, which is a string or an object with "content"."""
     text = entry.get("content") if isinstance(entry, dict) else entry
     return text if isinstance(text, str) else ""
 
 
 def _build(path: Path, texts: Sequence[str], merges: Sequence[str]) -> tokenizers.Tokenizer:
-    halves = " ".join(merges).split(" ")  # all at once: there are 50,000
+    halves = " ".join(merges).split(" ")  # one split for all 50,000 merges is faster
     pairs = list(zip(halves[::2], halves[1::2], strict=True)) if len(halves) == 2 * len(merges) else []
     vocabulary = {text: index for index, text in enumerate(texts)}
     if len(vocabulary) != len(texts) or len(pairs) != len(merges):
@@ -181,7 +182,7 @@ def _build(path: Path, texts: Sequence[str], merges: Sequence[str]) -> tokenizer
 
 
 def _pre_tokenizer(path: Path, name: object) -> pre_tokenizers.PreTokenizer:
-    """How text is cut before BPE, by GGUF's name for it."""
+    """The pre-tokenizer, which splits text before BPE, by its name in GGUF."""
     words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     if name in _PLAIN_PRE:
         return words
@@ -204,7 +205,7 @@ def _strings(file: GgufFile | GgufMetadata, key: str) -> list[str]:
     values = file.metadata.get(key)
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values[:1]):
         raise UserError(f"{file.path} lacks {key}; it holds no tokenizer")
-    return cast(list[str], values)  # an array has one type
+    return cast(list[str], values)  # all elements of a GGUF array have one type
 
 
 def _token_id(file: GgufFile | GgufMetadata, key: str, count: int) -> int | None:
@@ -217,10 +218,10 @@ def _token_id(file: GgufFile | GgufMetadata, key: str, count: int) -> int | None
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """The byte that each character of a byte-level vocabulary stands for.
+    """The byte value of each character in a byte-level vocabulary.
 
-    Printable Latin-1 bytes stand for themselves; the other 68 take the characters from U+0100 on, in order
-    (Radford et al., Language Models are Unsupervised Multitask Learners, 2019).
+    Printable Latin-1 bytes are written as themselves. The other 68 bytes are written as the characters from U+0100
+    on, in order (Radford et al., Language Models are Unsupervised Multitask Learners, 2019).
     """
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in printable]

@@ -1,4 +1,4 @@
-"""Trains the default model's eyes: projector heads in seconds, then the base LoRA that answers from them.
+"""Trains the default model's projector heads in seconds, then the base LoRA that answers from their image tokens.
 
     python -m models.training.base --data DIR --models DIR --out DIR [--work-dir DIR] [--resume]
 
@@ -33,9 +33,9 @@ from models.scoring.answer_rules import CLASSES, read_classes
 from models.training import heads as word_heads
 from models.training.classes import load_classes
 from models.training.dialogues import Talk, Turn, article
-from models.training.examples import Conversation, ImageRows, Writer, pack
+from models.training.examples import ConversationWriter, ImageRows, TrainingConversation, pack
 from models.training.features import cached, compute, read_rows
-from models.training.language import Language, Packed
+from models.training.language import PackedBatch, TorchLanguageModel
 from models.training.replies import REPLIES
 from models.training.scenes import SceneMaker
 from models.training.tower import load_tower
@@ -55,16 +55,16 @@ HELD_OUT = 40  # training photos that the LoRA is not trained on, for the loss t
 
 
 @dataclass(frozen=True)
-class Eyes:
+class FittedHeads:
     """The fitted heads, and every training photo's probabilities by heads that were not fitted on it."""
 
-    heads: list[word_heads.Head]
+    heads: list[word_heads.WordHead]
     photos: dict[str, NDArray[np.float32]]
     classifier: NDArray[np.float32]
     photo_classes: tuple[int, ...]
 
 
-def fit_eyes(data: Path, checkpoint: Path, tokenizer: Tokenizer, work: Path) -> Eyes:
+def fit_heads(data: Path, checkpoint: Path, tokenizer: Tokenizer, work: Path) -> FittedHeads:
     """Features (cached in `work`) of the training photos, then the heads."""
     rows = list(read_rows(data / "photos.jsonl", "train"))
     images = [row["image"] for row in rows]
@@ -90,20 +90,22 @@ def fit_eyes(data: Path, checkpoint: Path, tokenizer: Tokenizer, work: Path) -> 
         print(f"{head.name}: {right:.1%} held out, always the commonest {(wanted > 0).mean(0).max():.1%}")
         weight, bias = word_heads.fit_linear(inputs, wanted, penalty)
         tokens = word_heads.word_tokens(tokenizer, head.labels, head.slots)
-        fitted.append(word_heads.Head(head.name, ("pool", "colour"), 1.0, head.labels, tokens, weight, bias))
+        fitted.append(
+            word_heads.WordHead(head.name, ("pool", "colour"), 1.0, head.labels, tokens, weight, bias)
+        )
         photos[head.name] = probabilities
-    return Eyes(fitted, photos, classifier, tuple(int(each) for each in truth))
+    return FittedHeads(fitted, photos, classifier, tuple(int(each) for each in truth))
 
 
 class Lessons:
     """Draws a step's conversations."""
 
-    def __init__(self, eyes: Eyes, writer: Writer, allowed: Sequence[int]) -> None:
+    def __init__(self, fitted: FittedHeads, writer: ConversationWriter, allowed: Sequence[int]) -> None:
         """allowed: the classes that may be made up into scenes."""
         self._classes = load_classes()
-        learnt = {name: values[HELD_OUT:] for name, values in eyes.photos.items()}
-        self._scenes = SceneMaker(self._classes, learnt, eyes.classifier, allowed)
-        self._held_out = SceneMaker(self._classes, eyes.photos, eyes.classifier, allowed)
+        learnt = {name: values[HELD_OUT:] for name, values in fitted.photos.items()}
+        self._scenes = SceneMaker(self._classes, learnt, fitted.classifier, allowed)
+        self._held_out = SceneMaker(self._classes, fitted.photos, fitted.classifier, allowed)
         self._writer = writer
         self._by_name = {each.name: index for index, each in enumerate(self._classes)}
         self._allowed = [self._classes[index] for index in allowed]
@@ -112,14 +114,14 @@ class Lessons:
     def _replies(self) -> list[dict[str, str]]:
         return [json.loads(line) for line in REPLIES.read_text(encoding="utf-8").splitlines()]
 
-    def draw(self, step: int) -> list[Conversation]:
+    def draw(self, step: int) -> list[TrainingConversation]:
         rng = np.random.default_rng([SEED, step])
-        chosen: list[Conversation] = []
-        while sum(len(each.atoms) for each in chosen) < TOKENS:
+        chosen: list[TrainingConversation] = []
+        while sum(len(each.tokens) for each in chosen) < TOKENS:
             chosen.append(self._one(rng, REPLY_SHARE if step >= REPLIES_FROM else 0))
         return chosen
 
-    def held_out(self) -> list[Conversation]:
+    def held_out(self) -> list[TrainingConversation]:
         """Dialogues about photos that `draw` never uses; always the same."""
         rng = np.random.default_rng([SEED, 0, 1])
         scenes = [self._held_out.photo(index) for index in range(HELD_OUT)]
@@ -128,7 +130,7 @@ class Lessons:
             for i, s in enumerate(scenes)
         ]
 
-    def _one(self, rng: np.random.Generator, reply_share: float) -> Conversation:
+    def _one(self, rng: np.random.Generator, reply_share: float) -> TrainingConversation:
         use_words = bool(rng.random() < 0.5)
         if rng.random() < reply_share:
             reply = self._replies[int(rng.integers(len(self._replies)))]
@@ -150,7 +152,7 @@ def learning_rate(step: int, steps: int) -> float:
     return LEARNING_RATE * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def train(language: Language, lessons: Lessons, steps: int, checkpoint: Path, resume: bool) -> None:
+def train(language: TorchLanguageModel, lessons: Lessons, steps: int, checkpoint: Path, resume: bool) -> None:
     """Optimise the LoRA; print loss, held-out loss and time left; save a checkpoint every fifty steps."""
     optimiser = torch.optim.AdamW(
         language.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01
@@ -180,7 +182,7 @@ def train(language: Language, lessons: Lessons, steps: int, checkpoint: Path, re
             _save(checkpoint, language, optimiser, done)
 
 
-def _step(language: Language, optimiser: torch.optim.Optimizer, batch: Packed) -> float:
+def _step(language: TorchLanguageModel, optimiser: torch.optim.Optimizer, batch: PackedBatch) -> float:
     optimiser.zero_grad(set_to_none=True)
     loss = language.loss(batch)
     loss.backward()
@@ -189,7 +191,7 @@ def _step(language: Language, optimiser: torch.optim.Optimizer, batch: Packed) -
     return float(loss.detach())
 
 
-def _save(path: Path, language: Language, optimiser: torch.optim.Optimizer, step: int) -> None:
+def _save(path: Path, language: TorchLanguageModel, optimiser: torch.optim.Optimizer, step: int) -> None:
     partial = path.with_suffix(".partial")
     torch.save({"adapter": language.state(), "optimiser": optimiser.state_dict(), "step": step}, partial)
     partial.replace(path)
@@ -203,20 +205,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files = ModelStore(options.models).pull(MODEL).files
     gguf = GgufFile(files["language_model"])
     tokenizer = Tokenizer.from_gguf(gguf)
-    eyes = fit_eyes(options.data, files["vision_tower"], tokenizer, options.work_dir)
-    word_heads.save_projector(options.out / "projector.safetensors", eyes.heads)
+    fitted = fit_heads(options.data, files["vision_tower"], tokenizer, options.work_dir)
+    word_heads.save_projector(options.out / "projector.safetensors", fitted.heads)
     if options.steps == 0:
         return
     config = read_model_config(CLASSES.parent)
     template = ChatTemplate(config.chat_template or "")
-    language = Language(load_llama(files["language_model"]))
-    writer = Writer(
+    language = TorchLanguageModel(load_llama(files["language_model"]))
+    writer = ConversationWriter(
         tokenizer,
         PromptBuilder(tokenizer, template, config.wording),
-        ImageRows(eyes.heads, language.embedding),
+        ImageRows(fitted.heads, language.embedding),
     )
-    allowed = sorted(set(eyes.photo_classes)) if options.names == "seen" else range(len(load_classes()))
-    lessons = Lessons(eyes, writer, list(allowed))
+    allowed = sorted(set(fitted.photo_classes)) if options.names == "seen" else range(len(load_classes()))
+    lessons = Lessons(fitted, writer, list(allowed))
     train(language, lessons, options.steps, options.work_dir / f"base-{options.names}.pt", options.resume)
     language.save_adapter(options.out / "base_lora")
 

@@ -16,8 +16,8 @@ from models.core.types import Image, Message
 from models.language.prompt import EncodedImage, PromptBuilder
 from models.language.tokenizer import Tokenizer
 from models.training.dialogues import Turn
-from models.training.heads import Head
-from models.training.language import Packed
+from models.training.heads import WordHead
+from models.training.language import PackedBatch
 from models.training.scenes import Scene
 
 NOT_LEARNT = -100
@@ -29,7 +29,7 @@ _IMAGE = Image(np.zeros((1, 1, 3), np.uint8), _DIGEST, "scene")
 class ImageRows:
     """The image tokens of a scene: each head's slots, as the projector makes them."""
 
-    def __init__(self, heads: Sequence[Head], embedding: NDArray[np.float32]) -> None:
+    def __init__(self, heads: Sequence[WordHead], embedding: NDArray[np.float32]) -> None:
         """embedding: the language model's, float32 [vocab, hidden]."""
         self._slots = [
             (head.name, embedding[head.tokens[:, slot]])
@@ -43,15 +43,15 @@ class ImageRows:
 
 
 @dataclass(frozen=True)
-class Conversation:
-    """atoms: token ids, negative for image rows (atom -1 is row 0). learn: which atoms are to be learnt."""
+class TrainingConversation:
+    """tokens: token ids, negative for image rows (token -1 is row 0). learn: which tokens are to be learnt."""
 
-    atoms: tuple[int, ...]
+    tokens: tuple[int, ...]
     learn: tuple[bool, ...]
     rows: NDArray[np.float32]
 
 
-class Writer:
+class ConversationWriter:
     """Turns dialogues into conversations."""
 
     def __init__(self, tokenizer: Tokenizer, prompts: PromptBuilder, image_rows: ImageRows) -> None:
@@ -60,29 +60,29 @@ class Writer:
         self._rows = image_rows
         (self._end,) = tokenizer.encode(END, special=True)
 
-    def conversation(self, scene: Scene, turns: Sequence[Turn], use_words: bool) -> Conversation:
+    def conversation(self, scene: Scene, turns: Sequence[Turn], use_words: bool) -> TrainingConversation:
         """The image before the first question; every answer learnt."""
         rows = self._rows(scene.heads)
         image = EncodedImage(range(-1, -len(rows) - 1, -1), rows, tuple(scene.guesses()))
         messages: list[Message] = []
         spans: list[tuple[int, int]] = []
-        atoms: list[int] = []
+        tokens: list[int] = []
         for index, (question, answer) in enumerate(turns):
             messages.append(Message("user", question, (_IMAGE,) if index == 0 else ()))
-            atoms = self._prompts.build(messages, {_DIGEST: image}, use_words=use_words).atoms
+            tokens = self._prompts.build(messages, {_DIGEST: image}, use_words=use_words).tokens
             reply = [*self._tokenizer.encode(answer, special=False), self._end]
-            spans.append((len(atoms), len(atoms) + len(reply)))
-            atoms = [*atoms, *reply]
+            spans.append((len(tokens), len(tokens) + len(reply)))
+            tokens = [*tokens, *reply]
             messages.append(Message("assistant", answer))
-        learn = [any(first <= place < last for first, last in spans) for place in range(len(atoms))]
-        return Conversation(tuple(atoms), tuple(learn), rows)
+        learn = [any(first <= place < last for first, last in spans) for place in range(len(tokens))]
+        return TrainingConversation(tuple(tokens), tuple(learn), rows)
 
 
-def pack(conversations: Sequence[Conversation], embedding: NDArray[np.float32]) -> Packed:
+def pack(conversations: Sequence[TrainingConversation], embedding: NDArray[np.float32]) -> PackedBatch:
     """Conversations one behind the other, each seeing only itself."""
     rows, positions, owners, targets = [], [], [], []
     for owner, each in enumerate(conversations):
-        ids = np.array(each.atoms)
+        ids = np.array(each.tokens)
         inputs = embedding[np.maximum(ids, 0)]
         inputs[ids < 0] = each.rows[-ids[ids < 0] - 1]
         rows.append(inputs)
@@ -91,7 +91,7 @@ def pack(conversations: Sequence[Conversation], embedding: NDArray[np.float32]) 
         targets.append(np.where(learnt, following, NOT_LEARNT))
         positions.append(np.arange(len(ids)))
         owners.append(np.full(len(ids), owner))
-    return Packed(
+    return PackedBatch(
         torch.from_numpy(np.concatenate(rows).astype(np.float32)),
         torch.from_numpy(np.concatenate(positions)),
         torch.from_numpy(np.concatenate(owners)),

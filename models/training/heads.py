@@ -42,7 +42,7 @@ _TOKEN_WORDS = {"beige": "tan"}  # "beige" is two tokens
 
 
 @dataclass(frozen=True)
-class Head:
+class WordHead:
     """A word head. weight [W, F], bias [W]; both None for the tower's classifier. tokens int32 [W, L]."""
 
     name: str
@@ -82,13 +82,13 @@ def word_tokens(tokenizer: Tokenizer, words: Sequence[str], slots: int) -> NDArr
     return table
 
 
-def class_heads(tokenizer: Tokenizer, classes: Sequence[ClassName], temperature: float) -> list[Head]:
+def class_heads(tokenizer: Tokenizer, classes: Sequence[ClassName], temperature: float) -> list[WordHead]:
     """The tower's classifier as names and as kinds; `temperature` as fitted by classifier_temperature."""
     names = tuple(each.name for each in classes)
     kinds = [each.kind.word for each in classes]
     return [
-        Head("object", ("pool",), temperature, names, word_tokens(tokenizer, names, 8)),
-        Head("kind", ("pool",), temperature, names, word_tokens(tokenizer, kinds, 2)),
+        WordHead("object", ("pool",), temperature, names, word_tokens(tokenizer, names, 8)),
+        WordHead("kind", ("pool",), temperature, names, word_tokens(tokenizer, kinds, 2)),
     ]
 
 
@@ -163,7 +163,7 @@ def softmax(z: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
-def save_projector(path: Path, heads: Sequence[Head]) -> None:
+def save_projector(path: Path, heads: Sequence[WordHead]) -> None:
     """Write projector.safetensors (format version 1, see models.vision.projector)."""
     tensors: dict[str, NDArray[Any]] = {}
     described = []

@@ -94,7 +94,7 @@ class LoraLinear(nn.Module):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedBatch:
     """Conversations in one row of T tokens.
 
     embeddings: float32 [T, hidden]. positions: int64 [T], from 0 in every conversation. owner: int64 [T],
@@ -110,7 +110,7 @@ class Packed:
     branches: tuple[tuple[int, ...], ...] = ()
 
 
-class Language:
+class TorchLanguageModel:
     """The model being trained."""
 
     def __init__(self, weights: LlamaWeights, rank: int = RANK, alpha: int = ALPHA) -> None:
@@ -132,12 +132,12 @@ class Language:
     def parameters(self) -> list[nn.Parameter]:
         return [p for linear in self._linears.values() for p in (linear.lora_A, linear.lora_B)]
 
-    def loss(self, batch: Packed) -> Tensor:
+    def loss(self, batch: PackedBatch) -> Tensor:
         """Mean negative log-likelihood of the targets, in nats a token."""
         learnt = batch.targets != -100
         return functional.cross_entropy(self.logits(batch, learnt), batch.targets[learnt])
 
-    def logits(self, batch: Packed, wanted: Tensor) -> Tensor:
+    def logits(self, batch: PackedBatch, wanted: Tensor) -> Tensor:
         """float32 [n, vocab] of the next token, where `wanted` (bool [T]) says."""
         hidden = self._model.model(
             inputs_embeds=batch.embeddings[None].to(torch.bfloat16),
@@ -196,7 +196,7 @@ class Language:
         )
 
 
-def _masks(batch: Packed) -> list[Tensor]:
+def _masks(batch: PackedBatch) -> list[Tensor]:
     """One for every conversation, float32 [length, length]: 0 where a token may look, else minus infinity."""
     branches = batch.branches or [(length,) for length in torch.bincount(batch.owner).tolist()]
     return [_added(branch_mask(lengths)) for lengths in branches]

@@ -58,7 +58,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3)
 
 
-class Block(nn.Module):  # type: ignore[misc]
+class InvertedResidual(nn.Module):  # type: ignore[misc]
     """Expand (1x1), depthwise, project (1x1), added to the input where shapes allow. Named as stored."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
@@ -88,11 +88,13 @@ class EfficientNetLite2(nn.Module):  # type: ignore[misc]
         super().__init__()
         self._conv_stem = SamePaddedConv(3, STEM_CHANNELS, 3, stride=2)
         self._bn0 = _norm(STEM_CHANNELS)
-        blocks: list[Block] = []
+        blocks: list[InvertedResidual] = []
         channels = STEM_CHANNELS
         for repeats, kernel, stride, expansion, outputs in STAGES:
             for index in range(repeats):
-                blocks.append(Block(channels, outputs, kernel, stride if index == 0 else 1, expansion))
+                blocks.append(
+                    InvertedResidual(channels, outputs, kernel, stride if index == 0 else 1, expansion)
+                )
                 channels = outputs
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = SamePaddedConv(channels, HEAD_CHANNELS, 1)

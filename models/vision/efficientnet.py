@@ -54,7 +54,7 @@ class Convolution:
 
 
 @dataclass(frozen=True)
-class Block:
+class PackedBlock:
     """Expand (absent when None), depthwise, project; `adds` its input to its output."""
 
     expand: Convolution | None
@@ -73,7 +73,7 @@ class PackedTower:
     """
 
     stem: Convolution
-    blocks: tuple[Block, ...]
+    blocks: tuple[PackedBlock, ...]
     head: Convolution
     weights: NDArray[np.float32]
     classifier: NDArray[np.float32]
@@ -86,17 +86,17 @@ def blocks_of(channels: int) -> int:
 
 def pack_tower(tensors: Tensors) -> PackedTower:
     """The kernels' form of a checkpoint's tensors. UserError when they are not an EfficientNet-Lite2's."""
-    reader = _Reader(tensors)
+    reader = _TensorReader(tensors)
     packer = _Packer(reader, capacity=2 * sum(tensor.size for tensor in tensors.values()))
     stem = packer.stem()
-    blocks: list[Block] = []
+    blocks: list[PackedBlock] = []
     channels = STEM_CHANNELS
     for repeats, kernel, first_stride, expansion, outputs in STAGES:
         for repeat in range(repeats):
             name, hidden = f"_blocks.{len(blocks)}.", channels * expansion
             stride = first_stride if repeat == 0 else 1
             blocks.append(
-                Block(
+                PackedBlock(
                     expand=packer.pointwise(name + "_expand_conv", name + "_bn0", channels, hidden)
                     if expansion > 1
                     else None,
@@ -115,7 +115,7 @@ def pack_tower(tensors: Tensors) -> PackedTower:
     return PackedTower(stem, tuple(blocks), head, packer.finish(), classifier, classifier_bias)
 
 
-class _Reader:
+class _TensorReader:
     """Hands out tensors by name once, checking shapes; what nobody asked for is an error."""
 
     def __init__(self, tensors: Tensors) -> None:
@@ -156,7 +156,7 @@ class _Reader:
 class _Packer:
     """Lays folded weights out one after the other, every part a multiple of 16 floats."""
 
-    def __init__(self, reader: _Reader, capacity: int) -> None:
+    def __init__(self, reader: _TensorReader, capacity: int) -> None:
         """capacity: floats, generous; what is not written takes no memory."""
         self._reader = reader
         self._weights: NDArray[np.float32] = aligned_zeros(capacity, np.float32)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.vision.efficientnet import LANES, Block, Convolution, PackedTower
+from models.vision.efficientnet import LANES, Convolution, PackedBlock, PackedTower
 from models.vision.preprocess import SIDE, VIEWS
 
 SLACK_ROWS = 16
@@ -36,7 +36,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Place:
+class ResultView:
     """A result in the work buffer: [VIEWS, pixels, channels], rows of `stride` floats, from `at` on."""
 
     at: int
@@ -56,7 +56,7 @@ class Program:
     calls: tuple[Call, ...]
     size: int
     input_at: int
-    results: Mapping[str, Place]
+    results: Mapping[str, ResultView]
 
     def input(self, work: NDArray[np.float32]) -> NDArray[np.float32]:
         """Where the views go: [VIEWS, SIDE + 1, SIDE + 1, 3]; the last row and column must stay zero."""
@@ -106,7 +106,7 @@ class _Planner:
         self._call("stem", VIEWS, target.side, "input", target.region, layer.weights_at, layer.bias_at)
         self._current = target
 
-    def block(self, block: Block, tap: str | None) -> None:
+    def block(self, block: PackedBlock, tap: str | None) -> None:
         source = hidden = self._current
         if block.expand:
             hidden = self._pointwise(block.expand, source, "expanded", relu=True)
@@ -135,7 +135,7 @@ class _Planner:
             for function, scalars in self._calls
         )
         results = {
-            name: Place(offsets[made.region], made.side**2, made.blocks * LANES, made.channels)
+            name: ResultView(offsets[made.region], made.side**2, made.blocks * LANES, made.channels)
             for name, made in self._results.items()
         }
         return Program(calls, end, offsets["input"], results)
@@ -160,7 +160,7 @@ class _Planner:
         )
         return target
 
-    def _depthwise(self, block: Block, source: _Map) -> _Map:
+    def _depthwise(self, block: PackedBlock, source: _Map) -> _Map:
         outputs = -(-source.side // block.stride)
         padding = max((outputs - 1) * block.stride + block.kernel - source.side, 0)  # TensorFlow's "same"
         target = self._map("filtered", outputs, source.channels)

@@ -24,7 +24,7 @@ from models.core.types import Progress, no_progress
 from models.packing.lora_layout import MAX_RANK
 from models.packing.packed_model import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
 from models.vision.pooling import feature, map_of, pooled
-from models.vision.projector_file import Head, Places, ProjectorPart, check_vocabulary
+from models.vision.projector_file import Places, ProjectorHead, ProjectorPart, check_vocabulary
 from models.vision.tower import TowerFeatures
 
 MAX_PARTS = 8
@@ -84,7 +84,7 @@ class Projector:
 
     def __init__(
         self,
-        heads: Sequence[Head],
+        heads: Sequence[ProjectorHead],
         embedding: EmbeddingRows,
         vocab_size: int,
         library: Library,
@@ -98,7 +98,7 @@ class Projector:
         self.hidden = self._heads[0].out.shape[1]
         self._parts: OrderedDict[ProjectorPart, list[_RunningHead]] = OrderedDict()
 
-    def _prepare(self, heads: Sequence[Head]) -> list[_RunningHead]:
+    def _prepare(self, heads: Sequence[ProjectorHead]) -> list[_RunningHead]:
         wanted = np.unique(np.concatenate([head.tokens.reshape(-1) for head in heads]))
         wanted = wanted[wanted >= 0].astype(np.int64)
         rows = self._embedding(wanted)
@@ -118,7 +118,7 @@ class Projector:
     @classmethod
     def load(
         cls,
-        heads: Sequence[Head],
+        heads: Sequence[ProjectorHead],
         embedding: EmbeddingRows,
         vocab_size: int,
         path: KernelPath,
@@ -189,7 +189,7 @@ class Projector:
         return [base[name] for name in names]
 
 
-def head_inputs(head: Head, features: TowerFeatures) -> list[NDArray[np.float32]]:
+def head_inputs(head: ProjectorHead, features: TowerFeatures) -> list[NDArray[np.float32]]:
     """What the head reads of an image, part by part: together float32 [features]."""
     parts = [feature(features, name) for name in head.features]
     return [*parts, seen_places(head.places, features)] if head.places else parts
@@ -201,12 +201,12 @@ def seen_places(places: Places, features: TowerFeatures) -> NDArray[np.float32]:
     return pooled(np.maximum(hidden, 0), places.cells, places.pooling)
 
 
-def _scale(head: Head) -> float:
+def _scale(head: ProjectorHead) -> float:
     """What the logits are multiplied by before the kernel takes the mixture's shares."""
     return head.sharpness / head.temperature
 
 
-def _pack_weight(head: Head) -> NDArray[np.float32]:
+def _pack_weight(head: ProjectorHead) -> NDArray[np.float32]:
     """[blocks, length, 16], the scale folded in."""
     words, inputs = head.weight.shape
     length, blocks = -(-inputs // _LENGTH_STEP) * _LENGTH_STEP, -(-words // 16)
@@ -221,7 +221,7 @@ def _pack_weight(head: Head) -> NDArray[np.float32]:
 class _RunningHead:
     """A head in the kernel's layout, with buffers of its own."""
 
-    head: Head
+    head: ProjectorHead
     feature: NDArray[np.float32]
     shares: NDArray[np.float32]
     out: NDArray[np.float32]
@@ -232,7 +232,7 @@ class _RunningHead:
     @classmethod
     def prepare(
         cls,
-        head: Head,
+        head: ProjectorHead,
         weights: NDArray[np.float32],
         wanted: NDArray[np.int64],
         table: NDArray[np.float32],

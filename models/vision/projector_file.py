@@ -64,7 +64,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Head:
+class ProjectorHead:
     """One classifier over features, and the tokens of its words.
 
     weight: float32 [words, features], bias: float32 [words], divided by the temperature when probabilities
@@ -99,7 +99,7 @@ class ProjectorPart:
     """
 
     keep: tuple[str, ...] | None = None
-    heads: tuple[Head, ...] = ()
+    heads: tuple[ProjectorHead, ...] = ()
     lora: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     @property
@@ -109,7 +109,7 @@ class ProjectorPart:
         return sum(array.nbytes for array in (*arrays, *self.lora.values()))
 
 
-def read_projector(path: Path, tower: PackedTower, vocab_size: int) -> tuple[Head, ...]:
+def read_projector(path: Path, tower: PackedTower, vocab_size: int) -> tuple[ProjectorHead, ...]:
     """The heads of a model's projector, checked against the tower and the language model's vocabulary.
 
     Raises UserError, naming the file and the head, for whatever does not fit or is not finite.
@@ -139,7 +139,7 @@ def read_projector_part(path: Path) -> ProjectorPart:
     return ProjectorPart(keep, heads, lora)
 
 
-def check_vocabulary(head: Head, vocab_size: int, owner: str) -> None:
+def check_vocabulary(head: ProjectorHead, vocab_size: int, owner: str) -> None:
     """Raises UserError, naming the owner, when a head's token is not one of the language model's."""
     if head.tokens.max() >= vocab_size:
         raise UserError(
@@ -155,7 +155,7 @@ def _open(path: Path, remedy: str) -> SafetensorsFile:
     return file
 
 
-def _heads(file: SafetensorsFile, tower: PackedTower | None) -> tuple[Head, ...]:
+def _heads(file: SafetensorsFile, tower: PackedTower | None) -> tuple[ProjectorHead, ...]:
     """tower: whose classifier a head may be; None in an adapter's part."""
     entries = _json(file, "heads")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -188,7 +188,7 @@ def _json(file: SafetensorsFile, key: str) -> object:
         raise UserError(f'{file.path}: the metadata "{key}" are not JSON.') from None
 
 
-def _check_tensors(file: SafetensorsFile, heads: Iterable[Head], others: Iterable[str] = ()) -> None:
+def _check_tensors(file: SafetensorsFile, heads: Iterable[ProjectorHead], others: Iterable[str] = ()) -> None:
     """Every tensor belongs to a head, or is one of `others`."""
     known = set(others)
     for head in heads:
@@ -209,7 +209,7 @@ class _Entry:
             raise UserError(f"{file.path}: {name!r} is not a head's name (letters, digits, - and _).")
         self._name = name
 
-    def head(self, tower: PackedTower | None) -> Head:
+    def head(self, tower: PackedTower | None) -> ProjectorHead:
         features, labels, places = self._words("features"), self._words("labels"), self._places()
         sizes = [feature_size(name) for name in features]
         if None in sizes or not (features or places):
@@ -220,7 +220,9 @@ class _Entry:
         weight, bias = self._matrix(features, length, len(labels), tower)
         temperature, sharpness = self._positive("temperature"), self._positive("sharpness")
         tokens = self._tokens(len(labels))
-        return Head(self._name, features, temperature, labels, weight, bias, tokens, places, sharpness)
+        return ProjectorHead(
+            self._name, features, temperature, labels, weight, bias, tokens, places, sharpness
+        )
 
     def _places(self) -> Places | None:
         places = self._entry.get("places")

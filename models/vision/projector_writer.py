@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from models.vision.projector_file import FORMAT, VERSION, Head, ProjectorPart
+from models.vision.projector_file import FORMAT, VERSION, ProjectorHead, ProjectorPart
 
 
 def write_projector_part(path: Path, part: ProjectorPart) -> None:
@@ -33,7 +33,7 @@ def write_projector_part(path: Path, part: ProjectorPart) -> None:
     save_file(tensors, path, metadata)
 
 
-def _described(head: Head) -> dict[str, Any]:
+def _described(head: ProjectorHead) -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": head.name,
         "features": list(head.features),

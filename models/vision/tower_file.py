@@ -19,7 +19,14 @@ import numpy as np
 from models.core.cache import PAGE, header_page, mark_used, packed_name, read_header
 from models.core.errors import UserError
 from models.core.files import file_digest, write_whole
-from models.vision.efficientnet import CLASSES, HEAD_CHANNELS, Block, Convolution, PackedTower, pack_tower
+from models.vision.efficientnet import (
+    CLASSES,
+    HEAD_CHANNELS,
+    Convolution,
+    PackedBlock,
+    PackedTower,
+    pack_tower,
+)
 
 VERSION = 1
 _MAGIC = b"EDGEEYES"
@@ -86,9 +93,9 @@ def _content(packed: PackedTower, digest: str) -> bytes:
     return header_page(_MAGIC, header) + rest
 
 
-def _block(fields: Sequence[Any]) -> Block:
+def _block(fields: Sequence[Any]) -> PackedBlock:
     """The inverse of dataclasses.astuple."""
     expand, depthwise, project, *how = fields
-    return Block(
+    return PackedBlock(
         Convolution(*expand) if expand else None, Convolution(*depthwise), Convolution(*project), *how
     )

@@ -89,7 +89,7 @@ class FakeEngine:
         self.loading(progress)
         return self
 
-    def prepare_sight(self) -> None:
+    def load_vision(self) -> None:
         self._note()
 
     def is_encoded(self, image: Image) -> bool:

@@ -21,7 +21,7 @@ from adapters.training.train import _recipe
 from models.language.tokenizer import Tokenizer
 from models.vision.pooling import feature
 from models.vision.projector import head_inputs
-from models.vision.projector_file import Head
+from models.vision.projector_file import ProjectorHead
 from models.vision.tower import TowerFeatures
 
 RANDOM = np.random.default_rng(8)
@@ -174,7 +174,7 @@ def test_what_was_fitted_is_what_the_runtime_computes(view: View, monkeypatch: p
     truth[5, 1] = fitting.UNKNOWN
     inputs = stack(view, images)
     for fitted, words in zip(fit(view, inputs, truth, [3, 2], 0), (3, 2), strict=True):
-        named = Head("h", view.features, 1.0, ("w",) * words, fitted.weight, fitted.bias,
+        named = ProjectorHead("h", view.features, 1.0, ("w",) * words, fitted.weight, fitted.bias,
                            np.zeros((words, 1), np.int32), fitted.places)  # fmt: skip
         z = np.stack(
             [named.weight @ np.concatenate(head_inputs(named, each)) + named.bias for each in images]

@@ -17,7 +17,7 @@ from adapters.training.data import TrainingRow
 from adapters.training.learning import HeldOut, Learner, Schedule, Step, judge
 from adapters.training.token_rows import Branch, Lesson, SeenImage, pack
 from models.core.errors import UserError
-from models.training.language import Language, branch_mask
+from models.training.language import TorchLanguageModel, branch_mask
 from tests.models.training.test_language import tiny
 
 RANDOM = np.random.default_rng(3)
@@ -37,9 +37,9 @@ def lesson(number: int, branches: tuple[Branch, ...]) -> Lesson:
     return Lesson(image(number), (3, -1, -2, 7), branches)
 
 
-def language() -> Language:
+def language() -> TorchLanguageModel:
     torch.manual_seed(5)
-    made = Language(tiny(), rank=4, alpha=8)
+    made = TorchLanguageModel(tiny(), rank=4, alpha=8)
     with torch.no_grad():
         for value in made.state().values():
             value.normal_(0, 0.05)
@@ -91,7 +91,7 @@ class Lessons:
         return [lesson(number % 5, (branch(number % 5, 4, 2), branch(50 + number % 5, 3, 2)))]
 
 
-def learner(model: Language, checkpoint: Path, course: Lessons, recipe: str = "same") -> Learner:
+def learner(model: TorchLanguageModel, checkpoint: Path, course: Lessons, recipe: str = "same") -> Learner:
     held_out = HeldOut([lesson(0, (branch(0, 4, 2),))], [["a"]])
     return Learner(model, course, held_out, checkpoint, recipe)  # type: ignore[arg-type]
 

@@ -26,7 +26,7 @@ from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.types import Image
 from models.lora.peft_format import MODULES
-from models.vision.projector_file import Head, ProjectorPart
+from models.vision.projector_file import ProjectorHead, ProjectorPart
 from models.vision.projector_writer import write_projector_part
 from models.vision.tower import TowerFeatures, VisionTower
 from router.confidence.rule import Confidence, Judgement
@@ -208,7 +208,7 @@ def make_heads(folder: Path) -> None:
     random = np.random.default_rng(4)
     weight, tokens = random.normal(0, 0.1, (3, 1280)), random.integers(1000, 40000, (3, 2))
     labels = ("one", "two", "three")
-    head = Head(
+    head = ProjectorHead(
         "own", ("pool",), 1.0, labels,
         weight.astype(np.float32), np.zeros(3, np.float32), tokens.astype(np.int32),
     )  # fmt: skip

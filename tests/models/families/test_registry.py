@@ -28,10 +28,10 @@ ROWS = 3
 GREEDY = Sampling(max_tokens=4)
 
 
-class Eyes:
-    """A Sight that sees a number of its own in each image."""
+class FakeEncoder:
+    """A VisionEncoder with different random rows for each image."""
 
-    def look(self, image: Image, part: object = None) -> SimpleNamespace:
+    def encode(self, image: Image, part: object = None) -> SimpleNamespace:
         del part
         rows = np.random.default_rng(int(image.digest)).normal(size=(ROWS, HIDDEN)).astype(np.float32)
         return SimpleNamespace(embeddings=rows, heads={}, guesses=(), probability=1.0)
@@ -53,12 +53,12 @@ def parts(directory: Path, engine_cache: Path) -> Parts:
 
 @pytest.fixture
 def seeing(parts: Parts) -> Engine:
-    seen = replace(parts, sight=Eyes(), words_head=None, base_lora=None)  # type: ignore[arg-type]
+    seen = replace(parts, vision=FakeEncoder(), words_head=None, base_lora=None)  # type: ignore[arg-type]
     return Engine("tiny", "0", seen)
 
 
 def said(engine: Engine, *messages: Message) -> tuple[list[int], int]:
-    """The answer's token ids, and how many of the prompt's atoms were in the KV cache."""
+    """The answer's token ids, and how many of the prompt's tokens were in the KV cache."""
     generation = engine.generate(messages, GREEDY)
     return [token.id for token in generation], generation.cached_tokens
 
@@ -87,7 +87,7 @@ def test_another_family_needs_nothing_but_its_name(
     assert Engine.load(model_files(directory, family="another"), cache_dir=tmp_path).name == "tiny"
 
 
-def test_a_model_with_eyes_that_lacks_the_tower_is_refused(directory: Path, tmp_path: Path) -> None:
+def test_a_model_with_vision_that_lacks_the_tower_is_refused(directory: Path, tmp_path: Path) -> None:
     blind = model_files(directory, family="efficientnet-llama")
     with pytest.raises(UserError, match=r"no projector"):
         Engine.load(blind, cache_dir=tmp_path)
@@ -134,7 +134,7 @@ def test_two_images_in_two_orders_are_two_prompts_that_share_only_their_beginnin
 
 
 def rows_of(engine: Engine, images: Sequence[Image]) -> list[range]:
-    return [engine.encode_image(image).atoms for image in images]
+    return [engine.encode_image(image).row_ids for image in images]
 
 
 def test_images_of_a_long_conversation_keep_their_rows(

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.core.types import Sampling, no_progress
-from models.language.generation import Adapter, Generation, Language
+from models.language.generation import ActiveAdapter, Generation, LanguageModel, StopMatcher
 from models.language.prefix_cache import PrefixCache
 from models.language.prompt import Prompt
 from models.language.tokenizer import StreamDecoder, Tokenizer
@@ -49,22 +51,22 @@ class Counting:
         return ""
 
 
-def begin(language: Language, atoms: list[int], **changes: object) -> Generation:
+def begin(language: LanguageModel, tokens: list[int], **changes: object) -> Generation:
     sampling = Sampling(**{"max_tokens": 5, **changes})  # type: ignore[arg-type]
     return Generation(
         language,
-        Prompt(atoms, ()),
+        Prompt(tokens, ()),
         sampling,
-        Adapter(None, None),
+        ActiveAdapter(None, None),
         dropped_turns=0,
         cancel=threading.Event(),
         progress=no_progress,
     )
 
 
-def language() -> Language:
+def language() -> LanguageModel:
     both = Counting()
-    return Language(both, both, PrefixCache())  # type: ignore[arg-type]
+    return LanguageModel(both, both, PrefixCache())  # type: ignore[arg-type]
 
 
 def test_starting_another_generation_ends_the_one_before() -> None:
@@ -119,7 +121,40 @@ def test_half_a_character_at_the_end_is_shown_as_a_whole_answer_would_be(
     last: int, changes: dict[str, int]
 ) -> None:
     both = Bytes()
-    generation = begin(Language(both, both, PrefixCache()), [last - 1], **changes)  # type: ignore[arg-type]
+    generation = begin(LanguageModel(both, both, PrefixCache()), [last - 1], **changes)  # type: ignore[arg-type]
     tokens = list(generation)
     assert "".join(token.text for token in tokens) == generation.text == "\ufffd"
     assert generation.text == both.decode_whole([token.id for token in tokens if token.id != END])
+
+
+def shown(stops: list[str], pieces: list[str]) -> tuple[str, bool]:
+    matcher = StopMatcher(stops)
+    text = ""
+    for piece in pieces:
+        text += matcher.feed(piece)
+        if matcher.stopped:
+            return text, True
+    return text + matcher.flush(), False
+
+
+@given(st.text("ab\n", max_size=30), st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3), st.data())
+def test_the_result_is_the_text_before_the_first_stop_however_it_is_cut(
+    text: str, stops: list[str], data: st.DataObject
+) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    got, stopped = shown(stops, pieces)
+    assert stopped == any(stop in text for stop in stops)
+    assert text.startswith(got)
+    if not stopped:
+        assert got == text
+    else:
+        assert any(text.startswith(stop, len(got)) for stop in stops)
+        assert not any(stop in got for stop in stops)
+
+
+def test_text_that_cannot_become_a_stop_is_passed_on_at_once() -> None:
+    matcher = StopMatcher(["\nUser:"])
+    assert matcher.feed("Hello") == "Hello"
+    assert matcher.feed("\nUs") == ""
+    assert matcher.feed("ually") == "\nUsually"

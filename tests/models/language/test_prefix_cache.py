@@ -49,14 +49,14 @@ def test_nothing_is_continued_without_an_adapter_after_one() -> None:
         st.tuples(st.lists(st.integers(-3, 3), min_size=1, max_size=8), st.sampled_from([None, BASE, OTHER]))
     )
 )
-def test_what_is_continued_was_always_computed_under_the_same_adapter_with_the_same_atoms(
+def test_what_is_continued_was_always_computed_under_the_same_adapter_with_the_same_tokens(
     prompts: list[tuple[list[int], tuple[str, int] | None]],
 ) -> None:
     cache = PrefixCache()
     computed: list[tuple[int, tuple[str, int] | None]] = []  # what a real KV cache would hold, by position
-    for atoms, adapter in prompts:
-        kept = cache.begin(atoms, adapter)
-        assert kept < len(atoms)
-        assert computed[:kept] == [(atom, adapter) for atom in atoms[:kept]]
-        computed = computed[:kept] + [(atom, adapter) for atom in atoms[kept:]]
-        cache.extend(atoms[kept:])
+    for tokens, adapter in prompts:
+        kept = cache.begin(tokens, adapter)
+        assert kept < len(tokens)
+        assert computed[:kept] == [(token, adapter) for token in tokens[:kept]]
+        computed = computed[:kept] + [(token, adapter) for token in tokens[kept:]]
+        cache.extend(tokens[kept:])

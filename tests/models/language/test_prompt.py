@@ -1,4 +1,4 @@
-"""A prompt's atoms become token ids and image rows without mixing images up."""
+"""A prompt's tokens become token ids and image rows without mixing images up."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from models.core.types import Image, Message
 from models.formats.gguf import GgufFile
 from models.hub.store import ModelFiles
 from models.language.chat_template import ChatTemplate
-from models.language.prompt import EncodedImage, ImageNumbers, Prompt, PromptBuilder, Wording
+from models.language.prompt import EncodedImage, Prompt, PromptBuilder, RowIds, Wording
 from models.language.tokenizer import Tokenizer
 
 ROWS = 3
@@ -17,7 +17,7 @@ ROWS = 3
 
 def encoded(count: int) -> list[EncodedImage]:
     """Images in the order in which they were encoded; the number of an image is in all of its rows."""
-    numbers = ImageNumbers()
+    numbers = RowIds()
     images = []
     for number in range(count):
         embeddings = np.full((ROWS, 4), number, np.float32) + np.arange(ROWS, dtype=np.float32)[:, None] / 10
@@ -26,20 +26,20 @@ def encoded(count: int) -> list[EncodedImage]:
 
 
 @given(st.permutations(range(4)), st.integers(0, 15), st.integers(1, 20))
-def test_every_row_is_the_one_its_atom_stands_for_whatever_was_encoded_first(
+def test_every_row_is_the_one_its_number_stands_for_whatever_was_encoded_first(
     shown: list[int], start: int, length: int
 ) -> None:
     images = encoded(4)
-    atoms = [atom for number in shown for atom in (7, *images[number].atoms)]
-    prompt = Prompt(atoms, tuple(images[number] for number in shown))
+    whole = [token for number in shown for token in (7, *images[number].row_ids)]
+    prompt = Prompt(whole, tuple(images[number] for number in shown))
     tokens, rows = prompt.inputs(start, start + length)
-    meant = {atom: image.embeddings[row] for image in images for row, atom in enumerate(image.atoms)}
-    for token, atom in zip(tokens, atoms[start : start + length], strict=True):
-        if atom < 0:
+    meant = {row_id: image.embeddings[row] for image in images for row, row_id in enumerate(image.row_ids)}
+    for token, asked in zip(tokens, whole[start : start + length], strict=True):
+        if asked < 0:
             assert rows is not None
-            assert np.array_equal(rows[-token - 1], meant[atom])
+            assert np.array_equal(rows[-token - 1], meant[asked])
         else:
-            assert token == atom
+            assert token == asked
 
 
 def test_text_alone_comes_without_rows() -> None:
@@ -56,7 +56,7 @@ def written(tokenizer: Tokenizer, texts: dict[str, str] | None, *, see_images: b
     """A prompt with two images as a string, image rows as #."""
     shown = [Image(np.zeros((1, 1, 3), np.uint8), digest, digest) for digest in ("a", "b")]
     rows = {
-        digest: EncodedImage(one.atoms, one.embeddings, (("bill", 0.9),))
+        digest: EncodedImage(one.row_ids, one.embeddings, (("bill", 0.9),))
         for digest, one in zip(("a", "b"), encoded(2), strict=True)
     }
     template = ChatTemplate("{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}")
@@ -65,7 +65,7 @@ def written(tokenizer: Tokenizer, texts: dict[str, str] | None, *, see_images: b
     prompt = builder.build([message], rows, see_images=see_images, texts=texts)
     controls = {number: text for text, number in tokenizer.special.items()}
     return "".join(
-        "#" if atom < 0 else controls.get(atom) or tokenizer.decode([atom]) for atom in prompt.atoms
+        "#" if token < 0 else controls.get(token) or tokenizer.decode([token]) for token in prompt.tokens
     )
 
 

@@ -235,18 +235,6 @@ def test_hidden_state_is_what_the_head_multiplies(runtime: LlamaRuntime, weights
     assert relative_error(logits, weights.embedding.dequantise() @ runtime.hidden_state()) < 0.02
 
 
-def test_prefill_can_be_cancelled_between_chunks(runtime: LlamaRuntime) -> None:
-    asked = []
-
-    def between_chunks() -> bool:
-        asked.append(True)
-        return len(asked) < 2
-
-    logits = runtime.prefill(TOKENS, None, 0, between_chunks=between_chunks).copy()
-    assert len(asked) == 2
-    assert np.array_equal(logits, runtime.prefill(TOKENS[:128], None, 0))
-
-
 def test_what_does_not_fit_is_refused(runtime: LlamaRuntime) -> None:
     rows = np.zeros((2, 96), np.float32)
     for tokens, image_rows, position in (

@@ -22,9 +22,9 @@ from models.scoring.answer_rules import CLASSES
 from models.training import base
 from models.training.classes import load_classes
 from models.training.dialogues import MAIN_OBJECT, Talk, article
-from models.training.examples import ImageRows, Writer, pack
+from models.training.examples import ConversationWriter, ImageRows, pack
 from models.training.features import read_rows
-from models.training.heads import Head, class_heads, fit_linear, softmax
+from models.training.heads import WordHead, class_heads, fit_linear, softmax
 from models.training.scenes import Scene, SceneMaker
 from models.training.tower import EfficientNetLite2
 
@@ -80,18 +80,18 @@ def test_a_training_row_begins_with_the_very_prompt_that_is_served(use_words: bo
     heads = class_heads(tokenizer, load_classes(), 1.0)
     embedding = np.random.default_rng(5).normal(size=(502, 8)).astype(np.float32)
     rows = ImageRows(heads, embedding)
-    written = Writer(tokenizer, prompts(tokenizer), rows).conversation(
+    written = ConversationWriter(tokenizer, prompts(tokenizer), rows).conversation(
         scene, [(MAIN_OBJECT, "tench"), ("How sure are you?", "Quite.")], use_words
     )
     image = Image(np.zeros((1, 1, 3), np.uint8), "d", "d")
     seen = {"d": EncodedImage(range(-1, -11, -1), rows(scene.heads), tuple(scene.guesses()))}
     history = [Message("user", MAIN_OBJECT, (image,))]
-    first = prompts(tokenizer).build(history, seen, use_words=use_words).atoms
+    first = prompts(tokenizer).build(history, seen, use_words=use_words).tokens
     history += [Message("assistant", "tench"), Message("user", "How sure are you?")]
-    second = prompts(tokenizer).build(history, seen, use_words=use_words).atoms
-    assert list(written.atoms[: len(first)]) == first
-    assert list(written.atoms[: len(second)]) == second
-    learnt = [a for a, yes in zip(written.atoms, written.learn, strict=True) if yes]
+    second = prompts(tokenizer).build(history, seen, use_words=use_words).tokens
+    assert list(written.tokens[: len(first)]) == first
+    assert list(written.tokens[: len(second)]) == second
+    learnt = [a for a, yes in zip(written.tokens, written.learn, strict=True) if yes]
     assert learnt == [
         *tokenizer.encode("tench", special=False),
         0,
@@ -104,21 +104,21 @@ def test_packed_conversations_learn_answers_and_start_at_position_zero() -> None
     tokenizer: Tokenizer = Letters()  # type: ignore[assignment]
     embedding = np.random.default_rng(5).normal(size=(502, 8)).astype(np.float32)
     heads = class_heads(tokenizer, load_classes(), 1.0)
-    writer = Writer(tokenizer, prompts(tokenizer), ImageRows(heads, embedding))
+    writer = ConversationWriter(tokenizer, prompts(tokenizer), ImageRows(heads, embedding))
     both = [writer.conversation(maker().photo(i), [(MAIN_OBJECT, "hen")], False) for i in (0, 1)]
     packed = pack(both, embedding)
-    length = len(both[0].atoms)
+    length = len(both[0].tokens)
     assert packed.positions[length] == 0 and packed.owner[length] == 1
     answer = [*tokenizer.encode("hen", special=False), 0]
     assert packed.targets[packed.targets != -100].tolist() == answer * 2
     assert packed.targets[length - 1] == -100
-    start = both[0].atoms.index(-1)
+    start = both[0].tokens.index(-1)
     assert torch.equal(packed.embeddings[start], torch.from_numpy(both[0].rows[0]))
 
 
 def test_image_rows_are_probability_weighted_word_embeddings() -> None:
     embedding = np.arange(12, dtype=np.float32).reshape(6, 2)
-    head = Head("object", ("pool",), 1.0, ("a", "b"), np.array([[1, 2], [3, 2]], np.int32))
+    head = WordHead("object", ("pool",), 1.0, ("a", "b"), np.array([[1, 2], [3, 2]], np.int32))
     rows = ImageRows([head], embedding)({"object": np.array([0.25, 0.75], np.float32)})
     assert np.allclose(rows, [0.25 * embedding[1] + 0.75 * embedding[3], embedding[2]])
 

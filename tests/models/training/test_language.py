@@ -16,8 +16,8 @@ from models.formats.llama_weights import LlamaConfig, LlamaLayer, LlamaWeights
 from models.formats.quantization import QuantizedMatrix, quantise
 from models.lora.peft_format import read_peft
 from models.training import base
-from models.training.examples import Conversation, pack
-from models.training.language import Language
+from models.training.examples import TrainingConversation, pack
+from models.training.language import TorchLanguageModel
 
 CONFIG = LlamaConfig(
     hidden_size=64,
@@ -51,26 +51,26 @@ def tiny() -> LlamaWeights:
     return LlamaWeights(CONFIG, matrix(40, 64), layers, ones, None, "0" * 64)
 
 
-def conversation(seed: int, length: int = 9) -> Conversation:
+def conversation(seed: int, length: int = 9) -> TrainingConversation:
     rng = np.random.default_rng(seed)
-    atoms = (-1, -2, *(int(i) for i in rng.integers(0, 40, length)))
-    learn = tuple(index > 5 for index in range(len(atoms)))
-    return Conversation(atoms, learn, rng.normal(0, 0.2, (2, 64)).astype(np.float32))
+    tokens = (-1, -2, *(int(i) for i in rng.integers(0, 40, length)))
+    learn = tuple(index > 5 for index in range(len(tokens)))
+    return TrainingConversation(tokens, learn, rng.normal(0, 0.2, (2, 64)).astype(np.float32))
 
 
 class Repeating:
     """Lessons of which step n is always the same."""
 
-    def draw(self, step: int) -> list[Conversation]:
+    def draw(self, step: int) -> list[TrainingConversation]:
         return [conversation(step), conversation(step + 100)]
 
-    def held_out(self) -> list[Conversation]:
+    def held_out(self) -> list[TrainingConversation]:
         return [conversation(999)]
 
 
-def new_language() -> Language:
+def new_language() -> TorchLanguageModel:
     torch.manual_seed(5)
-    return Language(tiny(), rank=4, alpha=8)
+    return TorchLanguageModel(tiny(), rank=4, alpha=8)
 
 
 def test_packed_conversations_do_not_see_one_another() -> None:
@@ -89,7 +89,7 @@ def test_an_interrupted_training_ends_with_the_same_adapter(
     base.train(whole, lessons, 6, tmp_path / "whole.pt", resume=False)
 
     class Interrupted(Repeating):
-        def draw(self, step: int) -> list[Conversation]:
+        def draw(self, step: int) -> list[TrainingConversation]:
             if step == 5:
                 raise KeyboardInterrupt
             return super().draw(step)

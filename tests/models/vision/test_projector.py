@@ -21,7 +21,13 @@ from models.packing.packed_model import LlamaShape, PackedModel, pack_matrix
 from models.vision.efficientnet import PackedTower, pack_tower
 from models.vision.pooling import Pooling
 from models.vision.projector import ImageTokens, Projector, packed_embedding
-from models.vision.projector_file import Head, Places, ProjectorPart, read_projector, read_projector_part
+from models.vision.projector_file import (
+    Places,
+    ProjectorHead,
+    ProjectorPart,
+    read_projector,
+    read_projector_part,
+)
 from models.vision.projector_writer import write_projector_part
 from models.vision.tower import TowerFeatures
 from tests.models.vision.vision_cases import PATHS, compiled_dir, random_checkpoint
@@ -40,10 +46,12 @@ FEATURES = TowerFeatures(
 )
 
 
-def make_head(name: str, features: tuple[str, ...], words: int, slots: int, temperature: float) -> Head:
+def make_head(
+    name: str, features: tuple[str, ...], words: int, slots: int, temperature: float
+) -> ProjectorHead:
     inputs = sum({"pool": 1280, "colour": 128}[feature] for feature in features)
     tokens = RANDOM.integers(-1, VOCAB, (words, slots)).astype(np.int32)
-    return Head(
+    return ProjectorHead(
         name=name,
         features=features,
         temperature=temperature,
@@ -61,7 +69,7 @@ HEADS = (
 )
 
 
-def expected(head: Head, lora: dict[str, NDArray[np.float32]]) -> tuple[NDArray[Any], NDArray[Any]]:
+def expected(head: ProjectorHead, lora: dict[str, NDArray[np.float32]]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Probabilities [words] and tokens [slots, hidden] in float64, straight from the definition."""
     feature = np.concatenate([getattr(FEATURES, name) for name in head.features]).astype(np.float64)
     z = head.weight.astype(np.float64) @ feature + head.bias
@@ -159,12 +167,12 @@ def test_a_lora_that_does_not_fit_is_refused(fastest: Projector) -> None:
             fastest.tokens(FEATURES, ProjectorPart(lora=case))
 
 
-def own_head(name: str, map_name: str, cells: int, slots: int, pooling: Pooling = "mean") -> Head:
+def own_head(name: str, map_name: str, cells: int, slots: int, pooling: Pooling = "mean") -> ProjectorHead:
     """A head over colours, pooled maps and a hidden layer at every place of a map."""
     channels = {"s8": 48, "s16": 120}[map_name]
     hidden, words = 5, 4
     pooled = hidden * (2 if pooling == "peaks" else cells**2)
-    return Head(
+    return ProjectorHead(
         name=name,
         features=("colour", "s8.max2", "s16.mean1"),
         temperature=0.7,
@@ -195,7 +203,7 @@ def by_place(values: NDArray[np.float32], division: int, how: str) -> NDArray[np
     return np.concatenate(parts)
 
 
-def expected_of_own(head: Head) -> NDArray[np.float64]:
+def expected_of_own(head: ProjectorHead) -> NDArray[np.float64]:
     """Tokens [slots, hidden] of a head that own_head made."""
     assert head.places is not None
     s8, s16 = FEATURES.stages["s8"], FEATURES.stages["s16"]
@@ -252,10 +260,10 @@ def test_many_adapters_parts_take_turns_without_mixing(fastest: Projector) -> No
 
 def test_a_part_for_another_projector_is_refused(fastest: Projector) -> None:
     own = own_head("own", "s8", 1, 1)
-    beyond = Head(**{**vars(own), "tokens": np.full((4, 1), VOCAB, np.int32)})
+    beyond = ProjectorHead(**{**vars(own), "tokens": np.full((4, 1), VOCAB, np.int32)})
     for part in (
         ProjectorPart(keep=("shape",)),
-        ProjectorPart(heads=(Head(**{**vars(own), "name": "colour"}),)),
+        ProjectorPart(heads=(ProjectorHead(**{**vars(own), "name": "colour"}),)),
         ProjectorPart(keep=(), heads=(beyond,)),
         ProjectorPart(keep=("colour",), lora=random_lora("object", 4)),
     ):
