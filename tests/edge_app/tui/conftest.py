@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import pytest
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import Static
 
 from adapters.store.adapter_store import InstalledAdapter
@@ -36,6 +39,7 @@ from edge_app.system.battery import Battery
 from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
 from edge_app.tui.surroundings import Surroundings
+from edge_app.tui.windows.file_picker import FilePicker, ImageTree
 from edge_app.turn import Picture, Turn
 from router.route import Route
 
@@ -227,10 +231,41 @@ async def settled(pilot: Pilot[None]) -> None:
     """Everything that was set going has come to an end. Windows that are open wait for the user, and a folder
     tree always waits for folders to read."""
     await pilot.pause()
-    ending = [w for w in pilot.app.workers if w.group not in ("window", "_loader")]
-    if ending:  # an empty list would mean all of them
+    while ending := [
+        w for w in pilot.app.workers if w.group not in ("window", "_loader") and not w.is_finished
+    ]:
         await pilot.app.workers.wait_for_complete(ending)
+    for _ in range(
+        5
+    ):  # a message may send another: on a busy machine idling is no sign that all were handled
+        await pilot._wait_for_screen()
     await pilot.pause()
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Polls. seconds: bounds a hang only."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        await pilot.pause(0.01)
+    await pilot.pause()
+
+
+async def opened(pilot: Pilot[None], window: type[Screen[Any]]) -> None:
+    """The window is there, with what it holds."""
+    await until(pilot, lambda: isinstance(pilot.app.screen, window))
+    await settled(pilot)
+
+
+async def picker_shows(pilot: Pilot[None], name: str) -> FilePicker:
+    """The window to pick an image from, once its tree has read the folder that holds the name."""
+    await opened(pilot, FilePicker)
+    picker = pilot.app.screen
+    assert isinstance(picker, FilePicker)
+    files = picker.query_one(ImageTree).root.children
+    await until(pilot, lambda: name in [node.data.path.name for node in files if node.data is not None])
+    await settled(pilot)
+    return picker
 
 
 async def type_text(pilot: Pilot[None], text: str) -> None:

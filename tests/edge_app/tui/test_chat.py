@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from tests.edge_app.tui.conftest import (
     press,
     settled,
     type_text,
+    until,
 )
 
 
@@ -40,15 +40,6 @@ async def ask(pilot: Pilot[None], question: str) -> None:
 
 def shown(app: ChatApp, selector: str) -> str:
     return str(app.chat.query(selector).last(Static).content)
-
-
-async def until(pilot: Pilot[None], condition: object) -> None:
-    assert callable(condition)
-    for _ in range(500):
-        if condition():
-            return
-        await pilot.pause(0.01)
-    raise AssertionError("it did not come to that")
 
 
 async def test_the_status_line_names_the_adapter_that_auto_chose(
@@ -315,30 +306,11 @@ async def test_the_conversation_follows_unless_the_user_scrolled_up(
         assert conversation.scroll_y == conversation.max_scroll_y
 
 
-async def test_typing_stays_quick_while_tokens_pour_in(
-    make_app: MakeApp, assistant: ScriptedAssistant
-) -> None:
-    """Far more tokens a second than the model makes; the loop must come round for a key in between."""
+async def test_of_thousands_of_tokens_none_is_lost(make_app: MakeApp, assistant: ScriptedAssistant) -> None:
     words = [TokenText(f"word{number} ") for number in range(3000)]
-    assistant.script = [*words, Answered(replace(ANSWER, text="".join(word.text for word in words)))]
+    whole = "".join(word.text for word in words)
+    assistant.script = [*words, Answered(replace(ANSWER, text=whole))]
     app = make_app()
     async with app.run_test() as pilot:
-        watching = asyncio.create_task(delays_of_the_loop())
         await ask(pilot, "go")
-        watching.cancel()
-        delays = sorted(await watching)
-        assert app.chat.query_one(AnswerView).text.endswith("word2999 ")
-        assert delays[int(0.95 * (len(delays) - 1))] < 0.25
-
-
-async def delays_of_the_loop() -> list[float]:
-    """How long each moment lasted in which a key would have had to wait; until it is cancelled."""
-    loop, delays = asyncio.get_running_loop(), [0.0]
-    try:
-        while True:
-            await asyncio.sleep(0.005)
-            begun = loop.time()
-            await asyncio.sleep(0)
-            delays.append(loop.time() - begun)
-    except asyncio.CancelledError:
-        return delays
+        assert app.chat.query_one(AnswerView).text == whole

@@ -27,7 +27,7 @@ from edge_app.tui.surroundings import Surroundings
 from edge_app.tui.windows.consent_window import ConsentWindow
 from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, Wire, answers, end, word
 from tests.edge_app.fakes import FakeEngine
-from tests.edge_app.tui.conftest import is_typing, type_text
+from tests.edge_app.tui.conftest import is_typing, type_text, until
 
 DOUBTFUL = -5.0
 YES_ONCE = ("down", "enter")
@@ -109,16 +109,9 @@ def leave(app: ChatApp) -> None:
     assistant = app.chat._around.backend
     assert isinstance(assistant, Assistant)
     assistant.cancel()
-    wait_for_answers(5.0)
+    wait_for_answers(60.0)
+    assert not [thread for thread in threading.enumerate() if thread.name == ANSWERS]
     assistant.close()
-
-
-async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        await pilot.pause(0.01)
-    raise AssertionError("it did not come to that")
 
 
 def answer(app: ChatApp) -> AnswerView:
@@ -222,7 +215,7 @@ async def test_escape_stops_an_answer_from_a_server_and_hangs_up(make: Make, sto
             await until(pilot, lambda: answer(app).text == "A ")
             await pilot.press("escape")
             await idle(pilot)
-            assert drip.was_left.wait(5)
+            assert drip.was_left.wait(60)
             assert said(app, ".answer-line").startswith("stopped · big")
             assert app.chat.query_one(OtherAnswer).text == "A cat."
     turn = saved(store)
@@ -263,9 +256,7 @@ async def test_quitting_in_the_middle_of_an_answer_from_a_server_loses_nothing(
             drip.go_on.release()
             await until(pilot, lambda: answer(app).text == "A cat ")
             await pilot.press("ctrl+q")
-        begun = time.monotonic()
         leave(app)
-        assert time.monotonic() - begun < 5
     turn = saved(store)
     kept = "A cat." if mode == "auto" else None
     assert (turn.status, turn.answer, turn.kept) == ("stopped", "A cat ", kept)

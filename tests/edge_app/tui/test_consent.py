@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from edge_app.tui.windows.consent_window import ConsentWindow, cost_text
 from edge_app.tui.windows.outgoing_view import OutgoingView
 from models.core.images import load_image
 from models.core.types import Message, Sampling
-from tests.edge_app.tui.conftest import MakeApp, picture, press, settled
+from tests.edge_app.tui.conftest import MakeApp, picture, press, settled, until
 
 CLOUD = endpoint("https://api.example.com", "big")
 SERVER = endpoint("http://localhost:11434", "llava")
@@ -54,14 +53,6 @@ class Asking:
     async def reply(self, pilot: Pilot[None]) -> Reply:
         await until(pilot, lambda: not self.thread.is_alive())
         return self.replies[0]
-
-
-async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await pilot.pause(0.01)
-    raise AssertionError("it did not come to that")
 
 
 async def asked(pilot: Pilot[None], body: Payload, session: str | None = "0123456789ab") -> Asking:
@@ -209,10 +200,9 @@ async def test_many_images_can_all_be_seen_and_reached_by_keys(make_app: MakeApp
         scroll = app.screen.query_one("#consent-what")
         for view in reversed(list(app.screen.query(OutgoingView))):
             await press(pilot, "shift+tab")
-            await pilot.pause(0.1)
             assert app.focused is view
             assert view.region.width > 20
-            assert scroll.region.contains_region(view.region)
+            await until(pilot, lambda shown=view: scroll.region.contains_region(shown.region))
         await press(pilot, "escape")
         assert await asking.reply(pilot) == "no"
 

@@ -23,6 +23,7 @@ from tests.edge_app.tui.conftest import (
     MakeApp,
     ScriptedAssistant,
     notice,
+    opened,
     press,
     settled,
     type_text,
@@ -300,6 +301,5 @@ async def test_a_route_that_cannot_be_found_says_why(make_app: MakeApp, assistan
 
 
 async def route_text(pilot: Pilot[None], app: ChatApp) -> str:
-    await pilot.pause(0.15)
-    assert isinstance(app.screen, RouteWindow)
+    await opened(pilot, RouteWindow)
     return "\n".join(str(static.content) for static in app.screen.query(Static))

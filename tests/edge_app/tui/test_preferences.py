@@ -11,7 +11,7 @@ from edge_app.system import paths
 from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
 from edge_app.tui.status import StatusLine
-from tests.edge_app.tui.conftest import MakeApp, notice, press, settled, type_text
+from tests.edge_app.tui.conftest import MakeApp, notice, press, settled, type_text, until
 
 MINE = '# mine\nmax_tokens = 99  # short\n\n[keys]\n"chat.image" = "f9"\n'
 
@@ -48,8 +48,7 @@ async def test_the_mode_by_command_and_by_the_palette(make_app: MakeApp, config:
         else:
             await type_text(pilot, how)
             await press(pilot, "enter")
-        await pilot.pause(0.05)
-        assert app.chat.query_one(StatusLine).mode == "eco"
+        await until(pilot, lambda: app.chat.query_one(StatusLine).mode == "eco")
     assert load(config).mode == "eco"
 
 
@@ -93,8 +92,7 @@ async def test_offline_ends_with_the_program(make_app: MakeApp, config: Path) ->
         for word, is_on in (("on", True), ("on", True), ("off", False), ("sometimes", False)):
             await type_text(pilot, f"/offline {word}")
             await press(pilot, "enter")
-            await pilot.pause(0.05)
-            assert switch.is_on == is_on
+            await until(pilot, lambda expected=is_on: switch.is_on == expected)
         assert notice(app) == "Offline is on or off, not sometimes."
     assert config.read_text() == MINE
 

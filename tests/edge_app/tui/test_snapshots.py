@@ -17,7 +17,17 @@ from edge_app.storage.sessions import SessionStore
 from edge_app.system.battery import Battery
 from edge_app.tui.app import ChatApp
 from edge_app.tui.status import StatusLine
-from tests.edge_app.tui.conftest import MakeApp, ScriptedAssistant, press, settled, type_text
+from edge_app.tui.windows.consent_window import ConsentWindow
+from edge_app.tui.windows.route_window import RouteWindow
+from tests.edge_app.tui.conftest import (
+    MakeApp,
+    ScriptedAssistant,
+    opened,
+    picker_shows,
+    press,
+    settled,
+    type_text,
+)
 from tests.edge_app.tui.test_consent import Asking, request
 from tests.edge_app.tui.test_places import BEGUN, LOCAL, REASON, REMOTE
 
@@ -108,9 +118,8 @@ def test_the_image_picker(make_app: MakeApp, snap_compare: Compare) -> None:
     async def pick(pilot: Pilot[None]) -> None:
         await rest(pilot)
         await press(pilot, "ctrl+o")
-        await pilot.pause(0.3)
+        await picker_shows(pilot, "cat.png")
         await press(pilot, "down", "down")
-        await pilot.pause(0.3)
         await rest(pilot)
 
     assert snap_compare(make_app(), terminal_size=(90, 28), run_before=pick)
@@ -154,7 +163,7 @@ def test_what_would_leave(
         assert isinstance(pilot.app, ChatApp)
         await rest(pilot)
         Asking(pilot.app, request(folder))
-        await pilot.pause(0.2)
+        await opened(pilot, ConsentWindow)
         await press(pilot, "shift+tab", "space")
         await rest(pilot)
 
@@ -194,7 +203,7 @@ def test_a_route(make_app: MakeApp, assistant: ScriptedAssistant, snap_compare: 
         await rest(pilot)
         await type_text(pilot, "What is this?")
         await press(pilot, "f5")
-        await pilot.pause(0.2)
+        await opened(pilot, RouteWindow)
         await rest(pilot)
 
     assistant.script = [*BEGUN]

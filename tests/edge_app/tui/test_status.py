@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from functools import partial
-from itertools import pairwise
+from collections.abc import Callable
 
 import pytest
 from textual.widgets import Static
 
 from edge_app.cloud.endpoint import endpoint
 from edge_app.system.battery import Battery
-from edge_app.tui import status
 from edge_app.tui.app import ChatApp
 from edge_app.tui.status import Fact, StatusLine, fitting
 from edge_app.tui.text import battery_text, network_text
-from tests.edge_app.tui.conftest import MakeApp, press, settled
+from tests.edge_app.tui.conftest import MakeApp, press, settled, until
 
 CLOUD = endpoint("https://api.example.com", "big")
 SERVER = endpoint("http://localhost:11434", "llava")
@@ -76,27 +72,26 @@ async def test_everything_is_told_where_there_is_room(make_app: MakeApp) -> None
         assert facts(app) == "Compiling the model · cloud api.example.com"
 
 
+@pytest.mark.parametrize("found", [Battery(41, plugged=False), None])
 async def test_the_battery_is_looked_at_seldom_and_without_one_just_once(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, found: Battery | None
 ) -> None:
-    monkeypatch.setattr(status, "BATTERY_SECONDS", 0.2)
-    looks: list[float] = []
+    looks: list[Battery | None] = []
+    timers: list[tuple[float, Callable[[], object]]] = []
 
-    def look(found: Battery | None) -> Battery | None:
-        looks.append(time.monotonic())
+    def look() -> Battery | None:
+        looks.append(found)
         return found
 
-    for found in (Battery(41, plugged=False), None):
-        looks.clear()
-        app = make_app(battery=partial(look, found))
-        async with app.run_test() as pilot:
+    monkeypatch.setattr(StatusLine, "set_timer", lambda _, seconds, then: timers.append((seconds, then)))
+    app = make_app(battery=look)
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        assert (len(looks), [seconds for seconds, _ in timers]) == (1, [30.0] if found else [])
+        if found:
+            timers[0][1]()
             await settled(pilot)
-            await asyncio.sleep(0.7)
-        if found is None:
-            assert len(looks) == 1
-        else:
-            assert len(looks) > 1
-            assert all(later - earlier > 0.19 for earlier, later in pairwise(looks))
+            assert (len(looks), len(timers)) == (2, 2)
 
 
 async def test_half_an_endpoint_is_told_at_the_start(make_app: MakeApp) -> None:
@@ -113,12 +108,10 @@ async def test_f4_turns_the_network_off_and_on_again(make_app: MakeApp) -> None:
     app = make_app(cloud_url=CLOUD.url, cloud_model="big")
     async with app.run_test(size=(110, 24)) as pilot:
         await press(pilot, *"what", "f4")  # in the middle of typing
-        await pilot.pause(0.1)
-        assert switch.is_on
+        await until(pilot, lambda: switch.is_on)
         assert "offline" in facts(app)
         assert "until you turn it off (F4)" in str(app.chat.query_one("#notice", Static).content)
         await press(pilot, "f4")
-        await pilot.pause(0.1)
-        assert not switch.is_on
+        await until(pilot, lambda: not switch.is_on)
         assert "cloud api.example.com" in facts(app)
         assert app.chat.composer.prompt.text == "what"

@@ -6,10 +6,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from edge_app.events import Event, Progress, TokenText
+from edge_app.tui import stream
 from edge_app.tui.stream import batches, merged
 
 
@@ -18,17 +20,27 @@ def test_neighbouring_tokens_are_joined_and_of_progress_the_last_is_kept() -> No
     assert merged([first, second, TokenText("a"), TokenText("b"), first]) == [second, TokenText("ab"), first]
 
 
-async def test_no_event_is_lost_and_the_screen_is_not_flooded() -> None:
-    def tokens() -> Iterator[Event]:
-        for number in range(300):
-            time.sleep(0.001)
-            yield TokenText(f"{number} ")
+async def test_no_event_is_lost_and_what_comes_in_an_interval_is_one_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The interval lasts until everything has come."""
+    first_is_shown, all_came, pauses = threading.Event(), threading.Event(), []
 
-    begun = time.monotonic()
-    got = [batch async for batch in batches(tokens(), interval=0.05)]
-    text = "".join(event.text for batch in got for event in batch if isinstance(event, TokenText))
-    assert text == "".join(f"{number} " for number in range(300))
-    assert len(got) <= (time.monotonic() - begun) / 0.05 + 2
+    def tokens() -> Iterator[Event]:
+        yield TokenText("0 ")
+        assert first_is_shown.wait(60)
+        yield from (TokenText(f"{number} ") for number in range(1, 300))
+        all_came.set()
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        first_is_shown.set()
+        assert await asyncio.to_thread(all_came.wait, 60)
+
+    monkeypatch.setattr(stream, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": pause}))
+    got = [list(batch) async for batch in stream.batches(tokens(), interval=7.0)]
+    assert got == [[TokenText("0 ")], [TokenText("".join(f"{number} " for number in range(1, 300)))]]
+    assert all(0 <= seconds <= 7 for seconds in pauses)
 
 
 async def test_the_first_event_does_not_wait_for_others() -> None:
@@ -36,13 +48,13 @@ async def test_the_first_event_does_not_wait_for_others() -> None:
 
     def tokens() -> Iterator[Event]:
         yield TokenText("first")
-        gate.wait(5)
+        gate.wait(60)
         yield TokenText("second")
 
-    stream = batches(tokens(), interval=0.01)
-    assert list(await asyncio.wait_for(anext(stream), 2)) == [TokenText("first")]
+    given = batches(tokens(), interval=0.01)
+    assert list(await asyncio.wait_for(anext(given), 30)) == [TokenText("first")]
     gate.set()
-    assert [list(batch) async for batch in stream] == [[TokenText("second")]]
+    assert [list(batch) async for batch in given] == [[TokenText("second")]]
 
 
 async def test_what_the_iterator_raises_comes_after_what_it_gave() -> None:
@@ -68,7 +80,7 @@ async def test_leaving_early_closes_the_iterator() -> None:
         finally:
             closed.set()
 
-    stream = batches(tokens())
-    await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
-    assert await asyncio.to_thread(closed.wait, 2)
+    given = batches(tokens())
+    await anext(given)
+    await given.aclose()  # type: ignore[attr-defined]
+    assert await asyncio.to_thread(closed.wait, 60)

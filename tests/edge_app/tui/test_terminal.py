@@ -84,10 +84,8 @@ def test_quitting_while_a_server_answers_saves_what_came(home: Path) -> None:
         terminal.wait_for("Yes, this once")
         terminal.type("\x1b[B\r")  # down, enter
         terminal.wait_for("Tabby, I would")
-        begun = time.monotonic()
         terminal.type("\x11")
         assert terminal.leave() == 0
-        assert time.monotonic() - begun < 10
     assert "Traceback" not in terminal.shown
     store = SessionStore.open()
     (turn,) = store.get(store.latest()).turns

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from textual.command import CommandPalette
+from textual.screen import Screen
 from textual.widgets import Input, OptionList, Static
 
 from edge_app.storage.sessions import SessionStore
@@ -24,9 +26,11 @@ from tests.edge_app.tui.conftest import (
     MakeApp,
     ScriptedAssistant,
     notice,
+    opened,
     press,
     settled,
     type_text,
+    until,
 )
 
 
@@ -77,24 +81,29 @@ async def test_wrong_settings_are_told(make_app: MakeApp) -> None:
         )
 
 
+def found(palette: Screen[Any]) -> list[str]:
+    """The first lines of what the palette lists."""
+    options = palette.query_one(OptionList).options
+    return [str(option.prompt).partition("\n")[0] for option in options]
+
+
 async def test_the_palette_runs_our_commands(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await press(pilot, "ctrl+p")
         assert isinstance(app.screen, CommandPalette)
-        app.screen.query_one(Input).value = "choose the mode"
-        await pilot.pause(0.7)
+        palette = app.screen
+        palette.query_one(Input).value = "choose the mode"
+        await until(pilot, lambda: found(palette) == ["Choose the mode"])
         await press(pilot, "enter")
-        await pilot.pause(0.3)
-        assert isinstance(app.screen, ChoiceWindow)
+        await opened(pilot, ChoiceWindow)
 
 
 async def test_the_adapter_is_chosen_in_a_window(make_app: MakeApp, assistant: ScriptedAssistant) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await press(pilot, "f2")
-        assert isinstance(app.screen, AdaptersWindow)
-        await pilot.pause(0.1)
+        await opened(pilot, AdaptersWindow)
         options = app.screen.query_one(OptionList)
         assert [str(options.get_option_at_index(place).prompt) for place in range(4)] == [
             "auto  the one that fits the question",
@@ -106,7 +115,7 @@ async def test_the_adapter_is_chosen_in_a_window(make_app: MakeApp, assistant: S
         assert app.chat.query_one(StatusLine).adapter == "medical"
         assert assistant.prefetched == ["medical"]
         await press(pilot, "f2")
-        await pilot.pause(0.1)
+        await opened(pilot, AdaptersWindow)
         assert app.screen.query_one(OptionList).highlighted == 2  # what is chosen already
         await press(pilot, "escape")
         await press(pilot, "f3")
@@ -119,14 +128,14 @@ async def test_adapters_are_listed_by_words_of_their_descriptions(make_app: Make
     async with app.run_test() as pilot:
         await type_text(pilot, "/adapters about rec")
         await press(pilot, "enter")
-        assert isinstance(app.screen, AdaptersWindow)
-        await pilot.pause(0.1)
+        await opened(pilot, AdaptersWindow)
         assert app.screen.query_one(OptionList).option_count == 1
         app.screen.query_one(Input).value = "zebra"
-        await pilot.pause(0.3)
+        await until(pilot, lambda: app.screen.query_one(OptionList).option_count == 0)
+        await settled(pilot)
         assert "No adapter has these words" in str(app.screen.query_one(".nothing", Static).content)
         app.screen.query_one(Input).value = "rec"
-        await pilot.pause(0.3)
+        await until(pilot, lambda: app.screen.query_one(OptionList).option_count == 1)
         await press(pilot, "enter")
         assert app.chat.query_one(StatusLine).adapter == "receipts"
 
@@ -149,12 +158,11 @@ async def test_an_earlier_chat_is_searched_and_opened_and_goes_on(
     app = make_app(store)
     async with app.run_test() as pilot:
         await press(pilot, "ctrl+r")
+        await opened(pilot, SessionsWindow)
         window = app.screen
-        assert isinstance(window, SessionsWindow)
         assert window.query_one(OptionList).option_count == 2
         window.query_one(Input).value = "cat"
-        await pilot.pause(0.3)
-        assert window.query_one(OptionList).option_count == 1
+        await until(pilot, lambda: window.query_one(OptionList).option_count == 1)
         await press(pilot, "enter")
         await settled(pilot)
         assert [view.text for view in app.chat.query(QuestionView)] == ["What is this?"]
@@ -197,8 +205,9 @@ async def test_a_chat_is_deleted_by_keys_after_a_question_and_only_then(
     async with app.run_test() as pilot:
         for answer in ("enter", "n", "escape"):
             await press(pilot, "ctrl+r")
+            await opened(pilot, SessionsWindow)
             await press(pilot, "ctrl+d")
-            assert isinstance(app.screen, ConfirmWindow)
+            await opened(pilot, ConfirmWindow)
             assert "Tell me a story" in str(app.screen.query_one(".window-text", Static).content)
             await press(pilot, answer)
             assert [chat.id for chat in store.recent()] == chats[::-1]
@@ -207,13 +216,12 @@ async def test_a_chat_is_deleted_by_keys_after_a_question_and_only_then(
         await press(pilot, "ctrl+r")
         await press(pilot, "ctrl+d")
         await press(pilot, "down", "enter")
-        await pilot.pause(0.2)
-        assert [chat.id for chat in store.recent()] == chats[:1]
-        assert app.screen.query_one(OptionList).option_count == 1
+        await until(pilot, lambda: [chat.id for chat in store.recent()] == chats[:1])
+        await until(pilot, lambda: app.screen.query_one(OptionList).option_count == 1)
         await press(pilot, "shift+delete")
         await press(pilot, "y")
-        await pilot.pause(0.2)
-        assert store.recent() == ()
+        await until(pilot, lambda: store.recent() == ())
+        await settled(pilot)
         assert str(app.screen.query_one(".nothing", Static).content) == "No chat is saved yet."
         await press(pilot, "ctrl+d")
         assert isinstance(app.screen, SessionsWindow)  # nothing to ask about
@@ -229,7 +237,7 @@ async def test_who_deletes_the_open_chat_is_in_a_new_one(
         await press(pilot, "ctrl+r")
         await press(pilot, "ctrl+d")
         await press(pilot, "y")
-        await pilot.pause(0.2)
+        await opened(pilot, SessionsWindow)
         await press(pilot, "escape")
         await settled(pilot)
         assert app.chat.session is None

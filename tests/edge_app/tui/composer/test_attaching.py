@@ -14,15 +14,16 @@ from edge_app.cloud.consent import ConsentStore
 from edge_app.tui.app import ChatApp
 from edge_app.tui.composer.attachment_bar import AttachmentChip, RemoveButton
 from edge_app.tui.conversation.messages import QuestionView
-from edge_app.tui.windows.file_picker import FilePicker
 from tests.edge_app.tui.conftest import (
     MakeApp,
     ScriptedAssistant,
     is_typing,
     notice,
+    picker_shows,
     press,
     settled,
     type_text,
+    until,
 )
 
 
@@ -200,10 +201,8 @@ async def test_the_picker_shows_folders_and_images_and_attaches_by_keyboard(
     app = make_app()
     async with app.run_test() as pilot:
         await pilot.press("ctrl+o")
-        await pilot.pause(0.3)
-        assert isinstance(app.screen, FilePicker)
-        await pilot.press("down", "down")
-        await pilot.pause(0.3)
+        await picker_shows(pilot, "cat.png")
+        await press(pilot, "down", "down")
         await press(pilot, "enter")
         assert attached(app) == ["cat.png"]
     assert (folder / "notes.txt").exists()
@@ -214,12 +213,9 @@ async def test_the_picker_goes_to_the_folder_above_and_closes(make_app: MakeApp,
     async with app.run_test() as pilot:
         await type_text(pilot, "/image")
         await pilot.press("escape", "enter")
-        await pilot.pause(0.3)
-        picker = app.screen
-        assert isinstance(picker, FilePicker)
+        picker = await picker_shows(pilot, "cat.png")
         await pilot.press("backspace")
-        await pilot.pause(0.2)
-        assert str(picker.query_one("#picker-folder", Static).content) == "~"
+        await until(pilot, lambda: str(picker.query_one("#picker-folder", Static).content) == "~")
         await press(pilot, "escape")
         assert app.screen is app.chat
     assert folder.exists()
