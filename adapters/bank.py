@@ -37,7 +37,10 @@ from models.packing.packed_model import LlamaShape
 
 @dataclass(eq=False)
 class _Resident:
-    """One adapter, or one sum, in memory. signatures: of the files of each of its adapters, as they were."""
+    """One adapter or one sum in memory.
+
+    signatures: of the files of each of its adapters when they were read. size: bytes in memory.
+    """
 
     weights: PackedAdapter
     reads: PromptPolicy
@@ -51,7 +54,7 @@ class _Resident:
 
 @dataclass(frozen=True)
 class Residence:
-    """For whoever wants to know: what is in memory, its bytes, and how many answers use it right now."""
+    """An entry of AdapterBank.residents. size: bytes in memory. leases: answers that use it now."""
 
     spec: str
     size: int
@@ -73,7 +76,7 @@ class Lease:
         self._held = True
 
     def release(self) -> None:
-        """From any thread; a second time does nothing."""
+        """May be called from any thread. A second call does nothing."""
         if self._held:
             self._held = False
             self._release()
@@ -90,8 +93,8 @@ class Lease:
 class AdapterBank:
     """The methods may be called from any thread.
 
-    budget: bytes that adapters may take; what is leased, and the one used last, stay even beyond it.
-    shape: of the model they are for. folder: where packed adapters are kept between runs.
+    budget: bytes that adapters may take. Leased ones, and the one used last, stay in memory beyond it.
+    shape: of the model that the adapters are for. folder: where packed adapters are kept between runs.
     """
 
     def __init__(self, store: AdapterStore, budget: int, shape: LlamaShape, folder: Path) -> None:
@@ -106,18 +109,21 @@ class AdapterBank:
         self._worker = ThreadPoolExecutor(1, "adapters")
 
     def prefetch(self, spec: str | None) -> None:
-        """Begin to load; who acquires it later gets it at once, or what went wrong. Raises UserError for what is
-        no specification."""
+        """Begin to load an adapter on the bank's thread, so that acquire need not wait for it.
+
+        Errors of the loading are ignored here and raised by acquire. Raises UserError when spec is not a
+        specification of an adapter.
+        """
         if spec is not None:
             parsed = parse_spec(spec)
-            with suppress(RuntimeError):  # closed: nobody will acquire it
+            with suppress(RuntimeError):  # the bank is closed
                 self._worker.submit(self._current, parsed)
 
     def acquire(self, spec: str | None) -> Lease:
-        """The adapter as its files are now, loaded if need be. None: no adapter.
+        """A lease of the adapter as its files are now, loaded if necessary.
 
-        Raises UserError when there is no such adapter, or it is damaged, or not for this model, or when the
-        ranks of a sum are too many.
+        spec: as adapters.spec has it; None is no adapter. Raises UserError when there is no such adapter, when it is
+        damaged or does not fit the model, and when the ranks of a sum are too many.
         """
         if spec is None:
             return Lease(None, PromptPolicy(), lambda: None)
@@ -130,13 +136,13 @@ class AdapterBank:
         return Lease(entry.weights, entry.reads, lambda: self._release(entry))
 
     def residents(self) -> tuple[Residence, ...]:
-        """Those used longest ago first; then those that are in use and will be gone after that."""
+        """Those used longest ago first, then leased ones that were replaced or removed and go with their last lease."""
         with self._lock:
             here = {entry: spec for spec, entry in self._resident.items()} | self._leased
             return tuple(Residence(str(s), entry.size, entry.leases) for entry, s in here.items())
 
     def close(self) -> None:
-        """Wait for what is being loaded or written. Leases stay good."""
+        """Wait for loading and writing to end. Leases stay valid."""
         self._worker.shutdown()
 
     def _release(self, entry: _Resident) -> None:
@@ -147,7 +153,7 @@ class AdapterBank:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Under the lock."""
+        """Drop entries until the budget is met. The caller holds the lock."""
         used = sum(entry.size for entry in {*self._resident.values(), *self._leased})
         for spec, entry in list(self._resident.items())[:-1]:
             if used <= self._budget:
@@ -157,7 +163,7 @@ class AdapterBank:
                 used -= entry.size
 
     def _current(self, spec: AdapterSpec) -> _Resident:
-        """In memory and up to date; loaded here, unless another thread is doing that already."""
+        """The up-to-date entry, loaded on this thread unless another thread is loading it already."""
         while True:
             signatures = self._signatures(spec)
             with self._lock:
@@ -170,7 +176,7 @@ class AdapterBank:
                     mine = self._loading[spec] = Future()
             if under_way is None:
                 return self._load_for_all(spec, mine)
-            under_way.result()  # then look again: the files may have changed since that was begun
+            under_way.result()  # then look again: the files may have changed since the loading began
 
     def _signatures(self, spec: AdapterSpec) -> tuple[Signature, ...]:
         try:
@@ -181,7 +187,7 @@ class AdapterBank:
             raise
 
     def _load_for_all(self, spec: AdapterSpec, result: Future[_Resident]) -> _Resident:
-        """Load, and hand what comes of it to everyone who waits for the result."""
+        """Load, and give the entry or the exception to the threads that wait for the result."""
         try:
             entry = self._load(spec)
         except BaseException as error:
@@ -212,7 +218,7 @@ class AdapterBank:
         )
 
     def _read(self, name: str) -> _Resident:
-        """From its packed file, or from what was installed, which then leaves a packed file behind."""
+        """Load from the packed file, or from the installed files, which writes the packed file."""
         kept = self._kept(name)
         if kept is not None:
             return kept
@@ -222,14 +228,14 @@ class AdapterBank:
         return _Resident(packed, loaded.reads, (loaded.signature,))
 
     def _keep(self, packed: PackedLora, signature: Signature) -> None:
-        """Write it for the next run, while this one goes on."""
+        """Write the packed file on the bank's thread."""
         try:
             self._worker.submit(self._files.write, packed, signature)
-        except RuntimeError:  # closed while this was being loaded: nobody is waiting any more
+        except RuntimeError:  # the bank was closed while this was loading
             self._files.write(packed, signature)
 
     def _kept(self, name: str) -> _Resident | None:
-        """None when there is no packed file of this version, or another version comes meanwhile."""
+        """The entry from the packed file; None when there is none of this version, or the files change meanwhile."""
         signature = self._store.signature(name)
         packed = self._files.open(name, signature)
         folder = self._store.folder(name)
@@ -237,7 +243,7 @@ class AdapterBank:
             return None
         try:
             projector, reads = read_adapter_projector(folder), read_policy(folder)
-        except UserError:  # reading all of it says what is wrong, if it still is
+        except UserError:  # reading the installed files raises it again, if it persists
             return None
         if self._store.signature(name) != signature:
             return None

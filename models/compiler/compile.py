@@ -1,10 +1,9 @@
-"""From a function that emits TIR to machine code that is ready to call, through a cache on disk.
+"""Compiles a function that emits TIR to machine code, through a cache on disk.
 
-Compiling happens in a child process (`python -m models.compiler.compile`): the compiler is a 260 MB library that the
-app then never loads, and an unsupported instruction, which makes LLVM abort, cannot take the app with it. The
-object file is kept under everything that it depends on and linked in memory by ORC, so users need no C
-compiler. A warm start imports tvm_ffi, TVM's small runtime library and ORC, never `tvm`. Knows nothing of
-what the functions compute.
+Compiling happens in a child process (`python -m models.compiler.compile`) for two reasons. The compiler is a library
+of 260 MB, which the app never has to load, and LLVM aborts the process when it meets an unsupported instruction. The
+object file is kept under the key of models/compiler/code_key.py and linked in memory (models/compiler/tvm_runtime.py).
+A warm start never imports `tvm`.
 """
 
 from __future__ import annotations
@@ -49,10 +48,12 @@ def compile_or_load(
 ) -> Library:
     """The library that `build` makes, from the cache or compiled now.
 
-    name: a word for messages and file names. build: "package.module:function", which is called in the child
-    process as function(path=path, **arguments) and returns a tvm.IRModule; arguments must survive JSON.
-    Two processes that want the same thing compile it once; a damaged file is compiled again. Raises UserError
-    when the disk refuses the result.
+    name: a word for messages and file names. build: "package.module:function", which the child process calls as
+    function(path=path, **arguments) and which returns a tvm.IRModule. arguments: must survive JSON. path: the
+    instruction set. progress: called while another process compiles the same code, and while this one does; an
+    exception from it stops the compilation.
+    Two processes that need the same code compile it once. A damaged file is compiled again. Raises UserError when
+    the disk refuses the result, and RuntimeError when the code cannot be compiled.
     """
     key = cache_key(name, build, arguments, path, cache_dir)
     kept = cache_dir / f"{name}-{path}-{key[:24]}.bin"
@@ -84,10 +85,11 @@ def compile_object(
     target: CodeTarget,
     alive: Callable[[], None] = lambda: None,
 ) -> bytes:
-    """Compile in a child process and return the object file. RuntimeError with its words if it fails.
+    """Compile in a child process and return the object file.
 
-    alive: called several times a second meanwhile; what it raises ends the child and is passed on.
-    Raises UserError when the system has no directory for temporary files or no room in it.
+    alive: called several times a second meanwhile. An exception from it ends the child process and is passed on.
+    Raises RuntimeError with the child's error output when it fails, and UserError when the system has no directory
+    for temporary files or no room in it.
     """
     with _temporary_folder() as folder:
         output = folder / "code.o"
@@ -102,7 +104,7 @@ def compile_object(
         errors = folder / "errors.txt"
         with errors.open("wb") as stream, _interrupts_blocked():
             child = subprocess.Popen(
-                # -P: a folder named models where the user happens to be must not be taken for ours.
+                # -P: a folder named models in the working directory must not be imported instead of ours.
                 [sys.executable, "-P", "-m", "models.compiler.compile"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -131,7 +133,7 @@ def _temporary_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """A child started meanwhile never sees Ctrl-C: that is for the app, which then ends the child."""
+    """A child process started in this block ignores Ctrl-C. The app receives it and ends the child process."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -143,10 +145,13 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _wait(child: subprocess.Popen[bytes], task: bytes, alive: Callable[[], None]) -> None:
-    """Hand over the task and wait for the end; the child never outlives this call."""
+    """Write the task and wait for the child process to end. It never outlives this call."""
     try:
         assert child.stdin is not None
-        with contextlib.suppress(BrokenPipeError), child.stdin:  # a child that died says why itself
+        with (
+            contextlib.suppress(BrokenPipeError),
+            child.stdin,
+        ):  # a child process that ended early explains itself on stderr
             child.stdin.write(task)
         while True:
             try:
@@ -160,7 +165,7 @@ def _wait(child: subprocess.Popen[bytes], task: bytes, alive: Callable[[], None]
 
 
 def build_module(build: str, arguments: Arguments, path: KernelPath, target: CodeTarget) -> Any:
-    """Compile in this process (which imports tvm); the tvm_ffi module can be saved, inspected or called."""
+    """Compile in this process, which imports tvm. Returns a tvm_ffi module to be saved, inspected or called."""
     import tvm
     from tvm.target import Target
     from tvm.tirx.compilation_pipeline import register_tir_pipeline
@@ -175,7 +180,7 @@ def build_module(build: str, arguments: Arguments, path: KernelPath, target: Cod
 
 
 def _lowering() -> tuple[Any, Any, Any]:
-    """TVM's "tirx" passes without those that find nothing in our code (half of the time of compiling)."""
+    """TVM's "tirx" passes without those that change nothing in our code, which halves the time of compiling."""
     from tvm.ir.transform import Sequential
     from tvm.tirx import transform
     from tvm.tirx.compilation_pipeline import finalize_device_passes, finalize_host_passes
@@ -198,7 +203,7 @@ def _lowering() -> tuple[Any, Any, Any]:
 
 
 def read_object(path: Path) -> bytes | None:
-    """The object file's bytes, or None when it is missing or damaged."""
+    """The bytes of the object file, or None when the file is missing or damaged."""
     try:
         content = path.read_bytes()
     except OSError:

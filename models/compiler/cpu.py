@@ -1,8 +1,8 @@
-"""What this processor can do, and which set of kernels that allows.
+"""The features of this processor, and the set of kernels that it can run.
 
-Features are detected, never assumed: an instruction that the processor lacks would kill the process. Linux
-tells in /proc/cpuinfo, macOS through sysctl; elsewhere (Windows) LLVM is asked once, in a child process, and
-its answer is kept in the cache. Knows nothing of what the kernels compute.
+Features are detected and never assumed, since an instruction that the processor lacks would kill the process. Linux
+lists them in /proc/cpuinfo, macOS through sysctl. Elsewhere (Windows), LLVM detects them once in a child process, and
+the answer is kept in the cache.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Architecture = Literal["x86_64", "aarch64", "other"]
 _V3 = frozenset({"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "popcnt", "sse4.2"})
 _V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 
-# What each path's machine code may use, in LLVM's names. The code generator gets exactly these.
+# The features that each path's machine code may use, in LLVM's names.
 REQUIRED: dict[KernelPath, frozenset[str]] = {
     "avx512vnni": _V4 | {"avx512vnni"},
     "avxvnni": _V3 | {"avxvnni"},
@@ -66,7 +66,7 @@ class CpuFeatures:
 
 @dataclass(frozen=True)
 class CodeTarget:
-    """What the code generator is told: LLVM's cpu name, extra features, and (cross-compiling) a triple."""
+    """LLVM's cpu name, features beyond it, and for cross-compiling a target triple."""
 
     cpu: str
     attributes: tuple[str, ...]
@@ -76,8 +76,8 @@ class CodeTarget:
 def code_target(path: KernelPath, architecture: Architecture, triple: str | None = None) -> CodeTarget:
     """The fixed instruction set of a path: the same on every machine that takes the path.
 
-    A named baseline plus one or two features, rather than the host's own name: LLVM's guess of a name can
-    imply features that a hypervisor has switched off.
+    It is a named baseline plus at most one feature, and not LLVM's name for the host, which can imply features that
+    a hypervisor has switched off.
     """
     if architecture == "x86_64":
         baseline = {"avx512vnni": "x86-64-v4", "avxvnni": "x86-64-v3", "avx2": "x86-64-v3"}
@@ -94,7 +94,7 @@ def host_architecture() -> Architecture:
 
 
 def detect(cache_dir: Path | None = None) -> CpuFeatures:
-    """This machine's processor. cache_dir keeps LLVM's answer on systems where only LLVM can tell."""
+    """This machine's processor. cache_dir: keeps LLVM's answer on systems where only LLVM detects features."""
     if sys.platform == "linux":
         return parse_cpuinfo(Path("/proc/cpuinfo").read_text(), host_architecture())
     if sys.platform == "darwin":
@@ -103,14 +103,15 @@ def detect(cache_dir: Path | None = None) -> CpuFeatures:
 
 
 def available_paths(cpu: CpuFeatures) -> tuple[KernelPath, ...]:
-    """The kernel paths that this processor can run, fastest first; "generic" is always the last."""
+    """The kernel paths that this processor can run, fastest first. The last one is always "generic"."""
     return tuple(path for path in _PREFERENCE[cpu.architecture] if cpu.supports(path))
 
 
 def choose_path(cpu: CpuFeatures, override: str | None = None) -> KernelPath:
-    """The fastest path that the processor supports, or the one named by override (EDGE_APP_KERNELS).
+    """The fastest path that the processor supports, or the one that override names.
 
-    Raises UserError when the override is unknown or needs what the processor lacks.
+    override: None takes EDGE_APP_KERNELS from the environment; empty means no override.
+    Raises UserError when the override is unknown or needs features that the processor lacks.
     """
     wanted = override if override is not None else os.environ.get("EDGE_APP_KERNELS", "")
     if not wanted:
@@ -131,7 +132,7 @@ def choose_path(cpu: CpuFeatures, override: str | None = None) -> KernelPath:
 
 
 def parse_cpuinfo(text: str, architecture: Architecture) -> CpuFeatures:
-    """Linux' /proc/cpuinfo. Cores may differ (big.LITTLE): only what all of them have counts."""
+    """The processor in the text of /proc/cpuinfo. Cores may differ (big.LITTLE), so only common features count."""
     name, common = "unknown processor", None
     for line in text.splitlines():
         field, _, value = (part.strip() for part in line.partition(":"))
@@ -159,7 +160,7 @@ def _detect_macos() -> CpuFeatures:
 
 
 def macos_x86_features(words: str) -> frozenset[str]:
-    """sysctl's upper-case feature words of an Intel Mac, in LLVM's names."""
+    """The upper-case feature words of sysctl on an Intel Mac, in LLVM's names."""
     renamed = {"avx1.0": "avx", "bmi1": "bmi", "avx512vnni": "avx512vnni"}
     return frozenset(renamed.get(word, word) for word in words.lower().split())
 
@@ -180,9 +181,9 @@ def _sysctl_flag(name: str) -> bool:
 
 
 def ask_llvm(cache_dir: Path | None) -> CpuFeatures:
-    """LLVM's own detection, through the compiler in a child process (half a second), kept in cache_dir.
+    """The features that LLVM detects, through the compiler in a child process, which takes half a second.
 
-    The answer is kept under the processor's identifier, so another processor is asked anew.
+    cache_dir: keeps the answer together with the processor's identifier; another processor is detected anew.
     """
     identifier = f"{platform.machine()} {platform.processor()}"
     kept = cache_dir / "cpu.json" if cache_dir else None

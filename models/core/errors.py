@@ -1,16 +1,16 @@
-"""Errors that a user can cause or mend: one sentence saying what is wrong, where, and what to do.
+"""Errors that a user can cause or mend. The message is one sentence: what is wrong, where, and what to do.
 
-Everything that is not one of these is a defect and crashes loudly.
+Every other exception is a defect of the program and ends it with a traceback.
 """
 
 
 class UserError(Exception):
-    """Bad input, a missing file, a refused format. Shown without a traceback; exit code 1."""
+    """Bad input, a missing file, an unsupported format. Shown without a traceback; exit code 1."""
 
     exit_code = 1
 
 
 class NeedsNetwork(UserError):
-    """Something must be downloaded and the network is off or out of reach; exit code 3."""
+    """Something must be downloaded, and the network is switched off or cannot be reached; exit code 3."""
 
     exit_code = 3

@@ -1,4 +1,4 @@
-"""Small things about files that several modules need. Knows nothing of what the files are for."""
+"""Digests, locks, and writing of files, with the disk's errors as UserErrors."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def file_digest(path: Path) -> str:
 
 @contextmanager
 def written_to(place: Path, remedy: str) -> Iterator[None]:
-    """What the disk or its permissions refuse inside becomes a UserError that names the place and the remedy.
+    """Turn errors of the disk and of permissions inside the block into a UserError.
 
-    Other errors of the system pass: they are not about the place (a broken pipe of whoever watches).
+    place, remedy: named in its message. Other OSErrors pass unchanged, for example the broken pipe of a progress
+    callback.
     """
     try:
         yield
@@ -44,9 +45,12 @@ def written_to(place: Path, remedy: str) -> Iterator[None]:
 
 @contextmanager
 def alone(lock_file: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock that other processes respect. While another has it, waiting() is called several times a
-    second: it tells the user, and what it raises ends the wait and is passed on."""
-    import filelock  # brings asyncio along: for whoever makes something, not for every start
+    """Hold a lock that other processes respect.
+
+    waiting: called several times a second while another process has the lock. An exception from it ends the wait
+    and is passed on.
+    """
+    import filelock  # imports asyncio, which most starts do not need
 
     lock = filelock.FileLock(lock_file)
     while True:
@@ -76,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sync_directory(path: Path) -> None:
-    """Make names and renames in a directory survive a power cut, where the system can."""
+    """Make renames in a directory survive a power cut, on systems that can sync directories."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)

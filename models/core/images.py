@@ -1,8 +1,7 @@
-"""Reads an image file into plain upright RGB pixels, or says in one sentence why it cannot.
+"""Decodes an image file into upright RGB pixels.
 
-Whatever Pillow decodes is accepted, judged by content and not by the file's extension. Hostile files are
-expected: sizes are checked from the header before a pixel is decoded. Knows nothing of the model; the only
-concession to it is that no image stays larger than it can be of use.
+Every format that Pillow decodes is accepted, recognised by content and not by the file's extension. Files may be
+hostile, so sizes are checked from the header before a pixel is decoded.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from models.core.errors import UserError
 from models.core.types import Image
 
 MAX_FILE_BYTES: Final = 100 * 2**20
-"""Larger files are refused unread."""
+"""Files larger than this are refused without being read."""
 
 MAX_DECODED_PIXELS: Final = 50_000_000
-"""Most pixels that are decoded: at 4 bytes a pixel, 200 MB for a moment."""
+"""At 4 bytes per pixel, decoding takes at most 200 MB."""
 
 MAX_JPEG_PIXELS: Final = 150_000_000
-"""Most pixels of a baseline JPEG, whose decoder can halve sizes as it goes and so never holds them all."""
+"""For a baseline JPEG, whose decoder can reduce while it decodes and never holds all pixels."""
 
 MAX_SIDE: Final = 2048
-"""Larger images are reduced to this longest side: small print stays legible, memory stays under 13 MB."""
+"""Longest side of the result in pixels. Small print stays legible and the pixels take less than 13 MB."""
 
-_STRIP_ROWS: Final = 64  # of the reduced image, worked off at a time
+_STRIP_ROWS: Final = 64  # rows of the reduced image that are converted at a time
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -53,9 +52,10 @@ _READABLE: Final = "JPEG, PNG, WebP, GIF, TIFF, BMP and others"
 def load_image(source: Path | str | bytes, name: str | None = None) -> Image:
     """Decode an image file, or the bytes of one.
 
-    name: what to call it in messages; by default the file's name, or "the image" for bytes.
-    Returns upright RGB pixels, at most MAX_SIDE a side; transparent parts are white, of several frames the
-    first counts (with a note). Raises UserError for anything that is not a decodable image within limits.
+    name: for messages; the default is the file's name, or "the image" for bytes.
+    Returns upright RGB pixels with at most MAX_SIDE pixels per side. Transparent parts become white. Of several
+    frames the first is taken, and a note says so. Raises UserError for anything that is not an image within the
+    limits.
     """
     if isinstance(source, bytes):
         name, data = name or "the image", source
@@ -64,7 +64,9 @@ def load_image(source: Path | str | bytes, name: str | None = None) -> Image:
         path = Path(source).expanduser()
         name, data = name or path.name, _read(path)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on damaged metadata, and its limit: ours are lower
+        warnings.simplefilter(
+            "ignore"
+        )  # about damaged metadata, and about Pillow's size limit: ours are lower
         opened = _open(data, name)
         _check_pixels(opened, name)
         notes = [note for note in (_frames_note(opened), _size_note(opened)) if note]
@@ -92,7 +94,7 @@ def _read(path: Path) -> bytes:
         raise UserError(f"There is no file {path}: check the name and the folder.") from None
     except PermissionError:
         raise UserError(f"{path} may not be read: check its permissions.") from None
-    except (OSError, ValueError) as error:  # a name too long, a NUL in it, a failing disk
+    except (OSError, ValueError) as error:  # a name that is too long or has a NUL, a failing disk
         raise UserError(f"{str(path)!r} cannot be read: {error}.") from error
 
 
@@ -107,18 +109,18 @@ def _check_length(length: int, name: str) -> None:
 
 
 def _open(data: bytes, name: str) -> PIL.Image.Image:
-    """Read the header only."""
+    """Read the header alone."""
     try:
         opened = PIL.Image.open(io.BytesIO(data))
     except PIL.Image.DecompressionBombError:
         raise UserError(
             f"{name} has more than {MAX_JPEG_PIXELS / 1e6:.0f} million pixels: save a smaller copy."
         ) from None
-    except Exception as error:  # decoders raise anything at all when the bytes are wrong
+    except Exception as error:  # decoders raise exceptions of any type on damaged bytes
         if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
             raise UserError(f"{name} is an HEIC image, which cannot be read: save it as JPEG.") from None
         raise UserError(f"{name} is not an image that can be read ({_READABLE}).") from error
-    if opened.format == "EPS":  # Pillow would start Ghostscript, a program, on the file
+    if opened.format == "EPS":  # Pillow would run the program Ghostscript on the file
         raise UserError(f"{name} is a PostScript drawing: save it as PNG.")
     return opened
 
@@ -138,11 +140,11 @@ def _check_pixels(opened: PIL.Image.Image, name: str) -> None:
 
 def _frames_note(opened: PIL.Image.Image) -> str | None:
     if opened.format not in (*_ANIMATIONS, *_PAGED):
-        return None  # a phone's multi-picture JPEG is not an animation: its further frames are previews
+        return None  # the further frames of a phone's multi-picture JPEG are previews
     try:
         frames: int = getattr(opened, "n_frames", 1)
         opened.seek(0)
-    except Exception:  # a damaged later frame does not matter, the first is what is looked at
+    except Exception:  # a damaged later frame does not matter: only the first is used
         return None
     if frames <= 1:
         return None
@@ -150,7 +152,7 @@ def _frames_note(opened: PIL.Image.Image) -> str | None:
 
 
 def _size_note(opened: PIL.Image.Image) -> str | None:
-    """Reduction to a half loses nothing of note; beyond that, small print may be gone."""
+    """A note when the image is reduced to less than a half, where small print may become illegible."""
     if max(opened.size) <= 2 * MAX_SIDE:
         return None
     width, height = opened.size
@@ -163,18 +165,20 @@ def _reduced_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _least_size(size: tuple[int, int]) -> tuple[int, int]:
-    """What a JPEG may be halved to while it is decoded: a little less than MAX_SIDE is as good, and a phone's
-    photo (4000 x 3000) is then decoded in a third of the time."""
+    """The least size that the JPEG decoder may reduce to.
+
+    3/4 of MAX_SIDE is good enough, and a phone's photo of 4000 x 3000 pixels is then decoded in a third of the time.
+    """
     width, height = _reduced_size(size)
     return (max(1, width * 3 // 4), max(1, height * 3 // 4)) if max(size) > MAX_SIDE else size
 
 
 def _decode(opened: PIL.Image.Image, name: str) -> PIL.Image.Image:
-    """Decode, bring to RGB, reduce, turn upright."""
+    """Decode, convert to RGB, reduce, and turn upright."""
     try:
         opened.load()
         picture = _reduced_rgb(opened)
-    except Exception as error:  # decoders raise anything at all when the bytes are wrong
+    except Exception as error:  # decoders raise exceptions of any type on damaged bytes
         raise UserError(
             f"{name} is a damaged or cut off {opened.format} image: get a fresh copy of it."
         ) from error
@@ -183,7 +187,7 @@ def _decode(opened: PIL.Image.Image, name: str) -> PIL.Image.Image:
 
 
 def _reduced_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """RGB on white, at most MAX_SIDE a side; strip by strip, so that a large image has no large copies."""
+    """RGB on white with at most MAX_SIDE pixels per side. Converts strip by strip, to make no copy of a large image."""
     if image.mode == "F" or image.mode.startswith("I"):
         image = PIL.Image.fromarray(_eight_bits(np.asarray(image)))
     width, height = image.size
@@ -203,12 +207,12 @@ def _reduced_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 def _orientation(image: PIL.Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # damaged metadata is no reason to refuse a picture
+    except Exception:  # an image with damaged metadata is still decoded
         return 1
 
 
 def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """RGB on white, from any of Pillow's modes of 8 bits a channel."""
+    """RGB on white, from any mode of Pillow with 8 bits per channel."""
     if image.has_transparency_data:
         if image.mode == "La":
             image = image.convert("LA")
@@ -220,10 +224,11 @@ def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Grey values of 16 or 32 bits, or floating point, to 0..255.
+    """Map grey values [height, width] of 16 or 32 bits, or of floating point, to 0..255.
 
-    16 bits have their whole range as the scale. The others do not say what is white: the narrowest of 0..1
-    (floating point only), 0..255 and 0..65535 that holds all values is taken, else their own range.
+    16-bit values are scaled from 0..65535. The other types do not say which value is white, so the scale is the
+    narrowest of 0..1 (floating point only), 0..255 and 0..65535 that holds all values, or else their own range.
+    NaN and infinities become 0.
     """
     grey: NDArray[np.float32] = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
     low, high = float(grey.min()), float(grey.max())
