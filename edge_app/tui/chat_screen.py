@@ -21,7 +21,7 @@ from edge_app.events import Failed, Progress, Ready
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.asking_user import ConsentAsked
 from edge_app.tui.chat_keys import CHAT_BINDINGS
-from edge_app.tui.composer.attachment import Attachment
+from edge_app.tui.composer.attachments import Attachment
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.composer.image_paths import typed_path
 from edge_app.tui.conversation.conversation_view import Conversation

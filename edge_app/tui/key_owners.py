@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from textual.binding import Binding, BindingType
 
 from edge_app.tui.chat_keys import CHAT_BINDINGS
-from edge_app.tui.composer.attachment_bar import AttachmentChip
-from edge_app.tui.composer.prompt import Prompt
+from edge_app.tui.composer.attachments import AttachmentChip
+from edge_app.tui.composer.prompt import PromptInput
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.messages import MessageView
 from edge_app.tui.keys import declared, keys_of
@@ -41,7 +41,7 @@ APP_BINDINGS: list[BindingType] = [
 
 KEY_OWNERS: list[tuple[str, list[Binding]]] = [
     ("Chat", declared([*CHAT_BINDINGS, *APP_BINDINGS])),
-    ("Question", declared(Prompt.BINDINGS)),
+    ("Question", declared(PromptInput.BINDINGS)),
     ("Attached image (Shift+Tab leads there)", declared(AttachmentChip.BINDINGS)),
     ("Message (Shift+Tab leads there)", declared([*MessageView.BINDINGS, *AnswerView.BINDINGS])),
     ("Windows", declared(Window.BINDINGS)),

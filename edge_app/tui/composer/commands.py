@@ -1,4 +1,4 @@
-"""The slash commands: their names, what they take and what they do. Data only; the chat screen runs them."""
+"""The slash commands as data: names, arguments, help. The chat screen runs them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ Argument = Literal["", "path", "adapter", "mode", "switch", "words", "name"]
 
 @dataclass(frozen=True)
 class Command:
-    """name: without the slash. argument: what kind it takes, "" for none. usage: how it is written in help.
-    title: its name in the command palette. action: of the chat screen, called with the argument's text."""
+    """A slash command.
+
+    name: without the slash. argument: the kind of argument, "" for none. usage: as the help shows it.
+    title: its name in the command palette. action: the chat screen's action, called with the argument's text.
+    """
 
     name: str
     argument: Argument
@@ -121,7 +124,7 @@ _COMMAND = re.compile(r"/([A-Za-z][A-Za-z-]*)(?:[ \t]+(.*))?", re.DOTALL)
 
 
 def parse(text: str) -> tuple[str, str] | None:
-    """(name, argument) when the text has the form of a command; it need not be one that exists."""
+    """(name, argument) of a text in the form of a command, whether it exists or not; None for other texts."""
     match = _COMMAND.fullmatch(text.strip())
     return (match[1].lower(), (match[2] or "").strip()) if match else None
 

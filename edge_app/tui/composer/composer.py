@@ -1,6 +1,6 @@
-"""Everything a question is composed with: the prompt, its suggestions, attached images, and a line of notice.
+"""The composer: the prompt, its suggestions, the attached images, and one line of notice.
 
-Turns what is typed, pasted and picked into questions and commands. Does not know what becomes of them.
+It turns what is typed, pasted and picked into questions and commands, which it posts as messages.
 """
 
 from __future__ import annotations
@@ -13,29 +13,44 @@ from pathlib import Path
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.message import Message
-from textual.widgets import TextArea
+from textual.widgets import Static, TextArea
 
-from edge_app.system.terminal_text import one_line
+from edge_app.system.terminal_text import one_line, printable
 from edge_app.tui.composer import commands
-from edge_app.tui.composer.attachment import Attachment, read_attachment
-from edge_app.tui.composer.attachment_bar import AttachmentBar, AttachmentChip
+from edge_app.tui.composer.attachments import Attachment, AttachmentBar, AttachmentChip, read_attachment
 from edge_app.tui.composer.commands import Command
 from edge_app.tui.composer.image_paths import mentions, stand_in, typed_path, without_mentions
-from edge_app.tui.composer.notice import NoticeLine
-from edge_app.tui.composer.prompt import Prompt
-from edge_app.tui.composer.suggestion_list import SuggestionList
-from edge_app.tui.composer.suggestions import Suggestion, suggestions
+from edge_app.tui.composer.prompt import PromptInput
+from edge_app.tui.composer.suggestions import Suggestion, SuggestionList, suggestions
 from edge_app.tui.surroundings import Surroundings
 from models.core.errors import UserError
 
 
+class NoticeLine(Static):
+    """One line above the prompt, for a mistake or a confirmation. Hidden while empty."""
+
+    def __init__(self) -> None:
+        super().__init__(id="notice")
+        self.display = False
+
+    def say(self, sentence: str, *, wrong: bool) -> None:
+        self.set_class(wrong, "-wrong")
+        self.update(Content(printable(sentence)))
+        self.display = True
+
+    def clear(self) -> None:
+        self.update("")
+        self.display = False
+
+
 class Composer(Vertical):
-    """busy: an answer is under way, so that questions wait where they are (commands do not)."""
+    """busy: an answer is being generated; questions are refused, commands are not."""
 
     @dataclass
     class Asked(Message):
-        """text: as typed, for the history. question: as the model is to read it."""
+        """A question was sent. text: as typed, for the history. question: the text for the model, without paths."""
 
         text: str
         question: str
@@ -64,18 +79,18 @@ class Composer(Vertical):
         yield SuggestionList()
         yield AttachmentBar(self._surroundings.preview, self._surroundings.decisions)
         yield NoticeLine()
-        yield Prompt(self._placeholder)
+        yield PromptInput(self._placeholder)
 
     @property
-    def prompt(self) -> Prompt:
-        return self.query_one(Prompt)
+    def prompt(self) -> PromptInput:
+        return self.query_one(PromptInput)
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
         return self.query_one(AttachmentBar).attachments
 
     def say(self, sentence: str, *, wrong: bool = False) -> None:
-        """One sentence above the prompt, until the next one or the next question."""
+        """Shows one sentence above the prompt, until the next sentence or the next question."""
         self.query_one(NoticeLine).say(sentence, wrong=wrong)
 
     # -- images
@@ -85,7 +100,7 @@ class Composer(Vertical):
         await self._attach_all(paths)
 
     async def detach(self, name: str) -> None:
-        """The image of that name, or all without a name."""
+        """Removes the attached image of that name; an empty name removes all."""
         gone = [a for a in self.attachments if name in ("", a.name)]
         for attachment in gone:
             await self.query_one(AttachmentBar).take_out(attachment)
@@ -93,7 +108,7 @@ class Composer(Vertical):
             self.say(f"No image named {name} is attached." if name else "No image is attached.", wrong=True)
 
     async def restore(self, text: str, attachments: Sequence[Attachment]) -> None:
-        """Puts a question back that could not be answered, unless the next one has been begun."""
+        """Puts back a question that failed, unless the user has begun the next one."""
         if self.prompt.text.strip() or self.attachments:
             return
         self.prompt.recall(text)
@@ -101,7 +116,7 @@ class Composer(Vertical):
             await self.query_one(AttachmentBar).add(attachment)
 
     async def _attach_all(self, paths: Sequence[Path]) -> bool:
-        """Whether all of them could be; the first that could not be is told."""
+        """Attaches images. On the first that cannot be read it says why, stops, and returns False."""
         self._reading += 1
         self._read.clear()
         try:
@@ -122,8 +137,8 @@ class Composer(Vertical):
                 self._read.set()
         return True
 
-    @on(Prompt.ImagesPasted)
-    def _paste(self, event: Prompt.ImagesPasted) -> None:
+    @on(PromptInput.ImagesPasted)
+    def _paste(self, event: PromptInput.ImagesPasted) -> None:
         event.stop()
         self.attach(event.paths)
 
@@ -140,8 +155,8 @@ class Composer(Vertical):
 
     # -- sending
 
-    @on(Prompt.Sent)
-    def _sent(self, event: Prompt.Sent) -> None:
+    @on(PromptInput.Sent)
+    def _sent(self, event: PromptInput.Sent) -> None:
         event.stop()
         self._send(event.text)
 
@@ -154,7 +169,7 @@ class Composer(Vertical):
         if self.busy:
             self.say("The answer before is not finished yet; Esc stops it.", wrong=True)
             return
-        await self._read.wait()  # images that were pasted a moment ago belong to this question
+        await self._read.wait()  # images that are still being read belong to this question
         question = await self._question(text)
         if question is None:
             return
@@ -167,7 +182,7 @@ class Composer(Vertical):
         self.post_message(self.Asked(text, question, attachments))
 
     async def _question(self, text: str) -> str | None:
-        """The text for the model, after attaching the images that it mentions. None when that failed."""
+        """Attaches the images that a text mentions. Returns the text for the model; None when an image failed."""
         path = typed_path(text) if "\n" not in text.strip() else None
         if path is not None and text.strip().startswith(("/", "~", "file://")) and path.is_file():
             if not await self._attach_all([path]):
@@ -233,25 +248,25 @@ class Composer(Vertical):
             self.query_one(SuggestionList).show(found)
             self.prompt.suggesting = bool(found)
 
-    @on(Prompt.SuggestionMoved)
-    def _suggestion_moved(self, event: Prompt.SuggestionMoved) -> None:
+    @on(PromptInput.SuggestionMoved)
+    def _suggestion_moved(self, event: PromptInput.SuggestionMoved) -> None:
         event.stop()
         self.query_one(SuggestionList).move(event.step)
 
-    @on(Prompt.SuggestionsClosed)
-    def _suggestions_closed(self, event: Prompt.SuggestionsClosed) -> None:
+    @on(PromptInput.SuggestionsClosed)
+    def _suggestions_closed(self, event: PromptInput.SuggestionsClosed) -> None:
         event.stop()
         self._show([])
 
-    @on(Prompt.SuggestionTaken)
-    def _suggestion_taken(self, event: Prompt.SuggestionTaken) -> None:
+    @on(PromptInput.SuggestionTaken)
+    def _suggestion_taken(self, event: PromptInput.SuggestionTaken) -> None:
         event.stop()
         chosen = self.query_one(SuggestionList).chosen
         prompt = self.prompt
         if chosen is not None and prompt.document[prompt.cursor_location[0]] == self._suggested_for:
             self._take(chosen)
             return
-        self._show([])  # typed on since: they were for another text
+        self._show([])  # the text has changed: the suggestions are out of date
         if event.or_sent:
             self._send(prompt.text)
 
@@ -262,7 +277,7 @@ class Composer(Vertical):
         self._take(event.suggestion)
 
     def _take(self, suggestion: Suggestion) -> None:
-        """An image is attached and its path goes from the text; everything else completes the text."""
+        """Attaches the image of a mention and removes its path; any other suggestion completes the text."""
         prompt = self.prompt
         row, _ = prompt.cursor_location
         start, end = (row, suggestion.start), (row, suggestion.end)
@@ -277,7 +292,7 @@ class Composer(Vertical):
 
     @work(group="attach")
     async def _take_mention(self, image: Path, start: tuple[int, int], end: tuple[int, int]) -> None:
-        """A completed mention is attached at once, to be seen before sending."""
+        """Attaches the image of a mention at once, so that it is seen before the question is sent."""
         number = len(self.attachments) + 1
         if await self._attach_all([image]):
             words = stand_in(self.prompt.get_text_range((0, 0), start), number, several=number > 1)

@@ -1,6 +1,6 @@
-"""Paths of images in what a user types or pastes: quoted, escaped, as URLs, or mentioned with "@".
+"""Finds image paths in typed and pasted text: quoted, escaped, as file URLs, or mentioned as "@path".
 
-Pure but for asking the disk whether a file is there. Does not read images.
+The only effect is to look up whether a file exists; no file is read.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ IMAGE_SUFFIXES = frozenset(
         ".webp",
     ]
 )
-"""What the file picker shows; any file may be attached by its path, since the content decides."""
+"""The files that the picker lists. A file with another suffix can be attached by its path."""
 
 _LONGEST_PASTE = 20_000
 _MENTION = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]*)"?|(?P<plain>[^\s"]\S*)?)')
@@ -47,7 +47,7 @@ _PUNCTUATION = "?!.,;:)]}'\""
 
 
 def expanded(text: str) -> Path:
-    """With ~ as the home folder; "~somebody" who is not a user of this machine stays as it is."""
+    """The path with ~ expanded; "~name" stays as it is when this machine has no user of that name."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -59,7 +59,7 @@ def looks_like_image(path: Path) -> bool:
 
 
 def shown(path: Path) -> str:
-    """The path as people write it: home as ~, and relative to the working folder inside of it."""
+    """The path relative to the working folder when inside it, else with the home folder as ~."""
     for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
         if path.is_relative_to(base):
             rest = path.relative_to(base).as_posix()
@@ -68,7 +68,7 @@ def shown(path: Path) -> str:
 
 
 def typed_path(text: str) -> Path:
-    """The path that `/image` was given: quotes, escapes, file:// and ~ are understood, bare spaces too."""
+    """The path in the argument of `/image`: may be quoted, escaped, a file:// URL, begin with ~, or have spaces."""
     text = text.strip()
     if _is_file(expanded(text)):
         return expanded(text)
@@ -77,7 +77,7 @@ def typed_path(text: str) -> Path:
 
 
 def pasted_images(text: str) -> tuple[Path, ...]:
-    """The image files that a pasted text consists of; empty when there is anything else in it."""
+    """The image files that a pasted text names; empty when the text holds anything else."""
     if len(text) > _LONGEST_PASTE or not text.strip():
         return ()
     paths: list[Path] = []
@@ -92,7 +92,7 @@ def pasted_images(text: str) -> tuple[Path, ...]:
 
 
 def _paths_of_line(line: str) -> Sequence[Path]:
-    """One path with bare spaces, or several in shell notation; empty when a file is missing."""
+    """One path that may contain spaces, or several in shell notation; empty when a file is missing."""
     whole = _path(line)
     if whole is not None and _is_file(whole):
         return [whole]
@@ -105,7 +105,7 @@ def _paths_of_line(line: str) -> Sequence[Path]:
 
 
 def _path(text: str, shell: bool = True) -> Path | None:
-    """One path in any notation. None when the text is not one."""
+    """One path in any notation; None for a text that is no path. shell: quotes and escapes are removed."""
     if text.startswith("file://"):
         parts = urlsplit(text)
         return Path(unquote(parts.path)) if parts.netloc in ("", "localhost") else None
@@ -123,13 +123,13 @@ def _path(text: str, shell: bool = True) -> Path | None:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # too long for a name, or a NUL in it: any text may be asked about
+    except (OSError, ValueError):  # any text may come here: it can be too long for a name or contain NUL
         return False
 
 
 @dataclass(frozen=True)
 class Mention:
-    """An "@path" in a text. start, end: where, "@" and quotes included. path: as written."""
+    """An "@path" in a text. start, end: its columns, with "@" and quotes. path: as written."""
 
     start: int
     end: int
@@ -141,7 +141,7 @@ class Mention:
 
 
 def mention_before(line: str, column: int) -> Mention | None:
-    """The mention that the cursor is in or at the end of; its path ends at the cursor."""
+    """The mention that contains the cursor or ends at it, with its path cut at the cursor; None without one."""
     for match in _MENTION.finditer(line):
         if match.start() < column <= match.end():
             path = match["quoted"] if match["quoted"] is not None else match["plain"] or ""
@@ -151,7 +151,7 @@ def mention_before(line: str, column: int) -> Mention | None:
 
 
 def mentions(text: str) -> list[Mention]:
-    """Every mention that names a file on disk or can only mean one. Punctuation that ends it is not of it."""
+    """All mentions that name a file on disk or end in an image suffix. Punctuation at the end is left out."""
     found = []
     for match in _MENTION.finditer(text):
         if match["quoted"]:
@@ -167,9 +167,9 @@ def mentions(text: str) -> list[Mention]:
 
 
 def without_mentions(text: str, found: Sequence[Mention], before: int = 0) -> str:
-    """The text as the model should read it: a path says nothing to it, and may say too much.
+    """The text for the model, with paths replaced: they say nothing about the image and may reveal private names.
 
-    before: how many images are attached already.
+    before: how many images are attached already, for numbering.
     """
     result, end = "", 0
     for number, mention in enumerate(found, before + 1):
@@ -181,8 +181,8 @@ def without_mentions(text: str, found: Sequence[Mention], before: int = 0) -> st
 
 
 def stand_in(preceding: str, number: int, *, several: bool) -> str:
-    """What a mention becomes inside of a sentence; nothing where it stands alone (at a beginning, after a
-    sentence)."""
+    """The words that replace a mention: "the image" or "image 2" within a sentence, nothing at the beginning of a
+    line or after a sentence."""
     line = preceding.rpartition("\n")[2].rstrip()
     if not line or line[-1] in ".?!:":
         return ""
@@ -190,7 +190,7 @@ def stand_in(preceding: str, number: int, *, several: bool) -> str:
 
 
 def quoted_mention(path: str, *, closed: bool = True) -> str:
-    """As it is typed: in quotes when there are spaces."""
+    """The mention as it is typed: in quotes when the path has spaces. closed: with the second quote."""
     if any(character.isspace() for character in path):
         return f'@"{path}"' if closed else f'@"{path}'
     return f"@{path}"

@@ -1,7 +1,8 @@
-"""The input: several lines, Enter sends, the arrow keys walk the history at its edges. Knows no commands."""
+"""The input of a question: several lines; Enter sends; Up and Down at its edges walk through earlier inputs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,13 +13,55 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from edge_app.system.terminal_text import printable
-from edge_app.tui.composer.history import History
 from edge_app.tui.composer.image_paths import pasted_images
 
 
-class Prompt(TextArea):
-    """suggesting: whether suggestions are open; the keys then belong to them.
-    recalled: a text that was put here, not typed; it asks for no suggestions."""
+class History:
+    """Earlier inputs and a position among them. The draft that is being typed is the last entry."""
+
+    def __init__(self, entries: Iterable[str] = ()) -> None:
+        self._entries: list[str] = []
+        self._place = 0
+        self._draft = ""
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: str) -> None:
+        """Appends an entry unless it repeats the last one, and moves to the draft."""
+        if entry.strip() and (not self._entries or self._entries[-1] != entry):
+            self._entries.append(entry)
+        self._place = len(self._entries)
+        self._draft = ""
+
+    def put_first(self, entries: Iterable[str]) -> None:
+        """Inserts entries of earlier runs, oldest first, before all others."""
+        older = [entry for entry in entries if entry.strip()]
+        self._entries[:0] = older
+        self._place += len(older)
+
+    def older(self, current: str) -> str | None:
+        """The entry before this one; None at the first. current: the text of the prompt, kept as the draft."""
+        if self._place == 0:
+            return None
+        if self._place == len(self._entries):
+            self._draft = current
+        self._place -= 1
+        return self._entries[self._place]
+
+    def newer(self) -> str | None:
+        """The entry after this one, at the end the draft; None when the draft is current."""
+        if self._place == len(self._entries):
+            return None
+        self._place += 1
+        return self._draft if self._place == len(self._entries) else self._entries[self._place]
+
+
+class PromptInput(TextArea):
+    """The text area.
+
+    suggesting: the list of suggestions is open, and Up, Down, Tab, Enter and Esc act on it.
+    recalled: the last text that was put here by the program; no suggestions are shown for it.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -83,7 +126,7 @@ class Prompt(TextArea):
 
     @dataclass
     class Sent(Message):
-        """Enter. The text stays until it is accepted."""
+        """Enter was pressed. The text stays until the question is accepted."""
 
         text: str
 
@@ -96,7 +139,7 @@ class Prompt(TextArea):
 
     @dataclass
     class SuggestionTaken(Message):
-        """or_sent: by Enter, which sends where the suggestions no longer belong to what is written."""
+        """or_sent: Enter was pressed, which sends the text when the suggestions are out of date."""
 
         or_sent: bool
 
@@ -120,7 +163,7 @@ class Prompt(TextArea):
         self.asked = History()
 
     def recall(self, text: str) -> None:
-        """New content, the cursor at its end; can be undone."""
+        """Replaces the text and moves the cursor to its end. The change can be undone."""
         self.recalled = text
         self.replace(text, (0, 0), self.document.end)
         self.move_cursor(self.document.end)
@@ -131,8 +174,8 @@ class Prompt(TextArea):
         return super().check_action(action, parameters)
 
     def action_send(self) -> None:
-        """A priority key overtakes the letters typed before it, which are still in this widget's queue; a
-        message does not."""
+        """Posts a message instead of sending at once: a priority key overtakes the letters that are still in this
+        widget's queue, and a message does not."""
         self.post_message(self.EnterPressed())
 
     @on(EnterPressed)
@@ -167,13 +210,13 @@ class Prompt(TextArea):
             self.recall(entry)
 
     def _is_at_edge(self, direction: int) -> bool:
-        """Whether the cursor cannot go further up (-1) or down (1): lines as they are wrapped count."""
+        """Whether the cursor is in the first (-1) or last (1) line; wrapped lines count as several."""
         column, row = self.wrapped_document.location_to_offset(self.cursor_location)
         del column
         return row == (0 if direction < 0 else self.wrapped_document.height - 1)
 
     async def _on_paste(self, event: events.Paste) -> None:
-        """Image files dropped on a terminal arrive as their paths."""
+        """Attaches pasted image paths, which is also how a terminal reports dropped files; inserts other text."""
         event.prevent_default()
         event.stop()
         paths = pasted_images(event.text)

@@ -1,4 +1,8 @@
-"""What could complete the text before the cursor: commands, arguments, paths. Knows no widgets."""
+"""Completions of the text before the cursor (commands, arguments, paths), and the list that shows them.
+
+textual-autocomplete (4.0.6) is not used: it completes an Input, while the prompt is a TextArea of several lines, and
+it compares key names, so that keys remapped in the settings would not reach it.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,25 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from edge_app.system.terminal_text import one_line
 from edge_app.tui.composer import commands
 from edge_app.tui.composer.image_paths import expanded, looks_like_image, mention_before, quoted_mention
 
 MOST = 50
-_MOST_READ = 5000  # entries of a folder that are looked at: typing must not wait for a huge one
+_MOST_READ = 5000  # entries of a folder that are examined, so that a huge folder does not delay typing
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Replace columns start to end of the line with text; label and detail are what is shown.
+    """A replacement for the columns start to end of the line.
 
-    image: the file that accepting it attaches. complete: nothing more is expected after it.
+    text: the replacement. label, detail: shown in the list. image: the file that accepting it attaches.
+    complete: nothing more can follow.
     """
 
     label: str
@@ -32,7 +43,7 @@ class Suggestion:
 
 
 def suggestions(line: str, column: int, *, first_line: bool, adapters: Sequence[str]) -> list[Suggestion]:
-    """For the cursor at a column of a line; empty when there is nothing to suggest."""
+    """Suggestions for the cursor at a column of a line. first_line: only there a command can begin."""
     if first_line and line.startswith("/"):
         name, space, _ = line.partition(" ")
         if not space:
@@ -87,7 +98,7 @@ def _arguments(command: commands.Command, line: str, start: int, adapters: Seque
         ]
     choices: Sequence[str] = ()
     if command.argument == "adapter":
-        before, comma, typed = typed.rpartition(",")  # of a sum, the adapter that is being written
+        before, comma, typed = typed.rpartition(",")  # in a sum, complete the last adapter
         start = end - len(typed.lstrip())
         typed = typed.lstrip()
         taken = {part.partition(":")[0].strip() for part in before.split(",")}
@@ -101,7 +112,7 @@ def _arguments(command: commands.Command, line: str, start: int, adapters: Seque
 
 
 def _paths(typed: str) -> list[tuple[Path, str, bool, str]]:
-    """(path, as it would be written, is it a folder, detail) of what begins so: images, folders, the rest."""
+    """(path, path as typed, is a folder, detail) of entries that begin with `typed`: images, folders, other files."""
     written_folder, _, beginning = typed.rpartition("/")
     if typed == "~":
         written_folder, beginning = "~", ""
@@ -127,3 +138,41 @@ def _paths(typed: str) -> list[tuple[Path, str, bool, str]]:
         return []
     found.sort(key=lambda item: (item[0], item[1].name.lower()))
     return [item[1:] for item in found[:MOST]]
+
+
+class SuggestionList(OptionList):
+    """The list above the prompt. The prompt keeps the focus and moves the highlight by messages."""
+
+    can_focus = False
+
+    @dataclass
+    class Clicked(Message):
+        suggestion: Suggestion
+
+    def __init__(self) -> None:
+        super().__init__(id="suggestions", markup=False, compact=True)
+        self._suggestions: list[Suggestion] = []
+        self.display = False
+
+    def show(self, suggestions: Sequence[Suggestion]) -> None:
+        """Lists the suggestions; an empty sequence closes the list."""
+        self._suggestions = list(suggestions)
+        self.clear_options()
+        self.add_options(
+            Option(Content.assemble(one_line(s.label), ("  " + s.detail, "dim"))) for s in suggestions
+        )
+        self.display = bool(suggestions)
+        if suggestions:
+            self.highlighted = 0
+
+    def move(self, step: int) -> None:
+        if self.highlighted is not None:
+            self.highlighted = (self.highlighted + step) % self.option_count
+
+    @property
+    def chosen(self) -> Suggestion | None:
+        return self._suggestions[self.highlighted] if self.display and self.highlighted is not None else None
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self.post_message(self.Clicked(self._suggestions[event.option_index]))

@@ -65,7 +65,7 @@ class MessageView(Vertical, can_focus=True):
         self.screen.focus_previous("MessageView")
 
     def action_next(self) -> None:
-        self.screen.focus_next("MessageView, Prompt")
+        self.screen.focus_next("MessageView, PromptInput")
 
 
 @dataclass(frozen=True)

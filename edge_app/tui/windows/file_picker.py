@@ -1,4 +1,8 @@
-"""A window to pick an image from the disk: folders and images only, all by keyboard."""
+"""A window to pick an image file: a tree of folders and images, with a preview of the image under the cursor.
+
+textual-fspicker (1.0.1) is not used: it shows no preview, and its bindings have no ids, so that they can neither be
+remapped in the settings nor be listed by the help.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +21,14 @@ from textual.widgets import DirectoryTree, Static, Tree
 from textual.widgets.directory_tree import DirEntry
 
 from edge_app.system.terminal_text import printable
-from edge_app.tui.composer.attachment import read_attachment
+from edge_app.tui.composer.attachments import read_attachment
 from edge_app.tui.composer.image_paths import looks_like_image, shown
 from edge_app.tui.windows.window import Window
 from models.core.errors import UserError
 
 
 class ImageTree(DirectoryTree):
-    """Hidden entries and files that are no images are left out."""
+    """A directory tree without hidden entries and without files that are no images."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -60,7 +64,7 @@ class ImageTree(DirectoryTree):
 
 
 class FilePicker(Window[Path]):
-    """start: the folder to begin in."""
+    """Returns the path of the chosen image. start: the folder that is shown first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("backspace,u", "up", "Folder above", id="picker.up", tooltip="Go to the folder above"),
@@ -113,7 +117,7 @@ class FilePicker(Window[Path]):
 
     @work(exclusive=True, group="preview")
     async def _look(self, path: Path | None) -> None:
-        """Shows the image under the cursor, a moment after the cursor came to rest."""
+        """Shows the image under the cursor once the cursor has rested for 0.1 s."""
         place = self.query_one("#picker-preview", Vertical)
         await place.remove_children()
         if path is None or not looks_like_image(path):

@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from edge_app.cloud.consent import ConsentStore
 from edge_app.tui.app import ChatApp
-from edge_app.tui.composer.attachment_bar import AttachmentChip, RemoveButton
+from edge_app.tui.composer.attachments import AttachmentChip, RemoveButton
 from edge_app.tui.conversation.messages import QuestionView
 from tests.edge_app.tui.conftest import (
     MakeApp,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_app.tui.composer.history import History
+from edge_app.tui.composer.prompt import History
 
 
 def test_it_walks_back_and_returns_to_the_draft() -> None:

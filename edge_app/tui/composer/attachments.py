@@ -1,12 +1,15 @@
-"""The images that go with the next question: a picture, name and size each, removable by key and mouse."""
+"""The images attached to the next question: reading them, and the bar that shows each with name and size."""
 
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
+import PIL.Image
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -18,12 +21,61 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from edge_app.cloud.consent import ConsentStore
-from edge_app.tui.composer.attachment import Attachment
+from edge_app.system.terminal_text import one_line
+from edge_app.tui.conversation.previews import thumbnail
+from edge_app.tui.text import file_size
 from models.core.errors import UserError
+from models.core.images import load_image
+from models.core.types import Image
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """An image that waits to be sent.
+
+    size: of the file, in bytes. width, height: of the upright image, in pixels. notes: remarks on how it was read.
+    picture: a thumbnail.
+    """
+
+    path: Path
+    name: str
+    digest: str
+    size: int
+    width: int
+    height: int
+    notes: tuple[str, ...]
+    picture: PIL.Image.Image
+
+    @property
+    def facts(self) -> str:
+        return " · ".join([f"{self.width} × {self.height}", file_size(self.size), *map(one_line, self.notes)])
+
+
+def read_attachment(path: Path) -> Attachment:
+    """Reads an image, which takes up to a second for a large file. Raises UserError for a file that is no image."""
+    path = path.absolute()
+    image = load_image(path)
+    try:
+        size = path.stat().st_size
+        width, height = _pixels(path, image)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    return Attachment(
+        path, one_line(image.name), image.digest, size, width, height, image.notes, thumbnail(image)
+    )
+
+
+def _pixels(path: Path, image: Image) -> tuple[int, int]:
+    """Width and height of the file's image when upright. The decoded image may have been reduced."""
+    height, width = image.pixels.shape[:2]
+    with warnings.catch_warnings(), PIL.Image.open(path) as header:
+        warnings.simplefilter("ignore")
+        whole = header.size
+    return whole if (whole[0] > whole[1]) == (width > height) else (whole[1], whole[0])
 
 
 class RemoveButton(Static):
-    """For the mouse; the keyboard has the chip's own keys."""
+    """Removes a chip by mouse; on the keyboard the chip's own keys do."""
 
     @dataclass
     class Pressed(Message):
@@ -35,7 +87,7 @@ class RemoveButton(Static):
 
 
 class AttachmentChip(Vertical, can_focus=True):
-    """withheld: the image never leaves this machine."""
+    """An attached image. withheld: it is marked never to leave this machine."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -87,7 +139,7 @@ class AttachmentChip(Vertical, can_focus=True):
 
     @work(group="never send", exclusive=True)
     async def action_never_send(self) -> None:
-        """On disk at once: it holds for every chat, and before any question."""
+        """Marks the image, or removes the mark. The mark is saved at once and holds for every chat."""
         digest, wanted = self.attachment.digest, not self.withheld
 
         def mark(decisions: ConsentStore) -> bool:
@@ -97,7 +149,7 @@ class AttachmentChip(Vertical, can_focus=True):
         await self._decide(mark)
 
     async def _decide(self, withheld: Callable[[ConsentStore], bool]) -> None:
-        """Off the screen's thread: the disk may be slow."""
+        """Runs a decision on a thread, since it reads or writes the disk, and shows its result."""
         try:
             self.withheld = await asyncio.to_thread(lambda: withheld(self._decisions()))
         except UserError as error:
@@ -112,7 +164,7 @@ class AttachmentChip(Vertical, can_focus=True):
 
 
 class AttachmentBar(HorizontalScroll, can_focus=False):
-    """Hidden while there is nothing to send along. decisions: what may leave; opened at its first use."""
+    """The row of attached images, hidden while empty. decisions: opens the store of what may leave this machine."""
 
     def __init__(self, preview: Callable[..., Widget], decisions: Callable[[], ConsentStore]) -> None:
         super().__init__(id="attachments")
