@@ -12,7 +12,7 @@ from models.adapter_weights import AdapterWeights, PackedAdapter, add_adapters, 
 from models.core.errors import UserError
 from models.lora.peft_format import PeftLora, read_peft
 from models.packing.packed_model import LlamaShape
-from models.vision.projector_file import Head, ProjectorPart
+from models.vision.projector_file import ProjectorHead, ProjectorPart
 from models.vision.projector_writer import write_projector_part
 from tests.models.tiny_llama import random_lora
 
@@ -20,10 +20,12 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "peft"
 SHAPE = LlamaShape(96, 160, 2, 6, 2, 16, 333, 1e-5, 4, 4, 4, 4, 4, 4, 4, 0)
 
 
-def head(name: str) -> Head:
+def head(name: str) -> ProjectorHead:
     """Two words over the pooled features, one image token."""
     weight = np.ones((2, 1280), np.float32)
-    return Head(name, ("pool",), 1.0, ("a", "b"), weight, np.zeros(2, np.float32), np.zeros((2, 1), np.int32))
+    return ProjectorHead(
+        name, ("pool",), 1.0, ("a", "b"), weight, np.zeros(2, np.float32), np.zeros((2, 1), np.int32)
+    )
 
 
 def part(rank: int, value: float) -> ProjectorPart:
