@@ -167,7 +167,7 @@ class Assistant:
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
-        choosing = Answering(planned, planned.placing.first(), self._equipment, None)
+        choosing = Answering(planned, planned.places.first(), self._equipment, None)
         job = self._thread.submit(choosing.choose, lambda _: None)
         try:
             yield from job

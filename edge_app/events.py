@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from models.core.errors import NeedsNetwork, UserError
 from models.core.types import Stage
+from router.choice import Candidate
 from router.confidence.rule import Evidence
-from router.names import Mode
-from router.route import Place, Route
+from router.names import Mode, Place
 
 StopReason = Literal["stop", "length", "cancelled", "content_filter"]
 """content_filter: a cloud's own, which ended its answer."""
@@ -48,7 +48,7 @@ class Timing:
     total: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """A finished answer and how it came about.
 
@@ -58,7 +58,9 @@ class Answer:
     confidence: the calibrated probability that a local answer is right, 0..1 (router.confidence.rule); None when
         nothing was generated here.
     reason: the label of the answer, to be shown as it is: where it comes from and why, as in
-        "cloud: local confidence 0.41 below 0.60" or "local server: mode quality asks it first".
+        "cloud: local confidence 0.41 below 0.60" or "local server: as you asked".
+    reason_kind: the kind of the last reason in the label (edge_app.reason_text.CLAUSES), for programs; "text" for an
+        answer that was saved before kinds were recorded.
     model: the one that answered, as its place calls it.
     mean_logprob, min_logprob: natural logs, over the answer's tokens; None when nothing was generated here.
     evidence: what there is to judge the local answer by; None of a cloud's, and of turns read back from disk.
@@ -75,6 +77,7 @@ class Answer:
     mode: Mode
     confidence: float | None
     reason: str
+    reason_kind: str = "text"
     model: str
     stop_reason: StopReason
     tokens: TokenCounts
@@ -138,6 +141,24 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Route:
+    """The adapter and the place that were chosen for a turn.
+
+    adapter: a name or a sum of adapters; None for the plain model. reason: a sentence part for the user.
+    probability: the router's probability that the adapter is right, 0..1; None when no router was asked.
+    candidates: the adapters that the router compared, best first.
+    reason_kind: as in Answer.
+    """
+
+    adapter: str | None
+    place: Place
+    reason: str
+    probability: float | None = None
+    candidates: tuple[Candidate, ...] = ()
+    reason_kind: str = "text"
+
+
+@dataclass(frozen=True)
 class Routed:
     """Which adapter and which place, and why. milliseconds: what the decision took."""
 
@@ -182,13 +203,14 @@ class Escalated:
     """The cloud is being asked, with consent. A local answer that has come until here is saved and kept; the
     texts that follow are another answer, from its beginning.
 
-    reason: the label that an answer from there will have. probability: that the local answer is right, and
-    threshold: what it had to reach; None when the cloud is asked before or without it.
+    reason, reason_kind: the label that an answer from there will have. probability: that the local answer is right,
+    and threshold: what it had to reach; None when the cloud is asked before or without it.
     """
 
     reason: str
     threshold: float | None = None
     probability: float | None = None
+    reason_kind: str = "text"
 
 
 @dataclass(frozen=True)

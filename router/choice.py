@@ -1,7 +1,4 @@
-"""What a router gets to know of a turn, and what it makes of it: the interface that every router has.
-
-Plain data. Knows neither how features are computed nor how likeness is judged.
-"""
+"""The choice of an adapter: what a router reads, what it returns, and the choice when the user names an adapter."""
 
 from __future__ import annotations
 
@@ -12,17 +9,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.spec import checked_spec
 from models.core.types import Image
-
-OTHER_MODEL = "no adapter: the router knows the questions of another language model only"
+from router.reason import Reason
 
 
 @dataclass(frozen=True)
 class Query:
-    """question: the text; words: its features (adapters.prototypes.question_vector), float32 [hidden].
+    """A question and its image, as features.
 
-    image: features of the image in question (adapters.prototypes.image_vector), float32 [1408]; None without.
-    picture: the image itself, for a router that looks at more than its features.
+    question: the text. words: its features (adapters.prototypes.question_vector), float32 [hidden].
+    image: features of the image that the question is about (adapters.prototypes.image_vector), float32 [1408];
+        None without an image. picture: that image, for a router that reads more than its features.
     """
 
     question: str
@@ -33,11 +31,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Candidate:
-    """How well one adapter suits a query; independent of which others are installed.
+    """How well one adapter suits a query, independent of the other installed adapters.
 
-    image, question: how like the adapter's own they are in the eyes of the router, -1..1; None when it has no such
-    examples, the query has no image, or the router does not judge them apart. score: the router's own judgement
-    as a logit, above 0 when the adapter suits better than none.
+    score: the router's score as a logit; above 0 when the adapter suits better than no adapter.
+    image, question: similarity to the adapter's own images and questions, -1..1; None when the adapter has no such
+        examples, the query has no image, or the router does not compute them.
     """
 
     adapter: str
@@ -48,40 +46,57 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """adapter: None when none suits. probability: that this choice is right, 0..1, as the router sees it.
+    """The adapter for a question and why.
 
-    reason: one clause a person can read. candidates: all that could be judged, best first.
+    adapter: a name or a sum of adapters (adapters.spec); None for the plain model.
+    probability: the router's probability that this choice is right, 0..1; None when no router was asked.
+    candidates: every adapter that could be scored, best first; empty when no router was asked.
     """
 
     adapter: str | None
-    probability: float
-    reason: str
-    candidates: tuple[Candidate, ...]
+    probability: float | None
+    reason: Reason
+    candidates: tuple[Candidate, ...] = ()
+
+
+OTHER_MODEL = Choice(None, 1.0, Reason("other_language_model"))
+"""The choice when the question's features are of a language model that the router was not fitted for."""
 
 
 class Router(Protocol):
-    """Chooses among installed adapters. Belongs to one thread."""
+    """Chooses among installed adapters. Used from one thread."""
 
     def choose(self, query: Query, installed: Collection[str]) -> Choice: ...
 
 
-def decide(candidates: Collection[Candidate], *, chat: bool) -> Choice:
-    """The best candidate, if it suits better than none. Their scores, and 0 for none, are logits.
+def choose_as_asked(adapter: str, installed: Collection[str]) -> Choice:
+    """The choice that needs no router.
 
-    chat: the question was found to be plain chat, which is said when nobody is chosen.
+    adapter: an installed name, a sum of names (adapters.spec), "none", or "auto" when nothing is installed.
+    Raises UserError when a name is not installed.
+    """
+    if adapter == "auto":
+        return Choice(None, None, Reason("no_adapter_installed"))
+    if adapter == "none":
+        return Choice(None, None, Reason("no_adapter_asked"))
+    named = str(checked_spec(adapter, installed))
+    return Choice(named, None, Reason("adapter_asked", {"adapter": named}))
+
+
+def decide(candidates: Collection[Candidate], *, chat: bool) -> Choice:
+    """The candidate with the highest score if that is above 0, otherwise no adapter.
+
+    The probability is the softmax over the scores of all candidates and 0 for no adapter.
+
+    chat: the question was classified as plain chat; the reason says so when no adapter is chosen.
     """
     ranked = sorted(candidates, key=lambda each: -each.score)
     best = ranked[0]
-    logits = np.array([0.0, *(each.score for each in ranked)])
+    logits = np.array([0.0, *(each.score for each in ranked)])  # [1 + candidates]
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
+    likeness = {"adapter": best.adapter, "image": best.image, "question": best.question}
     if best.score > 0:
-        return Choice(best.adapter, float(shares[1]), f"looks like {_described(best)}", tuple(ranked))
-    nearest = "the question is plain chat, not about the image" if chat else f"nearest is {_described(best)}"
-    return Choice(None, float(shares[0]), f"no adapter: {nearest}", tuple(ranked))
-
-
-def _described(candidate: Candidate) -> str:
-    parts = (("image", candidate.image), ("question", candidate.question))
-    figures = ", ".join(f"{what} {value:.2f}" for what, value in parts if value is not None)
-    return f"{candidate.adapter}: {figures}" if figures else candidate.adapter
+        return Choice(best.adapter, float(shares[1]), Reason("adapter_suits", likeness), tuple(ranked))
+    reason = Reason("plain_chat") if chat else Reason("no_adapter_suits", likeness)
+    return Choice(None, float(shares[0]), reason, tuple(ranked))

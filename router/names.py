@@ -1,5 +1,7 @@
-"""Names that settings, the command line and tables share: routers and modes. Imports nothing, so that
-`--help` is fast."""
+"""Names that settings, the command line and tables share: routers, modes and places.
+
+Imports nothing, so that `--help` is fast.
+"""
 
 from __future__ import annotations
 
@@ -9,4 +11,7 @@ RouterName = Literal["prototypes", "model", "heads", "cascade"]
 ROUTERS: tuple[RouterName, ...] = get_args(RouterName)
 
 Mode = Literal["auto", "fast", "quality", "eco"]
-"""What a user can say matters most (papers: ECVL-ROUTER's scenarios)."""
+"""What matters most to the user (papers: ECVL-ROUTER's scenarios)."""
+
+Place = Literal["local", "cloud"]
+"""Where an answer is computed. "cloud" is any endpoint, also one on this machine."""

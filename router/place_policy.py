@@ -1,26 +1,24 @@
-"""Where a question is answered: what the user wants, as a utility over what an answer is worth and costs.
+"""Where a question is answered: the expected utility of each place under the weights of a mode.
 
-U = P(right) - second * seconds - joule * joules - money * price. A mode is three weights and two habits: whether
-the cloud is asked first, and whether a local answer that turned out doubtful is asked for again there. Once the
-local answer exists its cost is paid, so it is kept unless the cloud's utility exceeds the probability that it
-is right: that utility is the threshold. Pure arithmetic; knows neither how probabilities come about nor clouds.
+U = P(right) - second * seconds - joule * joules - money * price
+
+A mode has three weights and two switches: whether the cloud is asked first, and whether a doubtful local answer is
+asked for again in the cloud. The cost of a local answer is already paid once it exists, so it is kept unless the
+cloud's utility exceeds the probability that the local answer is right. That utility is the threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from router.names import Mode
-
-if TYPE_CHECKING:
-    from router.route import Place
+from router.names import Mode, Place
+from router.reason import Reason
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a second, a joule and a unit of money are worth, in probability of a right answer."""
+    """The price of a second, a joule and a unit of money, in probability of a right answer."""
 
     second: float
     joule: float
@@ -37,8 +35,10 @@ DEFAULT_WEIGHTS: Mapping[Mode, Weights] = {
 
 @dataclass(frozen=True)
 class Budgets:
-    """What a mode allows itself. image_side: pixels, the longest side of images that are read or sent; tokens:
-    the longest answer. None: no limit of its own."""
+    """Limits of a mode; None for no limit.
+
+    image_side: longest side, in pixels, of images that are read or sent. tokens: length of the longest answer.
+    """
 
     image_side: int | None = None
     tokens: int | None = None
@@ -46,8 +46,11 @@ class Budgets:
 
 @dataclass(frozen=True)
 class Expected:
-    """Of an answer from one place. correct: probability that it is right. joules: on this machine, and what the
-    place itself uses. money: in the currency of the prices."""
+    """What an answer from one place is expected to be worth and to cost.
+
+    correct: probability that it is right, 0..1. seconds: until it is complete. joules: used on this machine and by
+    the place itself. money: in the currency of the prices.
+    """
 
     correct: float
     seconds: float
@@ -57,15 +60,23 @@ class Expected:
 
 @dataclass(frozen=True)
 class Scenario:
-    """name: the mode, or "auto, on battery". cloud_first: the cloud is asked before this device. escalates: a
-    doubtful local answer is asked for again in the cloud. note: what the user should know of it, or nothing."""
+    """A mode under the present conditions.
 
-    name: str
+    cloud_first: the cloud is asked before this device. escalates: a doubtful local answer is asked for again in the
+    cloud. on_battery: the weights lean to eco because the device runs on battery.
+    """
+
+    mode: Mode
     weights: Weights
     cloud_first: bool
     escalates: bool
     budgets: Budgets
-    note: str = ""
+    on_battery: bool = False
+
+    @property
+    def name(self) -> str:
+        """The mode, or "auto, on battery"."""
+        return f"{self.mode}, on battery" if self.on_battery else self.mode
 
     def utility(self, expected: Expected) -> float:
         return (
@@ -77,21 +88,23 @@ class Scenario:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """reason: one clause a person can read."""
+class FirstPlace:
+    """The place that is asked first. reasons: empty when there is nothing to explain (mode auto)."""
 
     place: Place
-    reason: str
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """On a local answer. threshold: the probability below which the cloud would be worth asking; 0 when nothing
-    would make it so. reason: one clause a person can read."""
+class Escalation:
+    """Whether a local answer is asked for again in the cloud.
+
+    threshold: the probability below which the cloud is worth asking; 0 when it never is.
+    """
 
     escalate: bool
     threshold: float
-    reason: str
+    reasons: tuple[Reason, ...]
 
 
 def scenario(
@@ -100,8 +113,11 @@ def scenario(
     weights: Mapping[Mode, Weights] = DEFAULT_WEIGHTS,
     eco: Budgets = Budgets(),
 ) -> Scenario:
-    """eco: the budgets of that mode. On battery, auto weighs energy half-way between itself and eco, and keeps to
-    eco's budgets."""
+    """The scenario of a mode.
+
+    eco: the budgets of mode eco. On battery, mode auto takes the mean of its own and eco's price of a joule, and
+    eco's budgets.
+    """
     own = weights[mode]
     if mode == "eco":
         return Scenario(mode, own, cloud_first=False, escalates=False, budgets=eco)
@@ -109,38 +125,58 @@ def scenario(
         return Scenario(mode, own, cloud_first=True, escalates=True, budgets=Budgets())
     if mode == "auto" and on_battery:
         leaning = Weights(own.second, (own.joule + weights["eco"].joule) / 2, own.money)
-        note = "leaning to eco, on battery"
-        return Scenario("auto, on battery", leaning, False, True, eco, note)
+        return Scenario(mode, leaning, cloud_first=False, escalates=True, budgets=eco, on_battery=True)
     return Scenario(mode, own, cloud_first=False, escalates=True, budgets=Budgets())
 
 
-def first(wanted: Scenario, local: Expected, cloud: Expected | None, without: str = "") -> Placed:
-    """Where to begin, before anything is generated. without: why there is no cloud, when there is none."""
-    if not wanted.cloud_first:
-        return Placed("local", "; ".join(part for part in (f"mode {wanted.name}", wanted.note) if part))
+def first_place(
+    scenario: Scenario, local: Expected, cloud: Expected | None, obstacle: Reason | None = None
+) -> FirstPlace:
+    """The place to ask before anything is generated.
+
+    cloud: None when it cannot be asked. obstacle: why it cannot.
+    """
+    mode = {"mode": scenario.mode}
+    if not scenario.cloud_first:
+        if scenario.on_battery:
+            return FirstPlace("local", (Reason("mode_on_battery", mode),))
+        return FirstPlace("local", () if scenario.mode == "auto" else (Reason("mode", mode),))
     if cloud is None:
-        return Placed("local", f"mode {wanted.name}, but {without or 'there is no cloud to ask'}")
-    return Placed(
-        "cloud",
-        f"mode {wanted.name}: {cloud.correct:.2f} expected of the cloud, {local.correct:.2f} of this device",
-    )
+        return FirstPlace("local", (cloud_first_failed(scenario, obstacle or Reason("no_cloud")),))
+    expected = {**mode, "cloud": cloud.correct, "local": local.correct}
+    return FirstPlace("cloud", (Reason("mode_prefers_cloud", expected),))
 
 
-def after(wanted: Scenario, probability: float, cloud: Expected | None, without: str = "") -> Verdict:
-    """Whether a local answer, right with this probability, is asked for again in the cloud."""
-    limit = threshold(wanted, cloud)
-    if not wanted.escalates:
-        return Verdict(False, limit, f"mode {wanted.name} asks the cloud only when told to")
-    said = f"local confidence {probability:.2f}"
+def cloud_first_failed(scenario: Scenario, obstacle: Reason) -> Reason:
+    """Why a scenario that asks the cloud first answers on this device."""
+    return Reason("mode_but", {"mode": scenario.mode, "obstacle": obstacle})
+
+
+def escalation(
+    scenario: Scenario, probability: float, cloud: Expected | None, obstacle: Reason | None = None
+) -> Escalation:
+    """Whether a local answer is asked for again in the cloud.
+
+    probability: that the local answer is right, 0..1. cloud: None when no cloud is set up. obstacle: why the cloud
+    cannot be asked; None when it can.
+    """
+    limit = threshold(scenario, cloud)
+    confidence = Reason("confidence", {"probability": probability})
     if cloud is None:
-        return Verdict(False, limit, f"{said}; {without or 'there is no cloud to ask'}")
-    if probability < limit:
-        return Verdict(True, limit, f"{said} below {limit:.2f}")
-    return Verdict(False, limit, f"{said}, {limit:.2f} is enough")
+        return Escalation(False, limit, (confidence,) if obstacle is None else (confidence, obstacle))
+    if not scenario.escalates:
+        return Escalation(False, limit, (confidence, Reason("mode_keeps_local", {"mode": scenario.mode})))
+    compared = {"probability": probability, "threshold": limit}
+    if probability >= limit:
+        return Escalation(False, limit, (Reason("confidence_enough", compared),))
+    below = Reason("confidence_below", compared)
+    if obstacle is not None:
+        return Escalation(False, limit, (below, obstacle))
+    return Escalation(True, limit, (below,))
 
 
-def threshold(wanted: Scenario, cloud: Expected | None) -> float:
-    """The probability of being right that a local answer needs to be kept: the cloud's utility."""
-    if cloud is None or not wanted.escalates:
+def threshold(scenario: Scenario, cloud: Expected | None) -> float:
+    """The probability of being right from which a local answer is kept: the cloud's utility, within 0..1."""
+    if cloud is None or not scenario.escalates:
         return 0.0
-    return min(max(wanted.utility(cloud), 0.0), 1.0)
+    return min(max(scenario.utility(cloud), 0.0), 1.0)

@@ -138,6 +138,7 @@ def _decide(
     query = Query(case.question, question_vector(engine, case.question), vector, picture)
     choice = router.choose(query, there)
     spent = 1000 * (time.perf_counter() - started)
+    assert choice.probability is not None, "a router states the probability of its choice"
     return Decision(case, choice.adapter, choice.probability, spent)
 
 

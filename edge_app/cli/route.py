@@ -14,7 +14,7 @@ from edge_app.cli.options import JsonOption, ModeOption, OfflineOption, load_set
 from edge_app.system.terminal_text import text_table
 
 if TYPE_CHECKING:
-    from router.route import Route
+    from edge_app.events import Route
 
 
 def route(
@@ -64,6 +64,7 @@ def _as_json(route: Route, router: str, mode: str, milliseconds: float) -> dict[
         "mode": mode,
         "probability": route.probability,
         "reason": route.reason,
+        "reason_kind": route.reason_kind,
         "candidates": candidates,
         "timing_ms": {"route": milliseconds},
     }

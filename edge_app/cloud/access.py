@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edge_app.cloud.breaker import SICK
-from edge_app.cloud.consent import Consenter, ConsentStore, Proposal, Shown, Verdict, judge
+from edge_app.cloud.consent import Consenter, ConsentStore, Permission, Proposal, Shown, judge
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.errors import CloudError
 from edge_app.cloud.payload import Payload, payload
@@ -21,13 +21,12 @@ from edge_app.settings import Settings
 from edge_app.system.offline import switch as offline
 from models.core.errors import UserError
 from models.core.types import Message, Sampling
+from router.reason import Reason
 
 if TYPE_CHECKING:
     from edge_app.cloud.client import Piece
     from edge_app.cloud.dispatch import Cloud
     from edge_app.cloud.ledger import Ledger
-
-OFFLINE = "the app is offline"
 
 State = Literal["none", "offline", "ready", "failing", "resting"]
 """none: no endpoint is set up. failing: the last question that went there failed. resting: it is left alone."""
@@ -37,12 +36,12 @@ State = Literal["none", "offline", "ready", "failing", "resting"]
 class Standing:
     """What is known of the endpoint before anything is asked of it. endpoint: None when none is set up.
 
-    obstacle: why it cannot be asked now, a clause; None when it can. permission: whether it may be.
+    obstacle: why it cannot be asked now; None when it can. permission: whether it may be.
     """
 
     endpoint: Endpoint | None
-    obstacle: str | None
-    permission: Verdict
+    obstacle: Reason | None
+    permission: Permission
 
     @property
     def is_open(self) -> bool:
@@ -50,12 +49,9 @@ class Standing:
         return self.obstacle is None and self.permission.action != "refuse"
 
     @property
-    def without(self) -> str:
-        """Why there is nothing to be had from there: a clause."""
-        return self.obstacle or clause(self.permission.reason)
-
-
-NOBODY = Standing(None, "no cloud is set up", Verdict("refuse", "No cloud is set up."))
+    def closed_because(self) -> Reason | None:
+        """Why there can be no answer from there; None when it is open."""
+        return self.obstacle or self.permission.reason
 
 
 class Remote:
@@ -92,11 +88,11 @@ class Remote:
     def standing(self, images: Sequence[Shown], session: str | None, *, allow_cloud: bool) -> Standing:
         """For a question with these images, of this chat. Only half an endpoint is an obstacle like any other."""
         if not self.is_set_up:
-            return NOBODY
+            return _closed(Reason("no_cloud"))
         try:
             cloud = self._client()
         except UserError as error:
-            return Standing(None, clause(str(error)), Verdict("refuse", str(error)))
+            return _closed(Reason("cloud_misconfigured", {"error": str(error)}))
         place = cloud.endpoint
         return Standing(
             place, self._obstacle(cloud), self._permission(place, images, session, allow_cloud=allow_cloud)
@@ -125,19 +121,19 @@ class Remote:
         stopped: threading.Event,
         *,
         allow_cloud: bool,
-    ) -> str | None:
-        """None: it may be sent. Else why not, a clause. Asks the user if need be, and keeps what was decided."""
+    ) -> Reason | None:
+        """None: it may be sent. Else why not. Asks the user if need be, and keeps what was decided."""
         place, images = request.endpoint, request.images
-        verdict = self._permission(place, images, session, allow_cloud=allow_cloud)
-        if verdict.action == "ask":
+        permission = self._permission(place, images, session, allow_cloud=allow_cloud)
+        if permission.action == "ask":
             assert self.consenter is not None, "nobody is asked where there is nobody"
             reply = self.consenter.ask(Proposal(request, reason, session, stopped))
             if stopped.is_set() or reply == "no":
-                return f"you did not allow {place.host}"
+                return Reason("host_declined", {"host": place.host})
             self.decisions.decide(place.host, reply, session)
             # An image may have been marked while the user was looking at it.
-            verdict = self._permission(place, images, session, allow_cloud=True)
-        return None if verdict.action == "send" else clause(verdict.reason)
+            permission = self._permission(place, images, session, allow_cloud=True)
+        return permission.reason
 
     def ask(
         self, request: Payload, session: str | None, stopped: threading.Event
@@ -179,22 +175,20 @@ class Remote:
             return self._cloud
 
     @staticmethod
-    def _obstacle(cloud: Cloud) -> str | None:
+    def _obstacle(cloud: Cloud) -> Reason | None:
         if offline.is_on and not cloud.endpoint.is_local:
-            return OFFLINE
+            return Reason("offline")
         if cloud.breaker.state == "open":
-            return f"{cloud.endpoint} failed several times and is left alone for a while"
+            return Reason("cloud_resting", {"endpoint": str(cloud.endpoint)})
         return None
 
     def _permission(
         self, place: Endpoint, images: Sequence[Shown], session: str | None, *, allow_cloud: bool
-    ) -> Verdict:
+    ) -> Permission:
         known = self.decisions.known(place.host, images, session)
         interactive = self.consenter is not None
         return judge(place, images, known, interactive=interactive, allow_cloud=allow_cloud)
 
 
-def clause(sentence: str) -> str:
-    """A sentence as a part of another: its first word is one of ours, never a name."""
-    text = sentence.rstrip(".")
-    return text[:1].lower() + text[1:]
+def _closed(reason: Reason) -> Standing:
+    return Standing(None, reason, Permission("refuse", reason))

@@ -15,6 +15,7 @@ from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.payload import Payload
 from edge_app.storage.database import DatabaseFile, moment
 from edge_app.system import paths
+from router.reason import Reason
 
 Decision = Literal["once", "chat", "always", "never"]
 Reply = Decision | Literal["no"]
@@ -55,11 +56,14 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """send, ask the user first, or refuse; reason: one sentence."""
+class Permission:
+    """send: the request may be sent. ask: the user is asked first. refuse: it is not sent.
+
+    reason: why it is not sent; None unless refused.
+    """
 
     action: Literal["send", "ask", "refuse"]
-    reason: str
+    reason: Reason | None = None
 
 
 class Shown(Protocol):
@@ -74,7 +78,7 @@ class Shown(Protocol):
 
 def judge(
     endpoint: Endpoint, images: Iterable[Shown], known: Known, *, interactive: bool, allow_cloud: bool
-) -> Verdict:
+) -> Permission:
     """The rule. images: that would go along. interactive: there is a user who can be asked. allow_cloud: a
     script's --allow-cloud.
 
@@ -82,19 +86,15 @@ def judge(
     2. Scripts need --allow-cloud each time; what was allowed in the chat does not count for them.
     3. A user who allowed the chat, or the host for good, is not asked again.
     """
-    at, host = str(endpoint), endpoint.host
-    withheld = [image.name for image in images if image.digest in known.withheld]
-    forbidden = f"You decided that nothing is sent to {host}; `edge-app cloud forget` undoes that."
-    rules: tuple[tuple[object, Literal["send", "ask", "refuse"], str], ...] = (
-        (withheld, "refuse", f"Marked never to be sent: {', '.join(withheld)}."),
-        (known.everywhere is False, "refuse", forbidden),
-        (allow_cloud, "send", "allowed for this question"),
-        (not interactive, "refuse", f"Asking {at} needs --allow-cloud."),
-        (known.everywhere, "send", f"you allowed {host} for good"),
-        (known.chat, "send", f"you allowed {host} in this chat"),
-        (True, "ask", f"{host} has not been allowed yet"),
-    )
-    return next(Verdict(action, reason) for applies, action, reason in rules if applies)
+    if withheld := tuple(image.name for image in images if image.digest in known.withheld):
+        return Permission("refuse", Reason("image_withheld", {"images": withheld}))
+    if known.everywhere is False:
+        return Permission("refuse", Reason("host_forbidden", {"host": endpoint.host}))
+    if allow_cloud:
+        return Permission("send")
+    if not interactive:
+        return Permission("refuse", Reason("allow_cloud_missing", {"endpoint": str(endpoint)}))
+    return Permission("send" if known.everywhere or known.chat else "ask")
 
 
 class ConsentStore(DatabaseFile):

@@ -13,8 +13,8 @@ from pathlib import Path
 from edge_app.settings import Settings
 from edge_app.storage.database import DatabaseFile, moment
 from edge_app.system import paths
+from router.names import Place
 from router.place_policy import Expected
-from router.route import Place
 
 LEAST_SHARE = 0.1
 """Of the newest answer in an average."""

@@ -14,8 +14,8 @@ from edge_app.costs.energy import EnergyMeter, Power, Reading
 from edge_app.events import Answer
 from edge_app.settings import Settings
 from models.core.errors import UserError
+from router.names import Place
 from router.place_policy import Expected
-from router.route import Place
 
 
 class Outlook:

@@ -21,14 +21,15 @@ from edge_app.storage.sessions import SessionStore
 from edge_app.turns.local_answer import FLUSH_SECONDS
 from edge_app.turns.planned_turn import Planned
 from models.core.errors import UserError
+from router.reason import Reason
 
 if TYPE_CHECKING:
     from edge_app.cloud.client import CloudDone
 
 
 class RemoteAnswering:
-    """Iterate `run` once. Afterwards exactly one holds: it is `whole`, was `cancelled`, was `refused` (a clause:
-    nothing left), or there is an `error`.
+    """Iterate `run` once. Afterwards exactly one holds: it is `whole`, was `cancelled`, was `refused` (nothing
+    was sent), or there is an `error`.
 
     why: the event that tells that it is being asked. kept: the local answer, or its beginning. stopped: ends it
     within a tenth of a second, from any thread. interruption: a Ctrl-C that came meanwhile and stopped it.
@@ -46,7 +47,7 @@ class RemoteAnswering:
         self.text = ""
         self.whole = False
         self.cancelled = False
-        self.refused: str | None = None
+        self.refused: Reason | None = None
         self.error: UserError | None = None
         self.interruption: KeyboardInterrupt | None = None
         self._planned = planned
@@ -92,11 +93,11 @@ class RemoteAnswering:
         from edge_app.cloud.client import CloudDone  # brings TLS along: not for who has no endpoint
 
         self.cancelled = self._stopped.is_set()
-        self.refused = self._planned.placing.standing.obstacle
+        self.refused = self._planned.places.standing.obstacle
         if self.cancelled or self.refused is not None:  # then nobody is asked for consent either
             return
         turn, session = self._planned.turn, self._planned.session_id
-        side = self._planned.placing.scenario.budgets.image_side
+        side = self._planned.places.scenario.budgets.image_side
         request = self._remote.propose(self._planned.messages, self._planned.sampling, side)
         self.refused = self._remote.refusal(
             request, self._why.reason, session, self._stopped, allow_cloud=turn.allow_cloud
@@ -155,6 +156,7 @@ class RemoteAnswering:
             mode=planned.turn.mode,
             confidence=None,
             reason=self._why.reason,
+            reason_kind=self._why.reason_kind,
             model=request.endpoint.model if request is not None else "",
             stop_reason=reason,
             tokens=TokenCounts(prompt=prompt, completion=completion),

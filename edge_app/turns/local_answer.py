@@ -24,12 +24,12 @@ from edge_app.events import (
 from edge_app.storage.sessions import SessionStore
 from edge_app.turns.adapter_choice import Chooser, shown_last
 from edge_app.turns.image_text import ImageTexts
-from edge_app.turns.placement import placed
 from edge_app.turns.planned_turn import Planned
 from models.core.errors import UserError
+from router.choice import Choice
 from router.confidence.rule import Confidence, Evidence
-from router.place_policy import Placed
-from router.route import Route, route
+from router.place_policy import FirstPlace
+from router.reason import Reason
 
 if TYPE_CHECKING:
     from models.language.generation import Generation
@@ -40,7 +40,7 @@ FLUSH_SECONDS = 1.0
 HOPE_TOKENS = 4
 """An answer that may be given up is judged after every so many tokens."""
 
-NOT_ROUTED = Route(None, "local", "stopped before an adapter was chosen")
+NOT_ROUTED = Choice(None, None, Reason("not_routed"))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Answering:
     def __init__(
         self,
         planned: Planned,
-        first: Placed,
+        first: FirstPlace,
         equipment: Equipment,
         sessions: SessionStore | None,
         give_up: float | None = None,
@@ -79,7 +79,7 @@ class Answering:
         self._first = first
         self._equipment = equipment
         self._host = equipment.host
-        self._route = planned.route or NOT_ROUTED
+        self._choice = planned.choice or NOT_ROUTED
         self._route_ms = planned.route_ms
         self._sessions = sessions
         self._hopeless_below = give_up
@@ -160,13 +160,13 @@ class Answering:
     def _begin(self, job: Job) -> None:
         self._host.engine(job)
         self.ready = time.perf_counter()
-        self._host.prefetch(self._route.adapter)
+        self._host.prefetch(self._choice.adapter)
         if self._planned.turn.see_images:
             self._encode(job)
-        if self._planned.route is None:
+        if self._planned.choice is None:
             self._choose(job)
         leave_if_cancelled(job)
-        self._lease = self._host.acquire(self._route.adapter, job)
+        self._lease = self._host.acquire(self._choice.adapter, job)
         texts = self._read(self._lease, job)
         leave_if_cancelled(job)
         self._generation = self._host.engine(job).generate(
@@ -194,15 +194,14 @@ class Answering:
     def _choose(self, job: Job) -> None:
         """As asked, or what the router finds best now that the engine can tell it what there is to see."""
         turn, planned = self._planned.turn, self._planned
-        started, choice = time.perf_counter(), None
-        if planned.route is None:
+        started = time.perf_counter()
+        if planned.choice is None:
             engine = self._host.engine(job)
             leave_if_cancelled(job)
             shown = planned.messages if turn.see_images else [replace(m, images=()) for m in planned.messages]
-            choice = self._equipment.chooser.choose(engine, shown, planned.installed)
-        self._route = route(adapter=turn.adapter, installed=planned.installed, choice=choice)
+            self._choice = self._equipment.chooser.choose(engine, shown, planned.installed)
         self._route_ms += 1000 * (time.perf_counter() - started)
-        job.emit(Routed(placed(self._route, self._first), turn.mode, self._route_ms))
+        job.emit(Routed(planned.places.route(self._choice, self._first), turn.mode, self._route_ms))
 
     def _read(self, lease: Lease, job: Job) -> dict[str, str]:
         """The text in the images, when the adapter wants it; without one, of what looks like a document."""
@@ -210,7 +209,7 @@ class Answering:
             return {}
         wanted = lease.reads.ocr
         images = [image for message in self._planned.messages for image in message.images]
-        side = self._planned.placing.scenario.budgets.image_side
+        side = self._planned.places.scenario.budgets.image_side
         started = time.perf_counter()
         texts = self._equipment.texts.of(images, wanted, job, side)
         image = shown_last(self._planned.messages)
@@ -256,14 +255,14 @@ class Answering:
         return self._host.engine(job).certainty(image, lease.weights) if image else None
 
     def _evidence(self) -> Evidence:
-        candidates = [candidate.score for candidate in self._route.candidates]
+        candidates = [candidate.score for candidate in self._choice.candidates]
         scores = sorted([0.0, *candidates], reverse=True)  # no adapter has 0
         return Evidence(
             logprobs=tuple(self._logprobs),
-            adapter=self._route.adapter,
+            adapter=self._choice.adapter,
             generation=self._answerer,
             head=self._head,
-            route=self._route.probability,
+            route=self._choice.probability,
             margin=scores[0] - scores[1] if candidates else None,
             has_image=self._planned.turn.see_images and shown_last(self._planned.messages) is not None,
             ocr=self._ocr,
@@ -286,13 +285,15 @@ class Answering:
         speed = None
         if generation is not None and decoded > 0 and generation.decode_ms > 0:
             speed = 1000 * decoded / generation.decode_ms
+        label = planned.places.local_label(self._first, self._choice, whole)
         return Answer(
             text=self.text,
-            adapter=self._route.adapter,
+            adapter=self._choice.adapter,
             place="local",
             mode=planned.turn.mode,
             confidence=sure,
-            reason=planned.placing.local_label(self._first, self._route, whole),
+            reason=str(label),
+            reason_kind=label.kind,
             model=self._host.model,
             stop_reason=reason,
             tokens=TokenCounts(
@@ -315,7 +316,7 @@ class Answering:
             mean_logprob=mean,
             min_logprob=min(logprobs) if logprobs else None,
             evidence=evidence,
-            offer="ask_cloud" if whole is not None and planned.placing.offers(whole) else None,
+            offer="ask_cloud" if whole is not None and planned.places.offers(whole) else None,
         )
 
     def _save_partial(self) -> None:

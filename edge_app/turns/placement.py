@@ -1,7 +1,6 @@
-"""Which place answers a turn, in words: the router's policy applied to what is known of the endpoint.
+"""The places of one turn: the router's place policy applied to what is known of the endpoint.
 
-Pure: made once for a turn, before anything is generated. Every label that an answer can have comes from here.
-Knows neither how answers are made nor how the user is asked.
+Computed once per turn, before anything is generated. Every label of an answer is made here, from reasons.
 """
 
 from __future__ import annotations
@@ -9,15 +8,28 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edge_app.cloud.access import Standing
-from router.place_policy import Expected, Placed, Scenario, Verdict, after, first, threshold
-from router.route import Route
+from edge_app.events import Route
+from edge_app.reason_text import Label
+from router.choice import Choice
+from router.place_policy import (
+    Escalation,
+    Expected,
+    FirstPlace,
+    Scenario,
+    cloud_first_failed,
+    escalation,
+    first_place,
+    threshold,
+)
+from router.reason import Reason
 
 
 @dataclass(frozen=True)
-class Placing:
-    """local, cloud: what is expected of both; cloud None when no endpoint is set up.
+class PlacePlan:
+    """Where a turn is answered, and why.
 
-    allow_cloud: the user said so with the question: then it is told when the cloud could not be had.
+    local, cloud: what is expected of an answer from each; cloud is None when no endpoint is set up.
+    allow_cloud: the user allowed the cloud with the question, so a missing endpoint is mentioned.
     """
 
     scenario: Scenario
@@ -27,76 +39,66 @@ class Placing:
     allow_cloud: bool
 
     @property
-    def noun(self) -> str:
-        """What the other place is called."""
+    def elsewhere(self) -> str:
+        """What the other place is called: "cloud", or "local server" for an endpoint on this machine."""
         return self.standing.endpoint.noun if self.standing.endpoint else "cloud"
 
-    def first(self) -> Placed:
+    def first(self) -> FirstPlace:
         available = self.cloud if self.standing.is_open else None
-        placed = first(self.scenario, self.local, available, self.standing.without)
-        return replace(placed, reason=self._named(placed.reason))
+        return first_place(self.scenario, self.local, available, self.standing.closed_because)
 
-    def after(self, probability: float) -> Verdict:
-        """Of a local answer; escalates only where that is possible. That no endpoint is set up is told to who asks
-        for one, once."""
-        verdict = after(self.scenario, probability, self.cloud, self.standing.without)
-        sure = f"local confidence {probability:.2f}"
-        if self.cloud is None:
-            told = self.standing.without if self.allow_cloud and not self.scenario.cloud_first else ""
-            return replace(verdict, reason=joined(sure, told))
-        if not self.scenario.escalates:
-            return replace(verdict, reason=joined(sure, self._named(verdict.reason)))
-        if verdict.escalate and not self.standing.is_open:
-            return Verdict(False, verdict.threshold, joined(verdict.reason, self.standing.without))
-        return verdict
+    def local_after_failure(self, obstacle: Reason) -> FirstPlace:
+        """This device, because the cloud was asked first and gave no answer."""
+        return FirstPlace("local", (cloud_first_failed(self.scenario, obstacle),))
 
-    def _named(self, reason: str) -> str:
-        """The policy knows one other place; of an endpoint on this machine "cloud" is not said."""
-        return reason.replace("the cloud", f"the {self.noun}")
+    def escalation(self, probability: float) -> Escalation:
+        """Whether a local answer, right with this probability, is asked for again in the cloud.
+
+        Without an endpoint the reason mentions that only when the user allowed the cloud, and only once.
+        """
+        obstacle = self.standing.closed_because
+        if self.cloud is None and (self.scenario.cloud_first or not self.allow_cloud):
+            obstacle = None
+        return escalation(self.scenario, probability, self.cloud, obstacle)
 
     @property
-    def give_up(self) -> float | None:
-        """Below which confidence a local answer need not go on; None when it always has to. The user is asked
-        about whole answers only: who says no wants to read one."""
-        settled = self.standing.is_open and self.standing.permission.action == "send"
-        return self.after(0.0).threshold if settled and self.after(0.0).escalate else None
+    def give_up_below(self) -> float | None:
+        """The confidence below which a local answer is not completed; None when it always is.
+
+        Only where the cloud may be asked without a question to the user, who would decide about a whole answer.
+        """
+        if not self.standing.is_open or self.standing.permission.action != "send":
+            return None
+        worst = self.escalation(0.0)
+        return worst.threshold if worst.escalate else None
 
     def offers(self, probability: float) -> bool:
-        """Whether asking the cloud is worth an offer: the answer is doubtful by the mode's own weights, in a mode
-        that does not ask by itself too."""
+        """Whether the user is offered to ask the cloud: the answer is below the threshold of the mode's weights,
+        also in a mode that does not escalate by itself."""
         if self.cloud is None or not self.standing.is_open:
             return False
         return probability < threshold(replace(self.scenario, escalates=True), self.cloud)
 
-    def local_label(self, first: Placed, route: Route, probability: float | None) -> str:
-        """first: where it began. probability: None of an answer that did not come to its end."""
-        judged = "" if probability is None else self.after(probability).reason.removeprefix("local ")
-        return label("local", first.reason, route.reason, judged)
+    def route(self, choice: Choice, first: FirstPlace) -> Route:
+        """The event data of a turn that begins at `first`."""
+        label = Label("", self.elsewhere, (*first.reasons, choice.reason))
+        return Route(
+            choice.adapter, first.place, str(label), choice.probability, choice.candidates, label.kind
+        )
 
-    def cloud_label(self, why: Placed | Verdict) -> str:
-        return label(self.noun, why.reason)
+    def cloud_route(self, first: FirstPlace) -> Route:
+        """Likewise of a turn that begins in the cloud, where adapters are not used."""
+        label = Label("", self.elsewhere, first.reasons)
+        return Route(None, first.place, str(label), reason_kind=label.kind)
 
-    def demanded_label(self) -> str:
-        """Of an answer that the user asked for although there was one."""
-        return label(self.noun, "as you asked")
+    def local_label(self, first: FirstPlace, choice: Choice, probability: float | None) -> Label:
+        """probability: of a complete answer; None of one that was stopped."""
+        judged = () if probability is None else self.escalation(probability).reasons
+        return Label("local", self.elsewhere, (*first.reasons, choice.reason, *judged))
 
+    def cloud_label(self, why: FirstPlace | Escalation) -> Label:
+        return Label(self.elsewhere, self.elsewhere, why.reasons)
 
-def placed(route: Route, first: Placed) -> Route:
-    """The route of a turn, with its place and why that is."""
-    return replace(route, place=first.place, reason=joined(first.reason, route.reason))
-
-
-def label(place: str, *reasons: str) -> str:
-    """What an answer is labelled with."""
-    said = joined(*reasons)
-    return f"{place}: {said}" if said else place
-
-
-def joined(*reasons: str) -> str:
-    """Clauses, in their order. What a later one begins with is said once; "mode auto" goes without saying."""
-    told: list[str] = []
-    for part in (part for reason in reasons for part in reason.split("; ") if part):
-        told = [each for each in told if not part.startswith(each)]
-        if part != "mode auto":
-            told.append(part)
-    return "; ".join(told)
+    def asked_label(self) -> Label:
+        """Of a cloud answer that the user asked for although there was a local one."""
+        return Label(self.elsewhere, self.elsewhere, (Reason("cloud_asked"),))

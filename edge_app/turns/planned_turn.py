@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from edge_app.storage.sessions import SavedTurnId
 from edge_app.turn import Turn
 from edge_app.turns.conversation import ReadPicture
-from edge_app.turns.placement import Placing
+from edge_app.turns.placement import PlacePlan
 from models.core.types import Message, Sampling
-from router.route import Route
+from router.choice import Choice
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Planned:
     """started: `time.perf_counter()` when it was handed over.
 
     session: that it continues. messages: the whole context, this question last. new: this turn's images.
-    installed: the adapters' names. route: None when the router is to choose. placing: where it is answered.
+    installed: the adapters' names. choice: None when the router is to choose. places: where it is answered.
     saved: where it is on disk, None when nothing is saved.
     """
 
@@ -28,8 +28,8 @@ class Planned:
     new: tuple[ReadPicture, ...]
     sampling: Sampling
     installed: tuple[str, ...]
-    route: Route | None
-    placing: Placing
+    choice: Choice | None
+    places: PlacePlan
     saved: SavedTurnId | None
     started: float
     route_ms: float

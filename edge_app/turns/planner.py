@@ -19,13 +19,13 @@ from edge_app.storage.sessions import SavedTurn, SavedTurnId, SessionStore
 from edge_app.system.battery import battery
 from edge_app.turn import Turn
 from edge_app.turns.conversation import Pictures, assemble, assembled_again, new_images
-from edge_app.turns.placement import Placing
+from edge_app.turns.placement import PlacePlan
 from edge_app.turns.planned_turn import Planned
 from models.core.errors import UserError
 from models.core.types import Message, Sampling
+from router.choice import choose_as_asked
 from router.names import Mode
 from router.place_policy import Budgets, Scenario, scenario
-from router.route import route
 
 
 class Planner:
@@ -52,23 +52,23 @@ class Planner:
         installed = self._installed(turn.adapter)
         chosen = None  # "auto" looks at the images first
         if turn.adapter != "auto" or not installed:
-            chosen = route(adapter=turn.adapter, installed=installed)
+            chosen = choose_as_asked(turn.adapter, installed)
         routed = time.perf_counter()
         if not turn.question.strip():
             raise UserError("The question is empty; ask something.")
         new = tuple(self.pictures.read(source) for source in turn.images)
         session = self._sessions.get(turn.session) if self._sessions and turn.session is not None else None
         messages = assemble(turn, new, session, self._settings.system, self.pictures)
-        placing = self._placing(turn, messages, session.id if session else None)
+        places = self._places(turn, messages, session.id if session else None)
         return Planned(
             turn=turn,
             session=session.id if session else None,
             messages=messages,
             new=new,
-            sampling=_within(turn.sampling or self._settings.sampling(), placing.scenario.budgets),
+            sampling=_within(turn.sampling or self._settings.sampling(), places.scenario.budgets),
             installed=installed,
-            route=chosen,
-            placing=placing,
+            choice=chosen,
+            places=places,
             saved=None,
             started=started,
             route_ms=1000 * (routed - started),
@@ -105,23 +105,23 @@ class Planner:
         mode = saved.result.mode if saved.result else self._settings.mode
         again = Turn(saved.question, session=chat.id, mode=mode)
         messages = assembled_again(chat, saved, self.pictures)
-        placing = self._placing(again, messages, chat.id)
+        places = self._places(again, messages, chat.id)
         planned = Planned(
             turn=again,
             session=chat.id,
             messages=messages,
             new=(),
-            sampling=_within(self._settings.sampling(), placing.scenario.budgets),
+            sampling=_within(self._settings.sampling(), places.scenario.budgets),
             installed=(),
-            route=None,
-            placing=placing,
+            choice=None,
+            places=places,
             saved=SavedTurnId(chat.id, saved.id),
             started=started,
             route_ms=0.0,
         )
         return planned, saved
 
-    def _placing(self, turn: Turn, messages: Sequence[Message], session: str | None) -> Placing:
+    def _places(self, turn: Turn, messages: Sequence[Message], session: str | None) -> PlacePlan:
         """What the router's policy goes by. Averages matter where there is a choice."""
         remote = self._remote
         images = [image for message in messages for image in message.images]
@@ -130,7 +130,7 @@ class Planner:
             cloud = self._outlook.of("cloud", None)
             local = self._outlook.of("local", None if turn.adapter in RESERVED else turn.adapter)
         standing = remote.standing(images, session, allow_cloud=turn.allow_cloud)
-        return Placing(self.scenario(turn.mode), standing, local, cloud, turn.allow_cloud)
+        return PlacePlan(self.scenario(turn.mode), standing, local, cloud, turn.allow_cloud)
 
     def _installed(self, adapter: str) -> tuple[str, ...]:
         """The adapters' names that matter to the choice: all of them only when there is one to make."""

@@ -13,18 +13,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edge_app.cloud.access import OFFLINE, Remote, clause
+from edge_app.cloud.access import Remote
 from edge_app.costs.outlook import Outlook
 from edge_app.engine.inference_thread import InferenceThread, Job
 from edge_app.events import Answer, Answered, CloudFailed, Escalated, Event, Failed, Routed, TurnSaved
+from edge_app.reason_text import Label, clause, inside
 from edge_app.storage.sessions import SessionStore
 from edge_app.turns.cloud_answer import RemoteAnswering
 from edge_app.turns.local_answer import Answering, Equipment
-from edge_app.turns.placement import joined, placed
 from edge_app.turns.planned_turn import Planned
 from models.core.errors import NeedsNetwork, UserError
-from router.place_policy import Placed, Verdict
-from router.route import Route
+from router.place_policy import Escalation, FirstPlace
+from router.reason import Reason
 
 CLOUD_FAILED = 4
 """The exit code when the endpoint failed and there is no local answer."""
@@ -49,7 +49,7 @@ class Course:
     def __init__(self, planned: Planned, ground: Ground) -> None:
         self._planned = planned
         self._ground = ground
-        self._placing = planned.placing
+        self._places = planned.places
         self._stopped = threading.Event()
         self._job: Job | None = None
         self._at: Literal["start", "here", "there", "end"] = "start"
@@ -90,47 +90,46 @@ class Course:
         saved = self._planned.saved
         if saved is not None:
             yield TurnSaved(saved.session, saved.turn)
-        first = self._placing.first()
+        first = self._places.first()
         if first.place == "local":
             yield from self._here(first)
             return
-        yield Routed(Route(None, "cloud", first.reason), self._planned.turn.mode, self._planned.route_ms)
-        remote = yield from self._there(Escalated(self._placing.cloud_label(first)), None)
+        yield Routed(self._places.cloud_route(first), self._planned.turn.mode, self._planned.route_ms)
+        remote = yield from self._there(self._places.cloud_label(first), None)
         if remote.whole or remote.cancelled:
             yield self._end(remote.answer())
         else:
-            reason = f"mode {self._placing.scenario.name}, but {obstacle(remote)}"
-            yield from self._here(Placed("local", reason))
+            yield from self._here(self._places.local_after_failure(obstacle(remote)))
 
     def _again(self, before: Answer | None, kept: str | None) -> Events:
         self._local = before
-        remote = yield from self._there(Escalated(self._placing.demanded_label()), kept)
+        remote = yield from self._there(self._places.asked_label(), kept)
         if remote.has_answer:
             yield self._end(remote.answer())
         elif before is not None:
             yield self._end(self._unchanged(before, remote))
         else:
             self._at = "end"
-            yield Failed(f"There is no answer: {obstacle(remote)}.", self._code(remote))
+            why = obstacle(remote)
+            yield Failed(f"There is no answer: {clause(why)}.", self._code(remote))
 
-    def _here(self, first: Placed) -> Events:
+    def _here(self, first: FirstPlace) -> Events:
         planned, ground, tried = self._planned, self._ground, self._remote
-        if planned.route is not None:
-            ground.equipment.host.prefetch(planned.route.adapter)
-            yield Routed(placed(planned.route, first), planned.turn.mode, planned.route_ms)
-        give_up = self._placing.give_up if tried is None else None
+        if planned.choice is not None:
+            ground.equipment.host.prefetch(planned.choice.adapter)
+            yield Routed(self._places.route(planned.choice, first), planned.turn.mode, planned.route_ms)
+        give_up = self._places.give_up_below if tried is None else None
         answering = Answering(planned, first, ground.equipment, ground.sessions, give_up)
         try:
             yield from self._compute(answering, answering.run)
-            verdict = self._doubts(answering) if tried is None else None
-            if verdict is None:
+            doubt = self._doubts(answering) if tried is None else None
+            if doubt is None:
                 yield self._local_end(answering)
                 return
             self._local = answering.partial() if answering.gave_up else answering.answer
             assert self._local is not None, "it is doubted"
-            label = self._placing.cloud_label(verdict)
-            why = Escalated(label, verdict.threshold, self._local.confidence)
-            remote = yield from self._there(why, self._local.text)
+            label = self._places.cloud_label(doubt)
+            remote = yield from self._there(label, self._local.text, doubt.threshold, self._local.confidence)
             if remote.has_answer:
                 yield self._end(remote.answer())
                 return
@@ -161,8 +160,15 @@ class Course:
         if answering.answer is not None:
             self._ground.outlook.learn_local(answering.answer, answering.ready, meter)
 
-    def _there(self, why: Escalated, kept: str | None) -> Generator[Event, None, RemoteAnswering]:
-        """The endpoint's events, and that it failed when it did."""
+    def _there(
+        self,
+        label: Label,
+        kept: str | None,
+        threshold: float | None = None,
+        probability: float | None = None,
+    ) -> Generator[Event, None, RemoteAnswering]:
+        """The endpoint's events, and that it failed when it did. threshold, probability: as in Escalated."""
+        why = Escalated(str(label), threshold, probability, label.kind)
         ground, self._at = self._ground, "there"
         remote = RemoteAnswering(self._planned, ground.remote, ground.sessions, why, kept, self._stopped)
         self._remote, meter = remote, ground.outlook.begin()
@@ -177,17 +183,17 @@ class Course:
             yield CloudFailed(str(remote.error), kept)
         return remote
 
-    def _doubts(self, answering: Answering) -> Verdict | None:
-        """The verdict on a local answer when it leads to the cloud."""
+    def _doubts(self, answering: Answering) -> Escalation | None:
+        """The decision on a local answer when it leads to the cloud."""
         if self._stopped.is_set():
             return None
         if answering.gave_up:
-            return self._placing.after(answering.partial().confidence or 0.0)
+            return self._places.escalation(answering.partial().confidence or 0.0)
         answer = answering.answer
         if answer is None or answer.confidence is None or answer.stop_reason == "cancelled":
             return None
-        verdict = self._placing.after(answer.confidence)
-        return verdict if verdict.escalate else None
+        escalation = self._places.escalation(answer.confidence)
+        return escalation if escalation.escalate else None
 
     # -- the end
 
@@ -208,16 +214,15 @@ class Course:
 
     def _unchanged(self, local: Answer, remote: RemoteAnswering) -> Answer:
         """The answer that was there stays; its label says what became of the cloud's."""
-        return replace(
-            local, reason=joined(local.reason, obstacle(remote)), broken=remote.text or local.broken
-        )
+        label = Label("", self._places.elsewhere, (Reason("text", {"text": local.reason}), obstacle(remote)))
+        return replace(local, reason=str(label), reason_kind=label.kind, broken=remote.text or local.broken)
 
     def _no_answer(self, failure: Failed, text: str) -> Event:
         self._at = "end"
         saved, remote = self._planned.saved, self._remote
         if remote is None or remote.error is None or self._stopped.is_set():
             return failure
-        sentence = f"{remote.error} There is no local answer either: {clause(failure.message)}."
+        sentence = f"{remote.error} There is no local answer either: {inside(failure.message)}."
         if self._ground.sessions is not None and saved is not None:
             with suppress(UserError):  # the first failure is the one to tell
                 self._ground.sessions.fail_turn(saved, text, sentence)
@@ -226,7 +231,9 @@ class Course:
     def _code(self, remote: RemoteAnswering) -> int:
         if remote.error is not None:
             return CLOUD_FAILED
-        return NeedsNetwork.exit_code if self._placing.standing.obstacle == OFFLINE else UserError.exit_code
+        obstacle = self._places.standing.obstacle
+        is_offline = obstacle is not None and obstacle.kind == "offline"
+        return NeedsNetwork.exit_code if is_offline else UserError.exit_code
 
     def _end(self, answer: Answer) -> Event:
         self._at = "end"
@@ -256,12 +263,11 @@ class Course:
             elif remote is not None and self._local is not None:
                 self._save(self._unchanged(self._local, remote))
             else:
-                nowhere = Placed("local", "")
-                Answering(self._planned, nowhere, ground.equipment, ground.sessions).leave()
+                Answering(self._planned, FirstPlace("local"), ground.equipment, ground.sessions).leave()
 
 
-def obstacle(remote: RemoteAnswering) -> str:
-    """Why there is no answer from there: a clause."""
+def obstacle(remote: RemoteAnswering) -> Reason:
+    """Why there is no answer from there."""
     if remote.error is not None:
-        return clause(str(remote.error))
-    return remote.refused or "the other answer was not waited for"
+        return Reason("cloud_failed", {"error": str(remote.error)})
+    return remote.refused or Reason("cloud_not_awaited")

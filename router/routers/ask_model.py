@@ -21,6 +21,7 @@ from adapters.store.record import read_manifest
 from models.core.errors import UserError
 from models.core.types import Image
 from router.choice import Candidate, Choice, Query, decide
+from router.reason import Reason
 from router.routers.prototype_cache import Registry
 
 NONE = "none"
@@ -64,7 +65,7 @@ class ModelRouter:
         """The adapter that the model names, or none. Adapters without a manifest are never chosen."""
         known = self._registry.of(installed)
         if not known:
-            return Choice(None, 1.0, self._registry.why_nobody(installed), ())
+            return self._registry.no_candidate(installed)
         names = sorted(known)
         for examples in range(EXAMPLES, -1, -1):
             introduction = _introduction(known, names, examples)
@@ -76,7 +77,7 @@ class ModelRouter:
             return decide(
                 [Candidate(n, float(s), None, None) for n, s in zip(names, scores, strict=False)], chat=False
             )
-        return Choice(None, 1.0, "no adapter: there are too many for the model to read what they are for", ())
+        return Choice(None, 1.0, Reason("too_many_adapters"))
 
     def _gained(self, introduction: str, names: Sequence[str], query: Query) -> NDArray[np.float64]:
         """By name, "none" last: the logarithm of how much more probable it is than usual."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from models.core.errors import UserError
+from router.choice import Choice
+from router.reason import Reason
 
 Made = TypeVar("Made")
 Stamp = tuple[int, int, int]
@@ -41,16 +43,19 @@ class Registry(Generic[Made]):
         self._kept = current
         return {name: made for name, (_, made) in current.items() if not isinstance(made, UserError)}
 
-    def why_nobody(self, installed: Collection[str]) -> str:
-        """Why there is nothing to choose from, when `of` found something but nothing for this query, or nothing."""
+    def no_candidate(self, installed: Collection[str]) -> Choice:
+        """The choice when `of` gave nothing that can be compared with the query."""
+        return Choice(None, 1.0, self._why_no_candidate(installed))
+
+    def _why_no_candidate(self, installed: Collection[str]) -> Reason:
         if not installed:
-            return "no adapter is installed"
+            return Reason("no_adapter_installed")
         damaged = [str(made) for _, made in self._kept.values() if isinstance(made, UserError)]
         if len(damaged) < len(self._kept):
-            return "no adapter: there is no image, and those installed are for images"
-        return (
-            f"no adapter: {damaged[0] if damaged else 'none of those installed has examples to compare with'}"
-        )
+            return Reason("adapters_need_image")
+        if damaged:
+            return Reason("adapters_unreadable", {"message": damaged[0]})
+        return Reason("adapters_without_examples")
 
     def _read(self, path: Path) -> Made | UserError:
         try:

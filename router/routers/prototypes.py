@@ -67,11 +67,11 @@ class PrototypeRouter:
     def choose(self, query: Query, installed: Collection[str]) -> Choice:
         """The adapter that suits best, or none. Adapters without prototypes are never chosen."""
         if not self._background.fits(query.words):
-            return Choice(None, 1.0, OTHER_MODEL, ())
+            return OTHER_MODEL
         known = self._registry.of(installed)
         able = {name: each for name, each in known.items() if query.image is not None or not len(each.image)}
         if not able:
-            return Choice(None, 1.0, self._registry.why_nobody(installed), ())
+            return self._registry.no_candidate(installed)
         asked = self._background.held_against(query)
         image = None if query.image is None else self._background.image.centred(query.image)
         candidates = [judge(name, each, image, asked) for name, each in able.items()]

@@ -76,11 +76,11 @@ class HeadRouter:
     def choose(self, query: Query, installed: Collection[str]) -> Choice:
         """The adapter that suits best, or none. Adapters without prototypes are never chosen."""
         if not self._background.fits(query.words):
-            return Choice(None, 1.0, OTHER_MODEL, ())
+            return OTHER_MODEL
         heads = self._registry.of(installed)
         able = {n: head for n, head in heads.items() if query.image is not None or head.weight is None}
         if not able:
-            return Choice(None, 1.0, self._registry.why_nobody(installed), ())
+            return self._registry.no_candidate(installed)
         asked = self._background.held_against(query)
         image = None if query.image is None else self._background.image.centred(query.image)
         candidates = [_judge(name, head, image, asked) for name, head in able.items()]

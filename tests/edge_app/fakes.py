@@ -17,6 +17,7 @@ from models.packing.packed_model import LlamaShape
 from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
 from router.choice import Candidate, Choice, Query
+from router.reason import Reason
 from tests.adapters.folders import SHAPE
 
 
@@ -150,4 +151,4 @@ class FakeRouter:
     def choose(self, query: Query, installed: Collection[str]) -> Choice:
         self.asked.append((query, installed))
         found = () if self.adapter is None else (Candidate(self.adapter, 2.0, 0.5, 0.5),)
-        return Choice(self.adapter, 0.9, "it looks like its examples", found)
+        return Choice(self.adapter, 0.9, Reason("text", {"text": "it looks like its examples"}), found)

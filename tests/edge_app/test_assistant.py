@@ -91,7 +91,18 @@ def test_events_come_in_their_order_and_add_up_to_the_answer(
 def test_the_json_object_has_exactly_the_keys_that_scripts_rely_on(assistant: Assistant) -> None:
     printed = ask(assistant).as_json()
     assert set(printed) == {
-        *("answer", "adapter", "place", "mode", "confidence", "reason", "model", "stop_reason", "tokens"),
+        *(
+            "answer",
+            "adapter",
+            "place",
+            "mode",
+            "confidence",
+            "reason",
+            "reason_kind",
+            "model",
+            "stop_reason",
+            "tokens",
+        ),
         *("timing_ms", "tokens_per_second", "session", "kept", "broken"),
     }
     assert set(printed["tokens"]) == {"prompt", "image", "cached", "completion"}

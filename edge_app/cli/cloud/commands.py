@@ -252,14 +252,17 @@ def _key(*, asks: bool, from_stdin: bool, host: str) -> Key | None:
 def _consent(question: Payload, allow_cloud: bool) -> None:
     """Returns when it may be sent. Raises UserError when not; asks where there is somebody to ask."""
     from edge_app.cloud.consent import judge
+    from edge_app.reason_text import sentence
 
     asks = sys.stdin.isatty() and sys.stderr.isatty()
     with _decisions() as decisions:
         known = decisions.known(question.endpoint.host, question.images, None)
-        verdict = judge(question.endpoint, question.images, known, interactive=asks, allow_cloud=allow_cloud)
-    if verdict.action == "refuse":
-        raise UserError(verdict.reason)
-    if verdict.action == "ask":
+        permission = judge(
+            question.endpoint, question.images, known, interactive=asks, allow_cloud=allow_cloud
+        )
+    if permission.reason is not None:
+        raise UserError(sentence(permission.reason))
+    if permission.action == "ask":
         output.say(f"To {question.endpoint}, model {question.endpoint.model}, {question.size} bytes:")
         output.say(f"  {question.question}")
         if not typer.confirm("Send this, once?", err=True):

@@ -10,13 +10,12 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from edge_app.events import Event, Failed, Progress, Routed
+from edge_app.events import Event, Failed, Progress, Route, Routed
 from edge_app.system.terminal_text import one_line, text_table
 from edge_app.tui.stream import batches
 from edge_app.tui.text import progress_text
 from edge_app.tui.windows.window import Window
 from router.choice import Candidate
-from router.route import Route
 
 
 class RouteWindow(Window[None]):

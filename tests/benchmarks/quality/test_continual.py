@@ -32,6 +32,7 @@ from edge_app.events import Progress
 from edge_app.system import paths
 from models.core.errors import UserError
 from router.choice import Choice, Query
+from router.reason import Reason
 from tests.adapters.folders import SHAPE
 from tests.edge_app.conftest import png
 from tests.edge_app.fakes import FakeEngine, FakeGeneration
@@ -81,7 +82,7 @@ class Signpost:
         name = query.question.split()[0]
         if query.question == "maps 0?" and "birds" in installed:
             name = "birds"
-        return Choice(name if name in installed else None, 0.9, "as the post says", ())
+        return Choice(name if name in installed else None, 0.9, Reason("text", {"text": "as the post says"}))
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ def test_a_script_that_allows_it_gets_the_cloud_s_answer(run: Run, server: Misbe
     assert (printed["answer"], printed["place"], printed["mode"]) == ("A tabby.", "cloud", "auto")
     assert (printed["kept"], printed["model"], printed["confidence"]) == ("A cat.", "big-model", None)
     assert printed["reason"].startswith("local server: local confidence 0.")
+    assert printed["reason_kind"] == "confidence_below"
     assert printed["tokens"] == {"prompt": 11, "image": 0, "cached": 0, "completion": 3}
     assert len(server.requests) == 1
 
@@ -75,6 +76,7 @@ def test_a_script_that_does_not_allow_it_gets_the_local_answer_and_the_reason(
         printed = json.loads(outcome.stdout)
         assert (outcome.code, printed["answer"], printed["place"]) == (0, "A cat.", "local")
         assert "needs --allow-cloud" in printed["reason"]
+        assert printed["reason_kind"] == "allow_cloud_missing"
         assert f"({printed['reason']})" in outcome.stderr
     assert server.requests == []
 
@@ -125,6 +127,7 @@ def test_offline_answers_here_and_says_so(
         printed = json.loads(run("ask", "?", "--mode", mode, "--allow-cloud", "--offline", "--json").stdout)
         assert (printed["place"], server.requests) == ("local", [])
         assert "the app is offline" in printed["reason"]
+        assert printed["reason_kind"] == "offline"
 
 
 def test_a_chat_is_continued_across_places(run: Run, server: Misbehaving, engine: FakeEngine) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from edge_app import assistant
 from edge_app.cli.main import main
-from router.choice import Candidate, Choice, Query
+from router.choice import Candidate, Choice, Query, decide
 from tests.adapters.folders import put
 from tests.edge_app.conftest import png, saved_image_names
 from tests.edge_app.fakes import FakeEngine
@@ -28,9 +29,9 @@ class Router:
         cells = Candidate("cells", 3.25, None if query.image is None else 0.91, 0.5)
         maps = Candidate("maps", -2.0, None, -0.1)
         if query.image is None:
-            return Choice(None, 0.8, "no adapter: nearest is maps: question -0.10", (maps,))
+            return replace(decide([maps], chat=False), probability=0.8)
         assert set(installed) == {"cells", "maps"}
-        return Choice("cells", 0.96, "looks like cells: image 0.91, question 0.50", (cells, maps))
+        return replace(decide([cells, maps], chat=False), probability=0.96)
 
 
 @pytest.fixture
@@ -96,6 +97,7 @@ def test_route_json_prints_one_object(run: Run, engine: FakeEngine, photo: str) 
         "mode": "auto",
         "probability": 0.96,
         "reason": "looks like cells: image 0.91, question 0.50",
+        "reason_kind": "adapter_suits",
         "candidates": [
             {"adapter": "cells", "score": 3.25, "image": 0.91, "question": 0.5},
             {"adapter": "maps", "score": -2.0, "image": None, "question": -0.1},

@@ -13,6 +13,7 @@ from edge_app.cloud.consent import ConsentStore, Decision, Known, judge
 from edge_app.cloud.endpoint import endpoint
 from edge_app.cloud.payload import Payload, payload
 from models.core.types import Image, Message, Sampling
+from router.reason import Reason
 
 PLACE = endpoint("https://api.example.com/v1", "big-model")
 
@@ -50,9 +51,9 @@ DIGEST = hashlib.sha256(np.zeros((4, 4, 3), np.uint8).tobytes()).hexdigest()
     ],
 )
 def test_the_rule(known: Known, interactive: bool, allow_cloud: bool, action: str) -> None:
-    verdict = judge(ask().endpoint, ask().images, known, interactive=interactive, allow_cloud=allow_cloud)
-    assert verdict.action == action
-    assert verdict.reason
+    permission = judge(ask().endpoint, ask().images, known, interactive=interactive, allow_cloud=allow_cloud)
+    assert permission.action == action
+    assert (permission.reason is not None) == (action == "refuse")
 
 
 @pytest.mark.parametrize(
@@ -63,11 +64,11 @@ def test_a_withheld_image_never_leaves(
     everywhere: bool | None, chat: bool | None, interactive: bool, allow: bool
 ) -> None:
     known = Known(everywhere, chat, frozenset({DIGEST}))
-    verdict = judge(
+    permission = judge(
         ask().endpoint, ask(with_image=True).images, known, interactive=interactive, allow_cloud=allow
     )
-    assert verdict.action == "refuse"
-    assert "photo.png" in verdict.reason
+    assert permission.action == "refuse"
+    assert permission.reason == Reason("image_withheld", {"images": ("photo.png",)})
 
 
 @pytest.mark.parametrize(

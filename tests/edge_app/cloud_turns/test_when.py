@@ -59,6 +59,7 @@ def test_a_doubtful_answer_is_asked_for_again_and_kept(
         == escalated.reason
         == (f"local server: local confidence {escalated.probability:.2f} below {escalated.threshold:.2f}")
     )
+    assert answer.reason_kind == escalated.reason_kind == "confidence_below"
     assert (answer.tokens.prompt, answer.tokens.completion, answer.adapter) == (11, 3, None)
     assert 0 < answer.timings.first_token < answer.timings.total  # type: ignore[operator]
     assert (saved(store).result, saved(store).status) == (answer, "complete")
@@ -124,6 +125,7 @@ def test_quality_answers_here_when_the_cloud_cannot_and_says_why(make: Make, sto
     (failed,) = [event for event in events if isinstance(event, CloudFailed)]
     assert failed.kept is None
     assert saved(store).result == answer
+    assert answer.reason_kind.startswith("confidence_")
 
 
 def test_without_an_endpoint_nothing_is_said_of_clouds_unless_one_was_asked_for(make: Make) -> None:

@@ -26,6 +26,7 @@ from edge_app.events import (
     Failed,
     ImageEncoded,
     Ready,
+    Route,
     Routed,
     Timing,
     TokenCounts,
@@ -41,7 +42,6 @@ from edge_app.tui.app import ChatApp
 from edge_app.tui.surroundings import Surroundings
 from edge_app.tui.windows.file_picker import FilePicker, ImageTree
 from edge_app.turn import Picture, Turn
-from router.route import Route
 
 ANSWER = Answer(
     text="",

@@ -10,13 +10,12 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Markdown, Static
 
-from edge_app.events import Answered, ContextTrimmed, Progress, Ready, Routed, TokenText, TurnSaved
+from edge_app.events import Answered, ContextTrimmed, Progress, Ready, Route, Routed, TokenText, TurnSaved
 from edge_app.tui.app import ChatApp
 from edge_app.tui.composer.composer import NoticeLine
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.messages import QuestionView, RemarkView
 from edge_app.tui.status import StatusLine
-from router.route import Route
 from tests.edge_app.tui.conftest import (
     ANSWER,
     Clock,

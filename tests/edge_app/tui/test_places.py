@@ -8,7 +8,17 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Markdown, Static
 
-from edge_app.events import Answered, CloudFailed, Escalated, Event, Failed, Routed, TokenText, TurnSaved
+from edge_app.events import (
+    Answered,
+    CloudFailed,
+    Escalated,
+    Event,
+    Failed,
+    Route,
+    Routed,
+    TokenText,
+    TurnSaved,
+)
 from edge_app.storage.sessions import SessionStore
 from edge_app.tui.app import ChatApp
 from edge_app.tui.conversation.answer_view import AnswerView
@@ -17,7 +27,6 @@ from edge_app.tui.conversation.other_answer import OtherAnswer
 from edge_app.tui.status import StatusLine
 from edge_app.tui.windows.route_window import RouteWindow
 from router.choice import Candidate
-from router.route import Route
 from tests.edge_app.tui.conftest import (
     ANSWER,
     MakeApp,

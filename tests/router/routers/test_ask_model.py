@@ -14,6 +14,7 @@ from adapters.store.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManife
 from models.core.types import Image
 from models.engine import Engine
 from router.choice import Query
+from router.reason import Reason
 from router.routers.ask_model import ModelRouter
 
 NAMES = ("cells", "maps")
@@ -71,7 +72,7 @@ def about(question: str) -> Query:
 def test_the_adapter_that_gains_most_by_the_question_is_chosen(directory: Path, favourite: str) -> None:
     choice = ModelRouter(directory, Speaker(favourite)).choose(about("What is it?"), NAMES)
     assert choice.adapter == choice.candidates[0].adapter == favourite
-    assert choice.reason == f"looks like {favourite}"
+    assert choice.reason == Reason("adapter_suits", {"adapter": favourite, "image": None, "question": None})
     assert choice.probability == pytest.approx(3 / 5)
 
 
@@ -112,7 +113,7 @@ def test_examples_are_left_out_before_the_list_gets_too_long(directory: Path) ->
     assert "platelets" not in speaker.read[0][0]
     choice = ModelRouter(directory, Speaker("cells", most=10)).choose(about("What is it?"), NAMES)
     assert (choice.adapter, choice.candidates) == (None, ())
-    assert "too many" in choice.reason
+    assert choice.reason.kind == "too_many_adapters"
 
 
 def test_adapters_without_a_manifest_are_never_chosen(tmp_path: Path) -> None:

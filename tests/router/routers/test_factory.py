@@ -13,6 +13,7 @@ import pytest
 
 from adapters.prototypes import IMAGE_SIZE, PROTOTYPES_FILE, prototypes_of, write_prototypes
 from router.choice import Candidate, Query, Router
+from router.reason import Reason
 from router.routers.background import likeness
 from router.routers.chat_detection import ByState, ByWords
 from router.routers.prototype_cache import Registry
@@ -54,7 +55,9 @@ def test_the_adapter_with_the_nearest_examples_is_chosen_and_the_reason_says_so(
     best = choice.candidates[0]
     assert choice.adapter == best.adapter == name
     assert choice.probability > 0.9
-    assert choice.reason == f"looks like {name}: image {best.image:.2f}, question {best.question:.2f}"
+    assert choice.reason == Reason(
+        "adapter_suits", {"adapter": name, "image": best.image, "question": best.question}
+    )
     assert {candidate.adapter for candidate in choice.candidates} == set(ALL)
 
 
@@ -69,7 +72,7 @@ def test_a_question_of_another_domain_does_not_outweigh_the_image(router: Router
 def test_plain_chat_under_an_image_is_no_question_about_it(router: Router) -> None:
     choice = ask(router, ALL, KINDS["cells"], 290)
     assert choice.adapter is None
-    assert "plain chat" in choice.reason
+    assert choice.reason.kind == "plain_chat"
 
 
 def test_what_an_adapter_is_asked_is_no_chat_to_it_however_alike(make: Make, directory: Path) -> None:
@@ -85,7 +88,8 @@ def test_ordinary_images_get_no_adapter_and_the_reason_names_the_nearest(router:
     choice = ask(router, ALL, 107, 104)
     assert choice.adapter is None
     assert choice.probability > 0.7
-    assert choice.reason.startswith(f"no adapter: nearest is {choice.candidates[0].adapter}")
+    assert choice.reason.kind == "no_adapter_suits"
+    assert choice.reason.fields["adapter"] == choice.candidates[0].adapter
 
 
 def test_images_unlike_anything_known_get_no_adapter(router: Router) -> None:
@@ -96,7 +100,7 @@ def test_images_unlike_anything_known_get_no_adapter(router: Router) -> None:
 def test_without_an_image_adapters_for_images_are_out_of_the_question(router: Router) -> None:
     choice = ask(router, ALL, None, KINDS["receipts"])
     assert (choice.adapter, choice.candidates) == (None, ())
-    assert "there is no image" in choice.reason
+    assert choice.reason.kind == "adapters_need_image"
 
 
 def test_an_adapter_with_questions_alone_is_chosen_by_them_with_and_without_an_image(
@@ -157,8 +161,8 @@ def test_adapters_without_prototypes_are_never_chosen(make: Make, tmp_path: Path
     router = make(tmp_path)
     choice = ask(router, ("bare",), 1, 1)
     assert choice.adapter is None
-    assert "none of those installed has examples" in choice.reason
-    assert ask(router, (), 1, 1).reason == "no adapter is installed"
+    assert choice.reason.kind == "adapters_without_examples"
+    assert ask(router, (), 1, 1).reason.kind == "no_adapter_installed"
 
 
 def test_a_damaged_file_takes_only_its_own_adapter_out(make: Make, directory: Path) -> None:
@@ -166,7 +170,7 @@ def test_a_damaged_file_takes_only_its_own_adapter_out(make: Make, directory: Pa
     router = make(directory)
     assert ask(router, ALL, 1, 1).adapter == "aerial"
     assert ask(router, ALL, 2, 2).adapter is None
-    assert str(directory / "cells") in ask(router, ("cells",), 2, 2).reason
+    assert str(directory / "cells") in str(ask(router, ("cells",), 2, 2).reason.fields["message"])
 
 
 def test_prototypes_of_another_language_model_say_so(make: Make, directory: Path) -> None:
@@ -174,7 +178,8 @@ def test_prototypes_of_another_language_model_say_so(make: Make, directory: Path
     folder.mkdir()
     write_prototypes(folder, prototypes_of([], list(around(1, HIDDEN + 1, 2))))
     choice = ask(make(directory), ("other",), None, 1)
-    assert "another language model" in choice.reason
+    assert choice.reason.kind == "adapters_unreadable"
+    assert "another language model" in str(choice.reason.fields["message"])
 
 
 def test_an_empty_question_is_judged_by_the_image(router: Router) -> None:

@@ -1,0 +1,123 @@
+"""Renders reasons (router.reason.Reason) as text. The only module that holds their sentences.
+
+A reason becomes a clause: lower case, no full stop. The label of an answer joins the clauses of its reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from router.reason import Reason
+
+CLAUSES = {
+    "text": "{text}",
+    # which adapter
+    "no_adapter_installed": "no adapter is installed",
+    "no_adapter_asked": "no adapter, as asked",
+    "adapter_asked": "adapter {adapter}, as asked",
+    "adapter_suits": "looks like {adapter}{likeness}",
+    "no_adapter_suits": "no adapter: nearest is {adapter}{likeness}",
+    "plain_chat": "no adapter: the question is plain chat, not about the image",
+    "other_language_model": "no adapter: the router knows the questions of another language model only",
+    "too_many_adapters": "no adapter: there are too many for the model to read what they are for",
+    "adapters_need_image": "no adapter: there is no image, and those installed are for images",
+    "adapters_without_examples": "no adapter: none of those installed has examples to compare with",
+    "adapters_unreadable": "no adapter: {message}",
+    "not_routed": "stopped before an adapter was chosen",
+    # which place first
+    "mode": "mode {mode}",
+    "mode_on_battery": "mode {mode}, leaning to eco on battery",
+    "mode_prefers_cloud": "mode {mode}: {cloud:.2f} expected of the {elsewhere}, {local:.2f} of this device",
+    "mode_but": "mode {mode}, but {obstacle}",
+    "cloud_asked": "as you asked",
+    # whether a local answer is kept
+    "confidence": "{whose}confidence {probability:.2f}",
+    "confidence_below": "{whose}confidence {probability:.2f} below {threshold:.2f}",
+    "confidence_enough": "{whose}confidence {probability:.2f}, {threshold:.2f} is enough",
+    "mode_keeps_local": "mode {mode} asks the {elsewhere} only when told to",
+    # why the endpoint gave no answer
+    "no_cloud": "no cloud is set up",
+    "cloud_misconfigured": "{error}",
+    "offline": "the app is offline",
+    "cloud_resting": "{endpoint} failed several times and is left alone for a while",
+    "image_withheld": "marked never to be sent: {images}",
+    "host_forbidden": "you decided that nothing is sent to {host}; `edge-app cloud forget` undoes that",
+    "allow_cloud_missing": "asking {endpoint} needs --allow-cloud",
+    "host_declined": "you did not allow {host}",
+    "cloud_failed": "{error}",
+    "cloud_not_awaited": "the other answer was not waited for",
+}
+"""By kind, a format string over the fields of the reason and three more values.
+
+elsewhere: what the other place is called. whose: "local " in the label of an answer from elsewhere. likeness: of a
+candidate, from the fields image and question. A kind that is not here shows its field `text`.
+"""
+
+
+def clause(reason: Reason, elsewhere: str = "cloud", whose: str = "") -> str:
+    """elsewhere: what the place is called that is not this device. whose: put before "confidence"."""
+    values = {name: _shown(name, value, elsewhere) for name, value in reason.fields.items()}
+    pattern = CLAUSES.get(reason.kind, CLAUSES["text"])
+    return pattern.format(**values, elsewhere=elsewhere, whose=whose, likeness=_likeness(reason))
+
+
+def sentence(reason: Reason) -> str:
+    """The clause with a capital letter and a full stop."""
+    text = clause(reason)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def inside(message: str) -> str:
+    """The message of an error as a part of a longer sentence: no full stop, the first letter in lower case.
+
+    Messages begin with a word of the app, never with a name.
+    """
+    text = message.rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+@dataclass(frozen=True)
+class Label:
+    """Why a decision was taken or an answer is from its place.
+
+    at: the place in words, shown first: "local", or what the endpoint is called; empty shows none.
+    elsewhere: what the endpoint is called.
+    """
+
+    at: str
+    elsewhere: str
+    reasons: tuple[Reason, ...]
+
+    def __str__(self) -> str:
+        whose = "local " if self.at == self.elsewhere else ""
+        clauses = "; ".join(
+            clause(reason, self.elsewhere, whose) for reason in _without_repeats(self.reasons)
+        )
+        return ": ".join(part for part in (self.at, clauses) if part)
+
+    @property
+    def kind(self) -> str:
+        """That of the last reason, which settled the matter."""
+        return self.reasons[-1].kind if self.reasons else "text"
+
+
+def _without_repeats(reasons: Sequence[Reason]) -> list[Reason]:
+    """Without the reason "mode" where a later one names the mode again."""
+    repeated = any(reason.kind == "mode_keeps_local" for reason in reasons)
+    return [reason for reason in reasons if not (repeated and reason.kind == "mode")]
+
+
+def _shown(name: str, value: object, elsewhere: str) -> object:
+    if isinstance(value, Reason):
+        return clause(value, elsewhere)
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return inside(str(value)) if name == "error" else value
+
+
+def _likeness(reason: Reason) -> str:
+    """Of adapter_suits and no_adapter_suits: ": image 0.91, question 0.50", as far as they are known."""
+    known = {name: reason.fields.get(name) for name in ("image", "question")}
+    figures = [f"{name} {value:.2f}" for name, value in known.items() if isinstance(value, int | float)]
+    return f": {', '.join(figures)}" if figures else ""
