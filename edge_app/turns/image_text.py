@@ -1,13 +1,11 @@
-"""Reads the text in a conversation's images when the adapter wants it, each image once. On the inference thread.
-
-Knows when text is wanted and what is told meanwhile; how it is read is models.ocr.reader's business.
-"""
+"""The text in a conversation's images, as it goes into a prompt: each image is read once, on the inference thread."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +24,7 @@ MOST_PAGES = 256
 
 
 _Key = tuple[str, ReadsText, int | None]
-"""Of an image: its digest, why it was read, and the longest side it was brought to before."""
+"""Of an image: its digest, why it was read, and the longest side (pixels) it was reduced to before."""
 
 
 class Reader(Protocol):
@@ -37,66 +35,79 @@ class Reader(Protocol):
     def read_document(self, image: Image, cancel: threading.Event | None = None) -> PageText | None: ...
 
 
+class _ReadImage:
+    """An image that was read. page: None for one that looks like no document."""
+
+    def __init__(self, page: PageText | None) -> None:
+        self.page = page
+
+    @cached_property
+    def prompt_lines(self) -> str:
+        """Empty without text."""
+        return as_prompt_lines(self.page) if self.page is not None else ""
+
+
 class ImageTexts:
-    """reader: None makes models.ocr.reader's own."""
+    """reader: None makes models.ocr.reader.TextReader with this number of threads."""
 
     def __init__(self, reader: Reader | None = None, threads: int | None = None) -> None:
         self._reader = reader or TextReader(threads)
-        self._pages: OrderedDict[_Key, PageText | None] = OrderedDict()
+        self._known: OrderedDict[_Key, _ReadImage] = OrderedDict()
 
     def of(
         self, images: Iterable[Image], wanted: ReadsText, job: Job, longest_side: int | None = None
     ) -> dict[str, str]:
-        """By digest, the lines of each image as they go into the prompt; those without any are left out.
+        """By digest, the lines of each image as they go into the prompt; images without any are left out.
 
         longest_side: pixels; an image that has not been read yet is read in a copy of that size, which takes less
-        and may cost small print. Raises UserError when an image's text cannot be read, and CancelledError.
+        time and may lose small print. Raises UserError when an image's text cannot be read, and CancelledError.
         """
         if wanted == "never":
             return {}
-        texts = {}
-        for image in {image.digest: image for image in images}.values():
-            page = self._page(image, wanted, job, longest_side)
-            if page is not None and (lines := as_prompt_lines(page)):
-                texts[image.digest] = lines
-        return texts
+        unique = {image.digest: image for image in images}
+        texts = {
+            digest: self._get(image, wanted, job, longest_side).prompt_lines
+            for digest, image in unique.items()
+        }
+        return {digest: text for digest, text in texts.items() if text}
 
     def probability(self, image: Image, wanted: ReadsText, longest_side: int | None = None) -> float | None:
-        """How sure the reader was of the text in an image; None when none was read in it."""
-        page = self._pages.get(self._key(image, wanted, longest_side))
+        """Mean probability of the text that was read in an image, 0..1; None when there was none."""
+        known = self._known.get(self._key(image, wanted, longest_side))
+        page = known.page if known is not None else None
         return page.probability if page is not None and page.lines else None
 
     def _key(self, image: Image, wanted: ReadsText, longest_side: int | None) -> _Key:
-        """What was read at full size is as good for a smaller one."""
+        """What was read at full size is also used where a smaller size would do."""
         full = image.digest, wanted, None
-        return full if full in self._pages else (image.digest, wanted, longest_side)
+        return full if full in self._known else (image.digest, wanted, longest_side)
 
-    def _page(self, image: Image, wanted: ReadsText, job: Job, longest_side: int | None) -> PageText | None:
+    def _get(self, image: Image, wanted: ReadsText, job: Job, longest_side: int | None) -> _ReadImage:
         key = self._key(image, wanted, longest_side)
-        if key not in self._pages:
+        if key not in self._known:
             if job.cancelled.is_set():
                 raise CancelledError
             try:
-                self._pages[key] = self._read(image, wanted, job, longest_side)
+                self._known[key] = self._read(image, wanted, job, longest_side)
             except ReadingStopped:
                 raise CancelledError from None
-        self._pages.move_to_end(key)
-        while len(self._pages) > MOST_PAGES:
-            self._pages.popitem(last=False)
-        return self._pages[key]
+        self._known.move_to_end(key)
+        while len(self._known) > MOST_PAGES:
+            self._known.popitem(last=False)
+        return self._known[key]
 
-    def _read(self, image: Image, wanted: ReadsText, job: Job, longest_side: int | None) -> PageText | None:
+    def _read(self, image: Image, wanted: ReadsText, job: Job, longest_side: int | None) -> _ReadImage:
         other: ReadsText = "always" if wanted == "auto" else "auto"
-        known = self._pages.get(self._key(image, other, longest_side))
-        if known is not None:
-            return known if wanted == "always" or known.looks_like_document else None
+        known = self._known.get(self._key(image, other, longest_side))
+        if known is not None and known.page is not None:
+            return known if wanted == "always" or known.page.looks_like_document else _ReadImage(None)
         if wanted == "auto" and not may_be_page(image):
-            return None
+            return _ReadImage(None)
         job.emit(Progress("read", f"Reading the text in {image.name}", 0, 1))
         shown = image if longest_side is None else _within(image, longest_side)
         if wanted == "always":
-            return self._reader.read(shown, job.cancelled)
-        return self._reader.read_document(shown, job.cancelled)
+            return _ReadImage(self._reader.read(shown, job.cancelled))
+        return _ReadImage(self._reader.read_document(shown, job.cancelled))
 
 
 def _within(image: Image, side: int) -> Image:
