@@ -20,7 +20,7 @@ from edge_app.system import paths
 from edge_app.system.battery import battery
 from edge_app.system.offline import switch
 from edge_app.tui.app import DEFECTS_FILE, ChatApp
-from edge_app.tui.surroundings import Surroundings
+from edge_app.tui.dependencies import ChatDependencies
 
 SIZE = (96, 30)
 
@@ -28,7 +28,7 @@ SIZE = (96, 30)
 async def take(image: Path, question: str, out: Path) -> None:
     settings = load(paths.config_file())
     assistant = Assistant(settings, None)
-    surroundings = Surroundings(
+    dependencies = ChatDependencies(
         settings=settings,
         backend=assistant,
         sessions=None,
@@ -42,7 +42,7 @@ async def take(image: Path, question: str, out: Path) -> None:
         config=paths.config_file(),
         defects=paths.cache_directory() / DEFECTS_FILE,
     )
-    app = ChatApp(surroundings)
+    app = ChatApp(dependencies)
     try:
         async with app.run_test(size=SIZE) as pilot:
             for _ in range(2):  # the second time is what a user who has the model sees

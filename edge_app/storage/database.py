@@ -1,7 +1,7 @@
-"""Opens the app's one SQLite file, for each store that keeps tables in it.
+"""The app's one SQLite file, and the base class of every store that keeps tables in it.
 
-WAL mode: several processes and several connections read and write it at the same time; what was committed
-survives a kill -9.
+The file is in WAL mode: several processes and connections read and write it at the same time, and a committed
+transaction survives a killed process.
 
 sqlite_utils is imported when the first database is opened. It imports pandas too where that is installed (as with
 the extra [train]), which costs about half a second there.
@@ -24,7 +24,7 @@ from edge_app.system import paths
 from models.core.errors import UserError
 
 BUSY_SECONDS = 10.0
-USER_CAUSED = (  # what a full disk, a wrong permission or a foreign file look like
+USER_CAUSED = (  # a full disk, a wrong permission, another process, a file that is no database
     "SQLITE_BUSY",
     "SQLITE_CANTOPEN",
     "SQLITE_CORRUPT",
@@ -37,16 +37,16 @@ USER_CAUSED = (  # what a full disk, a wrong permission or a foreign file look l
 
 
 class DatabaseFile:
-    """One connection. Safe to use from several threads; several processes may have the same file open.
+    """One connection to the database; `holds` names in messages what a subclass keeps there.
 
-    Everything raises UserError when the disk does not cooperate (full, read-only, busy for BUSY_SECONDS).
-    holds: what a subclass keeps there, for the message.
+    Safe to use from several threads. Several processes may have the file open. Every method raises UserError when
+    the disk is full or read-only, when the file is no database, and when it is locked for BUSY_SECONDS.
     """
 
     holds: ClassVar[str]
 
     def __init__(self, file: Path) -> None:
-        """Opens or creates it and brings it up to date."""
+        """Opens or creates the file and applies the migrations that it lacks."""
         from sqlite_utils import Database
 
         self._file = file
@@ -71,12 +71,13 @@ class DatabaseFile:
             self._db.close()
 
     def _rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
+        """The rows that a query selects, each by column name."""
         with self._lock, self._errors():
             return list(self._db.query(sql, list(values)))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Takes the write lock at once: whoever reads inside it reads what it will change."""
+        """Takes the write lock before the first read, so that what is read cannot change until COMMIT."""
         with self._lock, self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -99,20 +100,20 @@ class DatabaseFile:
 
 
 def is_alive(process: int, started: float) -> bool:
-    """Whether the very process is: its number may be another's by now. started: seconds since the epoch."""
+    """Whether a process still runs. started: seconds since the epoch; tells it from a later one of its number."""
     try:
         return bool(abs(psutil.Process(process).create_time() - started) < 1.0)
     except psutil.NoSuchProcess:
         return False
-    except psutil.AccessDenied:  # another user's, or the system's: it is there
+    except psutil.AccessDenied:  # a process of another user exists
         return True
 
 
 def storable(text: str) -> str:
-    """What UTF-8 cannot hold (an argument or a file name in another encoding) as question marks."""
+    """The text with a question mark for each surrogate, which UTF-8 cannot hold (from an argument or file name)."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def moment() -> str:
-    """Now: ISO 8601, UTC, to the microsecond; sorts as text."""
+    """The current time as ISO 8601 in UTC with microseconds, which sorts as text."""
     return datetime.now(UTC).isoformat(timespec="microseconds")

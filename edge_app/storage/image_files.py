@@ -1,4 +1,4 @@
-"""Images by the hash of their content: one file each, named by its sha256, whole or not there at all."""
+"""Images stored by content: one file for each, named by the sha256 of its bytes, written atomically."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from models.core.errors import UserError
 
 
 class ImageFiles:
-    """The folder they are in.
+    """The folder of the images.
 
-    Whoever writes or removes holds the session database's write lock, so that a file is never removed while
-    another process starts to use it.
+    Callers of `write` and `remove_all_but` hold the database's write lock, so that no process removes a file that
+    another one starts to use.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -26,7 +26,10 @@ class ImageFiles:
         return self._directory / digest
 
     def write(self, digest: str, data: bytes) -> None:
-        """data: the bytes that digest is of. Replaces a file that is not what it was; else does nothing."""
+        """Writes data, whose sha256 is digest, unless the file is there and undamaged.
+
+        Raises UserError when the disk refuses.
+        """
         if self._is_whole(digest, len(data)):
             return
         paths.ensure(self._directory)
@@ -41,7 +44,7 @@ class ImageFiles:
             raise UserError(f"Cannot save an image in {self._directory}: {error.strerror}.") from error
 
     def _is_whole(self, digest: str, size: int) -> bool:
-        """False also for what cannot be read: writing it anew then heals it or says what is wrong."""
+        """Whether the file has this size and digest. False for an unreadable file, which `write` then replaces."""
         file = self.file(digest)
         try:
             if file.stat().st_size != size:
@@ -52,7 +55,7 @@ class ImageFiles:
             return False
 
     def remove_all_but(self, digests: Collection[str]) -> None:
-        """Also removes what a process that died in mid-write left."""
+        """Removes all other files, those of interrupted writes included."""
         if not self._directory.is_dir():
             return
         for file in self._directory.iterdir():

@@ -1,7 +1,6 @@
-"""The schema of the session database, as numbered steps from an empty file on.
+"""The schema of the database, as numbered steps from an empty file on.
 
-A step that was ever released is never edited; a change is a new step. PRAGMA user_version holds the number of
-the last step taken.
+A released step is never edited; a change is a new step. PRAGMA user_version holds the number of the last step.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def _version_1(db: Database) -> None:
 
 
 def _version_2(db: Database) -> None:
-    """What left the device, and what the user said about that."""
+    """The requests that left the device, and the consent that the user gave or refused."""
     # No reference to sessions: the record stays when a session is deleted.
     db.execute("""
         CREATE TABLE cloud_requests (
@@ -101,9 +100,11 @@ def _version_2(db: Database) -> None:
 
 
 def _version_3(db: Database) -> None:
-    """Where an answer came from and why, and what else there was of it: of every turn, not only of finished
-    ones. The confidences until now were a mean of the model's own probabilities, which is still there
-    (mean_logprob); the word has another meaning from here on."""
+    """Place and reason of an answer, and the other answer to its question, as columns of every turn.
+
+    Confidences of earlier versions are erased: they were a mean of the model's own probabilities, which stays as
+    mean_logprob, while later ones are a probability of being right.
+    """
     db.execute("ALTER TABLE turns ADD COLUMN place TEXT CHECK (place IN ('local', 'cloud'))")
     db.execute("ALTER TABLE turns ADD COLUMN reason TEXT")
     db.execute("ALTER TABLE turns ADD COLUMN kept TEXT")  # the local answer, when the cloud's is the answer
@@ -116,7 +117,7 @@ def _version_3(db: Database) -> None:
 
 
 def _version_4(db: Database) -> None:
-    """Running averages of what answers take."""
+    """Running averages of what answers cost, by place and adapter."""
     db.execute("""
         CREATE TABLE expectations (
             place TEXT NOT NULL CHECK (place IN ('local', 'cloud')),
@@ -136,7 +137,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _v
 
 
 def migrate(db: Database, file: Path, steps: tuple[Callable[[Database], None], ...] = MIGRATIONS) -> None:
-    """Brings the database to the newest version, each step whole or not at all; two processes may both try.
+    """Brings the database to the newest version, each step in a transaction. Two processes may call it at once.
 
     Raises UserError when a newer edge-app wrote it.
     """

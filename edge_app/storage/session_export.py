@@ -1,4 +1,4 @@
-"""A session as text for other programs: Markdown to read, JSON to process."""
+"""Exports a session as Markdown or as JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def to_markdown(session: Session) -> str:
 
 
 def to_json(session: Session) -> dict[str, Any]:
-    """Plain values; each turn's `result` has what `ask --json` prints, without what the turn says itself."""
+    """The session as JSON values. A turn's `result` is what `ask --json` prints, without the turn's own fields."""
     return {
         "id": session.id,
         "title": session.title,

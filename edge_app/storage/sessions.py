@@ -1,6 +1,6 @@
-"""Sessions on disk: every turn is saved as it happens, so that a crash keeps what there was.
+"""Saved sessions: a turn is written as it happens, so that a crash loses nothing that was shown.
 
-SQLite in WAL mode; images by content hash beside it. Knows nothing of models: answers come in as facts.
+Turns are rows of the database; their images are files beside it, named by content hash.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from edge_app.system import paths
 from models.core.errors import UserError
 
 Status = Literal["answering", "complete", "stopped", "failed", "interrupted"]
-"""interrupted: its process died in the middle of the answer."""
+"""interrupted: the process ended during the answer."""
 
 TITLE_CHARACTERS = 60
 OWN_COLUMNS = ("place", "reason", "kept", "broken")
-"""What of an answer is not in the JSON of its details."""
+"""Fields of an answer that have a column of their own; the others are in the JSON of `details`."""
 
 
 @dataclass(frozen=True)
 class NewImage:
-    """digest: sha256 (hex) of data. name: what the user calls it."""
+    """An image to be saved. digest: sha256 of data, in hexadecimal. name: the file's name, shown to the user."""
 
     digest: str
     name: str
@@ -52,10 +52,13 @@ class SavedTurnId:
 
 @dataclass(frozen=True)
 class SavedTurn:
-    """answer: what there is of it. result: how it came about; None unless complete or stopped.
-    error: the sentence the user saw, when it failed. created: ISO 8601, UTC.
-    kept: the local answer, when the cloud's is the answer. broken: as far as a cloud answer came that did not
-    get to its end, beside the local one."""
+    """A turn as it was saved.
+
+    answer: the text so far. result: the answer with its facts; None unless status is complete or stopped.
+    error: the message that the user saw when the turn failed. created: ISO 8601, UTC.
+    kept: the local answer, when the cloud's replaced it. broken: the part of a cloud answer that was received
+    before it failed, when the local answer counts.
+    """
 
     id: int
     question: str
@@ -90,7 +93,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Match:
-    """A turn that a search found; excerpt marks the words found as [words]."""
+    """A turn that a search found. excerpt: a part of its text with each found word in brackets."""
 
     session: str
     title: str
@@ -100,12 +103,12 @@ class Match:
 
 
 class SessionStore(DatabaseFile):
-    """The sessions in the database; every method raises UserError when the disk does not cooperate."""
+    """The sessions in the database. Every method raises UserError when the disk refuses."""
 
     holds = "the sessions"
 
     def __init__(self, file: Path, images: Path) -> None:
-        """Opens or creates it, brings it up to date, marks the turns that a dead process left unfinished."""
+        """Opens or creates the database, and marks turns that a dead process left unfinished as interrupted."""
         self._images = ImageFiles(images)
         super().__init__(file)
         try:
@@ -116,7 +119,7 @@ class SessionStore(DatabaseFile):
 
     @classmethod
     def open(cls) -> SessionStore:
-        """The user's own sessions."""
+        """The sessions of this user (see edge_app.system.paths)."""
         return cls(paths.sessions_file(), paths.images_directory())
 
     # -- writing
@@ -124,7 +127,7 @@ class SessionStore(DatabaseFile):
     def begin_turn(
         self, *, session: str | None, question: str, images: Sequence[NewImage], system: str | None
     ) -> SavedTurnId:
-        """Saves a question (in a new session when session is None) with its images, all or nothing."""
+        """Saves a question with its images in one transaction. session: None starts a new one."""
         now, question = moment(), storable(question)
         with self._transaction():
             if session is None:
@@ -151,17 +154,17 @@ class SessionStore(DatabaseFile):
         return SavedTurnId(session, turn)
 
     def save_partial(self, saved: SavedTurnId, answer: str) -> None:
-        """What has been generated so far. The turn stays "answering"."""
+        """Saves the text generated so far; the status stays "answering"."""
         with self._transaction():
             self._db.execute("UPDATE turns SET answer = ? WHERE id = ?", [answer, saved.turn])
 
     def save_broken(self, saved: SavedTurnId, text: str) -> None:
-        """How far a cloud answer has come, beside the local answer, which stays what it is."""
+        """Saves the cloud answer received so far beside the local answer."""
         with self._transaction():
             self._db.execute("UPDATE turns SET broken = ? WHERE id = ?", [storable(text), saved.turn])
 
     def finish_turn(self, saved: SavedTurnId, status: Literal["complete", "stopped"], answer: Answer) -> None:
-        """The answer counts from here on; a later one may still take its place, and keep it."""
+        """Saves the answer and ends the turn. A later answer to the same turn may replace it."""
         details = answer.details()
         place, reason, kept, broken = (details.pop(name) for name in OWN_COLUMNS)
         with self._transaction():
@@ -176,9 +179,9 @@ class SessionStore(DatabaseFile):
             self._end(saved, "failed", answer, storable(error), None)
 
     def delete(self, session: str) -> None:
-        """The session, its turns, and the images that no other session has.
+        """Deletes a session, its turns, and the images that no other session has.
 
-        In two steps: who dies in between leaves an image too many, never a session without its images.
+        The rows go first: a crash between the two transactions leaves an unused image, never a turn without one.
         """
         with self._transaction():
             self._db.execute("DELETE FROM sessions WHERE id = ?", [self.resolve(session)])
@@ -189,7 +192,7 @@ class SessionStore(DatabaseFile):
     # -- reading
 
     def recent(self, limit: int | None = None) -> tuple[SessionSummary, ...]:
-        """The most recently used first."""
+        """All sessions or the first `limit`, the most recently used first."""
         rows = self._rows(
             "SELECT s.id, s.title, s.created, s.updated, count(t.id) AS turns FROM sessions s"
             " LEFT JOIN turns t ON t.session = s.id GROUP BY s.id"
@@ -223,14 +226,17 @@ class SessionStore(DatabaseFile):
         return str(found[0])
 
     def get(self, session: str) -> Session:
-        """A whole session, by its id or the beginning of it."""
+        """A session with its turns, by its id or the beginning of it."""
         with self._lock:
             (head,) = self._rows("SELECT * FROM sessions WHERE id = ?", self.resolve(session))
             turns = self._rows("SELECT * FROM turns WHERE session = ? ORDER BY id", head["id"])
             return Session(**head, turns=tuple(self._turn(row, head["id"]) for row in turns))
 
     def search(self, words: str, limit: int = 50) -> tuple[Match, ...]:
-        """Turns whose question or answer has all the words ("in quotes" for a phrase), the best first."""
+        """Turns that have all the words ("in quotes" for a phrase) in question or answer, the best match first.
+
+        Raises UserError when words is empty.
+        """
         query = self._db.quote_fts(storable(words).replace("\0", " "))
         if not query:
             raise UserError("Say what to search for.")
@@ -247,7 +253,7 @@ class SessionStore(DatabaseFile):
     # -- inside
 
     def _new_session(self, question: str, now: str) -> str:
-        """Ids are random; 48 bits keep short beginnings unique and the whole readable."""
+        """Inserts a session titled by the question's first line. Its id is 48 random bits in hexadecimal."""
         session = secrets.token_hex(6)
         lines = question.strip().splitlines()
         title = lines[0] if lines else ""
@@ -262,7 +268,7 @@ class SessionStore(DatabaseFile):
     def _end(
         self, saved: SavedTurnId, status: Status, answer: str, error: str | None, details: str | None
     ) -> None:
-        """Inside a transaction."""
+        """Sets the end of a turn. Must be called inside a transaction."""
         self._db.execute(
             "UPDATE turns SET status = ?, answer = ?, error = ?, details = ? WHERE id = ?",
             [status, storable(answer), error, details, saved.turn],
@@ -290,7 +296,7 @@ class SessionStore(DatabaseFile):
         )
 
     def _mark_interrupted(self) -> None:
-        """Only when the very process that answered is gone (its number may be another's by now)."""
+        """Marks the turns in "answering" whose process no longer runs."""
         rows = self._rows("SELECT id, process, process_started FROM turns WHERE status = 'answering'")
         dead = [row["id"] for row in rows if not is_alive(row["process"], row["process_started"])]
         if dead:

@@ -1,6 +1,3 @@
-"""The chat in the terminal (Textual): a front end that hands over turns and shows the events that come back.
-
-Knows widgets and keys. Does not know how an answer is computed, routed or saved.
-"""
+"""The chat in the terminal, made with Textual: a front end that starts turns and shows their events."""
 
 from __future__ import annotations

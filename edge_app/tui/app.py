@@ -1,4 +1,4 @@
-"""The chat as an application: `run` opens it and returns when it is left."""
+"""The chat as an application. `run` opens it and returns when the user quits."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from edge_app.system.battery import battery
 from edge_app.system.offline import switch
-from edge_app.tui.asking_user import AskingUser
 from edge_app.tui.chat_screen import ChatScreen
 from edge_app.tui.composer.commands import COMMANDS, MODE_HELP
 from edge_app.tui.conversation.previews import preview_class
-from edge_app.tui.key_owners import APP_BINDINGS, unknown_ids
-from edge_app.tui.preferences import keep
+from edge_app.tui.dependencies import ChatDependencies
+from edge_app.tui.keys import APP_BINDINGS, unknown_ids
 from edge_app.tui.stream import wait_for_answers
-from edge_app.tui.surroundings import Surroundings
+from edge_app.tui.windows.consent_window import ChatConsenter
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,16 +33,17 @@ if TYPE_CHECKING:
 
 DEFECTS_FILE = "chat-errors.log"
 LEAVING_SECONDS = 5.0
-"""The longest that leaving waits for an answer that was coming to be saved."""
+"""The longest wait at the end for a running answer to be saved."""
 
 
 def run(settings: Settings, sessions: SessionStore, *, session: str | None = None) -> None:
-    """Opens the chat, in an earlier session if its id is given, and returns when the user quits.
+    """Opens the chat and returns when the user quits.
 
-    An answer that was still coming is saved with what there was of it. sessions stays open.
+    session: the id of an earlier session to open. sessions: stays open. A running answer is stopped, and the part
+    that was generated is saved.
     """
     assistant = Assistant(settings, sessions)
-    surroundings = Surroundings(
+    dependencies = ChatDependencies(
         settings=settings,
         backend=assistant,
         sessions=sessions,
@@ -57,8 +57,8 @@ def run(settings: Settings, sessions: SessionStore, *, session: str | None = Non
         config=paths.config_file(),
         defects=paths.cache_directory() / DEFECTS_FILE,
     )
-    app = ChatApp(surroundings, session)
-    assistant.consenter = AskingUser(app.chat)
+    app = ChatApp(dependencies, session)
+    assistant.consenter = ChatConsenter(app.chat)
     try:
         app.run()
     finally:
@@ -72,10 +72,10 @@ class ChatApp(App[None], inherit_bindings=False):
     CSS_PATH = "app.tcss"
     BINDINGS: ClassVar[list[BindingType]] = APP_BINDINGS
 
-    def __init__(self, surroundings: Surroundings, session: str | None = None) -> None:
+    def __init__(self, dependencies: ChatDependencies, session: str | None = None) -> None:
         super().__init__()
-        settings = surroundings.settings
-        self._config = surroundings.config
+        settings = dependencies.settings
+        self._dependencies = dependencies
         wrong = [f"There is no key binding {name!r}" for name in unknown_ids(settings.keys)]
         if settings.theme in self.available_themes:
             self.theme = settings.theme
@@ -89,22 +89,22 @@ class ChatApp(App[None], inherit_bindings=False):
             endpoint = _endpoint(settings)
         except UserError as error:
             warnings.append(str(error))
-        self.chat = ChatScreen(surroundings, session, endpoint, " ".join(warnings))
+        self.chat = ChatScreen(dependencies, session, endpoint, " ".join(warnings))
 
     def on_mount(self) -> None:
         self.push_screen(self.chat)
         self.theme_changed_signal.subscribe(self, self._theme_chosen)
 
     def _theme_chosen(self, theme: Theme) -> None:
-        """Told of the one at the start as well."""
+        """Saves the theme that was chosen. Also called for the initial theme, which is not saved again."""
         if theme.name == self._kept_theme:
             return
         self._kept_theme = theme.name
-        if trouble := keep(self._config, "theme", theme.name):
+        if trouble := self._dependencies.keep("theme", theme.name):
             self.chat.composer.say(trouble, wrong=True)
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
-        """What was going on ends before the widgets are gone that it would show its end in."""
+        """Cancels all workers first: they would update widgets that the exit removes."""
         self.workers.cancel_all()
         super().exit(result, return_code, message)
 
@@ -123,9 +123,9 @@ class ChatApp(App[None], inherit_bindings=False):
 
 
 def _endpoint(settings: Settings) -> Endpoint | None:
-    """Where questions may go. Raises UserError when only half of it is set up, or it is none."""
+    """The endpoint of the settings; None when none is set up. Raises UserError for an invalid one."""
     if settings.cloud_url is None and settings.cloud_model is None:
         return None
-    from edge_app.cloud.dispatch import configured  # most have none
+    from edge_app.cloud.dispatch import configured  # loaded only where an endpoint is set up
 
     return configured(settings)

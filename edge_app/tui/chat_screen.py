@@ -1,6 +1,6 @@
-"""The chat: hands questions over, shows what comes back, and runs the commands.
+"""The screen of the chat: routes the composer's messages, keys and commands to the open chat and its windows.
 
-One turn at a time. Knows which chat is open and what the next question is to be answered with.
+One turn runs at a time.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from textual.widgets import Footer, Markdown
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.events import Failed, Progress, Ready
 from edge_app.system.terminal_text import one_line
-from edge_app.tui.asking_user import ConsentAsked
-from edge_app.tui.chat_keys import CHAT_BINDINGS
 from edge_app.tui.composer.attachments import Attachment
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.composer.image_paths import typed_path
-from edge_app.tui.conversation.conversation_view import Conversation
+from edge_app.tui.conversation.conversation_view import ConversationView
 from edge_app.tui.conversation.messages import MessageView
 from edge_app.tui.conversation.saved_chat import earlier_questions, load_chat
-from edge_app.tui.key_owners import KEY_OWNERS, key_name
-from edge_app.tui.next_answer import NextAnswer
+from edge_app.tui.dependencies import ChatDependencies
+from edge_app.tui.keys import BINDING_GROUPS, CHAT_BINDINGS, key_name
+from edge_app.tui.open_chat import OpenChat
 from edge_app.tui.status import NEW_CHAT, StatusLine
 from edge_app.tui.stream import batches
-from edge_app.tui.surroundings import Surroundings
 from edge_app.tui.text import progress_text
-from edge_app.tui.turns import Turns
-from edge_app.tui.windows.consent_window import ConsentWindow
+from edge_app.tui.turn_options import TurnOptions
+from edge_app.tui.windows.consent_window import ConsentAsked, ConsentWindow
 from edge_app.tui.windows.file_picker import FilePicker
 from edge_app.tui.windows.help_window import HelpWindow
 from edge_app.tui.windows.sessions_window import SessionsWindow
 from models.core.errors import UserError
 
 TWICE_SECONDS = 2.0
-"""Within which a second press means it."""
+"""Time in which a second press confirms the first."""
 
 
 class ChatScreen(Screen[None]):
-    """first: the id of the session to open at the start, None for a new chat.
-    endpoint: of the cloud, None when none is set up.
-    warning: what is wrong with the settings, to be told at the start; may be empty."""
+    """The screen.
+
+    first: id of the session to open, None for a new chat. endpoint: of the cloud, None when none is set up.
+    warning: a sentence about the settings that is shown at the start; may be empty.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = CHAT_BINDINGS
 
     def __init__(
-        self, surroundings: Surroundings, first: str | None, endpoint: Endpoint | None, warning: str
+        self, dependencies: ChatDependencies, first: str | None, endpoint: Endpoint | None, warning: str
     ) -> None:
         super().__init__()
-        self._around = surroundings
+        self._dependencies = dependencies
         self._first = first
         self._endpoint = endpoint
         self._warning = warning
@@ -64,18 +64,20 @@ class ChatScreen(Screen[None]):
         self._folder = Path.cwd()
 
     def compose(self) -> ComposeResult:
-        around = self._around
-        yield StatusLine(around.battery)
-        yield Conversation(self._welcome(), around.preview, around.clock, self._key("message.other"))
-        yield Composer(around, f"Ask something · {self._key('prompt.send')} sends")
+        parts = self._dependencies
+        yield StatusLine(parts.battery)
+        yield ConversationView(self._welcome(), parts.preview, parts.clock, self._key("message.other"))
+        yield Composer(parts, f"Ask something · {self._key('prompt.send')} sends")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         status = self.query_one(StatusLine)
-        status.adapter, status.mode = self._around.settings.adapter, self._around.settings.mode
-        status.offline, status.endpoint = self._around.offline.is_on, self._endpoint
-        self._turns = Turns(self._around, status, self.composer, self.conversation, self._key)
-        self._next = NextAnswer(self.app, self._around, status, self.composer, self._key("chat.offline"))
+        status.adapter, status.mode = self._dependencies.settings.adapter, self._dependencies.settings.mode
+        status.offline, status.endpoint = self._dependencies.offline.is_on, self._endpoint
+        self._chat = OpenChat(self._dependencies, status, self.composer, self.conversation, self._key)
+        self._options = TurnOptions(
+            self.app, self._dependencies, status, self.composer, self._key("chat.offline")
+        )
         self.composer.prompt.focus()
         self._prepare(())
         self._remember()
@@ -94,15 +96,15 @@ class ChatScreen(Screen[None]):
         return self.query_one(Composer)
 
     @property
-    def conversation(self) -> Conversation:
-        return self.query_one(Conversation)
+    def conversation(self) -> ConversationView:
+        return self.query_one(ConversationView)
 
     # -- turns
 
     @property
     def session(self) -> str | None:
-        """The open chat's; None until its first question is saved."""
-        return self._turns.session
+        """Id of the open chat; None until its first question is saved."""
+        return self._chat.session
 
     @on(Composer.Asked)
     def _asked(self, event: Composer.Asked) -> None:
@@ -111,33 +113,33 @@ class ChatScreen(Screen[None]):
 
     @work(group="answer")
     async def _answer(self, asked: Composer.Asked) -> None:
-        await self._turns.ask(asked)
+        await self._chat.ask(asked)
         self._set_busy(False)
 
     @work(group="answer")
     async def action_ask_cloud(self) -> None:
         if not self._is_busy("ask the cloud"):
             self._set_busy(True)
-            await self._turns.ask_cloud()
+            await self._chat.ask_cloud()
             self._set_busy(False)
 
     @work(group="answer")
     async def action_try_again(self) -> None:
         if not self._is_busy("try again"):
             self._set_busy(True)
-            await self._turns.try_again()
+            await self._chat.try_again()
             self._set_busy(False)
 
     @on(ConsentAsked)
     @work(group="window")
     async def _consent_asked(self, event: ConsentAsked) -> None:
-        proposal, around = event.proposal, self._around
-        price = around.settings.cloud_prices.get(proposal.payload.endpoint.model)
-        window = ConsentWindow(proposal, price, around.decisions(), around.preview)
+        proposal, parts = event.proposal, self._dependencies
+        price = parts.settings.cloud_prices.get(proposal.payload.endpoint.model)
+        window = ConsentWindow(proposal, price, parts.decisions(), parts.preview)
         event.reply.set_result(await self.app.push_screen_wait(window) or "no")
 
     def action_route(self, question: str = "") -> None:
-        window = self._turns.route_window(question)
+        window = self._chat.route_window(question)
         if window is not None:
             self.app.push_screen(window)
 
@@ -148,10 +150,10 @@ class ChatScreen(Screen[None]):
 
     @work(group="prepare")
     async def _prepare(self, attachments: Sequence[Attachment]) -> None:
-        """The model is loaded, and images are looked at, while the user still types."""
-        status, name = self.query_one(StatusLine), self._around.settings.model
+        """Loads the model and encodes the images while the user types."""
+        status, name = self.query_one(StatusLine), self._dependencies.settings.model
         try:
-            async for batch in batches(self._around.backend.prepare([a.path for a in attachments])):
+            async for batch in batches(self._dependencies.backend.prepare([a.path for a in attachments])):
                 for event in batch:
                     if isinstance(event, Progress):
                         status.doing = progress_text(event)
@@ -160,27 +162,27 @@ class ChatScreen(Screen[None]):
                     elif isinstance(event, Failed):
                         self.composer.say(event.message, wrong=True)
         except Exception as error:
-            self.composer.say(self._around.report(error), wrong=True)
+            self.composer.say(self._dependencies.report(error), wrong=True)
         status.model, status.doing = name, ""
 
     # -- keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Stopping is offered while there is something to stop."""
+        """Offers "stop" only while an answer is being generated."""
         if action == "stop":
             return self.is_mounted and self.composer.busy
         return super().check_action(action, parameters)
 
     def action_stop(self) -> None:
-        self._around.backend.cancel()
+        self._dependencies.backend.cancel()
         self.composer.prompt.focus()
 
     def action_back(self) -> None:
         self.composer.prompt.focus()
 
     def action_interrupt(self) -> None:
-        """What Ctrl+C means depends on what there is to interrupt."""
-        now, prompt = self._around.clock(), self.composer.prompt
+        """Copies the selection, else stops the answer, else clears the prompt, else quits at the second press."""
+        now, prompt = self._dependencies.clock(), self.composer.prompt
         selected = prompt.selected_text or self.get_selected_text()
         if selected:
             self._copy(selected, "the selection")
@@ -217,9 +219,9 @@ class ChatScreen(Screen[None]):
 
     @on(Markdown.LinkClicked)
     def _link_clicked(self, event: Markdown.LinkClicked) -> None:
-        """An address in an answer is the model's word: it is shown first, and opened by a second click."""
+        """Shows the address of a link, and opens it at the second click: the model may have made it up."""
         event.stop()
-        address, now = one_line(event.href), self._around.clock()
+        address, now = one_line(event.href), self._dependencies.clock()
         if not address.startswith(("https://", "http://")):
             self.composer.say(f"Not opened, since it is no web address: {address}", wrong=True)
         elif self._link[0] == address and now - self._link[1] < TWICE_SECONDS * 2:
@@ -247,7 +249,7 @@ class ChatScreen(Screen[None]):
 
     @work(group="window")
     async def _pick(self) -> None:
-        path = await self.app.push_screen_wait(FilePicker(self._folder, self._around.preview))
+        path = await self.app.push_screen_wait(FilePicker(self._folder, self._dependencies.preview))
         if path is not None:
             self.composer.attach([path])
 
@@ -258,16 +260,16 @@ class ChatScreen(Screen[None]):
         if self._is_busy("start a new chat"):
             return
         await self.conversation.clear()
-        self._turns.forget()
+        self._chat.forget()
         self.query_one(StatusLine).chat = NEW_CHAT
         self.composer.prompt.focus()
 
     @work(group="window")
     async def action_sessions(self, words: str = "") -> None:
-        if self._around.sessions is None:
+        if self._dependencies.sessions is None:
             self.composer.say("Chats are not saved here.", wrong=True)
         elif not self._is_busy("open another chat"):
-            window = SessionsWindow(self._around.sessions, words, self._key("sessions.delete"))
+            window = SessionsWindow(self._dependencies.sessions, words, self._key("sessions.delete"))
             session = await self.app.push_screen_wait(window)
             if self.session is not None and self.session in window.deleted:
                 await self.action_new()
@@ -277,24 +279,24 @@ class ChatScreen(Screen[None]):
     @work(group="window")
     async def action_adapter(self, name: str = "") -> None:
         if name:
-            await self._next.use_adapter(name)
+            await self._options.use_adapter(name)
         else:
-            await self._next.choose_adapter()
+            await self._options.choose_adapter()
 
     @work(group="window")
     async def action_adapters(self, words: str = "") -> None:
-        await self._next.choose_adapter(words)
+        await self._options.choose_adapter(words)
 
     @work(group="window")
     async def action_mode(self, name: str = "") -> None:
         if name:
-            self._next.use_mode(name)
+            self._options.use_mode(name)
         else:
-            await self._next.choose_mode()
+            await self._options.choose_mode()
 
     @work(group="window")
     async def action_offline(self, wanted: str = "") -> None:
-        await self._next.turn_offline(wanted)
+        await self._options.turn_offline(wanted)
 
     def action_copy_answer(self) -> None:
         answer = self.conversation.last_answer
@@ -304,7 +306,7 @@ class ChatScreen(Screen[None]):
             self._copy(answer.text, "the answer")
 
     def action_help(self) -> None:
-        self.app.push_screen(HelpWindow(KEY_OWNERS, self._around.settings.keys))
+        self.app.push_screen(HelpWindow(BINDING_GROUPS, self._dependencies.settings.keys))
 
     def action_quit(self) -> None:
         self.app.exit()
@@ -326,30 +328,30 @@ class ChatScreen(Screen[None]):
 
     @work(group="open", exclusive=True)
     async def _open(self, session: str) -> None:
-        assert self._around.sessions is not None, "only a saved chat can be opened"
+        assert self._dependencies.sessions is not None, "only a saved chat can be opened"
         self._set_busy(True)
         try:
-            chat = await asyncio.to_thread(load_chat, self._around.sessions, session)
+            chat = await asyncio.to_thread(load_chat, self._dependencies.sessions, session)
         except UserError as error:
             self.composer.say(str(error), wrong=True)
         else:
-            await self._turns.show(chat)
+            await self._chat.show(chat)
             self.query_one(StatusLine).chat = chat.title
             self.composer.prompt.focus()
         self._set_busy(False)
 
     @work(group="remember")
     async def _remember(self) -> None:
-        if self._around.sessions is not None:
+        if self._dependencies.sessions is not None:
             try:
-                questions = await asyncio.to_thread(earlier_questions, self._around.sessions)
+                questions = await asyncio.to_thread(earlier_questions, self._dependencies.sessions)
             except UserError as error:
                 self.composer.say(str(error), wrong=True)
             else:
                 self.composer.prompt.asked.put_first(questions)
 
     def _key(self, name: str) -> str:
-        return key_name(name, self._around.settings.keys)
+        return key_name(name, self._dependencies.settings.keys)
 
     def _welcome(self) -> str:
         leaves = "" if self._endpoint is None else f" unless you let a question go to {self._endpoint}"

@@ -1,4 +1,4 @@
-"""The line at the top: the chat's title, and what the next question will be answered with."""
+"""The line at the top: the chat's title, and the model, adapter, mode and network of the next question."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from router.names import Mode
 NEW_CHAT = "New chat"
 SEPARATOR = " · "
 TITLE_COLUMNS = 16
-"""Kept for the title while there are facts to leave out instead."""
+"""Columns reserved for the title; facts are left out before it gets fewer."""
 
 BATTERY_SECONDS = 30.0
-"""Between looks at the battery; without one there is no second look."""
+"""Interval between readings of the battery. Without a battery it is read once."""
 
 SHOWN = (
     *("chat", "model", "doing", "adapter", "routed", "mode", "offline", "endpoint", "failing"),
@@ -35,14 +35,14 @@ SHOWN = (
 
 @dataclass(frozen=True)
 class Fact:
-    """rank: what goes first where there is no room for all: the highest."""
+    """A part of the line. rank: where the line is too short, the fact of the highest rank is left out first."""
 
     text: str
     rank: int
 
 
 def fitting(facts: Sequence[Fact], columns: int) -> str:
-    """The facts in their order, without the dispensable ones that do not fit."""
+    """The facts in their order, joined, without the highest ranks that do not fit into the columns."""
     left = [fact for fact in facts if fact.text]
     while left and len(SEPARATOR.join(fact.text for fact in left)) > columns:
         left.remove(max(left, key=lambda fact: fact.rank))
@@ -50,9 +50,12 @@ def fitting(facts: Sequence[Fact], columns: int) -> str:
 
 
 class StatusLine(Horizontal):
-    """model: its name. doing: what is being done to make it ready. routed: the adapter that "auto" chose last.
-    endpoint: None when none is set up. failing: the last question for it got no answer.
-    confidence: of the last answer; None when there is none. unsure: it is low."""
+    """The status line; each reactive attribute is shown when it is set.
+
+    model: its name. doing: the step of loading it. routed: the adapter that "auto" chose last. endpoint: of the
+    cloud, None when none is set up. failing: the endpoint did not answer the last question. confidence: of the last
+    answer, None without one. unsure: that confidence is low.
+    """
 
     chat: reactive[str] = reactive(NEW_CHAT)
     model: reactive[str] = reactive("")

@@ -1,8 +1,8 @@
-"""From an assistant's blocking iterator of events to asynchronous batches for the screen.
+"""Turns an assistant's blocking iterator of events into asynchronous batches for the screen.
 
-The iterator is read on a thread of its own, a daemon: a download that hangs must not keep the terminal.
-Batches come at most once an interval, with the text of neighbouring tokens joined, so that a fast model costs
-the screen no more than a slow one. Knows no widgets.
+A daemon thread reads the iterator, so that a download that hangs does not keep the program from ending. There is at
+most one batch in an interval, with the text of consecutive tokens joined, so that a fast model costs the screen no
+more than a slow one.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from contextlib import suppress
 from edge_app.events import Event, Progress, TokenText
 
 INTERVAL = 0.05
-"""Seconds between batches: 20 a second look continuous."""
+"""Seconds between batches; 20 a second look continuous."""
 
 ANSWERS = "chat answer"
-"""What threads that read answers are called."""
+"""Name of the threads that read answers."""
 
 
 async def batches(
     events: Iterator[Event], interval: float = INTERVAL, *, thread: str = "chat events"
 ) -> AsyncIterator[Sequence[Event]]:
-    """The first event comes at once, later ones together. Raises what the iterator raised.
+    """Yields the first event at once and later ones in batches. Raises what the iterator raised.
 
-    Leaving early closes the iterator with its next event. thread: what the one that reads is called.
+    interval: seconds between batches. thread: the name of the thread that reads.
+
+    If the caller closes this generator, the iterator is closed after its next event.
     """
-    reader = _Reader(events, asyncio.get_running_loop(), thread)
+    reader = _EventReader(events, asyncio.get_running_loop(), thread)
     loop = asyncio.get_running_loop()
     try:
         while True:
@@ -48,7 +50,7 @@ async def batches(
 
 
 def wait_for_answers(seconds: float) -> None:
-    """Until nobody reads an answer any more, each stopped before: what came of them is then on disk."""
+    """Waits for the threads that read answers, at most so many seconds. Stopped answers are then saved."""
     until = time.monotonic() + seconds
     for thread in threading.enumerate():
         if thread.name == ANSWERS:
@@ -56,7 +58,7 @@ def wait_for_answers(seconds: float) -> None:
 
 
 def merged(events: Sequence[Event]) -> list[Event]:
-    """Neighbouring tokens joined, and of neighbouring progress the last."""
+    """The events with consecutive tokens joined, and only the last of consecutive progress."""
     result: list[Event] = []
     for event in events:
         last = result[-1] if result else None
@@ -69,8 +71,8 @@ def merged(events: Sequence[Event]) -> list[Event]:
     return result
 
 
-class _Reader:
-    """The thread. arrived is set, on the loop, whenever there is something to take."""
+class _EventReader:
+    """The thread that reads. `arrived` is set on the event loop when `take` has something to return."""
 
     def __init__(self, events: Iterator[Event], loop: asyncio.AbstractEventLoop, thread: str) -> None:
         self.arrived = asyncio.Event()
@@ -113,5 +115,5 @@ class _Reader:
             self._wake()
 
     def _wake(self) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, and no consumer is left
             self._loop.call_soon_threadsafe(self.arrived.set)

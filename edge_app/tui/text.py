@@ -1,6 +1,6 @@
-"""What is readable on a terminal: pure functions from values to plain text.
+"""The chat's wording of progress, sizes, places and answers: pure functions from values to plain text.
 
-Everything that a model, a file name or an error message says goes through `printable` before it is shown.
+Text of a model, a file name or an error message passes through `one_line` or `printable` before it is shown.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _ENDS = {
     "content_filter": "ended by the cloud's filter",
 }
 EVEN = 0.5
-"""Below this an answer is likelier wrong than right."""
+"""An answer of lower confidence is more likely wrong than right."""
 
 
 def file_size(count: int) -> str:
-    """Bytes in decimal units, as file managers show them."""
+    """A size in bytes, kB or MB (decimal units)."""
     if count < 1000:
         return f"{count} bytes"
     if count < 1_000_000:
@@ -43,7 +43,7 @@ def seconds(value: float) -> str:
 
 
 def progress_text(progress: Progress) -> str:
-    """What is going on, with the share of it that is done where that is known."""
+    """The step in progress, with the share that is done where it is known."""
     what = one_line(progress.message).rstrip(".…") or _STAGES[progress.stage]
     done, total = progress.done, progress.total
     if progress.stage == "pull":
@@ -54,7 +54,7 @@ def progress_text(progress: Progress) -> str:
 
 
 def network_text(endpoint: Endpoint | None, *, offline: bool, failing: bool) -> str:
-    """What of the network an answer may use. A server on this machine is there without a network too."""
+    """The network that an answer may use. A server on this machine is available offline too."""
     if offline and (endpoint is None or not endpoint.is_local):
         return "offline"
     if endpoint is None:
@@ -71,14 +71,14 @@ def battery_text(battery: Battery | None) -> str:
 
 
 def is_unsure(answer: Answer) -> bool:
-    """A local answer that is likelier wrong than right, or that its mode would rather have from the cloud."""
+    """Whether a local answer is more likely wrong than right, or its mode offers to ask the cloud."""
     if answer.place != "local":
         return False
     return answer.offer is not None or (answer.confidence is not None and answer.confidence < EVEN)
 
 
 def answer_line(answer: Answer) -> str:
-    """How an answer came about, in one line; where and why is its reason."""
+    """Model, adapter, confidence, tokens and speed of an answer in one line."""
     parts = [_ENDS.get(answer.stop_reason, ""), one_line(answer.model)]
     if answer.place == "local":
         parts.append(f"adapter {one_line(answer.adapter)}" if answer.adapter else "no adapter")

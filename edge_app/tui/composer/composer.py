@@ -24,7 +24,7 @@ from edge_app.tui.composer.commands import Command
 from edge_app.tui.composer.image_paths import mentions, stand_in, typed_path, without_mentions
 from edge_app.tui.composer.prompt import PromptInput
 from edge_app.tui.composer.suggestions import Suggestion, SuggestionList, suggestions
-from edge_app.tui.surroundings import Surroundings
+from edge_app.tui.dependencies import ChatDependencies
 from models.core.errors import UserError
 
 
@@ -65,10 +65,10 @@ class Composer(Vertical):
     class Attached(Message):
         attachment: Attachment
 
-    def __init__(self, surroundings: Surroundings, placeholder: str) -> None:
+    def __init__(self, dependencies: ChatDependencies, placeholder: str) -> None:
         super().__init__(id="composer")
         self.busy = False
-        self._surroundings = surroundings
+        self._dependencies = dependencies
         self._placeholder = placeholder
         self._reading = 0
         self._read = asyncio.Event()
@@ -77,7 +77,7 @@ class Composer(Vertical):
 
     def compose(self) -> ComposeResult:
         yield SuggestionList()
-        yield AttachmentBar(self._surroundings.preview, self._surroundings.decisions)
+        yield AttachmentBar(self._dependencies.preview, self._dependencies.decisions)
         yield NoticeLine()
         yield PromptInput(self._placeholder)
 
@@ -235,7 +235,7 @@ class Composer(Vertical):
 
     @work(group="suggest", exclusive=True)
     async def _look_for_suggestions(self, line: str, column: int, row: int) -> None:
-        adapters = self._surroundings.adapters
+        adapters = self._dependencies.adapters
         found = await asyncio.to_thread(
             lambda: suggestions(line, column, first_line=row == 0, adapters=adapters())
         )

@@ -1,7 +1,7 @@
-"""An answer in the conversation, while and after it comes: its text, where it is from and why, how sure it is.
+"""An answer in the conversation: its text as it is generated, then its place, reason and confidence.
 
-One question may get two answers, of this device and of the cloud: the one that counts is shown, the other is
-folded below it and never lost.
+A question can get two answers, one from this device and one from the cloud. The one that counts is shown, the other
+is folded below it.
 """
 
 from __future__ import annotations
@@ -10,22 +10,69 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from markdown_it import MarkdownIt
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Markdown, Static
 
 from edge_app.events import Answer, Progress
 from edge_app.system.terminal_text import one_line, printable
 from edge_app.tui.conversation.messages import MessageView
-from edge_app.tui.conversation.other_answer import OtherAnswer
 from edge_app.tui.text import answer_line, is_unsure, progress_text, seconds
 
 LOCAL, BROKEN = "The answer from this device", "The other answer, as far as it came"
 
 
+class OtherAnswer(Vertical):
+    """The answer that does not count, folded to one line until the user unfolds it. Hidden while there is none.
+
+    key: the name of the key that folds and unfolds it.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.display = False
+        self._key = key
+        self._what = ""
+        self._title = Static("", classes="other-title")
+        self._body = Static("", classes="other-text")
+
+    def compose(self) -> ComposeResult:
+        yield self._title
+        yield self._body
+
+    def on_mount(self) -> None:
+        self._body.display = False
+        self._show()
+
+    def on_click(self, event: events.Click) -> None:
+        event.stop()
+        self.toggle()
+
+    def hold(self, what: str, text: str) -> None:
+        """what: the title, as in "The answer from this device". text: the answer; empty hides it."""
+        self._what, self.text = what, text
+        self.display = bool(text.strip())
+        self._body.update(Content(printable(text).strip()))
+        self._show()
+
+    def toggle(self) -> None:
+        self._body.display = not self._body.display
+        self._show()
+
+    def _show(self) -> None:
+        is_open = self._body.display
+        sign, verb = ("▾", "folds") if is_open else ("▸", "unfolds")
+        beginning = "" if is_open else f": {one_line(self.text)}"
+        title = Content.assemble(f"{sign} {self._what}", (f" ({self._key} {verb} it)", "dim"), beginning)
+        self._title.update(title)
+
+
 class AnswerView(MessageView):
-    """clock: seconds. stop_key, other_key: what to press to stop it, and to see the other answer."""
+    """clock: monotonic seconds. stop_key, other_key: names of the keys that stop it and that show the other answer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -39,8 +86,8 @@ class AnswerView(MessageView):
         self._stop_key = stop_key
         self._begun = clock()
         self._doing = "Waiting for the model"
-        self._begins_anew = False  # the next text is another answer's first
-        self._came_back = False  # the cloud was asked, and had no answer
+        self._begins_anew = False  # the next text begins another answer
+        self._came_back = False  # the cloud was asked and gave no whole answer
         self._speaker = Static(Content("Assistant"), classes="speaker")
         self._markdown = Markdown(parser_factory=_parser, open_links=False)
         self._waiting = Static("", classes="waiting")
@@ -72,15 +119,15 @@ class AnswerView(MessageView):
     def action_toggle_other(self) -> None:
         self._other.toggle()
 
-    # -- while it comes
+    # -- while it is generated
 
     def doing(self, what: Progress | str) -> None:
-        """What the first token waits for."""
+        """Shows what is being done before the first token."""
         self._doing = progress_text(what) if isinstance(what, Progress) else one_line(what)
         self._tick()
 
     def wait_again(self, what: str) -> None:
-        """For another answer to the same question; this one stays readable until that begins."""
+        """Waits for another answer to the same question. This one stays readable until the other begins."""
         self._begun = self._clock()
         self._came_back = False
         self._say(self._offer, "")
@@ -89,7 +136,7 @@ class AnswerView(MessageView):
         self.doing(what)
 
     def escalate(self, reason: str) -> None:
-        """The cloud is being asked; its answer will take the place of what has come."""
+        """Shows that the cloud is being asked. Its answer will replace this one."""
         self._begins_anew = True
         self.wait_again(f"Asking the {reason}")
 
@@ -104,8 +151,10 @@ class AnswerView(MessageView):
         await self._markdown.append(text)
 
     async def come_back(self, trouble: str, kept: str | None) -> None:
-        """The cloud gave no whole answer, and the reason of the end will say so. kept: of this device, to be gone
-        on from; None when there is none."""
+        """Goes back to this device after the cloud gave no whole answer.
+
+        trouble: what went wrong, as a sentence. kept: the local answer so far, None without one.
+        """
         broken = "" if self._begins_anew else self.text
         self._begins_anew, self._came_back = False, True
         await self._replace(kept or "")
@@ -113,7 +162,7 @@ class AnswerView(MessageView):
         self._waiting.display = True
         self.doing(f"{trouble} Answering on this device")
 
-    # -- its end
+    # -- when it ends
 
     async def end(self, answer: Answer) -> None:
         self._begins_anew = False
@@ -130,7 +179,7 @@ class AnswerView(MessageView):
         self._end(answer_line(answer))
 
     def hold_other(self, kept: str, broken: str) -> None:
-        """The answer that does not count: of this device, or as far as the cloud's came; empty is none."""
+        """Folds the other answer: kept, the local one, or broken, the received part of the cloud's. Empty is none."""
         self._other.hold(*((LOCAL, kept) if kept else (BROKEN, broken)))
 
     def fail(self, sentence: str) -> None:
@@ -138,7 +187,7 @@ class AnswerView(MessageView):
         self._end(sentence)
 
     def offer(self, sentence: str) -> None:
-        """What the user may do about it; empty withdraws it."""
+        """Shows what the user can do about an unsure answer; empty removes it."""
         self._say(self._offer, sentence)
 
     async def _replace(self, text: str) -> None:
@@ -163,5 +212,5 @@ class AnswerView(MessageView):
 
 
 def _parser() -> MarkdownIt:
-    """HTML stays visible as text: the widget would drop it, and with it a part of the answer."""
+    """A parser that keeps HTML as text; the widget would drop it, and with it a part of the answer."""
     return MarkdownIt("gfm-like", {"html": False})

@@ -1,4 +1,4 @@
-"""The conversation: follows what comes in at its end, unless the user scrolled up to read."""
+"""The conversation: questions, answers and remarks. It scrolls with new text unless the user has scrolled up."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from edge_app.tui.conversation.answer_view import AnswerView
-from edge_app.tui.conversation.messages import MessageView, QuestionView, RemarkView, Shown
+from edge_app.tui.conversation.messages import MessageView, QuestionView, RemarkView, ShownImage
 from edge_app.tui.conversation.saved_chat import EarlierChat
 
 
-class Conversation(VerticalScroll, can_focus=False):
-    """other_key: what unfolds the other answer."""
+class ConversationView(VerticalScroll, can_focus=False):
+    """welcome: shown while it is empty. other_key: name of the key that unfolds the other answer."""
 
     def __init__(
         self, welcome: str, preview: Callable[..., Widget], clock: Callable[[], float], other_key: str
@@ -38,8 +38,8 @@ class Conversation(VerticalScroll, can_focus=False):
         answers = [view for view in self.query(AnswerView) if view.text]
         return answers[-1] if answers else None
 
-    async def ask(self, question: str, images: Sequence[Shown], stop_key: str) -> AnswerView:
-        """Shows the question and an answer that waits for its first token."""
+    async def ask(self, question: str, images: Sequence[ShownImage], stop_key: str) -> AnswerView:
+        """Adds a question and an answer that waits for its first token; returns the answer."""
         self.query_one("#welcome").display = False
         for earlier in self.query(AnswerView):
             earlier.offer("")
@@ -52,7 +52,7 @@ class Conversation(VerticalScroll, can_focus=False):
         await self.mount(RemarkView(sentence), before=before)
 
     async def show_chat(self, chat: EarlierChat) -> list[AnswerView]:
-        """A saved chat in place of what is shown. The answers of its turns that are shown."""
+        """Replaces what is shown by a saved chat. Returns the answers, one for each turn of the chat."""
         await self.clear()
         if chat.left_out:
             await self.remark(f"{chat.left_out} earlier questions of this chat are not shown.")

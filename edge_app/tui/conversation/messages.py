@@ -1,6 +1,6 @@
-"""The messages of a conversation: what all have in common, questions with their images, and remarks.
+"""The messages of a conversation: their base class, questions with their images, and remarks.
 
-They take the focus, so that they can be chosen and copied without a mouse.
+Questions and answers take the focus, so that they can be chosen and copied without a mouse.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edge_app.system.terminal_text import printable
 
 
 class MessageView(Vertical, can_focus=True):
-    """text: what copying it gives."""
+    """A message that can be chosen and copied. text: what is copied."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c,enter", "copy", "Copy", id="message.copy", tooltip="Copy the chosen message"),
@@ -69,15 +69,17 @@ class MessageView(Vertical, can_focus=True):
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An image beside its question. picture: None when it could not be read any more."""
+class ShownImage:
+    """An image of a question. picture: a thumbnail; None when the file can no longer be read."""
 
     name: str
     picture: PIL.Image.Image | None
 
 
 class QuestionView(MessageView):
-    def __init__(self, text: str, images: Sequence[Shown], preview: Callable[..., Widget]) -> None:
+    """A question with its images. preview: the widget class that draws an image."""
+
+    def __init__(self, text: str, images: Sequence[ShownImage], preview: Callable[..., Widget]) -> None:
         super().__init__()
         self.text = text
         self._images = images
@@ -96,7 +98,7 @@ class QuestionView(MessageView):
 
 
 class RemarkView(Static):
-    """Something that is neither question nor answer: "turns were left out", a failure."""
+    """A sentence about the chat itself, such as "3 earlier questions of this chat are not shown."."""
 
     def __init__(self, sentence: str, *, wrong: bool = False) -> None:
         super().__init__(Content(printable(sentence)), classes="-wrong" if wrong else "")

@@ -1,6 +1,6 @@
-"""How images are drawn: kitty graphics, sixel, or half blocks of colour, whichever the terminal can.
+"""Draws images in the terminal: by kitty graphics, sixel or half blocks, as the terminal supports.
 
-Importing textual_image asks the terminal, so `preview_class` must be called before the chat takes it over.
+Importing textual_image queries the terminal, so `preview_class` must be called before Textual takes it over.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from textual.widget import Widget
 from models.core.types import Image
 
 LONGEST_SIDE = 384
-"""Pixels kept for drawing: more than a preview of a few cells can show."""
+"""Longest side of a thumbnail, in pixels; a preview of a few cells shows fewer."""
 
 _DEFAULT_CELL = ("10", "20")
 
 
 def preview_class() -> Callable[..., Widget]:
-    """The best widget for this terminal. Half blocks where it says nothing of itself."""
+    """The widget class for this terminal; half blocks where the terminal does not answer the query."""
     widgets = _textual_image()
     drawn: Callable[..., Widget] = widgets.Image
     if drawn is widgets.AutoImage and issubclass(widgets.AutoRenderable, widgets.UnicodeRenderable):
@@ -31,8 +31,10 @@ def preview_class() -> Callable[..., Widget]:
 
 
 def _textual_image() -> Any:
-    """A terminal without a size (0 columns) makes the library divide by zero while it is imported; it must
-    then be told the size of a cell. What it logs of a silent terminal would be printed across the screen.
+    """Imports textual_image.widget.
+
+    The import divides by zero on a terminal that reports 0 columns; it is then repeated with the size of a cell
+    given. The library's log is silenced, since it would be printed across the screen.
     """
     logging.getLogger("textual_image").addHandler(logging.NullHandler())
     try:
@@ -48,6 +50,7 @@ def _textual_image() -> Any:
 
 
 def thumbnail(image: Image) -> PIL.Image.Image:
+    """The image reduced to at most LONGEST_SIDE pixels on each side."""
     picture = PIL.Image.fromarray(image.pixels)
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     return picture

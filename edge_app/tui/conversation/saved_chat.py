@@ -1,4 +1,4 @@
-"""Reads earlier chats from the store into what the conversation shows. Runs off the screen's thread."""
+"""Loads saved chats in the form that the conversation shows. Reads the disk: call it on a worker thread."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from edge_app.events import Answer
 from edge_app.storage.sessions import SavedImage, SavedTurn, SessionStore
-from edge_app.tui.conversation.messages import Shown
+from edge_app.tui.conversation.messages import ShownImage
 from edge_app.tui.conversation.previews import thumbnail
 from models.core.errors import UserError
 from models.core.images import load_image
 
 MOST_TURNS = 40
-"""More are not put on the screen when a chat is opened; all of them stay saved and in the model's view."""
+"""The most turns that are shown when a chat is opened. Earlier ones stay saved and in the model's context."""
 
-_MOST_CHATS = 5  # whose questions the history of the prompt begins with
+_MOST_CHATS = 5  # the prompt's history begins with their questions
 
 _REMARKS = {
     "answering": "being answered in another window",
@@ -26,11 +26,11 @@ _REMARKS = {
 
 @dataclass(frozen=True)
 class EarlierTurn:
-    """kept, broken: the other answer to it, of this device or as far as the cloud's came."""
+    """A saved turn. remark: why it has no whole answer. kept, broken: the other answer (see SavedTurn), or empty."""
 
     id: int
     question: str
-    images: tuple[Shown, ...]
+    images: tuple[ShownImage, ...]
     answer: str
     result: Answer | None
     remark: str
@@ -40,7 +40,7 @@ class EarlierTurn:
 
 @dataclass(frozen=True)
 class EarlierChat:
-    """left_out: how many older turns are not in turns."""
+    """A saved chat. turns: the latest MOST_TURNS. left_out: the number of earlier turns."""
 
     id: str
     title: str
@@ -49,14 +49,14 @@ class EarlierChat:
 
 
 def load_chat(store: SessionStore, session: str) -> EarlierChat:
-    """Raises UserError when there is no such session."""
+    """The chat of a session. Raises UserError when there is no such session."""
     saved = store.get(session)
     turns = tuple(_turn(turn) for turn in saved.turns[-MOST_TURNS:])
     return EarlierChat(saved.id, saved.title, turns, len(saved.turns) - len(turns))
 
 
 def earlier_questions(store: SessionStore) -> list[str]:
-    """Of the latest chats, oldest first."""
+    """The questions of the latest chats, oldest first. Raises UserError when the disk refuses."""
     chats = [store.get(summary.id) for summary in reversed(store.recent(_MOST_CHATS))]
     return [turn.question for chat in chats for turn in chat.turns]
 
@@ -69,8 +69,8 @@ def _turn(turn: SavedTurn) -> EarlierTurn:
     )
 
 
-def _shown(image: SavedImage) -> Shown:
+def _shown(image: SavedImage) -> ShownImage:
     try:
-        return Shown(image.name, thumbnail(load_image(image.file)))
+        return ShownImage(image.name, thumbnail(load_image(image.file)))
     except UserError:
-        return Shown(f"{image.name} (the image is gone)", None)
+        return ShownImage(f"{image.name} (the image is gone)", None)

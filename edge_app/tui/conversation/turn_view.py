@@ -1,4 +1,4 @@
-"""Shows one turn's events in the conversation as they come. Knows no keys and no commands."""
+"""Shows the events of one turn in the conversation as they arrive."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from edge_app.events import (
 )
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.conversation.answer_view import AnswerView
-from edge_app.tui.conversation.conversation_view import Conversation
+from edge_app.tui.conversation.conversation_view import ConversationView
 from edge_app.tui.stream import ANSWERS, batches
-
-Told = TurnSaved | Routed
 
 
 async def show_turn(
     events: Iterator[Event],
     view: AnswerView,
-    conversation: Conversation,
-    told: Callable[[Told], None],
+    conversation: ConversationView,
+    note: Callable[[TurnSaved | Routed], None],
 ) -> Answered | Failed | None:
-    """Returns the turn's last event; None when it ended without one. Raises what was a defect underneath. A
-    failure is the caller's to show: there may be an answer from before.
+    """Shows the events until the turn ends.
 
-    told: gets the session's id as soon as the question is on disk, and the adapter as soon as it is chosen.
+    note: called when the question is saved and when the adapter is chosen.
+
+    Returns the last event; None when the events ended without one. A failure is returned and not shown, since the
+    caller may have an earlier answer to show again. Raises an exception that the turn raised.
     """
     last: Answered | Failed | None = None
     async for batch in batches(events, thread=ANSWERS):
         for event in batch:
             match event:
                 case TurnSaved() | Routed():
-                    told(event)
+                    note(event)
                 case Progress():
                     view.doing(event)
                 case ImageEncoded(notes=notes, name=name, cached=False) if notes:

@@ -1,4 +1,4 @@
-"""A window that lists the installed adapters with what they are for, to choose the one that answers."""
+"""A window that lists the installed adapters with their descriptions, to choose the one that answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHOICES = (
 
 
 def described(adapter: InstalledAdapter) -> str:
-    """One line."""
+    """Version and description of an adapter, or why it cannot be used, as one line."""
     if adapter.problem:
         return f"cannot be used: {adapter.problem}"
     manifest = adapter.manifest
@@ -22,7 +22,11 @@ def described(adapter: InstalledAdapter) -> str:
 
 
 class AdaptersWindow(Finder):
-    """Gives "auto", "none" or an adapter's name. adapters: reads them; called once. current: the choice so far."""
+    """Returns "auto", "none" or the name of an adapter.
+
+    adapters: reads the installed adapters; called once. current: the choice that is highlighted first. words: the
+    initial search.
+    """
 
     def __init__(
         self, adapters: Callable[[], Iterable[InstalledAdapter]], current: str, words: str = ""
@@ -33,7 +37,7 @@ class AdaptersWindow(Finder):
         self._all: list[Found] = []
 
     def find(self, words: str) -> Sequence[Found]:
-        """Those in whose name or description all the words occur."""
+        """The choices that have all the words in name or description."""
         if not self._all:
             listed = (Found(each.name, each.name, described(each)) for each in self._adapters())
             self._all = [*CHOICES, *listed]

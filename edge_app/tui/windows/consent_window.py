@@ -1,16 +1,21 @@
-"""The window that asks before a question leaves this machine, and shows exactly what would leave.
+"""Asks for consent before a question leaves this machine: the window, and the consenter that opens it.
 
-It opens by itself, maybe in the middle of typing: so no letter means anything in it, and Enter alone says no.
+The window shows everything that would be sent. It can open while the user types, so no letter is a key of it, and
+Enter without a choice says no.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
 
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Grid, Vertical, VerticalScroll
 from textual.content import Content
+from textual.message import Message
+from textual.message_pump import MessagePump
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
@@ -19,15 +24,47 @@ from edge_app.cloud.consent import ConsentStore, Proposal, Reply
 from edge_app.cloud.payload import Payload
 from edge_app.settings import Price
 from edge_app.system.terminal_text import one_line, printable
-from edge_app.tui.asking_user import LOOK_SECONDS
 from edge_app.tui.text import file_size
 from edge_app.tui.windows.outgoing_view import OutgoingView
 from edge_app.tui.windows.window import Window
 from models.core.errors import UserError
 
+LOOK_SECONDS = 0.1
+"""Interval at which a waiting request checks whether its turn was stopped or the chat closed."""
+
+
+@dataclass
+class ConsentAsked(Message):
+    """A turn waits for consent. reply: the future that gets the user's reply."""
+
+    proposal: Proposal
+    reply: Future[Reply]
+
+
+class ChatConsenter:
+    """An edge_app.cloud.consent.Consenter that asks in the chat. screen: receives ConsentAsked.
+
+    `ask` is called on the thread that runs the turn and blocks it. It returns "no" when the turn is stopped or the
+    chat is closed before the user replies.
+    """
+
+    def __init__(self, screen: MessagePump) -> None:
+        self._screen = screen
+
+    def ask(self, proposal: Proposal) -> Reply:
+        reply: Future[Reply] = Future()
+        if not self._screen.post_message(ConsentAsked(proposal, reply)):
+            return "no"
+        while not proposal.stopped.is_set() and self._screen.is_running:
+            try:
+                return reply.result(LOOK_SECONDS)
+            except TimeoutError:
+                continue
+        return "no"
+
 
 def choices(host: str, *, can_be_kept: bool) -> list[tuple[Reply, str]]:
-    """can_be_kept: the chat is saved, so that what holds for it can be."""
+    """Replies with their labels. can_be_kept: the chat is saved, so that a consent for it can be saved too."""
     host = one_line(host)
     found: list[tuple[Reply, str]] = [("no", "No, not this one"), ("once", "Yes, this once")]
     if can_be_kept:
@@ -36,7 +73,7 @@ def choices(host: str, *, can_be_kept: bool) -> list[tuple[Reply, str]]:
 
 
 def cost_text(payload: Payload, price: Price | None) -> str:
-    """What it may come to with the longest answer that is asked for."""
+    """The cost of a request with the longest answer that it allows, as a sentence. price: None when unknown."""
     tokens = f"about {payload.prompt_tokens} tokens to read, at most {payload.max_tokens} to write"
     if payload.endpoint.is_local:
         return f"none, it is on this machine ({tokens})"
@@ -47,8 +84,11 @@ def cost_text(payload: Payload, price: Price | None) -> str:
 
 
 class ConsentWindow(Window[Reply]):
-    """price: of the model, None when it is not known. decisions: keeps the images that are marked. preview: the
-    widget class that draws them."""
+    """Shows a proposal and returns the user's reply.
+
+    price: of the model, None when unknown. decisions: saves which images are never sent. preview: the widget class
+    that draws an image.
+    """
 
     AUTO_FOCUS = "OptionList"
 
@@ -88,12 +128,12 @@ class ConsentWindow(Window[Reply]):
         self.set_interval(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
-        """A turn that was stopped needs no answer any more."""
+        """Closes the window when its turn was stopped."""
         if self._proposal.stopped.is_set() and self.is_current:
             self.dismiss("no")
 
     def _facts(self) -> Content:
-        """Everything but the images, in words."""
+        """Everything that would be sent, except the images."""
         payload = self._proposal.payload
         earlier = payload.earlier_turns
         turns = f"{earlier} earlier question{'' if earlier == 1 else 's'} of this chat, with the answers"
@@ -116,7 +156,7 @@ class ConsentWindow(Window[Reply]):
 
     @on(OutgoingView.Marked)
     def _marked(self, event: OutgoingView.Marked) -> None:
-        """At once, not with the answer: an image that is private is so whatever else is decided."""
+        """Saves the mark of an image at once, whatever the reply will be."""
         event.stop()
         image = event.view
         try:
@@ -131,7 +171,7 @@ class ConsentWindow(Window[Reply]):
         self._allow(not any(view.withheld for view in self.query(OutgoingView)))
 
     def _allow(self, allowed: bool) -> None:
-        """Whether yes can be said."""
+        """Enables or disables the replies that send."""
         options = self.query_one(OptionList)
         for place, (reply, _) in enumerate(self._choices):
             if reply not in ("no", "never"):

@@ -1,4 +1,4 @@
-"""A window with a line to type in and a list that follows it: what earlier chats and adapters are chosen in."""
+"""The base class of windows that search: a line to type in, and a list of what was found."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from models.core.errors import UserError
 
 @dataclass(frozen=True)
 class Found:
-    """value: what choosing it gives. title and detail are what is shown."""
+    """An entry of the list. value: returned when it is chosen. title, detail: shown."""
 
     value: str
     title: str
@@ -30,7 +30,7 @@ class Found:
 
 
 class Finder(Window[str]):
-    """Gives the value of what was chosen. words: what the line begins with; hint: what it says when empty."""
+    """Returns the value of the chosen entry. words: the initial search. hint: the placeholder of the line."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "move(1)", "Next", id="list.next", show=False, tooltip="The next one"),
@@ -47,20 +47,20 @@ class Finder(Window[str]):
         self._found: Sequence[Found] = ()
 
     def find(self, words: str) -> Sequence[Found]:
-        """What the list shows for these words. Runs off the screen's thread; may raise UserError."""
+        """The entries for these words. Called on a worker thread. May raise UserError."""
         raise NotImplementedError
 
     def nothing(self, words: str) -> str:
-        """What to say when there is nothing to show."""
+        """The sentence that is shown when nothing was found."""
         raise NotImplementedError
 
     def first(self, found: Sequence[Found]) -> int:
-        """Which one is highlighted to begin with."""
+        """The index of the entry that is highlighted first."""
         del found
         return 0
 
     def hint(self) -> str:
-        """The keys that this list has besides; below it."""
+        """A line below the list that names the window's keys; empty shows none."""
         return ""
 
     @property
@@ -69,7 +69,7 @@ class Finder(Window[str]):
         return self._found[place] if self._found and place is not None else None
 
     def search_again(self) -> None:
-        """What is listed has changed; the place in the list stays."""
+        """Searches again after the entries have changed; the highlight stays where it is."""
         self._search(self.query_one(Input).value, self.query_one(OptionList).highlighted)
 
     def compose(self) -> ComposeResult:
@@ -110,7 +110,7 @@ class Finder(Window[str]):
         self.say("" if found else trouble or self.nothing(words.strip()))
 
     def say(self, sentence: str) -> None:
-        """Below the list, until the next search."""
+        """Shows a sentence below the list, until the next search."""
         self.query_one(".nothing", Static).update(Content(one_line(sentence)))
 
     def action_move(self, step: int) -> None:

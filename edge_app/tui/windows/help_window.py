@@ -1,4 +1,4 @@
-"""The help: every key, read from the bindings themselves, and every command, read from their table."""
+"""The help: all commands and all keys, generated from their definitions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from textual.content import Content
 from textual.widgets import Static, TextArea
 
 from edge_app.tui.composer.commands import COMMANDS
-from edge_app.tui.keys import declared, keys_of, pretty
+from edge_app.tui.keys import declared, key_label, key_labels
 from edge_app.tui.windows.window import Window
 
 
 class HelpWindow(Window[None]):
-    """groups: bindings under their headings. remapped: the settings' keys."""
+    """groups: headings with their bindings. remapped: keys of the settings, by binding id."""
 
     def __init__(self, groups: Sequence[tuple[str, list[Binding]]], remapped: Mapping[str, str]) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class HelpWindow(Window[None]):
         self.query_one(VerticalScroll).focus()
 
     def _row(self, binding: Binding) -> tuple[str, str, str]:
-        keys = " or ".join(keys_of(binding, self._remapped))
+        keys = " or ".join(key_labels(binding, self._remapped))
         return keys, binding.tooltip or binding.description, binding.id or ""
 
 
 def _table(rows: Sequence[tuple[str, str, str]]) -> Static:
-    """A line or two each: keys, what they do, and the binding's id."""
+    """A line for each row: keys, description, binding id."""
     content = Content("\n").join(
         Content.assemble((keys, "bold"), "  ", text, (f"  {name}" if name else "", "dim"))
         for keys, text, name in rows
@@ -61,10 +61,10 @@ def _table(rows: Sequence[tuple[str, str, str]]) -> Static:
 
 
 def _editing() -> list[tuple[str, str, str]]:
-    """The input's own keys, those that are not plain arrows and the like: they are Textual's, and fixed."""
+    """Textual's own keys of the input that use a modifier or a function key. They cannot be remapped."""
     rows = []
     for binding in declared(TextArea.BINDINGS):
         keys = [key for key in binding.key.split(",") if "super" not in key]
         if any("+" in key or key.startswith("f") for key in keys):
-            rows.append((" or ".join(map(pretty, keys)), binding.description, ""))
+            rows.append((" or ".join(map(key_label, keys)), binding.description, ""))
     return rows

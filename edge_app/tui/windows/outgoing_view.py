@@ -1,4 +1,4 @@
-"""An image as it would leave, in the window that asks: its picture, its size, and whether it may ever be sent."""
+"""An image in the consent window: as it would be sent, with its size and a mark never to send it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edge_app.tui.text import file_size
 
 
 class OutgoingView(Vertical, can_focus=True):
-    """withheld: never to be sent."""
+    """withheld: the image is marked never to be sent."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -39,7 +39,7 @@ class OutgoingView(Vertical, can_focus=True):
 
     @dataclass
     class Marked(Message):
-        """Or no longer so."""
+        """The mark was set or removed."""
 
         view: OutgoingView
 

@@ -1,4 +1,4 @@
-"""A window that shows how a question is routed: the candidates, their scores, the place and the reason."""
+"""A window that shows the route of a question: adapter, place, reason, and the candidates with their scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A window to find, open and delete earlier chats: the latest ones, or those in which words occur."""
+"""A window to find, open and delete earlier chats."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from textual import work
 from textual.binding import Binding, BindingType
 
 from edge_app.storage.sessions import SessionStore
-from edge_app.tui.windows.confirm_window import ConfirmWindow
 from edge_app.tui.windows.finder import Finder, Found
+from edge_app.tui.windows.window import ConfirmWindow
 from models.core.errors import UserError
 
 MOST = 100
 
 
 def find_sessions(store: SessionStore, words: str) -> list[Found]:
-    """Without words the latest; with words the chats that have them all, the best first, then those whose
-    title has them as they are typed. Raises UserError."""
+    """The latest chats; with words, the chats that have them all, best match first, then chats whose title contains
+    the words as typed. Raises UserError when the disk refuses."""
     latest = [
         Found(s.id, s.title, f"{s.updated[:10]}, {s.turns} question{'' if s.turns == 1 else 's'}")
         for s in store.recent(MOST)
@@ -37,8 +37,10 @@ def find_sessions(store: SessionStore, words: str) -> list[Found]:
 
 
 class SessionsWindow(Finder):
-    """Gives the id of the chat that was chosen. deleted: the ids of those that are gone since it was opened.
-    delete_key: what the key is called."""
+    """Returns the id of the chosen chat.
+
+    deleted: ids of the chats that were deleted in this window. delete_key: the name of the key that deletes.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -46,7 +48,7 @@ class SessionsWindow(Finder):
             "delete",
             "Delete",
             id="sessions.delete",
-            priority=True,  # over the line that is typed in
+            priority=True,  # before the input, which has these keys too
             tooltip="Delete the chosen chat, after asking",
         ),
     ]

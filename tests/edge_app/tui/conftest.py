@@ -39,7 +39,7 @@ from edge_app.system import paths
 from edge_app.system.battery import Battery
 from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
-from edge_app.tui.surroundings import Surroundings
+from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.windows.file_picker import FilePicker, ImageTree
 from edge_app.turn import Picture, Turn
 
@@ -208,7 +208,7 @@ def make_app(
         battery: Callable[[], Battery | None] = lambda: None,
         **settings: object,
     ) -> ChatApp:
-        surroundings = Surroundings(
+        dependencies = ChatDependencies(
             settings=Settings(**settings),  # type: ignore[arg-type]
             backend=assistant,
             sessions=store,
@@ -222,7 +222,7 @@ def make_app(
             config=paths.config_file(),
             defects=tmp_path / "chat-errors.log",
         )
-        return ChatApp(surroundings, session)
+        return ChatApp(dependencies, session)
 
     return make
 

@@ -19,12 +19,10 @@ from edge_app.storage.sessions import SavedTurn, SessionStore
 from edge_app.system import paths
 from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
-from edge_app.tui.asking_user import AskingUser
-from edge_app.tui.conversation.answer_view import AnswerView
-from edge_app.tui.conversation.other_answer import OtherAnswer
+from edge_app.tui.conversation.answer_view import AnswerView, OtherAnswer
+from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.stream import ANSWERS, wait_for_answers
-from edge_app.tui.surroundings import Surroundings
-from edge_app.tui.windows.consent_window import ConsentWindow
+from edge_app.tui.windows.consent_window import ChatConsenter, ConsentWindow
 from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, Wire, answers, end, word
 from tests.edge_app.fakes import FakeEngine
 from tests.edge_app.tui.conftest import is_typing, type_text, until
@@ -79,7 +77,7 @@ def make(store: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assistant = Assistant(chosen, store, FakeEngine(logprob=DOUBTFUL).load)
         made.append(assistant)
         app = ChatApp(
-            Surroundings(
+            ChatDependencies(
                 settings=chosen,
                 backend=assistant,
                 sessions=store,
@@ -94,7 +92,7 @@ def make(store: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 defects=tmp_path / "chat-errors.log",
             )
         )
-        assistant.consenter = AskingUser(app.chat)
+        assistant.consenter = ChatConsenter(app.chat)
         return app
 
     for thread in threading.enumerate():  # left by earlier tests, whose scripted answers never end
@@ -106,7 +104,7 @@ def make(store: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def leave(app: ChatApp) -> None:
-    assistant = app.chat._around.backend
+    assistant = app.chat._dependencies.backend
     assert isinstance(assistant, Assistant)
     assistant.cancel()
     wait_for_answers(60.0)

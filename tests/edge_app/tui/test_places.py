@@ -21,9 +21,8 @@ from edge_app.events import (
 )
 from edge_app.storage.sessions import SessionStore
 from edge_app.tui.app import ChatApp
-from edge_app.tui.conversation.answer_view import AnswerView
+from edge_app.tui.conversation.answer_view import AnswerView, OtherAnswer
 from edge_app.tui.conversation.messages import QuestionView
-from edge_app.tui.conversation.other_answer import OtherAnswer
 from edge_app.tui.status import StatusLine
 from edge_app.tui.windows.route_window import RouteWindow
 from router.choice import Candidate

@@ -21,7 +21,7 @@ from edge_app.system.battery import battery
 from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
 from edge_app.tui.conversation.answer_view import AnswerView
-from edge_app.tui.surroundings import Surroundings
+from edge_app.tui.dependencies import ChatDependencies
 from models.hub.store import ModelFiles
 from tests.edge_app.tui.conftest import picture, type_text
 
@@ -40,7 +40,7 @@ def app(
     settings = Settings(max_tokens=1500)  # a story is longer than it takes to press a key
     assistant = Assistant(settings, store)
     yield ChatApp(
-        Surroundings(
+        ChatDependencies(
             settings=settings,
             backend=assistant,
             sessions=store,

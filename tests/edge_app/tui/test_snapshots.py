@@ -28,8 +28,8 @@ from tests.edge_app.tui.conftest import (
     settled,
     type_text,
 )
-from tests.edge_app.tui.test_consent import Asking, request
 from tests.edge_app.tui.test_places import BEGUN, LOCAL, REASON, REMOTE
+from tests.edge_app.tui.windows.test_consent_window import Asking, request
 
 Compare = Callable[..., bool]
 

@@ -1,13 +1,14 @@
-"""What the chat is given to work with; tests give it scripted parts. Knows no widgets."""
+"""The parts that the chat works with, passed in so that tests can replace them."""
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from textual.widget import Widget
 
@@ -15,15 +16,16 @@ from adapters.store.adapter_store import InstalledAdapter
 from edge_app.cloud.access import State
 from edge_app.cloud.consent import ConsentStore
 from edge_app.events import Event
-from edge_app.settings import Settings
+from edge_app.settings import ENVIRONMENT_PREFIX, Settings, change_settings_file
 from edge_app.storage.sessions import SessionStore
 from edge_app.system.battery import Battery
 from edge_app.system.offline import Switch
 from edge_app.turn import Picture, Turn
+from models.core.errors import UserError
 
 
 class Backend(Protocol):
-    """The part of edge_app.assistant.Assistant that the chat uses."""
+    """The methods of edge_app.assistant.Assistant that the chat uses."""
 
     def answer(self, turn: Turn) -> Iterator[Event]: ...
 
@@ -42,14 +44,15 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """adapters: the installed ones' names; described: with what they say of themselves.
-    sessions: None when nothing is saved.
-    preview: the widget class that draws images. clock: seconds, for elapsed times.
-    decisions: what the user decided about the cloud; opened at its first use.
-    battery: looks at it; None when there is none. offline: the process's switch.
-    config: the file that lasting choices are written to.
-    defects: the file that errors of the program itself are written to."""
+class ChatDependencies:
+    """The parts of the chat.
+
+    sessions: None when nothing is saved. adapters: reads the names of the installed adapters. described: reads the
+    installed adapters. preview: the widget class that draws an image. clock: monotonic seconds. decisions: opens the
+    store of the user's decisions about the cloud. battery: reads the battery, None without one. offline: the
+    process's network switch. config: the settings file, which lasting choices are written to. defects: the log of
+    errors in the program itself.
+    """
 
     settings: Settings
     backend: Backend
@@ -65,7 +68,7 @@ class Surroundings:
     defects: Path
 
     def report(self, error: BaseException) -> str:
-        """Writes a defect down; returns the sentence that says so."""
+        """Logs a defect of the program; returns the sentence that tells the user."""
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         try:
             self.defects.parent.mkdir(parents=True, exist_ok=True)
@@ -75,3 +78,17 @@ class Surroundings:
         except OSError:
             return f"The program made a mistake ({what}), and could not write it to {self.defects}."
         return f"The program made a mistake ({what}); the details are in {self.defects}."
+
+    def keep(self, key: Literal["mode", "theme"], value: str) -> str:
+        """Writes a choice to the settings file before it returns, so that it outlasts the program.
+
+        Returns an empty string, or the sentence that says why the choice does not last.
+        """
+        try:
+            change_settings_file(self.config, {key: value})
+        except UserError as error:
+            return f"The {key} is {value} until you quit: {error}"
+        variable = ENVIRONMENT_PREFIX + key.upper()
+        if os.environ.get(variable, value) not in ("", value):
+            return f"The {key} is {value} until you quit: {variable} in the environment says otherwise, and wins."
+        return ""

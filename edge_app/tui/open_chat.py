@@ -1,7 +1,4 @@
-"""The turns of the open chat: asks, shows what comes back, and asks again elsewhere or otherwise when told to.
-
-Knows which chat is open and what was asked last. Knows no keys but by name, and no commands.
-"""
+"""The open chat: its session and its last turn. Asks questions, shows the answers, and asks again."""
 
 from __future__ import annotations
 
@@ -12,12 +9,12 @@ from edge_app.events import Answer, Answered, Event, Failed, Routed, TurnSaved
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.conversation.answer_view import AnswerView
-from edge_app.tui.conversation.conversation_view import Conversation
-from edge_app.tui.conversation.messages import Shown
+from edge_app.tui.conversation.conversation_view import ConversationView
+from edge_app.tui.conversation.messages import ShownImage
 from edge_app.tui.conversation.saved_chat import EarlierChat
-from edge_app.tui.conversation.turn_view import Told, show_turn
+from edge_app.tui.conversation.turn_view import show_turn
+from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.status import NEW_CHAT, StatusLine
-from edge_app.tui.surroundings import Surroundings
 from edge_app.tui.text import is_unsure
 from edge_app.tui.windows.route_window import RouteWindow
 from edge_app.turn import Turn
@@ -26,8 +23,11 @@ from router.choice import Candidate
 
 @dataclass
 class LastTurn:
-    """asked: None of a chat that was opened again. adapter: as it was asked for; saved, routed, answer: what is
-    known of it by now."""
+    """The last turn, as far as it has come.
+
+    asked: None in a chat that was opened from disk. adapter: the requested one. saved, routed, answer: set when
+    they are known.
+    """
 
     question: str
     asked: Composer.Asked | None
@@ -38,19 +38,19 @@ class LastTurn:
     answer: Answer | None = None
 
 
-class Turns:
-    """key: what the key of a binding is called."""
+class OpenChat:
+    """key: returns the label of a binding's key. session: the chat's id; None until its first question is saved."""
 
     def __init__(
         self,
-        around: Surroundings,
+        dependencies: ChatDependencies,
         status: StatusLine,
         composer: Composer,
-        conversation: Conversation,
+        conversation: ConversationView,
         key: Callable[[str], str],
     ) -> None:
         self.session: str | None = None
-        self._around = around
+        self._dependencies = dependencies
         self._status = status
         self._composer = composer
         self._conversation = conversation
@@ -58,12 +58,12 @@ class Turns:
         self._last: LastTurn | None = None
 
     async def ask(self, asked: Composer.Asked, adapter: str = "") -> None:
-        """adapter: for this question alone; empty takes the one that is chosen."""
-        shown = [Shown(a.name, a.picture) for a in asked.attachments]
+        """Asks a question. adapter: for this question alone; empty takes the one of the status line."""
+        shown = [ShownImage(a.name, a.picture) for a in asked.attachments]
         view = await self._conversation.ask(asked.question, shown, self._key("chat.stop"))
         turn = self._turn(asked.question, asked, adapter)
         last = self._last = LastTurn(asked.question, asked, turn.adapter, view)
-        trouble = await self._run(self._around.backend.answer(turn), last)
+        trouble = await self._run(self._dependencies.backend.answer(turn), last)
         if trouble is not None:
             view.fail(trouble)
             await self._composer.restore(asked.text, asked.attachments)
@@ -71,7 +71,7 @@ class Turns:
             self._status.chat = asked.question
 
     async def ask_cloud(self) -> None:
-        """The last question once more, there; the answer that was, is kept."""
+        """Asks the cloud the last question. The local answer is kept."""
         last, endpoint = self._last, self._status.endpoint
         if last is None or last.answer is None:
             self._refuse("There is no answer yet that the cloud could be asked about.")
@@ -84,13 +84,13 @@ class Turns:
         else:
             before, saved = last.answer, last.saved
             last.view.wait_again(f"Asking {endpoint}")
-            trouble = await self._run(self._around.backend.ask_cloud(saved.session, saved.turn), last)
+            trouble = await self._run(self._dependencies.backend.ask_cloud(saved.session, saved.turn), last)
             if trouble is not None:
                 await self._answered(last, before)
                 self._refuse(trouble)
 
     async def try_again(self) -> None:
-        """The last question once more, with the adapter that suits next best."""
+        """Asks the last question again with the next best adapter."""
         last = self._last
         other = another_adapter(last) if last is not None else None
         if last is None or last.asked is None or other is None:
@@ -99,8 +99,8 @@ class Turns:
             await self.ask(last.asked, other)
 
     def route_window(self, question: str) -> RouteWindow | None:
-        """Of this question, or of the one that is being written, or of the last."""
-        last, backend, report = self._last, self._around.backend, self._around.report
+        """The route of this question, else of the one in the prompt, else of the last one; None without any."""
+        last, backend, report = self._last, self._dependencies.backend, self._dependencies.report
         elsewhere = self._status.endpoint.noun if self._status.endpoint is not None else "cloud"
         question = question or self._composer.prompt.text
         if question.strip():
@@ -113,7 +113,7 @@ class Turns:
         return None
 
     async def show(self, chat: EarlierChat) -> None:
-        """A saved chat in place of the open one."""
+        """Replaces the open chat by a saved one."""
         self.forget()
         views = await self._conversation.show_chat(chat)
         self.session = chat.id
@@ -124,7 +124,7 @@ class Turns:
             await self._answered(self._last, result)
 
     def forget(self) -> None:
-        """The next question begins a new chat."""
+        """Closes the chat. The next question begins a new one."""
         self.session = self._last = None
         self._status.routed, self._status.confidence, self._status.unsure = "", None, False
 
@@ -141,20 +141,20 @@ class Turns:
         )
 
     async def _run(self, events: Iterator[Event], last: LastTurn) -> str | None:
-        """Shows them. None when they ended in an answer; else what went wrong."""
+        """Shows the events of a turn. Returns None when it was answered, else a sentence that says what went wrong."""
         try:
             end = await show_turn(
-                events, last.view, self._conversation, lambda event: self._told(event, last)
+                events, last.view, self._conversation, lambda event: self._note(event, last)
             )
         except Exception as error:
-            return self._around.report(error)
-        self._status.failing = self._around.backend.cloud_state in ("failing", "resting")
+            return self._dependencies.report(error)
+        self._status.failing = self._dependencies.backend.cloud_state in ("failing", "resting")
         if isinstance(end, Answered):
             await self._answered(last, end.answer)
             return None
         return end.message if isinstance(end, Failed) else "The answer ended without an end."
 
-    def _told(self, event: Told, last: LastTurn) -> None:
+    def _note(self, event: TurnSaved | Routed, last: LastTurn) -> None:
         match event:
             case TurnSaved():
                 self.session, last.saved = event.session, event
@@ -187,8 +187,8 @@ class Turns:
 
 
 def another_adapter(last: LastTurn) -> str | None:
-    """What else might answer: who named an adapter gets the one that fits; else the next that suits better than
-    none at all, else none. None when there is nothing else to be had."""
+    """The adapter for another try: "auto" after a named one, else the best unused candidate that scores above no
+    adapter, else "none". None when nothing is left to try."""
     if last.adapter != "auto":
         return None if last.adapter == "none" else "auto"
     used = last.answer.adapter if last.answer is not None else None

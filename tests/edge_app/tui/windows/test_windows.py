@@ -13,13 +13,12 @@ from edge_app.storage.sessions import SessionStore
 from edge_app.tui.composer.commands import COMMANDS
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.messages import QuestionView
-from edge_app.tui.key_owners import KEY_OWNERS
+from edge_app.tui.keys import BINDING_GROUPS
 from edge_app.tui.status import StatusLine
 from edge_app.tui.windows.adapters_window import AdaptersWindow
-from edge_app.tui.windows.choice_window import ChoiceWindow
-from edge_app.tui.windows.confirm_window import ConfirmWindow
 from edge_app.tui.windows.help_window import HelpWindow
 from edge_app.tui.windows.sessions_window import SessionsWindow
+from edge_app.tui.windows.window import ChoiceWindow, ConfirmWindow
 from tests.edge_app.conftest import new_image
 from tests.edge_app.tui.conftest import (
     ANSWER,
@@ -35,7 +34,7 @@ from tests.edge_app.tui.conftest import (
 
 
 def test_every_binding_has_an_id_of_its_own_and_says_what_it_does() -> None:
-    bindings = [binding for _, group in KEY_OWNERS for binding in group]
+    bindings = [binding for _, group in BINDING_GROUPS for binding in group]
     ids = [binding.id for binding in bindings]
     assert all(ids)
     assert len(set(ids)) == len(ids)
@@ -52,7 +51,7 @@ async def test_the_help_lists_every_key_and_command_as_it_is_now(make_app: MakeA
         text = "\n".join(str(static.content) for static in app.screen.query(Static))
         assert "F8  Show the keys and the commands  chat.help" in text
         assert "Ctrl+T  Pick an image to attach  chat.image" in text
-        for _, bindings in KEY_OWNERS:
+        for _, bindings in BINDING_GROUPS:
             for binding in bindings:
                 assert str(binding.id) in text
         for command in COMMANDS:

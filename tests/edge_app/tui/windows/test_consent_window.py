@@ -14,8 +14,7 @@ from edge_app.cloud.endpoint import endpoint
 from edge_app.cloud.payload import Payload, payload
 from edge_app.settings import Price
 from edge_app.tui.app import ChatApp
-from edge_app.tui.asking_user import AskingUser
-from edge_app.tui.windows.consent_window import ConsentWindow, cost_text
+from edge_app.tui.windows.consent_window import ChatConsenter, ConsentWindow, cost_text
 from edge_app.tui.windows.outgoing_view import OutgoingView
 from models.core.images import load_image
 from models.core.types import Message, Sampling
@@ -46,7 +45,7 @@ class Asking:
         self.replies: list[Reply] = []
         proposal = Proposal(body, REASON, session, self.stopped)
         self.thread = threading.Thread(
-            target=lambda: self.replies.append(AskingUser(app.chat).ask(proposal)), daemon=True
+            target=lambda: self.replies.append(ChatConsenter(app.chat).ask(proposal)), daemon=True
         )
         self.thread.start()
 
@@ -166,7 +165,7 @@ async def test_leaving_the_chat_is_no_consent(make_app: MakeApp, folder: Path) -
         await pilot.press("ctrl+q")
     asking.thread.join(5)
     assert asking.replies == ["no"]
-    assert AskingUser(app.chat).ask(Proposal(request(folder), REASON, None, asking.stopped)) == "no"
+    assert ChatConsenter(app.chat).ask(Proposal(request(folder), REASON, None, asking.stopped)) == "no"
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 14), (40, 12)])
