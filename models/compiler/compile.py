@@ -151,7 +151,7 @@ def _wait(child: subprocess.Popen[bytes], task: bytes, alive: Callable[[], None]
         with (
             contextlib.suppress(BrokenPipeError),
             child.stdin,
-        ):  # a child process that ended early explains itself on stderr
+        ):  # one that ended already explains it on stderr
             child.stdin.write(task)
         while True:
             try:

@@ -1,7 +1,7 @@
-"""A GGUF file's metadata, kept in a form that is read quickly: a vocabulary is a hundred thousand strings.
+"""Cache of a GGUF file's metadata in a form that is read in a few milliseconds.
 
-A page of header with a checksum, then JSON. It is found by the weights' sha256; what does not fit in every
-respect is not there and is read from the GGUF file again. Knows nothing of what the values mean.
+A file is one header page with a checksum, then JSON. It is found by the sha256 of the weights. A file that is damaged
+or of another version counts as missing, and the metadata are then read from the GGUF file.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _MAGIC = b"EDGEMETA"
 
 @dataclass(frozen=True)
 class GgufMetadata:
-    """What a GGUF file says of itself. path: of that file, for messages."""
+    """The metadata of a GGUF file. path: of that file, for messages."""
 
     path: Path
     metadata: Mapping[str, Value]
 
 
 def load_or_read_metadata(weights: Path, digest: str, folder: Path) -> GgufMetadata:
-    """Of the weights with this sha256, from the folder or from their file, which then leaves a copy there.
+    """The metadata of the weights with this sha256 (hex), from the cache or from their file.
 
-    Raises UserError when the weights are no readable GGUF file. A disk that refuses the copy costs the next
-    start its time, not the answer.
+    folder: of the cache. Errors of the disk in writing there are ignored. Raises UserError when the weights are not
+    a readable GGUF file.
     """
     path = folder / f"{packed_name(digest)}-metadata-v{VERSION}.json"
     metadata = open_metadata(path, digest)
@@ -52,7 +52,7 @@ def load_or_read_metadata(weights: Path, digest: str, folder: Path) -> GgufMetad
 
 
 def open_metadata(path: Path, digest: str) -> Mapping[str, Value] | None:
-    """None when the file is missing, damaged, or of other weights or another version."""
+    """The metadata in a file of the cache; None when it is missing, damaged or of other weights."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -70,14 +70,14 @@ def _content(metadata: Mapping[str, Value], digest: str) -> bytes:
 
 
 def _plain(array: object) -> dict[str, str]:
-    assert isinstance(array, np.ndarray), "GGUF has nothing else that JSON has not"
+    assert isinstance(array, np.ndarray), "the only values of GGUF that JSON lacks"
     return {"dtype": array.dtype.str, "bytes": array.tobytes().hex()}
 
 
 def _value(value: Any) -> Value:
-    """GGUF knows no objects: what JSON has as one is an array of numbers."""
+    """The inverse of _plain. GGUF has no objects, so that an object in the JSON is an array of numbers."""
     if isinstance(value, dict):
         return np.frombuffer(bytes.fromhex(value["bytes"]), value["dtype"]).copy()
     if isinstance(value, list) and value and not isinstance(value[0], str):
         return [_value(each) for each in value]
-    return value  # type: ignore[no-any-return]  # a number, a truth value, a string, or many of them
+    return value  # type: ignore[no-any-return]  # a number, a boolean, a string, or a list of strings

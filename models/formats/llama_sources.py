@@ -1,6 +1,6 @@
-"""Llama tensors out of a GGUF file or a Hugging Face directory, under llama_weights.py's names.
+"""Llama tensors from a GGUF file or a Hugging Face directory, under the names of models/formats/llama_weights.py.
 
-Refuses by name what the kernels cannot compute. Knows the two formats' names for things, nothing else.
+Features that the kernels cannot compute are refused by name.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _TOP_LEVEL = ("embedding", "final_norm", "head")
 def load_llama(path: Path, digest: str | None = None) -> LlamaWeights:
     """Open a GGUF file, or a directory with config.json and safetensors files.
 
-    digest: the source's sha256 when it is known; it is computed otherwise (0.1 s for 100 MB).
+    digest: the source's sha256 (hex). None computes it, which takes 0.1 s for 100 MB.
     Raises UserError when something is missing, damaged or not supported.
     """
     if path.is_dir():
@@ -55,7 +55,7 @@ def directory_digest(path: Path) -> str:
 
 
 class GgufSource:
-    """A GGUF file of the architecture "llama". Q4_0, Q4_1 and Q8_0 are kept; floats become 8 bits."""
+    """A GGUF file of the architecture "llama". Q4_0, Q4_1 and Q8_0 stay as they are; floats become 8 bits."""
 
     def __init__(self, file: GgufFile) -> None:
         self.path = file.path
@@ -115,7 +115,7 @@ class GgufSource:
 
 
 class HuggingFaceSource:
-    """A directory with config.json and safetensors files; every matrix becomes 8 bits."""
+    """A directory with config.json and safetensors files. Every matrix is quantised to 8 bits."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -136,7 +136,7 @@ class HuggingFaceSource:
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return {name: file.tensors[stored].shape for name, (file, stored) in self._files.items()}
 
-    def bits(self, name: str) -> Bits:  # noqa: ARG002  # every float becomes 8 bits
+    def bits(self, name: str) -> Bits:  # noqa: ARG002  # every matrix has 8 bits
         return 8
 
     def matrix(self, name: str) -> QuantizedMatrix:
@@ -148,16 +148,16 @@ class HuggingFaceSource:
 
 
 def half_split_rows(rows: int, head_dim: int) -> NDArray[np.intp]:
-    """Which GGUF row holds each row of the half-split order.
+    """For each row in half-split order, the index of the GGUF row that holds it.
 
-    GGUF interleaves a head's two halves (0, d/2, 1, d/2 + 1, ...), because its rotary embedding turns
-    neighbours; Hugging Face turns i with i + d/2.
+    GGUF interleaves the two halves of a head (0, d/2, 1, d/2 + 1, ...), since its rotary embedding rotates the pair
+    (2i, 2i + 1). Hugging Face's rotates (i, i + d/2).
     """
     return np.arange(rows).reshape(-1, head_dim // 2, 2).swapaxes(1, 2).reshape(-1)
 
 
 class _Numbers:
-    """Positive numbers out of metadata or a JSON object; a UserError names the key that lacks one."""
+    """Positive numbers from metadata or a JSON object. A UserError names the key whose value is none."""
 
     def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
         self._path = path
@@ -179,7 +179,7 @@ class _Numbers:
 
 
 def _own_name(stored: str, layer_pattern: str, names: Mapping[str, str]) -> str:
-    """This app's name of a tensor, or the stored one when it has none."""
+    """The name of a stored tensor in models/formats/llama_weights.py, or the stored name when it has none there."""
     base = stored.removesuffix(".weight")
     if base == stored:
         return stored
@@ -234,7 +234,7 @@ def _hugging_face_config(path: Path, settings: Mapping[str, Any]) -> LlamaConfig
 
 
 def _open_shards(path: Path) -> list[SafetensorsFile]:
-    """The files that the index names, or model.safetensors alone."""
+    """The files that model.safetensors.index.json names, or model.safetensors when there is no index."""
     index = path / "model.safetensors.index.json"
     if not index.exists():
         return [SafetensorsFile(path / "model.safetensors")]

@@ -1,7 +1,6 @@
-"""The weights of a Llama-family language model, one layer in memory at a time.
+"""The weights of a Llama-family language model, with one layer in memory at a time.
 
-Says which tensors a model must have and in which shapes; where they come from is llama_sources.py's
-business. Knows nothing of kernels, packing or tokens.
+Defines the tensors that a model must have, and their shapes. models/formats/llama_sources.py reads them from files.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from models.core.errors import UserError
 from models.formats.quantization import GROUP, Bits, QuantizedMatrix, to_8_bits
 
 LINEAR_ROLES = ("q", "k", "v", "o", "gate", "up", "down")
-VECTOR = 16  # a head is made of whole vectors of the kernels
+VECTOR = 16  # lanes of the kernels' vectors; head_dim must be a multiple
 NORM_ROLES = ("attention_norm", "mlp_norm")
 
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """The numbers that define a Llama model, in Hugging Face's words."""
+    """The numbers that define a Llama model, named as in Hugging Face's LlamaConfig."""
 
     hidden_size: int
     intermediate_size: int
@@ -41,7 +40,7 @@ class LlamaConfig:
 
 @dataclass(frozen=True)
 class LlamaLayer:
-    """One block. Matrices are [out, inputs]; q and k rows lie in Hugging Face's (half-split) rotary order."""
+    """One transformer block. Matrices are [out, inputs]. The rows of q and k are in half-split rotary order."""
 
     q: QuantizedMatrix
     k: QuantizedMatrix
@@ -59,7 +58,7 @@ class LlamaWeights:
     """A whole model.
 
     embedding: 8 bits, [vocab, hidden]. head: as stored, or None when the embedding serves as the head.
-    layers: read from disk each time one is asked for; keep none longer than needed.
+    layers: each access reads the layer from the files, so that keeping one keeps it in memory.
     digest: sha256 (hex) of the published file, or of the list of files when there are several.
     """
 
@@ -72,17 +71,17 @@ class LlamaWeights:
 
 
 class TensorSource(Protocol):
-    """Where tensors come from, under this module's names: "embedding", "final_norm", "head", "layers.3.q"."""
+    """Files that hold tensors, named "embedding", "final_norm", "head", "layers.3.q" and so on."""
 
     path: Path
     config: LlamaConfig
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Every stored tensor; one that this module has no name for appears under the file's own name."""
+        """The shape of every stored tensor. An unknown tensor has the name that the file gives it."""
         ...
 
     def bits(self, name: str) -> Bits:
-        """The width in which matrix() will return this one."""
+        """Bits per code of the matrix that matrix() returns."""
         ...
 
     def matrix(self, name: str) -> QuantizedMatrix: ...
@@ -91,12 +90,12 @@ class TensorSource(Protocol):
 
 
 def assemble(source: TensorSource, digest: str) -> LlamaWeights:
-    """Check that the source holds exactly a Llama model's tensors, and give access to them.
+    """Check that the source holds the tensors of a Llama model and no others, and give access to them.
 
-    A linear role has one width over all layers: 4 bits when every layer has it so, else 8. Then Q8_0 and
-    Q4_0 layers stay exact and Q4_1 layers are rounded once more (error at most half of 1/127 of the group's
-    largest weight). The embedding is always 8 bits, under the same rule.
-    Raises UserError naming the tensor that is missing, unknown or of the wrong shape.
+    A linear role has the same width in all layers: 4 bits when it has 4 bits in each, otherwise 8. In widening, Q8_0
+    and Q4_0 layers stay exact and Q4_1 layers are rounded again, with an error of at most 1/254 of the group's
+    largest weight. The embedding always has 8 bits. digest: see LlamaWeights.
+    Raises UserError that names the tensor that is missing, unknown or of the wrong shape.
     """
     config = source.config
     _check_tensors(source)
@@ -115,12 +114,12 @@ def assemble(source: TensorSource, digest: str) -> LlamaWeights:
 
 
 def min_width(widths: Iterator[Bits]) -> Bits:
-    """4 when all are, else 8."""
+    """4 when all widths are 4, otherwise 8."""
     return 4 if all(width == 4 for width in widths) else 8
 
 
 class _Layers(Sequence[LlamaLayer]):
-    """Layers that are read when indexed."""
+    """The layers of a source, each read when it is indexed."""
 
     def __init__(self, source: TensorSource, bits: Mapping[str, Bits]) -> None:
         self._source = source
@@ -180,7 +179,7 @@ def _check_tensors(source: TensorSource) -> None:
 
 
 def _check_config(path: Path, config: LlamaConfig, tensors: int) -> None:
-    """What shapes alone do not show, and what must hold before a shape is computed."""
+    """Checks that must precede the computation of shapes."""
     if config.num_layers * len(LINEAR_ROLES + NORM_ROLES) > tensors:
         raise UserError(
             f"{path} says {config.num_layers} layers but holds {tensors} tensors; it is incomplete"

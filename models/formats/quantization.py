@@ -1,7 +1,7 @@
-"""Matrices of 4- and 8-bit codes in groups of 32 along the input dimension, and how GGUF blocks become them.
+"""Matrices of 4- or 8-bit codes in groups of 32 along the input dimension.
 
-A GGUF block's codes and scales are taken over bit for bit, so that what was published is what the kernels
-multiply with. Knows nothing of files, layers or processors.
+The codes and scales of a GGUF block are taken over bit for bit, so that the kernels multiply with the published
+weights. The package `gguf` dequantises to float32, which would lose them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from models.core.errors import UserError
 
 GROUP = 32
-ROWS_AT_ONCE = 2048  # float32 copies are made of this many rows at a time
+ROWS_AT_ONCE = 2048  # rows of which a float32 copy is made at a time
 
 Bits = Literal[4, 8]
 
 
 @dataclass(frozen=True)
 class QuantizedMatrix:
-    """A weight matrix [out, inputs] as codes with one float16 scale (and minimum) for every 32 inputs.
+    """A weight matrix [out, inputs] as codes with one float16 scale (and minimum) per 32 inputs.
 
-    codes: uint8 [out, inputs/32, 32]. 4 bits: 0..15, value = scale * code + minimum.
-        8 bits: 0..255, value = scale * (code - 128).
+    codes: uint8 [out, inputs/32, 32].
+        4 bits: code in 0..15, value = scale * code + minimum.
+        8 bits: code in 0..255, value = scale * (code - 128).
     scale: float16 [out, inputs/32].
     minimum: float16 [out, inputs/32] with 4 bits, None with 8.
     """
@@ -43,12 +44,12 @@ class QuantizedMatrix:
         return rows, groups * group
 
     def rows(self, index: slice | NDArray[np.integer]) -> QuantizedMatrix:
-        """The chosen output rows, in the given order."""
+        """The matrix of these output rows, in this order."""
         minimum = None if self.minimum is None else self.minimum[index]
         return QuantizedMatrix(self.bits, self.codes[index], self.scale[index], minimum)
 
     def dequantise(self) -> NDArray[np.float32]:
-        """float32 [out, inputs]; the arithmetic is float32 throughout."""
+        """The values, float32 [out, inputs], computed in float32."""
         values = self.codes.astype(np.float32)
         if self.minimum is None:
             values -= 128.0
@@ -61,9 +62,9 @@ class QuantizedMatrix:
 def quantise(weights: NDArray[np.float32], bits: Bits) -> QuantizedMatrix:
     """Round float32 [out, inputs] to codes.
 
-    8 bits: symmetric, scale = max|w| / 127. 4 bits: from the group's minimum to its maximum in 15 steps.
-    The error is at most half a step, plus what float16 loses of the scale and the minimum.
-    Raises UserError when inputs is no multiple of 32 or a value does not fit in float16.
+    8 bits: symmetric, scale = max|w| / 127, codes in 1..255. 4 bits: 15 steps from the group's minimum to its
+    maximum. The error is at most half a step, plus the rounding of the scale and the minimum to float16.
+    Raises UserError when inputs is not a multiple of 32, or a scale does not fit into float16.
     """
     groups = _grouped(weights)
     parts = [
@@ -74,10 +75,11 @@ def quantise(weights: NDArray[np.float32], bits: Bits) -> QuantizedMatrix:
 
 
 def to_8_bits(matrix: QuantizedMatrix) -> QuantizedMatrix:
-    """The same matrix in 8-bit codes: exact when every group is symmetric (Q4_0), rounded again otherwise."""
+    """The matrix in 8-bit codes. Exact when minimum = -8 * scale everywhere (Q4_0), otherwise rounded again."""
     if matrix.minimum is None:
         return matrix
     if np.array_equal(matrix.minimum, _eight_below(matrix.scale)):
+        # scale * (code - 8) = scale * ((code + 120) - 128)
         return QuantizedMatrix(8, matrix.codes + np.uint8(120), matrix.scale, None)
     parts = [
         quantise(matrix.rows(slice(start, start + ROWS_AT_ONCE)).dequantise(), 8)
@@ -87,7 +89,10 @@ def to_8_bits(matrix: QuantizedMatrix) -> QuantizedMatrix:
 
 
 def from_q8_0(blocks: NDArray[np.uint8]) -> QuantizedMatrix:
-    """GGUF Q8_0, uint8 [out, inputs/32 * 34]: float16 scale, 32 signed codes. Exact."""
+    """GGUF Q8_0, uint8 [out, inputs/32 * 34]: float16 scale, 32 int8 codes. Exact.
+
+    int8 code -> uint8 code + 128 is a flip of the top bit.
+    """
     fields = blocks.reshape(len(blocks), -1, 34)
     scale = _float16(fields[..., :2])
     return QuantizedMatrix(8, fields[..., 2:] ^ np.uint8(128), _finite(scale), None)
@@ -96,7 +101,7 @@ def from_q8_0(blocks: NDArray[np.uint8]) -> QuantizedMatrix:
 def from_q4_0(blocks: NDArray[np.uint8]) -> QuantizedMatrix:
     """GGUF Q4_0, uint8 [out, inputs/32 * 18]: float16 scale, 16 bytes of codes, value scale * (code - 8).
 
-    Exact: -8 * scale is a shift of the float16's exponent.
+    Exact: the minimum -8 * scale changes only the sign and the exponent of the float16.
     """
     fields = blocks.reshape(len(blocks), -1, 18)
     scale = _finite(_float16(fields[..., :2]))
@@ -150,7 +155,7 @@ def _stack(parts: list[QuantizedMatrix]) -> QuantizedMatrix:
 
 
 def _nibbles(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """16 bytes hold codes 0..15 in their low halves and 16..31 in their high halves."""
+    """[..., 16] bytes -> [..., 32] codes. The low halves are the codes 0..15 of a group, the high ones 16..31."""
     return np.concatenate([packed & np.uint8(15), packed >> np.uint8(4)], axis=-1)
 
 

@@ -1,7 +1,9 @@
-"""Reads safetensors files memory-mapped, bfloat16 included (which the package's numpy front end refuses).
+"""Reads safetensors files memory-mapped, with bfloat16.
 
-The header is checked before anything is used; what does not fit is a UserError naming the file. Knows
-nothing of what the tensors are for.
+The package `safetensors` writes such files but does not read them here, for three reasons. Its numpy front end has no
+bfloat16. It maps the file by itself, whereas an adapter's identity is the digest of the very bytes that its tensors are
+read from. It accepts a header with the same name twice. The header is checked before anything is used, and a file that
+does not fit is a UserError that names it.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """type: the format's name ("BF16"); start and end count bytes from the start of the file."""
+    """An entry of the header. type: the format's name ("BF16"). start, end: in bytes from the start of the file."""
 
     name: str
     type: str
@@ -42,9 +44,9 @@ class StoredTensor:
 
 
 class SafetensorsFile:
-    """An opened safetensors file; a tensor's bytes are read when asked for.
+    """An opened safetensors file. A tensor is read when one of the methods returns it.
 
-    content: the whole file, uint8, mapped read-only: stays what it was when the path gets another file.
+    content: the whole file, uint8, mapped read-only. It stays the same when another file takes its path.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,14 +63,14 @@ class SafetensorsFile:
         )
 
     def array(self, name: str) -> NDArray[Any]:
-        """The tensor in its own type (bfloat16 as its uint16 bit patterns), mapped read-only."""
+        """The tensor in its own type and shape, mapped read-only. bfloat16 comes as uint16 bit patterns."""
         tensor = self.tensors[name]
         raw = self.content[tensor.start : tensor.end]
         values: NDArray[Any] = np.frombuffer(raw, np.dtype(_DTYPES[tensor.type])).reshape(tensor.shape)
         return values
 
     def floats(self, name: str) -> NDArray[np.float32]:
-        """A floating-point tensor as a float32 copy. Raises UserError when it holds something else."""
+        """A floating-point tensor as a float32 copy. Raises UserError for a tensor of another type."""
         kind = self.tensors[name].type
         if kind not in FLOAT_TYPES:
             raise UserError(f"{self.path} stores {name!r} as {kind}; floating-point numbers are needed there")
@@ -77,6 +79,7 @@ class SafetensorsFile:
 
 
 def damaged(path: Path, what: str) -> UserError:
+    """The error for a file that is not what it should be. what: the reason, as a clause."""
     return UserError(f"{path} is not a readable safetensors file: {what}; download it again")
 
 

