@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -378,13 +379,19 @@ def test_version(run: Run) -> None:
 
 
 def test_completion_is_shown_and_installed(tmp_path: Path) -> None:
-    """By the installed command: a shell asks for completions by its name."""
-    command = str(Path(sys.executable).with_name("edge-app"))
+    """By the installed command: a shell asks for completions by its name.
+
+    The command runs as a child of bash, because it finds the user's shell among its parent processes.
+    """
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash on this machine")
+    command = [bash, "-c", '"$0" "$@"; exit $?', str(Path(sys.executable).with_name("edge-app"))]
     environment = {**os.environ, "SHELL": "/bin/bash", "HOME": str(tmp_path)}
 
     def complete(*arguments: str, **more: str) -> str:
         ended = subprocess.run(
-            [command, *arguments],
+            [*command, *arguments],
             env={**environment, **more},
             capture_output=True,
             text=True,
