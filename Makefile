@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 override export Q := $(value Q)
 override export IMAGE := $(value IMAGE)
 ARGS ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 
-.PHONY: help chat ask test test-kernels lint format bench clean
+.PHONY: help chat ask test test-train test-kernels lint format bench clean
 
 help:               ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
@@ -15,11 +17,20 @@ help:               ## show this list
 $(VENV)/.app: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edge_app needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=/path/to/python3.11)")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.app
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(PIP) --editable '.[test]'
+	@touch $@
+
+# The index of CPU builds first: on Linux, PyPI's own build brings gigabytes of CUDA along.
+$(VENV)/.torch: $(VENV)/.test
+	$(PIP) --no-deps --extra-index-url https://download.pytorch.org/whl/cpu '$(TORCH)'
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.torch
+	$(PIP) --editable '.[train]'
 	@touch $@
 
 chat: $(VENV)/.app  ## open the chat
@@ -30,6 +41,13 @@ ask: $(VENV)/.app   ## one answer: make ask Q="What is this?" IMAGE=photo.jpg
 
 test: $(VENV)/.test lint  ## lint, types, layers, and every test
 	$(BIN)/python -m pytest -q $(ARGS)
+
+test-train: $(VENV)/.test  ## the tests of the extra [train], where torch can be installed
+	@if $(MAKE) --no-print-directory $(VENV)/.torch >$(VENV)/torch.log 2>&1; then \
+		$(MAKE) --no-print-directory $(VENV)/.train && $(BIN)/python -m pytest -q -m train $(ARGS); \
+	else \
+		echo "$(TORCH) cannot be installed here ($(VENV)/torch.log says why), so the tests of the extra [train] were not run."; \
+	fi
 
 test-kernels: $(VENV)/.test  ## the tests of models/ on every kernel path that this processor can run
 	@set -e; for path in $$($(BIN)/python -c 'from models.compiler.cpu import available_paths, detect; print(*available_paths(detect()))'); do \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import platformdirs
@@ -21,6 +22,30 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 # What the app installs by itself is the business of the tests that are about it (test_bundled_adapters.py).
 os.environ["EDGE_APP_BUNDLED_ADAPTERS"] = "0"
+
+
+TRAIN_EXTRA = (
+    "torch",
+    "transformers",
+    "peft",
+    "matplotlib",
+    "seaborn",
+    "mplfinance",
+    "altair",
+    "vl_convert",
+    "gguf",
+)
+"""Modules of the extra [train], as they are imported."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips tests marked `train` where a library of the extra [train] is not installed."""
+    missing = [name for name in TRAIN_EXTRA if find_spec(name) is None]
+    if missing:
+        skip = pytest.mark.skip(reason=f"the extra [train] is not installed: no {', '.join(missing)}")
+        for item in items:
+            if item.get_closest_marker("train") is not None:
+                item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")

@@ -111,6 +111,7 @@ def test_an_adapter_of_another_shape_or_depth_is_refused(installer: Installer, t
             installer.install(Wanted(str(write_peft(tmp_path / f"deep{layers}", tensors(layers=layers)))))
 
 
+@pytest.mark.train
 @pytest.mark.slow
 def test_what_the_peft_library_saves_is_installed_and_computes_the_same(
     installer: Installer, tmp_path: Path

@@ -32,6 +32,8 @@ from models.families.registry import load_parts
 from models.hub.store import ModelFiles
 from models.lora.weights import LoraWeights
 
+pytestmark = pytest.mark.train
+
 COLOURS = ("red", "green", "blue")
 
 

@@ -136,10 +136,9 @@ def test_the_unseen_split_has_other_words() -> None:
     assert not set(TRAINING_WORDS.titles) & set(UNSEEN_WORDS.titles)
 
 
+@pytest.mark.train
 @pytest.mark.slow
 def test_a_small_set_is_drawn_equally_twice(tmp_path: Path) -> None:
-    for library in ("matplotlib", "seaborn", "mplfinance", "altair", "vl_convert"):
-        pytest.importorskip(library, reason=f"charts are drawn with {library}, of the extra [train]")
     counts = Counts(train=6, val=1, unseen=6)
     for name in ("one", "two"):
         assert list(write_charts(tmp_path / name, 5, counts)) == list(range(1, 14))

@@ -24,6 +24,8 @@ from models.vision.projector import head_inputs
 from models.vision.projector_file import ProjectorHead
 from models.vision.tower import TowerFeatures
 
+pytestmark = pytest.mark.train
+
 RANDOM = np.random.default_rng(8)
 
 

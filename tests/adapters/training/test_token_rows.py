@@ -20,6 +20,8 @@ from models.core.errors import UserError
 from models.training.language import TorchLanguageModel, branch_mask
 from tests.models.training.test_language import tiny
 
+pytestmark = pytest.mark.train
+
 RANDOM = np.random.default_rng(3)
 
 

@@ -58,9 +58,9 @@ def test_files_that_changed_at_any_stage_are_noticed() -> None:
     assert not files_stayed([stage(0, {"a": "1"}), stage(1, {"a": "3", "b": "2"})])
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_a_picture_has_every_map_and_figure_and_is_the_same_each_time(tmp_path: Path, suffix: str) -> None:
-    pytest.importorskip("matplotlib")
     measured = courses([stage(0), stage(1), stage(2)])
     path = tmp_path / "pictures" / f"map{suffix}"
     draw(measured, path)

@@ -30,6 +30,7 @@ def write_domain(folder: Path, kind: str) -> Path:
     return file
 
 
+@pytest.mark.train
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_domains_are_learnt_measured_and_drawn(
@@ -39,8 +40,6 @@ def test_two_domains_are_learnt_measured_and_drawn(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
     home = tmp_path / "home"
     (home / "data").mkdir(parents=True)
     (home / "data" / "models").symlink_to(model_files.directory.parent)

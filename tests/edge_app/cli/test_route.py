@@ -147,8 +147,8 @@ def test_a_file_of_an_evaluations_name_is_meant_by_its_path(
     assert "has no rows" in err
 
 
+@pytest.mark.train
 def test_continual_refuses_before_it_trains(run: Run, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
     files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     for file in files:
         file.write_text("")

@@ -24,8 +24,8 @@ def test_without_the_extra_it_says_what_to_install(
     assert "pip install 'edge-app[train]'" in done.stderr
 
 
+@pytest.mark.train
 def test_bad_data_are_refused_before_anything_is_loaded(run: Run, tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="training needs the extra [train]: pip install -e '.[train]'")
     (tmp_path / "a.png").write_bytes(png())
     row = {"image": "a.png", "question": "Which bird?", "answer": "finch"}
     data = tmp_path / "birds.jsonl"

@@ -208,9 +208,9 @@ def test_eval_scenarios_takes_a_recorded_cloud(
     assert printed["cloud"]["seconds"] == pytest.approx(1.0)
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("command", ["confidence", "scenarios"])
 def test_pictures_are_drawn(run: Run, given: tuple[list[str], Path], tmp_path: Path, command: str) -> None:
-    pytest.importorskip("matplotlib")
     files, folder = given
     picture = tmp_path / "pictures" / "found.svg"
     outcome = run("eval", command, *files, "--predictions", str(folder), "--picture", str(picture))

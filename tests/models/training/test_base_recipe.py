@@ -28,6 +28,8 @@ from models.training.heads import WordHead, class_heads, fit_linear, softmax
 from models.training.scenes import Scene, SceneMaker
 from models.training.tower import EfficientNetLite2
 
+pytestmark = pytest.mark.train
+
 WORDS = {"setting": 27, "colour": 14, "background": 14, "people": 2}
 
 

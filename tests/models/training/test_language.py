@@ -19,6 +19,8 @@ from models.training import base
 from models.training.examples import TrainingConversation, pack
 from models.training.language import TorchLanguageModel
 
+pytestmark = pytest.mark.train
+
 CONFIG = LlamaConfig(
     hidden_size=64,
     intermediate_size=96,
