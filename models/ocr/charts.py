@@ -4,9 +4,9 @@ Reading order alone tears a bar chart apart: the numbers over its bars stand at 
 of the axis. Where labels stand in a row at equal distances, with loose numbers above them, each label gets a row
 with its numbers, as in a table, and the numbers of an axis become one row.
 
-The labels of a chart whose numbers are printed are also ranked: "Plums 1, Figs 2, Pears 2, Kiwis 4". A small
-language model compares two ranks more surely than two numbers. A chart of which a label or a number was not read
-is not ranked.
+The labels of a chart whose numbers are printed, and of a pie (models.ocr.pies), are also ranked: "Plums 1, Figs 2,
+Pears 2, Kiwis 4". A small language model compares two ranks more surely than two numbers. A chart of which a label
+or a number was not read is not ranked.
 
 The input is text with boxes, never pixels. Every step takes time about proportional to the number of lines: an axis
 is looked for only among at most MOST_TICKS numbers that are aligned with each other.
@@ -22,6 +22,7 @@ from itertools import combinations, pairwise, takewhile
 from typing import Final
 
 from models.ocr.page_layout import TextLine
+from models.ocr.pies import find_slices
 
 TICK_MARKS: Final = " -–—_|[]"
 """Marks of ticks that are read as part of a number or label beside them."""
@@ -39,8 +40,6 @@ _NUMBER: Final = re.compile(
     r"(?P<sign>[-+]?)\$?(?P<digits>\d{1,3}(?:,\d{3})+|\d+)(?:[.,](?P<rest>\d+))?(?P<unit>[%kM]?)"
 )
 _UNITS: Final = {"k": 1e3, "M": 1e6}
-_SHARE: Final = re.compile(r"(?P<label>.*[^\d\s.,].*?)\s*(?<![\d.,])(?P<share>\d{1,2}(?:[.,]\d+)?)%")
-_WHOLE: Final = (97, 103)  # what the percentages of a pie add up to
 
 # Tolerances, as shares of the image's width or height unless another unit is named.
 _UNEVEN: Final = 0.15  # of the mean distance between labels
@@ -104,7 +103,7 @@ def as_table(rows: Sequence[Sequence[TextLine]]) -> ChartTable:
     columns = _column_chart(items)
     if columns is not None:
         return columns
-    return ChartTable([list(row) for row in rows], _ranking(_bars(items)) or _ranking(_slices(rows)))
+    return ChartTable([list(row) for row in rows], _ranking(_bars(items) or _pie(rows)))
 
 
 def parse_number(text: str) -> float | None:
@@ -346,21 +345,11 @@ def _ends_bar(line: TextLine, number: float, first: _Tick, scale: float) -> bool
     return _BAR_OFF[0] <= off <= _BAR_OFF[1]
 
 
-# Pies: a percentage beside each label.
-
-
-def _slices(rows: Sequence[Sequence[TextLine]]) -> list[_Entry]:
-    """Labels with their percentages, if together they make a whole; empty when one is without its label."""
-    texts = [line.text.strip() for row in rows for line in row]
-    matches = [match for text in texts if (match := _SHARE.fullmatch(text))]
-    found = [
-        _Entry(_bare(match["label"]), (float(match["share"].replace(",", ".")),))
-        for match in matches
-        if _bare(match["label"]) and not match["label"].endswith(("-", "–", "−"))
-    ]
-    whole = _WHOLE[0] <= sum(entry.largest for entry in found) <= _WHOLE[1]
-    complete = len(found) == sum(text.count("%") for text in texts)
-    return found if len(found) >= LEAST_LABELS and whole and complete else []
+def _pie(rows: Sequence[Sequence[TextLine]]) -> list[_Entry]:
+    """The labels of a pie; empty when there is none, or a label has no text beside the marks of ticks."""
+    slices = find_slices([line for row in rows for line in row])
+    entries = [_Entry(_bare(each.text), (each.share,)) for each in slices]
+    return entries if all(entry.label for entry in entries) else []
 
 
 def _ticks(items: Iterable[_Item]) -> list[_Tick]:

@@ -64,12 +64,6 @@ def test_a_number_that_does_not_stand_where_its_bar_ends_belongs_to_no_bar() -> 
     assert last_line(moved) == "0 20 40 60"
 
 
-def test_a_pies_labels_are_ranked_wherever_they_stand() -> None:
-    slices = [at("Figs 25%", 0.3, 0.3), at("Plums50%", 0.7, 0.3), at("Pears 25,0%", 0.3, 0.7)]
-    assert last_line(slices) == "Plums 1, Figs 2, Pears 2"
-    assert last_line([*slices, at("7%", 0.5, 0.9)]) == "7%"
-
-
 @pytest.mark.parametrize(
     "rows",
     [
@@ -84,22 +78,6 @@ def test_a_pies_labels_are_ranked_wherever_they_stand() -> None:
 )
 def test_receipts_forms_and_tables_are_not_ranked(rows: tuple[str, ...]) -> None:
     assert as_prompt_lines(PageText(in_reading_order(table(*rows)))).split("\n") == list(rows)
-
-
-@pytest.mark.parametrize(
-    "shares",
-    [
-        ("Rent 50%", "Food 30%", "Fun 20%", "Total 100%"),
-        ("Asia 150%", "Europe 30%", "Africa 20%"),
-        ("Shop -60%", "Cafe 25%", "Bar 15%"),
-        ("-50%", "-30%", "-20%"),
-        ("Kiwi 2% Figs 18%", "Plums 50%", "Pears 30%"),
-        ("Rent 50%", "Food 30%"),
-    ],
-)
-def test_percentages_that_make_no_pie_are_not_ranked(shares: tuple[str, ...]) -> None:
-    lines = [at(text, 0.1, 0.1 + STEP * number) for number, text in enumerate(shares)]
-    assert last_line(lines) == shares[-1]
 
 
 @pytest.mark.parametrize(
