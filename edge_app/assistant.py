@@ -1,7 +1,6 @@
-"""The assistant: one turn in, a stream of typed events out. Headless; front ends are thin shells over it.
+"""The assistant: one turn in, a stream of typed events out. The front ends (cli, tui) and the Python API use it.
 
-Knows turns, sessions and the order of things. Does not know how tokens are computed (models/), which adapter
-suits a question (router/) or how an event is shown.
+Must not import a user interface library (import contract).
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Self
 
 from adapters.store.adapter_store import RESERVED, AdapterStore
-from edge_app.cloud.access import Remote, State
+from edge_app.cloud.access import CloudAccess, State
 from edge_app.cloud.consent import Consenter, ConsentStore
-from edge_app.costs.outlook import Outlook
+from edge_app.costs.averages import CostAverages
 from edge_app.engine.bundled_adapters import settle, unsettled
 from edge_app.engine.engine_host import EngineHost, LoadEngine, load_engine, reporter
 from edge_app.engine.inference_thread import CancelledError, InferenceThread, Job
@@ -25,12 +24,11 @@ from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from edge_app.turn import Picture, Turn
-from edge_app.turns.adapter_choice import Chooser
+from edge_app.turns.adapter_choice import AdapterChooser
 from edge_app.turns.image_text import ImageTexts, Reader
-from edge_app.turns.local_answer import Answering, Equipment
-from edge_app.turns.planned_turn import Planned
+from edge_app.turns.local_answer import LocalResources
 from edge_app.turns.planner import Planner
-from edge_app.turns.runner import Course, Ground
+from edge_app.turns.runner import TurnDependencies, TurnRunner
 from models.core.errors import UserError
 from router.choice import Router
 from router.confidence.rule import Confidence
@@ -40,12 +38,12 @@ __all__ = ["Assistant", "Turn"]
 
 
 class Assistant:
-    """Answers turns. The methods may be called from any thread; the engine stays on its own.
+    """Answers turns. Safe to use from several threads; the engine runs on a thread of its own.
 
-    sessions: where turns are saved; None saves nothing and every turn stands alone.
-    load: makes the engine, at its first use. adapters: where they are; None is where the user's are.
-    router, reader: None takes our own, when there is need.
-    consenter: asks the user before something leaves; None when there is nobody to be asked.
+    sessions: where turns are saved; None saves nothing, and then no turn continues another.
+    load: makes the engine, at its first use. adapters: the folder of the adapters; None for the user's own.
+    router, reader: None for the settings' router, and for models.ocr.reader.
+    consenter: asks the user before anything is sent; None when there is no user to ask.
     """
 
     def __init__(
@@ -65,35 +63,37 @@ class Assistant:
         self._brings_adapters = settings.bundled_adapters and adapters is None
         self._thread = InferenceThread()
         self._host = EngineHost(settings, self.adapters, load, self._thread.broadcast)
-        self._equipment = Equipment(
-            self._host,
-            Chooser(self.adapters.directory, router or settings.router),
-            ImageTexts(reader, settings.threads),
-            cache(lambda: Confidence.load(paths.confidence_file())),
-        )
-        self._remote = Remote(settings, consenter)
-        self._outlook = Outlook(settings, learns=sessions is not None)
-        self._ground = Ground(self._thread, self._equipment, sessions, self._remote, self._outlook)
-        self._planner = Planner(settings, sessions, self.adapters, self._remote, self._outlook)
-        self._courses: set[Course] = set()
+        self._chooser = AdapterChooser(self._host, self.adapters.directory, router or settings.router)
+        self._texts = ImageTexts(reader, settings.threads)
+        self._cloud = CloudAccess(settings, consenter)
+        self._costs = CostAverages(settings, learns=sessions is not None)
+        self._planner = Planner(settings, sessions, self.adapters, self._cloud, self._costs)
+        confidence = cache(lambda: Confidence.load(paths.confidence_file()))
+        local = LocalResources(self._host, self._chooser, self._texts, confidence)
+        self._dependencies = TurnDependencies(self._thread, local, sessions, self._cloud, self._costs)
+        self._runners: set[TurnRunner] = set()
         self._settling: set[Job] = set()
         self._lock = threading.Lock()
 
     def answer(self, turn: Turn) -> Generator[Event, None, None]:
-        """The turn's events, ending in Answered or Failed. Lazy: nothing happens before the first `next`.
+        """The turn's events, ending in Answered or Failed. Nothing happens before the first `next`.
 
-        Closing the iterator stops the answer; what had come is saved and marked. A KeyboardInterrupt while
-        waiting does so too, and is raised again after the last event. A defect underneath is raised as it is.
+        If the caller closes the iterator, the partial answer is saved with status "stopped". A KeyboardInterrupt
+        while waiting stops the answer too, and is raised again after the last event. Other exceptions are defects
+        and are raised unchanged.
         """
         stopped = False
         try:
             if not self._may_do_without_adapters(turn):
                 stopped = yield from self._with_bundled()
-            planned = self._planner.save(self._planner.plan(turn))
+            planned = self._planner.plan(turn)
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
-        yield from self._followed(planned, Course.run, stopped=stopped)
+        runner = TurnRunner(planned, self._dependencies)
+        if stopped:
+            runner.cancel()
+        yield from self._cancellable(runner, runner.answer())
 
     def ask(
         self,
@@ -126,40 +126,35 @@ class Assistant:
         return last.answer
 
     def ask_cloud(self, session: str, turn: int) -> Generator[Event, None, None]:
-        """The same question to the cloud, because the user wants that: the events of its answer, which takes the
-        place of the turn's and keeps it; or CloudFailed, and the answer that was there. Consent applies.
+        """Asks the cloud the question of a saved turn again. Consent applies.
 
-        session: an id or its unique beginning. turn: SavedTurn.id. Ends in Failed when there is no such turn, or
-        no answer at all.
+        The cloud's answer replaces the turn's, which is kept beside it. If the cloud gives none, the events are
+        CloudFailed and the answer that was there; Failed when there was none, or when there is no such turn.
+
+        session: an id or its unique beginning. turn: SavedTurn.id.
         """
         try:
-            planned, saved = self._planner.again(session, turn)
+            planned, saved = self._planner.plan_again(session, turn)
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
-        kept = saved.kept if saved.kept is not None else saved.answer or None
-        yield from self._followed(planned, lambda course: course.again(saved.result, kept))
+        runner = TurnRunner(planned, self._dependencies)
+        yield from self._cancellable(runner, runner.ask_again(saved))
 
-    def _followed(
-        self,
-        planned: Planned,
-        begin: Callable[[Course], Generator[Event, None, None]],
-        *,
-        stopped: bool = False,
+    def _cancellable(
+        self, runner: TurnRunner, events: Generator[Event, None, None]
     ) -> Generator[Event, None, None]:
-        course = Course(planned, self._ground)
-        if stopped:
-            course.cancel()
+        """The events of a runner, which `cancel` stops until they end."""
         with self._lock:
-            self._courses.add(course)
+            self._runners.add(runner)
         try:
-            yield from begin(course)
+            yield from events
         finally:
             with self._lock:
-                self._courses.discard(course)
+                self._runners.discard(runner)
 
     def route(self, turn: Turn) -> Generator[Event, None, None]:
-        """What `answer` would choose, without answering or saving: Progress, then Routed or Failed."""
+        """What `answer` would choose, without answering or saving: Progress events, then Routed or Failed."""
         try:
             if (yield from self._with_bundled()):
                 return
@@ -167,59 +162,50 @@ class Assistant:
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
-        choosing = Answering(planned, planned.places.first(), self._equipment, None)
-        job = self._thread.submit(choosing.choose, lambda _: None)
-        try:
-            yield from job
-        finally:
-            self._thread.cancel(job)
+        first = planned.places.first()
+        yield from self._run_job(lambda job: self._chooser.choose(planned, first, job))
 
     def prefetch(self, adapter: str) -> None:
-        """An adapter that the next turn may name: it begins to be loaded. What is wrong with it shows then."""
+        """Begins to load an adapter that the next turn may name. Errors are reported by that turn."""
         with suppress(UserError):
             if adapter not in RESERVED:
                 self._host.prefetch(adapter)
 
     def prepare(self, images: Sequence[Picture] = ()) -> Generator[Event, None, None]:
-        """Loads the model and its eyes, then encodes the images and reads those that look like documents:
-        Progress, Ready, ImageEncoded, Failed.
+        """Loads the model with its vision encoder, then encodes the images and reads those that look like documents.
 
-        Not stopped by `cancel`; close the iterator for that.
+        The events are Progress, Ready and ImageEncoded; Failed at the end when something went wrong. `cancel` does not
+        stop this; closing the iterator does.
         """
-        job = self._thread.submit(lambda job: self._prepare(images, job), lambda _: None)
-        try:
-            yield from job
-        finally:
-            self._thread.cancel(job)
+        yield from self._run_job(lambda job: self._prepare(images, job))
 
     def cancel(self) -> None:
-        """Stops every answer under way, wherever it comes from: what had come by then is kept, and the answer ends
-        as "cancelled"."""
+        """Stops every answer under way. What came is kept, and the answer ends with stop_reason "cancelled"."""
         with self._lock:
-            courses, jobs = list(self._courses), list(self._settling)
-        for course in courses:
-            course.cancel()
+            runners, jobs = list(self._runners), list(self._settling)
+        for runner in runners:
+            runner.cancel()
         for job in jobs:
             self._thread.cancel(job)
 
     @property
     def cloud_state(self) -> State:
-        """What is known of the endpoint, from use: nobody is asked."""
-        return self._remote.state
+        """What is known of the endpoint from earlier requests; sends none."""
+        return self._cloud.state
 
     @property
     def decisions(self) -> ConsentStore:
-        """What the user decided about hosts, and the images that never leave (withhold, release, withheld)."""
-        return self._remote.decisions
+        """What the user decided about hosts, and which images are never sent."""
+        return self._cloud.decisions
 
     @property
     def consenter(self) -> Consenter | None:
-        return self._remote.consenter
+        return self._cloud.consenter
 
     @consenter.setter
     def consenter(self, consenter: Consenter | None) -> None:
-        """A front end that is made after its assistant."""
-        self._remote.consenter = consenter
+        """For a front end that is made after its assistant."""
+        self._cloud.consenter = consenter
 
     def __enter__(self) -> Self:
         return self
@@ -228,21 +214,20 @@ class Assistant:
         self.close()
 
     def close(self) -> None:
-        """Stops what runs and frees the engine. The session store stays open: it belongs to who opened it."""
+        """Stops what runs and frees the engine. The session store stays open; its opener closes it."""
         self.cancel()
         self._thread.close(self._host.close)
-        self._remote.close()
-        self._outlook.close()
+        self._cloud.close()
+        self._costs.close()
 
     def _may_do_without_adapters(self, turn: Turn) -> bool:
-        """None is wanted, or none is needed unless the cloud, which is asked first, should fail."""
+        """Whether a turn can begin before the bundled adapters are installed."""
         return turn.adapter == "none" or (
-            turn.adapter == "auto" and turn.mode == "quality" and self._remote.is_set_up
+            turn.adapter == "auto" and turn.mode == "quality" and self._cloud.is_set_up
         )
 
     def _with_bundled(self) -> Generator[Event, None, bool]:
-        """Before a first choice: the adapters that come with the app are in their place. Whether it was stopped
-        meanwhile. Raises UserError."""
+        """Installs the bundled adapters before the first choice. Returns whether it was cancelled. Raises UserError."""
         if self._has_bundled():
             return False
         failures: list[UserError] = []
@@ -279,17 +264,30 @@ class Assistant:
             settle(self.settings, engine, reporter(job, job.emit))
 
     def _prepare(self, images: Sequence[Picture], job: Job) -> None:
+        """On the inference thread."""
+        engine = self._host.engine(job)
+        engine.load_vision()
+        self._settle(job)
+        job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
+        side = self._planner.scenario(self.settings.mode).budgets.image_side
+        for source in images:
+            image = self._planner.pictures.read(source).image
+            self._host.encode(image, job)
+            self._texts.of([image], "auto", job, side)
+
+    def _run_job(self, work: Callable[[Job], object]) -> Generator[Event, None, None]:
+        """The events of work on the inference thread. A UserError becomes Failed. Closing the iterator cancels it."""
+
+        def reported(job: Job) -> None:
+            try:
+                work(job)
+            except CancelledError:
+                return
+            except UserError as error:
+                job.emit(Failed(str(error), error.exit_code))
+
+        job = self._thread.submit(reported, lambda _: None)
         try:
-            engine = self._host.engine(job)
-            engine.load_vision()
-            self._settle(job)
-            job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
-            side = self._planner.scenario(self.settings.mode).budgets.image_side
-            for source in images:
-                image = self._planner.pictures.read(source).image
-                self._host.encode(image, job)
-                self._equipment.texts.of([image], "auto", job, side)
-        except CancelledError:
-            return
-        except UserError as error:
-            job.emit(Failed(str(error), error.exit_code))
+            yield from job
+        finally:
+            self._thread.cancel(job)

@@ -54,7 +54,7 @@ class Standing:
         return self.obstacle or self.permission.reason
 
 
-class Remote:
+class CloudAccess:
     """Safe to use from several threads. consenter: None when there is no user to be asked."""
 
     def __init__(self, settings: Settings, consenter: Consenter | None = None) -> None:

@@ -1,46 +1,66 @@
-"""Asks the router which adapter a turn is for. On the inference thread, since the features are the engine's.
-
-Knows which image of a conversation a question is about. How adapters are told apart is the router's business.
-"""
+"""Chooses the adapter of a turn: the one that was planned, or the router's choice."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.core.types import Image, Message
+from edge_app.engine.engine_host import EngineHost, leave_if_cancelled
+from edge_app.engine.inference_thread import Job
+from edge_app.events import Routed
+from edge_app.turns.conversation import shown_last
+from edge_app.turns.planner import PlannedTurn
+from models.core.types import Message
 from router.choice import Choice, Query, Router
 from router.names import RouterName
+from router.place_policy import FirstPlace
 
 if TYPE_CHECKING:
     from models.engine import Engine
 
 
-class Chooser:
-    """directory: where the adapters are. router: one to use, or the name of one to make, at its first use."""
+class AdapterChooser:
+    """Runs on the inference thread, because the router reads the engine's features.
 
-    def __init__(self, directory: Path, router: Router | RouterName) -> None:
+    directory: the folder of the installed adapters. router: a router, or the name of one that is made at its first use.
+    """
+
+    def __init__(self, host: EngineHost, directory: Path, router: Router | RouterName) -> None:
+        self._host = host
         self._directory = directory
         self._router = router
 
-    def choose(self, engine: Engine, messages: Sequence[Message], installed: Collection[str]) -> Choice:
-        """For the last message, a question; the image in question is the one that was shown last."""
-        from adapters.prototypes import image_vector, question_vector  # not what a start should wait for
+    def choose(self, planned: PlannedTurn, first: FirstPlace, job: Job) -> tuple[Choice, float]:
+        """The choice, and the milliseconds that it took in all. Emits Routed.
+
+        first: the place of the turn, for the event. Raises CancelledError, and UserError when the engine cannot be
+        loaded.
+        """
+        started = time.perf_counter()
+        choice = planned.choice
+        if choice is None:
+            engine = self._host.engine(job)
+            leave_if_cancelled(job)
+            messages: Sequence[Message] = planned.messages
+            if not planned.turn.see_images:
+                messages = [replace(message, images=()) for message in messages]
+            choice = self._ask_router(engine, messages, planned.installed)
+        milliseconds = planned.route_ms + 1000 * (time.perf_counter() - started)
+        job.emit(Routed(planned.places.route(choice, first), planned.turn.mode, milliseconds))
+        return choice, milliseconds
+
+    def _ask_router(self, engine: Engine, messages: Sequence[Message], installed: Sequence[str]) -> Choice:
+        """For the last message, and the image that was shown last."""
+        from adapters.prototypes import image_vector, question_vector  # numpy code that a start does not need
 
         question, image = messages[-1].text, shown_last(messages)
-        seen = None if image is None else image_vector(engine.image_features(image))
-        query = Query(question, question_vector(engine, question), seen, image)
-        return self._made(engine).choose(query, installed)
-
-    def _made(self, engine: Engine) -> Router:
+        features = None if image is None else image_vector(engine.image_features(image))
+        query = Query(question, question_vector(engine, question), features, image)
         if isinstance(self._router, str):
             from router.routers.factory import make_router
 
             self._router = make_router(self._router, self._directory, engine)
-        return self._router
-
-
-def shown_last(messages: Sequence[Message]) -> Image | None:
-    """The image that a conversation's last question is about, None when there is none."""
-    return next((message.images[-1] for message in reversed(messages) if message.images), None)
+        return self._router.choose(query, installed)

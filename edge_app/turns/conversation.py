@@ -181,3 +181,8 @@ def _answered(turn: SavedTurn) -> bool:
 def new_images(pictures: Sequence[ReadPicture]) -> tuple[NewImage, ...]:
     """As the session store takes them."""
     return tuple(NewImage(p.image.digest, p.image.name, p.data) for p in pictures)
+
+
+def shown_last(messages: Sequence[Message]) -> Image | None:
+    """The image that the last question is about: the one that was shown last. None when there is none."""
+    return next((message.images[-1] for message in reversed(messages) if message.images), None)

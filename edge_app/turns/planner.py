@@ -1,58 +1,85 @@
-"""Makes a turn ready to run: everything that can go wrong by the user's doing, before engine or cloud are needed.
+"""Plans a turn: checks everything that the user can get wrong and gathers the conversation.
 
-Knows sessions, which adapters are installed, and what there is to know about places. Runs nothing.
+Runs before the engine or the endpoint is needed, and saves nothing.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from adapters.spec import parse_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
-from edge_app.cloud.access import Remote
-from edge_app.costs.averages import PRIOR_LOCAL
-from edge_app.costs.outlook import Outlook
+from edge_app.cloud.access import CloudAccess
+from edge_app.costs.averages import PRIOR_LOCAL, CostAverages
 from edge_app.settings import Settings
-from edge_app.storage.sessions import SavedTurn, SavedTurnId, SessionStore
+from edge_app.storage.sessions import SavedTurn, SessionStore
 from edge_app.system.battery import battery
 from edge_app.turn import Turn
-from edge_app.turns.conversation import Pictures, assemble, assembled_again, new_images
+from edge_app.turns.conversation import Pictures, ReadPicture, assemble, assembled_again
 from edge_app.turns.placement import PlacePlan
-from edge_app.turns.planned_turn import Planned
 from models.core.errors import UserError
 from models.core.types import Message, Sampling
-from router.choice import choose_as_asked
+from router.choice import Choice, choose_as_asked
 from router.names import Mode
 from router.place_policy import Budgets, Scenario, scenario
 
 
+@dataclass(frozen=True)
+class PlannedTurn:
+    """A turn that is ready to run.
+
+    session: id of the session that it continues; None for a new one, or when nothing is saved.
+    system: the system prompt to save with the question; None leaves the session's as it is.
+    messages: the whole conversation, this question last. new: the images of this turn.
+    installed: names of the installed adapters that the choice is among.
+    choice: None when the router chooses, which needs the engine.
+    started: `time.perf_counter()` when the turn was handed over. route_ms: milliseconds that `choice` took.
+    """
+
+    turn: Turn
+    session: str | None
+    system: str | None
+    messages: tuple[Message, ...]
+    new: tuple[ReadPicture, ...]
+    sampling: Sampling
+    installed: tuple[str, ...]
+    choice: Choice | None
+    places: PlacePlan
+    started: float
+    route_ms: float
+
+    def elapsed(self) -> float:
+        """Milliseconds since the turn was handed over."""
+        return 1000 * (time.perf_counter() - self.started)
+
+
 class Planner:
-    """sessions: None saves nothing. pictures: those that were read, for the life of the app."""
+    """sessions: None saves nothing. pictures: decoded images, kept for the life of the app."""
 
     def __init__(
         self,
         settings: Settings,
         sessions: SessionStore | None,
         adapters: AdapterStore,
-        remote: Remote,
-        outlook: Outlook,
+        cloud: CloudAccess,
+        costs: CostAverages,
     ) -> None:
         self.pictures = Pictures()
         self._settings = settings
         self._sessions = sessions
         self._adapters = adapters
-        self._remote = remote
-        self._outlook = outlook
+        self._cloud = cloud
+        self._costs = costs
 
-    def plan(self, turn: Turn) -> Planned:
-        """Raises UserError, and then nothing is saved."""
+    def plan(self, turn: Turn) -> PlannedTurn:
+        """Raises UserError for anything the user got wrong."""
         started = time.perf_counter()
         installed = self._installed(turn.adapter)
-        chosen = None  # "auto" looks at the images first
+        choice = None
         if turn.adapter != "auto" or not installed:
-            chosen = choose_as_asked(turn.adapter, installed)
+            choice = choose_as_asked(turn.adapter, installed)
         routed = time.perf_counter()
         if not turn.question.strip():
             raise UserError("The question is empty; ask something.")
@@ -60,41 +87,22 @@ class Planner:
         session = self._sessions.get(turn.session) if self._sessions and turn.session is not None else None
         messages = assemble(turn, new, session, self._settings.system, self.pictures)
         places = self._places(turn, messages, session.id if session else None)
-        return Planned(
+        return PlannedTurn(
             turn=turn,
             session=session.id if session else None,
+            system=turn.system if turn.system is not None or session else self._settings.system,
             messages=messages,
             new=new,
             sampling=_within(turn.sampling or self._settings.sampling(), places.scenario.budgets),
             installed=installed,
-            choice=chosen,
+            choice=choice,
             places=places,
-            saved=None,
             started=started,
             route_ms=1000 * (routed - started),
         )
 
-    def save(self, planned: Planned) -> Planned:
-        """The question is on disk, where there are sessions."""
-        if self._sessions is None:
-            return planned
-        turn = planned.turn
-        saved = self._sessions.begin_turn(
-            session=planned.session,
-            question=turn.question,
-            images=new_images(planned.new),
-            system=turn.system if turn.system is not None or planned.session else self._settings.system,
-        )
-        return replace(planned, saved=saved)
-
-    def scenario(self, mode: Mode) -> Scenario:
-        """What the mode means now."""
-        power = battery() if mode == "auto" else None
-        on_battery = power is not None and not power.plugged
-        return scenario(mode, on_battery, self._settings.weights(), self._settings.eco())
-
-    def again(self, session: str, turn: int) -> tuple[Planned, SavedTurn]:
-        """A saved turn, to be asked once more in the cloud. Raises UserError when there is none such."""
+    def plan_again(self, session: str, turn: int) -> tuple[PlannedTurn, SavedTurn]:
+        """A saved turn, planned for the cloud. Raises UserError when there is no such turn."""
         started = time.perf_counter()
         if self._sessions is None:
             raise UserError("Nothing is saved here, so nothing can be asked again.")
@@ -106,34 +114,39 @@ class Planner:
         again = Turn(saved.question, session=chat.id, mode=mode)
         messages = assembled_again(chat, saved, self.pictures)
         places = self._places(again, messages, chat.id)
-        planned = Planned(
+        planned = PlannedTurn(
             turn=again,
             session=chat.id,
+            system=None,
             messages=messages,
             new=(),
             sampling=_within(self._settings.sampling(), places.scenario.budgets),
             installed=(),
             choice=None,
             places=places,
-            saved=SavedTurnId(chat.id, saved.id),
             started=started,
             route_ms=0.0,
         )
         return planned, saved
 
+    def scenario(self, mode: Mode) -> Scenario:
+        """The mode under the present conditions: mode auto depends on whether the device runs on battery."""
+        power = battery() if mode == "auto" else None
+        on_battery = power is not None and not power.plugged
+        return scenario(mode, on_battery, self._settings.weights(), self._settings.eco())
+
     def _places(self, turn: Turn, messages: Sequence[Message], session: str | None) -> PlacePlan:
-        """What the router's policy goes by. Averages matter where there is a choice."""
-        remote = self._remote
+        """The averages are read only when an endpoint is set up."""
         images = [image for message in messages for image in message.images]
-        cloud, local = None, PRIOR_LOCAL
-        if remote.is_set_up:
-            cloud = self._outlook.of("cloud", None)
-            local = self._outlook.of("local", None if turn.adapter in RESERVED else turn.adapter)
-        standing = remote.standing(images, session, allow_cloud=turn.allow_cloud)
-        return PlacePlan(self.scenario(turn.mode), standing, local, cloud, turn.allow_cloud)
+        expected_cloud, expected_local = None, PRIOR_LOCAL
+        if self._cloud.is_set_up:
+            expected_cloud = self._costs.of("cloud", None)
+            expected_local = self._costs.of("local", None if turn.adapter in RESERVED else turn.adapter)
+        standing = self._cloud.standing(images, session, allow_cloud=turn.allow_cloud)
+        return PlacePlan(self.scenario(turn.mode), standing, expected_local, expected_cloud, turn.allow_cloud)
 
     def _installed(self, adapter: str) -> tuple[str, ...]:
-        """The adapters' names that matter to the choice: all of them only when there is one to make."""
+        """The adapters to choose among; only those that the user named when all of them are installed."""
         if adapter == "none":
             return ()
         if adapter != "auto":

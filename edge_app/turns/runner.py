@@ -1,8 +1,8 @@
-"""The course of one turn: which place is asked first, what follows from its answer, and whatever goes wrong.
+"""Runs a planned turn: which place is asked first, what follows from its answer, cancellation and saving.
 
-Local answers are computed on the inference thread (edge_app/turns/local_answer.py), the endpoint's on the thread that
-reads the events (edge_app/turns/cloud_answer.py). A local answer is on disk before the endpoint is asked, and is
-the answer whenever the endpoint has none. Knows neither how answers come about nor how anything is shown.
+Local answers are computed on the inference thread (edge_app/turns/local_answer.py), cloud answers on the thread that
+reads the events (edge_app/turns/cloud_answer.py). A local answer is on disk before the endpoint is asked. It is the
+turn's answer whenever the endpoint gives none.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edge_app.cloud.access import Remote
-from edge_app.costs.outlook import Outlook
+from edge_app.cloud.access import CloudAccess
+from edge_app.costs.averages import CostAverages
 from edge_app.engine.inference_thread import InferenceThread, Job
 from edge_app.events import Answer, Answered, CloudFailed, Escalated, Event, Failed, Routed, TurnSaved
 from edge_app.reason_text import Label, clause, inside
-from edge_app.storage.sessions import SessionStore
-from edge_app.turns.cloud_answer import RemoteAnswering
-from edge_app.turns.local_answer import Answering, Equipment
-from edge_app.turns.planned_turn import Planned
+from edge_app.storage.sessions import SavedTurn, SavedTurnId, SessionStore
+from edge_app.turns.cloud_answer import CloudAnswer
+from edge_app.turns.local_answer import LocalAnswer, LocalResources
+from edge_app.turns.planner import PlannedTurn
+from edge_app.turns.recorder import TurnRecorder
 from models.core.errors import NeedsNetwork, UserError
 from router.place_policy import Escalation, FirstPlace
 from router.reason import Reason
@@ -33,241 +34,252 @@ Events = Generator[Event, None, None]
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What turns run on. sessions: None saves nothing."""
+class TurnDependencies:
+    """What turns need. sessions: None saves nothing."""
 
     thread: InferenceThread
-    equipment: Equipment
+    local: LocalResources
     sessions: SessionStore | None
-    remote: Remote
-    outlook: Outlook
+    cloud: CloudAccess
+    costs: CostAverages
 
 
-class Course:
-    """Iterate `run` or `again`, once; `cancel` from any thread."""
+class TurnRunner:
+    """Runs one turn. Iterate the events of `answer` or of `ask_again` once; `cancel` may be called from any thread.
 
-    def __init__(self, planned: Planned, ground: Ground) -> None:
+    If the caller closes the iterator, what came of the answer is saved with status "stopped". A KeyboardInterrupt while
+    waiting stops the answer, and is raised again after the last event.
+    """
+
+    def __init__(self, planned: PlannedTurn, dependencies: TurnDependencies) -> None:
         self._planned = planned
-        self._ground = ground
         self._places = planned.places
+        self._dependencies = dependencies
+        self._recorder = TurnRecorder(None, None)
         self._stopped = threading.Event()
         self._job: Job | None = None
-        self._at: Literal["start", "here", "there", "end"] = "start"
-        self._local: Answer | None = None
-        self._remote: RemoteAnswering | None = None
+        self._stage: Literal["start", "local", "cloud", "end"] = "start"
+        self._kept: Answer | None = None
+        self._cloud: CloudAnswer | None = None
         self._interruption: KeyboardInterrupt | None = None
 
     def cancel(self) -> None:
         """Stops whatever is under way; what came is kept."""
         self._stopped.set()
         if (job := self._job) is not None:
-            self._ground.thread.cancel(job)
+            self._dependencies.thread.cancel(job)
 
-    def run(self) -> Events:
-        """The turn's events, ending in Answered or Failed. A KeyboardInterrupt while waiting stops the answer,
-        and is raised again after the last event. Who leaves early finds on disk what had come."""
-        return self._guarded(self._run())
-
-    def again(self, before: Answer | None, kept: str | None) -> Events:
-        """Likewise, for a turn that has been answered: the endpoint is asked because the user wants it.
-
-        before: its answer, None when it has none. kept: its local answer, as far as it came.
-        """
-        return self._guarded(self._again(before, kept))
-
-    def _guarded(self, events: Events) -> Events:
+    def answer(self) -> Events:
+        """Saves the question and answers it. The events end in Answered or Failed."""
+        sessions = self._dependencies.sessions
         try:
-            yield from events
-        finally:
-            if self._at != "end":
-                self._leave()
-        if self._interruption is not None:
-            raise self._interruption
+            self._recorder = TurnRecorder.begin(sessions, self._planned)
+        except UserError as error:
+            yield Failed(str(error), error.exit_code)
+            return
+        yield from self._guarded(self._answer(), self._unstarted)
+
+    def ask_again(self, saved: SavedTurn) -> Events:
+        """Asks the endpoint because the user wants that. The events end in Answered, or in Failed.
+
+        saved: the turn. Its answer stays when the endpoint gives none, and is kept beside one that comes.
+        """
+        assert self._planned.session is not None, "a saved turn belongs to a session"
+        self._recorder = TurnRecorder(
+            self._dependencies.sessions, SavedTurnId(self._planned.session, saved.id)
+        )
+        yield from self._guarded(self._ask_again(saved), lambda: None)
 
     # -- one place after the other
 
-    def _run(self) -> Events:
-        saved = self._planned.saved
+    def _answer(self) -> Events:
+        saved = self._recorder.saved
         if saved is not None:
             yield TurnSaved(saved.session, saved.turn)
         first = self._places.first()
         if first.place == "local":
-            yield from self._here(first)
+            yield from self._answer_here(first)
             return
         yield Routed(self._places.cloud_route(first), self._planned.turn.mode, self._planned.route_ms)
-        remote = yield from self._there(self._places.cloud_label(first), None)
-        if remote.whole or remote.cancelled:
-            yield self._end(remote.answer())
+        cloud = yield from self._ask_cloud(self._places.cloud_label(first), None)
+        if cloud.whole or cloud.cancelled:
+            yield self._end(cloud.answer())
         else:
-            yield from self._here(self._places.local_after_failure(obstacle(remote)))
+            yield from self._answer_here(self._places.local_after_failure(cloud.obstacle))
 
-    def _again(self, before: Answer | None, kept: str | None) -> Events:
-        self._local = before
-        remote = yield from self._there(self._places.asked_label(), kept)
-        if remote.has_answer:
-            yield self._end(remote.answer())
+    def _ask_again(self, saved: SavedTurn) -> Events:
+        before = self._kept = saved.result
+        local_text = saved.kept if saved.kept is not None else saved.answer or None
+        cloud = yield from self._ask_cloud(self._places.asked_label(), local_text)
+        if cloud.has_answer:
+            yield self._end(cloud.answer())
         elif before is not None:
-            yield self._end(self._unchanged(before, remote))
+            yield self._end(self._unchanged(before, cloud))
         else:
-            self._at = "end"
-            why = obstacle(remote)
-            yield Failed(f"There is no answer: {clause(why)}.", self._code(remote))
+            self._stage = "end"
+            yield Failed(f"There is no answer: {clause(cloud.obstacle)}.", self._exit_code(cloud))
 
-    def _here(self, first: FirstPlace) -> Events:
-        planned, ground, tried = self._planned, self._ground, self._remote
+    def _answer_here(self, first: FirstPlace) -> Events:
+        """first: why this device. After the endpoint has been asked in vain, its answer counts in any case."""
+        planned, resources, asked_first = self._planned, self._dependencies.local, self._cloud is not None
         if planned.choice is not None:
-            ground.equipment.host.prefetch(planned.choice.adapter)
+            resources.host.prefetch(planned.choice.adapter)
             yield Routed(self._places.route(planned.choice, first), planned.turn.mode, planned.route_ms)
-        give_up = self._places.give_up_below if tried is None else None
-        answering = Answering(planned, first, ground.equipment, ground.sessions, give_up)
+        local = LocalAnswer(planned, first, resources, self._recorder)
         try:
-            yield from self._compute(answering, answering.run)
-            doubt = self._doubts(answering) if tried is None else None
+            yield from self._compute(local, None if asked_first else self._places.give_up_below)
+            doubt = None if asked_first else self._doubt(local)
             if doubt is None:
-                yield self._local_end(answering)
+                yield self._local_end(local)
                 return
-            self._local = answering.partial() if answering.gave_up else answering.answer
-            assert self._local is not None, "it is doubted"
+            kept = self._kept = self._complete_or_not(local)
             label = self._places.cloud_label(doubt)
-            remote = yield from self._there(label, self._local.text, doubt.threshold, self._local.confidence)
-            if remote.has_answer:
-                yield self._end(remote.answer())
+            cloud = yield from self._ask_cloud(label, kept.text, doubt.threshold, kept.confidence)
+            if cloud.has_answer:
+                yield self._end(cloud.answer())
                 return
-            if answering.gave_up and not remote.cancelled:
-                yield from self._compute(answering, answering.resume)
-            yield self._local_end(answering)
+            if local.is_paused and not cloud.cancelled:
+                yield from self._compute(local, None)
+            yield self._local_end(local)
         finally:
-            answering.drop()
+            local.release()
 
-    def _compute(self, answering: Answering, action: Callable[[Job], None]) -> Events:
-        """On the inference thread. A local answer that ended is saved, and what it took is remembered."""
-        self._at, thread, meter = "here", self._ground.thread, self._ground.outlook.begin()
-        job = self._job = thread.submit(action, answering.stopped)
+    def _compute(self, local: LocalAnswer, pause_below: float | None) -> Events:
+        """Runs the computation on the inference thread. The cost of an answer that ended is learnt."""
+        self._stage, thread, before = "local", self._dependencies.thread, self._dependencies.costs.begin()
+        job = self._job = thread.submit(lambda job: local.compute(job, pause_below), lambda _: local.stop())
         if self._stopped.is_set():
             thread.cancel(job)
         try:
             yield from job
-        except KeyboardInterrupt as interruption:  # raised while waiting: the answer ends as cancelled
+        except KeyboardInterrupt as interruption:
             self._interruption = interruption
             self.cancel()
             yield from job
         finally:
-            if not job.over:
+            if not job.over:  # the caller closed the iterator: wait until the stopped answer is saved
                 thread.cancel(job)
-                for _ in job:  # it must be saved as stopped before anyone goes on
+                for _ in job:
                     pass
             self._job = None
-        if answering.answer is not None:
-            self._ground.outlook.learn_local(answering.answer, answering.ready, meter)
+        if isinstance(local.outcome, Answer):
+            self._dependencies.costs.learn_local(local.outcome, local.ready, before)
 
-    def _there(
+    def _ask_cloud(
         self,
         label: Label,
         kept: str | None,
         threshold: float | None = None,
         probability: float | None = None,
-    ) -> Generator[Event, None, RemoteAnswering]:
-        """The endpoint's events, and that it failed when it did. threshold, probability: as in Escalated."""
+    ) -> Generator[Event, None, CloudAnswer]:
+        """The endpoint's events, ending in CloudFailed when it failed. threshold, probability: as in Escalated."""
         why = Escalated(str(label), threshold, probability, label.kind)
-        ground, self._at = self._ground, "there"
-        remote = RemoteAnswering(self._planned, ground.remote, ground.sessions, why, kept, self._stopped)
-        self._remote, meter = remote, ground.outlook.begin()
+        needs, self._stage = self._dependencies, "cloud"
+        cloud = CloudAnswer(self._planned, needs.cloud, self._recorder, why, kept, self._stopped)
+        self._cloud, before = cloud, needs.costs.begin()
         try:
-            yield from remote.run()
+            yield from cloud.run()
         finally:
-            self._interruption = self._interruption or remote.interruption
-        if remote.whole:
-            ground.outlook.learn_remote(remote.answer(), remote.seconds, meter)
-        if remote.error is not None:
-            remote.save_broken()
-            yield CloudFailed(str(remote.error), kept)
-        return remote
+            self._interruption = self._interruption or cloud.interruption
+        if cloud.whole:
+            needs.costs.learn_cloud(cloud.answer(), cloud.seconds, before)
+        if cloud.error is not None:
+            if cloud.text:
+                self._recorder.save_broken(cloud.text)
+            yield CloudFailed(str(cloud.error), kept)
+        return cloud
 
-    def _doubts(self, answering: Answering) -> Escalation | None:
+    def _doubt(self, local: LocalAnswer) -> Escalation | None:
         """The decision on a local answer when it leads to the cloud."""
         if self._stopped.is_set():
             return None
-        if answering.gave_up:
-            return self._places.escalation(answering.partial().confidence or 0.0)
-        answer = answering.answer
-        if answer is None or answer.confidence is None or answer.stop_reason == "cancelled":
+        if local.is_paused:
+            return self._places.escalation(self._complete_or_not(local).confidence or 0.0)
+        answer = local.outcome
+        if not isinstance(answer, Answer) or answer.confidence is None or answer.stop_reason == "cancelled":
             return None
         escalation = self._places.escalation(answer.confidence)
         return escalation if escalation.escalate else None
 
     # -- the end
 
-    def _local_end(self, answering: Answering) -> Event:
+    def _local_end(self, local: LocalAnswer) -> Event:
         """The local answer, with what became of the cloud's; or its failure."""
-        remote, failure = self._remote, answering.failure
-        if failure is not None:
-            return self._no_answer(failure, answering.text)
-        answer = answering.partial() if answering.gave_up else answering.answer
-        assert answer is not None, "a computation ends in an answer or a failure"
-        if remote is None:
-            self._at = "end"
-            return Answered(answer)  # saved as it is
-        asked_first = self._local is None  # then the label says already why the cloud is not the answer
-        return self._end(
-            replace(answer, broken=remote.text or None) if asked_first else self._unchanged(answer, remote)
-        )
+        if isinstance(local.outcome, Failed):
+            return self._no_answer(local.outcome, local.draft.text)
+        answer, cloud = self._complete_or_not(local), self._cloud
+        if cloud is None:
+            self._stage = "end"
+            return Answered(answer)  # saved on the inference thread
+        if self._kept is None:  # the cloud was asked first, so the label says already why it has no answer
+            return self._end(replace(answer, broken=cloud.text or None))
+        return self._end(self._unchanged(answer, cloud))
 
-    def _unchanged(self, local: Answer, remote: RemoteAnswering) -> Answer:
-        """The answer that was there stays; its label says what became of the cloud's."""
-        label = Label("", self._places.elsewhere, (Reason("text", {"text": local.reason}), obstacle(remote)))
-        return replace(local, reason=str(label), reason_kind=label.kind, broken=remote.text or local.broken)
+    @staticmethod
+    def _complete_or_not(local: LocalAnswer) -> Answer:
+        """The answer, or what there is of a paused one."""
+        if isinstance(local.outcome, Answer):
+            return local.outcome
+        return local.draft.answer("cancelled")
+
+    def _unchanged(self, local: Answer, cloud: CloudAnswer) -> Answer:
+        """The local answer stays; its label says why there is none from the cloud."""
+        label = Label("", self._places.elsewhere, (Reason("text", {"text": local.reason}), cloud.obstacle))
+        return replace(local, reason=str(label), reason_kind=label.kind, broken=cloud.text or local.broken)
 
     def _no_answer(self, failure: Failed, text: str) -> Event:
-        self._at = "end"
-        saved, remote = self._planned.saved, self._remote
-        if remote is None or remote.error is None or self._stopped.is_set():
+        """The local failure. When the cloud failed too, the turn is saved with both errors."""
+        self._stage, cloud = "end", self._cloud
+        if cloud is None or cloud.error is None or self._stopped.is_set():
             return failure
-        sentence = f"{remote.error} There is no local answer either: {inside(failure.message)}."
-        if self._ground.sessions is not None and saved is not None:
-            with suppress(UserError):  # the first failure is the one to tell
-                self._ground.sessions.fail_turn(saved, text, sentence)
+        sentence = f"{cloud.error} There is no local answer either: {inside(failure.message)}."
+        self._recorder.fail(text, sentence)
         return Failed(sentence, CLOUD_FAILED)
 
-    def _code(self, remote: RemoteAnswering) -> int:
-        if remote.error is not None:
+    def _exit_code(self, cloud: CloudAnswer) -> int:
+        if cloud.error is not None:
             return CLOUD_FAILED
         obstacle = self._places.standing.obstacle
         is_offline = obstacle is not None and obstacle.kind == "offline"
         return NeedsNetwork.exit_code if is_offline else UserError.exit_code
 
     def _end(self, answer: Answer) -> Event:
-        self._at = "end"
+        self._stage = "end"
         try:
-            self._save(answer)
+            self._recorder.finish(answer)
         except UserError as error:
             return Failed(str(error), error.exit_code)
         return Answered(answer)
 
-    def _save(self, answer: Answer) -> None:
-        saved = self._planned.saved
-        if self._ground.sessions is not None and saved is not None:
-            status: Literal["stopped", "complete"] = (
-                "stopped" if answer.stop_reason == "cancelled" else "complete"
-            )
-            self._ground.sessions.finish_turn(saved, status, answer)
+    # -- the caller closes the iterator
 
-    def _leave(self) -> None:
-        """Nobody reads on. A local computation has been saved where it was; the rest is saved here."""
+    def _guarded(self, events: Events, otherwise: Callable[[], Answer | None]) -> Events:
+        """otherwise: the answer to save when the caller leaves before any place has given one; None saves nothing."""
+        try:
+            yield from events
+        finally:
+            if self._stage != "end":
+                self._save_on_leaving(otherwise)
+        if self._interruption is not None:
+            raise self._interruption
+
+    def _save_on_leaving(self, otherwise: Callable[[], Answer | None]) -> None:
+        """At stage "local" the inference thread has saved the answer already."""
         self._stopped.set()
-        remote, ground = self._remote, self._ground
-        if self._at == "here":
+        if self._stage == "local":
             return
-        with suppress(UserError):  # there is nobody left to be told
-            if remote is not None and remote.has_answer:
-                self._save(remote.answer())
-            elif remote is not None and self._local is not None:
-                self._save(self._unchanged(self._local, remote))
-            else:
-                Answering(self._planned, FirstPlace("local"), ground.equipment, ground.sessions).leave()
+        cloud = self._cloud
+        if cloud is not None and cloud.has_answer:
+            answer: Answer | None = cloud.answer()
+        elif cloud is not None and self._kept is not None:
+            answer = self._unchanged(self._kept, cloud)
+        else:
+            answer = otherwise()
+        if answer is not None:
+            with suppress(UserError):  # nobody reads events any more
+                self._recorder.finish(answer)
 
-
-def obstacle(remote: RemoteAnswering) -> Reason:
-    """Why there is no answer from there."""
-    if remote.error is not None:
-        return Reason("cloud_failed", {"error": str(remote.error)})
-    return remote.refused or Reason("cloud_not_awaited")
+    def _unstarted(self) -> Answer:
+        """The answer of a turn that was stopped before its computation began."""
+        draft = self._dependencies.local.draft(self._planned, FirstPlace("local"), self._recorder.session)
+        return draft.answer("cancelled")

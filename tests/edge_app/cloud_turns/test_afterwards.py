@@ -7,7 +7,7 @@ import pytest
 from edge_app.assistant import Assistant, Turn
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.ledger import Ledger
-from edge_app.costs.averages import PRIOR_LOCAL, Expectations, cloud_prior
+from edge_app.costs.averages import PRIOR_LOCAL, CostTable, cloud_prior
 from edge_app.events import (
     Answered,
     CloudFailed,
@@ -80,7 +80,7 @@ def test_the_ledger_has_what_left_and_the_averages_learn(make: Make, server: Mis
     (entry,) = ledger.entries()
     ledger.close()
     assert (entry.session, entry.purpose, entry.status) == (answer.session, "turn", "complete")
-    averages = Expectations.open(assistant.settings)
+    averages = CostTable.open(assistant.settings)
     assert averages.of("local", None) != PRIOR_LOCAL
     assert averages.of("cloud", None) != cloud_prior(assistant.settings)
     averages.close()
@@ -145,6 +145,25 @@ def test_a_turn_that_failed_here_may_be_answered_there(
     last = ask_again(assistant, store.latest(), store)[-1]
     assert isinstance(last, Failed)
     assert (last.exit_code, "out of order" in last.message) == (4, True)
+
+
+def test_leaving_a_question_asked_again_leaves_a_failed_turn_as_it_was(
+    make: Make, engine: FakeEngine, store: SessionStore
+) -> None:
+    def fails(number: int) -> None:
+        if number == 1:
+            raise UserError("The model is damaged.")
+
+    engine.before_token = fails
+    with Misbehaving(stops_in_the_middle) as server:
+        assistant = make(server.url, FakeUser("once"))
+        events_of(assistant, mode="eco")
+        before = saved(store)
+        events = assistant.ask_cloud(store.latest(), before.id)
+        assert isinstance(next(events), Escalated)
+        events.close()
+    assert (before.status, before.answer) == ("failed", "A ")
+    assert saved(store) == before
 
 
 def test_there_must_be_such_a_turn(make: Make, server: Misbehaving) -> None:

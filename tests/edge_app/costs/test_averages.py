@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.costs.averages import PRIOR_LOCAL, Expectations, Taken, cloud_prior
+from edge_app.costs.averages import PRIOR_LOCAL, AnswerCost, CostAverages, CostTable, cloud_prior
 from edge_app.settings import Price, Settings
+from edge_app.system import paths
 from router.place_policy import Expected, scenario, threshold
+from tests.edge_app.test_events import ANSWER
 
 CLOUD = Expected(correct=0.9, seconds=3.0, joules=6.0, money=0.001)
 ELSEWHERE = 500.0
@@ -17,50 +19,50 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def expectations(tmp_path: Path) -> Expectations:
-    return Expectations(tmp_path / "sessions.db", CLOUD, ELSEWHERE)
+def table(tmp_path: Path) -> CostTable:
+    return CostTable(tmp_path / "sessions.db", CLOUD, ELSEWHERE)
 
 
-def test_before_there_is_data_the_prior_is_expected(expectations: Expectations) -> None:
-    assert expectations.of("local", "receipts") == PRIOR_LOCAL
-    assert expectations.of("cloud", None) == replace(CLOUD, joules=506.0)
+def test_before_there_is_data_the_prior_is_expected(table: CostTable) -> None:
+    assert table.of("local", "receipts") == PRIOR_LOCAL
+    assert table.of("cloud", None) == replace(CLOUD, joules=506.0)
 
 
-def test_what_a_cloud_uses_elsewhere_is_added_to_what_is_measured_here(expectations: Expectations) -> None:
-    expectations.learn("cloud", None, Taken(seconds=3.0, joules=10.0))
-    assert expectations.of("cloud", None).joules == pytest.approx(ELSEWHERE + (6.0 + 10.0) / 2)
+def test_what_a_cloud_uses_elsewhere_is_added_to_what_is_measured_here(table: CostTable) -> None:
+    table.learn("cloud", None, AnswerCost(seconds=3.0, joules=10.0))
+    assert table.of("cloud", None).joules == pytest.approx(ELSEWHERE + (6.0 + 10.0) / 2)
 
 
-def test_the_prior_counts_as_one_answer(expectations: Expectations) -> None:
-    expectations.learn("local", "receipts", Taken(seconds=3.0, joules=35.0, correct=0.9))
-    expected = expectations.of("local", "receipts")
+def test_the_prior_counts_as_one_answer(table: CostTable) -> None:
+    table.learn("local", "receipts", AnswerCost(seconds=3.0, joules=35.0, correct=0.9))
+    expected = table.of("local", "receipts")
     assert expected.seconds == pytest.approx((1.0 + 3.0) / 2)
     assert expected.joules == pytest.approx((15.0 + 35.0) / 2)
     assert expected.correct == pytest.approx((0.7 + 0.9) / 2)
-    assert expectations.of("local", "shapes") == PRIOR_LOCAL
+    assert table.of("local", "shapes") == PRIOR_LOCAL
 
 
-def test_a_change_shows_after_a_few_answers(expectations: Expectations) -> None:
+def test_a_change_shows_after_a_few_answers(table: CostTable) -> None:
     for _ in range(200):
-        expectations.learn("cloud", None, Taken(seconds=2.0, joules=4.0))
-    assert expectations.of("cloud", None).seconds == pytest.approx(2.0, abs=0.01)
+        table.learn("cloud", None, AnswerCost(seconds=2.0, joules=4.0))
+    assert table.of("cloud", None).seconds == pytest.approx(2.0, abs=0.01)
     for _ in range(20):
-        expectations.learn("cloud", None, Taken(seconds=10.0, joules=4.0))
-    assert expectations.of("cloud", None).seconds > 8.5
+        table.learn("cloud", None, AnswerCost(seconds=10.0, joules=4.0))
+    assert table.of("cloud", None).seconds > 8.5
 
 
-def test_what_nobody_can_measure_stays_as_it_was_stated(expectations: Expectations) -> None:
-    expectations.learn("cloud", None, Taken(seconds=2.0, joules=4.0, money=0.003))
-    assert expectations.of("cloud", None).correct == CLOUD.correct
+def test_what_nobody_can_measure_stays_as_it_was_stated(table: CostTable) -> None:
+    table.learn("cloud", None, AnswerCost(seconds=2.0, joules=4.0, money=0.003))
+    assert table.of("cloud", None).correct == CLOUD.correct
 
 
 def test_it_lasts_and_is_shared(tmp_path: Path) -> None:
-    one, other = (Expectations(tmp_path / "sessions.db", CLOUD, ELSEWHERE) for _ in range(2))
-    one.learn("local", None, Taken(seconds=2.0, joules=1.0, correct=0.5))
-    other.learn("local", None, Taken(seconds=2.0, joules=1.0, correct=0.5))
+    one, other = (CostTable(tmp_path / "sessions.db", CLOUD, ELSEWHERE) for _ in range(2))
+    one.learn("local", None, AnswerCost(seconds=2.0, joules=1.0, correct=0.5))
+    other.learn("local", None, AnswerCost(seconds=2.0, joules=1.0, correct=0.5))
     one.close()
     other.close()
-    again = Expectations(tmp_path / "sessions.db", CLOUD, ELSEWHERE)
+    again = CostTable(tmp_path / "sessions.db", CLOUD, ELSEWHERE)
     assert again.of("local", None).seconds == pytest.approx((1 + 2 + 2) / 3)
 
 
@@ -84,3 +86,13 @@ def test_the_documents_tell_the_thresholds_that_follow_from_the_defaults() -> No
         assert f"| {limit} |" in next(line for line in scenarios.splitlines() if line.startswith(row))
         if not on_battery:
             assert f"below {limit}" in next(line for line in readme.splitlines() if line.startswith(row))
+
+
+def test_closed_averages_do_not_open_the_database_again() -> None:
+    averages = CostAverages(Settings(), learns=True)
+    before = averages.begin()
+    averages.close()
+    averages.learn_local(ANSWER, ready=0.0, before=before)
+    with pytest.raises(RuntimeError, match="closed"):
+        averages.of("local", None)
+    assert not paths.sessions_file().exists()

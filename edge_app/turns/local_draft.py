@@ -1,0 +1,127 @@
+"""A local answer while it is made: what was measured so far, and the Answer that this amounts to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge_app.events import Answer, StopReason, Timing, TokenCounts
+from edge_app.turns.conversation import shown_last
+from edge_app.turns.planner import PlannedTurn
+from router.choice import Choice
+from router.confidence.rule import Confidence, Evidence
+from router.place_policy import FirstPlace
+from router.reason import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models.language.generation import Generation
+
+NOT_ROUTED = Choice(None, None, Reason("not_routed"))
+
+
+class LocalDraft:
+    """Filled on the inference thread; may be read elsewhere while no job fills it.
+
+    first: why the turn is answered on this device. model: its name. session: id; None when nothing is saved.
+    confidence: returns the rule, which is loaded at its first use.
+
+    choice: the adapter. route_ms, image_ms: milliseconds for choosing it, and for encoding and reading images.
+    first_token_ms: since the turn was handed over. generation: None before generation begins.
+    logprobs: natural logarithms, one for each token. weights_generation: of the weights that answer, as in Evidence.
+    head, ocr: certainty of the projector's heads and of the text reader about the image in question, 0..1.
+    """
+
+    def __init__(
+        self,
+        planned: PlannedTurn,
+        first: FirstPlace,
+        model: str,
+        session: str | None,
+        confidence: Callable[[], Confidence],
+    ) -> None:
+        self.choice = planned.choice or NOT_ROUTED
+        self.route_ms = planned.route_ms
+        self.image_ms = 0.0
+        self.first_token_ms: float | None = None
+        self.generation: Generation | None = None
+        self.logprobs: list[float] = []
+        self.weights_generation: int | None = None
+        self.head: float | None = None
+        self.ocr: float | None = None
+        self._planned = planned
+        self._first = first
+        self._model = model
+        self._session = session
+        self._confidence = confidence
+
+    @property
+    def text(self) -> str:
+        return self.generation.text if self.generation is not None else ""
+
+    def is_hopeless(self, below: float) -> bool:
+        """Whether the answer, when it is complete, will have a confidence below `below`, judged by its beginning."""
+        return self._confidence().hopeless(self._evidence(), below)
+
+    def answer(self, stop_reason: StopReason) -> Answer:
+        """The answer if it ends here. Only one that is complete gets a label with its confidence, and an offer."""
+        planned, generation, logprobs = self._planned, self.generation, self.logprobs
+        evidence = self._evidence()
+        confidence = self._confidence().judge(evidence).probability if logprobs else None
+        judged = confidence if stop_reason != "cancelled" else None
+        label = planned.places.local_label(self._first, self.choice, judged)
+        return Answer(
+            text=self.text,
+            adapter=self.choice.adapter,
+            place="local",
+            mode=planned.turn.mode,
+            confidence=confidence,
+            reason=str(label),
+            reason_kind=label.kind,
+            model=self._model,
+            stop_reason=stop_reason,
+            tokens=TokenCounts(
+                prompt=generation.prompt_tokens,
+                image=generation.image_tokens,
+                cached=generation.cached_tokens,
+                completion=generation.completion_tokens,
+            )
+            if generation
+            else TokenCounts(),
+            timings=Timing(
+                route=self.route_ms,
+                image=self.image_ms,
+                prefill=generation.prefill_ms if generation else 0.0,
+                first_token=self.first_token_ms,
+                total=planned.elapsed(),
+            ),
+            tokens_per_second=self._speed(),
+            session=self._session,
+            mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
+            min_logprob=min(logprobs) if logprobs else None,
+            evidence=evidence,
+            offer="ask_cloud" if judged is not None and planned.places.offers(judged) else None,
+        )
+
+    def _speed(self) -> float | None:
+        """Tokens per second of decoding; the first token comes from the prefill and is not counted."""
+        generation = self.generation
+        decoded = generation.completion_tokens - 1 if generation is not None else 0
+        if generation is None or decoded <= 0 or generation.decode_ms <= 0:
+            return None
+        return 1000 * decoded / generation.decode_ms
+
+    def _evidence(self) -> Evidence:
+        """margin: the best score minus the second best, where no adapter has the score 0."""
+        candidates = [candidate.score for candidate in self.choice.candidates]
+        scores = sorted([0.0, *candidates], reverse=True)
+        return Evidence(
+            logprobs=tuple(self.logprobs),
+            adapter=self.choice.adapter,
+            generation=self.weights_generation,
+            head=self.head,
+            route=self.choice.probability,
+            margin=scores[0] - scores[1] if candidates else None,
+            has_image=self._planned.turn.see_images and shown_last(self._planned.messages) is not None,
+            ocr=self.ocr,
+        )
