@@ -265,20 +265,20 @@ def test_who_comes_while_it_is_loading_waits_for_that_load(
     def slow(shape: LlamaShape, adapter: AdapterWeights[LoraWeights]) -> PackedAdapter:
         packed.append(adapter.name)
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return pack_adapter(shape, adapter)
 
     monkeypatch.setattr(bank_module, "pack_adapter", slow)
     bank = make_bank()
     bank.prefetch("a")
-    assert begun.wait(10)
+    assert begun.wait(60)
     got: list[PackedLora] = []
     threads = [threading.Thread(target=lambda: got.append(weights(bank, "a"))) for _ in range(3)]
     for thread in threads:
         thread.start()
     go_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert packed == ["a"]
     assert len(got) == 3
     assert len({id(each) for each in got}) == 1
@@ -321,7 +321,7 @@ def test_leases_are_right_under_replacing_removing_and_crowding(
         put(directory, name, seed=choose.choice(versions))
     over.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert failures == []
     assert all(each.leases == 0 for each in bank.residents())
     assert sum(each.size for each in bank.residents()) <= 2 * ONE

@@ -26,8 +26,6 @@ from models.vision.tower import TowerFeatures
 
 pytestmark = pytest.mark.train
 
-RANDOM = np.random.default_rng(8)
-
 
 def row(image: int, question: str, answer: str, kind: str, **labels: str) -> TrainingRow:
     return TrainingRow(Path("x.png"), f"{image}", question, answer, kind, "train", "x, line 1", "x", labels)

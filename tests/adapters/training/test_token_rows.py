@@ -22,8 +22,6 @@ from tests.models.training.test_language import tiny
 
 pytestmark = pytest.mark.train
 
-RANDOM = np.random.default_rng(3)
-
 
 def image(number: int) -> SeenImage:
     rows = np.random.default_rng(number).normal(0, 0.2, (2, 64)).astype(np.float32)

@@ -301,7 +301,7 @@ def test_the_whole_has_a_limit_however_lively_it_is() -> None:
             time.sleep(0.01)
 
     with Misbehaving(chatters) as server:
-        error = failure(server.endpoint, replace(PATIENT, total=0.6, answer_bytes=10**9))
+        error = failure(server.endpoint, replace(PATIENT, total=1.5, answer_bytes=10**9))
     assert (error.kind, "finish" in str(error)) == ("timeout", True)
 
 

@@ -301,10 +301,10 @@ def test_answers_are_right_while_adapters_are_switched_cancelled_removed_and_rep
     chats = [guarded(chat, seed) for seed in range(3)]
     others = [guarded(meddle, 10), guarded(stop, 11)]
     for thread in chats:
-        thread.join(60)
+        thread.join()
     over.set()
     for thread in others:
-        thread.join(60)
+        thread.join()
     assert troubles == []
     for outcome in outcomes:
         check(world, fresh, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def compiled(path: KernelPath) -> Library:
     library = compile_or_load("vision", "models.vision.kernels:tower_module", {}, path, compiled_dir())
     use_threads(2)
     return library
+
+
+@pytest.fixture(autouse=True)
+def _the_same_numbers_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test begins with the same random numbers, whichever test ran before."""
+    monkeypatch.setattr(sys.modules[__name__], "RANDOM", np.random.default_rng(3))
 
 
 def uniform(*shape: int) -> NDArray[np.float32]:
