@@ -1,4 +1,4 @@
-"""`make bench`, `python -m benchmarks`: measure, then print a table or JSON."""
+"""`make bench`, `python -m benchmarks`: measures speed and prints a table or JSON."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from benchmarks.speed import adapters, app, machine, peer
+from benchmarks.speed import adapters, app, measurement, peer
 from benchmarks.speed import language_model as speed
-from benchmarks.speed.alternate import Bystanders
-from benchmarks.speed.processes import Worker, WorkerError
-from benchmarks.speed.table import Row, as_json, as_text
+from benchmarks.speed.measurement import IdleCheck
+from benchmarks.speed.table import TableRow, as_json, as_text
+from benchmarks.speed.workers import Worker, WorkerError
 from edge_app.settings import load
 from edge_app.system import paths
 from models.compiler import threads as thread_settings
@@ -32,7 +32,7 @@ QUICK_GROUPS = ("speed", "adapters", "start", "answers")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 when everything was measured (the table says what missed its target), 1 otherwise."""
+    """Returns exit code 0 when everything was measured, targets missed or not, and 1 otherwise."""
     options = _parser().parse_args(arguments)
     try:
         return _bench(options)
@@ -62,14 +62,14 @@ def _bench(options: argparse.Namespace) -> int:
     cache = paths.ensure(paths.cache_directory())
     files = ModelStore(paths.ensure(paths.models_directory())).pull(settings.model, offline=settings.offline)
     threads = settings.threads or thread_settings.default_threads()
-    facts, versions = machine.facts(cache), machine.versions()
+    facts, versions = measurement.facts(cache), measurement.versions()
     say(f"{facts['processor']}, {threads} threads, kernels {facts['kernels']}, load {facts['load_before']}")
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     with tempfile.TemporaryDirectory(prefix="edge-app-bench-") as temporary:
         folder = Path(temporary)
-        app.first_use(folder)  # everything is packed and compiled before anything is timed
+        app.first_use(folder)  # packs and compiles before anything is timed
         beside_peer = partial(_beside_peer, files, cache, folder, threads, rounds, versions)
-        steps: dict[str, Callable[[], list[Row]]] = {
+        steps: dict[str, Callable[[], list[TableRow]]] = {
             "speed": lambda: beside_peer(speed.rows),
             "adapters": lambda: _adapters(beside_peer, files, rounds, folder),
             "threads": lambda: _threads(files, cache, folder, threads, rounds),
@@ -81,12 +81,12 @@ def _bench(options: argparse.Namespace) -> int:
         for group in groups:
             say(f"{group} ...")
             rows += steps[group]()
-    _tell(rows, as_json(facts, threads, versions, rows), options)
+    _print(rows, as_json(facts, threads, versions, rows), options)
     return 0
 
 
-def _tell(rows: list[Row], figures: str, options: argparse.Namespace) -> None:
-    """figures: the rows with what they were measured on, as JSON."""
+def _print(rows: list[TableRow], figures: str, options: argparse.Namespace) -> None:
+    """Print the table or the JSON, and write the file of --output. figures: the rows with the machine, as JSON."""
     print(as_text(rows), file=sys.stderr if options.json else sys.stdout)
     if options.json:
         print(figures, end="")
@@ -102,9 +102,9 @@ def _beside_peer(
     threads: int,
     rounds: int,
     versions: dict[str, str],
-    measure: Callable[[speed.Sides], list[Row]],
-) -> list[Row]:
-    """The rows of a measure that wants our worker running, and the peer's where it is installed."""
+    measure: Callable[[speed.Sides], list[TableRow]],
+) -> list[TableRow]:
+    """The rows of a measure that needs our worker and, where it is installed, the peer."""
     weights = files.files["language_model"]
     with ExitStack() as running:
         ours = running.enter_context(speed.our_worker(files, cache, folder, threads, CONTEXT))
@@ -118,24 +118,24 @@ def _beside_peer(
             versions["llama.cpp features"] = theirs.about["system"]
             best = theirs.fastest(3)
             say(", ".join(f"{figure}: best is {variant.name}" for figure, variant in best.items()))
-        sides = speed.Sides(ours, theirs, best, rounds, Bystanders())
+        sides = speed.Sides(ours, theirs, best, rounds, IdleCheck())
         rows = measure(sides)
-        say(f"while one side worked, the other took at most {sides.bystanders.worst:.1%} of a processor")
+        say(f"while one side worked, the other took at most {sides.idle.worst:.1%} of a processor")
         return rows
 
 
 def _adapters(
-    beside_peer: Callable[[Callable[[speed.Sides], list[Row]]], list[Row]],
+    beside_peer: Callable[[Callable[[speed.Sides], list[TableRow]]], list[TableRow]],
     files: ModelFiles,
     rounds: int,
     folder: Path,
-) -> list[Row]:
+) -> list[TableRow]:
     shape = shape_of(load_llama(files.files["language_model"], files.digests["language_model"]))
     rows = beside_peer(partial(adapters.rows, folder=folder, shape=shape))
     return rows + adapters.installed(rounds, folder, shape)
 
 
-def _threads(files: ModelFiles, cache: Path, folder: Path, threads: int, rounds: int) -> list[Row]:
+def _threads(files: ModelFiles, cache: Path, folder: Path, threads: int, rounds: int) -> list[TableRow]:
     if threads == 1:
         return []
     with ExitStack() as running:

@@ -1,4 +1,4 @@
-"""Adapters: what a rank costs, switching, loading, memory, and a thousand of them installed."""
+"""Figures of adapters: speed by rank, switching, loading, memory, and a thousand installed ones."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from adapters.store.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManife
 from adapters.store.record import InstallRecord, write_record
 from benchmarks.speed import app, workload
 from benchmarks.speed import language_model as speed
-from benchmarks.speed.alternate import alternate
 from benchmarks.speed.language_model import Sides
-from benchmarks.speed.table import Row, Samples, Target, row
+from benchmarks.speed.measurement import alternate
+from benchmarks.speed.table import Samples, TableRow, Target, row
 from models.core.files import file_digest
 from models.packing.packed_model import LlamaShape
 
 RANKS = (8, 16, 32, 64)
-LEAST_DECODE = {16: 0.9, 64: 0.75}
-IN_MEMORY = 8  # adapters that are loaded to see what one takes
-COUNTS = (1, 10, 100, 1000)
+LEAST_DECODE = {16: 0.9, 64: 0.75}  # by rank: target for decode speed relative to no adapter
+IN_MEMORY = 8  # adapters loaded to measure the memory of one
+COUNTS = (1, 10, 100, 1000)  # of installed adapters
 
 
-def rows(sides: Sides, folder: Path, shape: LlamaShape) -> list[Row]:
-    """Everything but what many installed adapters cost."""
+def rows(sides: Sides, folder: Path, shape: LlamaShape) -> list[TableRow]:
+    """All figures except those of many installed adapters. folder: empty, for files of this run."""
     directory = folder / "adapters"
     for rank in RANKS:
         sides.ours.ask("adapt", name=f"r{rank}", rank=rank)
@@ -35,7 +35,8 @@ def rows(sides: Sides, folder: Path, shape: LlamaShape) -> list[Row]:
     return [*made, *_loading(sides, folder, shape, directory), *_memory(sides, folder, directory)]
 
 
-def _by_rank(sides: Sides) -> list[Row]:
+def _by_rank(sides: Sides) -> list[TableRow]:
+    """Decode and prefill with an adapter of each rank beside no adapter."""
     made = []
     for figure, measure in (("decode", speed.our_decode), ("prefill", speed.our_prefill)):
         measures = {f"r{rank}": measure(sides.ours, f"r{rank}") for rank in RANKS}
@@ -48,8 +49,8 @@ def _by_rank(sides: Sides) -> list[Row]:
     return made
 
 
-def _beside_peer(sides: Sides, folder: Path, shape: LlamaShape) -> list[Row]:
-    """The same adapters in llama.cpp."""
+def _beside_peer(sides: Sides, folder: Path, shape: LlamaShape) -> list[TableRow]:
+    """Decode with the same adapters in llama.cpp."""
     made = []
     for rank in RANKS if sides.peer is not None else ():
         assert sides.peer is not None
@@ -63,7 +64,8 @@ def _beside_peer(sides: Sides, folder: Path, shape: LlamaShape) -> list[Row]:
     return made
 
 
-def _loading(sides: Sides, folder: Path, shape: LlamaShape, directory: Path) -> list[Row]:
+def _loading(sides: Sides, folder: Path, shape: LlamaShape, directory: Path) -> list[TableRow]:
+    """Milliseconds of switching between loaded adapters, and of loading one with and without its packed file."""
     ours, step = sides.ours, {"token": 1000, "position": workload.PROMPT_TOKENS}
     places = {"directory": str(directory), "packed": str(folder / "packed-adapters")}
 
@@ -97,7 +99,8 @@ def _loading(sides: Sides, folder: Path, shape: LlamaShape, directory: Path) -> 
     return made
 
 
-def _memory(sides: Sides, folder: Path, directory: Path) -> list[Row]:
+def _memory(sides: Sides, folder: Path, directory: Path) -> list[TableRow]:
+    """Memory of a loaded adapter of each rank. The copies are links, so that they share the page cache."""
     made = []
     for rank in RANKS:
         copies = folder / f"copies-r{rank}"
@@ -110,11 +113,11 @@ def _memory(sides: Sides, folder: Path, directory: Path) -> list[Row]:
     return made
 
 
-def installed(rounds: int, folder: Path, shape: LlamaShape) -> list[Row]:
-    """Starting, listing and beginning a turn with 1, 10, 100 and 1000 adapters installed."""
+def installed(rounds: int, folder: Path, shape: LlamaShape) -> list[TableRow]:
+    """Starting, listing and routing a turn with 1, 10, 100 and 1000 adapters installed."""
     homes = {}
     for count in COUNTS:
-        homes[count] = app.borrowed_home(folder / f"home-{count}")
+        homes[count] = app.linked_home(folder / f"home-{count}")
         install_many(homes[count] / "data" / "adapters", count, shape)
     made = []
     log, lists = folder / "installed.log", [sys.executable, "-m", "edge_app", "adapters", "list"]
@@ -143,7 +146,7 @@ def installed(rounds: int, folder: Path, shape: LlamaShape) -> list[Row]:
 
 
 def install_many(directory: Path, count: int, shape: LlamaShape) -> None:
-    """So many adapters as installing leaves them; they share their weights' file."""
+    """Write `count` adapters as the installer does. Their weights are links to one file."""
     first = directory / "adapter-0"
     workload.write_peft(workload.adapter(shape, "adapter-0", 0), first)
     files = {name: file_digest(first / name) for name in REQUIRED_FILES}

@@ -1,4 +1,4 @@
-"""The app as its user meets it: starting, a photo's first token, memory, rest, the first start of all."""
+"""Figures of the whole app: start, first token about a photo, memory, idle load, first start with empty caches."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ import time
 from pathlib import Path
 
 from benchmarks.speed import workload
-from benchmarks.speed.alternate import alternate
-from benchmarks.speed.machine import busy, peak_memory
-from benchmarks.speed.processes import Worker, WorkerError
-from benchmarks.speed.table import Row, Samples, Target, row
+from benchmarks.speed.measurement import alternate, busy, peak_memory
+from benchmarks.speed.table import Samples, TableRow, Target, row
+from benchmarks.speed.workers import Worker, WorkerError
 from edge_app.system import paths
 
 QUESTION = "What is in this picture?"
-REST_SECONDS = 5.0
-PHOTO = (1600, 1200)
+IDLE_SECONDS = 5.0
+PHOTO = (1600, 1200)  # width, height in pixels
 LARGE_PHOTO = (4000, 3000)
 
 
 def first_use(folder: Path) -> None:
-    """Pack and compile what the user's cache lacks, so that no other figure contains it."""
+    """Pack and compile what the user's cache lacks, so that no figure includes it."""
     with assistant(folder) as worker:
         worker.ask("prepare")
         _ask_about(worker, folder, 0, PHOTO, max_tokens=1)
 
 
-def warm_starts(rounds: int, folder: Path) -> list[Row]:
-    """From starting the process to ready for a question; and a whole `edge-app ask` of one token."""
-    log, home = folder / "start.log", borrowed_home(folder / "home")
+def warm_starts(rounds: int, folder: Path) -> list[TableRow]:
+    """Seconds from process start to ready for a question, and of a whole `edge-app ask` of one token."""
+    log, home = folder / "start.log", linked_home(folder / "home")
 
     def ready() -> float:
         return time_until_ready(log)
@@ -54,11 +53,11 @@ def warm_starts(rounds: int, folder: Path) -> list[Row]:
     ]
 
 
-def answers(rounds: int, folder: Path) -> list[Row]:
-    """One warm process: photos it has not seen, then rest, then its peak memory."""
+def answers(rounds: int, folder: Path) -> list[TableRow]:
+    """One warm process answers about photos that it has not seen, then is idle."""
     with assistant(folder) as worker:
         worker.ask("prepare")
-        _ask_about(worker, folder, 0, PHOTO)  # loads the eyes
+        _ask_about(worker, folder, 0, PHOTO)  # loads the vision encoder
         seeds = iter(range(1, 1000))
         taken = alternate(
             rounds,
@@ -67,7 +66,7 @@ def answers(rounds: int, folder: Path) -> list[Row]:
                 "large": lambda: _ask_about(worker, folder, next(seeds), LARGE_PHOTO),
             },
         )
-        rest = Samples(tuple(_rest(worker) for _ in range(min(rounds, 3))))
+        idle = Samples(tuple(_idle_load(worker) for _ in range(min(rounds, 3))))
     size = "{} x {} JPEG that was not seen before, 24-token answer".format(*PHOTO)
     large = "{} x {} JPEG".format(*LARGE_PHOTO)
     return [
@@ -76,14 +75,14 @@ def answers(rounds: int, folder: Path) -> list[Row]:
         row(
             "idle_cpu",
             "s",
-            rest,
-            note=f"processor seconds used in {REST_SECONDS:g} s after an answer",
+            idle,
+            note=f"processor seconds used in {IDLE_SECONDS:g} s after an answer",
         ),
     ]
 
 
-def memory(rounds: int, folder: Path) -> Row:
-    """A process that loads, looks at a photo and answers; its peak less the packed weights on disk."""
+def memory(rounds: int, folder: Path) -> TableRow:
+    """Peak memory of a process that loads and answers about a photo, less the packed weights on disk."""
     packed = sum(file.stat().st_size for file in (paths.cache_directory() / "packed").glob("*.pack"))
 
     def over() -> float:
@@ -96,12 +95,12 @@ def memory(rounds: int, folder: Path) -> Row:
     return row("memory_over_weights", "MB", taken, Target("at most", 350.0), note=note)
 
 
-def first_starts(rounds: int, folder: Path) -> list[Row]:
-    """Packing and compiling with nothing cached."""
+def first_starts(rounds: int, folder: Path) -> list[TableRow]:
+    """Seconds of packing and of compiling with empty caches."""
     packs, compiles = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(dir=folder) as empty:
-            command = [sys.executable, "-m", "benchmarks.speed.first_start", empty]
+            command = [sys.executable, "-m", "benchmarks.speed.assistant_worker", "first", empty]
             seconds = json.loads(_run(command, folder / "first.log"))
         packs.append(float(seconds["pack"]))
         compiles.append(float(seconds["compile"]))
@@ -113,13 +112,13 @@ def first_starts(rounds: int, folder: Path) -> list[Row]:
 
 
 def assistant(folder: Path, home: Path | None = None) -> Worker:
-    """The assistant in a process of its own. home: None is the user's."""
+    """The assistant in a process of its own. home: None for the user's."""
     command = [sys.executable, "-m", "benchmarks.speed.assistant_worker"]
     return Worker(command, folder / "assistant.log", at(home) if home else None)
 
 
 def _ask_about(worker: Worker, folder: Path, seed: int, size: tuple[int, int], max_tokens: int = 24) -> float:
-    """Seconds from handing over a new photo's file with a question to the first token."""
+    """Seconds from a turn with a photo to its first token. seed: of the photo; a new one is a new photo."""
     file = folder / f"photo-{size[0]}-{seed}.jpg"
     if not file.exists():
         file.write_bytes(workload.photo(seed, *size))
@@ -129,14 +128,14 @@ def _ask_about(worker: Worker, folder: Path, seed: int, size: tuple[int, int], m
     return float(reply["first"])
 
 
-def _rest(worker: Worker) -> float:
+def _idle_load(worker: Worker) -> float:
     before = busy(worker.process)
-    time.sleep(REST_SECONDS)
+    time.sleep(IDLE_SECONDS)
     return busy(worker.process) - before
 
 
 def time_until_ready(log: Path, home: Path | None = None) -> float:
-    """Seconds from starting an assistant until it could take a question; it is then left to end by itself."""
+    """Seconds from process start until the assistant accepts a question. Returns after the process has ended."""
     command = [sys.executable, "-m", "benchmarks.speed.assistant_worker", "ready"]
     with log.open("wb") as errors:
         started = time.perf_counter()
@@ -151,24 +150,24 @@ def time_until_ready(log: Path, home: Path | None = None) -> float:
         process.wait()
         process.stdout.close()
     if seconds is None:
-        raise WorkerError(f"{' '.join(command)} never was ready; see {log}")
+        raise WorkerError(f"{' '.join(command)} was never ready; see {log}")
     return seconds
 
 
 def time_of(command: list[str], log: Path, home: Path) -> float:
-    """Seconds that a whole process takes."""
+    """Seconds from the start to the end of a process."""
     started = time.perf_counter()
     _run(command, log, at(home))
     return time.perf_counter() - started
 
 
 def at(home: Path) -> dict[str, str]:
-    """This process's environment with another home."""
+    """This process's environment with EDGE_APP_HOME set to `home`."""
     return {**os.environ, "EDGE_APP_HOME": str(home)}
 
 
-def borrowed_home(home: Path) -> Path:
-    """A home with the user's models and caches but sessions of its own, so that theirs gain nothing."""
+def linked_home(home: Path) -> Path:
+    """A home that links to the user's models and caches. Its sessions are its own, so that theirs stay as they are."""
     if not home.exists():
         (home / "data").mkdir(parents=True)
         (home / "data" / "models").symlink_to(paths.models_directory(), target_is_directory=True)
@@ -177,7 +176,7 @@ def borrowed_home(home: Path) -> Path:
 
 
 def _run(command: list[str], log: Path, environment: dict[str, str] | None = None) -> str:
-    """What a process prints on stdout. Raises WorkerError when it fails."""
+    """Run a process and return its stdout. Raises WorkerError when it fails."""
     with log.open("wb") as errors:
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, check=False, env=environment

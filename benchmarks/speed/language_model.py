@@ -1,4 +1,4 @@
-"""The language model's speed: prefill, decode, threads, a busy machine; beside llama.cpp's."""
+"""Figures of the language model beside llama.cpp: prefill, decode, threads, and decode on a busy machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import workload
-from benchmarks.speed.alternate import Bystanders, Measure, alternate
+from benchmarks.speed.measurement import IdleCheck, Measure, alternate
 from benchmarks.speed.peer import Peer, Variant
-from benchmarks.speed.processes import Worker
-from benchmarks.speed.table import Row, Samples, Target, row
+from benchmarks.speed.table import Samples, TableRow, Target, row
+from benchmarks.speed.workers import Worker
 from models.hub.store import ModelFiles
 
 _BUSY = "while True: pass"
@@ -21,17 +21,20 @@ _BUSY = "while True: pass"
 
 @dataclass(frozen=True)
 class Sides:
-    """Both sides of a comparison, running. ours: a runtime_worker; best: the peer's fastest variants."""
+    """The running processes of a comparison.
+
+    ours: a RuntimeWorker. peer: None when llama.cpp is not installed. best: the peer's fastest variant by figure.
+    """
 
     ours: Worker
     peer: Peer | None
     best: dict[str, Variant]
     rounds: int
-    bystanders: Bystanders
+    idle: IdleCheck
 
 
 def our_worker(files: ModelFiles, cache: Path, folder: Path, threads: int, length: int) -> Worker:
-    """A runtime_worker with the model's language model loaded."""
+    """A RuntimeWorker process with the language model loaded. length: of its context."""
     worker = Worker(
         [sys.executable, "-m", "benchmarks.speed.runtime_worker"], folder / f"runtime-{threads}.log"
     )
@@ -41,7 +44,7 @@ def our_worker(files: ModelFiles, cache: Path, folder: Path, threads: int, lengt
 
 
 def rate(count: int, ask: Callable[[], dict[str, Any]]) -> Measure:
-    """Tokens a second of a request that replies seconds."""
+    """Tokens per second of a request for `count` tokens that replies its seconds."""
     return lambda: count / float(ask()["seconds"])
 
 
@@ -80,22 +83,22 @@ def peer_decode(peer: Peer) -> Measure:
 def compare(
     sides: Sides, figure: str, ours: Measure, theirs: Callable[[Peer], Measure]
 ) -> tuple[Samples, tuple[str, Samples] | None]:
-    """Our samples of a figure, and the peer's of the same rounds."""
+    """Our samples of a figure, with the name and the samples of the peer's best variant in the same rounds."""
     if sides.peer is None:
         return alternate(sides.rounds, {"ours": ours})["ours"], None
     variant = sides.best[figure]
     sides.peer.use(variant)
     here, there = sides.ours.process, sides.peer.worker.process
     measures = {
-        "ours": sides.bystanders.watch(ours, [there]),
-        "theirs": sides.bystanders.watch(theirs(sides.peer), [here]),
+        "ours": sides.idle.watch(ours, [there]),
+        "theirs": sides.idle.watch(theirs(sides.peer), [here]),
     }
     taken = alternate(sides.rounds, measures)
     return taken["ours"], (variant.name, taken["theirs"])
 
 
-def rows(sides: Sides) -> list[Row]:
-    """Every row that both workers give without adapters."""
+def rows(sides: Sides) -> list[TableRow]:
+    """The figures without adapters."""
     unit = "tokens/s"
     samples, peer = compare(sides, "decode", our_decode(sides.ours), peer_decode)
     made = [row("decode", unit, samples, Target("at least", 2.0, "ratio"), peer)]
@@ -105,8 +108,8 @@ def rows(sides: Sides) -> list[Row]:
     return made
 
 
-def _contended(sides: Sides) -> Row:
-    """Decoding while another program keeps one processor busy."""
+def _contended(sides: Sides) -> TableRow:
+    """Decode while another program keeps one processor busy."""
     competitor = subprocess.Popen([sys.executable, "-c", _BUSY])
     try:
         samples, peer = compare(sides, "decode", our_decode(sides.ours), peer_decode)
@@ -117,11 +120,11 @@ def _contended(sides: Sides) -> Row:
     return row("decode_contended", "tokens/s", samples, None, peer, note)
 
 
-def thread_rows(one: Worker, two: Worker, rounds: int, threads: int) -> list[Row]:
-    """What the second thread (and any further) brings: proof that it is used."""
+def thread_rows(one: Worker, several: Worker, rounds: int, threads: int) -> list[TableRow]:
+    """Decode and prefill with `threads` threads beside one thread."""
     made = []
     for figure, measure in (("decode", our_decode), ("prefill", our_prefill)):
-        taken = alternate(rounds, {"one": measure(one), "all": measure(two)})
+        taken = alternate(rounds, {"one": measure(one), "all": measure(several)})
         name = f"threads_{figure}"
         made.append(
             row(name, "tokens/s", taken["all"], None, ("1 thread", taken["one"]), f"{threads} threads")

@@ -1,8 +1,8 @@
-"""The peer: llama.cpp in a process of its own, told what to do by JSON lines.
+"""llama.cpp in a process of its own, which takes requests as JSON lines.
 
-Runs under any Python that has llama-cpp-python (only its C bindings are used: no Python copies of logits,
-no Python sampling); imports nothing else outside the standard library, nothing of this project. One request
-a line on stdin ({"do": ..., ...}), one reply a line on stdout; the process sleeps in between. Errors end it.
+It runs under any Python that has llama-cpp-python and must import nothing of this project. Only the C bindings are
+used, so that no figure includes Python copies of logits or Python sampling. The protocol is that of
+benchmarks/speed/workers.py.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import llama_cpp as lib
 
 
-class Peer:
-    """One model and one context of llama.cpp at a time."""
+class LlamaCpp:
+    """One model and one context of llama.cpp at a time. Its public methods are the requests."""
 
     def __init__(self) -> None:
         self.model: Any = None
@@ -31,7 +31,7 @@ class Peer:
         return {"version": lib.__version__, "system": lib.llama_print_system_info().decode()}
 
     def quantise(self, source: str, target: str) -> dict[str, Any]:
-        """Write a Q4_0 file of a model; its embedding stays Q8_0, as in the file that we run."""
+        """Write a Q4_0 file of a model. The embedding stays Q8_0, as in the file that we run."""
         parameters = lib.llama_model_quantize_default_params()
         parameters.ftype = lib.LLAMA_FTYPE_MOSTLY_Q4_0
         parameters.allow_requantize = True
@@ -42,6 +42,7 @@ class Peer:
         return {}
 
     def load(self, path: str, threads: int, length: int, flash: bool) -> dict[str, Any]:
+        """Load a GGUF file with a context of this length. flash: with flash attention."""
         self.close()
         parameters = lib.llama_model_default_params()
         parameters.n_gpu_layers = 0
@@ -58,7 +59,7 @@ class Peer:
         return {}
 
     def lora(self, path: str | None) -> dict[str, Any]:
-        """Use the adapter in a GGUF file from now on; None uses none. Replies the seconds."""
+        """Use the adapter in a GGUF file, or none, from now on. Replies the seconds."""
         started = time.perf_counter()
         if path is None:
             lib.llama_set_adapters_lora(self.context, None, 0, None)
@@ -73,7 +74,7 @@ class Peer:
         return {"seconds": time.perf_counter() - started}
 
     def prefill(self, tokens: list[int]) -> dict[str, Any]:
-        """Forget everything, compute the prompt, touch its last logits. Replies the seconds."""
+        """Clear the KV cache and compute the prompt up to its last logits. Replies the seconds."""
         lib.llama_memory_clear(lib.llama_get_memory(self.context), False)
         array = (lib.llama_token * len(tokens))(*tokens)
         started = time.perf_counter()
@@ -81,7 +82,7 @@ class Peer:
         return {"seconds": time.perf_counter() - started, "best": self._best()}
 
     def decode(self, tokens: list[int]) -> dict[str, Any]:
-        """Feed the tokens one at a time after what is there. Replies the seconds for all of them."""
+        """Decode the tokens one at a time after those in the KV cache. Replies the seconds of all."""
         arrays = [(lib.llama_token * 1)(token) for token in tokens]
         started = time.perf_counter()
         for array in arrays:
@@ -99,7 +100,7 @@ class Peer:
         failed = lib.llama_decode(self.context, lib.llama_batch_get_one(array, count))
         if failed:
             raise RuntimeError(f"llama_decode returned {failed}")
-        lib.llama_get_logits_ith(self.context, -1)[0]  # a pointer into llama.cpp's memory, read once
+        lib.llama_get_logits_ith(self.context, -1)[0]  # waits until the logits are there
 
     def _best(self) -> int:
         logits = lib.llama_get_logits_ith(self.context, -1)
@@ -109,10 +110,10 @@ class Peer:
 
 def serve() -> None:
     replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what llama.cpp prints must not mix with the replies
+    os.dup2(2, 1)  # llama.cpp's own output goes to stderr, so that stdout has replies alone
     callback = lib.llama_log_callback(lambda *_: None)
     lib.llama_log_set(callback, None)
-    peer = Peer()
+    peer = LlamaCpp()
     actions: dict[str, Callable[..., Any]] = {
         name: getattr(peer, name) for name in ("about", "quantise", "load", "lora", "prefill", "decode")
     }

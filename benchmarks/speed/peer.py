@@ -1,20 +1,23 @@
-"""llama.cpp as the peer: where its Python is, which files it runs, and its fastest way of running them.
+"""The peer that figures are compared with: llama.cpp, through llama-cpp-python.
 
-The peer runs the same weights: our GGUF file (Q4_1), and a Q4_0 file that llama.cpp itself makes of it. Each
-is tried with and without flash attention, and every figure is compared with the best of the four.
+It runs the same weights as we do: our GGUF file (Q4_1), and a Q4_0 file that llama.cpp makes of it. Each is tried with
+and without flash attention, and a figure is compared with the best of the four variants. Adapters are passed to it as
+GGUF files.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.speed import workload
-from benchmarks.speed.lora_gguf import write_lora_gguf
-from benchmarks.speed.processes import Worker, WorkerError
+from benchmarks.speed.workers import Worker, WorkerError
 from models.core.errors import UserError
 from models.lora.weights import LoraWeights
 
@@ -32,10 +35,19 @@ nothing. On processors with AMX, GCC 12 miscompiles llama.cpp's AMX code, which 
 product: use a newer GCC or clang, or build without AMX by adding to CMAKE_ARGS
 -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8"""
 
+# GGUF version 3 (docs/gguf.md in the ggml repository): numbers of value types and tensor types, alignment of the data.
+_STRING, _FLOAT32 = 8, 6
+_F16 = 1
+_ALIGNMENT = 32
+_GGUF_NAMES = {
+    "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output",
+    "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of running the peer."""
+    """A file and a kind of attention that the peer runs with. flash: flash attention."""
 
     name: str
     path: Path
@@ -43,10 +55,10 @@ class Variant:
 
 
 class Peer:
-    """llama_cpp_worker, with one variant loaded at a time."""
+    """A process of llama_cpp_worker with one variant loaded at a time."""
 
     def __init__(self, python: str, weights: Path, folder: Path, threads: int, length: int) -> None:
-        """folder: where the Q4_0 file and the worker's log go; the Q4_0 file is kept for the next run."""
+        """python: an interpreter that has llama-cpp-python. folder: for the Q4_0 file, which is kept, and the log."""
         script = Path(__file__).with_name("llama_cpp_worker.py")
         self.worker = Worker([python, str(script)], folder / "llama_cpp.log")
         self.about = {key: str(value) for key, value in self.worker.ask("about").items()}
@@ -64,6 +76,7 @@ class Peer:
         ]
 
     def use(self, variant: Variant) -> None:
+        """Load a variant unless it is loaded."""
         if variant != self._loaded:
             path = str(variant.path)
             self.worker.ask(
@@ -72,7 +85,7 @@ class Peer:
             self._loaded = variant
 
     def fastest(self, rounds: int) -> dict[str, Variant]:
-        """The best variant for "prefill" and for "decode": the one with the shortest of `rounds` times."""
+        """The variant with the shortest of `rounds` times, for "prefill" and for "decode"."""
         best: dict[str, tuple[float, Variant]] = {}
         tokens = workload.tokens()
         prompt, new = tokens[: workload.PROMPT_TOKENS], tokens[workload.PROMPT_TOKENS :]
@@ -86,7 +99,7 @@ class Peer:
         return {figure: variant for figure, (_, variant) in best.items()}
 
     def adapt(self, weights: LoraWeights | None, folder: Path) -> float:
-        """Run with this adapter from now on, or with none. Returns the seconds that reading its file took."""
+        """Run with this adapter, or with none, from now on. Returns the seconds of reading its file."""
         path = None
         if weights is not None:
             path = folder / f"{weights.name}.gguf"
@@ -95,7 +108,7 @@ class Peer:
 
 
 def python() -> str | None:
-    """The Python that has llama-cpp-python: EDGE_APP_BENCH_PEER, ours when it is installed here, or None."""
+    """The interpreter that has llama-cpp-python: EDGE_APP_BENCH_PEER, else our own if it has it, else None."""
     named = os.environ.get(PEER, "")
     if named and not Path(named).exists():
         raise UserError(f"{PEER}={named} does not exist; set it to the Python that has llama-cpp-python.")
@@ -105,7 +118,7 @@ def python() -> str | None:
 
 
 def find(weights: Path, folder: Path, threads: int, length: int) -> Peer | None:
-    """The peer, ready; None when it is not installed. Raises UserError when it is and cannot be used."""
+    """The running peer, or None when it is not installed. Raises UserError when it is installed but fails."""
     interpreter = python()
     if interpreter is None:
         return None
@@ -113,3 +126,38 @@ def find(weights: Path, folder: Path, threads: int, length: int) -> Peer | None:
         return Peer(interpreter, weights, folder, threads, length)
     except WorkerError as error:
         raise UserError(f"llama-cpp-python in {interpreter} does not run: {error}.") from error
+
+
+def write_lora_gguf(path: Path, weights: LoraWeights) -> None:
+    """Write the adapter as a GGUF file in float16 with scale 1, with the metadata that llama.cpp needs alone.
+
+    The rows of q and k stay in our order of the rotary halves, whereas llama.cpp expects its own. The file is therefore
+    right for measuring speed and wrong for text.
+    """
+    metadata = _text_value("general.type", "adapter") + _text_value("general.architecture", "llama")
+    metadata += _text_value("adapter.type", "lora")
+    metadata += _text("adapter.lora.alpha") + struct.pack("<If", _FLOAT32, weights.rank)
+    descriptions, data, offset = [], [], 0
+    for name, tensor in weights.tensors.items():
+        _, layer, module, part = name.split(".")
+        half = np.ascontiguousarray(tensor.astype("<f2"))
+        descriptions.append(_text(f"blk.{layer}.{_GGUF_NAMES[module]}.weight.lora_{part.lower()}"))
+        # dimensions (innermost first), type, offset from the start of the data
+        descriptions.append(struct.pack("<IQQIQ", 2, half.shape[1], half.shape[0], _F16, offset))
+        data.append(_padded(half.tobytes()))
+        offset += len(data[-1])
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(weights.tensors), 4)
+    path.write_bytes(_padded(header + metadata + b"".join(descriptions)) + b"".join(data))
+
+
+def _text(value: str) -> bytes:
+    encoded = value.encode()
+    return struct.pack("<Q", len(encoded)) + encoded
+
+
+def _text_value(key: str, value: str) -> bytes:
+    return _text(key) + struct.pack("<I", _STRING) + _text(value)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % _ALIGNMENT)

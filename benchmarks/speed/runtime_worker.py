@@ -1,9 +1,9 @@
-"""Our language model in a process of its own, the counterpart of llama_cpp_worker: prefill, decode, adapters.
+"""Our language model in a process of its own, the counterpart of llama_cpp_worker.
 
     python -m benchmarks.speed.runtime_worker
 
-Drives models.language.runtime.LlamaRuntime directly, without sampling, as the peer is driven. Requests are the methods
-of RuntimeWorker (see serving.py).
+It runs models.language.runtime.LlamaRuntime directly and without sampling, as llama_cpp_worker runs llama.cpp. The
+protocol is that of benchmarks/speed/workers.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import psutil
 from adapters.bank import AdapterBank
 from adapters.store.adapter_store import AdapterStore
 from benchmarks.speed import workload
-from benchmarks.speed.serving import serve
+from benchmarks.speed.workers import serve
 from models.compiler.cpu import choose_path, detect
 from models.formats.llama_sources import load_llama
 from models.language.runtime import LlamaRuntime, compile_llama
@@ -28,9 +28,10 @@ from models.packing.packed_model import load_or_pack
 
 
 class RuntimeWorker:
-    """One runtime, and the adapters that it was told to make."""
+    """One runtime and its adapters. The public methods are the requests."""
 
     def load(self, weights: str, digest: str, cache: str, threads: int, length: int) -> dict[str, Any]:
+        """Load the weights, packed and compiled through the app's cache, with a context of this length."""
         folder = Path(cache)
         packed = load_or_pack(digest, lambda: load_llama(Path(weights), digest), folder / "packed")
         library = compile_llama(packed.shape, choose_path(detect(folder)), folder / "compiled")
@@ -39,7 +40,7 @@ class RuntimeWorker:
         return {}
 
     def prefill(self, tokens: list[int], adapter: str | None = None) -> dict[str, Any]:
-        """Compute the prompt from an empty cache; replies the seconds."""
+        """Compute the prompt with an empty KV cache. Replies the seconds."""
         array, lora = np.array(tokens, np.int32), self.adapters[adapter]
         started = time.perf_counter()
         logits = self.runtime.prefill(array, None, 0, lora)
@@ -47,7 +48,7 @@ class RuntimeWorker:
         return {"seconds": seconds, "best": int(logits.argmax())}
 
     def decode(self, tokens: list[int], position: int, adapter: str | None = None) -> dict[str, Any]:
-        """Feed the tokens one at a time; replies the seconds for all of them."""
+        """Decode the tokens one at a time from this position. Replies the seconds of all."""
         lora, runtime = self.adapters[adapter], self.runtime
         started = time.perf_counter()
         for place, token in enumerate(tokens, position):
@@ -56,7 +57,7 @@ class RuntimeWorker:
         return {"seconds": seconds, "best": int(logits.argmax())}
 
     def adapt(self, name: str, rank: int) -> dict[str, Any]:
-        """Make a random adapter of this rank, to be named in prefill and decode."""
+        """Make a random adapter of this rank, which prefill and decode find by its name."""
         self.adapters[name] = pack_lora(
             self.runtime.shape, workload.adapter(self.runtime.shape, name, rank, rank)
         )
@@ -65,10 +66,10 @@ class RuntimeWorker:
     def switch(
         self, directory: str, packed: str, names: list[str], token: int, position: int, count: int
     ) -> dict[str, Any]:
-        """What a step costs more when its adapter is another one than at the step before, seconds.
+        """Replies the seconds that a step takes longer when its adapter differs from that of the step before.
 
-        The two kinds of step alternate: same, other, same, other. The difference holds everything: asking the
-        bank, passing the other tensor, and reading it from memory rather than from the processor's cache.
+        Steps with the same and with another adapter alternate. The difference includes the request to the bank, the
+        change of the tensor argument, and reads from memory instead of the processor's cache.
         """
         bank = self._bank(directory, packed)
         times: dict[bool, list[float]] = {False: [], True: []}
@@ -84,7 +85,7 @@ class RuntimeWorker:
     def load_adapter(
         self, directory: str, packed: str, name: str, first: bool, token: int, position: int
     ) -> dict[str, Any]:
-        """From an adapter's files to the first step under it; replies the seconds. first: nothing is cached."""
+        """Load an adapter and decode one token with it. Replies the seconds. first: without its packed file."""
         if first:
             forget(Path(packed), name)
         bank = self._bank(directory, packed)
@@ -93,7 +94,7 @@ class RuntimeWorker:
         return {"seconds": seconds}
 
     def memory(self, directory: str, packed: str, names: list[str]) -> dict[str, Any]:
-        """What each of these adapters takes in memory once it was used; replies the bytes."""
+        """Replies the growth of resident memory in bytes for each of these adapters, once used."""
         bank = self._bank(directory, packed)
         for name in names:
             self._step(bank, name, 1, 0)
@@ -110,7 +111,7 @@ class RuntimeWorker:
         return AdapterBank(AdapterStore(Path(directory)), 2**30, self.runtime.shape, Path(packed))
 
     def _step(self, bank: AdapterBank, name: str, token: int, position: int) -> float:
-        """Seconds of asking the bank for an adapter and decoding one token with it."""
+        """Seconds of acquiring an adapter from the bank and decoding one token with it."""
         started = time.perf_counter()
         with bank.acquire(name) as lease:
             self.runtime.decode(token, position, lease.weights.lora if lease.weights else None)

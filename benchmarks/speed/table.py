@@ -1,4 +1,4 @@
-"""What a benchmark says: rows, their targets, and how they are printed. Measures nothing."""
+"""The result of a benchmark: a table of figures with targets, as text or JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Bound = Literal["at least", "at most"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Repeated measurements of one figure, in the order they were taken; never empty."""
+    """Measurements of one figure, at least one, in the order of the rounds."""
 
     values: tuple[float, ...]
 
@@ -30,13 +30,13 @@ class Samples:
         return max(self.values)
 
     def over(self, other: Samples) -> Samples:
-        """This over the other, round by round: what drifts between rounds cancels."""
+        """Ratios of the samples, round by round, so that drift between rounds cancels. Both have the same rounds."""
         return Samples(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a row must reach, as a number to compare `of` with."""
+    """The bound that a row must meet. of: which of its numbers is compared with the limit."""
 
     bound: Bound
     limit: float
@@ -50,11 +50,12 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One figure. peer: what it is compared with; ratio: value over peer_value, by rounds.
+class TableRow:
+    """One figure. The fields are the keys of its JSON.
 
-    low, high: the smallest and largest of the measurements behind value; ok: None without a target, or when
-    the target is a ratio and there was no peer.
+    value: median of the samples. low, high: their minimum and maximum. peer: name of what it is compared with.
+    ratio: median over the rounds of value / peer value. ok: whether the target is met; None without a target, and
+    for a target on the ratio without a peer.
     """
 
     name: str
@@ -77,11 +78,11 @@ def row(
     target: Target | None = None,
     peer: tuple[str, Samples] | None = None,
     note: str = "",
-) -> Row:
-    """A row of what was measured; peer: its name and its samples of the same rounds."""
+) -> TableRow:
+    """The row of a figure. peer: name and samples, of the same rounds, of what it is compared with."""
     ratio = samples.over(peer[1]).median if peer else None
     judged = ratio if target is not None and target.of == "ratio" else samples.median
-    return Row(
+    return TableRow(
         name=name,
         value=samples.median,
         unit=unit,
@@ -96,13 +97,15 @@ def row(
     )
 
 
-def as_json(machine: dict[str, object], threads: int, versions: dict[str, str], rows: Sequence[Row]) -> str:
+def as_json(
+    machine: dict[str, object], threads: int, versions: dict[str, str], rows: Sequence[TableRow]
+) -> str:
     whole = {"machine": machine, "threads": threads, "versions": versions, "rows": [asdict(r) for r in rows]}
     return json.dumps(whole, indent=1) + "\n"
 
 
-def as_text(rows: Sequence[Row]) -> str:
-    """The rows as aligned columns, for a terminal or a README."""
+def as_text(rows: Sequence[TableRow]) -> str:
+    """The rows as aligned columns, with the notes below."""
     lines = [("figure", "value", "range", "unit", "compared with", "its value", "ratio", "target", "")]
     for r in rows:
         lines.append(
@@ -132,7 +135,7 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Three significant digits, without an exponent."""
+    """At least three significant digits down to 0.001, five decimals below, never with an exponent."""
     if value is None:
         return ""
     if abs(value) >= 100:

@@ -1,4 +1,4 @@
-"""What the benchmarks compute on: tokens, adapters, photos. All made here, from seeds."""
+"""Tokens, adapters and photos that benchmarks and tests compute on, generated from seeds."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LORA_RANK = 16
 
 
 def tokens(count: int = PROMPT_TOKENS + NEW_TOKENS) -> list[int]:
-    """Ordinary token ids; which ones makes no difference to speed."""
+    """Token ids without special tokens. Speed does not depend on which they are."""
     return [int(token) for token in np.random.default_rng(256).integers(1000, 40000, count)]
 
 
 def adapter(shape: LlamaShape, name: str, seed: int, rank: int = LORA_RANK) -> LoraWeights:
-    """A small random adapter on all seven linear layers of every block."""
+    """A random adapter on all seven linear layers of every block, A and B normal with standard deviation 0.01."""
     generator = np.random.default_rng(seed)
     tensors = {}
     for layer in range(shape.layers):
@@ -40,7 +40,7 @@ def adapter(shape: LlamaShape, name: str, seed: int, rank: int = LORA_RANK) -> L
 
 
 def write_peft(weights: LoraWeights, folder: Path) -> None:
-    """The adapter as a PEFT folder (float16, scale 1)."""
+    """Write the adapter as peft saves it, in float16 with lora_alpha / r = 1. The folder must not exist."""
     folder.mkdir(parents=True)
     tensors = {}
     for name, tensor in weights.tensors.items():
@@ -61,7 +61,7 @@ def write_peft(weights: LoraWeights, folder: Path) -> None:
 
 
 def photo(seed: int, width: int, height: int) -> bytes:
-    """A JPEG of soft shapes and grain: as much work to decode as a photo; another one for every seed."""
+    """A JPEG of blurred ellipses with noise, which takes as long to decode as a photo. Each seed gives another one."""
     generator = np.random.default_rng(seed)
     canvas = PIL.Image.new("RGB", (width, height), tuple(generator.integers(0, 256, 3).tolist()))
     draw = PIL.ImageDraw.Draw(canvas)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adapters.store.adapter_store import AdapterStore
 from benchmarks.speed.adapters import install_many
-from benchmarks.speed.lora_gguf import write_lora_gguf
+from benchmarks.speed.peer import write_lora_gguf
 from benchmarks.speed.runtime_worker import RuntimeWorker
 from benchmarks.speed.workload import adapter, write_peft
 from models.compiler.cpu import choose_path, detect

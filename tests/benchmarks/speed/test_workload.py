@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.speed import peer, workload
-from benchmarks.speed.first_start import StageTimes
-from benchmarks.speed.lora_gguf import write_lora_gguf
+from benchmarks.speed.assistant_worker import StageTimes
+from benchmarks.speed.peer import write_lora_gguf
 from models.core.errors import UserError
 from models.formats.gguf import GgufFile
 from models.lora.peft_format import read_peft
@@ -74,7 +74,7 @@ def test_a_peer_that_is_not_there_is_a_mistake_to_mend(monkeypatch: pytest.Monke
 
 def test_stages_are_timed_from_their_first_event_to_the_next_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 3.0, 4.0, 10.0, 12.0])
-    monkeypatch.setattr("benchmarks.speed.first_start.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("benchmarks.speed.assistant_worker.time.perf_counter", lambda: next(clock))
     times = StageTimes()
     times("pack", "", 0, 10)
     times("pack", "", 5, 10)

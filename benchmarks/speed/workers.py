@@ -1,9 +1,16 @@
-"""Child processes that are told what to do by JSON lines, one at a time. Knows nothing of what they do."""
+"""Worker processes that take requests as JSON lines: both ends of the pipe.
+
+A request is one line {"do": method, ...arguments}, a reply one line with a JSON object. A worker handles one request
+at a time and blocks on stdin in between, so that it uses no processor time while another process is measured. An
+error in the worker ends it.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,16 +20,16 @@ import psutil
 
 
 class WorkerError(RuntimeError):
-    """A worker ended instead of replying; what it said last is in the message."""
+    """A worker ended instead of replying. The message has its exit code and the last line of its stderr."""
 
 
 class Worker:
-    """A process that answers {"do": name, ...} with one JSON object a line and sleeps in between."""
+    """The parent's end: a child process that replies to requests."""
 
     def __init__(
         self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        """log: where its stderr goes. environment: None is this process's own."""
+        """log: file for its stderr. environment: None for this process's own."""
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
@@ -36,7 +43,7 @@ class Worker:
         self.process = psutil.Process(self._process.pid)
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """The reply. Raises WorkerError when the process ends instead."""
+        """Send a request and wait for its reply. Raises WorkerError when the process ends instead."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
@@ -47,11 +54,14 @@ class Worker:
         if not line:
             code = self._process.wait()
             said = self._log.read_text(errors="replace").strip().splitlines()
-            raise WorkerError(f"the process ended with {code} at {do!r}: {said[-1] if said else 'no words'}")
+            raise WorkerError(
+                f"the process ended with {code} at {do!r}: {said[-1] if said else 'no message'}"
+            )
         reply: dict[str, Any] = json.loads(line)
         return reply
 
     def close(self) -> None:
+        """Close its stdin, and kill it if it does not end within 10 seconds."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         try:
@@ -68,3 +78,12 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def serve(worker: Any) -> None:
+    """The child's end: call the methods of `worker` that requests name, until stdin ends."""
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # other output goes to stderr, so that stdout has replies alone
+    for line in sys.stdin:
+        request = json.loads(line)
+        replies.write(json.dumps(getattr(worker, request.pop("do"))(**request)) + "\n")

@@ -1,4 +1,4 @@
-"""Taking turns, watching the idle side, and talking to worker processes."""
+"""Alternating measures, checking the idle side, and requests to worker processes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from benchmarks.speed import alternate as alternating
-from benchmarks.speed.alternate import Bystanders, alternate
-from benchmarks.speed.machine import busy, facts, peak_memory, versions
-from benchmarks.speed.processes import Worker, WorkerError
+from benchmarks.speed import measurement
+from benchmarks.speed.measurement import IdleCheck, alternate, busy, facts, peak_memory, versions
+from benchmarks.speed.workers import Worker, WorkerError
 
 ECHO = """
 import json, sys
@@ -30,7 +29,7 @@ def worker(tmp_path: Path) -> Worker:
 
 
 def test_measures_take_turns_and_the_first_round_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alternating, "REST", 0.0)
+    monkeypatch.setattr(measurement, "REST", 0.0)
     calls: list[str] = []
 
     def measure(name: str) -> float:
@@ -49,23 +48,23 @@ def test_a_worker_answers_request_by_request(worker: Worker) -> None:
     assert not psutil.pid_exists(worker.process.pid)
 
 
-def test_a_worker_that_dies_is_reported_with_its_last_words(worker: Worker) -> None:
+def test_a_worker_that_dies_is_reported_with_the_last_line_of_its_stderr(worker: Worker) -> None:
     with worker, pytest.raises(WorkerError, match=r"ended with 1 at 'die': no such thing"):
         worker.ask("die")
 
 
-def test_a_bystander_that_computes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiting_process_that_computes_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, used = iter([100.0, 104.0]), {"idle": iter([5.0, 5.0]), "loud": iter([7.0, 8.0])}
     clocks = SimpleNamespace(perf_counter=lambda: next(clock))
-    monkeypatch.setattr(alternating, "time", clocks)
-    monkeypatch.setattr(alternating, "busy", lambda process: next(used[process]))
-    bystanders = Bystanders()
-    watched = bystanders.watch(lambda: 3.0, ["idle", "loud"])  # type: ignore[list-item]
+    monkeypatch.setattr(measurement, "time", clocks)
+    monkeypatch.setattr(measurement, "busy", lambda process: next(used[process]))
+    check = IdleCheck()
+    watched = check.watch(lambda: 3.0, ["idle", "loud"])  # type: ignore[list-item]
     assert watched() == 3.0
-    assert bystanders.worst == 0.25
+    assert check.worst == 0.25
 
 
-def test_a_process_knows_its_memory_and_time() -> None:
+def test_memory_and_time_of_a_process_are_read() -> None:
     here = psutil.Process()
     assert peak_memory(here) >= here.memory_info().rss // 2
     assert busy(here) > 0
