@@ -79,7 +79,7 @@ def continual(
     from benchmarks.quality.continual_run import ContinualRun, Plan
     from edge_app.assistant import Assistant
     from edge_app.evaluation.plots import check_picture
-    from edge_app.evaluation.rows import Options
+    from edge_app.evaluation.rows import EvaluationOptions
 
     if picture is not None:
         check_picture(picture)
@@ -93,7 +93,7 @@ def continual(
         orders=_orders(order, tuple(domains)),
         rows=rows,
         budget=str(budget),
-        options=Options(
+        options=EvaluationOptions(
             settings.model, "auto", "auto", False, False, settings.max_tokens, settings.system, ""
         ),
     )
@@ -180,7 +180,7 @@ def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
         from adapters.training.build_adapter import About, make_adapter
         from adapters.training.data import read_training_rows
         from adapters.training.train import Options, Workplace
-        from edge_app.cli.adapters.train import Shown
+        from edge_app.cli.adapters.train import TrainingDisplay
         from edge_app.system import paths
         from models.compiler import threads
         from models.hub.store import ModelStore
@@ -207,7 +207,7 @@ def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
             own_head=budget.own_head,
             start_from=start_from,
         )
-        shown = Shown()
+        shown = TrainingDisplay()
         make_adapter(
             _fewer(read_training_rows(file), budget.images),
             about,

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from benchmarks.quality.continual_measures import Stage, mean
 from edge_app.assistant import Assistant, Turn
-from edge_app.evaluation.rows import Options, Prediction, Row, evaluate, read_rows
+from edge_app.evaluation.rows import EvaluationOptions, EvaluationRow, Prediction, evaluate, read_rows
 from edge_app.events import Failed, Progress, Routed
 from models.core.errors import UserError
 from models.core.files import file_digest, read_json, written_to
@@ -52,7 +52,7 @@ class Plan:
     orders: tuple[tuple[str, ...], ...]
     rows: int
     budget: str
-    options: Options
+    options: EvaluationOptions
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class ContinualRun:
         correct = [by_adapter[name][index].correct for index, name in enumerate(chosen)]
         return mean(correct), sum(name == domain for name in chosen)
 
-    def _choice(self, row: Row) -> Generator[Progress, None, str | None]:
+    def _choice(self, row: EvaluationRow) -> Generator[Progress, None, str | None]:
         for event in self._assistant.route(Turn(row.question, (row.file,))):
             if isinstance(event, Progress):
                 yield event
@@ -202,7 +202,7 @@ class ContinualRun:
         yield Repetition(rows, same)
 
 
-def spread_rows(file: Path, count: int) -> tuple[Row, ...]:
+def spread_rows(file: Path, count: int) -> tuple[EvaluationRow, ...]:
     """`count` validation rows of a file, evenly over all of them. UserError when there are fewer."""
     rows = read_rows([file], None, "val", None)
     if len(rows) < count:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_app.evaluation.rows import Row
+from edge_app.evaluation.rows import EvaluationRow
 from models.core.errors import UserError
 from models.core.files import write_whole
 from models.scoring.answer_rules import is_right
@@ -33,7 +33,7 @@ Key = tuple[str, str]
 """Image, as the rows have it, and question."""
 
 
-def oracle(rows: Sequence[Row]) -> dict[Key, Recorded]:
+def oracle(rows: Sequence[EvaluationRow]) -> dict[Key, Recorded]:
     return {(row.image, row.question): Recorded(row.answer) for row in rows}
 
 
@@ -59,7 +59,7 @@ def read_answers(file: Path) -> dict[Key, Recorded]:
     return found
 
 
-def of_row(answers: Mapping[Key, Recorded], row: Row, expected: Expected) -> tuple[bool, Expected]:
+def of_row(answers: Mapping[Key, Recorded], row: EvaluationRow, expected: Expected) -> tuple[bool, Expected]:
     """Whether the recorded answer is right, and what it cost. expected: taken for what the file does not say.
 
     Raises UserError when there is none for this row.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edge_app.evaluation.rows import Row
+from edge_app.evaluation.rows import EvaluationRow
 from router.routers.question_lists import ANY_IMAGE, ASKED, CHAT, PHOTOS, read_questions
 
 Half = Literal["development", "judgement"]
@@ -67,9 +67,9 @@ def adapter_of(name: str, installed: Collection[str]) -> str | None:
     return max(fits, key=len, default=None)
 
 
-def cases(rows: Sequence[Row], installed: Collection[str]) -> list[Case]:
+def cases(rows: Sequence[EvaluationRow], installed: Collection[str]) -> list[Case]:
     """All of them, group by group. rows: of held-out images; a file that belongs to no adapter is general."""
-    sets: dict[str, list[Row]] = {}
+    sets: dict[str, list[EvaluationRow]] = {}
     for row in rows:
         sets.setdefault(row.set, []).append(row)
     right = {name: adapter_of(name, installed) for name in sets}
@@ -86,7 +86,7 @@ def cases(rows: Sequence[Row], installed: Collection[str]) -> list[Case]:
     ]
 
 
-def _from_rows(sets: Mapping[str, Sequence[Row]], right: Mapping[str, str | None]) -> list[Case]:
+def _from_rows(sets: Mapping[str, Sequence[EvaluationRow]], right: Mapping[str, str | None]) -> list[Case]:
     return [
         Case(ROWS if right[name] else GENERAL_ROWS, name, row.question, row.file, right[name])
         for name, own in sets.items()
@@ -156,7 +156,7 @@ def _crossed(
     ]
 
 
-def _unknown(sets: Mapping[str, Sequence[Row]], right: Mapping[str, str | None]) -> list[Case]:
+def _unknown(sets: Mapping[str, Sequence[EvaluationRow]], right: Mapping[str, str | None]) -> list[Case]:
     """Each image once, its own adapter taken away."""
     first = {(name, row.file): row for name, own in sets.items() if right[name] for row in reversed(own)}
     return [

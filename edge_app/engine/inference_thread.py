@@ -1,7 +1,7 @@
-"""The one thread that everything of the engine runs on, and the queue in front of it.
+"""The inference thread, which runs all work on the engine, and the queue of jobs in front of it.
 
-The compiled code's thread pool belongs to the thread that first calls it, so loading, encoding and generating
-all happen here; others hand work in and read events out. Knows nothing of what the work does.
+The thread pool of the compiled code belongs to the thread that first calls it. So loading, encoding and generating
+run on one thread. Other threads submit jobs and read their events.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from dataclasses import dataclass
 
 from edge_app.events import Event
 
-Emit = Callable[[Event], None]
-
 
 class CancelledError(Exception):
-    """Raised inside work to leave it, once its `cancelled` is set."""
+    """Raised inside a job's work to end it after `cancelled` was set."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,10 @@ _END = None
 
 
 class Job(Iterator[Event]):
-    """Work handed to the thread; iterating it gives its events, and raises what was a defect in the work."""
+    """Work for the inference thread. Iterating it yields its events, and raises an exception that the work raised.
+
+    work: runs on the inference thread. abandoned: runs instead when the job is cancelled before it starts.
+    """
 
     def __init__(self, work: Callable[[Job], None], abandoned: Callable[[Job], None]) -> None:
         self.cancelled = threading.Event()
@@ -41,14 +42,14 @@ class Job(Iterator[Event]):
 
     @property
     def over(self) -> bool:
-        """All its events have been read."""
+        """Whether all its events have been read."""
         return self._over
 
     def emit(self, event: Event) -> None:
         self._events.put(event)
 
     def run(self, action: Callable[[Job], None]) -> None:
-        """Runs the action and ends the events, whatever happens."""
+        """Runs the action and then ends the events. An exception of the action is passed to the reader."""
         try:
             action(self)
         except BaseException as error:
@@ -70,7 +71,7 @@ class Job(Iterator[Event]):
 
 
 class InferenceThread:
-    """Runs jobs one at a time, in the order they came. Start-up is lazy: no job, no thread."""
+    """Runs jobs one at a time, first come, first served. The thread starts with the first job."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -81,8 +82,11 @@ class InferenceThread:
         self._last: Callable[[], None] | None = None
 
     def submit(self, work: Callable[[Job], None], abandoned: Callable[[Job], None]) -> Job:
-        """work runs on the thread; abandoned runs instead, on the canceller's thread, when the job is
-        cancelled before its turn comes. Both report through job.emit."""
+        """Queues a job. Raises RuntimeError after `close`.
+
+        work: runs on the inference thread. abandoned: runs instead, on the thread that cancels, when the job is
+        cancelled before it starts. Both report through job.emit.
+        """
         job = Job(work, abandoned)
         with self._changed:
             if self._closing:
@@ -95,7 +99,7 @@ class InferenceThread:
         return job
 
     def cancel(self, job: Job) -> None:
-        """From any thread. A running job is asked to stop; a waiting one ends at once."""
+        """Cancels a job. May be called on any thread. A waiting job ends at once, a running one when it next checks."""
         job.cancelled.set()
         with self._changed:
             waiting = job in self._pending
@@ -105,14 +109,17 @@ class InferenceThread:
             job.run(job.abandoned)
 
     def broadcast(self, event: Event) -> None:
-        """Tells the running job and everyone who waits behind it: a load that all of them need."""
+        """Emits an event to the running job and to all waiting jobs, such as the progress of a load that all need."""
         with self._changed:
             listeners = [*([self._running] if self._running else []), *self._pending]
         for job in listeners:
             job.emit(event)
 
     def close(self, last: Callable[[], None], *, timeout: float = 10.0) -> None:
-        """Cancels what runs and waits, runs `last` on the thread (freeing the engine), waits for its end."""
+        """Cancels all jobs, runs `last` on the thread (to free the engine), and waits for the thread to end.
+
+        timeout: the longest wait for the thread, in seconds.
+        """
         with self._changed:
             if self._closing:
                 return

@@ -1,9 +1,8 @@
-"""Fits the confidence rule to logged answers and judges it on answers it was not fitted on.
+"""Fits the confidence rule to logged answers and measures it by cross-validation.
 
-Cross-fitting by image: the images are dealt into folds; a rule fitted on all folds but one judges the answers
-about the images of that one. So every answer is judged once, by a rule that has seen neither it nor another
-answer about its image. What is kept in the end is fitted on all. Knows nothing of how answers were made or of
-how a study is shown.
+Images are divided into folds. A rule that is fitted on all other folds judges the answers about the images of a fold.
+So each answer is judged once, by a rule fitted without it and without other answers about its image. The rule that
+is written in the end is fitted on all answers.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_app.evaluation.calibration import Bin, auroc, calibration_error, reliability
-from edge_app.evaluation.rows import Prediction, Row
+from edge_app.evaluation.rows import EvaluationRow, Prediction
 from models.core.errors import UserError
 from models.core.files import write_whole
 from models.scoring.answer_rules import normalise
@@ -35,18 +34,22 @@ from router.confidence.rule import (
 )
 
 MOST_CHOICES = 10
-"""A question is closed when its type has at most so many different answers."""
+"""A type of question is closed when it has at most this many different answers."""
 
 LEAST_ROWS = 20
-"""An adapter with fewer answers is left to the stated default."""
+"""An adapter with fewer answers gets no rule of its own; the shared rule judges it."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """An answer and the probability that a rule gave it which was not fitted on its image. confidence: that rule.
-    without: the probability by the shared rule of other sets alone, as for an adapter without data."""
+    """An answer with its held-out probability of being right.
 
-    row: Row
+    closed: whether its type of question is closed. confidence: the rule fitted on the other folds. probability: by that
+    rule. without: the probability by the shared part of a rule fitted on the other sets, as an adapter without data
+    gets it.
+    """
+
+    row: EvaluationRow
     prediction: Prediction
     logged: Logged
     closed: bool
@@ -57,8 +60,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Line:
-    """Of some answers. aurocs: of ours, of the default for adapters without data, and of the baselines; None
-    where all are right, or all wrong. ece: of ours; mean_ece: of the geometric mean of token probabilities."""
+    """A line of the report: a group of answers and how well each score separates right from wrong ones.
+
+    aurocs: by score: the confidence, the confidence without data, and baselines that need no fitting; None where all
+    answers are right, or all wrong. ece, without_ece, mean_ece: calibration errors of the confidence, of the confidence
+    without data, and of the geometric mean of the token probabilities. bins: of the confidence.
+    """
 
     name: str
     rows: int
@@ -70,8 +77,8 @@ class Line:
     bins: tuple[Bin, ...]
 
 
-def logged_answers(results: Sequence[tuple[Row, Prediction]]) -> list[Logged]:
-    """Raises UserError for an answer without evidence: a prediction that no local model made."""
+def logged_answers(results: Sequence[tuple[EvaluationRow, Prediction]]) -> list[Logged]:
+    """The answers in the form that rules are fitted on. Raises UserError for an answer that no local model made."""
     found = []
     for row, prediction in results:
         if prediction.evidence is None:
@@ -84,28 +91,34 @@ def logged_answers(results: Sequence[tuple[Row, Prediction]]) -> list[Logged]:
 
 
 Fit = Callable[[Sequence[Logged]], Rule]
+"""Fits a rule to answers: `fit_whole` or `fit_beside_bundled`."""
 
 
-def whole(logged: Sequence[Logged]) -> Rule:
-    """Shared part and adapters: how the bundled rule is made."""
+def fit_whole(logged: Sequence[Logged]) -> Rule:
+    """A rule whose shared part and adapters are all fitted to these answers, as the bundled rule is made."""
     return with_slack(fit(logged), logged)
 
 
-def beside_bundled(logged: Sequence[Logged]) -> Rule:
-    """The bundled rule, with these answers' adapters fitted anew."""
+def fit_beside_bundled(logged: Sequence[Logged]) -> Rule:
+    """The bundled rule with the adapters of these answers fitted to them."""
     rule = bundled_rule()
     return replace(rule, adapters={**rule.adapters, **own_fits(logged)})
 
 
 def own_fits(logged: Sequence[Logged]) -> dict[str, Own]:
-    """What each adapter with enough answers adds to the bundled shared rule."""
+    """By name, what each adapter with at least LEAST_ROWS answers adds to the shared part of the bundled rule."""
     counted = Counter(each.kind for each in logged)
     enough = [each for each in logged if counted[each.kind] >= LEAST_ROWS]
     return fit_own(enough, bundled_rule()) if enough else {}
 
 
-def judged_held_out(results: Sequence[tuple[Row, Prediction]], make: Fit, folds: int) -> list[Judged]:
-    """make: fits a rule. Raises UserError when there are not enough answers, right and wrong."""
+def judged_held_out(
+    results: Sequence[tuple[EvaluationRow, Prediction]], make: Fit, folds: int
+) -> list[Judged]:
+    """Judges each answer by a rule fitted on the other folds. Raises UserError with too few right or wrong answers.
+
+    results: rows with their predictions. make: fits a rule. folds: the number of parts of the images.
+    """
     logged = logged_answers(results)
     _check(logged, folds)
     closed = _closed([row for row, _ in results])
@@ -133,7 +146,7 @@ def judged_held_out(results: Sequence[tuple[Row, Prediction]], make: Fit, folds:
 
 
 def lines(judged: Sequence[Judged]) -> list[Line]:
-    """All, closed and open questions, then each set."""
+    """Lines for all answers, for closed and open questions, and for each set."""
     parts = {
         "all": list(judged),
         "closed questions": [each for each in judged if each.closed],
@@ -145,12 +158,13 @@ def lines(judged: Sequence[Judged]) -> list[Line]:
 
 
 def stoppings(judged: Sequence[Judged], thresholds: Sequence[float]) -> list[Stopping]:
+    """For each threshold, what ending hopeless answers early would save and lose (see router.confidence.early_stop)."""
     pairs = [(each.confidence, each.logged) for each in judged]
     return [stopping(pairs, threshold) for threshold in thresholds]
 
 
 def write_shared(file: Path, rule: Rule) -> None:
-    """A whole rule, as router/bundled/confidence.json."""
+    """Writes a whole rule in the format of router/bundled/confidence.json."""
     _write(
         file,
         {
@@ -165,7 +179,7 @@ def write_shared(file: Path, rule: Rule) -> None:
 
 
 def write_own(file: Path, fitted: Mapping[str, Own]) -> None:
-    """Adds adapters to the user's file, or replaces what it says of them."""
+    """Writes the rules of adapters into the user's file. Other adapters in the file keep theirs."""
     before = read_adapters(file) if file.exists() else {}
     _write(file, {"adapters": _as_json({**before, **fitted})})
 
@@ -187,8 +201,8 @@ def _check(logged: Sequence[Logged], folds: int) -> None:
         )
 
 
-def _closed(rows: Sequence[Row]) -> dict[tuple[str, str], bool]:
-    """By set and type of question."""
+def _closed(rows: Sequence[EvaluationRow]) -> dict[tuple[str, str], bool]:
+    """Whether questions are closed, by set and type."""
     answers: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in rows:
         answers[row.set, row.type].append(normalise(row.answer) or row.answer)
@@ -196,9 +210,9 @@ def _closed(rows: Sequence[Row]) -> dict[tuple[str, str], bool]:
 
 
 def _defaults(
-    results: Sequence[tuple[Row, Prediction]], logged: Sequence[Logged], make: Fit
+    results: Sequence[tuple[EvaluationRow, Prediction]], logged: Sequence[Logged], make: Fit
 ) -> dict[str, Confidence]:
-    """By set: the shared rule without any of its answers; where all answers are of one set, the bundled one."""
+    """By set, the shared part of a rule fitted on the other sets; of the bundled rule when that cannot be fitted."""
     found = {}
     for name in {row.set for row, _ in results}:
         others = [each for (row, _), each in zip(results, logged, strict=True) if row.set != name]

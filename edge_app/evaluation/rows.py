@@ -1,9 +1,8 @@
-"""Runs the real assistant over rows of questions with known answers, and counts.
+"""Runs the assistant over rows of questions with known answers, and counts the right ones.
 
-Rows are JSON objects, one a line, with at least image, question, answer and type (split is optional).
-Predictions are written as they come: a run that was stopped goes on where it was. Answers are made by the
-assistant as in a chat, images read when their adapter wants it. Knows nothing of how; what counts as right is
-models.scoring.answer_rules's business.
+Rows are JSON objects, one a line, with at least image, question, answer and type; split is optional. Predictions are
+written as they are made, so that an interrupted run continues where it stopped. models.scoring.answer_rules decides
+which answers are right.
 """
 
 from __future__ import annotations
@@ -31,8 +30,11 @@ FIELDS = ("image", "question", "answer", "type")
 
 
 @dataclass(frozen=True)
-class Row:
-    """A question with its known answer. set: the name of the file it is from. image: as the file says it."""
+class EvaluationRow:
+    """A question with its known answer.
+
+    set: the name of its file, without the suffix. image: the path as it is written in the file. file: the image file.
+    """
 
     set: str
     image: str
@@ -47,11 +49,12 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Options:
-    """What changes the answers; predictions made with others are not taken over.
+class EvaluationOptions:
+    """Everything that changes the answers. Predictions made with other options are not used.
 
-    system: the system prompt. weights: see weights_identity. cloud: the endpoint that may be asked, and its
-    model; None when none may.
+    model: its name. adapter: a name, a sum, "auto" or "none". blind: without the images. no_words: without the text
+    made from the images. max_tokens: the longest answer. system: the system prompt. weights: see weights_identity.
+    cloud: the model and endpoint that may be asked; None when none may.
     """
 
     model: str
@@ -67,9 +70,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answered row, as a line of the predictions file. timing_ms: as in `ask --json`. evidence: what the
-    local answer can be judged by (router.confidence.rule.Evidence); None for one that came from elsewhere. energy: what
-    it took on this machine (edge_app.costs.energy.Energy)."""
+    """An answered row, as a line of the predictions file.
+
+    expected: the known answer. timing_ms: as in `ask --json`. options: the fields of EvaluationOptions. evidence: the
+    fields of router.confidence.rule.Evidence; None for an answer of the cloud. energy: the fields of
+    edge_app.costs.energy.Energy, measured on this machine.
+    """
 
     image: str
     question: str
@@ -90,11 +96,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Score:
-    """One line of the table. type: a type of question, or what else is counted of it
-    (models.scoring.answer_rules.marks).
+    """A line of the table.
 
-    majority: right answers when always giving the commonest one of these rows. adapters: how many of the rows
-    each adapter answered, "none" being the model alone; the busiest first.
+    type: a type of question, or another mark of its answers (models.scoring.answer_rules.marks). rows, correct: counts.
+    majority: the right answers when majority_answer, the most frequent known answer, is always given. adapters: the
+    number of rows that each adapter answered, most first; "none" is the model alone.
     """
 
     set: str
@@ -108,16 +114,17 @@ class Score:
 
 def read_rows(
     files: Sequence[Path], images: Path | None, split: str | None, limit: int | None
-) -> tuple[Row, ...]:
-    """The rows of all files. images: what image paths are relative to; None is each row's own file's folder.
+) -> tuple[EvaluationRow, ...]:
+    """The rows of all files. Raises UserError with file and line for a malformed row, or when a file has no rows.
 
-    limit: the first rows of each file. Raises UserError with file and line for what does not fit.
+    images: the folder that image paths are relative to; None takes the folder of each file. split: only rows of this
+    split; None takes all. limit: the most rows of each file.
     """
     return tuple(row for file in files for row in _rows_of(file, images, split, limit))
 
 
-def _rows_of(file: Path, images: Path | None, split: str | None, limit: int | None) -> list[Row]:
-    rows: list[Row] = []
+def _rows_of(file: Path, images: Path | None, split: str | None, limit: int | None) -> list[EvaluationRow]:
+    rows: list[EvaluationRow] = []
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -130,7 +137,9 @@ def _rows_of(file: Path, images: Path | None, split: str | None, limit: int | No
         fields = _fields(line, f"{file}, line {number}")
         if split is None or fields.get("split") == split:
             where = (images or file.parent) / fields["image"]
-            rows.append(Row(file.stem, fields["image"], where, *(fields[name] for name in FIELDS[1:])))
+            rows.append(
+                EvaluationRow(file.stem, fields["image"], where, *(fields[name] for name in FIELDS[1:]))
+            )
     if not rows:
         raise UserError(f"{file} has no rows" + (f" of the split {split!r}." if split else "."))
     return rows
@@ -149,12 +158,12 @@ def _fields(line: str, place: str) -> dict[str, str]:
 
 
 def evaluate(
-    assistant: Assistant, rows: Sequence[Row], options: Options, predictions: Path | None
-) -> Iterator[tuple[Row, Prediction] | Progress]:
-    """Answers every row that the predictions file does not have yet; yields all, in their order.
+    assistant: Assistant, rows: Sequence[EvaluationRow], options: EvaluationOptions, predictions: Path | None
+) -> Iterator[tuple[EvaluationRow, Prediction] | Progress]:
+    """Yields each row with its prediction, in the order of the rows, and Progress events in between.
 
-    Progress of pulling and compiling is passed on. Raises UserError for a turn that fails, naming the row,
-    and for a predictions file that was made with other options.
+    predictions: a file of predictions; its answers are used, and new ones are appended. None writes nothing.
+    Raises UserError, naming the row, for a turn that fails, and for a predictions file made with other options.
     """
     done = _read_predictions(predictions, options) if predictions else {}
     meter = EnergyMeter(Power(assistant.settings.watts_busy, assistant.settings.watts_waiting))
@@ -177,8 +186,11 @@ def evaluate(
 
 
 def weights_identity(model: str, adapter: str) -> str:
-    """Changes with the model's files and those of the adapters that may answer: the ones named in a sum, or all
-    that are installed when the adapter is "auto". Raises UserError for an adapter that is not there."""
+    """A string that identifies the files of the model and of the adapters that may answer.
+
+    adapter: a name, a sum, "none", or "auto" for all installed ones. Raises UserError for an adapter that is not
+    installed.
+    """
     identity = ModelStore(paths.models_directory()).identity(model)
     store = AdapterStore(paths.adapters_directory())
     installed = store.names()
@@ -191,16 +203,16 @@ def weights_identity(model: str, adapter: str) -> str:
     return f"{identity}+{hashlib.sha256(signatures.encode()).hexdigest()[:16]}"
 
 
-def score(results: Sequence[tuple[Row, Prediction]]) -> tuple[Score, ...]:
-    """Counts by set and type, in the order in which they first occur."""
-    groups: dict[tuple[str, str], list[tuple[Row, Prediction]]] = defaultdict(list)
+def score(results: Sequence[tuple[EvaluationRow, Prediction]]) -> tuple[Score, ...]:
+    """The table: a line for each set, type and mark, in the order in which they first occur."""
+    groups: dict[tuple[str, str], list[tuple[EvaluationRow, Prediction]]] = defaultdict(list)
     for row, prediction in results:
         groups[row.set, row.type].append((row, prediction))
     return tuple(line for (name, kind), members in groups.items() for line in _scores(name, kind, members))
 
 
-def _scores(name: str, kind: str, members: Sequence[tuple[Row, Prediction]]) -> list[Score]:
-    """One line for the type itself, then one for each further mark of its answers."""
+def _scores(name: str, kind: str, members: Sequence[tuple[EvaluationRow, Prediction]]) -> list[Score]:
+    """The lines of a set and type: the type itself, then each further mark of its answers."""
     ((commonest, _),) = Counter(row.answer for row, _ in members).most_common(1)
     given = [marks(kind, row.answer, prediction.answer) for row, prediction in members]
     always = [marks(kind, row.answer, commonest) for row, _ in members]
@@ -219,7 +231,7 @@ def _scores(name: str, kind: str, members: Sequence[tuple[Row, Prediction]]) -> 
     ]
 
 
-def _turn(row: Row, assistant: Assistant, options: Options) -> Turn:
+def _turn(row: EvaluationRow, assistant: Assistant, options: EvaluationOptions) -> Turn:
     return Turn(
         question=row.question,
         images=(row.file,),
@@ -231,7 +243,7 @@ def _turn(row: Row, assistant: Assistant, options: Options) -> Turn:
     )
 
 
-def _prediction(row: Row, answer: Answer, options: Options, energy: Energy) -> Prediction:
+def _prediction(row: EvaluationRow, answer: Answer, options: EvaluationOptions, energy: Energy) -> Prediction:
     return Prediction(
         image=row.image,
         question=row.question,
@@ -251,7 +263,7 @@ def _prediction(row: Row, answer: Answer, options: Options, energy: Energy) -> P
     )
 
 
-def _failure(event: Failed, row: Row) -> UserError:
+def _failure(event: Failed, row: EvaluationRow) -> UserError:
     error = UserError(f"{row.set}, {row.image}: {event.message}")
     error.exit_code = event.exit_code
     return error
@@ -265,8 +277,8 @@ def _append(file: Path, prediction: Prediction) -> None:
         raise UserError(f"Cannot write {file}: {error.strerror}.") from error
 
 
-def _read_predictions(file: Path, options: Options) -> dict[tuple[str, str, str, str], Prediction]:
-    """What an earlier run answered. A line that a crash cut short is cut off the file."""
+def _read_predictions(file: Path, options: EvaluationOptions) -> dict[tuple[str, str, str, str], Prediction]:
+    """The predictions of an earlier run, by row. An incomplete last line, left by a crash, is removed from the file."""
     if not file.exists():
         return {}
     done: dict[tuple[str, str, str, str], Prediction] = {}

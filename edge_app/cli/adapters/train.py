@@ -117,7 +117,7 @@ def train(
     checkpoint = paths.cache_directory() / "training" / f"{name}.pt"
     place = Workplace(files, paths.cache_directory(), checkpoint, threads.default_threads())
     folder = out or Path(name)
-    shown = Shown()
+    shown = TrainingDisplay()
     report, manifest = make_adapter(
         rows,
         about,
@@ -136,7 +136,7 @@ def train(
         output.result(f"Install it with: edge-app adapters install {shlex.quote(str(folder))}")
 
 
-class Shown:
+class TrainingDisplay:
     """Progress on stderr: on a terminal a line that changes, elsewhere a line for each evaluation."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Rows answered by the real assistant, greedily, with a line of progress: what several evaluations begin with."""
+"""Answers rows with the assistant and shows the progress. Shared by the evaluations."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from edge_app.cli.options import load_settings
 from edge_app.system import paths
 
 if TYPE_CHECKING:
-    from edge_app.evaluation.rows import Options, Prediction, Row
+    from edge_app.evaluation.rows import EvaluationOptions, EvaluationRow, Prediction
     from edge_app.settings import Settings
 
 
-def as_first_asked(adapter: str | None, offline: bool | None) -> tuple[Settings, Options]:
-    """How local answers are studied: in mode auto, greedy, nothing sent; and that as it is kept with them."""
-    from edge_app.evaluation.rows import Options, weights_identity
+def as_first_asked(adapter: str | None, offline: bool | None) -> tuple[Settings, EvaluationOptions]:
+    """Settings to measure local answers: mode auto, greedy sampling, no cloud; and the options of the predictions.
+
+    adapter, offline: None takes the setting of the user.
+    """
+    from edge_app.evaluation.rows import EvaluationOptions, weights_identity
 
     settings = load_settings(
         adapter=adapter, mode="auto", offline=offline, temperature=0.0, repetition_penalty=1.0
     )
-    options = Options(
+    options = EvaluationOptions(
         settings.model,
         settings.adapter,
         settings.mode,
@@ -37,16 +40,16 @@ def as_first_asked(adapter: str | None, offline: bool | None) -> tuple[Settings,
 
 
 def answered(
-    settings: Settings, rows: Sequence[Row], options: Options, predictions: Path | None
-) -> list[tuple[Row, Prediction]]:
-    """predictions: one file for all rows."""
+    settings: Settings, rows: Sequence[EvaluationRow], options: EvaluationOptions, predictions: Path | None
+) -> list[tuple[EvaluationRow, Prediction]]:
+    """Each row with its prediction. predictions: one file for all rows; None writes nothing."""
     return _answered(settings, [(rows, predictions)], options)
 
 
 def answered_by_set(
-    settings: Settings, rows: Sequence[Row], options: Options, folder: Path | None
-) -> list[tuple[Row, Prediction]]:
-    """folder: made when it is missing; it gets a predictions file for each set."""
+    settings: Settings, rows: Sequence[EvaluationRow], options: EvaluationOptions, folder: Path | None
+) -> list[tuple[EvaluationRow, Prediction]]:
+    """Each row with its prediction. folder: gets a predictions file for each set; None writes nothing."""
     if folder is None:
         return _answered(settings, [(rows, None)], options)
     paths.ensure(folder)
@@ -58,8 +61,10 @@ def answered_by_set(
 
 
 def _answered(
-    settings: Settings, parts: Sequence[tuple[Sequence[Row], Path | None]], options: Options
-) -> list[tuple[Row, Prediction]]:
+    settings: Settings,
+    parts: Sequence[tuple[Sequence[EvaluationRow], Path | None]],
+    options: EvaluationOptions,
+) -> list[tuple[EvaluationRow, Prediction]]:
     from edge_app.assistant import Assistant
     from edge_app.evaluation.rows import evaluate
     from edge_app.events import Progress

@@ -1,4 +1,4 @@
-"""`edge-app eval confidence`: how far the probability that an answer is right can be believed, and fitting it."""
+"""`edge-app eval confidence`: fits the probability that an answer is right, and measures how good it is."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ def confidence(
 ) -> None:
     """Fit the probability that an answer is right, and measure it on answers it was not fitted on.
 
-    The rows must be ones that no adapter was trained on: of their own training rows adapters are too sure, and
-    too often right. All rows are answered; the images are dealt into folds, and each answer is judged by a rule
-    fitted on the other folds. What is written is fitted on all: for each adapter how it departs from the rule
-    that all share, to your data directory, where the app finds it.
+    Use rows that no adapter was trained on: adapters are too sure of their training rows, and too often right.
+    The images are divided into folds, and each answer is judged by a rule fitted on the other folds. The rule
+    that is written is fitted on all answers. It holds what each adapter adds to the bundled rule, and goes to
+    your data directory, where the app finds it.
 
     \b
     Example:
       edge-app eval confidence birds.jsonl --predictions answers --picture reliability.svg
     """
-    from edge_app.evaluation import plots as pictures
+    from edge_app.evaluation import plots
     from edge_app.evaluation.confidence import (
-        beside_bundled,
+        fit_beside_bundled,
+        fit_whole,
         judged_held_out,
         lines,
         logged_answers,
         own_fits,
         stoppings,
-        whole,
         write_own,
         write_shared,
     )
@@ -75,20 +75,18 @@ def confidence(
     from edge_app.system import paths
 
     if picture is not None:
-        pictures.check_picture(picture)
+        plots.check_picture(picture)
     rows = read_rows(files, images, None if split == "all" else split, limit)
     settings, options = as_first_asked(adapter, offline)
     results = answered_by_set(settings, rows, options, predictions)
-    judged = judged_held_out(results, whole if shared else beside_bundled, folds)
+    judged = judged_held_out(results, fit_whole if shared else fit_beside_bundled, folds)
     report, stopped = lines(judged), stoppings(judged, THRESHOLDS)
     if picture is not None:
-        from edge_app.evaluation.reliability_plot import draw
-
-        draw(report, picture)
+        plots.draw_reliability(report, picture)
     if not dry_run:
         logged = logged_answers(results)
         if shared is not None:
-            write_shared(shared, whole(logged))
+            write_shared(shared, fit_whole(logged))
             output.say(f"Wrote {shared}.")
         else:
             fitted = own_fits(logged)
@@ -112,7 +110,7 @@ def _as_json(
 
 
 def _table(report: Sequence[Line]) -> str:
-    """AUROC of every score, and how far off probabilities are."""
+    """The AUROC of each score and the calibration error of the confidence, as text."""
     scores = list(report[0].aurocs)
     heading = ("ANSWERS", "ROWS", "WRONG", "ECE", *(f"{score.upper()}" for score in scores))
     rows = [
@@ -126,8 +124,9 @@ def _table(report: Sequence[Line]) -> str:
         for line in report
     ]
     note = (
-        "ECE: of the confidence, over tenths. The other columns are AUROC: the confidence; the same for an adapter\n"
-        "without data (fitted on the other files); and scores that need no fitting. -: all right, or all wrong."
+        "ECE: calibration error of the confidence, in ten bins. Other columns: AUROC of the confidence, of the\n"
+        "confidence for an adapter without data (fitted on the other files), and of scores that need no fitting.\n"
+        "-: all answers are right, or all wrong."
     )
     return text_table([heading, *rows], right=range(1, len(heading))) + f"\n{note}"
 

@@ -1,12 +1,19 @@
-"""`edge-app eval`: how often the real assistant is right on questions with known answers."""
+"""`edge-app eval`: measures the assistant on questions with known answers, and starts the other evaluations.
+
+`edge-app eval NAME` runs an evaluation of EVALUATIONS, whose module is imported then. Any other argument is a file of
+rows; "./NAME" is a file of that name.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from edge_app.cli import output
 from edge_app.cli.eval.answered import answered
@@ -23,6 +30,36 @@ from edge_app.system.terminal_text import text_table
 
 if TYPE_CHECKING:
     from edge_app.evaluation.rows import Score
+
+EVALUATIONS = {
+    "continual": "benchmarks.quality.continual_command:continual",
+    "router": "benchmarks.quality.router_command:router",
+    "confidence": "edge_app.cli.eval.confidence:confidence",
+    "scenarios": "benchmarks.quality.scenarios_command:scenarios",
+}
+"""By name, "module:function" of a command."""
+
+
+class EvaluateCommand(TyperCommand):
+    """`evaluate`, unless the first argument names another evaluation."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        if args and args[0] in EVALUATIONS:
+            command = typer.main.get_command(_app(_function(EVALUATIONS[args[0]])))
+            return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+def _function(place: str) -> Callable[..., None]:
+    module, name = place.split(":")
+    function: Callable[..., None] = getattr(import_module(module), name)
+    return function
+
+
+def _app(function: Callable[..., None]) -> typer.Typer:
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command()(function)
+    return app
 
 
 def evaluate(
@@ -54,7 +91,7 @@ def evaluate(
       edge-app eval photos.jsonl --split val --predictions photos-val.jsonl
       edge-app eval receipts.jsonl medical.jsonl --split val --adapter auto
     """
-    from edge_app.evaluation.rows import Options, read_rows, score, weights_identity
+    from edge_app.evaluation.rows import EvaluationOptions, read_rows, score, weights_identity
 
     settings = load_settings(
         adapter=adapter,
@@ -65,7 +102,7 @@ def evaluate(
         repetition_penalty=1.0,
     )
     rows = read_rows(files, images, split, limit)
-    options = Options(
+    options = EvaluationOptions(
         settings.model,
         settings.adapter,
         settings.mode,
@@ -107,6 +144,6 @@ def _table(scores: tuple[Score, ...]) -> str:
 
 
 def _answered_by(line: Score) -> str:
-    """The adapter that answered, with its share when others did too."""
+    """The adapter that answered most rows, with its share of them unless it answered all."""
     name, rows = next(iter(line.adapters.items()))
     return name if rows == line.rows else f"{name} {100 * rows / line.rows:.0f}%"

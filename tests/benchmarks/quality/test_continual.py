@@ -27,7 +27,7 @@ from benchmarks.quality.continual_run import (
 from benchmarks.speed import workload
 from edge_app import settings
 from edge_app.assistant import Assistant
-from edge_app.evaluation.rows import Options
+from edge_app.evaluation.rows import EvaluationOptions
 from edge_app.events import Progress
 from edge_app.system import paths
 from models.core.errors import UserError
@@ -105,7 +105,7 @@ def plan(tmp_path: Path) -> Plan:
         ]
         files[domain] = folder / f"{domain}.jsonl"
         files[domain].write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = Options("edge-vlm-135m", "auto", "auto", False, False, 16)
+    options = EvaluationOptions("edge-vlm-135m", "auto", "auto", False, False, 16)
     return Plan(files, (DOMAINS, DOMAINS[::-1]), ROWS, "one step", options)
 
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.quality.recorded_answers import Recorded, of_row, oracle, read_answers, write_answers
-from edge_app.evaluation.rows import Row
+from edge_app.evaluation.rows import EvaluationRow
 from models.core.errors import UserError
 from router.place_policy import Expected
 
-ROW = Row("pets", "a.png", Path("a.png"), "What is it?", "a cat", "main_object")
+ROW = EvaluationRow("pets", "a.png", Path("a.png"), "What is it?", "a cat", "main_object")
 EXPECTED = Expected(0.9, 3.0, 900.0, 0.001)
 
 

@@ -25,15 +25,15 @@ from benchmarks.quality.router_cases import (
     cases,
 )
 from benchmarks.quality.router_evaluation import Decision, Share, cost, sampled, shares
-from edge_app.evaluation.rows import Row
+from edge_app.evaluation.rows import EvaluationRow
 from router.routers.question_lists import ANY_IMAGE, ASKED, CHAT, GENERAL, PHOTOS, read_questions
 
 INSTALLED = ("medical", "charts")
 
 
-def rows(name: str, images: int, each: int = 2) -> list[Row]:
+def rows(name: str, images: int, each: int = 2) -> list[EvaluationRow]:
     return [
-        Row(name, f"{image}.png", Path(name) / f"{image}.png", f"Question {number}?", "yes", "kind")
+        EvaluationRow(name, f"{image}.png", Path(name) / f"{image}.png", f"Question {number}?", "yes", "kind")
         for image in range(images)
         for number in range(each)
     ]

@@ -13,15 +13,15 @@ import pytest
 from edge_app.costs.energy import Energy
 from edge_app.evaluation.confidence import (
     Judged,
-    beside_bundled,
+    fit_beside_bundled,
+    fit_whole,
     judged_held_out,
     lines,
     logged_answers,
-    whole,
     write_own,
     write_shared,
 )
-from edge_app.evaluation.rows import Options, Prediction, Row, weights_identity
+from edge_app.evaluation.rows import EvaluationOptions, EvaluationRow, Prediction, weights_identity
 from edge_app.system import paths
 from models.core.errors import UserError
 from router.confidence import rule as rule_module
@@ -33,11 +33,11 @@ __all__ = ["run"]
 KINDS = {"birds": ("yes", "no"), "bills": None}
 
 
-def rows(name: str, count: int) -> list[Row]:
+def rows(name: str, count: int) -> list[EvaluationRow]:
     """Two questions an image; those of birds have two answers, those of bills have many."""
     choices = KINDS[name]
     return [
-        Row(
+        EvaluationRow(
             name,
             f"{name}/{number // 2}.png",
             Path("nowhere.png"),
@@ -49,7 +49,7 @@ def rows(name: str, count: int) -> list[Row]:
     ]
 
 
-def predicted(row: Row, dice: random.Random) -> Prediction:
+def predicted(row: EvaluationRow, dice: random.Random) -> Prediction:
     """Right as often as its least sure token says."""
     least = dice.uniform(0.05, 0.999)
     right = dice.random() < least
@@ -62,10 +62,10 @@ def predicted(row: Row, dice: random.Random) -> Prediction:
     )  # fmt: skip
 
 
-OPTIONS = Options("edge-vlm-135m", "auto", "auto", False, False, 512, None, "")
+OPTIONS = EvaluationOptions("edge-vlm-135m", "auto", "auto", False, False, 512, None, "")
 
 
-def answered(name: str, count: int, seed: int = 0) -> list[tuple[Row, Prediction]]:
+def answered(name: str, count: int, seed: int = 0) -> list[tuple[EvaluationRow, Prediction]]:
     dice = random.Random(f"{name} {seed}")
     return [(row, predicted(row, dice)) for row in rows(name, count)]
 
@@ -87,7 +87,7 @@ def test_no_answer_is_judged_by_a_rule_that_saw_its_image() -> None:
 
 
 def test_a_study_has_lines_for_all_for_closed_and_open_questions_and_for_each_set() -> None:
-    judged = judged_held_out([*answered("birds", 120), *answered("bills", 80)], whole, 5)
+    judged = judged_held_out([*answered("birds", 120), *answered("bills", 80)], fit_whole, 5)
     found = {line.name: line for line in lines(judged)}
     assert list(found) == ["all", "closed questions", "open questions", "birds", "bills"]
     assert (found["closed questions"].rows, found["open questions"].rows) == (120, 80)
@@ -102,13 +102,13 @@ def test_answers_without_evidence_or_of_one_kind_cannot_be_studied() -> None:
     with pytest.raises(UserError, match="elsewhere"):
         logged_answers([(row, replace(p, evidence=None)) for row, p in results])
     with pytest.raises(UserError, match="some of both"):
-        judged_held_out([(row, replace(p, correct=True)) for row, p in results], whole, 5)
+        judged_held_out([(row, replace(p, correct=True)) for row, p in results], fit_whole, 5)
 
 
 def test_a_users_fit_stands_beside_the_bundled_rule_and_keeps_what_was_there(tmp_path: Path) -> None:
     file = tmp_path / "confidence.json"
     logged = logged_answers(answered("birds", 60))
-    rule = beside_bundled(logged)
+    rule = fit_beside_bundled(logged)
     assert rule.weights == bundled_rule().weights
     assert set(rule.adapters) == {*bundled_rule().adapters, "birds"}
     write_own(file, {"birds": rule.adapters["birds"]})
@@ -119,13 +119,13 @@ def test_a_users_fit_stands_beside_the_bundled_rule_and_keeps_what_was_there(tmp
 
 
 def test_few_answers_leave_an_adapter_to_the_default() -> None:
-    assert "birds" not in beside_bundled(logged_answers(answered("birds", 10))).adapters
+    assert "birds" not in fit_beside_bundled(logged_answers(answered("birds", 10))).adapters
 
 
 def test_a_whole_rule_is_written_as_the_bundled_one_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rule = whole(logged_answers([*answered("birds", 80), *answered("bills", 80)]))
+    rule = fit_whole(logged_answers([*answered("birds", 80), *answered("bills", 80)]))
     write_shared(tmp_path / "confidence.json", rule)
     monkeypatch.setattr(rule_module, "BUNDLED", tmp_path / "confidence.json")
     bundled_rule.cache_clear()
@@ -219,5 +219,5 @@ def test_pictures_are_drawn(run: Run, given: tuple[list[str], Path], tmp_path: P
 
 
 def test_judged_answers_keep_their_row() -> None:
-    judged = judged_held_out(answered("bills", 50), whole, 5)
+    judged = judged_held_out(answered("bills", 50), fit_whole, 5)
     assert all(isinstance(each, Judged) and each.row.image == each.prediction.image for each in judged)

@@ -16,7 +16,15 @@ import pytest
 from edge_app import assistant as assistant_module
 from edge_app import settings
 from edge_app.assistant import Assistant
-from edge_app.evaluation.rows import Options, Prediction, Row, evaluate, read_rows, score, weights_identity
+from edge_app.evaluation.rows import (
+    EvaluationOptions,
+    EvaluationRow,
+    Prediction,
+    evaluate,
+    read_rows,
+    score,
+    weights_identity,
+)
 from edge_app.events import Progress
 from edge_app.system import paths
 from models.core.errors import UserError
@@ -27,7 +35,7 @@ from tests.edge_app.fakes import FakeEngine
 
 __all__ = ["run"]  # the fixture
 
-OPTIONS = Options("edge-vlm-135m", "auto", "auto", False, False, 512)
+OPTIONS = EvaluationOptions("edge-vlm-135m", "auto", "auto", False, False, 512)
 ROWS = [
     {
         "image": "images/a.png",
@@ -77,7 +85,9 @@ def pets(tmp_path: Path) -> Path:
     return file
 
 
-def predict(assistant: Assistant, file: Path, out: Path | None, options: Options = OPTIONS) -> list[object]:
+def predict(
+    assistant: Assistant, file: Path, out: Path | None, options: EvaluationOptions = OPTIONS
+) -> list[object]:
     rows = read_rows([file], None, None, None)
     return [item for item in evaluate(assistant, rows, options, out) if not isinstance(item, Progress)]
 
@@ -131,7 +141,7 @@ def test_predictions_made_with_other_options_are_not_taken_over(
     out = tmp_path / "out.jsonl"
     predict(assistant, pets, out)
     with pytest.raises(UserError, match="other options"):
-        predict(assistant, pets, out, Options("edge-vlm-135m", "auto", "auto", True, False, 512))
+        predict(assistant, pets, out, EvaluationOptions("edge-vlm-135m", "auto", "auto", True, False, 512))
     out.write_text('{"image": 1}\n')
     with pytest.raises(UserError, match="line 1 is no prediction"):
         predict(assistant, pets, out)
@@ -159,7 +169,7 @@ def test_a_row_whose_known_answer_changed_is_asked_again(
 
 
 def test_blind_and_no_words_reach_the_engine(assistant: Assistant, engine: FakeEngine, pets: Path) -> None:
-    predict(assistant, pets, None, Options("edge-vlm-135m", "auto", "auto", True, True, 512))
+    predict(assistant, pets, None, EvaluationOptions("edge-vlm-135m", "auto", "auto", True, True, 512))
     assert {(call.see_images, call.use_words) for call in engine.calls} == {(False, False)}
     assert engine.encoded == []
 
@@ -190,8 +200,8 @@ def test_a_missing_image_names_its_row(assistant: Assistant, pets: Path) -> None
         predict(assistant, pets, None)
 
 
-def answered(kind: str, expected: str, answer: str, adapter: str | None) -> tuple[Row, Prediction]:
-    row = Row("bills", "a.png", Path("a.png"), "What is it?", expected, kind)
+def answered(kind: str, expected: str, answer: str, adapter: str | None) -> tuple[EvaluationRow, Prediction]:
+    row = EvaluationRow("bills", "a.png", Path("a.png"), "What is it?", expected, kind)
     given = is_right(kind, expected, answer)
     return row, Prediction(
         "a.png",
