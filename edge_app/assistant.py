@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from adapters.store.adapter_store import RESERVED, AdapterStore
+from adapters.store.manifest import PromptPolicy
 from edge_app.cloud.access import CloudAccess, State
 from edge_app.cloud.consent import Consenter, ConsentStore
 from edge_app.costs.averages import CostAverages
@@ -273,7 +274,7 @@ class Assistant:
         for source in images:
             image = self._planner.pictures.read(source).image
             self._host.encode(image, job)
-            self._texts.of([image], "auto", job, side)
+            self._texts.of([image], PromptPolicy(), job, side)
 
     def _run_job(self, work: Callable[[Job], object]) -> Generator[Event, None, None]:
         """The events of work on the inference thread. A UserError becomes Failed. Closing the iterator cancels it."""

@@ -28,6 +28,7 @@ from adapters.store.manifest import (
     SIGNATURE_FILE,
     AdapterManifest,
     check_name,
+    check_prompt_format,
     parse_manifest,
     write_manifest,
 )
@@ -158,6 +159,7 @@ class Installer:
             weights = read_weights(folder, candidate.name)
         manifest, name = candidate.manifest, candidate.name
         identity = self._models.identity(manifest.base_model)
+        check_prompt_format(manifest)
         check_base(manifest, identity)
         self._check_trust(candidate)
         model = self._models.load(manifest.base_model)

@@ -20,6 +20,7 @@ from adapters.store.manifest import (
     REQUIRED_FILES,
     SIGNATURE_FILE,
     AdapterManifest,
+    check_prompt_format,
 )
 from adapters.store.record import RECORD_FILE
 from models.adapter_weights import AdapterWeights, read_adapter
@@ -98,6 +99,7 @@ def verify_installed(adapter: InstalledAdapter, identity: Callable[[str], str]) 
         if manifest is not None:
             check_hashes(folder, manifest, record.made if record else {})
             read_signer(folder)
+            check_prompt_format(manifest)
             check_base(manifest, identity(manifest.base_model))
         read_weights(folder, adapter.name)
         if manifest is None:

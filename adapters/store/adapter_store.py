@@ -19,6 +19,7 @@ from adapters.store.manifest import (
     RESERVED,
     AdapterManifest,
     PromptPolicy,
+    check_prompt_format,
     is_name,
 )
 from adapters.store.record import InstallRecord, read_manifest
@@ -173,9 +174,15 @@ def _read_folder(folder: Path, signature: Signature, name: str) -> LoadedAdapter
 
 
 def read_policy(folder: Path) -> PromptPolicy:
-    """What the adapter in a folder reads. Raises UserError when its manifest is damaged."""
+    """What the adapter in a folder reads.
+
+    Raises UserError when its manifest is damaged, or its prompts cannot be made by this version of the app.
+    """
     manifest, _ = read_manifest(folder)
-    return manifest.reads if manifest is not None else PromptPolicy()
+    if manifest is None:
+        return PromptPolicy()
+    check_prompt_format(manifest)
+    return manifest.reads
 
 
 def _folders(directory: Path) -> list[str]:

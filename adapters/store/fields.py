@@ -81,8 +81,8 @@ class Fields:
             raise self._wrong(key, f"one of {', '.join(values)}")
         return value
 
-    def count(self, key: str) -> int:
-        value = self.take(key)
+    def count(self, key: str, default: int | None = None) -> int:
+        value = self.take(key, default)
         if type(value) is not int or not 0 < value < 2**53:
             raise self._wrong(key, "a whole number from 1 on")
         return value

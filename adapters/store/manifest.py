@@ -19,6 +19,7 @@ from packaging.version import InvalidVersion, Version
 
 from adapters.store.fields import Fields
 from models.core.errors import UserError
+from models.ocr import PROMPT_FORMAT, PROMPT_FORMATS
 
 MANIFEST_FILE = "adapter.toml"
 SIGNATURE_FILE = "signature.json"
@@ -62,18 +63,31 @@ class PromptPolicy:
     """What an adapter was trained to find in its prompts beside the question and the image tokens.
 
     ocr: the text that was read in the images. words: the line of words that the projector's heads name.
+    ranks: the labels of a chart, ranked by their numbers; only with the text. prompt_format: the version of how all
+    of this is written (models.ocr.PROMPT_FORMAT).
     """
 
     ocr: ReadsText = "auto"
     words: bool = True
+    ranks: bool = False
+    prompt_format: int = PROMPT_FORMAT
 
 
 def combine_policies(policies: Iterable[PromptPolicy]) -> PromptPolicy:
-    """The policy of a sum of adapters: what one of them wants is in the prompt."""
+    """The policy of a sum of adapters: what one of them wants is in the prompt.
+
+    It is written in the newest format of those that read text, or of all when none does.
+    """
     every = tuple(policies)
     wanted = {policy.ocr for policy in every}
     ocr = next(each for each in _MOST_READING_FIRST if each in wanted)
-    return PromptPolicy(ocr, any(policy.words for policy in every))
+    readers = [policy for policy in every if policy.ocr != "never"] or every
+    return PromptPolicy(
+        ocr,
+        any(policy.words for policy in every),
+        any(policy.ranks for policy in readers),
+        max(policy.prompt_format for policy in readers),
+    )
 
 
 @dataclass(frozen=True)
@@ -169,7 +183,7 @@ def manifest_of(tables: object, path: Path) -> AdapterManifest:
     if (found := top.take("format", FORMAT)) != FORMAT:
         raise UserError(f"{path} has format {found!r}; this version of the app reads format {FORMAT}.")
     name = check_name(top.line("name"))
-    reads, training = top.table("reads"), top.table("training")
+    training = top.table("training")
     manifest = AdapterManifest(
         name=name,
         version=_version(top.line("version"), path),
@@ -178,13 +192,12 @@ def manifest_of(tables: object, path: Path) -> AdapterManifest:
         base_digest=top.digest("base_digest", NOT_DECLARED),
         tasks=top.lines("tasks", _MOST_TASKS),
         examples=tuple(_example(fields) for fields in top.tables("examples", _MOST_EXAMPLES)),
-        reads=PromptPolicy(reads.one_of("ocr", READS, "auto"), reads.flag("words", True)),
+        reads=_policy(top.table("reads")),
         training=training.facts(_MOST_FACTS),
         accuracy=tuple(_accuracy(fields) for fields in top.tables("accuracy", _MOST_ROWS)),
         files=_files(top.table("files"), path),
     )
-    for fields in (top, reads):
-        fields.done()
+    top.done()
     return manifest
 
 
@@ -205,6 +218,29 @@ def write_manifest(manifest: AdapterManifest) -> bytes:
     data = tomli_w.dumps({key: value for key, value in tables.items() if value not in ([], {})}).encode()
     parse_manifest(data, Path(MANIFEST_FILE))
     return data
+
+
+def check_prompt_format(manifest: AdapterManifest) -> None:
+    """Raises UserError for an adapter whose prompts this version of the app cannot make."""
+    if manifest.reads.prompt_format not in PROMPT_FORMATS:
+        known = " and ".join(map(str, PROMPT_FORMATS))
+        raise UserError(
+            f"The adapter {manifest.name} was trained with prompt format {manifest.reads.prompt_format}, and this "
+            f"version of the app makes the formats {known}; update the app, or train the adapter anew."
+        )
+
+
+def _policy(fields: Fields) -> PromptPolicy:
+    """Without a format it is 1, the only one when manifests named none. Every adapter got ranks then."""
+    prompt_format = fields.count("prompt_format", 1)
+    policy = PromptPolicy(
+        ocr=fields.one_of("ocr", READS, "auto"),
+        words=fields.flag("words", True),
+        ranks=fields.flag("ranks", prompt_format == 1),
+        prompt_format=prompt_format,
+    )
+    fields.done()
+    return policy
 
 
 def _version(text: str, path: Path) -> str:

@@ -32,6 +32,7 @@ from models.adapter_weights import read_adapter
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.engine import Engine
+from models.ocr import PROMPT_FORMAT
 
 EXAMPLES = 20
 CARD_FILE = "README.md"
@@ -108,7 +109,7 @@ def _describe(
             base_digest=about.base_digest,
             tasks=tuple(Counter(row.type for row in learnt)),
             examples=_examples(learnt),
-            reads=PromptPolicy(options.ocr, report.words),
+            reads=PromptPolicy(options.ocr, report.words, options.ranks),
             training=_facts(about, options, report),
         )
         judged = of_split(rows, VALIDATION) if measured else ()
@@ -134,7 +135,7 @@ def _measured(
     progress: Progress,
 ) -> tuple[Accuracy, ...]:
     adapter = read_adapter(folder, manifest.name)
-    texts = read_texts(rows, manifest.reads.ocr, place, progress)
+    texts = read_texts(rows, manifest.reads, place, progress)
 
     def tell(done: int, total: int) -> None:
         if done % 100 == 0 or done == total:
@@ -163,6 +164,7 @@ def _facts(about: About, options: Options, report: TrainingReport) -> dict[str, 
         "alpha": str(options.alpha),
         "learning_rate": f"{options.learning_rate:g}",
         "seed": str(options.seed),
+        "prompt_format": str(PROMPT_FORMAT),
         "steps": f"{report.learnt.steps}, the best at {report.learnt.step}",
         "minutes": f"{report.minutes:.1f}",
         "command": about.command,

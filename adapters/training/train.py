@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adapters.store.manifest import PROJECTOR_FILE, ReadsText
+from adapters.store.manifest import PROJECTOR_FILE, PromptPolicy, ReadsText
 from adapters.training.batches import Course, Material
 from adapters.training.data import TRAIN, TrainingRow, by_image, of_split, set_aside
 from adapters.training.features import FeatureCache, load_training_image
@@ -34,6 +34,7 @@ from models.hub.store import ModelFiles
 from models.lora.peft_format import read_peft
 from models.lora.weights import LoraWeights
 from models.model_config import read_model_config
+from models.ocr import PROMPT_FORMAT
 from models.ocr.prompt_text import as_prompt_lines
 from models.ocr.reader import OcrCache, TextReader
 from models.training.language import TorchLanguageModel
@@ -53,7 +54,7 @@ OCR_FILE = "ocr.json"
 
 @dataclass(frozen=True)
 class Options:
-    """How an adapter is trained.
+    """How an adapter is trained. ocr, ranks: see adapters.store.manifest.PromptPolicy.
 
     steps, minutes: at most so many; 0 takes ROUNDS over all images, at least LEAST_STEPS. own_head: whether
     the adapter brings heads of its own; "auto" keeps those that held-out images are named better by.
@@ -68,6 +69,7 @@ class Options:
     steps: int = 0
     minutes: float = 0.0
     ocr: ReadsText = "never"
+    ranks: bool = False
     own_head: OwnHead = "auto"
     start_from: Path | None = None
 
@@ -120,7 +122,10 @@ def train(
     parts = load_parts(place.files, Request(place.cache_dir, place.threads, None, no_progress))
     features = look(rows, parts, place, progress)
     learnt_rows, held_rows = set_aside(rows, min(HELD_OUT_SHARE, MOST_HELD_OUT / len(features)), options.seed)
-    recipe, heads_recipe = _recipe(rows, _plain(options)), _recipe(rows, [options.own_head, options.seed])
+    recipe, heads_recipe = (
+        _recipe(rows, [PROMPT_FORMAT, _plain(options)]),
+        _recipe(rows, [options.own_head, options.seed]),
+    )
     kept = place.checkpoint.with_suffix(".heads.npz")
     heads = kept_heads(kept, heads_recipe) if resume else None
     if heads is None:
@@ -130,7 +135,7 @@ def train(
         )
         keep_heads(kept, heads_recipe, heads)
     part = projector_part([each.head for each in heads if each.head], rows, options)
-    texts = read_texts(rows, options.ocr, place, progress)
+    texts = read_texts(rows, PromptPolicy(options.ocr, ranks=options.ranks), place, progress)
     seen = see(features, texts, parts, part, heads)
     words = part is None and options.ocr == "never"
     writer = Writer(parts.language.tokenizer, parts.prompts, words)
@@ -190,18 +195,18 @@ def projector_part(
 
 
 def read_texts(
-    rows: Sequence[TrainingRow], ocr: ReadsText, place: Workplace, progress: Progress
+    rows: Sequence[TrainingRow], reads: PromptPolicy, place: Workplace, progress: Progress
 ) -> dict[str, str]:
     """What stands in the images, by digest, as prompts will have it; read once and cached."""
-    if ocr == "never":
+    if reads.ocr == "never":
         return {}
     cache, reader = OcrCache(place.cache_dir / OCR_FILE), TextReader(place.threads)
     texts: dict[str, str] = {}
     images = {row.digest: row for row in rows}
     for done, (digest, row) in enumerate(images.items(), 1):
         page = cache.get(digest) or cache.read(load_training_image(row), reader)
-        if ocr == "always" or page.looks_like_document:
-            texts[digest] = as_prompt_lines(page)
+        if reads.ocr == "always" or page.looks_like_document:
+            texts[digest] = as_prompt_lines(page, reads.prompt_format, ranks=reads.ranks)
         if done % 50 == 0 or done == len(images):
             cache.save()
             progress(f"read {done} of {len(images)} images")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import PIL.Image
 
-from adapters.store.manifest import ReadsText
+from adapters.store.manifest import PromptPolicy, ReadsText
 from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Progress
 from models.core.types import Image
@@ -40,11 +39,16 @@ class _ReadImage:
 
     def __init__(self, page: PageText | None) -> None:
         self.page = page
+        self._prompt_lines: dict[tuple[int, bool], str] = {}
 
-    @cached_property
-    def prompt_lines(self) -> str:
-        """Empty without text."""
-        return as_prompt_lines(self.page) if self.page is not None else ""
+    def prompt_lines(self, reads: PromptPolicy) -> str:
+        """As the adapter's prompt has them; empty without text."""
+        if self.page is None:
+            return ""
+        key = reads.prompt_format, reads.ranks
+        if key not in self._prompt_lines:
+            self._prompt_lines[key] = as_prompt_lines(self.page, reads.prompt_format, ranks=reads.ranks)
+        return self._prompt_lines[key]
 
 
 class ImageTexts:
@@ -55,18 +59,18 @@ class ImageTexts:
         self._known: OrderedDict[_Key, _ReadImage] = OrderedDict()
 
     def of(
-        self, images: Iterable[Image], wanted: ReadsText, job: Job, longest_side: int | None = None
+        self, images: Iterable[Image], reads: PromptPolicy, job: Job, longest_side: int | None = None
     ) -> dict[str, str]:
         """By digest, the lines of each image as they go into the prompt; images without any are left out.
 
         longest_side: pixels; an image that has not been read yet is read in a copy of that size, which takes less
         time and may lose small print. Raises UserError when an image's text cannot be read, and CancelledError.
         """
-        if wanted == "never":
+        if reads.ocr == "never":
             return {}
         unique = {image.digest: image for image in images}
         texts = {
-            digest: self._get(image, wanted, job, longest_side).prompt_lines
+            digest: self._get(image, reads.ocr, job, longest_side).prompt_lines(reads)
             for digest, image in unique.items()
         }
         return {digest: text for digest, text in texts.items() if text}

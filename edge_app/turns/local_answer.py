@@ -164,7 +164,7 @@ class LocalAnswer:
         images = [image for message in planned.messages for image in message.images]
         side = planned.places.scenario.budgets.image_side
         started = time.perf_counter()
-        texts = self._texts.of(images, lease.reads.ocr, job, side)
+        texts = self._texts.of(images, lease.reads, job, side)
         image = shown_last(planned.messages)
         self.draft.ocr = self._texts.probability(image, lease.reads.ocr, side) if image is not None else None
         self.draft.image_ms += 1000 * (time.perf_counter() - started)

@@ -23,9 +23,7 @@ from typing import Final
 
 from models.ocr.page_layout import TextLine
 from models.ocr.pies import find_slices
-
-TICK_MARKS: Final = " -–—_|[]"
-"""Marks of ticks that are read as part of a number or label beside them."""
+from models.ocr.printed_numbers import TICK_MARKS, NumberStyle
 
 LEAST_LABELS: Final = 3
 LEAST_TICKS: Final = 3
@@ -35,11 +33,6 @@ MOST_TICKS: Final = 24
 
 MOST_LEGEND_LINES: Final = 3
 """Lines of words inside a plot: its legend."""
-
-_NUMBER: Final = re.compile(
-    r"(?P<sign>[-+]?)\$?(?P<digits>\d{1,3}(?:,\d{3})+|\d+)(?:[.,](?P<rest>\d+))?(?P<unit>[%kM]?)"
-)
-_UNITS: Final = {"k": 1e3, "M": 1e6}
 
 # Tolerances, as shares of the image's width or height unless another unit is named.
 _UNEVEN: Final = 0.15  # of the mean distance between labels
@@ -94,26 +87,17 @@ class _Entry:
 _Rows = Sequence[Sequence[_Item]]
 
 
-def as_table(rows: Sequence[Sequence[TextLine]]) -> ChartTable:
+def as_table(rows: Sequence[Sequence[TextLine]], style: NumberStyle) -> ChartTable:
     """Put the rows of a chart together anew, and rank its labels.
 
     rows: of a page, in reading order. Those of a page without a chart come back as they are.
+    style: decides which texts are numbers.
     """
-    items = [[_Item(line, parse_number(line.text)) for line in row] for row in rows]
-    columns = _column_chart(items)
+    items = [[_Item(line, style.parse(line.text)) for line in row] for row in rows]
+    columns = _column_chart(items, style)
     if columns is not None:
         return columns
     return ChartTable([list(row) for row in rows], _ranking(_bars(items) or _pie(rows)))
-
-
-def parse_number(text: str) -> float | None:
-    """The number that a text is, without a tick's mark beside it; None for any other text."""
-    match = _NUMBER.fullmatch(text.rstrip(TICK_MARKS).lstrip(TICK_MARKS.replace("-", "")))
-    if match is None:
-        return None
-    digits = match["digits"].replace(",", "")
-    amount = float(f"{digits}.{match['rest'] or 0}") * _UNITS.get(match["unit"], 1.0)
-    return -amount if match["sign"] == "-" else amount
 
 
 def _ranking(entries: Sequence[_Entry]) -> str:
@@ -134,14 +118,14 @@ def _reaches(ticks: Sequence[_Tick], entries: Sequence[_Entry]) -> bool:
 # Columns: labels in a row below the numbers of their bars or points.
 
 
-def _column_chart(rows: _Rows) -> ChartTable | None:
+def _column_chart(rows: _Rows, style: NumberStyle) -> ChartTable | None:
     """The page with each label beside its numbers; None when it is no chart of columns or points."""
     ticks = _vertical_axis(_ticks(item for row in rows for item in row))
     on_axis = {tick.line for tick in ticks}
     loose = [[item for item in row if item.line not in on_axis] for row in rows]
     words = [item.line for row in loose for item in row if item.number is None]
     for place in reversed(range(len(loose))):
-        labels = _labels(loose[place])
+        labels = _labels(loose[place], style)
         if not labels:
             continue
         numbers = _numbers_above(labels, loose[:place])
@@ -214,10 +198,10 @@ def _on_scale(one: _Tick, other: _Tick, aligned: Sequence[_Tick]) -> list[_Tick]
     ]
 
 
-def _labels(row: Sequence[_Item]) -> list[TextLine]:
+def _labels(row: Sequence[_Item], style: NumberStyle) -> list[TextLine]:
     """A row's lines if they stand at equal distances, else its words if they do (neighbours are often read as one
     line); empty when neither do."""
-    words = [_Item(word, parse_number(word.text)) for item in row for word in _words(item.line)]
+    words = [_Item(word, style.parse(word.text)) for item in row for word in _words(item.line)]
     for labels in (row, words):
         if _evenly_spaced(labels) and _can_be_labels(labels):
             return [item.line for item in labels]

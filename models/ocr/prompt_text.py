@@ -1,30 +1,48 @@
-"""The text of an image as it goes into a prompt."""
+"""The text of an image as it goes into a prompt, in every version of the prompt format (models.ocr.PROMPT_FORMAT)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
+from models.ocr import PROMPT_FORMAT
 from models.ocr.charts import as_table
 from models.ocr.page_layout import PageText, rows
+from models.ocr.printed_numbers import CURRENCIES, DOLLARS, NumberStyle
 
-LIMIT_CHARACTERS = 3000
+LIMIT_CHARACTERS: Final = 3000
 """Of text in a prompt, by default: a long till receipt is 1500; 3000 are 1000 to 2000 tokens."""
 
-LEFT_OUT = "..."
+LEFT_OUT: Final = "..."
+
+_NUMBER_STYLES: Mapping[int, NumberStyle] = MappingProxyType({1: DOLLARS, 2: CURRENCIES})
+"""By prompt format."""
 
 
-def as_prompt_lines(page: PageText, limit_characters: int = LIMIT_CHARACTERS) -> str:
+def as_prompt_lines(
+    page: PageText,
+    prompt_format: int = PROMPT_FORMAT,
+    *,
+    ranks: bool = False,
+    limit_characters: int = LIMIT_CHARACTERS,
+) -> str:
     """One row of the page a line, the items of a row separated by a space.
 
-    In a chart, each number goes to the label it belongs to, and a last line ranks the labels by their numbers
-    (see models.ocr.charts). Lines without a letter or digit are left out: they are dashes and specks.
+    prompt_format: one of models.ocr.PROMPT_FORMATS.
+    ranks: whether a last line ranks the labels of a chart by their numbers.
+
+    In a chart, each number goes to the label it belongs to (see models.ocr.charts). Lines without a letter or digit
+    are left out: they are dashes and specks.
 
     When the text is longer than limit_characters, rows are left out of the middle (a document names its author at
     the top and its result at the bottom) and LEFT_OUT marks the place. Empty for a page without text.
     """
     legible = [line for line in page.lines if any(character.isalnum() for character in line.text)]
-    table = as_table(rows(legible))
-    texts = [*(" ".join(_plain(line.text) for line in row) for row in table.rows), table.ranking]
+    table = as_table(rows(legible), _NUMBER_STYLES[prompt_format])
+    texts = [" ".join(_plain(line.text) for line in row) for row in table.rows]
+    if ranks:
+        texts.append(table.ranking)
     texts = [text[:limit_characters] for text in texts if text.strip()]
     if sum(len(text) + 1 for text in texts) - 1 <= limit_characters:
         return "\n".join(texts)

@@ -42,6 +42,9 @@ def train(
         Path | None, typer.Option(metavar="FILE.md", help="Markdown that goes into the adapter's card.")
     ] = None,
     ocr: Annotated[Ocr, typer.Option(help="Whether the text in images is read.")] = "never",
+    ranks: Annotated[
+        bool, typer.Option("--ranks", help="With --ocr: the labels of a chart are ranked in the prompt.")
+    ] = False,
     own_head: Annotated[
         OwnHead, typer.Option(help="Whether it brings heads of its own to see with.")
     ] = "auto",
@@ -111,6 +114,7 @@ def train(
         steps=steps,
         minutes=minutes,
         ocr=ocr,
+        ranks=ranks,
         own_head=own_head,
         start_from=start_from,
     )

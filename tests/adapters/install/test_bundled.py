@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters.install.verify import check_base, check_hashes, read_weights
-from adapters.store.adapter_store import BUNDLED, bundled_names
+from adapters.store.adapter_store import BUNDLED, bundled_names, read_policy
 from adapters.store.manifest import MANIFEST_FILE, parse_manifest
 from models.hub.store import ModelStore
 
@@ -24,6 +24,13 @@ def test_a_bundled_adapter_is_whole_and_of_the_bundled_model(name: str, tmp_path
     check_hashes(folder, manifest, {})
     check_base(manifest, ModelStore(tmp_path).identity(manifest.base_model))
     assert read_weights(folder, name).lora.tensors
+
+
+def test_of_the_bundled_adapters_that_read_only_charts_gets_ranks() -> None:
+    policies = {name: read_policy(BUNDLED / name) for name in bundled_names()}
+    assert {name for name, policy in policies.items() if policy.ocr != "never"} == {"charts", "receipts"}
+    assert {name for name, policy in policies.items() if policy.ranks} == {"charts"}
+    assert {policy.prompt_format for policy in policies.values()} == {1}, "as they were trained"
 
 
 def test_the_medical_adapter_says_that_it_is_not_for_medical_use() -> None:

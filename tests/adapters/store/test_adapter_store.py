@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.install.installer import Wanted
-from adapters.store.adapter_store import AdapterStore
+from adapters.store.adapter_store import AdapterStore, read_policy
 from adapters.store.manifest import PromptPolicy
 from models.core.errors import UserError
 from models.lora.peft_format import CONFIG_FILE, read_peft
@@ -76,6 +76,14 @@ def test_what_the_manifest_says_of_reading_comes_with_the_weights(directory: Pat
     store = AdapterStore(directory)
     assert store.load("plants").reads == PromptPolicy("always", words=False)
     assert store.load("plain").reads == PromptPolicy("auto", words=True)
+
+
+def test_an_adapter_whose_prompts_cannot_be_made_is_not_loaded(directory: Path) -> None:
+    write_adapter(directory / "plants", reads=PromptPolicy("always", prompt_format=99))
+    with pytest.raises(UserError, match="prompt format 99"):
+        AdapterStore(directory).load("plants")
+    with pytest.raises(UserError, match="prompt format 99"):
+        read_policy(directory / "plants")
 
 
 def test_an_adapter_that_is_replaced_again_and_again_is_never_missing_or_mixed(directory: Path) -> None:

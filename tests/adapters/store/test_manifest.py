@@ -21,6 +21,7 @@ from adapters.store.manifest import (
     PromptPolicy,
     ReadsText,
     check_name,
+    check_prompt_format,
     combine_policies,
     is_name,
     parse_manifest,
@@ -30,6 +31,7 @@ from adapters.store.record import RECORD_FILE
 from models import adapter_weights
 from models.core.errors import UserError
 from models.lora import peft_format
+from models.ocr import PROMPT_FORMAT
 
 PATH = Path("adapter.toml")
 DIGESTS = dict.fromkeys(REQUIRED_FILES, "a" * 64)
@@ -59,7 +61,13 @@ manifests = st.builds(
         ),
         max_size=3,
     ).map(tuple),
-    reads=st.builds(PromptPolicy, st.sampled_from(["auto", "always", "never"]), st.booleans()),
+    reads=st.builds(
+        PromptPolicy,
+        st.sampled_from(["auto", "always", "never"]),
+        st.booleans(),
+        st.booleans(),
+        st.integers(1, 9),
+    ),
     training=st.dictionaries(lines, texts, max_size=3),
     accuracy=st.lists(
         st.builds(
@@ -116,8 +124,22 @@ def test_a_field_of_any_value_is_taken_or_refused_but_never_a_crash(key: str, va
 
 
 def test_the_smallest_manifest_has_sensible_defaults() -> None:
-    manifest = parse(base_digest=None)
+    manifest = parse(base_digest=None, reads={"prompt_format": 2})
     assert (manifest.reads, manifest.base_digest, manifest.examples) == (PromptPolicy("auto", True), "", ())
+
+
+def test_an_adapter_of_an_earlier_version_names_no_prompt_format_and_keeps_the_first() -> None:
+    assert parse().reads == PromptPolicy("auto", True, ranks=True, prompt_format=1)
+    assert parse(reads={"ocr": "always", "words": False}).reads == PromptPolicy("always", False, True, 1)
+
+
+def test_an_adapter_of_a_prompt_format_that_is_not_known_must_be_trained_anew() -> None:
+    check_prompt_format(parse())
+    check_prompt_format(parse(reads={"prompt_format": PROMPT_FORMAT}))
+    with pytest.raises(
+        UserError, match=r"plants was trained with prompt format 99.*1 and 2.*train the adapter anew"
+    ):
+        check_prompt_format(parse(reads={"prompt_format": 99}))
 
 
 @pytest.mark.parametrize(
@@ -135,6 +157,8 @@ def test_the_smallest_manifest_has_sensible_defaults() -> None:
         ({"sparkle": 1}, "unknown field 'sparkle'"),
         ({"reads": {"ocr": "sometimes"}}, "one of auto, always, never"),
         ({"reads": {"smell": True}}, "unknown field 'reads.smell'"),
+        ({"reads": {"prompt_format": 0}}, "a whole number from 1 on"),
+        ({"reads": {"ranks": "yes"}}, "true or false"),
         ({"examples": [{"answer": "x"}]}, r"lacks 'examples\[0\].question'"),
         ({"examples": [{"question": "?", "hint": "x"}]}, "examples"),
         ({"accuracy": [{"set": "s", "type": "t", "rows": 0}]}, "a whole number from 1 on"),
@@ -205,3 +229,11 @@ def test_a_sum_reads_what_one_of_its_adapters_wants() -> None:
     assert combined(("never", False), ("never", False)) == PromptPolicy("never", False)
     assert combined(("never", False), ("auto", True)) == PromptPolicy("auto", True)
     assert combined(("auto", True), ("always", False)) == PromptPolicy("always", True)
+
+
+def test_a_sum_is_asked_in_the_newest_format_of_those_that_read() -> None:
+    first, newest = PromptPolicy("always", prompt_format=1), PromptPolicy("auto", prompt_format=2)
+    blind = PromptPolicy("never", ranks=True, prompt_format=3)
+    assert combine_policies([first, blind]) == PromptPolicy("always", prompt_format=1)
+    assert combine_policies([first, newest]) == PromptPolicy("always", prompt_format=2)
+    assert combine_policies([first, PromptPolicy("auto", ranks=True)]).ranks

@@ -21,14 +21,14 @@ def test_white_space_and_line_ends_inside_a_line_become_single_spaces() -> None:
 
 @given(pages, st.integers(10, 200))
 def test_text_in_prompts_keeps_to_its_limit(lines: list[TextLine], limit: int) -> None:
-    text = as_prompt_lines(PageText(in_reading_order(lines)), limit)
+    text = as_prompt_lines(PageText(in_reading_order(lines)), limit_characters=limit)
     assert len(text) <= limit
     assert "\n\n" not in text
 
 
 def test_what_does_not_fit_is_left_out_of_the_middle() -> None:
     page = PageText(tuple(line(f"row {number:02}", 0, number / 100) for number in range(30)))
-    text = as_prompt_lines(page, 47)
+    text = as_prompt_lines(page, limit_characters=47)
 
     kept = text.split("\n")
     assert kept[0] == "row 00"
@@ -73,5 +73,5 @@ def scattered(count: int, number: int) -> TextLine:
 def test_the_work_for_a_page_is_bounded_per_line(layout: Callable[[int, int], TextLine], count: int) -> None:
     lines = [layout(count, number) for number in range(count)]
     CountedLine.looks = 0
-    as_prompt_lines(PageText(tuple(CountedLine(each.text, 0.9, each.box) for each in lines)))
+    as_prompt_lines(PageText(tuple(CountedLine(each.text, 0.9, each.box) for each in lines)), ranks=True)
     assert CountedLine.looks < 400 * count
