@@ -1,1 +1,1 @@
-"""The command line: thin front ends over the headless core, one module a command group."""
+"""The command line, a front end without logic of its own: one module for each command or group of commands."""

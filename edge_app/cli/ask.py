@@ -1,4 +1,4 @@
-"""`edge-app ask`: one question, one answer, for people and for scripts."""
+"""`edge-app ask`: asks one question and prints the answer, as text or JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def ask(
     question: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[QUESTION]", help='The question; "-" stands for what comes from stdin.'),
+        typer.Argument(metavar="[QUESTION]", help='The question; "-" stands for the text from stdin.'),
     ] = None,
     image: Annotated[
         list[Path] | None, typer.Option(metavar="PATH", help="An image; may be repeated.")
@@ -48,20 +48,21 @@ def ask(
         int | None, typer.Option(metavar="N", help="The longest answer, in tokens.")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(metavar="T", help="0 takes the likeliest words.")
+        float | None, typer.Option(metavar="T", help="0 takes the most likely tokens.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Makes a temperature repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Makes sampling repeatable.")] = None,
     top_k: Annotated[
-        int | None, typer.Option(metavar="K", help="Choose among the K likeliest tokens; 0 is off.")
+        int | None, typer.Option(metavar="K", help="Sample among the K most likely tokens; 0 is off.")
     ] = None,
     top_p: Annotated[
-        float | None, typer.Option(metavar="P", help="Choose among the likeliest that make up P; 1 is off.")
+        float | None,
+        typer.Option(metavar="P", help="Sample among the likeliest of total probability P; 1 is off."),
     ] = None,
     min_p: Annotated[
-        float | None, typer.Option(metavar="P", help="Least share of the likeliest's chance; 0 is off.")
+        float | None, typer.Option(metavar="P", help="Least share of the highest probability; 0 is off.")
     ] = None,
     repetition_penalty: Annotated[
-        float | None, typer.Option(metavar="R", help="Above 1, repeating becomes less likely; 1 is off.")
+        float | None, typer.Option(metavar="R", help="Above 1, repetition becomes less likely; 1 is off.")
     ] = None,
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="End the answer before TEXT; may be repeated.")
@@ -70,7 +71,7 @@ def ask(
     continue_: ContinueOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
     no_stream: Annotated[
-        bool, typer.Option("--no-stream", help="Print the answer when it is whole.")
+        bool, typer.Option("--no-stream", help="Print the answer when it is complete.")
     ] = False,
 ) -> None:
     """Ask one question and print the answer. Without QUESTION it is read from stdin.
@@ -100,7 +101,7 @@ def ask(
         min_p=min_p,
         repetition_penalty=repetition_penalty,
     )
-    # Who reads a pipe gets the one answer that counts: it is not known before a cloud has had its say.
+    # A pipe gets only the final answer, and with a cloud that is not known until the turn ends.
     whole = no_stream or (settings.cloud_url is not None and not sys.stdout.isatty())
     screen = _Screen(stream=not (json or whole))
     store = SessionStore.open()
@@ -122,17 +123,17 @@ def ask(
         elif whole:
             output.result(answer.text)
         if answer.reason != screen.told and (settings.cloud_url or settings.mode == "quality" or allow_cloud):
-            output.say(f"({answer.reason})")  # where there is but one place, it goes without saying
+            output.say(f"({answer.reason})")  # shown only where there can be several places
         if answer.stop_reason == "length":
             output.say(f"(cut after {answer.tokens.completion} tokens; --max-tokens allows more)")
-        for _ in events:  # an interruption is raised once the stopped answer has been shown
+        for _ in events:  # the turn saves a stopped answer before it ends
             pass
         if screen.interrupted:
             raise KeyboardInterrupt
 
 
 def _question(arguments: list[str]) -> str:
-    """The arguments joined by spaces; standard input where they say "-", or when there are none."""
+    """The arguments joined by spaces. Standard input replaces "-", and is the question when there are no arguments."""
     if not arguments and sys.stdin.isatty():
         raise typer.BadParameter('Give a question, as in: edge-app ask "What is this?" --image photo.jpg')
     arguments = arguments or ["-"]
@@ -151,7 +152,7 @@ def _standard_input() -> str:
 
 
 def _consenter(screen: _Screen) -> Consenter | None:
-    """The user at the terminal, if one can both read the question and reply."""
+    """Asks the user at the terminal; None when stdin or stderr is no terminal."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
     from edge_app.cli.cloud.consent import TerminalConsenter
@@ -160,10 +161,9 @@ def _consenter(screen: _Screen) -> Consenter | None:
 
 
 def _show(events: Iterator[Event], screen: _Screen, assistant: Assistant) -> Answer:
-    """Shows events as they come and returns the answer; leaves the program when there is none.
+    """Shows the events as they arrive and returns the answer. Ends the command when the turn fails.
 
-    A Ctrl-C that comes while something is being shown stops the answer as one that comes while it is awaited
-    does, and its end is shown.
+    Ctrl-C cancels the answer. The stopped answer is then shown and returned.
     """
     from edge_app.events import Answered, Failed
 
@@ -182,10 +182,12 @@ def _show(events: Iterator[Event], screen: _Screen, assistant: Assistant) -> Ans
 
 
 class _Screen:
-    """stream: texts are printed as they come. One answer after the other is told apart on stderr, and the local
-    one that counts after all is printed again when something stands between.
+    """Prints the answer on stdout and everything else on stderr.
 
-    interrupted: by a Ctrl-C. told: the label that was shown when another place was asked.
+    stream: print text as it is generated. When a second answer begins, a line on stderr separates the two. When the
+    cloud fails in between, the local answer is printed again.
+
+    interrupted: Ctrl-C was pressed. told: the label that was shown when the cloud was asked.
     """
 
     def __init__(self, *, stream: bool) -> None:
@@ -193,7 +195,7 @@ class _Screen:
         self.told = ""
         self._stream = stream
         self._line = output.ProgressLine()
-        self._shown = ""  # of the answer that is being printed
+        self._shown = ""  # the printed part of the current answer
 
     def show(self, event: Event) -> None:
         from edge_app.events import Answered, CloudFailed, Escalated, Failed, Progress, TokenText
@@ -229,7 +231,7 @@ class _Screen:
                 _remark(event)
 
     def end_line(self) -> None:
-        """What is written next begins a line, and is no part of the answer that is being printed."""
+        """Ends the current line and the current answer, so that the next output begins a line."""
         self._line.clear()
         if self._shown and not self._shown.endswith("\n"):
             output.result_piece("\n")

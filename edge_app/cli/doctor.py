@@ -1,4 +1,4 @@
-"""`edge-app doctor`: what this machine can do, and where everything is."""
+"""`edge-app doctor`: shows the machine, the installation, the locations of files, and problems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_app.system.terminal_text import text_table
 
 
 def doctor(json: JsonOption = False) -> None:
-    """Show processor, kernels, memory, versions, files, and what is wrong. Exit code 1 when something is.
+    """Show processor, kernels, memory, versions, files, and problems. Exit code 1 when there are problems.
 
     \b
     Example:
@@ -32,7 +32,7 @@ def doctor(json: JsonOption = False) -> None:
 
 
 def _terminal() -> dict[str, Any]:
-    """Which way pictures are drawn; asking needs a terminal."""
+    """The graphics protocol for images; None when stdin or stdout is no terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return {"images": None}
     from textual_image.renderable import Image

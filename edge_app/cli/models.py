@@ -1,4 +1,4 @@
-"""`edge-app models`: which models there are, and getting and removing them."""
+"""`edge-app models`: lists, downloads, shows and removes models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from models.core.types import Stage
     from models.hub.store import ModelStatus, ModelStore
 
-app = typer.Typer(help="Models: list, pull, show, remove.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Models: list, pull, show, remove.\n\n\b\nExample:\n  edge-app models list",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name from `edge-app models list`.")]
 
@@ -45,7 +49,7 @@ def list_(json: JsonOption = False) -> None:
 
 @app.command()
 def pull(name: NameArgument, offline: OfflineOption = None, json: JsonOption = False) -> None:
-    """Download a model, unless it is here already. An interrupted download is taken up again.
+    """Download a model, unless it is here already. Continues an interrupted download.
 
     \b
     Example:
@@ -71,7 +75,7 @@ def pull(name: NameArgument, offline: OfflineOption = None, json: JsonOption = F
 
 @app.command()
 def show(name: NameArgument, json: JsonOption = False) -> None:
-    """Show what a model is made of, where its files are and what they hash to.
+    """Show a model's parts, the locations of its files, and their hashes.
 
     \b
     Example:
@@ -92,7 +96,7 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
 
 @app.command()
 def remove(name: NameArgument) -> None:
-    """Remove a model's files, and what was made from them, from this machine. It can be pulled again.
+    """Remove a model's files and the files made from them. It can be pulled again.
 
     \b
     Example:
@@ -130,7 +134,7 @@ def _summary(status: ModelStatus) -> dict[str, Any]:
 
 
 def _details(store: ModelStore, name: str) -> dict[str, Any]:
-    """Sizes in bytes; a file's path is None until it is here."""
+    """The model as JSON values. Sizes are in bytes. The path of a file is None until it is downloaded."""
     status, here = store.show(name), store.find(name)
     files = [
         {

@@ -1,4 +1,7 @@
-"""Options that several commands share, and how they become settings. Cheap to import."""
+"""Options that several commands share, and helpers that turn them into settings and session ids.
+
+Imported by every command, so it must import neither pydantic nor the model.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ OfflineOption = Annotated[
     typer.Option("--offline", help="Never use the network.", show_default=False),
 ]
 AllowCloudOption = Annotated[
-    bool, typer.Option("--allow-cloud", help="The cloud, if one is set up, may be asked.")
+    bool, typer.Option("--allow-cloud", help="Allow asking the cloud, if one is set up.")
 ]
 SessionOption = Annotated[
     str | None,
@@ -37,31 +40,38 @@ SessionOption = Annotated[
 ContinueOption = Annotated[bool, typer.Option("--continue", help="Continue the session used last.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DomainFiles = Annotated[
-    list[Path], typer.Argument(metavar="FILE.jsonl...", help="Rows with known answers, a domain each.")
+    list[Path],
+    typer.Argument(metavar="FILE.jsonl...", help="Rows with known answers, one file for each domain."),
 ]
 ImagesOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="What image paths are relative to (else: each file).")
+    Path | None,
+    typer.Option(metavar="DIR", help="The folder of relative image paths [default: each file's]."),
 ]
 HeldOutOption = Annotated[
     str, typer.Option(metavar="NAME", help='Only rows of this split; "all" for files without splits.')
 ]
 LimitOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="The first N rows of each file.")]
-FoldsOption = Annotated[int, typer.Option(metavar="N", min=2, max=50, help="Parts of the images.")]
+FoldsOption = Annotated[
+    int, typer.Option(metavar="N", min=2, max=50, help="The number of folds of the images.")
+]
 AnswersOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Keep every answer here; goes on where it was stopped."),
+    typer.Option(metavar="DIR", help="Save all answers here; a later run continues."),
 ]
 
 
 def load_settings(**command_line: Any) -> Settings:
-    """edge_app.settings.for_this_process, imported when a command runs: `--help` does without pydantic."""
+    """Calls edge_app.settings.for_this_process, which is imported here so that `--help` does not import pydantic."""
     from edge_app.settings import for_this_process
 
     return for_this_process(**command_line)
 
 
 def session_id(store: SessionStore, session: str | None, continue_: bool) -> str | None:
-    """The session that a turn belongs to; None starts a new one."""
+    """The id of the session that --session or --continue names; None starts a new one.
+
+    Raises typer.BadParameter when both are given, and UserError for an unknown session.
+    """
     if session is not None and continue_:
         raise typer.BadParameter("Give --session or --continue, not both.")
     if continue_:

@@ -1,8 +1,8 @@
-"""The one place that writes to stdout and stderr and decides exit codes.
+"""Writes to stdout and stderr, and sets the exit code. No other module does.
 
-Results go to stdout, everything else to stderr. Without a terminal there is no cursor movement and no
-repetition: a line for each thing that takes long, once. What a model, a file or a saved chat says never
-controls the terminal; a pipe gets it as it is.
+Results go to stdout, everything else to stderr. Progress on a terminal is one line that changes; elsewhere it is one
+line for each long step. Control characters are removed from text on a terminal, since models, files and saved chats may
+contain them. A pipe gets the text unchanged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from models.core.errors import UserError
 if TYPE_CHECKING:
     from edge_app.events import Progress
 
-BROKEN_PIPE = 141  # what a shell reports of a program that SIGPIPE ended
+BROKEN_PIPE = 141  # the status that a shell reports for a program ended by SIGPIPE: 128 + 13
 CLEAR_LINE = "\r\x1b[2K"
 TAKES_LONG = ("pull", "pack", "compile")
 USAGE_ERROR: Any = typer.BadParameter.__bases__[
@@ -39,16 +39,16 @@ class ExitCode(IntEnum):
 
 
 class ReaderGoneError(Exception):
-    """Nobody reads stdout any more: `edge-app … | head -1`."""
+    """The reader of stdout has closed it, as in `edge-app … | head -1`."""
 
 
 def result(text: str) -> None:
-    """A line, or several, of the result."""
+    """Writes one or more lines of the result."""
     result_piece(text + "\n")
 
 
 def result_piece(text: str) -> None:
-    """A piece of the result that is still coming."""
+    """Writes a part of the result, without a line end. Raises ReaderGoneError when stdout is closed."""
     try:
         sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
         sys.stdout.flush()
@@ -61,17 +61,17 @@ def result_json(value: Any) -> None:
 
 
 def say(text: str) -> None:
-    """Something for the user that is not part of the result."""
+    """Writes a message that is not part of the result to stderr."""
     print(printable(text) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
 
 def megabytes(count: int) -> str:
-    """Bytes for people: 98362432 is "98.4 MB"."""
+    """A size in bytes as text: "98.4 MB" for 98362432."""
     return f"{count / 1e6:.1f} MB"
 
 
 class ProgressLine:
-    """Shows Progress events: on a terminal as one line that changes, elsewhere a line for each long thing."""
+    """Shows Progress events on stderr: on a terminal as one line that changes, elsewhere a line for each long step."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
@@ -97,10 +97,12 @@ class ProgressLine:
 
 
 def run(app: typer.Typer) -> None:
-    """Runs the program and leaves with the right code; what is no UserError is a defect and shows."""
+    """Runs the command line and exits with its code. Other exceptions than UserError are defects and pass through."""
     try:
         returned = app(prog_name="edge-app", standalone_mode=False)
-        code = returned if isinstance(returned, int) else ExitCode.ANSWERED  # `leave` comes back as its code
+        code = (
+            returned if isinstance(returned, int) else ExitCode.ANSWERED
+        )  # typer returns the code of typer.Exit
     except USAGE_ERROR as error:
         error.show(file=sys.stderr)
         code = ExitCode.USAGE
@@ -117,12 +119,12 @@ def run(app: typer.Typer) -> None:
 
 
 def leave(code: int) -> None:
-    """Ends the command with a code, after it has said why."""
+    """Ends the command with an exit code."""
     raise typer.Exit(code)
 
 
 def _silence_stdout() -> None:
-    """Keeps the interpreter from complaining at exit about what it can no longer write."""
+    """Redirects stdout to the null device, so that flushing it at exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""`edge-app route`: which adapter a question would go to, and why, without answering it."""
+"""`edge-app route`: shows the adapter and the place that a question would go to, without answering it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def route(
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What would be asked.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question.")],
     image: Annotated[
-        list[Path] | None, typer.Option("--image", metavar="PATH", help="An image it is about; repeatable.")
+        list[Path] | None, typer.Option("--image", metavar="PATH", help="An image; may be repeated.")
     ] = None,
     mode: ModeOption = None,
     offline: OfflineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show which adapter and which place a question would go to, the candidates, and why.
+    """Show the adapter and the place that a question would go to, the candidates, and the reason.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`edge-app sessions`: look at, search, export and delete what was said."""
+"""`edge-app sessions`: lists, shows, searches, exports and deletes saved chats."""
 
 from __future__ import annotations
 
@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from edge_app.storage.sessions import SessionStore
 
 app = typer.Typer(
-    help="Sessions: list, show, search, export, delete.", no_args_is_help=True, rich_markup_mode=None
+    help="Sessions: list, show, search, export, delete.\n\n\b\nExample:\n  edge-app sessions list --limit 10",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The session's id, or the beginning of it.")]
-FormatOption = Annotated[Literal["markdown", "json"], typer.Option("--format", help="What to write.")]
+FormatOption = Annotated[Literal["markdown", "json"], typer.Option("--format", help="The format.")]
 
 
 @app.command("list")
 def list_(
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the N used last.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the N sessions used last.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """List the sessions, the one used last first.
@@ -107,7 +111,7 @@ def delete(
     sessions: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, or the beginnings of them.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete sessions, with the images that no other session has.
+    """Delete sessions, with the images that no other session uses.
 
     \b
     Example:
@@ -149,7 +153,7 @@ def _confirmed(question: str) -> bool:
 
 
 def _local(moment: str) -> str:
-    """An ISO moment in UTC as local time, to the minute."""
+    """An ISO 8601 time in UTC as local time, to the minute."""
     from datetime import datetime
 
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")

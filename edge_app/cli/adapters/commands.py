@@ -1,4 +1,4 @@
-"""`edge-app adapters`: install, list, show, remove, verify, update, export, train, trust."""
+"""`edge-app adapters`: installs, lists, removes, checks, updates, exports and trains adapters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from models.core.types import Stage
 
 app = typer.Typer(
-    help="Adapters: install, list, show, remove, verify, update, export, train, trust.",
+    help="Adapters: install, list, show, remove, verify, update, export, train, trust."
+    "\n\n\b\nExample:\n  edge-app adapters list",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -33,7 +34,9 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name from `
 NamesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME]...", help="Names; all adapters if none is given.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask about adapters nobody you trust signed.")]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Install unsigned adapters, or of unknown publishers, unasked.")
+]
 
 
 @app.command()
@@ -46,16 +49,16 @@ def install(
         ),
     ] = None,
     bundled: Annotated[
-        bool, typer.Option("--bundled", help="All that come with the app and are not here yet.")
+        bool, typer.Option("--bundled", help="Install all adapters that come with the app.")
     ] = False,
     name: Annotated[str, typer.Option(metavar="NAME", help="Install it under this name.")] = "",
-    sha256: Annotated[str, typer.Option(metavar="HEX", help="What the archive must hash to.")] = "",
+    sha256: Annotated[str, typer.Option(metavar="HEX", help="The SHA-256 that the archive must have.")] = "",
     yes: YesOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the same or a newer version.")] = False,
     offline: OfflineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Install adapters, each once all of it was checked and it was tried on the model.
+    """Install adapters. Each is checked in full and tried on the model first.
 
     \b
     Examples:
@@ -116,7 +119,7 @@ def list_(json: JsonOption = False) -> None:
 
 @app.command()
 def show(name: NameArgument, json: JsonOption = False) -> None:
-    """Show what an adapter is for, how good it was measured to be, and where it came from.
+    """Show an adapter's purpose, measured accuracy, origin, and files.
 
     \b
     Example:
@@ -150,7 +153,7 @@ def remove(
         list[str], typer.Argument(metavar="NAME...", help="Names from `edge-app adapters list`.")
     ],
 ) -> None:
-    """Remove adapters from this machine. An answer under way is finished with the one it began with.
+    """Remove adapters from this machine. A running answer keeps its adapter until it ends.
 
     \b
     Example:
@@ -164,7 +167,7 @@ def remove(
 
 @app.command()
 def verify(names: NamesArgument = None, json: JsonOption = False) -> None:
-    """Hold adapters against their manifests: every hash, the signature, the weights, the model they are for.
+    """Check adapters against their manifests: hashes, signature, weights, and base model.
 
     Exit code 1 when something is wrong.
 
@@ -191,7 +194,7 @@ def verify(names: NamesArgument = None, json: JsonOption = False) -> None:
 
 @app.command()
 def update(names: NamesArgument = None, yes: YesOption = False, offline: OfflineOption = None) -> None:
-    """Fetch adapters again from where they came from, and replace those that have a newer version.
+    """Fetch adapters from their sources again, and replace those that have a newer version.
 
     \b
     Example:
@@ -206,7 +209,7 @@ def update(names: NamesArgument = None, yes: YesOption = False, offline: Offline
                 _say_installed(installer.update(name, offline=is_offline))
             except NotNewer as reason:
                 output.say(f"{name} stays: {reason}")
-            except UserError as error:  # the others may do better
+            except UserError as error:  # continue with the others
                 output.say(f"edge-app: {name} stays: {error}")
                 failed.append(error.exit_code)
     if failed:
@@ -221,11 +224,11 @@ def export(
         Path | None, typer.Option(metavar="KEYFILE", help="Sign it with this key (see `trust new-key`).")
     ] = None,
     publisher: Annotated[
-        str, typer.Option(metavar="NAME", help="Who signs; the key file's name if not given.")
+        str, typer.Option(metavar="NAME", help="The publisher's name [default: the key file's name].")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the archive if it exists.")] = False,
 ) -> None:
-    """Pack an adapter as an archive that `adapters install` takes.
+    """Pack an adapter into an archive for `adapters install`.
 
     \b
     Example:
@@ -248,7 +251,7 @@ def _store() -> AdapterStore:
 
 @contextmanager
 def _installing(yes: bool, offline: bool | None) -> Iterator[tuple[Installer, bool]]:
-    """An installer that shows how it goes and asks the user; whether the app is offline."""
+    """Yields an installer that shows its progress and asks the user, and whether the app is offline."""
     from edge_app.engine.adapter_installer import AppModels, installer
     from edge_app.events import Progress
 
@@ -296,7 +299,7 @@ def _say_installed(outcome: Outcome) -> None:
 
 
 def _summary(adapter: InstalledAdapter) -> dict[str, Any]:
-    """size in bytes; problem: what is wrong with its files, or null."""
+    """The adapter as JSON values. size: in bytes. problem: why it cannot be used, or None."""
     manifest = adapter.manifest
     return {
         "name": adapter.name,
@@ -312,6 +315,7 @@ def _summary(adapter: InstalledAdapter) -> dict[str, Any]:
 
 
 def _details(adapter: InstalledAdapter) -> dict[str, Any]:
+    """The summary with the manifest, the record of the installation, and the files by their SHA-256."""
     from dataclasses import asdict
 
     manifest, record = adapter.manifest, adapter.record

@@ -1,4 +1,4 @@
-"""`edge-app adapters train`: an adapter of your own from labelled images."""
+"""`edge-app adapters train`: trains an adapter from labelled images."""
 
 from __future__ import annotations
 
@@ -26,53 +26,56 @@ OwnHead = Literal["auto", "yes", "no"]
 
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA.jsonl", help="Rows: image, question, answer.")],
-    name: Annotated[str, typer.Option(metavar="NAME", help="What the adapter is to be called.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="The name of the adapter.")],
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="What image paths are relative to (else: the file).")
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder of relative image paths [default: that of the file]."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder to be made [default: ./NAME].")
+        Path | None, typer.Option(metavar="DIR", help="The folder to write [default: ./NAME].")
     ] = None,
-    install: Annotated[bool, typer.Option("--install", help="Install it when it is done.")] = False,
-    description: Annotated[str, typer.Option(metavar="TEXT", help="One line on what it is for.")] = "",
-    version: Annotated[str, typer.Option(metavar="VERSION", help="Of the adapter.")] = "1.0.0",
-    source: Annotated[str, typer.Option(metavar="TEXT", help="Where the images are from.")] = "",
-    licence: Annotated[str, typer.Option(metavar="TEXT", help="Under what terms.")] = "not stated",
+    install: Annotated[bool, typer.Option("--install", help="Install the adapter afterwards.")] = False,
+    description: Annotated[
+        str, typer.Option(metavar="TEXT", help="What the adapter is for, in one line.")
+    ] = "",
+    version: Annotated[str, typer.Option(metavar="VERSION", help="The version of the adapter.")] = "1.0.0",
+    source: Annotated[str, typer.Option(metavar="TEXT", help="The source of the images.")] = "",
+    licence: Annotated[str, typer.Option(metavar="TEXT", help="The licence of the adapter.")] = "not stated",
     notes: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="Markdown that goes into the adapter's card.")
+        Path | None, typer.Option(metavar="FILE.md", help="Markdown for the adapter's card.")
     ] = None,
-    ocr: Annotated[Ocr, typer.Option(help="Whether the text in images is read.")] = "never",
+    ocr: Annotated[Ocr, typer.Option(help="Whether text in images is read.")] = "never",
     ranks: Annotated[
-        bool, typer.Option("--ranks", help="With --ocr: the labels of a chart are ranked in the prompt.")
+        bool, typer.Option("--ranks", help="With --ocr: rank the labels of a chart in the prompt.")
     ] = False,
     own_head: Annotated[
-        OwnHead, typer.Option(help="Whether it brings heads of its own to see with.")
+        OwnHead, typer.Option(help="Whether the adapter gets image heads of its own.")
     ] = "auto",
-    rank: Annotated[int, typer.Option(min=1, max=128, help="Of the LoRA.")] = 16,
-    alpha: Annotated[int | None, typer.Option(min=1, help="Of the LoRA [default: twice the rank].")] = None,
-    learning_rate: Annotated[float, typer.Option(min=1e-6, max=0.1, help="The highest.")] = 1e-3,
-    steps: Annotated[int, typer.Option(min=0, help="At most so many; 0: three rounds, at least 160.")] = 0,
-    minutes: Annotated[float, typer.Option(min=0, help="As many steps as fit into so many; 0: all.")] = 0,
-    seed: Annotated[int, typer.Option(help="The same seed, the same adapter.")] = 0,
-    start_from: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="An adapter's folder whose LoRA is trained on.")
+    rank: Annotated[int, typer.Option(min=1, max=128, help="The rank of the LoRA.")] = 16,
+    alpha: Annotated[
+        int | None, typer.Option(min=1, help="The alpha of the LoRA [default: twice the rank].")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a training was stopped.")] = False,
-    measure: Annotated[
-        bool, typer.Option(help="Measure it on the validation images, with the real engine.")
-    ] = True,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-6, max=0.1, help="The highest learning rate.")
+    ] = 1e-3,
+    steps: Annotated[int, typer.Option(min=0, help="The most steps; 0: three epochs, at least 160.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0, help="Train for this long at most; 0: no limit.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same adapter.")] = 0,
+    start_from: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of an adapter to train further.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
+    measure: Annotated[bool, typer.Option(help="Measure the adapter on the validation images.")] = True,
     measure_too: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--measure-too", metavar="FILE", help="Measure it on the split val of this file as well."
-        ),
+        typer.Option("--measure-too", metavar="FILE", help="Measure it on the split val of this file too."),
     ] = None,
     offline: OfflineOption = None,
 ) -> None:
     """Train an adapter from labelled images on this machine.
 
     Each row of DATA.jsonl is an object with image, question and answer; type (the kind of question) and split
-    ("train" or "val") are optional. Twenty images do for a first try. Needs pip install 'edge-app[train]'.
+    ("train" or "val") are optional. Twenty images are enough for a first try. Needs pip install 'edge-app[train]'.
 
     \b
     Example:
@@ -119,20 +122,20 @@ def train(
         start_from=start_from,
     )
     checkpoint = paths.cache_directory() / "training" / f"{name}.pt"
-    place = Workplace(files, paths.cache_directory(), checkpoint, threads.default_threads())
+    workplace = Workplace(files, paths.cache_directory(), checkpoint, threads.default_threads())
     folder = out or Path(name)
-    shown = TrainingDisplay()
+    display = TrainingDisplay()
     report, manifest = make_adapter(
         rows,
         about,
         options,
         folder,
-        place,
-        shown,
+        workplace,
+        display,
         resume=resume,
         measured=measure and bool(of_split(rows, VALIDATION)),
     )
-    shown.clear()
+    display.clear()
     output.result(_summary(report, manifest.accuracy))
     if install:
         _install(folder, offline)
@@ -141,7 +144,7 @@ def train(
 
 
 class TrainingDisplay:
-    """Progress on stderr: on a terminal a line that changes, elsewhere a line for each evaluation."""
+    """Shows progress on stderr: on a terminal one line that changes, elsewhere a line for each evaluation."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
@@ -193,7 +196,7 @@ def _shares(row: Accuracy) -> tuple[float, ...]:
 
 
 def _command() -> str:
-    """What was called, without what is of this machine alone: folders, and how often it was stopped."""
+    """The command line for the adapter's card, without folders and options that depend on this machine."""
     words = [
         "edge-app",
         *(word for word in sys.argv[1:] if word not in ("--resume", "--offline", "--install")),
@@ -209,7 +212,7 @@ def _names(files: Sequence[Path]) -> str:
 
 
 def _install(folder: Path, offline: bool | None) -> None:
-    """Of one's own make: nobody needs to be asked, and an older one goes."""
+    """Installs the trained adapter without a question and replaces an older one of its name."""
     from edge_app.cli.adapters import commands as adapters
 
     adapters.install([str(folder)], yes=True, force=True, offline=offline)

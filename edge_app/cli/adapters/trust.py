@@ -1,4 +1,4 @@
-"""`edge-app adapters trust`: the publishers whose signed adapters install without a question."""
+"""`edge-app adapters trust`: manages the publishers whose signed adapters are installed without a question."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from edge_app.cli.options import JsonOption
 from edge_app.system.terminal_text import text_table
 
 app = typer.Typer(
-    help="Trusted publishers: add, list, remove, new-key.", no_args_is_help=True, rich_markup_mode=None
+    help="Trusted publishers: add, list, remove, new-key.\n\n\b\nExample:\n  edge-app adapters trust list",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="What you call the publisher.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Your name for the publisher.")]
 
 
 @app.command()
@@ -28,7 +30,7 @@ def add(
         ),
     ],
 ) -> None:
-    """Trust a publisher: what this key signed installs without a question from now on.
+    """Trust a publisher: adapters signed with this key are installed without a question.
 
     \b
     Example:
@@ -61,7 +63,7 @@ def list_(json: JsonOption = False) -> None:
 
 @app.command()
 def remove(name: NameArgument) -> None:
-    """Trust a publisher no more. Adapters that are installed stay.
+    """Stop trusting a publisher. Installed adapters stay.
 
     \b
     Example:
@@ -76,10 +78,10 @@ def remove(name: NameArgument) -> None:
 @app.command("new-key")
 def new_key(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Where the private key goes; FILE.pub is public.")
+        Path, typer.Argument(metavar="FILE", help="The private key; FILE.pub gets the public one.")
     ],
 ) -> None:
-    """Make a key to sign adapters with. Keep FILE to yourself; give FILE.pub to those who are to trust you.
+    """Make a key to sign adapters with. Keep FILE secret; give FILE.pub to those who shall trust you.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`edge-app cloud`: sets up an endpoint, tries it, and shows what has left this machine."""
+"""`edge-app cloud`: sets up an endpoint, tests it, and lists the requests that were sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from edge_app.settings import Settings
 
 app = typer.Typer(
-    help="A cloud model, or a local server: setup, test, status, ledger, forget.",
+    help="A cloud model, or a local server: setup, test, status, ledger, forget."
+    "\n\n\b\nExample:\n  edge-app cloud status",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -40,15 +41,15 @@ def setup(
         str | None, typer.Option(metavar="URL", help="The address, as in https://api.example.com/v1.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the endpoint calls its model.")
+        str | None, typer.Option(metavar="NAME", help="The model's name at the endpoint.")
     ] = None,
     key_stdin: Annotated[
         bool, typer.Option("--key-stdin", help="Read the key from stdin and keep it in the keyring.")
     ] = False,
 ) -> None:
-    """Set up any OpenAI-compatible endpoint. Sends nothing. Asks for what is not given, on a terminal.
+    """Set up an OpenAI-compatible endpoint. Sends nothing. On a terminal, asks for missing options.
 
-    The key is kept in the system's keyring, never in a file; or set EDGE_APP_CLOUD_KEY instead.
+    The key is saved in the system's keyring, never in a file. Or set EDGE_APP_CLOUD_KEY.
 
     \b
     Examples:
@@ -89,7 +90,7 @@ def test(
     offline: OfflineOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Send one short question to the endpoint and measure. Shows what would be sent and asks first.
+    """Send a short question to the endpoint and measure the time. Shows the request and asks first.
 
     \b
     Examples:
@@ -136,7 +137,7 @@ def test(
 
 @app.command()
 def status(json: JsonOption = False) -> None:
-    """Show what is set up, what is allowed and what was spent. Sends nothing and shows no key.
+    """Show the endpoint, the consent, and today's costs. Sends nothing and shows no key.
 
     \b
     Example:
@@ -178,7 +179,7 @@ def ledger_(
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the newest N.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """List everything that was ever sent, the newest first: when, where, how much, what it cost.
+    """List all requests that were ever sent, newest first: time, host, size, cost.
 
     \b
     Examples:
@@ -200,7 +201,7 @@ def ledger_(
 def forget(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove the address, the model, the key and what was allowed. The ledger stays.
+    """Remove the address, the model, the key and the consent. The ledger stays.
 
     \b
     Example:
@@ -232,7 +233,7 @@ def forget(
 
 
 def _key(*, asks: bool, from_stdin: bool, host: str) -> Key | None:
-    """The key that is given now; None to leave what there is."""
+    """The key from stdin or the prompt; None keeps the saved one."""
     from edge_app.cloud.key import Key
 
     if from_stdin:
@@ -250,7 +251,7 @@ def _key(*, asks: bool, from_stdin: bool, host: str) -> Key | None:
 
 
 def _consent(question: Payload, allow_cloud: bool) -> None:
-    """Returns when it may be sent. Raises UserError when not; asks where there is somebody to ask."""
+    """Returns when the question may be sent, else raises UserError. Asks the user on a terminal."""
     from edge_app.cloud.consent import judge
     from edge_app.reason_text import sentence
 

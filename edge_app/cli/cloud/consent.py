@@ -1,4 +1,4 @@
-"""Asks the user at the terminal whether a question may leave this machine. Speaks on stderr, reads stdin."""
+"""Asks for consent at the terminal before a question leaves this machine. Writes to stderr and reads stdin."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PROMPT = "Send it? [o]nce, this [c]hat, [a]lways, ne[v]er, [N]o: "
 
 
 class TerminalConsenter:
-    """An edge_app.cloud.consent.Consenter. An empty line, or the end of input, is "no".
+    """An edge_app.cloud.consent.Consenter. An empty line or the end of input means "no".
 
-    begin: called before anything is said, to end a line that is being written.
+    begin: called before the first line, to end a line of output that is incomplete.
     """
 
     def __init__(self, begin: Callable[[], None]) -> None:
@@ -40,7 +40,7 @@ class TerminalConsenter:
 
 
 def describe(proposal: Proposal) -> list[str]:
-    """What would leave, line by line."""
+    """The content of the request, as lines of text."""
     payload, lines = proposal.payload, []
     place = payload.endpoint
     lines.append(f"To {place}, model {place.model}, {payload.size:,} bytes ({proposal.reason}):")

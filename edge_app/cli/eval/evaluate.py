@@ -76,15 +76,15 @@ def evaluate(
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(metavar="OUT.jsonl", help="Write every answer here; goes on where it was stopped."),
+        typer.Option(metavar="OUT.jsonl", help="Save all answers here; a later run continues."),
     ] = None,
-    blind: Annotated[bool, typer.Option("--blind", help="Without the images: what guessing gets.")] = False,
+    blind: Annotated[bool, typer.Option("--blind", help="Without the images, to measure guessing.")] = False,
     no_words: Annotated[
-        bool, typer.Option("--no-words", help="Image tokens only, without the words made from the image.")
+        bool, typer.Option("--no-words", help="Image tokens only, without the text made from images.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Measure accuracy by set and type, greedily, beside always giving the commonest answer.
+    """Measure accuracy by set and type of question, and that of always giving the most frequent answer.
 
     \b
     Examples:

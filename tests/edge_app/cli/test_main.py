@@ -14,16 +14,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 import edge_app
 from edge_app import assistant
-from edge_app.cli.main import main
+from edge_app.cli.eval.evaluate import EVALUATIONS
+from edge_app.cli.main import app, main
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.errors import NeedsNetwork
@@ -411,11 +414,14 @@ def test_completion_is_shown_and_installed(tmp_path: Path) -> None:
     assert offered.split() == ["doctor"]
 
 
-COMMANDS = [
-    *((), ("ask",), ("eval",), ("doctor",)),
-    *(("models", c) for c in ("list", "pull", "show", "remove")),
-    *(("sessions", c) for c in ("list", "show", "search", "export", "delete")),
-]
+def command_names(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
+    """The names of a command and of all commands below it."""
+    yield names
+    for name, below in getattr(command, "commands", {}).items():
+        yield from command_names(below, *names, name)
+
+
+COMMANDS = [*command_names(get_command(app)), *(("eval", name) for name in EVALUATIONS)]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
