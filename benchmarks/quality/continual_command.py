@@ -1,4 +1,4 @@
-"""`edge-app eval continual`: learn domains one after another, and see what is forgotten."""
+"""`edge-app eval continual`: learns domains one after another and reports what is forgotten."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from adapters.training.data import TrainingRow
-    from benchmarks.quality.continual_measures import Course, Stage
+    from benchmarks.quality.continual_measures import AccuracyMatrix, Stage
     from benchmarks.quality.continual_run import ContinualRun, Repetition, Trainer
     from edge_app.settings import Settings
 
 READ = ("receipts", "charts")
-"""Domains of these names have text to read, unless --read names others."""
+"""The domains whose images have text to read, unless --read names others."""
 
 OwnHead = Literal["auto", "yes", "no"]
 
@@ -74,9 +74,8 @@ def continual(
     """
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise UserError("Continual learning trains: run pip install 'edge-app[train]'.")
-    from benchmarks.quality.continual_measures import courses
-    from benchmarks.quality.continual_plot import draw
-    from benchmarks.quality.continual_run import ContinualRun, Plan
+    from benchmarks.quality.continual_measures import accuracy_matrices
+    from benchmarks.quality.continual_run import ContinualPlan, ContinualRun
     from edge_app.assistant import Assistant
     from edge_app.evaluation.plots import check_picture
     from edge_app.evaluation.rows import EvaluationOptions
@@ -88,7 +87,7 @@ def continual(
         adapter="auto", mode="auto", offline=offline, max_tokens=160, temperature=0.0, repetition_penalty=1.0
     )
     budget = Budget(images, steps, own_head, seed, _read(read, domains))
-    plan = Plan(
+    plan = ContinualPlan(
         files=domains,
         orders=_orders(order, tuple(domains)),
         rows=rows,
@@ -100,9 +99,11 @@ def continual(
     train = _trainer(settings, budget, state)
     with closing(Assistant(settings, None, adapters=state / "installed")) as assistant:
         stages, repetition = _follow(ContinualRun(plan, state, assistant, state / "installed", train))
-    measured = courses(stages)
+    measured = accuracy_matrices(stages)
     if picture is not None:
-        draw(measured, picture)
+        from benchmarks.quality.plots import draw_matrices
+
+        draw_matrices(measured, picture)
     report = _report(plan.budget, rows, stages, measured, repetition)
     (state / "report.json").write_text(json_module.dumps(report, indent=1) + "\n", encoding="utf-8")
     if json:
@@ -112,7 +113,7 @@ def continual(
 
 
 def _follow(run: ContinualRun) -> tuple[list[Stage], Repetition]:
-    """The whole run, told on stderr as it goes."""
+    """Do the whole run, with progress on stderr. Returns its stages and the repetition of the last one."""
     from benchmarks.quality.continual_run import Repetition
     from edge_app.events import Progress
 
@@ -127,11 +128,11 @@ def _follow(run: ContinualRun) -> tuple[list[Stage], Repetition]:
             return stages, item
         stages.append(item)
         output.say(_stage_line(item))
-    raise RuntimeError("a run ends in its repetition")
+    raise RuntimeError("the run ended without a Repetition")
 
 
 def _domains(files: Sequence[Path]) -> dict[str, Path]:
-    """By the files' names, which become the adapters'."""
+    """Files by domain. A domain is the stem of its file, which becomes its adapter's name."""
     from adapters.store.manifest import check_name
 
     domains = {check_name(file.stem): file for file in files}
@@ -149,7 +150,7 @@ def _orders(given: Sequence[str] | None, domains: tuple[str, ...]) -> tuple[tupl
 
 
 def _read(given: Sequence[str] | None, domains: Sequence[str] | dict[str, Path]) -> tuple[str, ...]:
-    """The domains whose images are read."""
+    """The domains whose images are read, in the order of READ or --read."""
     wanted = READ if given is None else tuple(given)
     unknown = [name for name in wanted if name not in domains]
     if given is not None and unknown:
@@ -159,7 +160,7 @@ def _read(given: Sequence[str] | None, domains: Sequence[str] | dict[str, Path])
 
 @dataclass(frozen=True)
 class Budget:
-    """What each training may use, the same for all ways. read: the domains whose images are read."""
+    """The limits of each training, the same for all ways. read: the domains whose images are read by OCR."""
 
     images: int
     steps: int
@@ -176,6 +177,8 @@ class Budget:
 
 
 def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
+    """The Trainer of ContinualRun: adapters.training within the budget."""
+
     def train(file: Path, name: str, out: Path, start_from: Path | None) -> None:
         from adapters.training.build_adapter import About, make_adapter
         from adapters.training.data import read_training_rows
@@ -224,7 +227,7 @@ def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
 
 
 def _fewer(rows: Sequence[TrainingRow], most: int) -> list[TrainingRow]:
-    """The training rows of at most so many images, evenly spread, and every other row."""
+    """The training rows of at most `most` images, evenly spread, and the rows of the other splits."""
     from adapters.training.data import TRAIN, by_image, of_split
 
     groups = list(by_image(of_split(rows, TRAIN)).values())
@@ -244,14 +247,18 @@ def _stage_line(stage: Stage) -> str:
 
 
 def _report(
-    budget: str, rows: int, stages: Sequence[Stage], measured: Sequence[Course], repetition: Repetition
+    budget: str,
+    rows: int,
+    stages: Sequence[Stage],
+    measured: Sequence[AccuracyMatrix],
+    repetition: Repetition,
 ) -> dict[str, Any]:
     from benchmarks.quality.continual_measures import files_stayed
 
     return {
         "budget": budget,
         "rows": rows,
-        "courses": [course.as_json() for course in measured],
+        "courses": [matrix.as_json() for matrix in measured],
         "files_identical": files_stayed(stages),
         "digests": [{"after": list(s.order[: s.number + 1]), "sha256": dict(s.digests)} for s in stages],
         "router": [
@@ -263,23 +270,23 @@ def _report(
     }
 
 
-def _text(stages: Sequence[Stage], measured: Sequence[Course], repetition: Repetition) -> str:
+def _text(stages: Sequence[Stage], measured: Sequence[AccuracyMatrix], repetition: Repetition) -> str:
     from benchmarks.quality.continual_measures import WAYS, files_stayed
 
     lines: list[str] = []
-    for order in dict.fromkeys(course.order for course in measured):
+    for order in dict.fromkeys(matrix.order for matrix in measured):
         lines.append(f"Order: {', '.join(order)}")
-        own = [course for course in measured if course.order == order]
+        own = [matrix for matrix in measured if matrix.order == order]
         heading = ("WAY", *(name.upper() for name in order), "LAST", "MAA", "BWT")
         table = [
             (
-                WAYS[course.way],
-                *(f"{100 * share:.1f}" for share in course.accuracy[-1]),
-                f"{100 * course.last:.1f}",
-                f"{100 * course.maa:.1f}",
-                f"{100 * course.bwt:+.1f}",
+                WAYS[matrix.way],
+                *(f"{100 * share:.1f}" for share in matrix.accuracy[-1]),
+                f"{100 * matrix.last:.1f}",
+                f"{100 * matrix.maa:.1f}",
+                f"{100 * matrix.bwt:+.1f}",
             )
-            for course in own
+            for matrix in own
         ]
         lines += [text_table([heading, *table], right=range(1, len(heading))), ""]
     right, asked = sum(s.chosen_right for s in stages), sum(s.asked for s in stages)

@@ -1,6 +1,6 @@
-"""What a run over several domains is judged by: how much is known at the end, along the way, and forgotten.
+"""Measures of continual learning over several domains: accuracy at the end, along the way, and backward transfer.
 
-The measures are those of MLLM-CL (arXiv 2506.05453). Plain data and arithmetic; knows no model and no file.
+They are those of MLLM-CL (arXiv 2506.05453): Last, MAA and BWT.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ WAYS: Mapping[Way, str] = {
 }
 
 Accuracies = tuple[tuple[float, ...], ...]
-"""By stage: the share of right answers in each domain learnt so far, in their order."""
+"""accuracy[stage][domain]: share of right answers, 0..1, for the domains learnt up to the stage, in their order."""
 
 
 @dataclass(frozen=True)
-class Course:
-    """How one way went in one order."""
+class AccuracyMatrix:
+    """The accuracies of one way in one order. `order` has the domains, as many as `accuracy` has stages."""
 
     order: tuple[str, ...]
     way: Way
@@ -35,13 +35,13 @@ class Course:
 
     @property
     def maa(self) -> float:
-        """Mean over the stages of the mean accuracy over the domains learnt by then."""
+        """Mean average accuracy: over the stages, of the mean accuracy over the domains learnt by then."""
         return mean([mean(stage) for stage in self.accuracy])
 
     @property
     def bwt(self) -> float:
-        """Backward transfer: mean over all domains but the last of the accuracy at the end minus that right
-        after the domain was learnt. 0 when nothing was forgotten, or when there is but one domain."""
+        """Backward transfer: the mean over all domains but the last of (accuracy at the end - accuracy after the
+        domain was learnt). Negative when something was forgotten, 0 for a single domain."""
         last = self.accuracy[-1]
         return mean([last[index] - self.accuracy[index][index] for index in range(len(last) - 1)])
 
@@ -51,10 +51,11 @@ class Course:
 
 @dataclass(frozen=True)
 class Stage:
-    """What was found after one domain was learnt. accuracy: by way, of each domain learnt so far.
+    """The results after one domain was learnt.
 
-    digests: of the isolated adapters' folders. chosen_right: rows for which the router chose the adapter of
-    their domain, of all `asked`.
+    number: of the domain in the order, from 0. accuracy: by way, one value for each domain learnt so far. digests:
+    of the isolated adapters' folders, by domain. chosen_right: the number of rows, out of `asked`, for which the
+    router chose the adapter of their domain.
     """
 
     order: tuple[str, ...]
@@ -65,17 +66,17 @@ class Stage:
     asked: int
 
 
-def courses(stages: Sequence[Stage]) -> tuple[Course, ...]:
-    """All stages of each order, seen by way."""
+def accuracy_matrices(stages: Sequence[Stage]) -> tuple[AccuracyMatrix, ...]:
+    """A matrix for each order and way, from the stages in any mix of orders."""
     found = []
     for order in dict.fromkeys(stage.order for stage in stages):
         own = [stage for stage in stages if stage.order == order]
-        found += [Course(order, way, tuple(stage.accuracy[way] for stage in own)) for way in WAYS]
+        found += [AccuracyMatrix(order, way, tuple(stage.accuracy[way] for stage in own)) for way in WAYS]
     return tuple(found)
 
 
 def files_stayed(stages: Sequence[Stage]) -> bool:
-    """Whether every isolated adapter's files were the same bytes at every stage."""
+    """Whether the digest of every isolated adapter is the same at every stage."""
     digests: dict[str, set[str]] = {}
     for stage in stages:
         for domain, digest in stage.digests.items():
@@ -84,4 +85,5 @@ def files_stayed(stages: Sequence[Stage]) -> bool:
 
 
 def mean(values: Sequence[float]) -> float:
+    """0 of no values."""
     return sum(values) / len(values) if values else 0.0

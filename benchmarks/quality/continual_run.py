@@ -1,10 +1,12 @@
-"""Learning one domain after another, and what is still known of the earlier ones after each.
+"""Learns one domain after another and measures accuracy on all domains learnt so far after each.
 
-Three ways are compared, on the same training budget a domain: (a) "sequence", one LoRA that is trained on, from
-domain to domain; (b) "isolated", an adapter a domain, each from the same frozen base, with the right one given;
-(c) "routed", the same adapters with the router's choice among those learnt so far. The measures are those of
-MLLM-CL (arXiv 2506.05453). Everything is kept in one folder, step by step, so that a run that was stopped goes
-on. Knows nothing of how an adapter is trained: that is handed in.
+Three ways are compared on the same training budget for each domain:
+(a) "sequence": one LoRA, trained further from domain to domain;
+(b) "isolated": an adapter for each domain, each trained from the same frozen base, with the right one given;
+(c) "routed": the adapters of (b) with the router's choice among those learnt so far.
+
+The measures are in benchmarks/quality/continual_measures.py. Adapters and predictions are kept in one folder, so that
+a stopped run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -25,27 +27,27 @@ from models.core.errors import UserError
 from models.core.files import file_digest, read_json, written_to
 
 SEQUENCE = "sequence"
-"""The name under which the LoRA that is trained on is installed."""
+"""The name under which the LoRA of way (a) is installed."""
 
 _STATE = "state.json"
 
 
 class Trainer(Protocol):
     def __call__(self, file: Path, name: str, out: Path, start_from: Path | None) -> None:
-        """Trains on the train rows of a file; `out`, which does not exist yet, becomes an adapter's folder.
+        """Train on the train rows of a file and write the adapter to the folder `out`, complete or not at all.
 
-        start_from: the adapter that training begins with; None begins with a fresh one. Writes the folder
-        whole or not at all.
+        start_from: folder of the adapter whose training is continued; None for a new one. `out` must not exist.
         """
         ...
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is learnt and how. files: by domain, with the splits train and val. orders: of all domains.
+class ContinualPlan:
+    """What is learnt, and how it is measured.
 
-    rows: validation rows a domain. budget: what training may cost, in the trainer's words; runs with another
-    budget are not continued. options: how answers are made (model, mode, the longest answer).
+    files: rows of each domain, with the splits train and val. orders: each of all domains. rows: validation rows of a
+    domain. budget: description of the training budget; a run with another one is not continued. options: settings of
+    the answers, such as model and mode.
     """
 
     files: Mapping[str, Path]
@@ -57,26 +59,29 @@ class Plan:
 
 @dataclass(frozen=True)
 class Repetition:
-    """All rows of the last stage once more, by the assistant that chooses for itself, nothing taken over."""
+    """All rows of the last stage answered once more, by the assistant with adapter "auto".
+
+    rows: their number. same: how many answers equal those that way (c) counted.
+    """
 
     rows: int
     same: int
 
 
 class ContinualRun:
-    """One run in one folder. installed: the directory that the assistant takes its adapters from."""
+    """A run whose state is in one folder. installed: the directory of the assistant's installed adapters."""
 
     def __init__(
-        self, plan: Plan, folder: Path, assistant: Assistant, installed: Path, train: Trainer
+        self, plan: ContinualPlan, folder: Path, assistant: Assistant, installed: Path, train: Trainer
     ) -> None:
-        """Raises UserError when the folder holds a run of another plan, or a file has too few rows."""
+        """Raises UserError when the folder has a run of another plan, or a file has too few rows."""
         self._plan, self._folder, self._assistant = plan, folder, assistant
         self._installed, self._train = installed, train
         self._rows = {domain: spread_rows(file, plan.rows) for domain, file in plan.files.items()}
         _claim(folder, plan)
 
     def stages(self) -> Iterator[Progress | Stage | Repetition]:
-        """Learns and measures; what is on disk already is not done again. Ends with the Repetition."""
+        """Train and measure, reusing what is on disk. Yields each Stage, and the Repetition last."""
         for order in self._plan.orders:
             for number in range(len(order)):
                 yield from self._stage(order, number)
@@ -108,9 +113,10 @@ class ContinualRun:
         )
 
     def _learn(self, order: tuple[str, ...], number: int) -> None:
-        """The domain's own adapter, and the next stage of the sequence, unless they are there already.
+        """Train the domain's isolated adapter and the next stage of the sequence, unless their folders exist.
 
-        The sequence's first stage is the first domain's own adapter: same start, same budget, same seed.
+        The first stage of the sequence is the first domain's isolated adapter, since start, budget and seed are the
+        same.
         """
         domain = order[number]
         lessons: list[tuple[str, Path, Path | None]] = [(domain, self._alone(domain), None)]
@@ -126,14 +132,14 @@ class ContinualRun:
         return self._folder / "isolated" / domain
 
     def _sequence(self, order: tuple[str, ...], number: int) -> tuple[str, Path]:
-        """Name and folder of the LoRA that was trained on, after a stage."""
+        """Name and folder of the sequence's LoRA after a stage."""
         if not number:
             return order[0], self._alone(order[0])
         learnt = "-".join(order[: number + 1])
         return SEQUENCE, self._folder / "sequence" / learnt
 
     def _install(self, adapters: Mapping[str, Path]) -> None:
-        """Exactly these, while the assistant runs."""
+        """Replace the installed adapters with these, while the assistant runs."""
         self._installed.mkdir(parents=True, exist_ok=True)
         for entry in list(self._installed.iterdir()):
             shutil.rmtree(entry)
@@ -147,7 +153,10 @@ class ContinualRun:
     def _answers(
         self, name: str, folder: Path | None, domain: str
     ) -> Generator[Progress, None, tuple[Prediction, ...]]:
-        """Greedy answers are the same for the same files, so those there are of these files are taken."""
+        """Predictions for a domain's rows, read from disk where the same files have answered before.
+
+        Answers are greedy, so that the same files give the same answers.
+        """
         digest = folder_digest(folder) if folder else "none"
         options = replace(self._plan.options, adapter=name, weights=digest)
         file = self._folder / "predictions" / f"{digest[:16]}-{domain}.jsonl"
@@ -162,7 +171,7 @@ class ContinualRun:
         return tuple(found)
 
     def _routed(self, alone: Mapping[str, Path], domain: str) -> Generator[Progress, None, tuple[float, int]]:
-        """Accuracy with the router's choice, and how often that was the domain's own adapter."""
+        """Accuracy with the router's choice, and the number of rows for which it is the domain's adapter."""
         chosen = []
         for row in self._rows[domain]:
             chosen.append((yield from self._choice(row)))
@@ -180,10 +189,10 @@ class ContinualRun:
                 raise UserError(f"{row.set}, {row.image}: {event.message}")
             elif isinstance(event, Routed):
                 return event.route.adapter
-        raise RuntimeError("a question was routed without an end")
+        raise RuntimeError("the turn was not routed")
 
     def _repeat(self, order: tuple[str, ...]) -> Generator[Progress | Repetition, None, None]:
-        """Asks everything again with the adapter left to the assistant, and holds it against what was counted."""
+        """Answer all rows with adapter "auto" and compare the answers with those that way (c) counted."""
         alone = {domain: self._alone(domain) for domain in order}
         self._install(alone)
         options = replace(self._plan.options, adapter="auto")
@@ -203,7 +212,7 @@ class ContinualRun:
 
 
 def spread_rows(file: Path, count: int) -> tuple[EvaluationRow, ...]:
-    """`count` validation rows of a file, evenly over all of them. UserError when there are fewer."""
+    """`count` evenly spread validation rows of a file. Raises UserError when it has fewer."""
     rows = read_rows([file], None, "val", None)
     if len(rows) < count:
         raise UserError(
@@ -213,13 +222,13 @@ def spread_rows(file: Path, count: int) -> tuple[EvaluationRow, ...]:
 
 
 def folder_digest(folder: Path) -> str:
-    """sha256 (hex) over names and contents of a folder's files."""
+    """sha256 (hex) over the names and contents of the files directly in a folder."""
     lines = [f"{file.name} {file_digest(file)}\n" for file in sorted(folder.iterdir()) if file.is_file()]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _claim(folder: Path, plan: Plan) -> None:
-    """Notes in the folder whose run it holds. Raises UserError when it is another's."""
+def _claim(folder: Path, plan: ContinualPlan) -> None:
+    """Write the plan into the folder. Raises UserError when it has another one."""
     wanted = {
         "files": {domain: file_digest(file) for domain, file in plan.files.items()},
         "rows": plan.rows,

@@ -1,7 +1,7 @@
-"""Recorded answers of a cloud, for evaluations that ask none: a file of rows, or an oracle made from the data.
+"""Recorded answers of a cloud, so that an evaluation makes no request: from a file of rows, or the data's own answers.
 
-A row has image, question and answer, and may have seconds, joules and money; a predictions file of `edge-app eval`
-is read as well (its time is timing_ms.total). An oracle always knows. Sends nothing anywhere.
+A row of the file is a JSON object with image, question and answer, and optionally seconds, joules and money. A
+predictions file of `edge-app eval` is accepted too; its seconds are timing_ms.total.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from router.place_policy import Expected
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """seconds, joules, money: None where the file does not say."""
+class RecordedAnswer:
+    """An answer of the cloud. seconds, joules, money: its cost; None where the file has none."""
 
     answer: str
     seconds: float | None = None
@@ -30,14 +30,16 @@ class Recorded:
 
 
 Key = tuple[str, str]
-"""Image, as the rows have it, and question."""
+"""(image, as the rows spell it, question)"""
 
 
-def oracle(rows: Sequence[EvaluationRow]) -> dict[Key, Recorded]:
-    return {(row.image, row.question): Recorded(row.answer) for row in rows}
+def oracle(rows: Sequence[EvaluationRow]) -> dict[Key, RecordedAnswer]:
+    """Answers of a cloud that is always right: those of the data."""
+    return {(row.image, row.question): RecordedAnswer(row.answer) for row in rows}
 
 
-def write_answers(file: Path, answers: Mapping[Key, Recorded]) -> None:
+def write_answers(file: Path, answers: Mapping[Key, RecordedAnswer]) -> None:
+    """Write the answers without their costs. Raises UserError when the disk refuses."""
     lines = [
         json.dumps({"image": image, "question": question, "answer": recorded.answer}, ensure_ascii=False)
         for (image, question), recorded in answers.items()
@@ -45,8 +47,8 @@ def write_answers(file: Path, answers: Mapping[Key, Recorded]) -> None:
     write_whole(file, ("\n".join(lines) + "\n").encode())
 
 
-def read_answers(file: Path) -> dict[Key, Recorded]:
-    """Raises UserError, with file and line, for what is no answer."""
+def read_answers(file: Path) -> dict[Key, RecordedAnswer]:
+    """Read a file of answers. Raises UserError, with file and line, for a line that is not one."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -59,10 +61,12 @@ def read_answers(file: Path) -> dict[Key, Recorded]:
     return found
 
 
-def of_row(answers: Mapping[Key, Recorded], row: EvaluationRow, expected: Expected) -> tuple[bool, Expected]:
-    """Whether the recorded answer is right, and what it cost. expected: taken for what the file does not say.
+def of_row(
+    answers: Mapping[Key, RecordedAnswer], row: EvaluationRow, expected: Expected
+) -> tuple[bool, Expected]:
+    """Whether the recorded answer of a row is right, and its cost. expected: costs where the file has none.
 
-    Raises UserError when there is none for this row.
+    Raises UserError when the row has no recorded answer.
     """
     recorded = answers.get((row.image, row.question))
     if recorded is None:
@@ -76,7 +80,7 @@ def of_row(answers: Mapping[Key, Recorded], row: EvaluationRow, expected: Expect
     return is_right(row.type, row.answer, recorded.answer), cost
 
 
-def _answer(line: str, place: str) -> tuple[Key, Recorded]:
+def _answer(line: str, place: str) -> tuple[Key, RecordedAnswer]:
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -89,7 +93,7 @@ def _answer(line: str, place: str) -> tuple[Key, Recorded]:
     if isinstance(timing, dict) and isinstance(timing.get("total"), int | float):
         fields.setdefault("seconds", timing["total"] / 1000)
     costs = {name: _number(fields.get(name), name, place) for name in ("seconds", "joules", "money")}
-    return (image, question), Recorded(answer, **costs)
+    return (image, question), RecordedAnswer(answer, **costs)
 
 
 def _number(value: Any, name: str, place: str) -> float | None:

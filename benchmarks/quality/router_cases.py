@@ -1,8 +1,7 @@
-"""What routers are judged by: questions with images, and the adapter that is right for each.
+"""The cases that routers are evaluated on: a question with an image, and the adapter that is right for it.
 
-Rows of held-out images with their own questions, and questions written by hand (router/bundled/asked.txt)
-paired with those
-images. Knows no router.
+They are the rows of held-out images with their own questions, and the questions of router/bundled/asked.txt, written
+by hand, paired with those images.
 """
 
 from __future__ import annotations
@@ -39,17 +38,18 @@ MUST_REACH: Mapping[str, float | None] = {
     CROSSED: None,
     UNKNOWN: None,
 }
-"""The groups of cases, with the share that has to be right; None where it is only reported."""
+"""Groups of cases with the least share that has to be right; None where the share is only reported."""
 
-IMAGES_A_QUESTION = 3
+IMAGES_A_QUESTION = 3  # images that a question written by hand is paired with, per set
 
 
 @dataclass(frozen=True)
 class Case:
-    """right: the adapter, None when none is. image: None without one. set: whose image it is, or whose question.
+    """A question to route.
 
-    half: of a question written by hand, whether it is one that thresholds may have been chosen with; None of rows.
-    without: an adapter that is taken to be not installed.
+    group: a key of MUST_REACH. set: the file of rows that the image comes from, or CHAT. right: the right adapter; None
+    when no adapter is. half: for a question written by hand, whether thresholds may have been chosen with it
+    ("development") or not ("judgement"); None for rows. without: an adapter that is hidden from the router.
     """
 
     group: str
@@ -62,13 +62,16 @@ class Case:
 
 
 def adapter_of(name: str, installed: Collection[str]) -> str | None:
-    """The adapter that a file of rows belongs to: its own name, or its beginning up to a "_" or "-"; the longest."""
+    """The adapter that the file of rows `name` belongs to.
+
+    It is the longest installed name that equals the file's, or is its beginning up to a "_" or "-".
+    """
     fits = [each for each in installed if name == each or name.startswith((f"{each}_", f"{each}-"))]
     return max(fits, key=len, default=None)
 
 
 def cases(rows: Sequence[EvaluationRow], installed: Collection[str]) -> list[Case]:
-    """All of them, group by group. rows: of held-out images; a file that belongs to no adapter is general."""
+    """The cases of all groups. rows: of held-out images. A file that belongs to no adapter counts as general."""
     sets: dict[str, list[EvaluationRow]] = {}
     for row in rows:
         sets.setdefault(row.set, []).append(row)
@@ -145,7 +148,7 @@ def _crossed(
     images: Mapping[str, Sequence[Path]],
     right: Mapping[str, str | None],
 ) -> list[Case]:
-    """The image decides: nobody can read a total off a blood smear."""
+    """Questions of one domain under images of another. The image's adapter is right: a blood smear has no total."""
     return [
         Case(CROSSED, name, question, image, right[name], half)
         for adapter in sorted({each for each in right.values() if each})
@@ -157,7 +160,7 @@ def _crossed(
 
 
 def _unknown(sets: Mapping[str, Sequence[EvaluationRow]], right: Mapping[str, str | None]) -> list[Case]:
-    """Each image once, its own adapter taken away."""
+    """Each image of an adapter's domain once, with that adapter hidden. No adapter is right."""
     first = {(name, row.file): row for name, own in sets.items() if right[name] for row in reversed(own)}
     return [
         Case(UNKNOWN, name, row.question, row.file, None, without=right[name])
@@ -166,9 +169,10 @@ def _unknown(sets: Mapping[str, Sequence[EvaluationRow]], right: Mapping[str, st
 
 
 def _halves(questions: Sequence[str]) -> list[tuple[str, Half]]:
+    """The questions, alternately of the two halves."""
     return [(each, "judgement" if number % 2 else "development") for number, each in enumerate(questions)]
 
 
 def _some(images: Sequence[Path], question: str, count: int) -> list[Path]:
-    """At random, the same ones at every run."""
+    """At most `count` images, drawn with the question as the seed, so that every run has the same ones."""
     return random.Random(question).sample(list(images), min(count, len(images)))

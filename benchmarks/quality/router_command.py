@@ -1,4 +1,4 @@
-"""`edge-app eval router`: how often each router chooses the right adapter, and what a choice costs."""
+"""`edge-app eval router`: how often each router chooses the right adapter, and how long a choice takes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def router(
       edge-app eval router medical.jsonl receipts.jsonl photos.jsonl
     """
     from benchmarks.quality.router_cases import GENERIC, OWN_WORDS, cases
-    from benchmarks.quality.router_evaluation import Seen, decide_all, sampled
+    from benchmarks.quality.router_evaluation import ImageFeatureFile, decide_all, sampled
     from edge_app.engine.engine_host import load_engine
     from edge_app.evaluation.rows import read_rows
     from edge_app.events import Progress
@@ -77,7 +77,7 @@ def router(
         )
     line = output.ProgressLine()
 
-    def tell(what: str, done: int, total: int) -> None:
+    def show(what: str, done: int, total: int) -> None:
         line.show(Progress("encode", what, done, total))
 
     results: dict[RouterName, Sequence[Decision]] = {}
@@ -85,9 +85,9 @@ def router(
         settings, lambda stage, message, done, total: line.show(Progress(stage, message, done, total))
     )
     try:
-        seen = Seen(engine, paths.cache_directory())
+        images_seen = ImageFeatureFile(engine, paths.cache_directory())
         pictured = (case.image for case in every if case.image is not None)
-        seen.see(pictured, lambda done, total: tell("Images looked at", done, total))
+        images_seen.compute(pictured, lambda done, total: show("Images looked at", done, total))
         for name in wanted:
             asked = sampled(every, model_cases) if name == "model" else every
             results[name] = decide_all(
@@ -95,9 +95,9 @@ def router(
                 paths.adapters_directory(),
                 installed,
                 asked,
-                seen,
+                images_seen,
                 engine,
-                lambda done, total, name=name: tell(f"Router {name}", done, total),  # type: ignore[misc]
+                lambda done, total, name=name: show(f"Router {name}", done, total),  # type: ignore[misc]
             )
     finally:
         engine.close()
@@ -165,7 +165,7 @@ def _write_mistakes(file: Path, results: Results) -> None:
 
 
 def _costs(decisions: Sequence[Decision]) -> dict[str, Cost]:
-    """Of decisions with an image and without."""
+    """The cost of decisions with an image and of those without."""
     from benchmarks.quality.router_evaluation import cost
 
     kinds = {
@@ -215,7 +215,7 @@ def _text(results: Results, wait: FirstToken | None) -> str:
 
 
 def _accuracy_table(results: Results) -> str:
-    """A line a group, and one for those of its questions that nothing was chosen with."""
+    """A line for each group, and one for its questions of the half for judgement."""
     from benchmarks.quality.router_cases import MUST_REACH
 
     rows = [("RIGHT CHOICES", "CASES", "MUST REACH", *(name.upper() for name in results))]

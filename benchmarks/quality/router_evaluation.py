@@ -1,7 +1,7 @@
-"""How often routers are right, and what a decision costs. On the very engine; nothing is answered.
+"""Runs routers over cases: how often they are right, and how long a decision takes.
 
-What the tower sees in an image is computed once and kept in the cache directory, so a stopped run goes on. Knows
-neither where the cases come from nor how figures are printed.
+The vision tower's features of an image are computed once and kept in the cache directory, so that a stopped run
+continues. No question is answered, except for the time to the first token.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ if TYPE_CHECKING:
     from models.engine import Engine
 
 AGAIN = "And what else can be said about it?"
-KEPT = "router-eval-1.npz"
-_SAVE_EVERY = 100
+FEATURES_FILE = "router-eval-1.npz"
+_SAVE_EVERY = 100  # computed images
 
-Tell = Callable[[int, int], None]
+Report = Callable[[int, int], None]
+"""Called with (done, total)."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """chosen: the adapter. milliseconds: from the question's text and the tower's features to the choice."""
+    """A router's choice for a case. milliseconds: of everything after the tower's features are there."""
 
     case: Case
     chosen: str | None
@@ -53,34 +54,37 @@ class Decision:
         return self.chosen == self.case.right
 
 
-class Seen:
-    """Pooled features and colours of images by their digest, kept in one file. identity: of the tower's weights."""
+class ImageFeatureFile:
+    """Pooled features (float32 [POOL]) and colours of images, kept in one file by the image's digest.
+
+    The file is valid for the model whose digest it has.
+    """
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self._engine = engine
-        self._file = folder / KEPT
+        self._file = folder / FEATURES_FILE
         self._features = self._read()
         self._digests: dict[Path, str] = {}
 
-    def see(self, files: Iterable[Path], tell: Tell) -> None:
-        """Looks at every image that is not kept yet. Raises UserError for one that cannot be read."""
+    def compute(self, files: Iterable[Path], report: Report) -> None:
+        """Compute the features that are missing. Raises UserError for an image that cannot be read."""
         wanted = list(dict.fromkeys(files))
         fresh = 0
         for number, file in enumerate(wanted, 1):
             image = load_image(file)
             self._digests[file] = image.digest
             if image.digest not in self._features:
-                seen = self._engine.image_features(image)
-                self._features[image.digest] = np.concatenate([seen.pool, seen.colour])
+                computed = self._engine.image_features(image)
+                self._features[image.digest] = np.concatenate([computed.pool, computed.colour])
                 fresh += 1
                 if fresh % _SAVE_EVERY == 0:
                     self._save()
-            tell(number, len(wanted))
+            report(number, len(wanted))
         if fresh:
             self._save()
 
     def of(self, file: Path) -> TowerFeatures:
-        """Without maps, which no router reads."""
+        """Features of an image given to compute(), without maps, which no router reads."""
         both = self._features[self._digests[file]]
         return TowerFeatures(both[:POOL], np.zeros((0, POOL), np.float32), both[POOL:], {})
 
@@ -90,7 +94,7 @@ class Seen:
                 if str(stored["identity"]) == self._engine.digest:
                     return dict(zip(stored["digests"].tolist(), stored["features"], strict=True))
         except (OSError, ValueError, KeyError):
-            pass  # none yet, or one that was cut short: made again
+            pass  # missing or incomplete: computed again
         return {}
 
     def _save(self) -> None:
@@ -111,30 +115,35 @@ def decide_all(
     directory: Path,
     installed: Sequence[str],
     cases: Sequence[Case],
-    seen: Seen,
+    features: ImageFeatureFile,
     engine: Engine,
-    tell: Tell,
+    report: Report,
 ) -> list[Decision]:
-    """Every case through one router, each decision timed; its first, which reads the adapters, is made before."""
+    """The router's decision for every case. One uncounted decision comes first, in which it reads the adapters."""
     router = make_router(name, directory, engine)
-    _decide(router, cases[0], installed, seen, engine, name)
+    _decide(router, cases[0], installed, features, engine, name)
     decisions = []
     for number, case in enumerate(cases, 1):
-        decisions.append(_decide(router, case, installed, seen, engine, name))
-        tell(number, len(cases))
+        decisions.append(_decide(router, case, installed, features, engine, name))
+        report(number, len(cases))
     return decisions
 
 
 def _decide(
-    router: Router, case: Case, installed: Sequence[str], seen: Seen, engine: Engine, name: RouterName
+    router: Router,
+    case: Case,
+    installed: Sequence[str],
+    features: ImageFeatureFile,
+    engine: Engine,
+    name: RouterName,
 ) -> Decision:
     there = [each for each in installed if each != case.without]
-    features = None if case.image is None else seen.of(case.image)
+    found = None if case.image is None else features.of(case.image)
     picture = load_image(case.image) if name == "model" and case.image is not None else None
     if picture is not None:
-        engine.encode_image(picture)  # as a turn has by then
+        engine.encode_image(picture)  # a turn has encoded it before it is routed
     started = time.perf_counter()
-    vector = None if features is None else image_vector(features)
+    vector = None if found is None else image_vector(found)
     query = Query(case.question, question_vector(engine, case.question), vector, picture)
     choice = router.choose(query, there)
     spent = 1000 * (time.perf_counter() - started)
@@ -143,7 +152,7 @@ def _decide(
 
 
 def sampled(cases: Sequence[Case], most: int) -> list[Case]:
-    """At most so many of each group, evenly spread."""
+    """At most `most` cases of each group, evenly spread."""
     groups: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         groups[case.group].append(case)
@@ -156,7 +165,7 @@ def sampled(cases: Sequence[Case], most: int) -> list[Case]:
 
 @dataclass(frozen=True)
 class Share:
-    """So many right of so many."""
+    """`right` out of `of` decisions."""
 
     right: int
     of: int
@@ -167,7 +176,7 @@ class Share:
 
 
 def shares(decisions: Iterable[Decision], key: Callable[[Decision], str | None]) -> dict[str, Share]:
-    """By what the key says of a decision, in the order in which that first occurs; None is not counted."""
+    """Shares by key, in the order of first occurrence. Decisions whose key is None are not counted."""
     found: dict[str, Share] = {}
     for decision in decisions:
         name = key(decision)
@@ -179,7 +188,7 @@ def shares(decisions: Iterable[Decision], key: Callable[[Decision], str | None])
 
 @dataclass(frozen=True)
 class Cost:
-    """Milliseconds of a decision: the mean, and what one in twenty exceeds."""
+    """Milliseconds of a decision. high: the 95th percentile."""
 
     mean: float
     high: float
@@ -192,19 +201,19 @@ def cost(decisions: Sequence[Decision]) -> Cost:
 
 @dataclass(frozen=True)
 class FirstToken:
-    """Milliseconds to the first token of real turns, medians: about a new image, and about one that was shown."""
+    """Median milliseconds to the first token of real turns. new: about a new image. shown: about one shown before."""
 
     new: float
     shown: float
     turns: int
 
     def parts(self, of: Cost) -> Mapping[str, float]:
-        """A decision's mean share of it."""
+        """The mean time of a decision as a share of the time to the first token."""
         return {"new": of.mean / self.new, "shown": of.mean / self.shown}
 
 
 def first_tokens(assistant: Assistant, cases: Sequence[Case], turns: int) -> FirstToken:
-    """Measured on real turns of the whole app: so many images, each with a question, then with another one.
+    """Measure real turns of the whole app: `turns` images, each with its question and then with a second one.
 
     Raises UserError for a turn that fails.
     """
@@ -214,7 +223,7 @@ def first_tokens(assistant: Assistant, cases: Sequence[Case], turns: int) -> Fir
     new, shown = [], []
     for number, case in enumerate(chosen):
         times = [_first_token(assistant, question, case.image) for question in (case.question, AGAIN)]
-        if number:  # the first turn of all loads the model
+        if number:  # the very first turn loads the model
             new.append(times[0])
             shown.append(times[1])
     return FirstToken(float(np.median(new)), float(np.median(shown)), len(new))
@@ -228,4 +237,4 @@ def _first_token(assistant: Assistant, question: str, image: Path | None) -> flo
             raise UserError(event.message)
         if isinstance(event, Answered) and event.answer.timings.first_token is not None:
             return event.answer.timings.first_token
-    raise RuntimeError("a turn has a first token, or fails")
+    raise RuntimeError("the turn had no first token")

@@ -1,11 +1,14 @@
-"""What a way of dividing questions between device and cloud is worth: accuracy, cloud share, latency, energy.
+"""Measures of a division of questions between device and cloud: accuracy, cloud share, latency, energy, money.
 
-The measures are those of ECVL-ROUTER (arXiv 2510.27256) and RouteLLM (arXiv 2406.18665): APSP, the average
-problem-solving probability, here the share of right answers; CA, the cost advantage, the share of questions that
-stay here; AIL, the average inference latency; PGR, the share of the gap between device and cloud that is
-recovered, its mean over all cloud shares (APGR), and the least cloud share that recovers x% of it (CPT). RCS
-joins them in one score for each scenario: ours is the mean utility under its weights (router.place_policy). Plain
-arithmetic; knows neither models nor files.
+They are those of ECVL-ROUTER (arXiv 2510.27256) and RouteLLM (arXiv 2406.18665):
+
+APSP    average problem-solving probability: here the share of right answers
+CA      cost advantage: the share of questions that stay on the device
+AIL     average inference latency, in seconds
+PGR     performance gap recovered: (accuracy - device's) / (cloud's - device's)
+APGR    mean of PGR over all cloud shares
+CPT(x)  least cloud share that recovers x% of the gap
+RCS     one score for a scenario: here the mean utility under its weights (router/place_policy.py)
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from router.place_policy import Scenario, Weights
 
 
 @dataclass(frozen=True)
-class Answered:
-    """One question's answer from one place."""
+class ScoredAnswer:
+    """An answer of the device or the cloud: whether it is right, and its cost."""
 
     right: bool
     seconds: float
@@ -27,17 +30,17 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Query:
-    """probability: what confidence says of the local answer, by a rule that was not fitted on it."""
+class AnswerPair:
+    """Both answers to a question. probability: that the local one is right, by a rule not fitted on it."""
 
     probability: float
-    local: Answered
-    cloud: Answered
+    local: ScoredAnswer
+    cloud: ScoredAnswer
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Means over questions. apsp, ca: 0..1; ail: seconds; joules and money an answer."""
+class MeanOutcome:
+    """Means over questions. apsp, ca: 0..1. ail: seconds. joules, money: of an answer."""
 
     apsp: float
     ca: float
@@ -46,6 +49,7 @@ class Outcome:
     money: float
 
     def rcs(self, weights: Weights) -> float:
+        """apsp - weights . (ail, joules, money)"""
         return (
             self.apsp - weights.second * self.ail - weights.joule * self.joules - weights.money * self.money
         )
@@ -53,13 +57,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Curve:
-    """accuracy: with 0, 1, … n of n questions in the cloud, in an order."""
+    """Accuracy as the cloud answers more questions. accuracy[k]: with k of n questions in the cloud, k = 0..n."""
 
     accuracy: tuple[float, ...]
 
     @property
     def apgr(self) -> float | None:
-        """None where the cloud is no better than the device: there is no gap to recover."""
+        """Area under PGR by the trapezoidal rule. None where the cloud is no better than the device."""
         recovered = self._recovered()
         if recovered is None:
             return None
@@ -67,7 +71,7 @@ class Curve:
         return sum(recovered[i] + recovered[i + 1] for i in range(steps)) / (2 * steps)
 
     def cpt(self, percent: float) -> float | None:
-        """The least cloud share that recovers so many percent of the gap."""
+        """The least cloud share, 0..1, that recovers `percent` of the gap. None where there is no gap."""
         recovered = self._recovered()
         if recovered is None:
             return None
@@ -80,13 +84,16 @@ class Curve:
         return self.accuracy[int(share * (len(self.accuracy) - 1) + 1e-9)]
 
     def _recovered(self) -> list[float] | None:
+        """PGR for each number of questions in the cloud."""
         gap = self.accuracy[-1] - self.accuracy[0]
         return [(each - self.accuracy[0]) / gap for each in self.accuracy] if gap > 0 else None
 
 
-def curve(queries: Sequence[Query], scores: Sequence[float]) -> Curve:
-    """Questions go to the cloud in the order of their scores, the lowest first. Equal scores count as if in every
-    order at once: each of them brings the mean of what they bring."""
+def curve(queries: Sequence[AnswerPair], scores: Sequence[float]) -> Curve:
+    """The curve when questions go to the cloud by ascending score.
+
+    Questions of equal score count with their mean gain, which is the expectation over their orders.
+    """
     gains = sorted(
         (score, int(query.cloud.right) - int(query.local.right))
         for score, query in zip(scores, queries, strict=True)
@@ -102,13 +109,16 @@ def curve(queries: Sequence[Query], scores: Sequence[float]) -> Curve:
     return Curve(tuple(each / len(queries) for each in accuracy))
 
 
-def perfect_scores(queries: Sequence[Query]) -> list[float]:
-    """Of a router that knows every answer: first what only the cloud gets right, last what only the device does."""
+def perfect_scores(queries: Sequence[AnswerPair]) -> list[float]:
+    """Scores of a router that knows every answer: -1 where only the cloud is right, 1 where only the device is."""
     return [float(int(query.local.right) - int(query.cloud.right)) for query in queries]
 
 
-def outcome(queries: Sequence[Query], in_cloud: Sequence[bool], *, after_local: bool) -> Outcome:
-    """after_local: what the cloud answers was answered here before, and costs both; else it costs only the cloud."""
+def outcome(queries: Sequence[AnswerPair], in_cloud: Sequence[bool], *, after_local: bool) -> MeanOutcome:
+    """The means when the cloud answers the questions marked in in_cloud.
+
+    after_local: a question of the cloud was answered on the device before, so that both costs count.
+    """
     seconds = joules = money = 0.0
     right = 0
     for query, sent in zip(queries, in_cloud, strict=True):
@@ -118,12 +128,12 @@ def outcome(queries: Sequence[Query], in_cloud: Sequence[bool], *, after_local: 
             joules += answered.joules
             money += answered.money
     n = len(queries)
-    return Outcome(right / n, 1 - sum(in_cloud) / n, seconds / n, joules / n, money / n)
+    return MeanOutcome(right / n, 1 - sum(in_cloud) / n, seconds / n, joules / n, money / n)
 
 
-def mixed(one: Outcome, other: Outcome, share: float) -> Outcome:
-    """What is expected of choosing at random, the other one with this probability."""
-    return Outcome(
+def mixed(one: MeanOutcome, other: MeanOutcome, share: float) -> MeanOutcome:
+    """The expectation of a random choice that takes `other` with probability `share`."""
+    return MeanOutcome(
         *(
             (1 - share) * getattr(one, name) + share * getattr(other, name)
             for name in ("apsp", "ca", "ail", "joules", "money")
@@ -131,19 +141,19 @@ def mixed(one: Outcome, other: Outcome, share: float) -> Outcome:
     )
 
 
-def sent_by(wanted: Scenario, limit: float, queries: Sequence[Query]) -> list[bool]:
-    """Which questions a scenario has the cloud answer. limit: its threshold (router.place_policy.threshold)."""
+def sent_by(wanted: Scenario, limit: float, queries: Sequence[AnswerPair]) -> list[bool]:
+    """Which questions the cloud answers in a scenario. limit: its threshold (router.place_policy.threshold)."""
     if wanted.cloud_first:
         return [True] * len(queries)
     return [wanted.escalates and query.probability < limit for query in queries]
 
 
-def worth_sending(queries: Sequence[Query], weights: Weights) -> list[bool]:
-    """What a router that knows every answer and every cost would send, to have the highest RCS."""
+def worth_sending(queries: Sequence[AnswerPair], weights: Weights) -> list[bool]:
+    """The division with the highest RCS: that of a router which knows every answer and cost."""
     return [_utility(query.cloud, weights) > _utility(query.local, weights) for query in queries]
 
 
-def _utility(answered: Answered, weights: Weights) -> float:
+def _utility(answered: ScoredAnswer, weights: Weights) -> float:
     return (
         int(answered.right)
         - weights.second * answered.seconds

@@ -1,8 +1,8 @@
-"""What each mode makes of answered questions: the device's answers with their confidence, the cloud's recorded.
+"""Evaluates the modes on answered questions: the device's answers with their confidence, and recorded ones of a cloud.
 
-The confidence is cross-fitted by image (edge_app.evaluation.confidence), the thresholds are those the app would use
-once it expects what the cloud's answers take here. Eco has answers of its own, since its budgets are smaller.
-Knows nothing of how answers are made or of how a study is shown.
+The confidence is cross-fitted by image (edge_app/evaluation/confidence.py). The thresholds are those of the app with
+cost averages equal to the recorded cloud's mean costs. Mode eco has its own local answers, since its budgets are
+smaller.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.quality.recorded_answers import Key, Recorded, of_row
+from benchmarks.quality.recorded_answers import Key, RecordedAnswer, of_row
 from benchmarks.quality.scenario_measures import (
-    Answered,
+    AnswerPair,
     Curve,
-    Outcome,
-    Query,
+    MeanOutcome,
+    ScoredAnswer,
     curve,
     mixed,
     outcome,
@@ -29,24 +29,21 @@ from router.names import Mode
 from router.place_policy import Expected, Scenario, Weights, threshold
 
 LOCAL_SHARE = 0.8
-"""Of questions, that are to stay on the device..."""
-
-LOSS = 0.1
-"""...at most at this relative loss of right answers against all in the cloud."""
+"""The share of questions for which Study.loss_at_local_share is reported."""
 
 
 @dataclass(frozen=True)
 class ModeOutcome:
-    """threshold: the confidence a local answer needs to be kept; None where none is asked of it."""
+    """threshold: the least confidence of a local answer that is kept; None where the mode has no threshold."""
 
     mode: Mode
     threshold: float | None
-    outcome: Outcome
+    outcome: MeanOutcome
 
 
 @dataclass(frozen=True)
 class Domain:
-    """One set: the share of right answers here, in the cloud, and as auto divides them; ca: auto's."""
+    """One set of rows: the shares of right answers on the device, in the cloud and in mode auto, and auto's CA."""
 
     name: str
     queries: int
@@ -58,34 +55,37 @@ class Domain:
 
 @dataclass(frozen=True)
 class Study:
-    """expected: what the cloud's answers are taken to cost, for the thresholds. others: by name, what is beside
-    the modes. curves: by what the order is, the confidence first."""
+    """The results. expected: the cloud's correctness and costs that the thresholds assume. others: divisions that are
+    no mode, by name. perfect: the best division under each mode's weights. curves: by the score that orders the
+    questions, the confidence first."""
 
     queries: int
     expected: Expected
     modes: tuple[ModeOutcome, ...]
-    others: Mapping[str, Outcome]
-    perfect: Mapping[Mode, Outcome]
+    others: Mapping[str, MeanOutcome]
+    perfect: Mapping[Mode, MeanOutcome]
     curves: Mapping[str, Curve]
     domains: tuple[Domain, ...]
 
     @property
     def loss_at_local_share(self) -> float:
-        """Relative, against all in the cloud, when as many questions as LOCAL_SHARE stay here."""
+        """Relative loss of right answers against all in the cloud, with LOCAL_SHARE of the questions on the device."""
         own = next(iter(self.curves.values()))
         return 1 - own.at(1 - LOCAL_SHARE) / max(own.accuracy[-1], 1e-9)
 
 
 def queries_of(
-    judged: Sequence[Judged], answers: Mapping[Key, Recorded], prior: Expected
-) -> tuple[list[Query], Expected]:
-    """The questions, and what is to be expected of this cloud: its mean costs, at the prior's correctness. prior:
-    its joules are those here and there together."""
+    judged: Sequence[Judged], answers: Mapping[Key, RecordedAnswer], prior: Expected
+) -> tuple[list[AnswerPair], Expected]:
+    """The questions with both answers, and the cloud's mean costs with the prior's correctness.
+
+    prior: costs of answers that the recording has none for. Its joules include those of the device meanwhile.
+    """
     found = []
     for each in judged:
         right, cost = of_row(answers, each.row, prior)
-        cloud = Answered(right, cost.seconds, cost.joules, cost.money)
-        found.append(Query(each.probability, local_answer(each.prediction), cloud))
+        cloud = ScoredAnswer(right, cost.seconds, cost.joules, cost.money)
+        found.append(AnswerPair(each.probability, local_answer(each.prediction), cloud))
     means = [
         sum(getattr(query.cloud, name) for query in found) / len(found)
         for name in ("seconds", "joules", "money")
@@ -93,20 +93,21 @@ def queries_of(
     return found, Expected(prior.correct, *means)
 
 
-def local_answer(prediction: Prediction) -> Answered:
+def local_answer(prediction: Prediction) -> ScoredAnswer:
+    """The device's answer of a prediction. It costs no money."""
     total = prediction.timing_ms["total"]
-    assert total is not None, "every answer has taken its time"
-    return Answered(prediction.correct, total / 1000, prediction.energy["joules"], 0.0)
+    assert total is not None, "a prediction has its total time"
+    return ScoredAnswer(prediction.correct, total / 1000, prediction.energy["joules"], 0.0)
 
 
 def study(
     judged: Sequence[Judged],
-    queries: Sequence[Query],
-    eco: Sequence[Answered],
+    queries: Sequence[AnswerPair],
+    eco: Sequence[ScoredAnswer],
     expected: Expected,
     scenarios: Mapping[Mode, Scenario],
 ) -> Study:
-    """eco: the same questions' answers with eco's budgets."""
+    """Evaluate every mode. judged, queries, eco: of the same questions. eco: local answers within eco's budgets."""
     frugal = [replace(query, local=local) for query, local in zip(queries, eco, strict=True)]
     limits = {mode: threshold(wanted, expected) for mode, wanted in scenarios.items()}
     sent = {mode: sent_by(wanted, limits[mode], queries) for mode, wanted in scenarios.items()}
@@ -142,7 +143,7 @@ def study(
 
 
 def rcs(found: Study, weights: Mapping[Mode, Weights]) -> dict[str, dict[Mode, float]]:
-    """By what divides the questions, the score in each scenario; "our mode" is each scenario's own."""
+    """RCS by division and scenario. "our mode" is, in each scenario, the mode of that name."""
     own = {each.mode: each.outcome.rcs(weights[each.mode]) for each in found.modes}
     table = {"our mode": own}
     for name, each in found.others.items():
@@ -151,7 +152,7 @@ def rcs(found: Study, weights: Mapping[Mode, Weights]) -> dict[str, dict[Mode, f
     return table
 
 
-def _orders(judged: Sequence[Judged], queries: Sequence[Query]) -> dict[str, list[float]]:
+def _orders(judged: Sequence[Judged], queries: Sequence[AnswerPair]) -> dict[str, list[float]]:
     scores: dict[str, Callable[[Judged], float]] = {
         "confidence": lambda each: each.probability,
         "mean log-probability": lambda each: each.prediction.mean_logprob or 0.0,
@@ -163,7 +164,9 @@ def _orders(judged: Sequence[Judged], queries: Sequence[Query]) -> dict[str, lis
     return {**found, "perfect router": perfect_scores(queries)}
 
 
-def _domains(judged: Sequence[Judged], queries: Sequence[Query], sent: Sequence[bool]) -> tuple[Domain, ...]:
+def _domains(
+    judged: Sequence[Judged], queries: Sequence[AnswerPair], sent: Sequence[bool]
+) -> tuple[Domain, ...]:
     found = []
     for name in dict.fromkeys(each.row.set for each in judged):
         own = [

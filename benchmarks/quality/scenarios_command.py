@@ -1,4 +1,4 @@
-"""`edge-app eval scenarios`: what each mode is worth when some questions go to a cloud."""
+"""`edge-app eval scenarios`: accuracy and costs of each mode when a cloud answers some of the questions."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from edge_app.system.terminal_text import text_table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchmarks.quality.scenario_measures import Outcome
+    from benchmarks.quality.scenario_measures import MeanOutcome
     from benchmarks.quality.scenario_study import Study
     from router.names import Mode
     from router.place_policy import Weights
 
-CPT = (50, 80)
+CPT = (50, 80)  # percentages x of CPT(x)
 
 
 def scenarios(
@@ -96,9 +96,9 @@ def scenarios(
     eco = [local_answer(prediction) for _, prediction in frugal]
     found = study(judged, queries, eco, expected, wanted)
     if picture is not None:
-        from benchmarks.quality.scenario_plot import draw
+        from benchmarks.quality.plots import draw_curves
 
-        draw(found, picture)
+        draw_curves(found, picture)
     measured = all(each.prediction.energy["measured"] for each in judged)
     if json:
         output.result_json(_as_json(found, weights, measured))
@@ -150,7 +150,7 @@ def _text(found: Study, weights: Mapping[Mode, Weights], measured: bool) -> str:
 
 
 def _outcomes(found: Study) -> str:
-    named: list[tuple[str, str, Outcome]] = [
+    named: list[tuple[str, str, MeanOutcome]] = [
         (each.mode, "" if each.threshold is None else f"{each.threshold:.2f}", each.outcome)
         for each in found.modes
     ]

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.quality.continual_measures import Course, Stage, courses, files_stayed
+from benchmarks.quality.continual_measures import AccuracyMatrix, Stage, accuracy_matrices, files_stayed
 from benchmarks.quality.continual_run import (
     SEQUENCE,
+    ContinualPlan,
     ContinualRun,
-    Plan,
     Repetition,
     folder_digest,
     spread_rows,
@@ -86,7 +86,7 @@ class Signpost:
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def plan(tmp_path: Path) -> ContinualPlan:
     files = {}
     for domain in DOMAINS:
         folder = tmp_path / "data"
@@ -106,14 +106,14 @@ def plan(tmp_path: Path) -> Plan:
         files[domain] = folder / f"{domain}.jsonl"
         files[domain].write_text("".join(json.dumps(row) + "\n" for row in rows))
     options = EvaluationOptions("edge-vlm-135m", "auto", "auto", False, False, 16)
-    return Plan(files, (DOMAINS, DOMAINS[::-1]), ROWS, "one step", options)
+    return ContinualPlan(files, (DOMAINS, DOMAINS[::-1]), ROWS, "one step", options)
 
 
 @dataclass
 class School:
     """Everything around one run, which can be run again."""
 
-    plan: Plan
+    plan: ContinualPlan
     folder: Path
     teacher: Teacher = field(default_factory=Teacher)
     engine: Pupil = field(default_factory=Pupil)
@@ -138,18 +138,18 @@ class School:
 
 
 @pytest.fixture
-def school(plan: Plan, tmp_path: Path, home: Path) -> School:
+def school(plan: ContinualPlan, tmp_path: Path, home: Path) -> School:
     del home
     return School(plan, tmp_path / "state")
 
 
-def of(measured: tuple[Course, ...], order: tuple[str, ...], way: str) -> Course:
+def of(measured: tuple[AccuracyMatrix, ...], order: tuple[str, ...], way: str) -> AccuracyMatrix:
     return next(course for course in measured if (course.order, course.way) == (order, way))
 
 
 def test_the_sequence_forgets_and_isolated_adapters_do_not(school: School) -> None:
     stages, _ = school.run()
-    measured = courses(stages)
+    measured = accuracy_matrices(stages)
     for order in school.plan.orders:
         assert of(measured, order, "sequence").accuracy == ((1.0,), (0.0, 1.0), (0.0, 0.0, 1.0))
         assert of(measured, order, "isolated").accuracy == ((1.0,), (1.0, 1.0), (1.0, 1.0, 1.0))
@@ -160,7 +160,7 @@ def test_the_sequence_forgets_and_isolated_adapters_do_not(school: School) -> No
 
 def test_what_the_router_gets_wrong_costs_the_routed_way_alone(school: School) -> None:
     stages, repetition = school.run()
-    measured = courses(stages)
+    measured = accuracy_matrices(stages)
     assert of(measured, DOMAINS, "routed").accuracy[-1] == (1.0, 1.0, 0.75)
     assert of(measured, DOMAINS[::-1], "routed").accuracy == ((1.0,), (1.0, 1.0), (0.75, 1.0, 1.0))
     assert of(measured, DOMAINS[::-1], "routed").bwt == pytest.approx(-0.125)
@@ -188,7 +188,7 @@ def test_the_router_only_ever_knows_what_was_learnt_by_then(school: School) -> N
 
 @pytest.mark.parametrize("fails_at", [0, 2, 5])
 def test_a_stopped_run_goes_on_where_it_was(
-    school: School, plan: Plan, tmp_path: Path, fails_at: int
+    school: School, plan: ContinualPlan, tmp_path: Path, fails_at: int
 ) -> None:
     whole = School(plan, tmp_path / "whole").run()
     school.teacher.fails_at = fails_at
@@ -243,7 +243,7 @@ def test_other_orders_go_on_in_the_same_folder(school: School) -> None:
     assert [name for _, name, _ in school.teacher.taught[7:]] == [SEQUENCE, SEQUENCE]
 
 
-def test_rows_are_spread_evenly_over_the_validation_split(plan: Plan) -> None:
+def test_rows_are_spread_evenly_over_the_validation_split(plan: ContinualPlan) -> None:
     assert [row.question for row in spread_rows(plan.files["maps"], 2)] == ["maps 0?", "maps 2?"]
     with pytest.raises(UserError, match=r"maps\.jsonl has 4 rows of the split 'val'; 5 are wanted"):
         spread_rows(plan.files["maps"], 5)

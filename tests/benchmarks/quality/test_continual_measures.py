@@ -1,4 +1,4 @@
-"""Last, MAA and BWT by hand, and the picture of them."""
+"""Last, MAA and BWT, computed by hand, and the picture of them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality.continual_measures import WAYS, Course, Stage, courses, files_stayed
-from benchmarks.quality.continual_plot import draw
+from benchmarks.quality.continual_measures import WAYS, AccuracyMatrix, Stage, accuracy_matrices, files_stayed
+from benchmarks.quality.plots import draw_matrices
 from models.core.errors import UserError
 
 ORDER = ("a", "b", "c")
 FORGETS = ((0.9,), (0.5, 0.8), (0.1, 0.4, 0.7))
 
 
-def course(accuracy: tuple[tuple[float, ...], ...]) -> Course:
-    return Course(ORDER[: len(accuracy)], "sequence", accuracy)
+def matrix(accuracy: tuple[tuple[float, ...], ...]) -> AccuracyMatrix:
+    return AccuracyMatrix(ORDER[: len(accuracy)], "sequence", accuracy)
 
 
 def stage(number: int, digests: dict[str, str] | None = None, order: tuple[str, ...] = ORDER) -> Stage:
@@ -24,28 +24,30 @@ def stage(number: int, digests: dict[str, str] | None = None, order: tuple[str, 
 
 
 def test_the_measures_are_those_of_the_paper() -> None:
-    measured = course(FORGETS)
+    measured = matrix(FORGETS)
     assert measured.last == pytest.approx((0.1 + 0.4 + 0.7) / 3)
     assert measured.maa == pytest.approx((0.9 + 0.65 + 0.4) / 3)
     assert measured.bwt == pytest.approx(((0.1 - 0.9) + (0.4 - 0.8)) / 2)
 
 
 def test_what_is_never_forgotten_has_a_backward_transfer_of_exactly_zero() -> None:
-    assert course(((0.9,), (0.9, 0.3), (0.9, 0.3, 0.7))).bwt == 0.0
+    assert matrix(((0.9,), (0.9, 0.3), (0.9, 0.3, 0.7))).bwt == 0.0
 
 
 def test_what_helps_earlier_domains_counts_as_gain() -> None:
-    assert course(((0.5,), (0.75, 0.5))).bwt == pytest.approx(0.25)
+    assert matrix(((0.5,), (0.75, 0.5))).bwt == pytest.approx(0.25)
 
 
 def test_one_domain_alone_cannot_be_forgotten() -> None:
-    assert course(((0.9,),)).bwt == 0.0
-    assert course(((0.9,),)).last == course(((0.9,),)).maa == 0.9
+    assert matrix(((0.9,),)).bwt == 0.0
+    assert matrix(((0.9,),)).last == matrix(((0.9,),)).maa == 0.9
 
 
 def test_stages_are_seen_by_order_and_way() -> None:
     backwards = ORDER[::-1]
-    found = courses([stage(0), stage(1), stage(0, order=backwards), stage(2), stage(1, order=backwards)])
+    found = accuracy_matrices(
+        [stage(0), stage(1), stage(0, order=backwards), stage(2), stage(1, order=backwards)]
+    )
     assert [(each.order, each.way) for each in found] == [
         (order, way) for order in (ORDER, backwards) for way in WAYS
     ]
@@ -61,11 +63,11 @@ def test_files_that_changed_at_any_stage_are_noticed() -> None:
 @pytest.mark.train
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_a_picture_has_every_map_and_figure_and_is_the_same_each_time(tmp_path: Path, suffix: str) -> None:
-    measured = courses([stage(0), stage(1), stage(2)])
+    measured = accuracy_matrices([stage(0), stage(1), stage(2)])
     path = tmp_path / "pictures" / f"map{suffix}"
-    draw(measured, path)
+    draw_matrices(measured, path)
     first = path.read_bytes()
-    draw(measured, path)
+    draw_matrices(measured, path)
     assert path.read_bytes() == first
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     if suffix == ".svg":
@@ -74,4 +76,4 @@ def test_a_picture_has_every_map_and_figure_and_is_the_same_each_time(tmp_path: 
 
 def test_a_picture_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"map\.txt is no name for a picture"):
-        draw(courses([stage(0)]), tmp_path / "map.txt")
+        draw_matrices(accuracy_matrices([stage(0)]), tmp_path / "map.txt")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.quality.recorded_answers import Recorded, of_row, oracle, read_answers, write_answers
+from benchmarks.quality.recorded_answers import RecordedAnswer, of_row, oracle, read_answers, write_answers
 from edge_app.evaluation.rows import EvaluationRow
 from models.core.errors import UserError
 from router.place_policy import Expected
@@ -37,7 +37,7 @@ def test_a_predictions_file_of_another_model_will_do(tmp_path: Path) -> None:
     file = tmp_path / "predictions.jsonl"
     fields = {"image": "a.png", "question": "What is it?", "answer": "Cat.", "timing_ms": {"total": 2500.0}}
     file.write_text(json.dumps(fields))
-    assert read_answers(file) == {("a.png", "What is it?"): Recorded("Cat.", seconds=2.5)}
+    assert read_answers(file) == {("a.png", "What is it?"): RecordedAnswer("Cat.", seconds=2.5)}
 
 
 def test_a_row_without_an_answer_is_named() -> None:

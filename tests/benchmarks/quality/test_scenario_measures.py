@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.quality.scenario_measures import (
-    Answered,
-    Query,
+    AnswerPair,
+    ScoredAnswer,
     curve,
     mixed,
     outcome,
@@ -19,8 +19,8 @@ from benchmarks.quality.scenario_measures import (
 from router.place_policy import Weights, scenario
 
 
-def query(local: bool, cloud: bool = True, probability: float = 0.5) -> Query:
-    return Query(probability, Answered(local, 1.0, 10.0, 0.0), Answered(cloud, 3.0, 100.0, 0.01))
+def query(local: bool, cloud: bool = True, probability: float = 0.5) -> AnswerPair:
+    return AnswerPair(probability, ScoredAnswer(local, 1.0, 10.0, 0.0), ScoredAnswer(cloud, 3.0, 100.0, 0.01))
 
 
 FOUR = [
@@ -50,7 +50,7 @@ def test_a_perfect_order_recovers_everything_with_what_is_wrong_here() -> None:
 
 
 @given(QUERIES)
-def test_equal_scores_are_a_random_order(queries: list[Query]) -> None:
+def test_equal_scores_are_a_random_order(queries: list[AnswerPair]) -> None:
     own = curve(queries, [0.0] * len(queries))
     if own.apgr is not None:
         assert own.apgr == pytest.approx(0.5)
@@ -58,7 +58,7 @@ def test_equal_scores_are_a_random_order(queries: list[Query]) -> None:
 
 
 @given(QUERIES)
-def test_no_order_beats_the_perfect_one(queries: list[Query]) -> None:
+def test_no_order_beats_the_perfect_one(queries: list[AnswerPair]) -> None:
     own = curve(queries, [each.probability for each in queries])
     perfect = curve(queries, perfect_scores(queries))
     assert own.accuracy[0] == pytest.approx(perfect.accuracy[0])
@@ -96,7 +96,7 @@ def test_modes_send_what_they_say() -> None:
 
 
 @given(QUERIES)
-def test_nothing_has_a_higher_score_than_knowing_everything(queries: list[Query]) -> None:
+def test_nothing_has_a_higher_score_than_knowing_everything(queries: list[AnswerPair]) -> None:
     weights = Weights(0.1, 0.0005, 1.0)
     best = outcome(queries, worth_sending(queries, weights), after_local=False).rcs(weights)
     for sent in ([True] * len(queries), [False] * len(queries)):
