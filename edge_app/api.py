@@ -12,7 +12,7 @@ from edge_app.events import Answer, Failed, Progress
 if TYPE_CHECKING:
     from edge_app.storage.sessions import SessionStore
     from edge_app.turn import Picture
-    from router.names import Mode
+    from router.types import Mode
 
 
 def load(

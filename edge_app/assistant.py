@@ -33,7 +33,7 @@ from edge_app.turns.runner import TurnDependencies, TurnRunner
 from models.core.errors import UserError
 from router.choice import Router
 from router.confidence.rule import Confidence
-from router.names import Mode
+from router.types import Mode
 
 __all__ = ["Assistant", "Turn"]
 

@@ -15,7 +15,7 @@ from models.core.errors import NeedsNetwork, UserError
 from models.core.types import Stage
 from router.choice import Candidate
 from router.confidence.rule import Evidence
-from router.names import Mode, Place
+from router.types import Mode, Place
 
 StopReason = Literal["stop", "length", "cancelled", "content_filter"]
 """content_filter: a cloud's own, which ended its answer."""

@@ -1,4 +1,4 @@
-"""Renders reasons (router.reason.Reason) as text. The only module that holds their sentences.
+"""Renders reasons (router.types.Reason) as text. The only module that holds their sentences.
 
 A reason becomes a clause: lower case, no full stop. The label of an answer joins the clauses of its reasons.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from router.reason import Reason
+from router.types import Reason
 
 CLAUSES = {
     "text": "{text}",

@@ -28,8 +28,8 @@ from edge_app.system import paths
 from models.core.errors import UserError
 from models.core.files import write_whole
 from models.core.types import Sampling
-from router.names import Mode, RouterName
 from router.place_policy import DEFAULT_WEIGHTS, Budgets, Weights
+from router.types import Mode, RouterName
 
 ENVIRONMENT_PREFIX = "EDGE_APP_"
 FROM_FILE = "_from_file"  # how `load` hands the file's values to the sources; no setting begins with "_"

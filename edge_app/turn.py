@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.core.types import Image, Sampling
-from router.names import Mode
+from router.types import Mode
 
 Picture = Path | bytes | Image
 """An image as a front end has it: a file, a file's bytes, or decoded."""

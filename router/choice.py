@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from adapters.spec import checked_spec
 from models.core.types import Image
-from router.reason import Reason
+from router.types import Reason
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from router.names import Mode, Place
-from router.reason import Reason
+from router.types import Mode, Place, Reason
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_app.evaluation.rows import EvaluationRow
-from router.routers.question_lists import ANY_IMAGE, ASKED, CHAT, PHOTOS, read_questions
+from router.routers.background import ANY_IMAGE, ASKED, CHAT, PHOTOS, read_questions
 
 Half = Literal["development", "judgement"]
 

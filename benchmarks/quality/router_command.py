@@ -14,7 +14,7 @@ import typer
 from edge_app.cli import output
 from edge_app.cli.options import ImagesOption, JsonOption, OfflineOption, load_settings
 from edge_app.system.terminal_text import text_table
-from router.names import ROUTERS, RouterName
+from router.types import ROUTERS, RouterName
 
 if TYPE_CHECKING:
     from benchmarks.quality.router_evaluation import Cost, Decision, FirstToken, Share

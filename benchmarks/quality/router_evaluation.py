@@ -26,8 +26,8 @@ from models.core.images import load_image
 from models.core.types import Sampling
 from models.vision.tower import TowerFeatures
 from router.choice import Query, Router
-from router.names import RouterName
-from router.routers.factory import make_router
+from router.routers import make_router
+from router.types import RouterName
 
 if TYPE_CHECKING:
     from models.engine import Engine

@@ -25,8 +25,8 @@ from benchmarks.quality.scenario_measures import (
 )
 from edge_app.evaluation.confidence import Judged
 from edge_app.evaluation.rows import Prediction
-from router.names import Mode
 from router.place_policy import Expected, Scenario, Weights, threshold
+from router.types import Mode
 
 LOCAL_SHARE = 0.8
 """The share of questions for which Study.loss_at_local_share is reported."""

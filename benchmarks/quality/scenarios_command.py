@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from benchmarks.quality.scenario_measures import MeanOutcome
     from benchmarks.quality.scenario_study import Study
-    from router.names import Mode
     from router.place_policy import Weights
+    from router.types import Mode
 
 CPT = (50, 80)  # percentages x of CPT(x)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from router.names import Mode
+from router.types import Mode
 
 if TYPE_CHECKING:
     from edge_app.settings import Settings

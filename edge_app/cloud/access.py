@@ -21,7 +21,7 @@ from edge_app.settings import Settings
 from edge_app.system.offline import switch as offline
 from models.core.errors import UserError
 from models.core.types import Message, Sampling
-from router.reason import Reason
+from router.types import Reason
 
 if TYPE_CHECKING:
     from edge_app.cloud.client import Piece

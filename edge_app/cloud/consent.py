@@ -15,7 +15,7 @@ from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.payload import Payload
 from edge_app.storage.database import DatabaseFile, moment
 from edge_app.system import paths
-from router.reason import Reason
+from router.types import Reason
 
 Decision = Literal["once", "chat", "always", "never"]
 Reply = Decision | Literal["no"]

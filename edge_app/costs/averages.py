@@ -18,8 +18,8 @@ from edge_app.settings import Settings
 from edge_app.storage.database import DatabaseFile, moment
 from edge_app.system import paths
 from models.core.errors import UserError
-from router.names import Place
 from router.place_policy import Expected
+from router.types import Place
 
 LEAST_SHARE = 0.1
 """The smallest weight of the newest answer in an average."""

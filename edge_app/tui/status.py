@@ -17,7 +17,7 @@ from edge_app.cloud.endpoint import Endpoint
 from edge_app.system.battery import Battery
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.text import battery_text, network_text
-from router.names import Mode
+from router.types import Mode
 
 NEW_CHAT = "New chat"
 SEPARATOR = " · "

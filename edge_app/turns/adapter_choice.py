@@ -15,8 +15,8 @@ from edge_app.turns.conversation import shown_last
 from edge_app.turns.planner import PlannedTurn
 from models.core.types import Message
 from router.choice import Choice, Query, Router
-from router.names import RouterName
 from router.place_policy import FirstPlace
+from router.types import RouterName
 
 if TYPE_CHECKING:
     from models.engine import Engine
@@ -60,7 +60,7 @@ class AdapterChooser:
         features = None if image is None else image_vector(engine.image_features(image))
         query = Query(question, question_vector(engine, question), features, image)
         if isinstance(self._router, str):
-            from router.routers.factory import make_router
+            from router.routers import make_router
 
             self._router = make_router(self._router, self._directory, engine)
         return self._router.choose(query, installed)

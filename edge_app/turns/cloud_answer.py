@@ -18,7 +18,7 @@ from edge_app.events import Answer, Escalated, Event, StopReason, Timing, TokenC
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import TimedSaver, TurnRecorder
 from models.core.errors import UserError
-from router.reason import Reason
+from router.types import Reason
 
 if TYPE_CHECKING:
     from edge_app.cloud.client import CloudDone

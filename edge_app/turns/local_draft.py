@@ -10,7 +10,7 @@ from edge_app.turns.planner import PlannedTurn
 from router.choice import Choice
 from router.confidence.rule import Confidence, Evidence
 from router.place_policy import FirstPlace
-from router.reason import Reason
+from router.types import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,7 @@ from router.place_policy import (
     first_place,
     threshold,
 )
-from router.reason import Reason
+from router.types import Reason
 
 
 @dataclass(frozen=True)

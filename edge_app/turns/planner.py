@@ -22,8 +22,8 @@ from edge_app.turns.placement import PlacePlan
 from models.core.errors import UserError
 from models.core.types import Message, Sampling
 from router.choice import Choice, choose_as_asked
-from router.names import Mode
 from router.place_policy import Budgets, Scenario, scenario
+from router.types import Mode
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import TurnRecorder
 from models.core.errors import NeedsNetwork, UserError
 from router.place_policy import Escalation, FirstPlace
-from router.reason import Reason
+from router.types import Reason
 
 CLOUD_FAILED = 4
 """The exit code when the endpoint failed and there is no local answer."""

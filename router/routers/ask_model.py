@@ -1,9 +1,9 @@
-"""The router that asks the language model itself, as MR-LoRA does: it reads what each adapter is for, and names one.
+"""A router that has the language model name an adapter, as MR-LoRA does.
 
-The frozen base model reads the image's tokens, each adapter's one-line description with a few example questions,
-and the question. Only installed names and "none" can be said, so an answer cannot be malformed. How much more
-probable a name is than after a question without content, and without the image, is its score: a small model
-prefers some names whatever it is asked (contextual calibration, arXiv 2102.09690). Knows no prototypes.
+The frozen base model reads the image's tokens, each adapter's description with a few example questions, and the
+question. Only installed names and "none" are scored, so the answer cannot be malformed. The score of a name is how
+much more probable it is than after a question without content and without the image, because a small model
+prefers some names whatever the question is (contextual calibration, arXiv 2102.09690).
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from adapters.store.record import read_manifest
 from models.core.errors import UserError
 from models.core.types import Image
 from router.choice import Candidate, Choice, Query, decide
-from router.reason import Reason
-from router.routers.prototype_cache import Registry
+from router.routers.adapter_file_cache import AdapterFileCache
+from router.types import Reason
 
 NONE = "none"
 NONE_IS_FOR = "Photos of animals, people and everyday things, and conversation."
 NONE_EXAMPLES = ("What animal is this?", "Tell me a joke.", "Describe this photo.")
 WITHOUT_CONTENT = "N/A"
 EXAMPLES = 3
-"""Questions of each adapter; fewer when the list would be too long for the model."""
+"""Example questions of each adapter; fewer when the prompt would be too long for the model."""
 
 MOST_CHARACTERS = 120
-"""Of a description and of a question: nobody's may push the others out."""
+"""The longest description or question; a longer one is cut."""
 
 
-class Speaker(Protocol):
-    """models.engine.Engine is one."""
+class ContinuationScorer(Protocol):
+    """The part of models.engine.Engine that this router uses."""
 
     def continuation_shares(
         self, text: str, options: Sequence[str], image: Image | None = None
@@ -46,8 +46,8 @@ class Speaker(Protocol):
 
 
 @dataclass(frozen=True)
-class Described:
-    """What an adapter says of itself: what it is for, and questions it answers."""
+class AdapterDescription:
+    """An adapter's description and example questions, from its manifest."""
 
     description: str
     questions: tuple[str, ...]
@@ -56,16 +56,16 @@ class Described:
 class ModelRouter:
     """A router over the adapters in one directory, by their manifests."""
 
-    def __init__(self, directory: Path, speaker: Speaker) -> None:
-        self._speaker = speaker
-        self._registry = Registry(directory, MANIFEST_FILE, _describe)
-        self._usual: dict[str, NDArray[np.float64]] = {}
+    def __init__(self, directory: Path, engine: ContinuationScorer) -> None:
+        self._engine = engine
+        self._descriptions = AdapterFileCache(directory, MANIFEST_FILE, _describe)
+        self._baseline: dict[str, NDArray[np.float64]] = {}
 
     def choose(self, query: Query, installed: Collection[str]) -> Choice:
         """The adapter that the model names, or none. Adapters without a manifest are never chosen."""
-        known = self._registry.of(installed)
+        known = self._descriptions.of(installed)
         if not known:
-            return self._registry.no_candidate(installed)
+            return self._descriptions.no_candidate(installed)
         names = sorted(known)
         for examples in range(EXAMPLES, -1, -1):
             introduction = _introduction(known, names, examples)
@@ -74,34 +74,41 @@ class ModelRouter:
             except ValueError:
                 continue
             scores = gained - gained[-1]
-            return decide(
-                [Candidate(n, float(s), None, None) for n, s in zip(names, scores, strict=False)], chat=False
-            )
+            candidates = [
+                Candidate(name, float(score), None, None)
+                for name, score in zip(names, scores[:-1], strict=True)
+            ]
+            return decide(candidates, chat=False)
         return Choice(None, 1.0, Reason("too_many_adapters"))
 
     def _gained(self, introduction: str, names: Sequence[str], query: Query) -> NDArray[np.float64]:
-        """By name, "none" last: the logarithm of how much more probable it is than usual."""
+        """Logarithm of each name's probability divided by its baseline, "none" last: [names + 1].
+
+        The baseline of the last introduction is kept. Raises ValueError when the prompt is too long.
+        """
         options = [f" {name}\n" for name in (*names, NONE)]
-        if introduction not in self._usual:
-            asked = f"{introduction}{WITHOUT_CONTENT} ->"
-            self._usual = {introduction: self._speaker.continuation_shares(asked, options)}
-        text = f"{introduction}{_one_line(query.question)} ->"
-        shares = self._speaker.continuation_shares(text, options, query.picture)
-        gained: NDArray[np.float64] = np.log(shares + 1e-12) - np.log(self._usual[introduction] + 1e-12)
+        if introduction not in self._baseline:
+            prompt = f"{introduction}{WITHOUT_CONTENT} ->"
+            self._baseline = {introduction: self._engine.continuation_shares(prompt, options)}
+        prompt = f"{introduction}{_one_line(query.question)} ->"
+        shares = self._engine.continuation_shares(prompt, options, query.picture)
+        gained: NDArray[np.float64] = np.log(shares + 1e-12) - np.log(self._baseline[introduction] + 1e-12)
         return gained
 
 
-def _describe(path: Path) -> Described:
+def _describe(path: Path) -> AdapterDescription:
     manifest, _ = read_manifest(path.parent)
     if manifest is None:
         raise UserError(f"There is no {path}.")
     questions = tuple(dict.fromkeys(example.question for example in manifest.examples))
-    return Described(manifest.description, questions)
+    return AdapterDescription(manifest.description, questions)
 
 
-def _introduction(known: Mapping[str, Described], names: Sequence[str], examples: int) -> str:
-    """The list of adapters, then examples of each in turn: the model goes on with what it has seen."""
-    described = [(name, known[name]) for name in names] + [(NONE, Described(NONE_IS_FOR, NONE_EXAMPLES))]
+def _introduction(known: Mapping[str, AdapterDescription], names: Sequence[str], examples: int) -> str:
+    """The adapters with their descriptions, then one example question of each in turn, as few-shot examples."""
+    described = [(name, known[name]) for name in names] + [
+        (NONE, AdapterDescription(NONE_IS_FOR, NONE_EXAMPLES))
+    ]
     lines = [f"{name}: {_one_line(each.description)}" for name, each in described]
     for number in range(examples):
         lines += [

@@ -1,9 +1,10 @@
-"""What is common to most images and questions: the background against which likeness is judged.
+"""The bundled background: features of ordinary images and questions, against which likeness is judged.
 
-Features of ordinary photos and of plain chat, and the heads that tell chat from questions about an image, bundled
-with the app (router.routers.make_background makes the file).
-Vectors are compared after the mean of ordinary ones is taken away: what all have in common says nothing. Knows
-nothing of adapters.
+It holds centres of ordinary photos, questions about images, plain chat, and two heads that tell chat from questions
+about an image. router.routers.make_background makes the file from the lists of questions that this module reads.
+
+Vectors are compared after the mean of ordinary vectors is subtracted, because what all vectors have in common tells
+nothing apart.
 """
 
 from __future__ import annotations
@@ -19,98 +20,148 @@ from safetensors.numpy import load_file
 from adapters.prototypes import Prototypes
 from models.core.errors import UserError
 from router.choice import Query
-from router.routers.subject import SubjectHead
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "general.safetensors"
 
+GENERAL = BUNDLED.with_name("general_questions.txt")
+"""The questions that the background is made of."""
+
+ASKED = BUNDLED.with_name("asked.txt")
+"""The questions that routers are evaluated with."""
+
+CHAT = "chat"
+"""Section of both lists: questions that are about no image."""
+
+SPECIAL = "special images"
+"""Section of GENERAL: about images that some adapter might be for. Used to fit the chat heads, but not as examples of
+ordinary questions."""
+
+ANY_IMAGE, PHOTOS = "any image", "photos"
+"""Sections of both lists: questions that fit any image, and questions about ordinary photos."""
+
 NEAREST_IMAGES, NEAREST_QUESTIONS = 5, 3
-"""Likeness is the mean cosine to so many nearest examples: one alone may be an odd one."""
+"""Likeness is the mean cosine to this many nearest examples, so that one outlier does not decide."""
 
 MOST_DOUBT = 0.3
+"""The most that likeness to ordinary questions counts against an adapter, in units of cosine."""
+
+
+def read_questions(file: Path) -> dict[str, list[str]]:
+    """The questions of a list by section, in the file's order.
+
+    A line in brackets begins a section; a line that begins with # is a comment.
+    """
+    sections: dict[str, list[str]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            sections[line.strip("[]")] = questions = []
+        elif line and not line.startswith("#"):
+            questions.append(line)
+    return sections
 
 
 @dataclass(frozen=True)
-class Background:
-    """Of one kind of vector. mean: float32 [features]. examples: centred unit vectors, float32 [n, features]."""
+class FeatureBackground:
+    """Ordinary vectors of one kind, images or questions.
+
+    mean: float32 [features]. examples: centred unit vectors, float32 [n, features].
+    """
 
     mean: NDArray[np.float32]
     examples: NDArray[np.float32]
 
     @cached_property
     def products(self) -> NDArray[np.float32]:
-        """Of every example with every other, [n, n]."""
+        """Products of every example with every other, [n, n]; each is a cosine, -1..1."""
         return self.examples @ self.examples.T
 
     @classmethod
-    def of(cls, mean: NDArray[np.float32], vectors: NDArray[np.float32]) -> Background:
-        """vectors: examples as they are, [n, features]."""
-        return cls(mean, _apart(vectors, mean))
+    def of(cls, mean: NDArray[np.float32], vectors: NDArray[np.float32]) -> FeatureBackground:
+        """vectors: examples as they were computed, not centred, [n, features]."""
+        return cls(mean, _centred(vectors, mean))
 
     def centred(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Vectors [..., features] without what all have in common, of length 1 again."""
-        return _apart(vectors, self.mean)
+        """Vectors [..., features] minus the mean, scaled to length 1."""
+        return _centred(vectors, self.mean)
 
 
 @dataclass(frozen=True)
-class General:
-    """chat: how many of the questions, the last ones, are plain chat; the others ask about an image.
+class ChatHead:
+    """A linear head. weight: float32 [features]. The logit is above 0 for a question about the image."""
 
-    words, state: heads over a question's vector and over the language model's state after it (router.routers.subject).
+    weight: NDArray[np.float32]
+    bias: float
+
+    def logit(self, vector: NDArray[np.float32]) -> float:
+        return float(self.weight @ vector) + self.bias
+
+
+@dataclass(frozen=True)
+class QuestionLikeness:
+    """A question compared with ordinary questions. All values are cosines, -1..1.
+
+    vector: the question, centred, float32 [hidden]. ordinary: mean cosine to the nearest ordinary questions.
+    about_images, chat: cosine to the nearest question about an image, and to the nearest plain chat.
     """
-
-    image: Background
-    question: Background
-    chat: int
-    words: SubjectHead
-    state: SubjectHead
-
-    def fits(self, words: NDArray[np.float32]) -> bool:
-        """Whether a question's vector is of the language model that this background was made with."""
-        return len(words) == len(self.question.mean)
-
-    def held_against(self, query: Query) -> Asked:
-        """The query's question beside ordinary ones."""
-        vector = self.question.centred(query.words)
-        cosines = self.question.examples @ vector
-        about_images, chat = cosines[: len(cosines) - self.chat], cosines[len(cosines) - self.chat :]
-        ordinary = float(likeness(cosines, NEAREST_QUESTIONS))
-        return Asked(vector, ordinary, float(about_images.max(initial=-1)), float(chat.max(initial=-1)))
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A question, held against ordinary ones. vector: centred. ordinary: likeness to all of them; about_images,
-    chat: to the nearest one that asks about an image, and to the nearest that is plain chat."""
 
     vector: NDArray[np.float32]
     ordinary: float
     about_images: float
     chat: float
 
-    def nearer(self, asked: float) -> float:
-        """By how much it is nearer to an adapter's questions, to which its likeness is `asked`, than to ordinary
-        ones. Many questions fit any image: being ordinary counts against an adapter by MOST_DOUBT at most."""
-        return max(asked - self.ordinary, -MOST_DOUBT)
+    def lead(self, own: float) -> float:
+        """How much nearer the question is to an adapter's questions than to ordinary ones, at least -MOST_DOUBT.
+
+        own: cosine to the adapter's questions. Many questions fit any image, so being ordinary is weak evidence.
+        """
+        return max(own - self.ordinary, -MOST_DOUBT)
+
+
+@dataclass(frozen=True)
+class Background:
+    """chat: how many of the question examples, counted from the end, are plain chat; the others ask about an image.
+
+    words, state: heads over a question's vector, and over the language model's hidden state after the question.
+    """
+
+    image: FeatureBackground
+    question: FeatureBackground
+    chat: int
+    words: ChatHead
+    state: ChatHead
+
+    def fits(self, words: NDArray[np.float32]) -> bool:
+        """Whether a question's vector is of the language model that this background was made with."""
+        return len(words) == len(self.question.mean)
+
+    def compare(self, query: Query) -> QuestionLikeness:
+        """The query's question beside ordinary ones."""
+        vector = self.question.centred(query.words)
+        cosines = self.question.examples @ vector  # [n]
+        about_images, chat = cosines[: len(cosines) - self.chat], cosines[len(cosines) - self.chat :]
+        ordinary = float(likeness(cosines, NEAREST_QUESTIONS))
+        return QuestionLikeness(
+            vector, ordinary, float(about_images.max(initial=-1)), float(chat.max(initial=-1))
+        )
 
 
 @cache
-def general() -> General:
-    """The bundled background."""
+def bundled_background() -> Background:
     tensors = {name: value.astype(np.float32) for name, value in load_file(BUNDLED).items()}
     image, question = (
-        Background.of(tensors[f"{kind}.mean"], tensors[f"{kind}.examples"]) for kind in ("image", "question")
+        FeatureBackground.of(tensors[f"{kind}.mean"], tensors[f"{kind}.examples"])
+        for kind in ("image", "question")
     )
     words, state = (
-        SubjectHead(tensors[f"{kind}.weight"], float(tensors[f"{kind}.bias"][0]))
-        for kind in ("words", "state")
+        ChatHead(tensors[f"{kind}.weight"], float(tensors[f"{kind}.bias"][0])) for kind in ("words", "state")
     )
-    return General(image, question, int(tensors["question.chat"][0]), words, state)
+    return Background(image, question, int(tensors["question.chat"][0]), words, state)
 
 
-def centred(
-    path: Path, prototypes: Prototypes, background: General
+def centre_prototypes(
+    path: Path, prototypes: Prototypes, background: Background
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """An adapter's images [k, 1408] and questions [m, hidden] as they are compared. path: for messages.
+    """An adapter's images [k, 1408] and questions [m, hidden] as centred unit vectors. path: for messages.
 
     Raises UserError when the questions are of another language model.
     """
@@ -125,13 +176,13 @@ def centred(
 
 
 def likeness(cosines: NDArray[np.float32], nearest: int) -> NDArray[np.float32]:
-    """The mean of the `nearest` largest along the last axis; of all when there are fewer."""
+    """The mean of the `nearest` largest cosines along the last axis, [..., n] -> [...]; of all n when n is smaller."""
     count = min(nearest, cosines.shape[-1])
     largest = np.partition(cosines, -count, axis=-1)[..., -count:]
     return np.asarray(largest.mean(axis=-1), np.float32)
 
 
-def _apart(vectors: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
+def _centred(vectors: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
     apart = vectors - mean
     lengths = np.linalg.norm(apart, axis=-1, keepdims=True)
     return np.asarray(apart / np.maximum(lengths, 1e-9), np.float32)

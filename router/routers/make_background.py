@@ -1,10 +1,10 @@
-"""Makes router/bundled/general.safetensors: what ordinary images and questions look like to the router.
+"""Makes router/bundled/general.safetensors, the background of ordinary images and questions.
 
     python -m router.routers.make_background --data DIR --models DIR --cache DIR
 
-Reads the train split of photos and captions, and general_questions.txt. What is kept of the images is the mean
-and the centres of clusters of their features, from which no image can be made again. The heads that tell chat from
-questions about an image (router.routers.subject) are fitted to the questions.
+Reads the train split of photos and captions, and general_questions.txt. Of the images it keeps the mean and the cluster
+centres of their features, from which no image can be reconstructed. The heads that tell chat from questions about
+an image are fitted to the questions.
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ from models.core.errors import UserError
 from models.core.images import load_image
 from models.engine import Engine
 from models.hub.store import ModelStore
-from router.routers.background import BUNDLED
-from router.routers.question_lists import CHAT, GENERAL, SPECIAL, read_questions
-from router.routers.subject import FORM, fit_subject
+from router.routers.background import BUNDLED, CHAT, GENERAL, SPECIAL, ChatHead, read_questions
+from router.routers.chat_detection import FORM
 
 STRENGTH = 30.0
-"""Of the penalty on the heads' weights; between 10 and 100 the development half of asked.txt sees no difference."""
+"""Penalty on the heads' squared weights. Values from 10 to 100 give the same results on the development half of
+asked.txt."""
 
 SETS = ("photos", "captions")
 CENTRES = 128
-ROUNDS = 20
+KMEANS_ROUNDS = 20
+NEWTON_ROUNDS = 30
 
 
-class Mind(Senses, Protocol):
-    """models.engine.Engine is one."""
+class BackgroundEngine(Senses, Protocol):
+    """The part of models.engine.Engine that is used here."""
 
     def text_state(self, text: str) -> NDArray[np.float32]: ...
 
 
 def general_images(data: Path) -> list[Path]:
-    """The training images of the sets. Raises UserError when the data are not there."""
+    """The training images of the sets. Raises UserError when their lists are missing."""
     found: dict[Path, None] = {}
     for name in SETS:
         path = data / f"{name}.jsonl"
@@ -55,23 +56,30 @@ def general_images(data: Path) -> list[Path]:
 
 
 def centres(vectors: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """k-means, begun with the vectors farthest from those before: float32 [count, features]."""
+    """Cluster centres by k-means, float32 [count, features].
+
+    vectors: [n, features]. Each initial centre is the vector farthest from the centres before it.
+    """
     chosen = [0]
-    distance = np.full(len(vectors), np.inf)
+    distance = np.full(len(vectors), np.inf)  # [n], squared, to the nearest centre so far
     while len(chosen) < min(count, len(vectors)):
         distance = np.minimum(distance, ((vectors - vectors[chosen[-1]]) ** 2).sum(axis=1))
         chosen.append(int(distance.argmax()))
     middle = vectors[chosen]
-    for _ in range(ROUNDS):
-        squares = (middle**2).sum(axis=1) - 2 * vectors @ middle.T
+    for _ in range(KMEANS_ROUNDS):
+        squares = (middle**2).sum(
+            axis=1
+        ) - 2 * vectors @ middle.T  # [n, count], minus |vector|^2, which is constant
         nearest = squares.argmin(axis=1)
         own = [vectors[nearest == index] for index in range(len(middle))]
         middle = np.stack([mine.mean(axis=0) if len(mine) else middle[i] for i, mine in enumerate(own)])
     return middle
 
 
-def background(kind: str, vectors: NDArray[np.float32], count: int | None) -> dict[str, NDArray[np.float16]]:
-    """A Background's tensors under their names. count: clusters to keep the centres of; None keeps all."""
+def background_tensors(
+    kind: str, vectors: NDArray[np.float32], count: int | None
+) -> dict[str, NDArray[np.float16]]:
+    """A FeatureBackground's tensors by name. count: number of cluster centres to keep; None keeps all vectors."""
     tensors = {
         "mean": vectors.mean(axis=0),
         "examples": vectors if count is None else centres(vectors, count),
@@ -80,42 +88,68 @@ def background(kind: str, vectors: NDArray[np.float32], count: int | None) -> di
 
 
 def make(
-    mind: Mind, images: Sequence[Path], questions: Mapping[str, Sequence[str]]
+    engine: BackgroundEngine, images: Sequence[Path], questions: Mapping[str, Sequence[str]]
 ) -> dict[str, NDArray[np.floating]]:
-    """All tensors of the file. questions: by kind, plain chat being CHAT."""
-    seen = np.stack([image_vector(mind.image_features(load_image(path))) for path in images])
-    return background("image", seen, CENTRES) | question_tensors(mind, questions)
+    """All tensors of the file. questions: by section (router.routers.background.read_questions)."""
+    seen = np.stack([image_vector(engine.image_features(load_image(path))) for path in images])
+    return background_tensors("image", seen, CENTRES) | question_tensors(engine, questions)
 
 
-def question_tensors(mind: Mind, questions: Mapping[str, Sequence[str]]) -> dict[str, NDArray[np.floating]]:
-    """Those that come of the questions."""
-    return question_background(mind, questions) | subject_heads(mind, questions)
+def question_tensors(
+    engine: BackgroundEngine, questions: Mapping[str, Sequence[str]]
+) -> dict[str, NDArray[np.floating]]:
+    """The tensors that are made from the questions."""
+    return question_background(engine, questions) | chat_heads(engine, questions)
 
 
 def question_background(
     words: Words, questions: Mapping[str, Sequence[str]]
 ) -> dict[str, NDArray[np.float16]]:
-    """Of questions alone, chat last: the last `question.chat` examples are plain chat."""
+    """The examples of questions. The last `question.chat` of them are plain chat."""
     about = [q for kind, own in questions.items() if kind not in (CHAT, SPECIAL) for q in own]
     asked = about + list(questions[CHAT])
     vectors = np.stack([question_vector(words, question) for question in asked])
     chat = np.array([len(questions[CHAT])], np.float16)
-    return background("question", vectors, None) | {"question.chat": chat}
+    return background_tensors("question", vectors, None) | {"question.chat": chat}
 
 
-def subject_heads(mind: Mind, questions: Mapping[str, Sequence[str]]) -> dict[str, NDArray[np.float32]]:
-    """The two heads' tensors under their names."""
+def chat_heads(
+    engine: BackgroundEngine, questions: Mapping[str, Sequence[str]]
+) -> dict[str, NDArray[np.float32]]:
+    """The tensors of the two heads, by name."""
     about = [question for kind, own in questions.items() if kind != CHAT for question in own]
     ways: dict[str, Callable[[str], NDArray[np.float32]]] = {
-        "words": lambda question: question_vector(mind, question),
-        "state": lambda question: mind.text_state(FORM.format(question)),
+        "words": lambda question: question_vector(engine, question),
+        "state": lambda question: engine.text_state(FORM.format(question)),
     }
     tensors: dict[str, NDArray[np.float32]] = {}
     for name, vector in ways.items():
         own, other = (np.stack([vector(each) for each in side]) for side in (about, questions[CHAT]))
-        head = fit_subject(own, other, STRENGTH)
+        head = fit_chat_head(own, other, STRENGTH)
         tensors |= {f"{name}.weight": head.weight, f"{name}.bias": np.array([head.bias], np.float32)}
     return tensors
+
+
+def fit_chat_head(about: NDArray[np.float32], chat: NDArray[np.float32], strength: float) -> ChatHead:
+    """Logistic regression by Newton's method.
+
+    about: vectors of questions about an image, [n, features]. chat: vectors of plain chat, [m, features].
+    strength: penalty on the squared weights, over features of standard deviation 1.
+    """
+    vectors = np.concatenate([about, chat]).astype(np.float64)  # [n + m, features]
+    mean, spread = vectors.mean(axis=0), vectors.std(axis=0) + 1e-3 * vectors.std()
+    inputs = np.column_stack([(vectors - mean) / spread, np.ones(len(vectors))])
+    wanted = np.concatenate([np.ones(len(about)), np.zeros(len(chat))])
+    penalty = np.full(inputs.shape[1], strength)
+    penalty[-1] = 1e-6  # the bias is not penalised
+    solution = np.zeros(inputs.shape[1])
+    for _ in range(NEWTON_ROUNDS):
+        shares = 1 / (1 + np.exp(-np.clip(inputs @ solution, -50, 50)))  # [n + m], 0..1
+        gradient = inputs.T @ (shares - wanted) + penalty * solution
+        hessian = (inputs * (shares * (1 - shares))[:, None]).T @ inputs + np.diag(penalty)
+        solution -= np.linalg.solve(hessian, gradient)
+    weight = solution[:-1] / spread  # for features that are not standardised
+    return ChatHead(weight.astype(np.float32), float(solution[-1] - weight @ mean))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,9 +1,9 @@
-"""The nearest-prototype router: an adapter suits what is nearer to its examples than ordinary things are.
+"""The nearest-prototype router: an adapter suits a query that is nearer to its examples than ordinary queries are.
 
-Training-free, over frozen features of the image and the question. An adapter's score depends on its own
-prototypes and on the bundled background, never on other adapters: installing one changes no other's score.
-The image counts more than the question, since many questions fit any image. An adapter whose examples have
-images is out of the question without one. Knows nothing of adapters' weights or of how answers come about.
+Training-free, over frozen features of the image and the question. The score of an adapter depends on its own prototypes
+and the bundled background only, so that installing an adapter changes no other score. The image counts more than
+the question, because many questions fit any image. An adapter whose examples have images is not a candidate for a
+query without one.
 """
 
 from __future__ import annotations
@@ -17,36 +17,45 @@ from numpy.typing import NDArray
 
 from adapters.prototypes import PROTOTYPES_FILE, Prototypes, read_prototypes
 from router.choice import OTHER_MODEL, Candidate, Choice, Query, decide
-from router.routers.background import NEAREST_IMAGES, Asked, General, centred, general, likeness
-from router.routers.prototype_cache import Registry
+from router.routers.adapter_file_cache import AdapterFileCache
+from router.routers.background import (
+    NEAREST_IMAGES,
+    Background,
+    QuestionLikeness,
+    bundled_background,
+    centre_prototypes,
+    likeness,
+)
 
 QUESTION_WEIGHT = 0.3
-"""Of a question's likeness, beside an image's nearness of 1 for a typical one."""
+"""Weight of the question's lead (cosine) beside the image's nearness, which is 1 for a typical image."""
 
 THRESHOLD = 0.1
-"""What both together must reach: 0 is what hardly an ordinary image does, 1 what half of its own do."""
+"""What both together must reach. At 0 hardly any ordinary image passes; at 1 half of the adapter's own images do."""
 
 QUESTION_ALONE = 0.2
-"""How much nearer to an adapter's questions than to ordinary ones a question must be, when it is all there is."""
+"""The lead that a question needs when there is no image to judge by."""
 
 CHAT_LIKENESS, CHAT_LEAD = 0.55, 0.2
-"""A question is plain chat when it is so like one, and so much less like any about an image."""
+"""A question is plain chat when its cosine to one is at least CHAT_LIKENESS and exceeds that to any question about an
+image by CHAT_LEAD."""
 
 SHARPNESS = 8.0
-"""From these measures to logarithms of odds."""
+"""Multiplier that converts the sum to log-odds."""
 
 ORDINARY, OWN = 0.98, 0.1
-"""Quantiles of likeness: what hardly an ordinary image exceeds, and what most of an adapter's own do."""
+"""Quantiles of likeness: 2% of ordinary images exceed the first, 90% of an adapter's own images exceed the second."""
 
 LEAST_GAP = 0.1
-"""A typical image of its own lies at least so far above; two or three examples say little of the rest."""
+"""Least difference between the likeness of a typical own image and the level; two or three examples do not show it."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """An adapter as the router knows it. image, question: centred unit vectors [k, 1408] and [m, hidden].
+class ScaledPrototypes:
+    """An adapter's examples and the scale of their likeness.
 
-    level: the likeness of images that has a nearness of 0; gap: what lies between that and a nearness of 1.
+    image, question: centred unit vectors, float32 [k, 1408] and [m, hidden]. level: the likeness of an image that has
+    nearness 0. gap: the likeness above the level that has nearness 1.
     """
 
     image: NDArray[np.float32]
@@ -56,73 +65,80 @@ class Known:
 
 
 class PrototypeRouter:
-    """A router over the adapters in one directory; what changed on disk is read again at the next choice."""
+    """A router over the adapters in one directory. A file that changed is read again at the next choice."""
 
-    def __init__(self, directory: Path, background: General | None = None) -> None:
-        self._background = background or general()
-        self._registry = Registry(
-            directory, PROTOTYPES_FILE, lambda path: calibrated(path, read_prototypes(path), self._background)
+    def __init__(self, directory: Path, background: Background | None = None) -> None:
+        self._background = background or bundled_background()
+        self._adapters = AdapterFileCache(
+            directory,
+            PROTOTYPES_FILE,
+            lambda path: scale_prototypes(path, read_prototypes(path), self._background),
         )
 
     def choose(self, query: Query, installed: Collection[str]) -> Choice:
         """The adapter that suits best, or none. Adapters without prototypes are never chosen."""
         if not self._background.fits(query.words):
             return OTHER_MODEL
-        known = self._registry.of(installed)
-        able = {name: each for name, each in known.items() if query.image is not None or not len(each.image)}
+        adapters = self._adapters.of(installed)
+        able = {
+            name: each for name, each in adapters.items() if query.image is not None or not len(each.image)
+        }
         if not able:
-            return self._registry.no_candidate(installed)
-        asked = self._background.held_against(query)
+            return self._adapters.no_candidate(installed)
+        question = self._background.compare(query)
         image = None if query.image is None else self._background.image.centred(query.image)
-        candidates = [judge(name, each, image, asked) for name, each in able.items()]
+        candidates = [_candidate(name, each, image, question) for name, each in able.items()]
         best = max(candidates, key=lambda each: each.score)
-        return decide(candidates, chat=is_chat(asked, best.question))
+        return decide(candidates, chat=is_chat(question, best.question))
 
 
-def calibrated(path: Path, prototypes: Prototypes, background: General) -> Known:
-    """An adapter with its scale, from its own examples and ordinary ones. path: for messages.
+def scale_prototypes(path: Path, prototypes: Prototypes, background: Background) -> ScaledPrototypes:
+    """An adapter's examples, with a scale from them and the ordinary images. path: for messages.
 
     Raises UserError when the questions are of another language model.
     """
-    image, question = centred(path, prototypes, background)
+    image, question = centre_prototypes(path, prototypes, background)
     level, gap = _scale(image, background.image.examples) if len(image) else (0.0, LEAST_GAP)
-    return Known(image, question, level, gap)
+    return ScaledPrototypes(image, question, level, gap)
 
 
 def _scale(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> tuple[float, float]:
-    """Level and gap. own [k, features], ordinary [n, features]; each of its own is held against the others.
+    """Level and gap. own: [k, features]. ordinary: [n, features].
 
-    An adapter for a kind of ordinary images has no level that keeps these out: then the question decides.
+    Each own example is compared with the other own ones. If ordinary images are as near as own ones (an adapter for a
+    kind of ordinary image), the level is that of the own ones, and the question decides.
     """
     reached = float(np.quantile(likeness(ordinary @ own.T, NEAREST_IMAGES), ORDINARY))
     if len(own) <= NEAREST_IMAGES:
         return reached, LEAST_GAP
-    among = own @ own.T
-    np.fill_diagonal(among, -1.0)  # never among the nearest
+    among = own @ own.T  # [k, k], cosines
+    np.fill_diagonal(among, -1.0)  # an example is not its own neighbour
     least, typical = (float(value) for value in np.quantile(likeness(among, NEAREST_IMAGES), (OWN, 0.5)))
     level = min(reached, least)
     return level, max(typical - level, LEAST_GAP)
 
 
-def judge(name: str, known: Known, image: NDArray[np.float32] | None, question: Asked) -> Candidate:
-    """image: centred. "Thank you" under an image is no question about it, whatever the image shows."""
-    asked = float(likeness(known.question @ question.vector, 1)) if len(known.question) else None
+def _candidate(
+    name: str, adapter: ScaledPrototypes, image: NDArray[np.float32] | None, question: QuestionLikeness
+) -> Candidate:
+    """image: centred. Plain chat under an image gets a score below 0, whatever the image shows."""
+    own = float(likeness(adapter.question @ question.vector, 1)) if len(adapter.question) else None
     seen = (
-        float(likeness(known.image @ image, NEAREST_IMAGES))
-        if image is not None and len(known.image)
+        float(likeness(adapter.image @ image, NEAREST_IMAGES))
+        if image is not None and len(adapter.image)
         else None
     )
-    about = 0.0 if asked is None else question.nearer(asked)
+    lead = 0.0 if own is None else question.lead(own)
     if seen is None:
-        measure = about - QUESTION_ALONE
-    elif is_chat(question, asked):
+        measure = lead - QUESTION_ALONE
+    elif is_chat(question, own):
         measure = -QUESTION_WEIGHT
     else:
-        measure = (seen - known.level) / known.gap + QUESTION_WEIGHT * about - THRESHOLD
-    return Candidate(name, SHARPNESS * measure, seen, asked)
+        measure = (seen - adapter.level) / adapter.gap + QUESTION_WEIGHT * lead - THRESHOLD
+    return Candidate(name, SHARPNESS * measure, seen, own)
 
 
-def is_chat(question: Asked, asked: float | None) -> bool:
-    """asked: likeness to an adapter's own questions, which may be more like it than chat is."""
-    other = max(question.about_images, -1.0 if asked is None else asked)
+def is_chat(question: QuestionLikeness, own: float | None) -> bool:
+    """own: cosine to the adapter's questions, None when it has none; a question nearer to these is not chat."""
+    other = max(question.about_images, -1.0 if own is None else own)
     return question.chat >= CHAT_LIKENESS and question.chat - other >= CHAT_LEAD

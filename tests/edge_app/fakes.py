@@ -17,7 +17,7 @@ from models.packing.packed_model import LlamaShape
 from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
 from router.choice import Candidate, Choice, Query
-from router.reason import Reason
+from router.types import Reason
 from tests.adapters.folders import SHAPE
 
 

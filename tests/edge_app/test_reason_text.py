@@ -10,7 +10,7 @@ import pytest
 import edge_app
 import router
 from edge_app.reason_text import CLAUSES, Label, clause, inside, sentence
-from router.reason import Reason
+from router.types import Reason
 
 AUTO = Reason("adapter_suits", {"adapter": "receipts", "image": 0.94, "question": 0.49})
 ECO = Reason("mode", {"mode": "eco"})

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from adapters.prototypes import IMAGE_SIZE, prototypes_of, write_prototypes
 from router.choice import Choice, Query, Router
-from router.routers.background import Background, General
-from router.routers.subject import fit_subject
+from router.routers.background import Background, FeatureBackground
+from router.routers.make_background import fit_chat_head
 
 HIDDEN = 64
 CHAT = 20
@@ -32,17 +32,17 @@ def around(kind: int, size: int, count: int, first: int = 0) -> NDArray[np.float
     return np.stack([near(kind, size, first + number) for number in range(count)])
 
 
-def spread_out(size: int) -> Background:
+def spread_out(size: int) -> FeatureBackground:
     """Ordinary things are many kinds of things."""
     vectors = np.stack([near(100 + number, size, number) for number in range(200)])
-    return Background.of(vectors.mean(axis=0), vectors)
+    return FeatureBackground.of(vectors.mean(axis=0), vectors)
 
 
-def _background() -> General:
+def _background() -> Background:
     question = spread_out(HIDDEN)
     raw = np.stack([near(100 + number, HIDDEN, number) for number in range(200)])
-    head = fit_subject(raw[:-CHAT], raw[-CHAT:], 3.0)
-    return General(spread_out(IMAGE_SIZE), question, CHAT, head, head)
+    head = fit_chat_head(raw[:-CHAT], raw[-CHAT:], 3.0)
+    return Background(spread_out(IMAGE_SIZE), question, CHAT, head, head)
 
 
 BACKGROUND = _background()

@@ -6,7 +6,7 @@ import pytest
 
 from models.core.errors import UserError
 from router.choice import Candidate, choose_as_asked, decide
-from router.reason import Reason
+from router.types import Reason
 
 
 def test_an_adapter_that_was_named_is_used() -> None:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.names import Mode
 from router.place_policy import (
     DEFAULT_WEIGHTS,
     Budgets,
@@ -19,7 +18,7 @@ from router.place_policy import (
     scenario,
     threshold,
 )
-from router.reason import Reason
+from router.types import Mode, Reason
 
 LOCAL = Expected(correct=0.8, seconds=0.5, joules=8.0, money=0.0)
 CLOUD = Expected(correct=0.95, seconds=3.0, joules=600.0, money=0.002)

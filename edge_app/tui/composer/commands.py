@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from router.names import Mode
+from router.types import Mode
 
 Argument = Literal["", "path", "adapter", "mode", "switch", "words", "name"]
 

@@ -32,7 +32,7 @@ from edge_app.events import Progress
 from edge_app.system import paths
 from models.core.errors import UserError
 from router.choice import Choice, Query
-from router.reason import Reason
+from router.types import Reason
 from tests.adapters.folders import SHAPE
 from tests.edge_app.conftest import png
 from tests.edge_app.fakes import FakeEngine, FakeGeneration

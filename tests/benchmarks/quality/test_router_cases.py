@@ -26,7 +26,7 @@ from benchmarks.quality.router_cases import (
 )
 from benchmarks.quality.router_evaluation import Decision, Share, cost, sampled, shares
 from edge_app.evaluation.rows import EvaluationRow
-from router.routers.question_lists import ANY_IMAGE, ASKED, CHAT, GENERAL, PHOTOS, read_questions
+from router.routers.background import ANY_IMAGE, ASKED, CHAT, GENERAL, PHOTOS, read_questions
 
 INSTALLED = ("medical", "charts")
 

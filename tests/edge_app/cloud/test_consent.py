@@ -13,7 +13,7 @@ from edge_app.cloud.consent import ConsentStore, Decision, Known, judge
 from edge_app.cloud.endpoint import endpoint
 from edge_app.cloud.payload import Payload, payload
 from models.core.types import Image, Message, Sampling
-from router.reason import Reason
+from router.types import Reason
 
 PLACE = endpoint("https://api.example.com/v1", "big-model")
 

@@ -14,8 +14,8 @@ from adapters.store.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManife
 from models.core.types import Image
 from models.engine import Engine
 from router.choice import Query
-from router.reason import Reason
 from router.routers.ask_model import ModelRouter
+from router.types import Reason
 
 NAMES = ("cells", "maps")
 
@@ -56,7 +56,7 @@ class Speaker:
         if len(text) > self.most:
             raise ValueError
         self.read.append((text, image))
-        odds = np.arange(1.0, len(options) + 1)  # it likes the last ones best, whatever it is asked
+        odds = np.arange(1.0, len(options) + 1)  # prefers the last options for every prompt
         if "N/A" not in text:
             odds[[option.strip() for option in options].index(self.favourite)] *= 3
         shares: NDArray[np.float64] = odds / odds.sum()

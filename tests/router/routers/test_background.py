@@ -11,19 +11,21 @@ from adapters.prototypes import IMAGE_SIZE, image_vector, make_prototypes, quest
 from models.core.types import Image
 from models.engine import Engine
 from router.choice import Choice, Query, Router
-from router.routers.background import BUNDLED, general
-from router.routers.factory import make_router
+from router.routers import make_router
+from router.routers.background import BUNDLED, CHAT, GENERAL, SPECIAL, bundled_background, read_questions
 from router.routers.make_background import centres
-from router.routers.question_lists import CHAT, GENERAL, SPECIAL, read_questions
 
 
 def test_the_background_is_whole_and_small(engine: Engine) -> None:
-    for background, features in ((general().image, IMAGE_SIZE), (general().question, engine.shape.hidden)):
+    for background, features in (
+        (bundled_background().image, IMAGE_SIZE),
+        (bundled_background().question, engine.shape.hidden),
+    ):
         assert background.mean.shape == (features,)
         assert background.examples.shape[1] == features
         assert np.isfinite(background.mean).all()
         assert np.linalg.norm(background.examples, axis=1) == pytest.approx(1, abs=1e-4)
-    assert len(general().image.examples) >= 100
+    assert len(bundled_background().image.examples) >= 100
     assert BUNDLED.stat().st_size < 1_000_000
 
 
@@ -33,11 +35,11 @@ def test_the_bundled_questions_are_those_of_the_list(engine: Engine) -> None:
     assert len(everything) == len(set(everything))
     asked = [question for kind, own in kinds.items() if kind != SPECIAL for question in own]
     assert list(kinds)[-1] == CHAT
-    assert general().chat == len(kinds[CHAT])
-    assert len(asked) == len(general().question.examples)
+    assert bundled_background().chat == len(kinds[CHAT])
+    assert len(asked) == len(bundled_background().question.examples)
     made = np.stack([question_vector(engine, question) for question in asked[::20]])
-    found = general().question.centred(made)
-    assert (found * general().question.examples[::20]).sum(axis=1) == pytest.approx(1, abs=0.01)
+    found = bundled_background().question.centred(made)
+    assert (found * bundled_background().question.examples[::20]).sum(axis=1) == pytest.approx(1, abs=0.01)
 
 
 def test_clusters_have_their_centres() -> None:

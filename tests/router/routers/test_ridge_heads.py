@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from adapters.prototypes import IMAGE_SIZE
 from router.choice import Choice, Query
-from router.routers.background import Asked, Background
-from router.routers.chat_detection import ByState, ByWords
+from router.routers.background import FeatureBackground, QuestionLikeness
+from router.routers.chat_detection import ChatByState, ChatByWords
 from router.routers.ridge_heads import RIDGE, HeadRouter, fit_image_head
 from tests.router.made_up import ALL, BACKGROUND, HIDDEN, KINDS, around, ask, install, near, query, state_of
 
@@ -36,7 +36,9 @@ def explicit(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> tuple[N
 def test_a_head_ranks_images_as_ridge_regression_does(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     own = (rng.standard_normal((count, 40)) + 1).astype(np.float32)
-    ordinary = Background.of(np.zeros(40, np.float32), rng.standard_normal((60, 40)).astype(np.float32))
+    ordinary = FeatureBackground.of(
+        np.zeros(40, np.float32), rng.standard_normal((60, 40)).astype(np.float32)
+    )
     own /= np.linalg.norm(own, axis=1, keepdims=True)
     weight, bias = fit_image_head(own, ordinary)
     wanted, at = explicit(own, ordinary.examples)
@@ -66,7 +68,7 @@ def test_copies_of_one_image_give_a_head_that_knows_it() -> None:
 def test_few_examples_do(tmp_path: Path, count: int) -> None:
     for name, kind in KINDS.items():
         install(tmp_path, name, kind, images=count)
-    router = HeadRouter(tmp_path, ByWords(BACKGROUND), BACKGROUND)
+    router = HeadRouter(tmp_path, ChatByWords(BACKGROUND), BACKGROUND)
     for name, kind in KINDS.items():
         assert ask(router, ALL, kind, 104).adapter == name
     assert ask(router, ALL, 107, 104).adapter is None
@@ -74,10 +76,10 @@ def test_few_examples_do(tmp_path: Path, count: int) -> None:
 
 
 class Never:
-    """A subject that must not be asked."""
+    """A detector that must not be used."""
 
-    def is_chat(self, query: Query, asked: Asked, own: float) -> bool:
-        raise AssertionError(query, asked, own)
+    def is_chat(self, query: Query, question: QuestionLikeness, own: float) -> bool:
+        raise AssertionError(query, question, own)
 
 
 def test_what_the_question_is_about_is_asked_only_when_the_image_points_somewhere(tmp_path: Path) -> None:
@@ -103,7 +105,7 @@ class Counting:
 def test_the_state_is_read_in_doubt_only(tmp_path: Path) -> None:
     install(tmp_path, "cells", 2)
     states = Counting()
-    router = HeadRouter(tmp_path, ByState(states, BACKGROUND), BACKGROUND)
+    router = HeadRouter(tmp_path, ChatByState(states, BACKGROUND), BACKGROUND)
 
     def chosen(question: int) -> tuple[Choice, int]:
         before = states.reads
@@ -119,7 +121,7 @@ def test_the_state_is_read_in_doubt_only(tmp_path: Path) -> None:
 def test_an_installation_counts_at_once_and_leaves_every_other_decision_as_it_was(tmp_path: Path) -> None:
     for name, kind in KINDS.items():
         install(tmp_path, name, kind, images=64)
-    router = HeadRouter(tmp_path, ByState(state_of, BACKGROUND), BACKGROUND)
+    router = HeadRouter(tmp_path, ChatByState(state_of, BACKGROUND), BACKGROUND)
     queries = [query(image, question) for image in (1, 2, 3, 107, None) for question in (1, 2, 104, 290)]
 
     def decisions(installed: Collection[str]) -> list[str | None]:
@@ -138,7 +140,7 @@ def test_an_installation_counts_at_once_and_leaves_every_other_decision_as_it_wa
 
 def test_a_candidate_that_chat_rules_out_says_how_its_image_looked(tmp_path: Path) -> None:
     install(tmp_path, "cells", 2)
-    router = HeadRouter(tmp_path, ByState(state_of, BACKGROUND), BACKGROUND)
+    router = HeadRouter(tmp_path, ChatByState(state_of, BACKGROUND), BACKGROUND)
     (candidate,) = ask(router, ("cells",), 2, 290).candidates
     assert candidate.score < 0
     assert candidate.image is not None
@@ -147,6 +149,6 @@ def test_a_candidate_that_chat_rules_out_says_how_its_image_looked(tmp_path: Pat
 
 def test_vectors_of_another_language_model_get_no_adapter_and_the_reason_says_so(tmp_path: Path) -> None:
     install(tmp_path, "cells", 2)
-    router = HeadRouter(tmp_path, ByWords(BACKGROUND), BACKGROUND)
+    router = HeadRouter(tmp_path, ChatByWords(BACKGROUND), BACKGROUND)
     other = Query("What?", np.ones(HIDDEN + 1, np.float32), near(2, IMAGE_SIZE, 999))
     assert router.choose(other, ("cells",)).reason.kind == "other_language_model"

@@ -1,7 +1,6 @@
-"""What a router keeps of each installed adapter: read when it is first seen, again when its file has changed.
+"""Keeps what a router computes from one file of each installed adapter, and computes it again when the file changes.
 
-Whatever is made of an adapter is made of them alone, so that a new adapter changes nothing that is
-kept of another. Knows nothing of how adapters are judged.
+Each value is made from one adapter's file alone, so that installing an adapter changes no other adapter's value.
 """
 
 from __future__ import annotations
@@ -12,15 +11,16 @@ from typing import Generic, TypeVar
 
 from models.core.errors import UserError
 from router.choice import Choice
-from router.reason import Reason
+from router.types import Reason
 
 Made = TypeVar("Made")
 Stamp = tuple[int, int, int]
+"""Inode, size and modification time (ns) of a file."""
 
 
-class Registry(Generic[Made]):
-    """directory: where the adapters are. file: of each adapter, that this is about. make: reads it; may raise
-    UserError."""
+class AdapterFileCache(Generic[Made]):
+    """directory: the folder of the adapters. file: name of the file in each adapter's folder. make: computes the value
+    from the file's path; may raise UserError."""
 
     def __init__(self, directory: Path, file: str, make: Callable[[Path], Made]) -> None:
         self._directory = directory
@@ -29,14 +29,14 @@ class Registry(Generic[Made]):
         self._kept: dict[str, tuple[Stamp, Made | UserError]] = {}
 
     def of(self, installed: Collection[str]) -> Mapping[str, Made]:
-        """What is known of these adapters, as their files are now; those without a good file are left out."""
+        """The values of these adapters, by name. Adapters without the file, or with a damaged one, are left out."""
         current: dict[str, tuple[Stamp, Made | UserError]] = {}
         for name in installed:
             path = self._directory / name / self._file
             try:
                 status = path.stat()
             except OSError:
-                continue  # it has none, or is being removed
+                continue  # the adapter has no such file, or is being removed
             stamp = status.st_ino, status.st_size, status.st_mtime_ns
             before = self._kept.get(name)
             current[name] = before if before and before[0] == stamp else (stamp, self._read(path))

@@ -13,20 +13,20 @@ import pytest
 
 from adapters.prototypes import IMAGE_SIZE, PROTOTYPES_FILE, prototypes_of, write_prototypes
 from router.choice import Candidate, Query, Router
-from router.reason import Reason
+from router.routers.adapter_file_cache import AdapterFileCache
 from router.routers.background import likeness
-from router.routers.chat_detection import ByState, ByWords
-from router.routers.prototype_cache import Registry
+from router.routers.chat_detection import ChatByState, ChatByWords
 from router.routers.prototypes import PrototypeRouter
 from router.routers.ridge_heads import HeadRouter
+from router.types import Reason
 from tests.router.made_up import ALL, BACKGROUND, HIDDEN, KINDS, around, ask, install, near, query, state_of
 
 Make = Callable[[Path], Router]
 
 MAKERS: dict[str, Make] = {
     "prototypes": lambda directory: PrototypeRouter(directory, BACKGROUND),
-    "heads": lambda directory: HeadRouter(directory, ByWords(BACKGROUND), BACKGROUND),
-    "cascade": lambda directory: HeadRouter(directory, ByState(state_of, BACKGROUND), BACKGROUND),
+    "heads": lambda directory: HeadRouter(directory, ChatByWords(BACKGROUND), BACKGROUND),
+    "cascade": lambda directory: HeadRouter(directory, ChatByState(state_of, BACKGROUND), BACKGROUND),
 }
 
 
@@ -210,13 +210,13 @@ def test_each_adapter_is_read_once_and_again_only_when_it_changed(
         (tmp_path / name).mkdir()
         (tmp_path / name / PROTOTYPES_FILE).write_bytes(content)
     read: list[str] = []
-    make_of = Registry._read
+    make_of = AdapterFileCache._read
 
-    def noted(registry: Registry[Any], path: Path) -> Any:
+    def noted(registry: AdapterFileCache[Any], path: Path) -> Any:
         read.append(path.parent.name)
         return make_of(registry, path)
 
-    monkeypatch.setattr(Registry, "_read", noted)
+    monkeypatch.setattr(AdapterFileCache, "_read", noted)
     router = make(tmp_path)
     ask(router, tuple(names), 1, 1)
     assert sorted(read) == names
