@@ -28,6 +28,7 @@ TRAIN_EXTRA = (
     "torch",
     "transformers",
     "peft",
+    "sklearn",
     "matplotlib",
     "seaborn",
     "mplfinance",
