@@ -2,7 +2,7 @@
 
 An answer that uses an adapter holds a Lease. What is leased does not change and stays in memory, even if its
 files, its name or the budget change; the next lease sees what is on disk by then. Loading can begin early, on the
-bank's own thread. Weights are packed for the kernels, so that switching adapters means passing another tensor.
+bank's own thread. The engine packs the weights, so that it switches adapters without further work.
 """
 
 from __future__ import annotations
@@ -14,25 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from adapters.spec import AdapterSpec, parse_spec
 from adapters.store.adapter_store import AdapterStore, Signature, read_policy
 from adapters.store.manifest import PromptPolicy, combine_policies
-from models.adapter_weights import (
-    AdapterWeights,
-    PackedAdapter,
-    add_adapters,
-    pack_adapter,
-    packed_size,
-    read_adapter_projector,
-)
 from models.core.errors import UserError
-from models.lora.packed_files import PackedFiles
-from models.lora.weights import PackedLora
-from models.packing.packed_model import LlamaShape
+from models.engine import AdapterPacker, PackedAdapter
 
 
 @dataclass(eq=False)
@@ -49,7 +38,7 @@ class _Resident:
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = packed_size(self.weights)
+        self.size = self.weights.size
 
 
 @dataclass(frozen=True)
@@ -94,14 +83,13 @@ class AdapterBank:
     """The methods may be called from any thread.
 
     budget: bytes that adapters may take. Leased ones, and the one used last, stay in memory beyond it.
-    shape: of the model that the adapters are for. folder: where packed adapters are kept between runs.
+    packer: of the engine that the adapters are for.
     """
 
-    def __init__(self, store: AdapterStore, budget: int, shape: LlamaShape, folder: Path) -> None:
+    def __init__(self, store: AdapterStore, budget: int, packer: AdapterPacker) -> None:
         self._store = store
         self._budget = budget
-        self._shape = shape
-        self._files = PackedFiles(folder, shape)
+        self._packer = packer
         self._lock = threading.Lock()
         self._resident: OrderedDict[AdapterSpec, _Resident] = OrderedDict()
         self._leased: dict[_Resident, AdapterSpec] = {}
@@ -212,7 +200,7 @@ class AdapterBank:
         identity = repr([(each.name, each.generation, scale) for each, scale in parts])
         generation = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") >> 1
         return _Resident(
-            add_adapters(self._shape, str(spec), generation, parts),
+            self._packer.add(str(spec), generation, parts),
             combine_policies(entry.reads for entry in plain),
             tuple(entry.signatures[0] for entry in plain),
         )
@@ -223,28 +211,28 @@ class AdapterBank:
         if kept is not None:
             return kept
         loaded = self._store.load(name)
-        packed = pack_adapter(self._shape, loaded.weights)
-        self._keep(packed.lora, loaded.signature)
+        packed = self._packer.pack(loaded.weights)
+        self._keep(packed, loaded.signature)
         return _Resident(packed, loaded.reads, (loaded.signature,))
 
-    def _keep(self, packed: PackedLora, signature: Signature) -> None:
+    def _keep(self, packed: PackedAdapter, signature: Signature) -> None:
         """Write the packed file on the bank's thread."""
         try:
-            self._worker.submit(self._files.write, packed, signature)
+            self._worker.submit(self._packer.keep, packed, signature)
         except RuntimeError:  # the bank was closed while this was loading
-            self._files.write(packed, signature)
+            self._packer.keep(packed, signature)
 
     def _kept(self, name: str) -> _Resident | None:
         """The entry from the packed file; None when there is none of this version, or the files change meanwhile."""
         signature = self._store.signature(name)
-        packed = self._files.open(name, signature)
         folder = self._store.folder(name)
+        packed = self._packer.open(folder, name, signature)
         if packed is None:
             return None
         try:
-            projector, reads = read_adapter_projector(folder), read_policy(folder)
+            reads = read_policy(folder)
         except UserError:  # reading the installed files raises it again, if it persists
             return None
         if self._store.signature(name) != signature:
             return None
-        return _Resident(AdapterWeights(packed, projector), reads, (signature,))
+        return _Resident(packed, reads, (signature,))

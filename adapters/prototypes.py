@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,9 @@ from safetensors.numpy import save
 from models.core.errors import UserError
 from models.core.files import sync_directory, written_to
 from models.core.types import Image
+from models.engine import FeatureExtractor, ImageFeatures, TextEmbedder
 from models.formats.safetensors_file import FLOAT_TYPES, SafetensorsFile
 from models.vision.preprocess import COLOUR_BINS
-from models.vision.tower import TowerFeatures
 
 PROTOTYPES_FILE = "router.safetensors"
 FORMAT = "edge-app-prototypes 1"  # one entry of metadata: several would be written in any order
@@ -48,20 +48,6 @@ _UNIT_TOLERANCE = 0.01  # float16 keeps three digits
 T = TypeVar("T")
 
 
-class Words(Protocol):
-    """What a question's features are made with: models.engine.Engine is one."""
-
-    def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Token ids [n] and their embeddings, float32 [n, hidden]."""
-        ...
-
-
-class Senses(Words, Protocol):
-    """The same, and an image's; models.engine.Engine is one."""
-
-    def image_features(self, image: Image) -> TowerFeatures: ...
-
-
 @dataclass(frozen=True)
 class Prototypes:
     """Unit vectors, float32. image: [k, 1408]; question: [m, hidden]. Either may have no rows, not both."""
@@ -70,7 +56,7 @@ class Prototypes:
     question: NDArray[np.float32]
 
 
-def image_vector(seen: TowerFeatures) -> NDArray[np.float32]:
+def image_vector(seen: ImageFeatures) -> NDArray[np.float32]:
     """One image as a unit vector, float32 [1408]: the tower's pooled features, then the colours.
 
     Square roots of the histograms are taken, so that their product is the Bhattacharyya coefficient.
@@ -81,13 +67,13 @@ def image_vector(seen: TowerFeatures) -> NDArray[np.float32]:
     return _unit(np.concatenate([pool, colour]).astype(np.float32))
 
 
-def question_vector(words: Words, question: str) -> NDArray[np.float32]:
+def question_vector(embedder: TextEmbedder, question: str) -> NDArray[np.float32]:
     """One question as a unit vector, float32 [hidden]: the mean of its tokens' directions, rare ones first.
 
     Case and spacing do not count. A question without words has the vector zero.
     """
     pieces = re.findall(r"[^\W_]+|[^\w\s]", question.lower())
-    ids, rows = words.token_embeddings("".join(f" {piece}" for piece in pieces))
+    ids, rows = embedder.token_embeddings("".join(f" {piece}" for piece in pieces))
     if not len(ids):
         return np.zeros(rows.shape[1], np.float32)
     weights = np.log1p(ids / _COMMON)
@@ -95,7 +81,9 @@ def question_vector(words: Words, question: str) -> NDArray[np.float32]:
     return _unit((directions * weights[:, None]).sum(axis=0).astype(np.float32))
 
 
-def make_prototypes(senses: Senses, images: Sequence[Image], questions: Sequence[str]) -> Prototypes:
+def make_prototypes(
+    extractor: FeatureExtractor, images: Sequence[Image], questions: Sequence[str]
+) -> Prototypes:
     """Prototypes of an adapter's examples, whose images and questions need not correspond.
 
     Repeated ones count once, and at most MOST of each are taken, spread over all. UserError when there are
@@ -103,8 +91,8 @@ def make_prototypes(senses: Senses, images: Sequence[Image], questions: Sequence
     """
     pictures = list({image.digest: image for image in images}.values())
     return prototypes_of(
-        [image_vector(senses.image_features(image)) for image in _spread(pictures)],
-        [question_vector(senses, question) for question in _spread(list(dict.fromkeys(questions)))],
+        [image_vector(extractor.image_features(image)) for image in _spread(pictures)],
+        [question_vector(extractor, question) for question in _spread(list(dict.fromkeys(questions)))],
     )
 
 

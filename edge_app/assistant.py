@@ -267,7 +267,7 @@ class Assistant:
     def _prepare(self, images: Sequence[Picture], job: Job) -> None:
         """On the inference thread."""
         engine = self._host.engine(job)
-        engine.load_vision()
+        engine.load_vision(reporter(job, self._thread.broadcast))
         self._settle(job)
         job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
         side = self._planner.scenario(self.settings.mode).budgets.image_side

@@ -1,233 +1,288 @@
-"""The engine: one model, loaded and compiled, that looks at images and answers conversations.
+"""What the packages above `models` use of an engine, and how a model's engine is chosen.
 
-Everything of an engine belongs to one thread (the compiled code's thread pool does too); only a cancel event
-may be set from elsewhere. Puts the parts together and keeps what turns share: encoded images, the KV cache.
-Knows nothing of adapters' files, sessions or users.
+An engine is one model in memory. It answers conversations, computes features of images and texts for the router,
+and packs adapters into the form that it runs. The catalog entry of a model names its engine in the key `engine`; the
+default, "compiled", is models.compiled_engine. Other distributions add engines by entry points in the group
+"edge_app.engines" (docs/extending.md).
+
+All methods of an engine are called on one thread, except those of `Engine.adapters`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from models.adapter_weights import AdapterWeights, AnyAdapter, pack_adapter
-from models.compiler import threads as thread_settings
 from models.core.errors import UserError
-from models.core.types import Image, Message, Progress, Sampling, no_progress
-from models.families.parts import Parts, Request
-from models.families.registry import load_parts
-from models.hub.store import ModelFiles
-from models.language.context_window import fit, fit_texts
-from models.language.generation import ActiveAdapter, Generation
-from models.language.prefix_cache import AdapterKey
-from models.language.prompt import EncodedImage, Prompt, RowIds
-from models.language.sampling import check
-from models.lora.weights import PackedLora
-from models.vision.tower import TowerFeatures
-from models.vision.vision_encoder import VisionEncoder
+from models.core.extension_points import ExtensionPoint
+from models.core.types import Image, Message, Progress, Sampling, Token, no_progress
 
-MAX_ENCODED_IMAGES = 64  # beside those of the conversation: one that went would come back as other atoms
-MAX_PACKED_ADAPTERS = 4  # of those handed over unpacked
+if TYPE_CHECKING:
+    from pathlib import Path
 
-PLAIN_PENALTY = 1.1
+    import numpy as np
+    from numpy.typing import NDArray
 
-K = TypeVar("K")
-V = TypeVar("V")
+    from models.adapter_weights import AdapterWeights
+    from models.hub.store import ModelFiles
+    from models.language.generation import StopReason
 
 
-class Engine:
-    """A loaded model; make one with `load`."""
+@dataclass(frozen=True)
+class FeatureSizes:
+    """Lengths of the vectors that the router reads.
 
-    def __init__(self, name: str, digest: str, parts: Parts) -> None:
-        self.name = name
-        self.digest = digest
-        self.context_length = parts.language.runtime.context_length
-        self.shape = parts.language.runtime.shape
-        self.has_vision = parts.vision is not None
-        self.base_adapter = None if parts.base_lora is None else AdapterWeights(parts.base_lora)
-        self._parts = parts
-        self._row_ids = RowIds()
-        self._in_view = 0  # distinct images of the last conversation
-        self._encoded: OrderedDict[tuple[str, AdapterKey], EncodedImage] = OrderedDict()
-        self._packed: OrderedDict[AdapterKey, PackedLora] = OrderedDict()
+    text: of a token's embedding and of a hidden state. image: of ImageFeatures.pool; 0 without vision.
+    """
 
-    @classmethod
-    def load(
-        cls,
-        files: ModelFiles,
-        *,
-        cache_dir: Path,
-        threads: int | None = None,
-        context_length: int | None = None,
-        progress: Progress = no_progress,
-    ) -> Engine:
-        """From a model's files; packs and compiles what the cache lacks, telling progress.
+    text: int
+    image: int
 
-        threads: None takes EDGE_APP_THREADS or one a core. context_length: tokens in view, at most what the
-        model was made for; None takes the model's own default. Raises UserError for files that do not fit.
-        """
-        count = threads or thread_settings.default_threads()
-        request = Request(cache_dir, count, context_length, progress)
-        return cls(files.name, files.digest, load_parts(files, request))
 
-    def encode_image(self, image: Image, adapter: AnyAdapter | None = None) -> EncodedImage:
-        """The image as the language model reads it; each distinct image is looked at once.
-
-        adapter: may bring a projector part of its own. UserError for a model without eyes.
-        """
-        encoder = self._vision()
-        key = image.digest, _adapter_key(adapter) if adapter and adapter.projector else None
-        if key not in self._encoded:
-            tokens = encoder.encode(image, adapter.projector if adapter else None)
-            row_ids = self._row_ids.take(len(tokens.embeddings))
-            guesses = tokens.heads.get(self._parts.words_head or "", tokens.guesses)
-            self._encoded[key] = EncodedImage(row_ids, tokens.embeddings, guesses, tokens.probability)
-        return _use(self._encoded, key, MAX_ENCODED_IMAGES + 2 * self._in_view)
+class ImageFeatures(Protocol):
+    """An image as the router sees it. pool: float32 [FeatureSizes.image]. colour: float32 [any length]."""
 
     @property
-    def generation(self) -> int:
-        """Which weights these are, as an adapter has it (models.adapter_weights)."""
-        return int(self.digest[:16], 16) >> 1
+    def pool(self) -> NDArray[np.float32]: ...
 
-    def certainty(self, image: Image, adapter: AnyAdapter | None = None) -> float | None:
-        """How sure the heads are of what the language model gets to see of the image, 0..1. None for an adapter
-        without heads of its own: what the model's own name in its images says nothing about its answers."""
-        if adapter is not None and not (adapter.projector and adapter.projector.heads):
-            return None
-        return self.encode_image(image, adapter).probability
+    @property
+    def colour(self) -> NDArray[np.float32]: ...
 
-    def image_features(self, image: Image) -> TowerFeatures:
-        """What the tower sees in the image, once for all adapters. UserError for a model without eyes."""
-        return self._vision().features(image)
+
+class TextEmbedder(Protocol):
+    """The part of an engine that computes features of a question."""
 
     def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Token ids [n] of a text and their rows of the embedding, float32 [n, hidden]; nothing is computed."""
-        ids = np.array(self._parts.language.tokenizer.encode(text, special=False), np.int64)
-        return ids, self._parts.embedding(ids)
+        """The token ids of a text, int64 [n], and their embeddings, float32 [n, FeatureSizes.text]."""
+        ...
+
+
+class FeatureExtractor(TextEmbedder, Protocol):
+    """The part of an engine that computes features of a question and of its image."""
+
+    def image_features(self, image: Image) -> ImageFeatures:
+        """Raises UserError when the model has no vision encoder."""
+        ...
+
+
+class TextScorer(Protocol):
+    """The part of an engine that runs the plain language model over texts outside the conversation."""
 
     def text_state(self, text: str) -> NDArray[np.float32]:
-        """The plain language model's final hidden state [hidden] after a text; the conversation's KV cache stays.
+        """The final hidden state after a text, float32 [FeatureSizes.text].
 
-        Raises ValueError when the text is empty or over models.language.side_context.CONTEXT tokens.
+        Raises ValueError when the text is empty or too long.
         """
-        return self._parts.side_context.state(self._parts.language.tokenizer.encode(text, special=False))
+        ...
 
     def continuation_shares(
         self, text: str, options: Sequence[str], image: Image | None = None
     ) -> NDArray[np.float64]:
-        """How probable the plain language model finds each option [options] after an image and a text, when one
-        of them is all that may follow (models.language.side_context.SideContext.shares). The conversation's KV
-        cache stays as it is.
-        """
-        encode = self._parts.language.tokenizer.encode
-        prompt = self._parts.prompts.to_continue(text, None if image is None else self.encode_image(image))
-        return self._parts.side_context.shares(prompt, [encode(option, special=False) for option in options])
+        """The probability of each option after the image and the text, given that one of the options follows.
 
-    def load_vision(self) -> None:
-        """Load the eyes now rather than at the first image."""
-        if self._parts.vision is not None:
-            self._parts.vision.load()
+        Returns float64 [options], which sum to 1. Raises ValueError when text and options are too long.
+        """
+        ...
+
+
+class PackedAdapter(Protocol):
+    """An adapter in the form that one engine runs. The engine that packed it is the only one that can run it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def generation(self) -> int:
+        """Identifies the content: another version of the same name has another number."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        ...
+
+
+class AdapterPacker(Protocol):
+    """The part of an engine that makes adapters ready to run. Its methods may be called from any thread."""
+
+    def pack(self, weights: AdapterWeights) -> PackedAdapter:
+        """Raises UserError when the adapter does not fit the model, or when the engine runs no adapters."""
+        ...
+
+    def add(self, name: str, generation: int, parts: Sequence[tuple[PackedAdapter, float]]) -> PackedAdapter:
+        """The sum of the adapters, each times its weight. Raises UserError when they cannot run together."""
+        ...
+
+    def open(self, folder: Path, name: str, signature: object) -> PackedAdapter | None:
+        """The adapter in `folder` from the engine's cache.
+
+        signature: identifies the state of the adapter's files; it can be written as JSON.
+        None when the cache lacks the adapter in this state, or when what is read from `folder` is damaged.
+        """
+        ...
+
+    def keep(self, adapter: PackedAdapter, signature: object) -> None:
+        """Write the adapter to the engine's cache. Errors of the disk are ignored."""
+        ...
+
+
+class ImageEncoding(Protocol):
+    """An image that is ready for prompts."""
+
+    @property
+    def guesses(self) -> Sequence[tuple[str, float]]:
+        """What the vision encoder makes of the image, as (label, probability), best first; may be empty."""
+        ...
+
+
+class TokenStream(Iterator[Token], Protocol):
+    """An answer while it is generated. Iterate for its tokens; nothing is computed before the first `next`.
+
+    prompt_tokens, image_tokens: the length of the prompt, and how much of it stands for images.
+    dropped_turns: turns that were left out because the conversation exceeds the context.
+    cached_tokens: prompt tokens that were not computed again. completion_tokens: tokens so far.
+    prefill_ms, decode_ms: milliseconds so far. text: the answer so far.
+    stop_reason: None until the answer has ended.
+    """
+
+    prompt_tokens: int
+    image_tokens: int
+    dropped_turns: int
+    cached_tokens: int
+    completion_tokens: int
+    stop_reason: StopReason | None
+    prefill_ms: float
+    decode_ms: float
+    text: str
+
+
+class Engine(FeatureExtractor, TextScorer, Protocol):
+    """One model in memory."""
+
+    @property
+    def name(self) -> str:
+        """The model's name in the catalog."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) that identifies the published weights."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """A number that identifies the weights, as PackedAdapter.generation does for an adapter."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of prompt and answer together, at most."""
+        ...
+
+    @property
+    def has_vision(self) -> bool: ...
+
+    @property
+    def feature_sizes(self) -> FeatureSizes: ...
+
+    @property
+    def adapters(self) -> AdapterPacker: ...
+
+    def load_vision(self, progress: Progress = no_progress) -> None:
+        """Load the vision encoder now instead of with the first image. Does nothing without one."""
+        ...
 
     def is_encoded(self, image: Image) -> bool:
-        return (image.digest, None) in self._encoded
+        """Whether the image can be used without an adapter at no further cost."""
+        ...
+
+    def encode_image(
+        self, image: Image, adapter: PackedAdapter | None = None, progress: Progress = no_progress
+    ) -> ImageEncoding:
+        """Make the image ready for prompts under the adapter, once. Raises UserError without vision."""
+        ...
+
+    def certainty(self, image: Image, adapter: PackedAdapter | None = None) -> float | None:
+        """How certain the vision encoder is of what the prompt says about the image, 0..1.
+
+        None when that says nothing about the answer, as with an adapter that reads images in its own way.
+        """
+        ...
 
     def generate(
         self,
         messages: Sequence[Message],
         sampling: Sampling,
         *,
-        adapter: AnyAdapter | None = None,
+        adapter: PackedAdapter | None = None,
         use_words: bool = True,
         see_images: bool = True,
         texts: Mapping[str, str] | None = None,
         cancel: threading.Event | None = None,
         progress: Progress = no_progress,
-    ) -> Generation:
-        """An answer to a conversation that ends with the user's message; iterate it for tokens.
+    ) -> TokenStream:
+        """An answer to a conversation that ends with the user's message.
 
-        Starting another generation ends the one before. adapter: None takes the model's own LoRA for images when
-        there is one in the conversation, and the plain language model for text; LoraWeights are packed first,
-        which takes 0.1 s and is kept for the last few. use_words, see_images: see PromptBuilder; hidden images
-        still choose the adapter, so that the answer lacks only what they show.
-        texts: what was read in the images, by digest (models.ocr.reader.as_prompt_lines); see PromptBuilder.
-        A repetition penalty of None is PLAIN_PENALTY without `adapter` and off with one: the model alone repeats
-        itself otherwise, and an adapter copies what it is asked for.
-        When the conversation outgrows the context, see models.language.context_window for what is left out.
+        Starting another answer ends the one before. Turns that do not fit the context are left out, oldest first.
+
+        adapter: made by this engine's `adapters`; None for the model as it is.
+        use_words: whether the prompt has the vision encoder's guesses in words.
+        see_images: False leaves the images out of the prompt.
+        texts: the text that was read in images, by the image's digest.
+        cancel: may be set from any thread, and ends the answer.
+        progress: receives the stages of loading and "prefill".
+        Raises UserError when the question alone exceeds the context, or when sampling is out of range.
         """
-        if sampling.repetition_penalty is None:
-            sampling = replace(sampling, repetition_penalty=PLAIN_PENALTY if adapter is None else 1.0)
-        check(sampling)
-        pictured = any(message.images for message in messages)
-        chosen = adapter or (self.base_adapter if pictured else None)
-        self._in_view = len({image.digest for message in messages for image in message.images})
-
-        def build(part: Sequence[Message], read: Mapping[str, str]) -> Prompt:
-            return self._build(part, chosen, use_words, see_images, read)
-
-        limit = self.context_length - min(sampling.max_tokens, self.context_length // 4)
-        kept = fit_texts(messages, texts or {}, limit, lambda read: len(build(messages, read).tokens))
-        fitted = fit(messages, limit, lambda part: len(build(part, kept).tokens))
-        return Generation(
-            self._parts.language,
-            build(fitted.messages, kept),
-            sampling,
-            ActiveAdapter(_adapter_key(chosen), self._pack(chosen)),
-            dropped_turns=fitted.dropped_turns,
-            cancel=cancel or threading.Event(),
-            progress=progress,
-        )
-
-    def _vision(self) -> VisionEncoder:
-        if self._parts.vision is None:
-            raise UserError(f"{self.name} cannot see images; choose another model with EDGE_APP_MODEL.")
-        return self._parts.vision
+        ...
 
     def close(self) -> None:
-        """Free the weights and caches."""
-        self._encoded.clear()
-        self._packed.clear()
-        del self._parts
+        """Free weights and caches. The engine cannot be used afterwards."""
+        ...
 
-    def _build(
+
+class EngineLoader(Protocol):
+    """Loads a model's engine. See `load_model` for the arguments."""
+
+    def __call__(
         self,
-        messages: Sequence[Message],
-        adapter: AnyAdapter | None,
-        use_words: bool,
-        see_images: bool,
-        texts: Mapping[str, str],
-    ) -> Prompt:
-        images = [image for message in messages for image in message.images] if see_images else []
-        encoded = {image.digest: self.encode_image(image, adapter) for image in images}
-        return self._parts.prompts.build(
-            messages, encoded, use_words=use_words, see_images=see_images, texts=texts
+        files: ModelFiles,
+        *,
+        cache_dir: Path,
+        threads: int | None,
+        context_length: int | None,
+        progress: Progress,
+    ) -> Engine: ...
+
+
+ENGINES: ExtensionPoint[EngineLoader] = ExtensionPoint(
+    "edge_app.engines", {"compiled": "models.compiled_engine:load"}
+)
+
+
+def load_model(
+    files: ModelFiles,
+    *,
+    cache_dir: Path,
+    threads: int | None = None,
+    context_length: int | None = None,
+    progress: Progress = no_progress,
+) -> Engine:
+    """Load a model with the engine that its catalog entry names.
+
+    cache_dir: a folder for what the engine computes from the model's files.
+    threads: threads that compute; None for the engine's default.
+    context_length: tokens of prompt and answer together; None for the model's default.
+    progress: receives the stages of loading. It is used during the call only.
+    Raises UserError when the engine is unknown, or when files do not fit.
+    """
+    loader = ENGINES.load(files.engine)
+    if loader is None:
+        raise UserError(
+            f"The model {files.name} needs the engine {files.engine!r}, which is not installed; there are "
+            f"{', '.join(ENGINES.names())}."
         )
-
-    def _pack(self, adapter: AnyAdapter | None) -> PackedLora | None:
-        """The adapter's LoRA as the kernels take it."""
-        if adapter is None:
-            return None
-        if isinstance(adapter.lora, PackedLora):
-            return adapter.lora
-        key = _adapter_key(adapter)
-        if key not in self._packed:
-            self._packed[key] = pack_adapter(self.shape, AdapterWeights(adapter.lora)).lora
-        return _use(self._packed, key, MAX_PACKED_ADAPTERS)
-
-
-def _use(kept: OrderedDict[K, V], key: K, most: int) -> V:
-    """The entry, now the last to go; those used longest ago go first."""
-    kept.move_to_end(key)
-    while len(kept) > most:
-        kept.popitem(last=False)
-    return kept[key]
-
-
-def _adapter_key(adapter: AnyAdapter | None) -> AdapterKey:
-    return (adapter.name, adapter.generation) if adapter else None
+    return loader(
+        files, cache_dir=cache_dir, threads=threads, context_length=context_length, progress=progress
+    )

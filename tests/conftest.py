@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from models.engine import Engine
+from models.compiled_engine import CompiledEngine
 from models.hub.store import ModelFiles, ModelStore
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -68,16 +68,16 @@ def engine_cache() -> Path:
 
 
 @pytest.fixture(scope="session")
-def engine(model_files: ModelFiles, engine_cache: Path) -> Iterator[Engine]:
+def engine(model_files: ModelFiles, engine_cache: Path) -> Iterator[CompiledEngine]:
     """The default model, loaded once for the whole run."""
-    loaded = Engine.load(model_files, cache_dir=engine_cache)
+    loaded = CompiledEngine.load(model_files, cache_dir=engine_cache)
     yield loaded
     loaded.close()
 
 
 @pytest.fixture(scope="session")
-def small_engine(model_files: ModelFiles, engine_cache: Path) -> Iterator[Engine]:
+def small_engine(model_files: ModelFiles, engine_cache: Path) -> Iterator[CompiledEngine]:
     """The same with a context of 256 tokens."""
-    loaded = Engine.load(model_files, cache_dir=engine_cache, context_length=256)
+    loaded = CompiledEngine.load(model_files, cache_dir=engine_cache, context_length=256)
     yield loaded
     loaded.close()

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from adapters.install.archive import SUFFIXES
 from adapters.install.fetch import Fetched, fetch
-from adapters.install.probe import Model, probe
+from adapters.install.probe import probe
 from adapters.install.trust import Publishers, Signer, read_signer
 from adapters.install.verify import check_base, check_hashes, list_files, read_weights
 from adapters.prototypes import PROTOTYPES_FILE, make_prototypes, write_prototypes
@@ -37,6 +37,7 @@ from adapters.store.staging import Staging, changing
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.core.types import Progress, no_progress
+from models.engine import Engine
 
 UNDECLARED_VERSION = "0"
 """Of a plain PEFT folder, which says none."""
@@ -58,7 +59,7 @@ class Models(Protocol):
         """models.hub.store.ModelStore.identity. Raises UserError for a model that the app does not know."""
         ...
 
-    def load(self, name: str) -> Model:
+    def load(self, name: str) -> Engine:
         """The model, pulled if need be; belongs to whoever gave it. Raises UserError, NeedsNetwork."""
         ...
 

@@ -6,15 +6,14 @@ An adapter that is loaded and does nothing looks like one that works. Knows noth
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from adapters.prototypes import Senses
 from models.adapter_weights import AdapterWeights
 from models.core.errors import UserError
 from models.core.types import Image, Message, Sampling, Token
+from models.engine import Engine, PackedAdapter
 from models.lora.weights import LoraWeights
 
 QUESTION = "What is this, and what can you tell me about it?"
@@ -24,42 +23,25 @@ MOST_QUESTIONS = 3
 _TOKENS = 4  # of each answer: prefill and decode both run
 
 
-class Model(Senses, Protocol):
-    """What trying an adapter and making its prototypes needs; models.engine.Engine is one."""
-
-    @property
-    def has_vision(self) -> bool: ...
-
-    def generate(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling,
-        *,
-        adapter: AdapterWeights[LoraWeights] | None = None,
-        use_words: bool = True,
-    ) -> Iterable[Token]: ...
-
-    def close(self) -> None: ...
-
-
 def probe(
-    model: Model, weights: AdapterWeights[LoraWeights], questions: Sequence[str], *, use_words: bool = True
+    engine: Engine, weights: AdapterWeights, questions: Sequence[str], *, use_words: bool = True
 ) -> None:
-    """Ask the questions, about nothing and, of a model with eyes, about a picture, with the adapter and without.
+    """Ask the questions without an image and, if the model has vision, about a picture, with and without adapter.
 
     use_words: whether the prompts have the line of words, with the adapter and without it.
 
     Raises UserError when no log-probability of any answer's tokens changes, when one is not a finite number,
     and when the adapter does not fit the model.
     """
-    images = ((), (_picture(),)) if model.has_vision else ((),)
-    nothing = AdapterWeights(LoraWeights("", int(use_words), 1, {}))
+    images = ((), (_picture(),)) if engine.has_vision else ((),)
+    adapter = engine.adapters.pack(weights)
+    nothing = engine.adapters.pack(AdapterWeights(LoraWeights("", int(use_words), 1, {})))
     changed = False
     for question in [*questions[:MOST_QUESTIONS]] or [QUESTION]:
         for shown in images:
             message = Message("user", question, shown)
-            with_adapter = _answer(model, message, weights, use_words)
-            changed |= with_adapter != _answer(model, message, nothing, use_words)
+            with_adapter = _answer(engine, message, adapter, use_words)
+            changed |= with_adapter != _answer(engine, message, nothing, use_words)
     if not changed:
         raise UserError(
             f"The adapter {weights.name} does nothing: the model computes the same with it as without; it was "
@@ -68,11 +50,11 @@ def probe(
 
 
 def _answer(
-    model: Model, message: Message, adapter: AdapterWeights[LoraWeights], use_words: bool
+    engine: Engine, message: Message, adapter: PackedAdapter, use_words: bool
 ) -> list[tuple[int, float]]:
     """(id, log-probability) of the answer's first tokens, greedily."""
     sampling = Sampling(max_tokens=_TOKENS)
-    tokens: Iterator[Token] = iter(model.generate([message], sampling, adapter=adapter, use_words=use_words))
+    tokens: Iterator[Token] = engine.generate([message], sampling, adapter=adapter, use_words=use_words)
     try:
         answer = [(token.id, token.logprob) for token in tokens]
     except UserError:  # how sampling refuses logits that are no numbers

@@ -26,7 +26,6 @@ from adapters.store.record import RECORD_FILE
 from models.adapter_weights import AdapterWeights, read_adapter
 from models.core.errors import UserError
 from models.core.files import file_digest
-from models.lora.weights import LoraWeights
 
 
 def list_files(folder: Path) -> tuple[str, ...]:
@@ -78,7 +77,7 @@ def check_base(manifest: AdapterManifest, identity: str) -> None:
         )
 
 
-def read_weights(folder: Path, name: str) -> AdapterWeights[LoraWeights]:
+def read_weights(folder: Path, name: str) -> AdapterWeights:
     """The tensors, and the prototypes if there are any, all read once. Raises UserError for what is refused."""
     weights = read_adapter(folder, name)
     if (folder / PROTOTYPES_FILE).exists():

@@ -27,7 +27,6 @@ from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from models.adapter_weights import AdapterWeights
-    from models.lora.weights import LoraWeights
 
 __all__ = [
     "BUNDLED",
@@ -73,7 +72,7 @@ class InstalledAdapter:
 class LoadedAdapter:
     """An adapter's content. signature: of the files that it was read from; all of them are of one version."""
 
-    weights: AdapterWeights[LoraWeights]
+    weights: AdapterWeights
     reads: PromptPolicy
     signature: Signature
 

@@ -31,7 +31,7 @@ from adapters.training.train import Options, Progress, TrainingReport, Workplace
 from models.adapter_weights import read_adapter
 from models.core.errors import UserError
 from models.core.files import file_digest
-from models.engine import Engine
+from models.engine import Engine, load_model
 from models.ocr import PROMPT_FORMAT
 
 EXAMPLES = 20
@@ -95,7 +95,7 @@ def _describe(
     progress: Progress,
     measured: bool,
 ) -> AdapterManifest:
-    engine = Engine.load(place.files, cache_dir=place.cache_dir, threads=place.threads)
+    engine = load_model(place.files, cache_dir=place.cache_dir, threads=place.threads)
     try:
         learnt = of_split(rows, TRAIN)
         firsts = [group[0] for group in by_image(learnt).values()]
@@ -134,7 +134,7 @@ def _measured(
     place: Workplace,
     progress: Progress,
 ) -> tuple[Accuracy, ...]:
-    adapter = read_adapter(folder, manifest.name)
+    adapter = engine.adapters.pack(read_adapter(folder, manifest.name))
     texts = read_texts(rows, manifest.reads, place, progress)
 
     def tell(done: int, total: int) -> None:

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from adapters.store.manifest import Accuracy
 from adapters.training.data import TrainingRow
 from adapters.training.features import load_training_image
-from models.adapter_weights import AnyAdapter
 from models.core.types import Image, Message, Sampling
-from models.engine import Engine
+from models.engine import Engine, PackedAdapter
 from models.scoring.answer_rules import marks
 
 BESIDE = 100
@@ -39,7 +38,7 @@ class Answers:
 
 def measure(
     engine: Engine,
-    adapter: AnyAdapter,
+    adapter: PackedAdapter,
     rows: Sequence[TrainingRow],
     texts: Mapping[str, str],
     progress: Callable[[int, int], None],
@@ -119,7 +118,7 @@ def _answer(
     engine: Engine,
     image: Image,
     row: TrainingRow,
-    adapter: AnyAdapter | None,
+    adapter: PackedAdapter | None,
     use_words: bool,
     see: bool,
     texts: Mapping[str, str],

@@ -27,7 +27,7 @@ from adapters.training.learning import HeldOut, Learner, Learnt, Schedule, Step
 from adapters.training.token_rows import SeenImage, Writer
 from models.core.errors import UserError
 from models.core.types import no_progress
-from models.families.parts import Parts, Request
+from models.families.parts import LoadOptions, Parts
 from models.families.registry import load_parts
 from models.formats.llama_sources import load_llama
 from models.hub.store import ModelFiles
@@ -119,7 +119,7 @@ def train(
     rows = of_split(rows, TRAIN)
     torch.manual_seed(options.seed)
     torch.set_num_threads(place.threads)
-    parts = load_parts(place.files, Request(place.cache_dir, place.threads, None, no_progress))
+    parts = load_parts(place.files, LoadOptions(place.cache_dir, place.threads), no_progress)
     features = look(rows, parts, place, progress)
     learnt_rows, held_rows = set_aside(rows, min(HELD_OUT_SHARE, MOST_HELD_OUT / len(features)), options.seed)
     recipe, heads_recipe = (

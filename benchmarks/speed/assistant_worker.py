@@ -96,14 +96,14 @@ def ready() -> None:
 
 def first(folder: Path) -> None:
     """Load the engine and the vision encoder with an empty cache."""
-    from models.engine import Engine
+    from models.engine import load_model
     from models.hub.store import ModelStore
 
     chosen = settings()
     files = ModelStore(paths.models_directory()).pull(chosen.model, offline=chosen.offline)
     times = StageTimes()
-    engine = Engine.load(files, cache_dir=folder, threads=chosen.threads, progress=times)
-    engine.load_vision()
+    engine = load_model(files, cache_dir=folder, threads=chosen.threads, progress=times)
+    engine.load_vision(times)
     print(json.dumps(times.seconds))
 
 

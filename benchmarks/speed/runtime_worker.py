@@ -19,6 +19,7 @@ from adapters.bank import AdapterBank
 from adapters.store.adapter_store import AdapterStore
 from benchmarks.speed import workload
 from benchmarks.speed.workers import serve
+from models.compiled_adapters import CompiledAdapterPacker, as_compiled
 from models.compiler.cpu import choose_path, detect
 from models.formats.llama_sources import load_llama
 from models.language.runtime import LlamaRuntime, compile_llama
@@ -108,13 +109,16 @@ class RuntimeWorker:
         return {"bytes": size / len(names)}
 
     def _bank(self, directory: str, packed: str) -> AdapterBank:
-        return AdapterBank(AdapterStore(Path(directory)), 2**30, self.runtime.shape, Path(packed))
+        return AdapterBank(
+            AdapterStore(Path(directory)), 2**30, CompiledAdapterPacker(self.runtime.shape, Path(packed))
+        )
 
     def _step(self, bank: AdapterBank, name: str, token: int, position: int) -> float:
         """Seconds of acquiring an adapter from the bank and decoding one token with it."""
         started = time.perf_counter()
         with bank.acquire(name) as lease:
-            self.runtime.decode(token, position, lease.weights.lora if lease.weights else None)
+            lora = as_compiled(lease.weights).lora if lease.weights else None
+            self.runtime.decode(token, position, lora)
         return time.perf_counter() - started
 
 

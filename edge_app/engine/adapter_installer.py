@@ -80,7 +80,7 @@ def installer(models: AppModels, confirm: Callable[[Candidate], bool], progress:
     def changed(name: str) -> None:
         forget(packed, name)
         for engine in models.loaded():  # it was tried on: packed now, the first answer has only to map it
-            bank = AdapterBank(store, 0, engine.shape, packed)
+            bank = AdapterBank(store, 0, engine.adapters)
             bank.prefetch(name)
             bank.close()
 

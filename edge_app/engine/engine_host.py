@@ -18,7 +18,6 @@ from edge_app.events import Event, ImageEncoded, Progress
 from edge_app.settings import Settings
 from edge_app.system import paths
 from edge_app.system.offline import switch as offline
-from models.core.cache import PACKED
 from models.core.types import Image, Stage
 from models.core.types import Progress as ProgressCallback
 
@@ -29,14 +28,14 @@ if TYPE_CHECKING:
 def load_engine(settings: Settings, progress: ProgressCallback) -> Engine:
     """Pulls what is missing and loads the model. Raises UserError, and NeedsNetwork when it is offline."""
     from models.core.cache import remove_unused
-    from models.engine import Engine  # the engine's imports cost more than answering `--help` may take
+    from models.engine import load_model
     from models.hub.store import ModelStore
 
     store = ModelStore(paths.ensure(paths.models_directory()))
     files = store.pull(settings.model, progress=progress, offline=offline.is_on)
     cache = paths.ensure(paths.cache_directory())
     with _nothing_collected():
-        engine = Engine.load(
+        engine = load_model(
             files,
             cache_dir=cache,
             threads=settings.threads,
@@ -81,16 +80,14 @@ class EngineHost:
         self._load = load
         self._broadcast = broadcast
         self._engine: Engine | None = None
-        self._working_for: Job | None = None
 
     def engine(self, job: Job) -> Engine:
         """The engine, pulled and loaded if it is not yet. Raises UserError, NeedsNetwork, CancelledError."""
-        self._working_for = job
         if self._engine is None:
             leave_if_cancelled(job)
-            self._engine = self._load(self._settings, self._tell)
-            budget, folder = self._settings.adapter_memory * 1_000_000, paths.cache_directory() / PACKED
-            self._bank = AdapterBank(self._adapters, budget, self._engine.shape, folder)
+            self._engine = self._load(self._settings, reporter(job, self._broadcast))
+            budget = self._settings.adapter_memory * 1_000_000
+            self._bank = AdapterBank(self._adapters, budget, self._engine.adapters)
         return self._engine
 
     def acquire(self, adapter: str | None, job: Job) -> Lease:
@@ -113,17 +110,11 @@ class EngineHost:
         if not cached:
             job.emit(Progress("encode", f"Looking at {image.name}", 0, 1))
         before = time.perf_counter()
-        tokens = engine.encode_image(image)
+        encoded = engine.encode_image(image, progress=reporter(job, self._broadcast))
         milliseconds = 1000 * (time.perf_counter() - before)
-        guesses = tuple((str(label), float(share)) for label, share in tokens.guesses)
+        guesses = tuple((str(label), float(share)) for label, share in encoded.guesses)
         job.emit(ImageEncoded(image.name, image.digest, guesses, image.notes, cached, milliseconds))
         return milliseconds
-
-    def _tell(self, stage: Stage, message: str, done: int, total: int | None) -> None:
-        """The engine keeps it for what it loads later (the vision part, with the first image): by then the
-        job that loaded the rest is over, so it serves the one that is being worked for."""
-        if self._working_for is not None:
-            reporter(self._working_for, self._broadcast)(stage, message, done, total)
 
     def close(self) -> None:
         if self._bank is not None:

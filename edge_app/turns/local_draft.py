@@ -15,7 +15,7 @@ from router.types import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from models.language.generation import Generation
+    from models.engine import TokenStream
 
 NOT_ROUTED = Choice(None, None, Reason("not_routed"))
 
@@ -44,7 +44,7 @@ class LocalDraft:
         self.route_ms = planned.route_ms
         self.image_ms = 0.0
         self.first_token_ms: float | None = None
-        self.generation: Generation | None = None
+        self.generation: TokenStream | None = None
         self.logprobs: list[float] = []
         self.weights_generation: int | None = None
         self.head: float | None = None

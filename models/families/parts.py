@@ -1,4 +1,8 @@
-"""What an engine is made of, and what it is made from. Knows nothing of any family of models."""
+"""What a family of models makes for the compiled engine.
+
+A family is a combination of architectures: which language model, which vision encoder, how they are joined. Its
+module has one function, `load`, which reads a model's files and returns `Parts`.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from models.core.errors import UserError
 from models.core.types import Progress
-from models.formats.gguf_metadata import load_or_read_metadata
 from models.hub.store import ModelFiles
-from models.language.chat_template import ChatTemplate
 from models.language.generation import LanguageModel
 from models.language.prompt import PromptBuilder
 from models.language.side_context import SideContext
-from models.language.tokenizer import Tokenizer
 from models.lora.weights import PackedLora
-from models.model_config import ModelConfig
 from models.vision.projector import EmbeddingRows
 from models.vision.vision_encoder import VisionEncoder
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What an engine is made of. sight: None for a model without eyes. words_head: see ModelConfig.
+    """The parts of a model in memory.
 
-    embedding: of the language model, one row a token. aside: the same model with another KV cache.
+    language: the language model with the conversation's KV cache. side_context: the same weights with another.
+    embedding: the rows of the language model's embedding, by token id.
+    prompts: builds the model's prompts.
+    vision: the vision encoder; None for a model that reads text alone.
+    words_head: the head of the projector whose labels the prompt has in words; None for the first head.
+    base_lora: the model's own LoRA for conversations with images; None for none.
     """
 
     language: LanguageModel
@@ -38,37 +42,23 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Request:
-    """How a model is wanted. context_length: tokens in view; None takes the model's own default."""
+class LoadOptions:
+    """How to load a model.
+
+    cache_dir: the folder of compiled code and packed weights. threads: threads that compute.
+    context_length: positions in the KV cache; None takes the default in the model's config.json.
+    """
 
     cache_dir: Path
     threads: int
-    context_length: int | None
-    progress: Progress
+    context_length: int | None = None
 
 
 class Family(Protocol):
-    """Makes an engine's parts from a model's files, which are of this family. Raises UserError."""
+    """Loads a model of one family.
 
-    def __call__(self, files: ModelFiles, request: Request) -> Parts: ...
+    progress: receives the stages "pack", "compile" and "load". It is used during the call only.
+    Raises UserError when files are missing, damaged or not of this family.
+    """
 
-
-def text_side(
-    weights: Path, digest: str, config: ModelConfig, packed_folder: Path
-) -> tuple[Tokenizer, ChatTemplate]:
-    """Tokenizer and chat template out of a GGUF file (with this sha256) or a Hugging Face directory."""
-    if weights.is_dir():
-        tokenizer = Tokenizer.from_directory(weights)
-        template = ChatTemplate.from_directory(weights) if config.chat_template is None else None
-    else:
-        file = load_or_read_metadata(weights, digest, packed_folder)
-        tokenizer = Tokenizer.from_gguf(file)
-        template = ChatTemplate.from_gguf(file) if config.chat_template is None else None
-    return tokenizer, template or ChatTemplate(config.chat_template or "")
-
-
-def allowed_context(name: str, wanted: int | None, default: int, longest: int) -> int:
-    """Tokens in view. Raises UserError when more are wanted than the model was made for."""
-    if wanted is not None and wanted > longest:
-        raise UserError(f"A context of {wanted} tokens is too long; {name} reads at most {longest}.")
-    return wanted or min(default, longest)
+    def __call__(self, files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts: ...

@@ -13,6 +13,8 @@ from typing import Any
 from models.core.errors import UserError
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
+DEFAULT_ENGINE = "compiled"
+"""The engine of entries without the key `engine` (models.engine.ENGINES)."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
@@ -81,7 +83,11 @@ class CatalogFile:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A model. bundled: directory of its files that come with the app, or None. family: see models/families."""
+    """A model.
+
+    bundled: directory of its files that come with the app, or None.
+    family: see models.families.registry. engine: see models.engine.load_model.
+    """
 
     name: str
     description: str
@@ -89,6 +95,7 @@ class CatalogEntry:
     licence: str
     files: tuple[CatalogFile, ...]
     bundled: Path | None
+    engine: str = DEFAULT_ENGINE
 
     @property
     def download_size(self) -> int:
@@ -215,6 +222,7 @@ def _entry(table: _CatalogTable, name: str) -> CatalogEntry:
         licence=table.text("licence"),
         files=files,
         bundled=table.path.parent / bundled if bundled else None,
+        engine=table.optional_text("engine") or DEFAULT_ENGINE,
     )
 
 

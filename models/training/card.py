@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.adapter_weights import AdapterWeights, AnyAdapter
+from models.adapter_weights import AdapterWeights
+from models.compiled_engine import CompiledEngine
 from models.core.images import load_image
 from models.core.types import Image, Message, Sampling
-from models.engine import Engine
+from models.engine import PackedAdapter
 from models.hub.store import ModelStore
 from models.lora.weights import LoraWeights
 from models.scoring.answer_rules import names_object
@@ -45,7 +46,11 @@ NO_LORA = AdapterWeights(LoraWeights("plain language model", 0, 1, {}))
 
 
 def answer(
-    engine: Engine, messages: Sequence[Message], way: Way, sampling: Sampling, adapter: AnyAdapter | None
+    engine: CompiledEngine,
+    messages: Sequence[Message],
+    way: Way,
+    sampling: Sampling,
+    adapter: PackedAdapter | None,
 ) -> str:
     tokens = engine.generate(
         messages, sampling, adapter=adapter, use_words=way.use_words, see_images=way.see_images
@@ -54,7 +59,7 @@ def answer(
 
 
 def named_right(
-    engine: Engine, photos: Sequence[tuple[Row, Image]], way: Way, adapter: AnyAdapter | None
+    engine: CompiledEngine, photos: Sequence[tuple[Row, Image]], way: Way, adapter: PackedAdapter | None
 ) -> int:
     """How many photos are named right, asked for the main object."""
     return sum(
@@ -65,16 +70,17 @@ def named_right(
     )
 
 
-def photo_table(engine: Engine, photos: Sequence[tuple[Row, Image]]) -> Iterator[str]:
+def photo_table(engine: CompiledEngine, photos: Sequence[tuple[Row, Image]]) -> Iterator[str]:
     yield f"| photos, {len(photos)} validation images, named right | with the base LoRA | without it |"
     yield "|---|---|---|"
+    without = engine.adapters.pack(NO_LORA)
     for way in WAYS:
         on = named_right(engine, photos, way, engine.base_adapter)
-        off = named_right(engine, photos, way, NO_LORA)
+        off = named_right(engine, photos, way, without)
         yield f"| {way.name} | {on} | {off} |"
 
 
-def caption_line(engine: Engine, captions: Sequence[tuple[Row, Image]]) -> str:
+def caption_line(engine: CompiledEngine, captions: Sequence[tuple[Row, Image]]) -> str:
     """In how many captions any labelled object is named."""
     said = [
         (row, answer(engine, [Message("user", TALK[0], (image,))], WAYS[2], GREEDY, engine.base_adapter))
@@ -84,7 +90,7 @@ def caption_line(engine: Engine, captions: Sequence[tuple[Row, Image]]) -> str:
     return f"captions: {right} of {len(said)} descriptions name any of the image's labelled objects"
 
 
-def transcripts(engine: Engine, photos: Sequence[tuple[Row, Image]]) -> Iterator[str]:
+def transcripts(engine: CompiledEngine, photos: Sequence[tuple[Row, Image]]) -> Iterator[str]:
     for row, image in photos[:TRANSCRIPTS]:
         yield f"**{row['image']}** (labelled: {row['label']})\n"
         messages: list[Message] = []
@@ -112,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--cache", type=Path, required=True, help="compiled code and packed weights")
     options = parser.parse_args(arguments)
-    engine = Engine.load(ModelStore(options.models).pull("edge-vlm-135m"), cache_dir=options.cache)
+    engine = CompiledEngine.load(ModelStore(options.models).pull("edge-vlm-135m"), cache_dir=options.cache)
     photos = _rows(options.data, "photos")
     for line in photo_table(engine, photos):
         print(line, flush=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from models.core.types import Message, Sampling
-from models.engine import Engine
+from models.engine import Engine, load_model
 from models.hub.store import ModelStore
 from models.training.classes import load_classes
 from models.training.dialogues import article
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, required=True, help="compiled code and packed weights")
     parser.add_argument("--count", type=int, default=240)
     options = parser.parse_args(arguments)
-    engine = Engine.load(ModelStore(options.models).pull("edge-vlm-135m"), cache_dir=options.cache)
+    engine = load_model(ModelStore(options.models).pull("edge-vlm-135m"), cache_dir=options.cache)
     with REPLIES.open("w", encoding="utf-8") as out:
         for row in ask(engine, options.count):
             out.write(json.dumps(row, ensure_ascii=False) + "\n")

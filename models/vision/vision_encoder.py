@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from models.core.types import Image
+from models.core.types import Image, Progress, no_progress
 from models.vision.projector import ImageTokens, Projector
 from models.vision.projector_file import ProjectorPart
 from models.vision.tower import TowerFeatures, VisionTower
@@ -18,8 +18,8 @@ from models.vision.tower import TowerFeatures, VisionTower
 MAX_CACHED_FEATURES = 32
 """Images whose features are kept, 0.8 MB each; the least recently used are dropped first."""
 
-LoadVision = Callable[[], tuple[VisionTower, Projector]]
-"""Loads tower and projector. Raises UserError when a file is damaged or does not fit."""
+LoadVision = Callable[[Progress], tuple[VisionTower, Projector]]
+"""Loads tower and projector and reports the stages. Raises UserError when a file is damaged or does not fit."""
 
 
 class VisionEncoder:
@@ -31,15 +31,20 @@ class VisionEncoder:
         self._loaded: tuple[VisionTower, Projector] | None = None
         self._features: OrderedDict[str, TowerFeatures] = OrderedDict()
 
-    def load(self) -> tuple[VisionTower, Projector]:
+    def load(self, progress: Progress = no_progress) -> tuple[VisionTower, Projector]:
         """The tower and the projector, loaded now if they are not in memory yet."""
         if self._loaded is None:
-            self._loaded = self._load()
+            self._loaded = self._load(progress)
         return self._loaded
 
-    def encode(self, image: Image, part: ProjectorPart | None = None) -> ImageTokens:
-        """The image's tokens. part: what an adapter changes of the projector; None for no change."""
-        _, projector = self.load()
+    def encode(
+        self, image: Image, part: ProjectorPart | None = None, progress: Progress = no_progress
+    ) -> ImageTokens:
+        """The image's tokens.
+
+        part: what an adapter changes of the projector; None for no change. progress: see `load`.
+        """
+        _, projector = self.load(progress)
         return projector.tokens(self.features(image), part)
 
     def features(self, image: Image) -> TowerFeatures:

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from models.core.types import Image
+from models.engine import TextScorer
 from router.choice import Router
 from router.types import RouterName
 
 
-class RouterEngine(Protocol):
-    """What routers compute with the language model; models.engine.Engine is one."""
-
-    def text_state(self, text: str) -> NDArray[np.float32]: ...
-
-    def continuation_shares(
-        self, text: str, options: Sequence[str], image: Image | None = None
-    ) -> NDArray[np.float64]: ...
-
-
-def make_router(name: RouterName, directory: Path, engine: RouterEngine) -> Router:
+def make_router(name: RouterName, directory: Path, engine: TextScorer) -> Router:
     """A router over the adapters in a directory.
 
     name: "prototypes" compares with the nearest examples; "model" has the language model name an adapter; "heads"

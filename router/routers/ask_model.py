@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from adapters.store.manifest import MANIFEST_FILE
 from adapters.store.record import read_manifest
 from models.core.errors import UserError
-from models.core.types import Image
+from models.engine import TextScorer
 from router.choice import Candidate, Choice, Query, decide
 from router.routers.adapter_file_cache import AdapterFileCache
 from router.types import Reason
@@ -35,16 +34,6 @@ MOST_CHARACTERS = 120
 """The longest description or question; a longer one is cut."""
 
 
-class ContinuationScorer(Protocol):
-    """The part of models.engine.Engine that this router uses."""
-
-    def continuation_shares(
-        self, text: str, options: Sequence[str], image: Image | None = None
-    ) -> NDArray[np.float64]:
-        """Raises ValueError when the text is too long."""
-        ...
-
-
 @dataclass(frozen=True)
 class AdapterDescription:
     """An adapter's description and example questions, from its manifest."""
@@ -56,7 +45,7 @@ class AdapterDescription:
 class ModelRouter:
     """A router over the adapters in one directory, by their manifests."""
 
-    def __init__(self, directory: Path, engine: ContinuationScorer) -> None:
+    def __init__(self, directory: Path, engine: TextScorer) -> None:
         self._engine = engine
         self._descriptions = AdapterFileCache(directory, MANIFEST_FILE, _describe)
         self._baseline: dict[str, NDArray[np.float64]] = {}

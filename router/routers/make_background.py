@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from adapters.prototypes import Senses, Words, image_vector, question_vector
+from adapters.prototypes import image_vector, question_vector
 from models.core.errors import UserError
 from models.core.images import load_image
-from models.engine import Engine
+from models.engine import FeatureExtractor, TextEmbedder, TextScorer, load_model
 from models.hub.store import ModelStore
 from router.routers.background import BUNDLED, CHAT, GENERAL, SPECIAL, ChatHead, read_questions
 from router.routers.chat_detection import FORM
@@ -37,10 +37,8 @@ KMEANS_ROUNDS = 20
 NEWTON_ROUNDS = 30
 
 
-class BackgroundEngine(Senses, Protocol):
+class BackgroundEngine(FeatureExtractor, TextScorer, Protocol):
     """The part of models.engine.Engine that is used here."""
-
-    def text_state(self, text: str) -> NDArray[np.float32]: ...
 
 
 def general_images(data: Path) -> list[Path]:
@@ -103,12 +101,12 @@ def question_tensors(
 
 
 def question_background(
-    words: Words, questions: Mapping[str, Sequence[str]]
+    embedder: TextEmbedder, questions: Mapping[str, Sequence[str]]
 ) -> dict[str, NDArray[np.float16]]:
     """The examples of questions. The last `question.chat` of them are plain chat."""
     about = [q for kind, own in questions.items() if kind not in (CHAT, SPECIAL) for q in own]
     asked = about + list(questions[CHAT])
-    vectors = np.stack([question_vector(words, question) for question in asked])
+    vectors = np.stack([question_vector(embedder, question) for question in asked])
     chat = np.array([len(questions[CHAT])], np.float16)
     return background_tensors("question", vectors, None) | {"question.chat": chat}
 
@@ -163,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, required=True, help="compiled code and packed weights")
     options = parser.parse_args(arguments)
     store = ModelStore(options.models)
-    engine = Engine.load(store.pull(store.catalog.default), cache_dir=options.cache)
+    engine = load_model(store.pull(store.catalog.default), cache_dir=options.cache)
     tensors = make(engine, general_images(options.data), read_questions(GENERAL))
     save_file(tensors, BUNDLED)
     print(", ".join(f"{name} {list(value.shape)}" for name, value in tensors.items()), BUNDLED)

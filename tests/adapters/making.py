@@ -6,7 +6,7 @@ import json
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,6 @@ from models.adapter_weights import AdapterWeights
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.core.types import Image, Message, Sampling, Token
-from models.lora.weights import LoraWeights
-from models.packing.packed_model import LlamaShape
 from models.vision.tower import TowerFeatures
 from tests.models.tiny_directory import HIDDEN, INNER, KV_WIDTH, LAYERS, WIDTH
 
@@ -94,11 +92,19 @@ def tarred(folder: Path, archive: Path, top: str = "") -> Path:
     return archive
 
 
+@dataclass(frozen=True)
+class FakePacker:
+    """Takes adapters as they are."""
+
+    def pack(self, weights: AdapterWeights) -> AdapterWeights:
+        return weights
+
+
 class FakeModel:
     """Log-probabilities that depend on the LoRA as a model's would: not at all when B is zero."""
 
     has_vision = True
-    shape = LlamaShape(HIDDEN, INNER, LAYERS, 4, 2, 16, 258, 1e-5, *[4] * 7, 0)
+    adapters = FakePacker()
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -108,7 +114,7 @@ class FakeModel:
         messages: Sequence[Message],
         sampling: Sampling,
         *,
-        adapter: AdapterWeights[LoraWeights] | None = None,
+        adapter: AdapterWeights | None = None,
         use_words: bool = True,
     ) -> Iterator[Token]:
         del sampling, use_words

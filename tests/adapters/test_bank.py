@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters import bank as bank_module
 from adapters.bank import AdapterBank
 from adapters.store.adapter_store import AdapterStore
 from benchmarks.speed import workload
-from models.adapter_weights import AdapterWeights, PackedAdapter, pack_adapter
+from models.adapter_weights import AdapterWeights
+from models.compiled_adapters import CompiledAdapter, CompiledAdapterPacker, as_compiled
 from models.core.errors import UserError
 from models.lora.weighted_sum import add_packed
-from models.lora.weights import LoraWeights, PackedLora, pack_lora
+from models.lora.weights import PackedLora, pack_lora
 from models.packing.packed_model import LlamaShape
 from tests.adapters.folders import SHAPE, put, remove
 
@@ -38,7 +38,9 @@ def make_bank(directory: Path, tmp_path: Path) -> Iterator[MakeBank]:
     made = []
 
     def make(budget: int = 100 * ONE) -> AdapterBank:
-        made.append(AdapterBank(AdapterStore(directory), budget, SHAPE, tmp_path / "packed"))
+        made.append(
+            AdapterBank(AdapterStore(directory), budget, CompiledAdapterPacker(SHAPE, tmp_path / "packed"))
+        )
         return made[-1]
 
     yield make
@@ -50,12 +52,13 @@ def make_bank(directory: Path, tmp_path: Path) -> Iterator[MakeBank]:
 def packings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The adapters that were packed from their tensors, in order."""
     packed: list[str] = []
+    pack = CompiledAdapterPacker.pack
 
-    def noting(shape: LlamaShape, adapter: AdapterWeights[LoraWeights]) -> PackedAdapter:
+    def noting(packer: CompiledAdapterPacker, adapter: AdapterWeights) -> CompiledAdapter:
         packed.append(adapter.name)
-        return pack_adapter(shape, adapter)
+        return pack(packer, adapter)
 
-    monkeypatch.setattr(bank_module, "pack_adapter", noting)
+    monkeypatch.setattr(CompiledAdapterPacker, "pack", noting)
     return packed
 
 
@@ -66,7 +69,7 @@ def resident(bank: AdapterBank) -> list[str]:
 def weights(bank: AdapterBank, spec: str) -> PackedLora:
     with bank.acquire(spec) as lease:
         assert lease.weights is not None
-        return lease.weights.lora
+        return as_compiled(lease.weights).lora
 
 
 def expected(store: AdapterStore, name: str) -> PackedLora:
@@ -113,7 +116,7 @@ def test_what_is_leased_stays_beyond_the_budget_and_goes_when_it_is_released(mak
     bank = make_bank(budget=ONE)
     with bank.acquire("a") as held, bank.acquire("b"):
         assert held.weights is not None
-        before = held.weights.lora
+        before = as_compiled(held.weights).lora
         assert sorted(resident(bank)) == ["a", "b"]
         assert weights(bank, "a") is before
     assert resident(bank) == ["a"]
@@ -161,11 +164,11 @@ def test_a_removed_adapter_ends_with_its_last_lease(make_bank: MakeBank, directo
     bank = make_bank()
     with bank.acquire("a") as held:
         assert held.weights is not None
-        before = held.weights.lora.tensor.copy()
+        before = as_compiled(held.weights).lora.tensor.copy()
         remove(directory, "a")
         with pytest.raises(UserError, match="no adapter 'a'"):
             bank.acquire("a")
-        assert np.array_equal(held.weights.lora.tensor, before)
+        assert np.array_equal(as_compiled(held.weights).lora.tensor, before)
     assert resident(bank) == []
     put(directory, "a")
     weights(bank, "a")
@@ -254,21 +257,24 @@ def test_a_closed_bank_begins_nothing_and_its_leases_stay_good(make_bank: MakeBa
         bank.prefetch("b")
         assert resident(bank) == ["a"]
         assert lease.weights is not None
-        assert np.array_equal(lease.weights.lora.tensor, expected(AdapterStore(directory), "a").tensor)
+        assert np.array_equal(
+            as_compiled(lease.weights).lora.tensor, expected(AdapterStore(directory), "a").tensor
+        )
 
 
 def test_who_comes_while_it_is_loading_waits_for_that_load(
     make_bank: MakeBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on, packed = threading.Event(), threading.Event(), []
+    pack = CompiledAdapterPacker.pack
 
-    def slow(shape: LlamaShape, adapter: AdapterWeights[LoraWeights]) -> PackedAdapter:
+    def slow(packer: CompiledAdapterPacker, adapter: AdapterWeights) -> CompiledAdapter:
         packed.append(adapter.name)
         begun.set()
         assert go_on.wait(60)
-        return pack_adapter(shape, adapter)
+        return pack(packer, adapter)
 
-    monkeypatch.setattr(bank_module, "pack_adapter", slow)
+    monkeypatch.setattr(CompiledAdapterPacker, "pack", slow)
     bank = make_bank()
     bank.prefetch("a")
     assert begun.wait(60)
@@ -301,9 +307,9 @@ def test_leases_are_right_under_replacing_removing_and_crowding(
                 try:
                     with bank.acquire(choose.choice("abc")) as lease:
                         assert lease.weights is not None
-                        first = lease.weights.lora.tensor.tobytes()
+                        first = as_compiled(lease.weights).lora.tensor.tobytes()
                         over.wait(choose.random() / 500)
-                        assert first == lease.weights.lora.tensor.tobytes()
+                        assert first == as_compiled(lease.weights).lora.tensor.tobytes()
                         assert first in valid
                 except UserError as error:
                     assert "no adapter" in str(error), error

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.settings import Settings
-from models.adapter_weights import PackedAdapter
-from models.core.types import Image, Message, Progress, Sampling, Token
-from models.packing.packed_model import LlamaShape
+from edge_app.system import paths
+from models.compiled_adapters import CompiledAdapterPacker
+from models.core.cache import PACKED
+from models.core.types import Image, Message, Progress, Sampling, Token, no_progress
+from models.engine import PackedAdapter
 from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
 from router.choice import Candidate, Choice, Query
@@ -78,11 +80,14 @@ class FakeEngine:
     name: str = "fake"
     context_length: int = 128
     has_vision: bool = True
-    shape: LlamaShape = SHAPE
     calls: list[Call] = field(default_factory=list)
     encoded: list[str] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     closed: bool = False
+
+    @property
+    def adapters(self) -> CompiledAdapterPacker:
+        return CompiledAdapterPacker(SHAPE, paths.cache_directory() / PACKED)
 
     def load(self, settings: Settings, progress: Progress) -> Any:
         del settings
@@ -90,7 +95,8 @@ class FakeEngine:
         self.loading(progress)
         return self
 
-    def load_vision(self) -> None:
+    def load_vision(self, progress: Progress) -> None:
+        del progress
         self._note()
 
     def is_encoded(self, image: Image) -> bool:
@@ -106,7 +112,8 @@ class FakeEngine:
     def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         return np.zeros(len(text), np.int64), np.ones((len(text), 4), np.float32)
 
-    def encode_image(self, image: Image) -> FakeTokens:
+    def encode_image(self, image: Image, progress: Progress = no_progress) -> FakeTokens:
+        del progress
         self._note()
         self.encoded.append(image.digest)
         return FakeTokens()

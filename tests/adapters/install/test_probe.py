@@ -15,9 +15,9 @@ from adapters.install.probe import MOST_QUESTIONS, QUESTION, probe
 from adapters.prototypes import read_prototypes
 from adapters.store.manifest import MANIFEST_FILE
 from models.adapter_weights import AdapterWeights
+from models.compiled_engine import CompiledEngine
 from models.core.errors import UserError
 from models.core.types import Token
-from models.engine import Engine
 from models.lora.peft_format import read_peft
 from models.lora.weights import LoraWeights
 from tests.adapters.making import MODEL, FakeModel, make_installer, tensors, write_adapter, write_peft
@@ -54,27 +54,27 @@ class TinyModels:
 
     default = MODEL
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: CompiledEngine) -> None:
         self._engine = engine
 
     def identity(self, name: str) -> str:
         return "1" * 64 if name == MODEL else ""
 
-    def load(self, name: str) -> Engine:
+    def load(self, name: str) -> CompiledEngine:
         assert name == MODEL
         return self._engine
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory, engine_cache: Path) -> Iterator[Engine]:
+def engine(tmp_path_factory: pytest.TempPathFactory, engine_cache: Path) -> Iterator[CompiledEngine]:
     directory = tiny_directory.write_directory(tmp_path_factory.mktemp("tiny") / "model")
-    loaded = Engine.load(tiny_directory.model_files(directory), cache_dir=engine_cache)
+    loaded = CompiledEngine.load(tiny_directory.model_files(directory), cache_dir=engine_cache)
     yield loaded
     loaded.close()
 
 
 @pytest.fixture
-def installer(tmp_path: Path, engine: Engine) -> Installer:
+def installer(tmp_path: Path, engine: CompiledEngine) -> Installer:
     return make_installer(tmp_path / "adapters", models=TinyModels(engine))
 
 

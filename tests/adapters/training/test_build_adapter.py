@@ -23,11 +23,11 @@ from adapters.training.heads import OwnHeadResult, find_facts, make_heads
 from adapters.training.measure import Answers, accuracies
 from adapters.training.train import Options, Workplace, look, projector_part, see
 from models.adapter_weights import AdapterWeights
+from models.compiled_engine import CompiledEngine
 from models.core.errors import UserError
 from models.core.images import load_image
 from models.core.types import no_progress
-from models.engine import Engine
-from models.families.parts import Request
+from models.families.parts import LoadOptions
 from models.families.registry import load_parts
 from models.hub.store import ModelFiles
 from models.lora.weights import LoraWeights
@@ -95,10 +95,10 @@ def test_twenty_images_become_an_adapter_that_can_be_installed(
 
 @pytest.mark.slow
 def test_the_image_tokens_that_are_learnt_are_those_that_are_served(
-    data: Path, tmp_path: Path, model_files: ModelFiles, engine_cache: Path, engine: Engine
+    data: Path, tmp_path: Path, model_files: ModelFiles, engine_cache: Path, engine: CompiledEngine
 ) -> None:
     rows = read_training_rows(data)
-    parts = load_parts(model_files, Request(engine_cache, 2, None, no_progress))
+    parts = load_parts(model_files, LoadOptions(engine_cache, 2), no_progress)
     features = look(rows, parts, place(model_files, engine_cache, tmp_path), lambda _: None)
     learnt, held = rows[:-3], rows[-3:]
     heads = make_heads(find_facts(learnt), features, parts.language.tokenizer, "yes", 0, lambda _: None)
@@ -106,9 +106,9 @@ def test_the_image_tokens_that_are_learnt_are_those_that_are_served(
         part = projector_part([each.head for each in heads if each.head], rows, options)
         assert part is not None
         seen = see(features, {}, parts, part, heads)
-        adapter = AdapterWeights(LoraWeights("squares", 1, 1, {}), part)
+        packed = engine.adapters.pack(AdapterWeights(LoraWeights("squares", 1, 1, {}), part))
         for row in held:
-            served = engine.encode_image(load_image(row.image), adapter).embeddings
+            served = engine.encode_image(load_image(row.image), packed).embeddings
             np.testing.assert_allclose(seen[row.digest].rows, served, atol=2e-3)
     base = see(features, {}, parts, None, ())
     for row in held:

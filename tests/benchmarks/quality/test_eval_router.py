@@ -11,7 +11,7 @@ import pytest
 
 from adapters.prototypes import make_prototypes, write_prototypes
 from edge_app.cli.main import main
-from models.engine import Engine
+from models.compiled_engine import CompiledEngine
 from models.hub.store import ModelFiles
 from tests.adapters.folders import put
 from tests.router.routers.test_background import QUESTIONS, drawn
@@ -31,7 +31,7 @@ def write_domain(folder: Path, kind: str) -> Path:
 
 @pytest.fixture
 def files(
-    home: Path, model_files: ModelFiles, engine_cache: Path, engine: Engine, tmp_path: Path
+    home: Path, model_files: ModelFiles, engine_cache: Path, engine: CompiledEngine, tmp_path: Path
 ) -> list[str]:
     """Two adapters that are installed, and held-out images of both."""
     (home / "data").mkdir(parents=True)

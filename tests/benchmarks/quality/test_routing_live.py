@@ -13,7 +13,7 @@ from adapters.prototypes import make_prototypes, write_prototypes
 from edge_app import settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Routed
-from models.engine import Engine
+from models.compiled_engine import CompiledEngine
 from models.hub.store import ModelFiles
 from tests.adapters.folders import put
 from tests.router.routers.test_background import QUESTIONS, drawn
@@ -21,7 +21,7 @@ from tests.router.routers.test_background import QUESTIONS, drawn
 
 @pytest.mark.slow
 def test_an_adapter_counts_from_the_next_question_on_and_changes_no_other_decision(
-    tmp_path: Path, home: Path, model_files: ModelFiles, engine_cache: Path, engine: Engine
+    tmp_path: Path, home: Path, model_files: ModelFiles, engine_cache: Path, engine: CompiledEngine
 ) -> None:
     (home / "data").mkdir(parents=True)
     (home / "data" / "models").symlink_to(model_files.directory.parent)

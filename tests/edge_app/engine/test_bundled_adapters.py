@@ -20,9 +20,9 @@ from edge_app.events import Progress as Told
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
+from models.compiled_engine import CompiledEngine
 from models.core.errors import UserError
 from models.core.types import Progress, no_progress
-from models.engine import Engine
 
 SETTINGS = Settings(bundled_adapters=True)
 
@@ -46,7 +46,7 @@ def touch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "_stamp", lambda each: [1, 2] if each == name else stamp(each))
 
 
-def test_a_first_turn_finds_them_in_place(engine: Engine, two: tuple[str, ...]) -> None:
+def test_a_first_turn_finds_them_in_place(engine: CompiledEngine, two: tuple[str, ...]) -> None:
     assistant = Assistant(SETTINGS, None, lambda *_: engine)
     events = list(assistant.route(Turn("Hello")))
     assert isinstance(events[-1], Routed)
@@ -54,21 +54,21 @@ def test_a_first_turn_finds_them_in_place(engine: Engine, two: tuple[str, ...]) 
     assert unsettled() == ()
 
 
-def test_a_chat_that_gets_ready_finds_them_in_place(engine: Engine, two: tuple[str, ...]) -> None:
+def test_a_chat_that_gets_ready_finds_them_in_place(engine: CompiledEngine, two: tuple[str, ...]) -> None:
     assistant = Assistant(SETTINGS, None, lambda *_: engine)
     assert any(isinstance(event, Ready) for event in assistant.prepare())
     assert adapter_store().names() == two
 
 
 @pytest.mark.usefixtures("two")
-def test_who_wants_none_gets_none(engine: Engine) -> None:
+def test_who_wants_none_gets_none(engine: CompiledEngine) -> None:
     plain = Assistant(Settings(bundled_adapters=False), None, lambda *_: engine)
     assert any(isinstance(event, Ready) for event in plain.prepare())
     assert adapter_store().names() == ()
 
 
 def test_what_the_user_removes_stays_away(
-    engine: Engine, two: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    engine: CompiledEngine, two: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settle(SETTINGS, engine, no_progress)
     remove(two[0])
@@ -78,7 +78,7 @@ def test_what_the_user_removes_stays_away(
     assert adapter_store().names() == two[1:]
 
 
-def test_one_of_that_name_from_elsewhere_stays(engine: Engine, two: tuple[str, ...]) -> None:
+def test_one_of_that_name_from_elsewhere_stays(engine: CompiledEngine, two: tuple[str, ...]) -> None:
     folder = paths.ensure(paths.adapters_directory()) / two[0]
     folder.mkdir()
     (folder / "adapter_config.json").write_text("{}")
@@ -87,7 +87,7 @@ def test_one_of_that_name_from_elsewhere_stays(engine: Engine, two: tuple[str, .
     assert unsettled() == ()
 
 
-def test_what_lies_in_its_place_stays_whatever_it_is(engine: Engine, two: tuple[str, ...]) -> None:
+def test_what_lies_in_its_place_stays_whatever_it_is(engine: CompiledEngine, two: tuple[str, ...]) -> None:
     folder = paths.ensure(paths.adapters_directory())
     (folder / two[0].upper()).mkdir()
     (folder / two[1]).write_text("notes")
@@ -97,7 +97,7 @@ def test_what_lies_in_its_place_stays_whatever_it_is(engine: Engine, two: tuple[
 
 
 def test_the_same_version_again_is_left_alone(
-    engine: Engine, two: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    engine: CompiledEngine, two: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settle(SETTINGS, engine, no_progress)
     before = (paths.adapters_directory() / two[0] / "installed.json").stat().st_mtime_ns
@@ -107,7 +107,7 @@ def test_the_same_version_again_is_left_alone(
 
 
 def test_a_newer_one_that_cannot_be_put_in_place_is_tried_again(
-    engine: Engine, two: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    engine: CompiledEngine, two: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settle(SETTINGS, engine, no_progress)
     touch(two[0], monkeypatch)
@@ -124,7 +124,7 @@ def refuse(*_: object) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 @pytest.mark.usefixtures("two")
-def test_a_disk_that_refuses_is_named(engine: Engine, home: Path) -> None:
+def test_a_disk_that_refuses_is_named(engine: CompiledEngine, home: Path) -> None:
     folder = paths.ensure(paths.adapters_directory())
     folder.chmod(0o500)
     try:
@@ -137,7 +137,7 @@ def test_a_disk_that_refuses_is_named(engine: Engine, home: Path) -> None:
 
 
 def test_a_first_turn_that_is_stopped_while_the_model_comes_ends_at_once(store: SessionStore) -> None:
-    def endless(_: object, report: Progress) -> Engine:
+    def endless(_: object, report: Progress) -> CompiledEngine:
         for done in range(1_000_000):
             report("pull", "Downloading", done, None)
             time.sleep(0.001)

@@ -1,9 +1,8 @@
-"""The engine keeps its progress callback for what it loads later."""
+"""What the engine loads is reported to the job that needs it, and stops when that job is cancelled."""
 
 from __future__ import annotations
 
-from typing import Any
-
+import numpy as np
 import pytest
 
 from adapters.store.adapter_store import AdapterStore
@@ -12,29 +11,32 @@ from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Event, Progress
 from edge_app.settings import Settings
 from edge_app.system import paths
+from models.core.types import Image, no_progress
 from models.core.types import Progress as ProgressCallback
-from tests.edge_app.fakes import FakeEngine
+from tests.edge_app.fakes import FakeEngine, FakeTokens
+
+VISION = Progress("compile", "the vision tower", 0, None)
 
 
-def test_what_is_loaded_later_is_told_to_the_job_of_then_and_stops_with_it() -> None:
-    told: list[Event] = []
-    kept: list[ProgressCallback] = []
+class LateVision(FakeEngine):
+    """Loads its vision encoder with an image."""
 
-    def load(settings: Settings, progress: ProgressCallback) -> Any:
-        del settings
-        kept.append(progress)
-        return FakeEngine()
+    def encode_image(self, image: Image, progress: ProgressCallback = no_progress) -> FakeTokens:
+        progress(VISION.stage, VISION.message, VISION.done, VISION.total)
+        return super().encode_image(image, progress)
 
-    def job() -> Job:
-        return Job(lambda _: None, lambda _: None)
 
-    host = EngineHost(Settings(), AdapterStore(paths.adapters_directory()), load, told.append)
-    first, second = job(), job()
+def test_what_is_loaded_later_is_reported_to_the_job_that_needs_it_and_stops_with_it() -> None:
+    reported: list[Event] = []
+    host = EngineHost(
+        Settings(), AdapterStore(paths.adapters_directory()), LateVision().load, reported.append
+    )
+    first, second = (Job(lambda _: None, lambda _: None) for _ in range(2))
+    picture = Image(np.zeros((1, 1, 3), np.uint8), "1", "1.png")
     host.engine(first)
     first.cancelled.set()  # it is over
-    host.engine(second)
-    kept[0]("compile", "the vision tower", 0, None)
-    assert told == [Progress("compile", "the vision tower", 0, None)]
+    host.encode(picture, second)
+    assert reported == [VISION]
     second.cancelled.set()
     with pytest.raises(CancelledError):
-        kept[0]("compile", "the vision tower", 1, None)
+        host.encode(picture, second)

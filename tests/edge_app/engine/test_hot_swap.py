@@ -26,9 +26,10 @@ from edge_app.assistant import Assistant, Turn
 from edge_app.engine import engine_host as host
 from edge_app.events import Answered, Failed, TokenText
 from edge_app.system import paths
-from models.adapter_weights import PackedAdapter, add_adapters, pack_adapter
+from models.compiled_adapters import CompiledAdapter, CompiledAdapterPacker
+from models.compiled_engine import CompiledEngine
 from models.core.types import Message, Sampling
-from models.engine import Engine
+from models.engine import AdapterPacker
 from models.language.generation import Generation
 from models.packing.packed_model import LlamaShape
 from tests.adapters.folders import put, remove
@@ -98,9 +99,9 @@ class Loader:
     cache: Path
     loads: int = 0
 
-    def __call__(self, *_: object) -> Engine:
+    def __call__(self, *_: object) -> CompiledEngine:
         self.loads += 1
-        return Engine.load(model_files(self.model), cache_dir=self.cache, threads=1)
+        return CompiledEngine.load(model_files(self.model), cache_dir=self.cache, threads=1)
 
 
 @pytest.fixture
@@ -123,8 +124,8 @@ def world(home: Path, loader: Loader) -> World:
 def assistant(world: World, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> Iterator[Assistant]:
     """With room for two adapters in memory, so that they also come and go by themselves."""
 
-    def crowded(store: AdapterStore, _: int, shape: LlamaShape, folder: Path) -> AdapterBank:
-        return AdapterBank(store, 2 * 16 * 6000, shape, folder)
+    def crowded(store: AdapterStore, _: int, packer: AdapterPacker) -> AdapterBank:
+        return AdapterBank(store, 2 * 16 * 6000, packer)
 
     del world
     monkeypatch.setattr(host, "AdapterBank", crowded)
@@ -145,20 +146,22 @@ class Fresh:
 
     def _answer(self, spec: str, versions: tuple[int, ...], question: str) -> str:
         engine = self._loader()
-        adapter = None if spec == "none" else self._adapter(spec, versions)
+        adapter = None if spec == "none" else self._adapter(engine.adapters, spec, versions)
         generation = engine.generate([Message("user", question)], SAMPLING, adapter=adapter)
         for _ in generation:
             pass
         engine.close()
         return generation.text
 
-    def _adapter(self, spec: str, versions: tuple[int, ...]) -> PackedAdapter:
-        shape, parsed = self._world.shape, parse_spec(spec)
+    def _adapter(
+        self, packer: CompiledAdapterPacker, spec: str, versions: tuple[int, ...]
+    ) -> CompiledAdapter:
+        parsed = parse_spec(spec)
         parts = [
-            (pack_adapter(shape, self._stores[version].load(name).weights), scale)
+            (packer.pack(self._stores[version].load(name).weights), scale)
             for (name, scale), version in zip(parsed.parts, versions, strict=True)
         ]
-        return parts[0][0] if parsed.is_plain else add_adapters(shape, spec, 1, parts)
+        return parts[0][0] if parsed.is_plain else packer.add(spec, 1, parts)
 
     def possible(self, world: World, outcome: Outcome) -> set[str | None]:
         """The answers that were right at some moment of this one; None when it could have been missing."""
@@ -320,16 +323,16 @@ def test_a_cancelled_answer_leaves_no_trace_in_the_next(
     assistant: Assistant, world: World, fresh: Fresh, monkeypatch: pytest.MonkeyPatch, spec: str
 ) -> None:
     """The engine waits for the cancel, so that it always comes in time however fast the model is."""
-    generate = Engine.generate
+    generate = CompiledEngine.generate
 
-    def cancelled_before_the_first_token(engine: Engine, *given: Any, **named: Any) -> Generation:
+    def cancelled_before_the_first_token(engine: CompiledEngine, *given: Any, **named: Any) -> Generation:
         assistant.cancel()
         assert named["cancel"].wait(30)
         return generate(engine, *given, **named)
 
     ask(assistant, "none", "Begin.")
     with monkeypatch.context() as held:
-        held.setattr(Engine, "generate", cancelled_before_the_first_token)
+        held.setattr(CompiledEngine, "generate", cancelled_before_the_first_token)
         stopped = ask(assistant, spec, QUESTIONS[0])
     assert stopped is not None and isinstance(stopped.last, Answered)
     assert stopped.last.answer.stop_reason == "cancelled"

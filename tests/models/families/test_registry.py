@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models import engine as engine_module
+from models import compiled_engine
 from models.adapter_weights import AdapterWeights
+from models.compiled_engine import CompiledEngine
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.core.types import Image, Message, Sampling, no_progress
-from models.engine import Engine
 from models.families import registry as families
-from models.families.parts import Parts, Request
+from models.families.parts import LoadOptions, Parts
 from models.hub.store import ModelFiles, check_digests
 from models.lora.peft_format import PeftLora
 from tests.models.tiny_directory import HIDDEN, LAYERS, model_files, write_directory
@@ -31,8 +31,8 @@ GREEDY = Sampling(max_tokens=4)
 class FakeEncoder:
     """A VisionEncoder with different random rows for each image."""
 
-    def encode(self, image: Image, part: object = None) -> SimpleNamespace:
-        del part
+    def encode(self, image: Image, part: object, progress: object) -> SimpleNamespace:
+        del part, progress
         rows = np.random.default_rng(int(image.digest)).normal(size=(ROWS, HIDDEN)).astype(np.float32)
         return SimpleNamespace(embeddings=rows, heads={}, guesses=(), probability=1.0)
 
@@ -48,23 +48,23 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def parts(directory: Path, engine_cache: Path) -> Parts:
-    return families.load_parts(model_files(directory), Request(engine_cache, 1, None, no_progress))
+    return families.load_parts(model_files(directory), LoadOptions(engine_cache, 1), no_progress)
 
 
 @pytest.fixture
-def seeing(parts: Parts) -> Engine:
+def seeing(parts: Parts, tmp_path: Path) -> CompiledEngine:
     seen = replace(parts, vision=FakeEncoder(), words_head=None, base_lora=None)  # type: ignore[arg-type]
-    return Engine("tiny", "0", seen)
+    return CompiledEngine("tiny", "0", seen, tmp_path)
 
 
-def said(engine: Engine, *messages: Message) -> tuple[list[int], int]:
+def said(engine: CompiledEngine, *messages: Message) -> tuple[list[int], int]:
     """The answer's token ids, and how many of the prompt's tokens were in the KV cache."""
     generation = engine.generate(messages, GREEDY)
     return [token.id for token in generation], generation.cached_tokens
 
 
 def test_a_hugging_face_directory_is_loaded_and_answers(directory: Path, engine_cache: Path) -> None:
-    engine = Engine.load(model_files(directory), cache_dir=engine_cache, threads=1)
+    engine = CompiledEngine.load(model_files(directory), cache_dir=engine_cache, threads=1)
     generation = engine.generate([Message("user", "Hello")], GREEDY)
     tokens = list(generation)
     assert 1 <= len(tokens) <= 5
@@ -77,24 +77,17 @@ def test_a_hugging_face_directory_is_loaded_and_answers(directory: Path, engine_
 
 def test_an_unknown_family_is_refused_by_name(directory: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"tiny is of the family 'smolvlm'.*efficientnet-llama, llama"):
-        Engine.load(model_files(directory, family="smolvlm"), cache_dir=tmp_path)
-
-
-def test_another_family_needs_nothing_but_its_name(
-    directory: Path, tmp_path: Path, parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(families, "FAMILIES", {"another": lambda _files, _request: parts})
-    assert Engine.load(model_files(directory, family="another"), cache_dir=tmp_path).name == "tiny"
+        CompiledEngine.load(model_files(directory, family="smolvlm"), cache_dir=tmp_path)
 
 
 def test_a_model_with_vision_that_lacks_the_tower_is_refused(directory: Path, tmp_path: Path) -> None:
     blind = model_files(directory, family="efficientnet-llama")
     with pytest.raises(UserError, match=r"no projector"):
-        Engine.load(blind, cache_dir=tmp_path)
+        CompiledEngine.load(blind, cache_dir=tmp_path)
     (tmp_path / "config.json").write_text('{"projector": "projector.safetensors"}')
     blind = model_files(directory, family="efficientnet-llama", bundled=tmp_path)
     with pytest.raises(UserError, match=r"no vision_tower.*catalog\.toml"):
-        Engine.load(blind, cache_dir=tmp_path)
+        CompiledEngine.load(blind, cache_dir=tmp_path)
 
 
 def test_a_flipped_bit_in_published_weights_is_noticed_before_they_are_packed(
@@ -107,17 +100,19 @@ def test_a_flipped_bit_in_published_weights_is_noticed_before_they_are_packed(
     check_digests(files)
     weights.write_bytes(b"publishee")
     with pytest.raises(UserError, match=r"models remove tiny.*models pull tiny"):
-        Engine.load(files, cache_dir=tmp_path / "cache")
+        CompiledEngine.load(files, cache_dir=tmp_path / "cache")
     assert not list(tmp_path.rglob("*.pack"))
 
 
-def test_an_adapter_of_a_shorter_model_is_refused(seeing: Engine) -> None:
+def test_an_adapter_of_a_shorter_model_is_refused(seeing: CompiledEngine) -> None:
     adapter = AdapterWeights(PeftLora("short", 1, 4, {}, layers=LAYERS - 1))
     with pytest.raises(UserError, match="short was trained on a model of 1 layers"):
-        seeing.generate([Message("user", "Hi")], GREEDY, adapter=adapter)
+        seeing.adapters.pack(adapter)
 
 
-def test_two_images_in_two_orders_are_two_prompts_that_share_only_their_beginning(seeing: Engine) -> None:
+def test_two_images_in_two_orders_are_two_prompts_that_share_only_their_beginning(
+    seeing: CompiledEngine,
+) -> None:
     one, two = picture(1), picture(2)
     first, _ = said(seeing, Message("user", "Which?", (one, two)))
     beginning = len("<user\n")
@@ -133,14 +128,14 @@ def test_two_images_in_two_orders_are_two_prompts_that_share_only_their_beginnin
     assert said(seeing, Message("user", "Which?", (two, one)))[0] == turned
 
 
-def rows_of(engine: Engine, images: Sequence[Image]) -> list[range]:
+def rows_of(engine: CompiledEngine, images: Sequence[Image]) -> list[range]:
     return [engine.encode_image(image).row_ids for image in images]
 
 
 def test_images_of_a_long_conversation_keep_their_rows(
-    seeing: Engine, monkeypatch: pytest.MonkeyPatch
+    seeing: CompiledEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "MAX_ENCODED_IMAGES", 4)
+    monkeypatch.setattr(compiled_engine, "MAX_ENCODED_IMAGES", 4)
     conversation: list[Message] = []
     for number in range(12):
         conversation += [Message("user", "?", (picture(number),)), Message("assistant", "!")]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.compiled_engine import CompiledEngine
 from models.core.types import Message, Sampling
-from models.engine import Engine
 from models.language.side_context import CONTEXT
 
 pytestmark = pytest.mark.slow  # the first run downloads, packs and compiles
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow  # the first run downloads, packs and compiles
 OPTIONS = (" Paris\n", " Paris, Texas\n", " Par\n", " London\n")
 
 
-def test_the_state_is_the_one_behind_the_next_token(engine: Engine) -> None:
+def test_the_state_is_the_one_behind_the_next_token(engine: CompiledEngine) -> None:
     text = "The capital of France is"
     runtime = engine._parts.language.runtime
     tokens = np.array(engine._parts.language.tokenizer.encode(text, special=False), np.int32)
@@ -24,7 +24,7 @@ def test_the_state_is_the_one_behind_the_next_token(engine: Engine) -> None:
     engine._parts.language.prefix.begin([0], None)  # this test wrote over what the cache says it holds
 
 
-def test_what_was_read_before_changes_no_state(engine: Engine) -> None:
+def test_what_was_read_before_changes_no_state(engine: CompiledEngine) -> None:
     """The beginning that texts share is not computed again; a prompt with options writes over it."""
     texts = (
         "Question: Where is it?",
@@ -40,7 +40,7 @@ def test_what_was_read_before_changes_no_state(engine: Engine) -> None:
         assert (engine.text_state(text) == fresh[text]).all()
 
 
-def test_shares_are_the_models_own_probabilities_among_the_options(engine: Engine) -> None:
+def test_shares_are_the_models_own_probabilities_among_the_options(engine: CompiledEngine) -> None:
     """Against every option's tokens one by one, each renormalised over what may follow."""
     text = "The capital of France is"
     encode = engine._parts.language.tokenizer.encode
@@ -63,11 +63,11 @@ def test_shares_are_the_models_own_probabilities_among_the_options(engine: Engin
     assert shares[3] < 0.1
 
 
-def test_one_option_is_certain(engine: Engine) -> None:
+def test_one_option_is_certain(engine: CompiledEngine) -> None:
     assert engine.continuation_shares("Say", [" something\n"]).tolist() == [1.0]
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_computed(engine: Engine) -> None:
+def test_what_does_not_fit_is_refused_before_anything_is_computed(engine: CompiledEngine) -> None:
     with pytest.raises(ValueError, match="do not fit"):
         engine.continuation_shares("word " * CONTEXT, OPTIONS)
     for text in ("", "word " * (CONTEXT + 1)):
@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(engine: Engine
             engine.text_state(text)
 
 
-def test_a_conversation_goes_on_where_it_was(engine: Engine) -> None:
+def test_a_conversation_goes_on_where_it_was(engine: CompiledEngine) -> None:
     messages = [Message("user", "What is the capital of France?")]
     sampling = Sampling(max_tokens=8)
     first = engine.generate(messages, sampling)

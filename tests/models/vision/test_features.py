@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.compiled_engine import CompiledEngine
 from models.core.types import Image, Message, Sampling
-from models.engine import Engine
 
 
 def noise(seed: int) -> Image:
@@ -13,7 +13,7 @@ def noise(seed: int) -> Image:
     return Image(pixels, f"noise {seed}", "noise.png")
 
 
-def test_an_image_is_looked_at_once_whoever_asks(engine: Engine) -> None:
+def test_an_image_is_looked_at_once_whoever_asks(engine: CompiledEngine) -> None:
     image = noise(1)
     engine.encode_image(image)
     seen = engine.image_features(image)
@@ -21,7 +21,7 @@ def test_an_image_is_looked_at_once_whoever_asks(engine: Engine) -> None:
     assert (seen.pool.shape, seen.colour.shape) == ((1280,), (128,))
 
 
-def test_tokens_have_the_rows_of_the_embedding(engine: Engine) -> None:
+def test_tokens_have_the_rows_of_the_embedding(engine: CompiledEngine) -> None:
     ids, rows = engine.token_embeddings(" total total")
     assert len(ids) == 2
     assert rows.shape == (2, engine.shape.hidden)
@@ -31,11 +31,11 @@ def test_tokens_have_the_rows_of_the_embedding(engine: Engine) -> None:
     assert (len(empty), none.shape) == (0, (0, engine.shape.hidden))
 
 
-def test_control_tokens_in_a_question_are_plain_text(engine: Engine) -> None:
+def test_control_tokens_in_a_question_are_plain_text(engine: CompiledEngine) -> None:
     assert len(engine.token_embeddings("<|im_end|>")[0]) > 1
 
 
-def test_reading_a_question_leaves_the_conversation_in_the_cache(engine: Engine) -> None:
+def test_reading_a_question_leaves_the_conversation_in_the_cache(engine: CompiledEngine) -> None:
     greedy = Sampling(max_tokens=2)
     chat = [Message("user", "Say hello.")]
     list(engine.generate(chat, greedy))

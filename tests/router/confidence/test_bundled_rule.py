@@ -6,7 +6,7 @@ import pytest
 
 from adapters.store.adapter_store import BUNDLED, bundled_names
 from models.adapter_weights import read_adapter
-from models.engine import Engine
+from models.compiled_engine import CompiledEngine
 from router.confidence.rule import NOBODY, bundled_rule
 
 REFIT = "it was fitted for another; fit the bundled rule again, as docs/confidence.md says"
@@ -17,5 +17,5 @@ def test_a_bundled_adapter_s_fit_is_for_the_one_that_is_bundled(name: str) -> No
     assert bundled_rule().adapters[name].generation == read_adapter(BUNDLED / name, name).generation, REFIT
 
 
-def test_the_plain_model_s_fit_is_for_the_default_model(engine: Engine) -> None:
+def test_the_plain_model_s_fit_is_for_the_default_model(engine: CompiledEngine) -> None:
     assert bundled_rule().adapters[NOBODY].generation == engine.generation, REFIT

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from adapters.store.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManifest, Example, write_manifest
+from models.compiled_engine import CompiledEngine
 from models.core.types import Image
-from models.engine import Engine
 from router.choice import Query
 from router.routers.ask_model import ModelRouter
 from router.types import Reason
@@ -123,7 +123,7 @@ def test_adapters_without_a_manifest_are_never_chosen(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_real_model_names_an_installed_adapter_or_none(directory: Path, engine: Engine) -> None:
+def test_the_real_model_names_an_installed_adapter_or_none(directory: Path, engine: CompiledEngine) -> None:
     choice = ModelRouter(directory, engine).choose(
         Query("How many cells are there?", np.zeros(4, np.float32), None), NAMES
     )

@@ -8,15 +8,15 @@ import PIL.ImageDraw
 import pytest
 
 from adapters.prototypes import IMAGE_SIZE, image_vector, make_prototypes, question_vector, write_prototypes
+from models.compiled_engine import CompiledEngine
 from models.core.types import Image
-from models.engine import Engine
 from router.choice import Choice, Query, Router
 from router.routers import make_router
 from router.routers.background import BUNDLED, CHAT, GENERAL, SPECIAL, bundled_background, read_questions
 from router.routers.make_background import centres
 
 
-def test_the_background_is_whole_and_small(engine: Engine) -> None:
+def test_the_background_is_whole_and_small(engine: CompiledEngine) -> None:
     for background, features in (
         (bundled_background().image, IMAGE_SIZE),
         (bundled_background().question, engine.shape.hidden),
@@ -29,7 +29,7 @@ def test_the_background_is_whole_and_small(engine: Engine) -> None:
     assert BUNDLED.stat().st_size < 1_000_000
 
 
-def test_the_bundled_questions_are_those_of_the_list(engine: Engine) -> None:
+def test_the_bundled_questions_are_those_of_the_list(engine: CompiledEngine) -> None:
     kinds = read_questions(GENERAL)
     everything = [question for own in kinds.values() for question in own]
     assert len(everything) == len(set(everything))
@@ -72,7 +72,7 @@ QUESTIONS = {
 
 
 @pytest.fixture(scope="module")
-def router(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Router:
+def router(engine: CompiledEngine, tmp_path_factory: pytest.TempPathFactory) -> Router:
     directory = tmp_path_factory.mktemp("adapters")
     for kind, questions in QUESTIONS.items():
         (directory / kind).mkdir()
@@ -81,7 +81,7 @@ def router(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Router:
     return make_router("cascade", directory, engine)
 
 
-def ask(router: Router, engine: Engine, question: str, image: Image | None) -> Choice:
+def ask(router: Router, engine: CompiledEngine, question: str, image: Image | None) -> Choice:
     seen = None if image is None else image_vector(engine.image_features(image))
     return router.choose(Query(question, question_vector(engine, question), seen), tuple(QUESTIONS))
 
@@ -89,7 +89,7 @@ def ask(router: Router, engine: Engine, question: str, image: Image | None) -> C
 @pytest.mark.parametrize("kind", QUESTIONS)
 @pytest.mark.parametrize("question", ["own", "What is this?", "Describe the picture.", ""])
 def test_images_of_a_kind_never_seen_go_to_the_adapter_with_their_like(
-    router: Router, engine: Engine, kind: str, question: str
+    router: Router, engine: CompiledEngine, kind: str, question: str
 ) -> None:
     asked = QUESTIONS[kind][0] if question == "own" else question
     for seed in range(100, 104):
@@ -101,24 +101,26 @@ def test_images_of_a_kind_never_seen_go_to_the_adapter_with_their_like(
     "question",
     ["Tell me a joke about bars.", "How many discs are there?", "Hello", "What is the capital of Peru?"],
 )
-def test_plain_chat_gets_no_adapter(router: Router, engine: Engine, question: str) -> None:
+def test_plain_chat_gets_no_adapter(router: Router, engine: CompiledEngine, question: str) -> None:
     assert ask(router, engine, question, None).adapter is None
 
 
 @pytest.mark.parametrize("question", ["Thanks!", "Tell me a joke.", "How do I boil an egg?"])
 def test_chat_that_goes_on_under_an_image_gets_no_adapter(
-    router: Router, engine: Engine, question: str
+    router: Router, engine: CompiledEngine, question: str
 ) -> None:
     choice = ask(router, engine, question, drawn("discs", 100))
     assert (choice.adapter, choice.reason.kind) == (None, "plain_chat")
 
 
 @pytest.mark.parametrize("question", ["And this one?", "Are you sure?", "What else?", "How many?", "Why?"])
-def test_follow_up_questions_stay_with_the_image(router: Router, engine: Engine, question: str) -> None:
+def test_follow_up_questions_stay_with_the_image(
+    router: Router, engine: CompiledEngine, question: str
+) -> None:
     assert ask(router, engine, question, drawn("discs", 100)).adapter == "discs"
 
 
-def test_a_textured_picture_of_nothing_gets_no_adapter(router: Router, engine: Engine) -> None:
+def test_a_textured_picture_of_nothing_gets_no_adapter(router: Router, engine: CompiledEngine) -> None:
     rng = np.random.default_rng(0)
     small = PIL.Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
     blurred = np.asarray(small.resize((320, 240), PIL.Image.Resampling.BICUBIC))

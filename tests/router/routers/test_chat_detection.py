@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.engine import Engine
+from models.compiled_engine import CompiledEngine
 from router.routers.background import CHAT, GENERAL, bundled_background, read_questions
 from router.routers.chat_detection import FORM
 from router.routers.make_background import fit_chat_head
@@ -29,7 +29,7 @@ def test_features_that_never_change_do_no_harm() -> None:
 
 
 @pytest.mark.slow
-def test_the_bundled_head_is_fitted_to_the_bundled_questions(engine: Engine) -> None:
+def test_the_bundled_head_is_fitted_to_the_bundled_questions(engine: CompiledEngine) -> None:
     kinds = read_questions(GENERAL)
     about = [question for kind, own in kinds.items() if kind != CHAT for question in own][::12]
     chat = kinds[CHAT][::12]
@@ -50,5 +50,7 @@ def test_the_bundled_head_is_fitted_to_the_bundled_questions(engine: Engine) -> 
         ("How far is it from Berlin to Madrid?", False),
     ],
 )
-def test_questions_of_no_list_are_told_apart(engine: Engine, question: str, about_image: bool) -> None:
+def test_questions_of_no_list_are_told_apart(
+    engine: CompiledEngine, question: str, about_image: bool
+) -> None:
     assert (bundled_background().state.logit(engine.text_state(FORM.format(question))) > 0) == about_image

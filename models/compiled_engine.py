@@ -1,0 +1,228 @@
+"""The compiled engine: kernels made for this processor, weights mapped from packed files.
+
+It joins the parts that a model's family loads, and keeps what successive turns share: encoded images and the KV
+cache. One thread must make all calls, since the thread pool of the kernels belongs to the calling thread. Only the
+cancel event may be set from another.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.compiled_adapters import CompiledAdapter, CompiledAdapterPacker, as_compiled
+from models.compiler import threads as thread_settings
+from models.core.cache import PACKED
+from models.core.errors import UserError
+from models.core.types import Image, Message, Progress, Sampling, no_progress
+from models.engine import Engine, FeatureSizes, PackedAdapter
+from models.families.parts import LoadOptions, Parts
+from models.families.registry import load_parts
+from models.hub.store import ModelFiles
+from models.language.context_window import fit, fit_texts
+from models.language.generation import ActiveAdapter, Generation
+from models.language.prefix_cache import AdapterKey
+from models.language.prompt import EncodedImage, Prompt, RowIds
+from models.language.sampling import check
+from models.vision.efficientnet import HEAD_CHANNELS
+from models.vision.tower import TowerFeatures
+from models.vision.vision_encoder import VisionEncoder
+
+MAX_ENCODED_IMAGES = 64
+"""Encoded images that are kept in addition to those of the last conversation.
+
+An image that is encoded again gets new row ids, and the KV cache of its prompts is then of no use."""
+
+PLAIN_PENALTY = 1.1
+"""The repetition penalty without an adapter, when the sampling settings leave it to the engine."""
+
+
+def load(
+    files: ModelFiles,
+    *,
+    cache_dir: Path,
+    threads: int | None = None,
+    context_length: int | None = None,
+    progress: Progress = no_progress,
+) -> Engine:
+    """See models.engine.load_model. Packs weights and compiles kernels that cache_dir lacks.
+
+    threads: None for EDGE_APP_THREADS, or one for each core.
+    """
+    return CompiledEngine.load(
+        files, cache_dir=cache_dir, threads=threads, context_length=context_length, progress=progress
+    )
+
+
+class CompiledEngine:
+    """A model in memory, with the methods of models.engine.Engine. Made by `load`."""
+
+    def __init__(self, name: str, digest: str, parts: Parts, packed_folder: Path) -> None:
+        """packed_folder: where packed adapters are kept between runs."""
+        self.name = name
+        self.digest = digest
+        self.context_length = parts.language.runtime.context_length
+        self.shape = parts.language.runtime.shape
+        self.has_vision = parts.vision is not None
+        self.feature_sizes = FeatureSizes(self.shape.hidden, HEAD_CHANNELS if self.has_vision else 0)
+        self.adapters = CompiledAdapterPacker(self.shape, packed_folder)
+        self.base_adapter = None if parts.base_lora is None else CompiledAdapter(parts.base_lora)
+        self._parts = parts
+        self._row_ids = RowIds()
+        self._in_conversation = 0  # distinct images of the last conversation
+        self._encoded: OrderedDict[tuple[str, AdapterKey], EncodedImage] = OrderedDict()
+
+    @classmethod
+    def load(
+        cls,
+        files: ModelFiles,
+        *,
+        cache_dir: Path,
+        threads: int | None = None,
+        context_length: int | None = None,
+        progress: Progress = no_progress,
+    ) -> CompiledEngine:
+        """See the function `load`."""
+        options = LoadOptions(cache_dir, threads or thread_settings.default_threads(), context_length)
+        return cls(files.name, files.digest, load_parts(files, options, progress), cache_dir / PACKED)
+
+    @property
+    def generation(self) -> int:
+        """The first 63 bits of the digest, so that it has the form of an adapter's generation."""
+        return int(self.digest[:16], 16) >> 1
+
+    def load_vision(self, progress: Progress = no_progress) -> None:
+        """Load the vision encoder now instead of with the first image."""
+        if self._parts.vision is not None:
+            self._parts.vision.load(progress)
+
+    def is_encoded(self, image: Image) -> bool:
+        """Whether the image's rows without an adapter are cached."""
+        return (image.digest, None) in self._encoded
+
+    def encode_image(
+        self, image: Image, adapter: PackedAdapter | None = None, progress: Progress = no_progress
+    ) -> EncodedImage:
+        """The image's rows for the language model, from the cache or encoded now.
+
+        adapter: its projector part changes the rows. progress: receives the stages of loading the vision encoder.
+        Raises UserError for a model without vision.
+        """
+        own = None if adapter is None else as_compiled(adapter)
+        part = None if own is None else own.projector
+        key = image.digest, None if part is None else _adapter_key(own)
+        if key not in self._encoded:
+            tokens = self._vision().encode(image, part, progress)
+            row_ids = self._row_ids.take(len(tokens.embeddings))
+            guesses = tokens.heads.get(self._parts.words_head or "", tokens.guesses)
+            self._encoded[key] = EncodedImage(row_ids, tokens.embeddings, guesses, tokens.probability)
+        self._encoded.move_to_end(key)
+        while (
+            len(self._encoded) > MAX_ENCODED_IMAGES + 2 * self._in_conversation
+        ):  # with and without an adapter
+            self._encoded.popitem(last=False)
+        return self._encoded[key]
+
+    def certainty(self, image: Image, adapter: PackedAdapter | None = None) -> float | None:
+        """The probability of the projector's heads (models.vision.projector.ImageTokens), 0..1.
+
+        None for an adapter without heads of its own: its answers do not follow from what the model's heads say.
+        """
+        if adapter is not None:
+            part = as_compiled(adapter).projector
+            if part is None or not part.heads:
+                return None
+        return self.encode_image(image, adapter).probability
+
+    def image_features(self, image: Image) -> TowerFeatures:
+        """The vision tower's features, cached by image. Raises UserError for a model without vision."""
+        return self._vision().features(image)
+
+    def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The token ids of a text [n], and their rows of the embedding matrix, float32 [n, hidden]."""
+        ids = np.array(self._parts.language.tokenizer.encode(text, special=False), np.int64)
+        return ids, self._parts.embedding(ids)
+
+    def text_state(self, text: str) -> NDArray[np.float32]:
+        """See models.engine.TextScorer. The conversation's KV cache is not touched.
+
+        Raises ValueError for an empty text and for one of more than models.language.side_context.CONTEXT tokens.
+        """
+        return self._parts.side_context.state(self._parts.language.tokenizer.encode(text, special=False))
+
+    def continuation_shares(
+        self, text: str, options: Sequence[str], image: Image | None = None
+    ) -> NDArray[np.float64]:
+        """See models.engine.TextScorer. The conversation's KV cache is not touched."""
+        encode = self._parts.language.tokenizer.encode
+        prompt = self._parts.prompts.to_continue(text, None if image is None else self.encode_image(image))
+        return self._parts.side_context.shares(prompt, [encode(option, special=False) for option in options])
+
+    def generate(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        adapter: PackedAdapter | None = None,
+        use_words: bool = True,
+        see_images: bool = True,
+        texts: Mapping[str, str] | None = None,
+        cancel: threading.Event | None = None,
+        progress: Progress = no_progress,
+    ) -> Generation:
+        """See models.engine.Engine.
+
+        adapter: None uses the model's own LoRA in a conversation with images, even when see_images hides them, so
+        that the two answers differ only by what the images show.
+        texts: see models.language.prompt.PromptBuilder.
+        A repetition penalty of None is PLAIN_PENALTY without `adapter` and 1 with one. The model alone repeats
+        itself without a penalty, and an adapter often has to repeat words of its prompt.
+        """
+        if sampling.repetition_penalty is None:
+            sampling = replace(sampling, repetition_penalty=PLAIN_PENALTY if adapter is None else 1.0)
+        check(sampling)
+        images = {image.digest: image for message in messages for image in message.images}
+        chosen = (self.base_adapter if images else None) if adapter is None else as_compiled(adapter)
+        self._in_conversation = len(images)
+
+        def build(part: Sequence[Message], read: Mapping[str, str]) -> Prompt:
+            shown = (
+                {image.digest: image for message in part for image in message.images} if see_images else {}
+            )
+            encoded = {digest: self.encode_image(image, chosen, progress) for digest, image in shown.items()}
+            return self._parts.prompts.build(
+                part, encoded, use_words=use_words, see_images=see_images, texts=read
+            )
+
+        limit = self.context_length - min(sampling.max_tokens, self.context_length // 4)
+        kept = fit_texts(messages, texts or {}, limit, lambda read: len(build(messages, read).tokens))
+        fitted = fit(messages, limit, lambda part: len(build(part, kept).tokens))
+        return Generation(
+            self._parts.language,
+            build(fitted.messages, kept),
+            sampling,
+            ActiveAdapter(_adapter_key(chosen), None if chosen is None else chosen.lora),
+            dropped_turns=fitted.dropped_turns,
+            cancel=cancel or threading.Event(),
+            progress=progress,
+        )
+
+    def close(self) -> None:
+        """Free weights and caches."""
+        self._encoded.clear()
+        del self._parts
+
+    def _vision(self) -> VisionEncoder:
+        if self._parts.vision is None:
+            raise UserError(f"{self.name} cannot see images; choose another model with EDGE_APP_MODEL.")
+        return self._parts.vision
+
+
+def _adapter_key(adapter: CompiledAdapter | None) -> AdapterKey:
+    return None if adapter is None else (adapter.name, adapter.generation)

@@ -1,0 +1,66 @@
+"""Adapters of the compiled engine: what does not fit is refused, and LoRAs and heads are summed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.adapter_weights import AdapterWeights
+from models.compiled_adapters import CompiledAdapter, CompiledAdapterPacker
+from models.core.errors import UserError
+from models.lora.peft_format import PeftLora
+from models.packing.packed_model import LlamaShape
+from models.vision.projector_file import ProjectorPart
+from tests.models.test_adapter_weights import head
+from tests.models.tiny_llama import random_lora
+
+SHAPE = LlamaShape(96, 160, 2, 6, 2, 16, 333, 1e-5, 4, 4, 4, 4, 4, 4, 4, 0)
+
+
+@pytest.fixture
+def packer(tmp_path: Path) -> CompiledAdapterPacker:
+    return CompiledAdapterPacker(SHAPE, tmp_path)
+
+
+def part(rank: int, value: float) -> ProjectorPart:
+    """A LoRA of the model's head "object", filled with one value."""
+    a, b = np.full((rank, 4), value, np.float32), np.full((3, rank), value, np.float32)
+    return ProjectorPart(lora={"heads.object.A": a, "heads.object.B": b})
+
+
+def adapter(packer: CompiledAdapterPacker, name: str, projector: ProjectorPart | None) -> CompiledAdapter:
+    lora = random_lora(SHAPE, 4)
+    return packer.pack(AdapterWeights(PeftLora(name, 1, 4, lora.tensors), projector))
+
+
+def test_an_adapter_of_another_depth_is_not_packed(packer: CompiledAdapterPacker) -> None:
+    lora = PeftLora("short", 1, 4, random_lora(SHAPE, 4).tensors, layers=1)
+    with pytest.raises(UserError, match="short was trained on a model of 1 layers"):
+        packer.pack(AdapterWeights(lora))
+
+
+def test_a_sum_without_projector_parts_has_none(packer: CompiledAdapterPacker) -> None:
+    parts = [(adapter(packer, "one", None), 1.0), (adapter(packer, "two", None), 1.0)]
+    assert packer.add("sum", 1, parts).projector is None
+
+
+def test_a_sum_keeps_every_head_under_its_adapter_s_name(packer: CompiledAdapterPacker) -> None:
+    one = adapter(packer, "one", ProjectorPart(("object", "colour"), (head("kind"),)))
+    two = adapter(packer, "two", ProjectorPart(("object", "place"), (head("kind"),)))
+    added = packer.add("sum", 1, [(one, 0.5), (two, 1.0)]).projector
+    assert added is not None
+    assert added.keep == ("object", "colour", "place")
+    assert [each.name for each in added.heads] == ["one.kind", "two.kind"]
+    whole = packer.add("sum", 1, [(one, 0.5), (adapter(packer, "three", None), 1.0)]).projector
+    assert whole is not None and whole.keep is None, "an adapter without a part keeps every head"
+
+
+def test_a_sum_adds_weighted_loras_of_heads(packer: CompiledAdapterPacker) -> None:
+    parts = [(adapter(packer, "one", part(2, 1.0)), 0.5), (adapter(packer, "two", part(3, 2.0)), -1.0)]
+    added = packer.add("sum", 1, parts).projector
+    assert added is not None
+    a, b = added.lora["heads.object.A"], added.lora["heads.object.B"]
+    assert (a.shape, b.shape) == ((5, 4), (3, 5))
+    np.testing.assert_allclose(b @ a, 0.5 * 2 * 1.0 - 3 * 4.0)
