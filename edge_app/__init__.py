@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge_app.api import ask, load
     from edge_app.assistant import Assistant
-    from edge_app.events import Answer
-    from edge_app.turn import Turn
+    from edge_app.events import Answer, Turn
     from models.core.errors import UserError
 
 __version__ = "0.2.0.dev0"
@@ -24,7 +23,7 @@ __all__ = ["Answer", "Assistant", "Turn", "UserError", "__version__", "ask", "lo
 _MODULES = {
     "Answer": "edge_app.events",
     "Assistant": "edge_app.assistant",
-    "Turn": "edge_app.turn",
+    "Turn": "edge_app.events",
     "UserError": "models.core.errors",
     "ask": "edge_app.api",
     "load": "edge_app.api",

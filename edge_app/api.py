@@ -10,8 +10,8 @@ from edge_app.assistant import Assistant
 from edge_app.events import Answer, Failed, Progress
 
 if TYPE_CHECKING:
+    from edge_app.events import Picture
     from edge_app.storage.sessions import SessionStore
-    from edge_app.turn import Picture
     from router.types import Mode
 
 

@@ -20,11 +20,10 @@ from edge_app.costs.averages import CostAverages
 from edge_app.engine.bundled_adapters import settle, unsettled
 from edge_app.engine.engine_host import EngineHost, LoadEngine, load_engine, reporter
 from edge_app.engine.inference_thread import CancelledError, InferenceThread, Job
-from edge_app.events import Answer, Answered, Event, Failed, Ready
+from edge_app.events import Answer, Answered, Event, Failed, Picture, Ready, Turn
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
-from edge_app.turn import Picture, Turn
 from edge_app.turns.adapter_choice import AdapterChooser
 from edge_app.turns.image_text import ImageTexts, Reader
 from edge_app.turns.local_answer import LocalResources

@@ -1,33 +1,63 @@
-"""What a turn tells its front end while it runs, in order. Plain data; knows no front end and no engine.
+"""The input and the output of the assistant, as plain data: a Turn, and the events that answer it.
 
-A turn is: TurnSaved, ImageEncoded for each image, Routed (before the images when there was nothing to look for
-in them), ContextTrimmed when turns were dropped, TokenText for each piece of the answer, with Progress anywhere
-between them, and at the end one of Answered or Failed.
+The events of a turn are TurnSaved, ImageEncoded for each image, Routed (before the images when the choice does not need
+them), ContextTrimmed when old turns were left out, and TokenText for each piece of the answer. Progress may come
+anywhere between them. The last event is Answered or Failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from models.core.errors import NeedsNetwork, UserError
-from models.core.types import Stage
+from models.core.types import Image, Sampling, Stage
 from router.choice import Candidate
 from router.confidence.rule import Evidence
 from router.types import Mode, Place
 
+Picture = Path | bytes | Image
+"""An image as a front end has it: a file, the bytes of a file, or decoded."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question, as a front end hands it over.
+
+    images: the new images of this turn; those of earlier turns stay in the conversation.
+    session: the session to continue, by id or its unique beginning; None starts a new one.
+    adapter: an installed adapter's name, "none", "auto", or a sum of adapters (adapters.spec).
+    sampling: None for the settings' sampling.
+    system: the session's system prompt from this turn on; None leaves it unchanged.
+    allow_cloud: the user consents to asking the cloud.
+    see_images, use_words: False hides from the model the images, or the words made from them (for evaluations).
+    """
+
+    question: str
+    images: tuple[Picture, ...] = ()
+    session: str | None = None
+    adapter: str = "auto"
+    mode: Mode = "auto"
+    sampling: Sampling | None = None
+    system: str | None = None
+    allow_cloud: bool = False
+    see_images: bool = True
+    use_words: bool = True
+
+
 StopReason = Literal["stop", "length", "cancelled", "content_filter"]
-"""content_filter: a cloud's own, which ended its answer."""
+"""content_filter: the endpoint ended its answer for its content."""
 
 Offer = Literal["ask_cloud"]
-"""What the user may do next about an answer: have the same question asked in the cloud (Assistant.ask_cloud)."""
+"""What the user may do about an answer: ask the cloud the same question (Assistant.ask_cloud)."""
 
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """prompt: all tokens of the prompt, images included; image: those that stand for images;
-    cached: those of the prompt that were not computed again; completion: generated."""
+    """prompt: tokens of the prompt, images included. image: of these, the image tokens. cached: of the prompt, those
+    that were in the KV cache. completion: generated tokens."""
 
     prompt: int = 0
     image: int = 0
@@ -37,9 +67,12 @@ class TokenCounts:
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds. first_token and total count from the moment the turn was handed over, so they include
-    loading the model when this turn was the first; first_token is None when no token came. image: looking at
-    images and reading what is written in them."""
+    """Milliseconds.
+
+    route: choosing the adapter. image: encoding images and reading text in them. prefill: of the prompt.
+    first_token, total: since the turn was handed over, including the load of the model in a first turn; first_token is
+    None when no token came.
+    """
 
     route: float = 0.0
     image: float = 0.0
@@ -52,23 +85,23 @@ class Timing:
 class Answer:
     """A finished answer and how it came about.
 
-    adapter: a name, or a sum as in "receipts:0.5,medical:0.5"; None when no adapter was used (the model's own
-        base LoRA for images is part of the model), as in the cloud.
-    place: "cloud" is any endpoint, one on this machine too; `reason` tells these apart.
+    adapter: a name, or a sum such as "receipts:0.5,medical:0.5"; None for the plain model (whose base LoRA is a part
+        of it), and for a cloud answer.
+    place: "cloud" is any endpoint, also one on this machine; `reason` names which.
     confidence: the calibrated probability that a local answer is right, 0..1 (router.confidence.rule); None when
         nothing was generated here.
-    reason: the label of the answer, to be shown as it is: where it comes from and why, as in
+    reason: the label to show with the answer, with its place and why, such as
         "cloud: local confidence 0.41 below 0.60" or "local server: as you asked".
     reason_kind: the kind of the last reason in the label (edge_app.reason_text.CLAUSES), for programs; "text" for an
         answer that was saved before kinds were recorded.
-    model: the one that answered, as its place calls it.
-    mean_logprob, min_logprob: natural logs, over the answer's tokens; None when nothing was generated here.
-    evidence: what there is to judge the local answer by; None of a cloud's, and of turns read back from disk.
-    tokens_per_second: decoding only, without the first token; None when fewer than two tokens came.
+    model: name of the model that answered.
+    mean_logprob, min_logprob: natural logarithms, over the answer's tokens; None when nothing was generated here.
+    evidence: what the confidence was computed from; None for a cloud answer, and for a turn read from disk.
+    tokens_per_second: of decoding, without the first token; None when fewer than two tokens came.
     session: None when the turn was not saved.
-    kept: the local answer, when one was there before the cloud's.
-    broken: as far as a cloud answer came that broke off; the answer is then the local one.
-    offer: what the user may do next about a local answer that is likely wrong.
+    kept: the local answer, when there was one before the cloud's.
+    broken: the beginning of a cloud answer that broke off; the answer is then the local one.
+    offer: what the user may do about a local answer that is likely wrong.
     """
 
     text: str
@@ -107,7 +140,7 @@ class Answer:
         return cls(text=text, session=session, tokens=tokens, timings=timings, **fields)
 
     def _fields_without(self, *names: str) -> dict[str, Any]:
-        """In their order, text and timings under their older keys."""
+        """In their order; text and timings under the keys that earlier versions used."""
         keys = {"text": "answer", "timings": "timing_ms"}
         fields = asdict(replace(self, evidence=None))
         return {keys.get(name, name): value for name, value in fields.items() if name not in names}
@@ -115,7 +148,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class TurnSaved:
-    """The question is on disk. Not sent by an assistant that keeps no sessions."""
+    """The question is on disk. Not emitted by an assistant without sessions."""
 
     session: str
     turn: int
@@ -123,7 +156,7 @@ class TurnSaved:
 
 @dataclass(frozen=True)
 class Progress:
-    """Something takes a while. done, total: bytes for "pull", steps otherwise; total None is unknown."""
+    """A step that takes a while. done, total: bytes for stage "pull", else steps; total is None when it is unknown."""
 
     stage: Stage
     message: str
@@ -160,7 +193,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Routed:
-    """Which adapter and which place, and why. milliseconds: what the decision took."""
+    """Which adapter and which place were chosen. milliseconds: duration of the decision."""
 
     route: Route
     mode: Mode
@@ -171,9 +204,9 @@ class Routed:
 class ImageEncoded:
     """An image of the context is ready for the language model.
 
-    guesses: what the vision tower takes it for, (label, probability), best first; may be empty.
-    notes: what was done to it that the user should know ("first of 12 frames").
-    cached: it had been encoded before; milliseconds is then about 0.
+    guesses: the projector's words for it, (label, probability), best first; may be empty.
+    notes: what was done to it that the user should know, such as "first of 12 frames".
+    cached: it was encoded before, and milliseconds is about 0.
     """
 
     name: str
@@ -186,7 +219,7 @@ class ImageEncoded:
 
 @dataclass(frozen=True)
 class ContextTrimmed:
-    """The chat no longer fits in the model's context: its oldest turns were left out of this answer."""
+    """The chat exceeds the model's context, so its oldest turns were left out of the prompt."""
 
     dropped_turns: int
 
@@ -200,11 +233,12 @@ class TokenText:
 
 @dataclass(frozen=True)
 class Escalated:
-    """The cloud is being asked, with consent. A local answer that has come until here is saved and kept; the
-    texts that follow are another answer, from its beginning.
+    """The cloud is being asked, with consent. The local answer, if there is one, is saved and kept. The TokenText
+    events that follow are another answer, from its beginning.
 
-    reason, reason_kind: the label that an answer from there will have. probability: that the local answer is right,
-    and threshold: what it had to reach; None when the cloud is asked before or without it.
+    reason, reason_kind: the label that the cloud's answer will have. probability: that the local answer is right.
+    threshold: the least probability with which it would have stayed. Both are None when there is no local answer to
+    judge.
     """
 
     reason: str
@@ -215,10 +249,10 @@ class Escalated:
 
 @dataclass(frozen=True)
 class CloudFailed:
-    """The cloud gave no whole answer: what it was, in one sentence. The local answer counts.
+    """The cloud gave no complete answer, so the local answer counts. message: why, one sentence.
 
-    kept: the local answer so far, which is the answer (or its beginning, when it had been given up early); None
-    when there is none yet. Texts that follow go on from there.
+    kept: the local answer, or its beginning when it was paused; None when there is none yet. TokenText events that
+    follow continue it.
     """
 
     message: str
@@ -227,7 +261,7 @@ class CloudFailed:
 
 @dataclass(frozen=True)
 class Answered:
-    """The end. A stopped answer has stop_reason "cancelled", and the text that had come by then."""
+    """The end. A stopped answer has stop_reason "cancelled" and the text that came until then."""
 
     answer: Answer
 

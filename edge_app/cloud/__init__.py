@@ -1,1 +1,1 @@
-"""The cloud: any OpenAI-compatible endpoint, what may be sent there, and the record of what was."""
+"""The cloud: an OpenAI-compatible endpoint, consent to send to it, and the record of what was sent."""

@@ -1,7 +1,6 @@
-"""The endpoint as a turn sees it: whether it can be asked, may be asked, and its answer.
+"""The endpoint as turns use it: whether it can be asked, whether it may be asked, and its answer.
 
-Opens the ledger and the decisions when there is an endpoint and somebody wants to know. Keeps one client for
-the life of the app, whose breaker remembers; that the network is gone is noticed here, on use. Knows no turns.
+Ledger and decisions are opened at their first use. One client, with its breaker, is kept for the life of the app.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edge_app.cloud.breaker import SICK
-from edge_app.cloud.consent import Consenter, ConsentStore, Permission, Proposal, Shown, judge
+from edge_app.cloud.consent import Consenter, ConsentStore, IdentifiedImage, Permission, Proposal, judge
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.errors import CloudError
 from edge_app.cloud.payload import Payload, payload
@@ -29,14 +28,15 @@ if TYPE_CHECKING:
     from edge_app.cloud.ledger import Ledger
 
 State = Literal["none", "offline", "ready", "failing", "resting"]
-"""none: no endpoint is set up. failing: the last question that went there failed. resting: it is left alone."""
+"""none: no endpoint is set up. failing: the last question failed. resting: it is not asked for a while (breaker)."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of the endpoint before anything is asked of it. endpoint: None when none is set up.
+    """What is known of the endpoint before a request.
 
-    obstacle: why it cannot be asked now; None when it can. permission: whether it may be.
+    endpoint: None when none is set up. obstacle: why it cannot be asked now; None when it can. permission: whether it
+    may be asked.
     """
 
     endpoint: Endpoint | None
@@ -45,17 +45,20 @@ class Standing:
 
     @property
     def is_open(self) -> bool:
-        """It can be asked, and whether it may be is settled or can be asked of the user."""
+        """It can be asked, and the user allowed it or can be asked to."""
         return self.obstacle is None and self.permission.action != "refuse"
 
     @property
     def closed_because(self) -> Reason | None:
-        """Why there can be no answer from there; None when it is open."""
+        """Why the endpoint cannot give an answer; None when it is open."""
         return self.obstacle or self.permission.reason
 
 
 class CloudAccess:
-    """Safe to use from several threads. consenter: None when there is no user to be asked."""
+    """Safe to use from several threads. consenter: None when there is no user to ask.
+
+    After `close` the state is "none", and everything else raises RuntimeError.
+    """
 
     def __init__(self, settings: Settings, consenter: Consenter | None = None) -> None:
         self.consenter = consenter
@@ -65,6 +68,7 @@ class CloudAccess:
         self._ledger: Ledger | None = None
         self._decisions: ConsentStore | None = None
         self._failing = False
+        self._closed = False
 
     @property
     def is_set_up(self) -> bool:
@@ -72,8 +76,8 @@ class CloudAccess:
 
     @property
     def state(self) -> State:
-        """From what is known; asks nobody."""
-        if not self.is_set_up:
+        """From earlier requests; sends none."""
+        if self._closed or not self.is_set_up:
             return "none"
         try:
             cloud = self._client()
@@ -85,8 +89,10 @@ class CloudAccess:
             return "resting"
         return "failing" if self._failing else "ready"
 
-    def standing(self, images: Sequence[Shown], session: str | None, *, allow_cloud: bool) -> Standing:
-        """For a question with these images, of this chat. Only half an endpoint is an obstacle like any other."""
+    def standing(
+        self, images: Sequence[IdentifiedImage], session: str | None, *, allow_cloud: bool
+    ) -> Standing:
+        """For a question with these images in this chat. An incomplete endpoint is an obstacle too."""
         if not self.is_set_up:
             return _closed(Reason("no_cloud"))
         try:
@@ -101,9 +107,10 @@ class CloudAccess:
     def propose(
         self, messages: Sequence[Message], sampling: Sampling, longest_side: int | None = None
     ) -> Payload:
-        """The request, whole. longest_side: of images, pixels, when that is less than the settings allow.
+        """The complete request.
 
-        Raises UserError when an image can no longer be read, or there is no endpoint.
+        longest_side: of images, in pixels; the settings' value counts when it is smaller. Raises UserError when an
+        image can no longer be read, or when there is no endpoint.
         """
         side = self._settings.cloud_image_size
         return payload(
@@ -122,23 +129,23 @@ class CloudAccess:
         *,
         allow_cloud: bool,
     ) -> Reason | None:
-        """None: it may be sent. Else why not. Asks the user if need be, and keeps what was decided."""
+        """Why the request must not be sent; None when it may. Asks the user if needed and saves the decision."""
         place, images = request.endpoint, request.images
         permission = self._permission(place, images, session, allow_cloud=allow_cloud)
         if permission.action == "ask":
-            assert self.consenter is not None, "nobody is asked where there is nobody"
+            assert self.consenter is not None, '`judge` returns "ask" only when there is a consenter'
             reply = self.consenter.ask(Proposal(request, reason, session, stopped))
             if stopped.is_set() or reply == "no":
                 return Reason("host_declined", {"host": place.host})
             self.decisions.decide(place.host, reply, session)
-            # An image may have been marked while the user was looking at it.
+            # The user may have withheld an image meanwhile.
             permission = self._permission(place, images, session, allow_cloud=True)
         return permission.reason
 
     def ask(
         self, request: Payload, session: str | None, stopped: threading.Event
     ) -> Generator[Piece, None, None]:
-        """As Cloud.ask; consent is the caller's business (`refusal`)."""
+        """As Cloud.ask. The caller has consent (`refusal`)."""
         try:
             with closing(self._client().ask(request, session=session, cancel=stopped)) as pieces:
                 yield from pieces
@@ -149,8 +156,9 @@ class CloudAccess:
 
     @property
     def decisions(self) -> ConsentStore:
-        """What the user decided; there without an endpoint too: an image can be marked before there is one."""
+        """The user's decisions. Images can be withheld before there is an endpoint."""
         with self._lock:
+            self._check_open()
             if self._decisions is None:
                 self._decisions = ConsentStore.open()
             return self._decisions
@@ -161,17 +169,24 @@ class CloudAccess:
                 if opened is not None:
                     opened.close()
             self._ledger = self._decisions = self._cloud = None
+            self._closed = True
+
+    def _check_open(self) -> None:
+        """Called with the lock held."""
+        if self._closed:
+            raise RuntimeError("the access to the cloud is closed")
 
     def _client(self) -> Cloud:
-        from edge_app.cloud import dispatch as asking  # TLS and all that: not for who has no endpoint
+        from edge_app.cloud import dispatch  # imports TLS, which is not needed without an endpoint
         from edge_app.cloud.ledger import Ledger
 
         with self._lock:
+            self._check_open()
             if self._cloud is None:
-                asking.configured(self._settings)
+                dispatch.configured(self._settings)
                 self._ledger = self._ledger or Ledger.open(self._settings)
-                self._cloud = asking.from_settings(self._settings, self._ledger)
-            assert self._cloud is not None, "configured"
+                self._cloud = dispatch.from_settings(self._settings, self._ledger)
+            assert self._cloud is not None, "`configured` raises when there is no endpoint"
             return self._cloud
 
     @staticmethod
@@ -183,7 +198,7 @@ class CloudAccess:
         return None
 
     def _permission(
-        self, place: Endpoint, images: Sequence[Shown], session: str | None, *, allow_cloud: bool
+        self, place: Endpoint, images: Sequence[IdentifiedImage], session: str | None, *, allow_cloud: bool
     ) -> Permission:
         known = self.decisions.known(place.host, images, session)
         interactive = self.consenter is not None

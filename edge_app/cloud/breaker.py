@@ -1,12 +1,11 @@
-"""A circuit breaker: an endpoint that is dead is left alone for a while, so that it slows no further turn.
+"""A circuit breaker: an endpoint that keeps failing is not asked for a while, so that it does not delay every turn.
 
-closed     every question goes out; FAILURES of them failing one after the other open it. One hiccup does not,
-           and one success forgets them all.
-open       nothing goes out for `rest` seconds: FIRST_REST, doubled each time it opens again, MOST_REST at most.
-half-open  the next question goes out, alone and as the only one; its success closes, its failure opens again.
+closed     Questions are sent. FAILURES failures in a row open the breaker; one success resets the count.
+open       Nothing is sent for `rest` seconds: FIRST_REST, doubled each time it opens again, at most MOST_REST.
+half-open  One question is sent as a trial. Its success closes the breaker, its failure opens it again.
 
-It counts questions, not the tries that each may take, and only what says that the endpoint is not well: a
-wrong key comes back at once and slows nobody. It lives as long as the process; a script starts afresh.
+A question counts once, whatever its number of attempts. Only the kinds in SICK count, because the others (such as a
+wrong key) are reported at once and delay nothing. The state is kept in memory, for the life of the process.
 """
 
 from __future__ import annotations
@@ -21,6 +20,8 @@ from edge_app.cloud.errors import CloudError, Kind
 FAILURES = 3
 FIRST_REST = 30.0
 MOST_REST = 600.0
+"""Seconds."""
+
 SICK: frozenset[Kind] = frozenset(
     (
         "refused",
@@ -41,7 +42,7 @@ State = Literal["closed", "open", "half-open"]
 
 
 class Breaker:
-    """One for each endpoint; safe to use from several threads."""
+    """The breaker of one endpoint. Safe to use from several threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -62,9 +63,9 @@ class Breaker:
         return "open" if self._trying or self._clock() < self._until else "half-open"
 
     def enter(self, at: str) -> bool:
-        """Before a question goes out; whether it is the one trial of a half-open breaker.
+        """Called before a question is sent. Returns whether it is the trial of a half-open breaker.
 
-        Raises CloudError ("resting") while it is open. Whoever entered calls `end`.
+        at: the endpoint in words. Raises CloudError ("resting") while the breaker is open. The caller must call `end`.
         """
         with self._lock:
             state = self._state()
@@ -80,14 +81,13 @@ class Breaker:
             return is_trial
 
     def end(self, outcome: Kind | None, *, trial: bool) -> None:
-        """outcome: None is an answer, a kind how it failed; "cancelled" says nothing about the endpoint.
-        trial: what `enter` returned."""
+        """outcome: None for an answer, else the kind of failure; "cancelled" changes nothing. trial: from `enter`."""
         with self._lock:
             if trial:
                 self._trying = False
             if outcome == "cancelled":
                 return
-            if outcome not in SICK:  # it answered, if not as we like
+            if outcome not in SICK:  # the endpoint responds
                 self._failures, self._rest = 0, 0.0
                 return
             self._failures += 1

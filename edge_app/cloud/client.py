@@ -1,9 +1,8 @@
-"""One request to an OpenAI-compatible endpoint, streamed, bounded in every direction, cancellable at once.
+"""Sends one request to an OpenAI-compatible endpoint and streams the answer, within limits, cancellable at once.
 
-The `openai` client speaks the protocol and reads the stream; this module bounds it: in time (connecting, the
-first word, each next one, the whole), in bytes, in slowness. It works in a thread of its own, so that whoever
-waits can leave at any moment; leaving shuts the socket down, so that the endpoint stops working (and billing).
-One request is one attempt: it never tries again, never follows a redirect, asks nobody's consent.
+The `openai` client implements the protocol. This module limits it in time (connecting, first text, each next text,
+total), in bytes and in slowness. The request runs on a thread of its own. Cancelling shuts its socket down, so that
+the endpoint stops generating. One request is one attempt: there are no retries, no redirects and no consent here.
 """
 
 from __future__ import annotations
@@ -19,25 +18,33 @@ from typing import Any, Literal
 
 import edge_app
 from edge_app.cloud.endpoint import Endpoint
-from edge_app.cloud.errors import CloudError
-from edge_app.cloud.faults import EndedEarlyError, NotAStreamError, TooManyBytesError, explain, slow_to
+from edge_app.cloud.errors import (
+    CloudError,
+    EndedEarlyError,
+    NotAStreamError,
+    TooManyBytesError,
+    explain,
+    slow_to,
+)
 from edge_app.cloud.key import Key
 from edge_app.cloud.payload import Payload
 
-POLL_SECONDS = 0.05  # how often a waiting reader looks at `cancel` and at the clock
+POLL_SECONDS = 0.05
+"""How often a waiting reader checks `cancel` and the limits."""
+
 SENT_HEADERS = frozenset({"host", "connection", "accept", "content-type", "content-length"})
-"""What of the library's headers leaves; it would also tell the system, the processor and Python's version."""
+"""The headers that are sent. The library's others name the operating system, the processor and Python's version."""
 
 StopReason = Literal["stop", "length", "content_filter"]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds unless said otherwise.
+    """Limits of one request, in seconds unless stated otherwise.
 
-    first: from the call to the first word. stall: between words. total: from the call to the end.
-    least_rate: characters a second, on average since the first word; judged once slow_after has passed since.
-    answer_bytes: of everything received, framing included (some 250 bytes a token).
+    connect: for connecting. first: from sending to the first text. stall: between texts. total: from sending to end.
+    least_rate: characters a second, on average since the first text; checked once slow_after seconds have passed.
+    answer_bytes: bytes received, framing included (about 250 a token).
     """
 
     connect: float = 5.0
@@ -58,7 +65,7 @@ class CloudText:
 
 @dataclass(frozen=True)
 class CloudDone:
-    """The end of a whole answer. Tokens are None when the endpoint does not count them."""
+    """The end of a complete answer. Tokens are None when the endpoint does not count them."""
 
     stop_reason: StopReason
     prompt_tokens: int | None
@@ -71,7 +78,7 @@ Piece = CloudText | CloudDone
 def stream(
     payload: Payload, key: Key | None, limits: Limits, cancel: threading.Event | None = None
 ) -> Generator[Piece, None, None]:
-    """Sends the payload once and yields the answer's pieces, CloudDone last.
+    """Sends the payload once and yields the pieces of the answer, CloudDone last.
 
     Raises CloudError (kind "cancelled" within 100 ms of cancel being set), NeedsNetwork when the process is
     offline. Closing the iterator early ends the request.
@@ -105,8 +112,7 @@ def stream(
 
 
 class _Clock:
-    """Every limit in time. began: set when the request sets out; loading the library before that is no fault
-    of the endpoint's."""
+    """Checks the limits in time. began: set when the request is sent, so that loading the library does not count."""
 
     def __init__(self, endpoint: Endpoint, limits: Limits, began: threading.Event) -> None:
         self._endpoint, self._limits, self._began = endpoint, limits, began
@@ -139,8 +145,11 @@ class _Clock:
 
 
 class _Request:
-    """What the thread does. pieces: what it has received; an exception is its last word, and holds
-    nothing of the library's (a request, a key). began: it has set out."""
+    """The request's thread.
+
+    pieces: what was received; an exception comes last. It holds no object of the library, which might hold the key.
+    began: set when the request is sent.
+    """
 
     def __init__(self, payload: Payload, key: Key | None, limits: Limits) -> None:
         self.pieces: queue.SimpleQueue[Piece | Exception] = queue.SimpleQueue()
@@ -152,7 +161,7 @@ class _Request:
         self._has_text = False
 
     def cut(self) -> None:
-        """Ends the connection from any thread; what waits on it in `run` wakes up."""
+        """Ends the connection, from any thread; a read that waits in `run` then fails."""
         with self._lock:
             self._is_cut = True
             for opened in self._sockets:
@@ -164,7 +173,7 @@ class _Request:
         except BaseException as error:
             try:
                 told = explain(error, self._payload.endpoint, self._key, begun=self._has_text)
-            except Exception as defect:  # as when the library is not installed: nobody waits for ever
+            except Exception as defect:  # for example when the library is not installed
                 told = defect
             self.pieces.put(told)
 
@@ -175,7 +184,7 @@ class _Request:
             if self._is_cut:  # stopped while the library was loading
                 return
             self.began.set()
-            # The key is set on the way out (_outgoing): none of the library's objects ever holds it.
+            # The key is added in _outgoing, so that no object of the library holds it.
             client = openai.OpenAI(
                 base_url=self._payload.endpoint.url, api_key="unused", http_client=http, max_retries=0
             )
@@ -215,18 +224,18 @@ class _Request:
         limits = self._limits
         return httpx2.Client(
             follow_redirects=False,
-            trust_env=not self._payload.endpoint.is_local,  # proxies; none is between us and this machine
+            trust_env=not self._payload.endpoint.is_local,  # proxies; not for an endpoint on this machine
             timeout=httpx2.Timeout(max(limits.first, limits.stall) + 1.0, connect=limits.connect),
             event_hooks={"request": [self._outgoing], "response": [self._incoming]},
         )
 
     def _outgoing(self, request: Any) -> None:
-        """Last before the wire: the headers that leave, and a look at the socket as soon as there is one."""
+        """Sets the headers that are sent, and has the socket recorded when it is opened."""
         for name in list(request.headers):
             if name.lower() not in SENT_HEADERS:
                 del request.headers[name]
         request.headers["user-agent"] = f"edge-app/{edge_app.__version__}"
-        request.headers["accept-encoding"] = "identity"  # nothing that unpacks to more than it is
+        request.headers["accept-encoding"] = "identity"  # so that answer_bytes limits the text
         if self._key is not None:
             request.headers["authorization"] = f"Bearer {self._key.reveal()}"
         request.extensions["trace"] = self._trace
@@ -250,7 +259,7 @@ class _Request:
 
 
 def _bounded(stream: Any, limit: int) -> Any:
-    """The bytes of a response as far as the limit; TooManyBytesError beyond it."""
+    """The bytes of a response. Raises TooManyBytesError beyond the limit."""
     import httpx2
 
     class Bounded(httpx2.SyncByteStream):
@@ -283,5 +292,5 @@ def _count(usage: Any, name: str) -> int | None:
 
 
 def _stop_reason(value: Any) -> StopReason:
-    """Endpoints have reasons of their own; what is neither the length nor a filter is an end like any other."""
+    """Endpoints use other values too; all but "length" and "content_filter" count as "stop"."""
     return value if value in ("length", "content_filter") else "stop"

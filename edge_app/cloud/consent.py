@@ -1,7 +1,7 @@
-"""Whether something may leave the device: a pure rule over what the user has decided, and where that is kept.
+"""Consent: a pure rule over the user's decisions about sending, and the store of these decisions.
 
-The user is asked with the payload itself in view (edge_app/cloud/payload.py), and decides by host: an endpoint
-that is set up later is asked for anew. An image that is marked never leaves by any way, whatever was allowed.
+The user sees the request itself (edge_app/cloud/payload.py) and decides for its host, so another endpoint needs
+another decision. An image that is marked as withheld is never sent, whatever was allowed.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from router.types import Reason
 
 Decision = Literal["once", "chat", "always", "never"]
 Reply = Decision | Literal["no"]
-"""What a user says to a proposal: "no" is for this question alone, as "once" is."""
+"""A user's reply to a proposal. "no" and "once" hold for this question alone."""
 
 EVERY_CHAT = ""
+"""The table's session for decisions that hold for every chat."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a user is asked about: the request that would leave, whole, and why.
+    """What a user is asked to allow.
 
-    reason: the label that the answer would have. session: what "chat" would hold for; None when turns are not
-    saved, and "chat" is as good as "once". stopped: set when the turn is stopped while the user is being asked.
+    payload: the complete request. reason: the label that the answer would have. session: the chat that "chat" would
+    hold for; None when turns are not saved, and then "chat" means "once". stopped: set when the turn is stopped
+    meanwhile.
     """
 
     payload: Payload
@@ -39,16 +41,22 @@ class Proposal:
 
 
 class Consenter(Protocol):
-    """A front end that can ask its user. Called on the thread that reads the turn's events, which waits; an image
-    that the user marks meanwhile (ConsentStore.withhold) is not sent, whatever the reply."""
+    """A front end that can ask its user.
+
+    Called on the thread that reads the turn's events, which waits. An image that the user withholds meanwhile
+    (ConsentStore.withhold) is not sent, whatever the reply.
+    """
 
     def ask(self, proposal: Proposal) -> Reply: ...
 
 
 @dataclass(frozen=True)
-class Known:
-    """What the user has decided so far about a host. everywhere, chat: True allowed, False refused, None not
-    asked yet. withheld: digests of images that never leave."""
+class HostConsent:
+    """What the user has decided about a host.
+
+    everywhere, chat: for every chat, and for this one; True allowed, False refused, None undecided.
+    withheld: digests of images that are never sent.
+    """
 
     everywhere: bool | None = None
     chat: bool | None = None
@@ -66,8 +74,8 @@ class Permission:
     reason: Reason | None = None
 
 
-class Shown(Protocol):
-    """An image, the user's or the one that would leave: both have the digest of the user's file."""
+class IdentifiedImage(Protocol):
+    """An image of the user's, or the one to be sent for it. digest: of the user's file in both cases."""
 
     @property
     def name(self) -> str: ...
@@ -77,13 +85,20 @@ class Shown(Protocol):
 
 
 def judge(
-    endpoint: Endpoint, images: Iterable[Shown], known: Known, *, interactive: bool, allow_cloud: bool
+    endpoint: Endpoint,
+    images: Iterable[IdentifiedImage],
+    known: HostConsent,
+    *,
+    interactive: bool,
+    allow_cloud: bool,
 ) -> Permission:
-    """The rule. images: that would go along. interactive: there is a user who can be asked. allow_cloud: a
-    script's --allow-cloud.
+    """Whether a request may be sent.
 
-    1. A withheld image, or a host that was refused for good, is not sent, --allow-cloud or not.
-    2. Scripts need --allow-cloud each time; what was allowed in the chat does not count for them.
+    images: of the request. known: the user's decisions. interactive: there is a user who can be asked. allow_cloud: the
+    option --allow-cloud.
+
+    1. Nothing is sent with a withheld image, or to a host that was refused for good, even with --allow-cloud.
+    2. Scripts need --allow-cloud each time. What was allowed in the chat does not count for them.
     3. A user who allowed the chat, or the host for good, is not asked again.
     """
     if withheld := tuple(image.name for image in images if image.digest in known.withheld):
@@ -98,27 +113,27 @@ def judge(
 
 
 class ConsentStore(DatabaseFile):
-    """What the user decided. "once" is nothing to be kept."""
+    """The user's decisions, without "once" and "no"."""
 
     holds = "the decisions about the cloud"
 
     @classmethod
     def open(cls) -> ConsentStore:
-        """The user's own, beside the sessions."""
+        """The user's own, in the file of the sessions."""
         return cls(paths.sessions_file())
 
-    def known(self, host: str, images: Iterable[Shown], session: str | None) -> Known:
-        """Of this host, this chat and these images."""
+    def known(self, host: str, images: Iterable[IdentifiedImage], session: str | None) -> HostConsent:
+        """The decisions about a host, a chat and images."""
         rows = self._rows("SELECT session, allowed FROM cloud_consent WHERE host = ?", host)
         decided = {row["session"]: bool(row["allowed"]) for row in rows}
-        return Known(
+        return HostConsent(
             everywhere=decided.get(EVERY_CHAT),
             chat=decided.get(session) if session else None,
             withheld=self.withheld(image.digest for image in images),
         )
 
     def decide(self, host: str, decision: Decision, session: str | None) -> None:
-        """Keeps it. "chat" needs a session that is saved; without one it is as good as "once"."""
+        """Saves a decision. "chat" without a saved session means "once"."""
         with self._transaction():
             if decision == "chat" and session:
                 self._put(host, session, allowed=True)
@@ -126,7 +141,7 @@ class ConsentStore(DatabaseFile):
                 self._put(host, EVERY_CHAT, allowed=decision == "always")
 
     def withhold(self, digest: str) -> None:
-        """This image (sha256 of the user's file) never leaves."""
+        """From now on this image is never sent. digest: sha256 (hex) of the user's file."""
         with self._transaction():
             self._db.execute(
                 "INSERT INTO cloud_withheld_images (digest, decided) VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -134,26 +149,26 @@ class ConsentStore(DatabaseFile):
             )
 
     def release(self, digest: str) -> None:
-        """The image is asked about again like any other."""
+        """Undoes `withhold`."""
         with self._transaction():
             self._db.execute("DELETE FROM cloud_withheld_images WHERE digest = ?", [digest])
 
     def withheld(self, digests: Iterable[str]) -> frozenset[str]:
-        """Those of the digests that never leave."""
+        """Those of the digests that are withheld."""
         wanted = list(digests)
         marks = ",".join("?" * len(wanted))
         rows = self._rows(f"SELECT digest FROM cloud_withheld_images WHERE digest IN ({marks})", *wanted)
         return frozenset(row["digest"] for row in rows)
 
     def hosts(self) -> dict[str, bool]:
-        """Hosts decided upon for every chat."""
+        """The hosts that are allowed (True) or refused (False) for every chat."""
         rows = self._rows(
             "SELECT host, allowed FROM cloud_consent WHERE session = ? ORDER BY host", EVERY_CHAT
         )
         return {row["host"]: bool(row["allowed"]) for row in rows}
 
     def forget(self, host: str) -> None:
-        """Every decision about a host; withheld images stay withheld."""
+        """Deletes every decision about a host. Withheld images stay withheld."""
         with self._transaction():
             self._db.execute("DELETE FROM cloud_consent WHERE host = ?", [host])
 

@@ -1,7 +1,6 @@
-"""Asks the endpoint: ledger, spending limit, breaker and retries around the one request of the client.
+"""Asks the endpoint: wraps the client's one request with the ledger, the daily limit, the breaker and retries.
 
-Whoever calls `ask` has consent for exactly this payload (edge_app/cloud/consent.py). Knows no front end and no
-local model; what to do when it fails is the caller's business.
+The caller of `ask` has consent for exactly this payload (edge_app/cloud/consent.py).
 """
 
 from __future__ import annotations
@@ -26,21 +25,27 @@ from edge_app.system.offline import switch as offline
 from models.core.errors import NeedsNetwork, UserError
 
 PASSING: frozenset[Kind] = frozenset(("refused", "rate_limited", "server"))
-"""What may be better in a moment, and is known at once: who has waited long already is not made to wait again."""
+"""Failures that are tried again: they may pass in a moment, and are known without a long wait."""
 
 
 @dataclass(frozen=True)
 class Backoff:
-    """How often a question is tried again and after which pauses, in seconds: first, doubled each time, at most
-    longest, by a random half shorter so that many clients do not come back together."""
+    """How often a question is tried again, and the pauses in seconds.
+
+    The pause is `first`, doubled each time, at most `longest`, and times a random factor of 0.5 to 1, so that many
+    clients do not return at once.
+    """
 
     retries: int = 2
     first: float = 0.5
     longest: float = 20.0
 
     def pause(self, attempt: int, retry_after: float | None) -> float | None:
-        """After the try number attempt, from 0. What Retry-After asks for is honoured; None when that is longer
-        than longest: then waiting is the user's decision."""
+        """The pause after a failed attempt.
+
+        attempt: counted from 0. retry_after: seconds that the endpoint asks for, which is the least pause; None is
+        returned when it is longer than `longest`, and then the question is not tried again.
+        """
         if retry_after is not None and retry_after > self.longest:
             return None
         own = min(self.longest, self.first * 2.0**attempt) * random.uniform(0.5, 1.0)
@@ -48,7 +53,7 @@ class Backoff:
 
 
 class Cloud:
-    """One endpoint as the settings have it, for the life of the app; safe to use from several threads."""
+    """The endpoint of the settings, for the life of the app. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -75,19 +80,18 @@ class Cloud:
         session: str | None = None,
         cancel: threading.Event | None = None,
     ) -> Generator[Piece, None, None]:
-        """The answer in pieces, CloudDone last. Once a piece has come, nothing is tried again: the text that
-        came is the caller's to keep.
+        """The answer in pieces, CloudDone last. After the first piece nothing is tried again.
 
         Raises CloudError; NeedsNetwork when the process is offline; UserError when the keyring is locked.
         """
         if offline.is_on and not payload.endpoint.is_local:
             raise NeedsNetwork(f"The app is offline; asking {payload.endpoint} has to wait.")
         cancel = cancel or threading.Event()
-        trip = _Trip(payload, self._find_key(payload.endpoint.host), cancel, purpose, session)
+        question = _Question(payload, self._find_key(payload.endpoint.host), cancel, purpose, session)
         trial = self.breaker.enter(str(payload.endpoint))
-        outcome: Kind | None = "cancelled"  # of whoever closes early
+        outcome: Kind | None = "cancelled"  # when the caller closes the iterator
         try:
-            yield from self._tries(trip, 0 if trial else self._backoff.retries)
+            yield from self._tries(question, 0 if trial else self._backoff.retries)
             outcome = None
         except CloudError as error:
             outcome = "cancelled" if error.kind == "spent" else error.kind
@@ -95,11 +99,11 @@ class Cloud:
         finally:
             self.breaker.end(outcome, trial=trial)
 
-    def _tries(self, trip: _Trip, retries: int) -> Generator[Piece, None, None]:
+    def _tries(self, question: _Question, retries: int) -> Generator[Piece, None, None]:
         for attempt in range(retries + 1):
             begun = False
             try:
-                for piece in self._try(trip, attempt):
+                for piece in self._try(question, attempt):
                     begun = True
                     yield piece
                 return
@@ -107,19 +111,19 @@ class Cloud:
                 pause = self._backoff.pause(attempt, error.retry_after)
                 if begun or attempt == retries or pause is None or error.kind not in PASSING:
                     raise
-            if trip.cancel.wait(pause):
+            if question.cancel.wait(pause):
                 raise CloudError("cancelled", "The answer was stopped.")
 
-    def _try(self, trip: _Trip, attempt: int) -> Generator[Piece, None, None]:
-        """Recorded before and after, however it ends."""
+    def _try(self, question: _Question, attempt: int) -> Generator[Piece, None, None]:
+        """One attempt, recorded in the ledger before it is sent and when it has ended."""
         entry = self._ledger.begin(
-            trip.payload, purpose=trip.purpose, session=trip.session, attempt=attempt + 1
+            question.payload, purpose=question.purpose, session=question.session, attempt=attempt + 1
         )
         status: Kind | Literal["complete"] = "cancelled"
         done: CloudDone | None = None
         texts: list[str] = []
         try:
-            with closing(stream(trip.payload, trip.key, self._limits, trip.cancel)) as pieces:
+            with closing(stream(question.payload, question.key, self._limits, question.cancel)) as pieces:
                 for piece in pieces:
                     if isinstance(piece, CloudDone):
                         done, status = piece, "complete"
@@ -130,12 +134,12 @@ class Cloud:
             status = error.kind
             raise
         finally:
-            self._ledger.end(entry, trip.payload, status, done, "".join(texts))
+            self._ledger.end(entry, question.payload, status, done, "".join(texts))
 
 
 @dataclass(frozen=True)
-class _Trip:
-    """One question on its way."""
+class _Question:
+    """One question with what its attempts share."""
 
     payload: Payload
     key: Key | None
@@ -145,7 +149,7 @@ class _Trip:
 
 
 def from_settings(settings: Settings, ledger: Ledger) -> Cloud | None:
-    """The endpoint that is set up, if one is. Raises UserError when only half of it is, or it is none."""
+    """The endpoint that is set up; None without one. Raises UserError when it is incomplete or invalid."""
     if settings.cloud_url is None and settings.cloud_model is None:
         return None
     return Cloud(
@@ -162,7 +166,7 @@ def from_settings(settings: Settings, ledger: Ledger) -> Cloud | None:
 
 
 def configured(settings: Settings) -> Endpoint:
-    """Raises UserError, saying what to do, when no endpoint is set up, or not a whole one."""
+    """The endpoint of the settings. Raises UserError when none is set up, or when it is incomplete or invalid."""
     if settings.cloud_url is None or settings.cloud_model is None:
         missing = "cloud_url" if settings.cloud_url is None else "cloud_model"
         raise UserError(f"No cloud is set up ({missing} is missing); run `edge-app cloud setup`.")

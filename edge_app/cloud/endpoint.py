@@ -1,4 +1,4 @@
-"""Which endpoint, and how to speak of it. A pure check of a URL; opens no connection and looks up no name."""
+"""The address of an endpoint: checks a URL without a connection or a name lookup."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Endpoint:
-    """url: without a slash at the end. model: the name that the endpoint knows it by. Made by `endpoint`."""
+    """Made by `endpoint`. url: without a slash at the end. model: its name at the endpoint."""
 
     url: str
     model: str
@@ -25,18 +25,19 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """With the port where it is not the usual one: what consent and ledger speak of."""
+        """Host name, with the port when it is not the default one. Identifies the endpoint in consent and ledger."""
         parts = urlsplit(self.url)
         name = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
         return name if parts.port in (None, PORTS[parts.scheme]) else f"{name}:{parts.port}"
 
     @property
     def is_local(self) -> bool:
-        """On this very machine: "cloud" is then not said."""
+        """Whether the endpoint is on this machine."""
         return is_loopback(self.hostname)
 
     @property
     def noun(self) -> str:
+        """What the endpoint is called in messages."""
         return "local server" if self.is_local else "cloud"
 
     def __str__(self) -> str:
@@ -44,13 +45,13 @@ class Endpoint:
 
 
 def endpoint(url: str, model: str) -> Endpoint:
-    """Checked. An address without a path gets /v1, which is where nearly all have it.
+    """A checked endpoint. An address without a path gets /v1.
 
-    Raises UserError for what is no http(s) address, for one with a user name, a query or a fragment in it
-    (they would carry secrets into logs), and for http to anything but this machine or its own network.
+    Raises UserError when the address is not http(s), when it has a user name, a query or a fragment (these may hold
+    secrets, and addresses are logged), and when it is http to a host outside the local network.
     """
     text = url.strip()
-    if any(sign in text for sign in "@?#"):  # before anything repeats what it holds
+    if any(sign in text for sign in "@?#"):  # first, because later messages repeat the text
         raise UserError(
             "The cloud address may hold no user name, password, query or fragment; the key is given apart."
         )
@@ -70,7 +71,7 @@ def endpoint(url: str, model: str) -> Endpoint:
 
 
 def _is_near(name: str) -> bool:
-    """This machine, an address of a private network, or a name that only such a network knows."""
+    """Whether the host is this machine, a private address, or a name that only a local network resolves."""
     address = address_of(name)
     if address is not None:
         return address.is_loopback or address.is_private or address.is_link_local

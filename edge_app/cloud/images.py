@@ -1,6 +1,6 @@
-"""Images on their way out: downscaled, re-encoded from bare pixels, so that nothing but the picture leaves.
+"""Prepares images for sending: downscales them and encodes new JPEG files from the pixels.
 
-No EXIF, no place, no thumbnail of the camera's, no colour profile, no comment: the file is made new.
+The new file has no EXIF, no location, no embedded thumbnail, no colour profile and no comment.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from models.core.types import Image
 DEFAULT_SIDE = 1024
 THUMBNAIL_SIDE = 256
 QUALITY = 88
-"""JPEG quality: artefacts of lower ones begin to hurt small print."""
+"""JPEG quality. Lower values begin to make small print illegible."""
 
 
 @dataclass(frozen=True)
 class OutgoingImage:
-    """digest: of the user's file (its identity everywhere). jpeg: the bytes that leave; sha256 (hex) is theirs.
-    thumbnail: a JPEG of at most THUMBNAIL_SIDE a side, to show; it does not leave."""
+    """An image as it is sent.
+
+    digest: sha256 (hex) of the user's file, which identifies the image everywhere. jpeg: the bytes that are sent;
+    sha256 is theirs. width, height: pixels of the JPEG. thumbnail: a JPEG of at most THUMBNAIL_SIDE pixels a side, to
+    be shown; it is not sent.
+    """
 
     name: str
     digest: str
@@ -34,7 +38,7 @@ class OutgoingImage:
 
 
 def outgoing(image: Image, longest_side: int = DEFAULT_SIDE) -> OutgoingImage:
-    """The image as it would be sent: its longest side at most longest_side pixels, never enlarged."""
+    """longest_side: in pixels; a smaller image is not enlarged."""
     full = PIL.Image.fromarray(image.pixels)
     sent = _within(full, longest_side)
     jpeg = _jpeg(sent)

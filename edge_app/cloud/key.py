@@ -1,7 +1,6 @@
 """The key of an endpoint: from EDGE_APP_CLOUD_KEY, else from the system's keyring.
 
-It is kept out of representations, errors and records: whoever needs the characters calls `reveal`, which only
-the connection does.
+It does not appear in representations, errors and records. Only the connection calls `reveal`.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ Source = Literal["environment", "keyring"]
 
 
 class Key:
-    """A secret. source: where it came from."""
+    """A secret. source: where it was read from."""
 
     __slots__ = ("_text", "source")
 
     def __init__(self, text: str, source: Source) -> None:
-        """Raises UserError for what cannot be a key: it would end up in a header."""
+        """Raises UserError for text that cannot be sent in a header."""
         text = text.strip()
         if not text or not text.isascii() or not text.isprintable() or " " in text:
             raise UserError("The key is empty or holds a character that no key has; copy it again.")
@@ -34,7 +33,7 @@ class Key:
         return self._text
 
     def hide_in(self, text: str) -> str:
-        """The text without the key, should an endpoint have repeated it."""
+        """The text with the key replaced, because an endpoint may repeat it."""
         return text.replace(self._text, HIDDEN)
 
     def __repr__(self) -> str:
@@ -45,9 +44,9 @@ class Key:
 
 
 def find(host: str) -> Key | None:
-    """The key for a host; None when there is none: many local servers want none.
+    """The key for a host; None when there is none, as for many local servers.
 
-    Raises UserError when the keyring is there and does not let us in.
+    Raises UserError when the keyring cannot be read.
     """
     if text := os.environ.get(VARIABLE, "").strip():
         return Key(text, "environment")
@@ -66,7 +65,7 @@ def find(host: str) -> Key | None:
 
 
 def save(host: str, key: Key) -> None:
-    """Into the system's keyring. Raises UserError, pointing at the variable, where there is none that works."""
+    """Saves the key in the system's keyring. Raises UserError, naming the variable, when no keyring works."""
     import keyring
     import keyring.errors
 
@@ -81,7 +80,7 @@ def save(host: str, key: Key) -> None:
 
 
 def forget(host: str) -> bool:
-    """Removes it from the keyring; whether it was there. The environment is not ours to change."""
+    """Removes the key from the keyring, and returns whether there was one. The environment is not changed."""
     import keyring
     import keyring.errors
 

@@ -1,7 +1,7 @@
-"""The record of everything that was ever sent to an endpoint, and what it cost.
+"""The record of every request that was sent to an endpoint, and what it cost.
 
-A row is written before the first byte leaves and completed afterwards: who is killed in between leaves it as it
-is, and it counts. Every try is a row of its own. It never holds what was said: a hash and a size.
+A row is written before the first byte is sent and completed afterwards. If the process is killed in between, the row
+stays and counts. Every attempt has its own row. A row holds hash and size of the request, not its text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edge_app.system import paths
 
 Purpose = Literal["turn", "test"]
 Status = Literal["sending", "complete", "interrupted"] | Kind
-"""interrupted: its process died before the end was known. A failure has its kind."""
+"""interrupted: the process died before the end. A failure has the kind of its CloudError."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,11 @@ class SentImage:
 
 @dataclass(frozen=True)
 class Entry:
-    """sent, ended: ISO 8601, UTC. attempt: 1 is the first try of a question. sha256, bytes: of the body.
-    counted: the tokens are the endpoint's count, not our estimate. cost: None when the model has no price."""
+    """One attempt.
+
+    sent, ended: ISO 8601, UTC. attempt: counted from 1 for each question. sha256, bytes: of the body.
+    counted: the tokens were counted by the endpoint, not estimated. cost: None when the model has no price.
+    """
 
     id: int
     sent: str
@@ -62,8 +65,7 @@ class Entry:
 
 
 class Ledger(DatabaseFile):
-    """prices: by model, in the settings' currency for a million tokens. daily_limit: in that currency; what is
-    on this machine costs nothing."""
+    """prices: by model, for a million tokens. daily_limit: in the same currency. Local endpoints are free."""
 
     holds = "the record of what left"
 
@@ -76,14 +78,14 @@ class Ledger(DatabaseFile):
 
     @classmethod
     def open(cls, settings: Settings) -> Ledger:
-        """The user's own, beside the sessions."""
+        """The user's own, in the file of the sessions."""
         return cls(paths.sessions_file(), settings.cloud_prices, settings.cloud_daily_limit)
 
     def begin(self, payload: Payload, *, purpose: Purpose, session: str | None, attempt: int) -> int:
-        """Before sending. The tokens and the cost are what it may come to, until `end` knows better.
+        """Records an attempt before it is sent, and returns its id. Tokens and cost are upper estimates until `end`.
 
-        Raises CloudError ("spent") when it could bring the day's sum over the limit. Without a price of the
-        model nothing can be weighed against a limit, so nothing is sent.
+        Raises CloudError ("spent") when the day's sum could exceed the limit, or when there is a limit and the model
+        has no price.
         """
         images = [
             {
@@ -98,7 +100,7 @@ class Ledger(DatabaseFile):
         process = psutil.Process()
         prompt, completion = payload.prompt_tokens, payload.max_tokens
         cost = self._cost(payload, prompt, completion)
-        with self._transaction():  # nobody else spends between the look and the entry
+        with self._transaction():  # so that no other process spends between the check and the entry
             self._keep_to_limit(payload, cost)
             entry = self._db.execute(
                 "INSERT INTO cloud_requests (sent, purpose, session, attempt, host, model, sha256, bytes, images,"
@@ -122,7 +124,7 @@ class Ledger(DatabaseFile):
         done: CloudDone | None,
         text: str,
     ) -> None:
-        """Afterwards. done: the endpoint's own counts, if it got that far. text: what had come."""
+        """Completes the row of an attempt. done: the endpoint's counts, None when it did not end. text: what came."""
         prompt, completion, counted = payload.prompt_tokens, tokens_of(text), False
         if done is not None and done.prompt_tokens is not None and done.completion_tokens is not None:
             prompt, completion, counted = done.prompt_tokens, done.completion_tokens, True
@@ -149,7 +151,7 @@ class Ledger(DatabaseFile):
         return tuple(found)
 
     def spent_today(self) -> float:
-        """Since midnight here, what is under way counted at its most."""
+        """Since local midnight. Attempts that have not ended count with their upper estimate."""
         midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
         (row,) = self._rows(
             "SELECT coalesce(sum(cost), 0.0) AS spent FROM cloud_requests WHERE sent >= ?",
@@ -158,7 +160,7 @@ class Ledger(DatabaseFile):
         return float(row["spent"])
 
     def _keep_to_limit(self, payload: Payload, most: float | None) -> None:
-        """most: what the request costs with the longest answer that it asks for."""
+        """most: the cost with the longest answer; None without a price."""
         limit = self._daily_limit
         if limit is None or payload.endpoint.is_local:
             return

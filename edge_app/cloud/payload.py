@@ -1,6 +1,6 @@
-"""The bytes of a request, made before anybody is asked, so that what is shown is what would be sent.
+"""Makes the body of a request in OpenAI's chat-completions format.
 
-Knows the chat-completions format of OpenAI; sends nothing.
+It is made before consent is asked for, so that the user sees exactly what would be sent.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from edge_app.cloud.images import DEFAULT_SIDE, OutgoingImage, outgoing
 from models.core.types import Message, Sampling
 
 TOKENS_PER_IMAGE = 1100
-"""A guess from above for 1024 pixels a side; only for what has no count from the endpoint."""
+"""An upper estimate for 1024 pixels a side, used until the endpoint has counted."""
 BYTES_PER_TOKEN = 4
 
 
 def tokens_of(text: str) -> int:
-    """About how many tokens a text is."""
+    """An estimate of a text's tokens, rounded up."""
     return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
 
 
 @dataclass(frozen=True)
 class Payload:
-    """A request, whole. It is also what consent is asked for.
+    """A complete request, as consent is asked for it.
 
-    question: the newest message's text. earlier_turns: questions before it that go along (with their answers).
-    system: the system prompt, if one goes along. images: all of them, earlier turns' included, in their order.
-    body: the JSON that is sent, to the byte. max_tokens: the longest answer that is asked for.
+    question: text of the newest message. earlier_turns: number of earlier questions that are sent, with their answers.
+    system: the system prompt, None without one. images: of all turns, in their order. body: the JSON that is sent.
+    max_tokens: the longest answer that is requested.
     """
 
     endpoint: Endpoint
@@ -53,7 +53,7 @@ class Payload:
 
     @property
     def prompt_tokens(self) -> int:
-        """About how many the endpoint will count."""
+        """An estimate of what the endpoint will count."""
         pictures = sum(4 * ((len(image.jpeg) + 2) // 3) for image in self.images)
         return (self.size - pictures) // BYTES_PER_TOKEN + TOKENS_PER_IMAGE * len(self.images)
 
@@ -65,8 +65,12 @@ def payload(
     sampling: Sampling,
     longest_side: int = DEFAULT_SIDE,
 ) -> Payload:
-    """messages: the last one is the question (role "user"). Of the sampling, what the format has and was asked
-    for goes along; a temperature of 0, the default here, is left to the endpoint, since some models refuse it."""
+    """The request for an answer to the last message, whose role must be "user".
+
+    sampling: values that the format has and that differ from the defaults are sent. A temperature of 0, the default
+        here, is not, because some models reject it.
+    longest_side: of images, in pixels.
+    """
     if not messages or messages[-1].role != "user":
         raise ValueError("the last message is not a question")
     ready = {image.digest: outgoing(image, longest_side) for message in messages for image in message.images}
@@ -85,7 +89,7 @@ def payload(
         earlier_turns=sum(message.role == "user" for message in messages) - 1,
         system=next((message.text for message in messages if message.role == "system"), None),
         images=tuple(ready[image.digest] for message in messages for image in message.images),
-        body=text.encode("utf-8", "replace"),  # a lone surrogate of an argument in another encoding
+        body=text.encode("utf-8", "replace"),  # a lone surrogate, from an argument in another encoding
         max_tokens=sampling.max_tokens,
     )
 
@@ -101,7 +105,7 @@ def _asked_for(sampling: Sampling) -> dict[str, Any]:
 
 
 def _limit_field(endpoint: Endpoint) -> str:
-    """OpenAI's newer models refuse the name that everybody else still goes by."""
+    """OpenAI's newer models reject the name that other endpoints use."""
     return "max_completion_tokens" if endpoint.hostname.endswith("openai.com") else "max_tokens"
 
 

@@ -15,12 +15,11 @@ from textual.widget import Widget
 from adapters.store.adapter_store import InstalledAdapter
 from edge_app.cloud.access import State
 from edge_app.cloud.consent import ConsentStore
-from edge_app.events import Event
+from edge_app.events import Event, Picture, Turn
 from edge_app.settings import ENVIRONMENT_PREFIX, Settings, change_settings_file
 from edge_app.storage.sessions import SessionStore
 from edge_app.system.battery import Battery
 from edge_app.system.offline import Switch
-from edge_app.turn import Picture, Turn
 from models.core.errors import UserError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from edge_app.events import Answer, Answered, Event, Failed, Routed, TurnSaved
+from edge_app.events import Answer, Answered, Event, Failed, Routed, Turn, TurnSaved
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.conversation.answer_view import AnswerView
@@ -17,7 +17,6 @@ from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.status import NEW_CHAT, StatusLine
 from edge_app.tui.text import is_unsure
 from edge_app.tui.windows.route_window import RouteWindow
-from edge_app.turn import Turn
 from router.choice import Candidate
 
 

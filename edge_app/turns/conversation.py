@@ -18,8 +18,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from edge_app.events import Picture, Turn
 from edge_app.storage.sessions import NewImage, SavedTurn, Session
-from edge_app.turn import Picture, Turn
 from models.core.errors import UserError
 from models.core.images import MAX_FILE_BYTES, load_image
 from models.core.types import Image, Message

@@ -13,10 +13,10 @@ from adapters.spec import parse_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
 from edge_app.cloud.access import CloudAccess
 from edge_app.costs.averages import PRIOR_LOCAL, CostAverages
+from edge_app.events import Turn
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SavedTurn, SessionStore
 from edge_app.system.battery import battery
-from edge_app.turn import Turn
 from edge_app.turns.conversation import Pictures, ReadPicture, assemble, assembled_again
 from edge_app.turns.placement import PlacePlan
 from models.core.errors import UserError

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from edge_app.cloud.consent import ConsentStore, Decision, Known, judge
+from edge_app.cloud.consent import ConsentStore, Decision, HostConsent, judge
 from edge_app.cloud.endpoint import endpoint
 from edge_app.cloud.payload import Payload, payload
 from models.core.types import Image, Message, Sampling
@@ -39,18 +39,18 @@ DIGEST = hashlib.sha256(np.zeros((4, 4, 3), np.uint8).tobytes()).hexdigest()
 @pytest.mark.parametrize(
     ("known", "interactive", "allow_cloud", "action"),
     [
-        (Known(), True, False, "ask"),
-        (Known(), False, False, "refuse"),
-        (Known(), False, True, "send"),
-        (Known(chat=True), True, False, "send"),
-        (Known(everywhere=True), True, False, "send"),
-        (Known(everywhere=True, chat=True), False, False, "refuse"),
-        (Known(everywhere=False), True, False, "refuse"),
-        (Known(everywhere=False, chat=True), True, True, "refuse"),
-        (Known(everywhere=False), False, True, "refuse"),
+        (HostConsent(), True, False, "ask"),
+        (HostConsent(), False, False, "refuse"),
+        (HostConsent(), False, True, "send"),
+        (HostConsent(chat=True), True, False, "send"),
+        (HostConsent(everywhere=True), True, False, "send"),
+        (HostConsent(everywhere=True, chat=True), False, False, "refuse"),
+        (HostConsent(everywhere=False), True, False, "refuse"),
+        (HostConsent(everywhere=False, chat=True), True, True, "refuse"),
+        (HostConsent(everywhere=False), False, True, "refuse"),
     ],
 )
-def test_the_rule(known: Known, interactive: bool, allow_cloud: bool, action: str) -> None:
+def test_the_rule(known: HostConsent, interactive: bool, allow_cloud: bool, action: str) -> None:
     permission = judge(ask().endpoint, ask().images, known, interactive=interactive, allow_cloud=allow_cloud)
     assert permission.action == action
     assert (permission.reason is not None) == (action == "refuse")
@@ -63,7 +63,7 @@ def test_the_rule(known: Known, interactive: bool, allow_cloud: bool, action: st
 def test_a_withheld_image_never_leaves(
     everywhere: bool | None, chat: bool | None, interactive: bool, allow: bool
 ) -> None:
-    known = Known(everywhere, chat, frozenset({DIGEST}))
+    known = HostConsent(everywhere, chat, frozenset({DIGEST}))
     permission = judge(
         ask().endpoint, ask(with_image=True).images, known, interactive=interactive, allow_cloud=allow
     )

@@ -25,12 +25,14 @@ from edge_app.events import (
     Event,
     Failed,
     ImageEncoded,
+    Picture,
     Ready,
     Route,
     Routed,
     Timing,
     TokenCounts,
     TokenText,
+    Turn,
     TurnSaved,
 )
 from edge_app.settings import Settings
@@ -41,7 +43,6 @@ from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.windows.file_picker import FilePicker, ImageTree
-from edge_app.turn import Picture, Turn
 
 ANSWER = Answer(
     text="",
