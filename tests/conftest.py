@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import platformdirs
 import pytest
 
@@ -22,6 +23,18 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 # What the app installs by itself is the business of the tests that are about it (test_bundled_adapters.py).
 os.environ["EDGE_APP_BUNDLED_ADAPTERS"] = "0"
+
+
+# By default hypothesis fails an example that takes 200 ms, and one that is slow to draw: a busy machine does that.
+hypothesis.settings.register_profile(
+    "untimed",
+    deadline=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,  # the tests that use one write the same file anew
+    ],
+)
+hypothesis.settings.load_profile("untimed")
 
 
 TRAIN_EXTRA = (

@@ -159,7 +159,7 @@ def test_a_missing_file_is_the_users_to_mend(tmp_path: Path) -> None:
         read_prototypes(tmp_path / PROTOTYPES_FILE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_damaged_file_is_refused_or_read_never_worse(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -34,7 +34,7 @@ def chart_of(kind: Kind, seed: int, words: Words = TRAINING_WORDS) -> Chart:
     return random_chart(kind, words, np.random.default_rng(seed))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(KINDS), seeds)
 def test_charts_show_what_can_be_told_apart(kind: Kind, seed: int) -> None:
     chart = chart_of(kind, seed)
@@ -55,7 +55,7 @@ def test_charts_show_what_can_be_told_apart(kind: Kind, seed: int) -> None:
         assert chart.values[-1] < chart.values[0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(KINDS), seeds)
 def test_answers_follow_from_what_is_shown(kind: Kind, seed: int) -> None:
     chart = chart_of(kind, seed)

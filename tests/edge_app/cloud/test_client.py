@@ -241,7 +241,7 @@ def test_whatever_is_streamed_is_an_answer_or_a_fault() -> None:
     with Misbehaving(lambda wire: wire.send(STREAM, sent[0])) as server:
 
         @given(st.lists(ODD, max_size=6).map(b"".join))
-        @settings(max_examples=25, deadline=None)
+        @settings(max_examples=25)
         def holds(content: bytes) -> None:
             sent[0] = content
             try:

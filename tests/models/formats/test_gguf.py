@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.core.errors import UserError
@@ -154,14 +154,14 @@ def parses_or_refuses(path: Path, content: bytes) -> None:
         assert file.blocks(name).nbytes == info.nbytes
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(content=st.binary(max_size=300))
 def test_random_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     parses_or_refuses(tmp_path / "a.gguf", content)
     parses_or_refuses(tmp_path / "a.gguf", WHOLE[:24] + content)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400)
 @given(
     edits=st.lists(
         st.tuples(

@@ -16,6 +16,8 @@ gguf = pytest.importorskip(
     "gguf", reason="the package gguf is in the extra [train]: pip install -e '.[train]'"
 )
 
+pytestmark = pytest.mark.train
+
 WORDS = ["", "a", "é", "two words", "\0", "猫"]
 FLOATS: NDArray[np.float32] = np.random.default_rng(1).normal(size=(6, 96)).astype(np.float32)
 

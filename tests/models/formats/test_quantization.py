@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -75,7 +75,6 @@ def test_rows_are_chosen_with_their_scales() -> None:
 weights = arrays(np.float32, (3, 64), elements=st.floats(-60000, 60000, width=32))
 
 
-@settings(deadline=None)
 @given(weights)
 def test_8_bits_are_within_half_a_step(values: NDArray[np.float32]) -> None:
     error = np.abs(quantise(values, 8).dequantise() - values).reshape(3, 2, 32)
@@ -84,7 +83,6 @@ def test_8_bits_are_within_half_a_step(values: NDArray[np.float32]) -> None:
     assert (error <= largest / 127 * (0.5 + 127 / 2048) + 127 * 2.0**-24).all()
 
 
-@settings(deadline=None)
 @given(weights)
 def test_4_bits_are_within_half_a_step(values: NDArray[np.float32]) -> None:
     error = np.abs(quantise(values, 4).dequantise() - values).reshape(3, 2, 32)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.core.errors import UserError
@@ -86,7 +86,6 @@ def test_a_template_text_gives_control_tokens(tokenizer: Tokenizer) -> None:
 usual_text = st.text(st.characters(max_codepoint=0x1FFFF, exclude_categories=["Cc", "Cs", "Cn", "Co"]))
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["<|im_end|>", "<|im_start|>", "<|", "|>", "im_end", "<|endoftext|>"]) | usual_text
@@ -107,7 +106,6 @@ def test_lone_surrogates_become_question_marks(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokenizer.encode("a\ud800b", special=False)) == "a?b"
 
 
-@settings(deadline=None)
 @given(usual_text)
 def test_a_stream_never_shows_half_a_character(tokenizer: Tokenizer, text: str) -> None:
     stream = tokenizer.stream()

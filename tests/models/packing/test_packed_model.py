@@ -50,7 +50,7 @@ def unpacked(tiles: NDArray[np.uint8], bits: Bits, rows: int) -> NDArray[np.floa
     return values[:rows]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     rows=st.integers(1, 40), groups=st.integers(1, 3), bits=st.sampled_from([4, 8]), seed=st.integers(0, 1000)
 )

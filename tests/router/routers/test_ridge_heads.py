@@ -31,7 +31,7 @@ def explicit(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> tuple[N
     return weight, float(-weight @ mean)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(2, 30), st.integers(0, 1000))
 def test_a_head_ranks_images_as_ridge_regression_does(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -49,7 +49,7 @@ def test_a_head_ranks_images_as_ridge_regression_does(count: int, seed: int) -> 
     assert measured == pytest.approx(slope * expected + offset, abs=1e-3 * float(np.abs(measured).max()))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 200))
 def test_any_number_of_examples_gives_a_finite_head(count: int, kind: int) -> None:
     weight, bias = fit_image_head(BACKGROUND.image.centred(around(kind, IMAGE_SIZE, count)), BACKGROUND.image)
