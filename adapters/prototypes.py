@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from models.core.errors import UserError
+from models.core.errors import FileError, UserError
 from models.core.files import sync_directory, written_to
 from models.core.types import Image
 from models.engine import FeatureExtractor, ImageFeatures, TextEmbedder
@@ -163,7 +163,7 @@ def _unit_rows(path: Path, file: SafetensorsFile, name: str) -> NDArray[np.float
 
 
 def _refused(path: Path, why: str) -> UserError:
-    return UserError(f"{path} cannot serve the router: {why}; install the adapter again.")
+    return FileError(path, f" cannot serve the router: {why}; install the adapter again.")
 
 
 def _spread(items: Sequence[T]) -> list[T]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from adapters.store.manifest import ALLOWED_FILES
-from models.core.errors import UserError
+from models.core.errors import FileError, UserError
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz")
 MOST_ENTRIES = 32
@@ -47,28 +47,29 @@ def unpack(archive: Path, target: Path) -> None:
             start = file.read(4)
         size = archive.stat().st_size
     except OSError as error:
-        raise UserError(f"{archive} cannot be read ({error.strerror}).") from None
+        raise FileError(archive, f" cannot be read ({error.strerror}).") from None
     if size > MOST_ARCHIVE_BYTES:
-        raise UserError(f"{archive} is larger than any adapter; it is not unpacked.")
+        raise FileError(archive, " is larger than any adapter; it is not unpacked.")
     if start[:2] == b"PK":
         _unpack_zip(archive, target)
     elif start[:2] == b"\x1f\x8b":
         _unpack_tar(archive, target)
     else:
-        raise UserError(f"{archive} is neither a .zip nor a .tar.gz file; pack the adapter as one of them.")
+        raise FileError(archive, " is neither a .zip nor a .tar.gz file; pack the adapter as one of them.")
 
 
-def check_file_name(name: str, where: object) -> str:
+def check_file_name(name: str, where: str | Path) -> str:
     """The name of a file, if an adapter may have it. where: what to name in errors."""
     if name in ALLOWED_FILES:
         return name
     if name.lower().endswith(_PICKLES):
-        raise UserError(
-            f"{where} holds {name!r}, which can run code when it is opened (pickle) and is never read; "
-            "save the adapter as safetensors."
+        raise FileError(
+            where,
+            f" holds {name!r}, which can run code when it is opened (pickle) and is never read; "
+            "save the adapter as safetensors.",
         )
-    raise UserError(
-        f"{where} holds {name!r}, which is no part of an adapter; an adapter has {', '.join(ALLOWED_FILES)}."
+    raise FileError(
+        where, f" holds {name!r}, which is no part of an adapter; an adapter has {', '.join(ALLOWED_FILES)}."
     )
 
 
@@ -91,33 +92,35 @@ class _Names:
         parts = self._parts(name) or [name]
         self._enter(parts[:-1] or [""], len(parts) <= 2)
         if parts[-1].casefold() in self._seen:
-            raise UserError(f"{self._archive} holds {parts[-1]!r} twice; pack it again.")
+            raise FileError(self._archive, f" holds {parts[-1]!r} twice; pack it again.")
         self._seen.add(parts[-1].casefold())
         return check_file_name(parts[-1], self._archive)
 
     def _enter(self, parts: list[str], shallow: bool) -> None:
         if not shallow:
-            raise UserError(
-                f"{self._archive} holds folders in folders ({'/'.join(parts)!r}); an adapter's files are in one."
+            raise FileError(
+                self._archive,
+                f" holds folders in folders ({'/'.join(parts)!r}); an adapter's files are in one.",
             )
         self._tops.add(parts[0])
         if len(self._tops) > 1:
-            raise UserError(
-                f"{self._archive} holds more than one folder ({', '.join(sorted(map(repr, self._tops)))}); pack "
-                "one adapter alone."
+            raise FileError(
+                self._archive,
+                f" holds more than one folder ({', '.join(sorted(map(repr, self._tops)))}); pack "
+                "one adapter alone.",
             )
 
     def _parts(self, name: str) -> list[str]:
         self._count += 1
         if self._count > MOST_ENTRIES:
-            raise UserError(
-                f"{self._archive} holds more than {MOST_ENTRIES} entries; an adapter has few files."
+            raise FileError(
+                self._archive, f" holds more than {MOST_ENTRIES} entries; an adapter has few files."
             )
         parts = name.split("/")
         outside = name.startswith("/") or ".." in parts or "\\" in name or ":" in name or "\0" in name
         if outside or "" in parts:
-            raise UserError(
-                f"{self._archive} holds the path {name[:80]!r}, which leads out of it; it is not unpacked."
+            raise FileError(
+                self._archive, f" holds the path {name[:80]!r}, which leads out of it; it is not unpacked."
             )
         return parts[1:] if parts[0] == "." else parts  # as in ./adapter.toml
 
@@ -127,21 +130,21 @@ def _unpack_zip(archive: Path, target: Path) -> None:
     with _damaged(archive), zipfile.ZipFile(archive) as packed:
         entries = packed.infolist()
         if len(entries) > MOST_ENTRIES:
-            raise UserError(f"{archive} holds more than {MOST_ENTRIES} entries; an adapter has few files.")
+            raise FileError(archive, f" holds more than {MOST_ENTRIES} entries; an adapter has few files.")
         _check_ratio(archive, sum(entry.file_size for entry in entries))
         for entry in entries:
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _special(archive, entry.filename, kind == stat.S_IFLNK)
             if entry.flag_bits & 1:
-                raise UserError(f"{archive} is encrypted; pack it without a password.")
+                raise FileError(archive, " is encrypted; pack it without a password.")
             # What zipfile makes of a name may differ from what is written there.
             if entry.orig_filename.endswith("/"):
                 names.folder(entry.orig_filename)
                 continue
             name = names.file(entry.orig_filename)
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise UserError(f"{archive} is packed by an unusual method; pack it with deflate.")
+                raise FileError(archive, " is packed by an unusual method; pack it with deflate.")
             _check_size(archive, name, entry.file_size)
             with packed.open(entry) as stream:
                 _copy(stream, target / name, archive, entry.file_size)
@@ -178,12 +181,12 @@ class _Measured:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _CHUNK or self._stream.tell() + size > self._limit + _CHUNK:
-            raise UserError(f"{self._archive} unpacks to more than an adapter can be; it is not unpacked.")
+            raise FileError(self._archive, " unpacks to more than an adapter can be; it is not unpacked.")
         return self._stream.read(size)
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
         if whence != os.SEEK_SET or position > self._limit + _CHUNK:
-            raise UserError(f"{self._archive} unpacks to more than an adapter can be; it is not unpacked.")
+            raise FileError(self._archive, " unpacks to more than an adapter can be; it is not unpacked.")
         return self._stream.seek(position)
 
     def tell(self) -> int:
@@ -204,20 +207,20 @@ def _copy(stream: IO[bytes], target: Path, archive: Path, size: int) -> None:
 
 def _check_size(archive: Path, name: str, size: int) -> None:
     if size > ALLOWED_FILES[name]:
-        raise UserError(
-            f"{archive} holds a {name} of more than {ALLOWED_FILES[name]} bytes; it is not unpacked."
+        raise FileError(
+            archive, f" holds a {name} of more than {ALLOWED_FILES[name]} bytes; it is not unpacked."
         )
 
 
 def _check_ratio(archive: Path, unpacked: int) -> None:
     """Raises UserError for what grows as no weights do."""
     if unpacked > MOST_ARCHIVE_BYTES or unpacked > SUSPICIOUS_RATIO * max(_CHUNK, archive.stat().st_size):
-        raise UserError(f"{archive} unpacks to {unpacked} bytes, as no adapter does; it is not unpacked.")
+        raise FileError(archive, f" unpacks to {unpacked} bytes, as no adapter does; it is not unpacked.")
 
 
 def _special(archive: Path, name: str, link: bool) -> UserError:
     what = "a link" if link else "no ordinary file"
-    return UserError(f"{archive} holds {name[:80]!r}, which is {what}; an adapter's files are ordinary ones.")
+    return FileError(archive, f" holds {name[:80]!r}, which is {what}; an adapter's files are ordinary ones.")
 
 
 @contextmanager
@@ -229,6 +232,6 @@ def _damaged(archive: Path) -> Iterator[None]:
         # any other OSError is the disk's.
         if type(error) is OSError and error.errno != errno.EINVAL:
             raise
-        raise UserError(
-            f"{archive} is damaged ({error or type(error).__name__}); get a fresh copy."
+        raise FileError(
+            archive, f" is damaged ({error or type(error).__name__}); get a fresh copy."
         ) from None

@@ -25,7 +25,7 @@ from adapters.store.manifest import (
     SIGNATURE_FILE,
     parse_manifest,
 )
-from models.core.errors import NeedsNetwork, UserError
+from models.core.errors import FileError, NeedsNetwork, UserError
 from models.core.files import file_digest
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ def _from_web(address: str, target: Path, sha256: str, progress: Progress) -> Fe
     _check_digest(archive, sha256, shown)
     try:
         unpack(archive, target)
-    except UserError as error:
-        raise UserError(str(error).replace(str(archive), shown)) from None
+    except FileError as error:
+        raise error.at(shown) from None
     archive.unlink()
     if not sha256 and not (target / MANIFEST_FILE).exists():
         raise UserError(
@@ -266,10 +266,7 @@ def _get(
                 return httpx.Response(204)
             return response
 
-    try:
-        retried(request, address)
-    except NeedsNetwork as error:  # which promises that a part is kept: true of models alone
-        raise NeedsNetwork(f"{str(error).partition(';')[0]}; check the network and try again.") from None
+    retried(request, address)
 
 
 def _told(

@@ -34,7 +34,7 @@ from adapters.store.manifest import (
 )
 from adapters.store.record import BY_THE_APP, InstallRecord, write_record
 from adapters.store.staging import Staging, changing
-from models.core.errors import UserError
+from models.core.errors import FileError, UserError
 from models.core.files import file_digest
 from models.core.types import Progress, no_progress
 from models.engine import Engine
@@ -233,11 +233,16 @@ class Installer:
 
 @contextmanager
 def _told_of(folder: Path, source: str) -> Iterator[None]:
-    """Errors name the source, which the user knows, and not the folder that its files are in for now."""
+    """Errors of the folder's files name the source, which the user knows, in the place of the folder."""
     try:
         yield
-    except UserError as error:
-        raise type(error)(str(error).replace(str(folder), source)) from None
+    except FileError as error:
+        path = Path(error.path)
+        if not path.is_relative_to(folder):
+            raise
+        raise error.at(
+            source if path == folder else f"{source}/{path.relative_to(folder).as_posix()}"
+        ) from None
 
 
 def _check_replacing(candidate: Candidate, wanted: Wanted) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapters.store.manifest import ALLOWED_FILES, MANIFEST_FILE, SIGNATURE_FILE
-from models.core.errors import UserError
+from models.core.errors import FileError, UserError
 from models.core.files import sync_directory, written_to
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Publishers:
 
     def add(self, name: str, key: str) -> str:
         """Trust a publisher from now on; returns the key's fingerprint. key: see fingerprint_of."""
-        _check_publisher(name, "The publisher's name")
+        _check_publisher(name)
         publishers, fingerprint = dict(self.all()), fingerprint_of(key)
         if publishers.get(name, fingerprint) != fingerprint:
             raise UserError(
@@ -115,26 +115,28 @@ def read_signer(folder: Path) -> Signer | None:
         content = None
     match content:
         case {"publisher": str(publisher), "public_key": str(key_text), "signature": str(signature_text)}:
-            _check_publisher(publisher, f"{path}: publisher")
+            if problem := _problem_of_publisher(publisher):
+                raise FileError(path, f": publisher {problem}")
             key = _decoded(key_text, 32)
             signature = _decoded(signature_text, 64)
         case _:
             key = signature = None
     if not isinstance(content, dict) or key is None or signature is None or len(content) != 3:
-        raise UserError(f"{path} is not a signature of this app; the adapter is refused.")
+        raise FileError(path, " is not a signature of this app; the adapter is refused.")
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, _message(folder, publisher))
     except (InvalidSignature, ValueError):
-        raise UserError(
-            f"The signature of {publisher!r} does not fit {folder / MANIFEST_FILE}: it was changed after signing; "
-            "the adapter is refused."
+        raise FileError(
+            folder / MANIFEST_FILE,
+            ": it was changed after signing; the adapter is refused.",
+            before=f"The signature of {publisher!r} does not fit ",
         ) from None
     return Signer(publisher, _fingerprint(key))
 
 
 def write_signature(folder: Path, publisher: str, private_key: Path) -> Signer:
     """Sign the adapter.toml in a folder. Raises UserError when the key cannot be used."""
-    _check_publisher(publisher, "The publisher's name")
+    _check_publisher(publisher)
     private = _read_private(private_key)
     public = private.public_key().public_bytes_raw()
     content = {
@@ -219,9 +221,16 @@ def _decoded(text: str, size: int) -> bytes | None:
     return data if len(data) == size else None
 
 
-def _check_publisher(name: str, where: str) -> None:
-    if not name.strip() or len(name) > _MOST_NAME or not name.isprintable():
-        raise UserError(f"{where} is {name[:40]!r}; it must be up to {_MOST_NAME} characters on one line.")
+def _check_publisher(name: str) -> None:
+    if problem := _problem_of_publisher(name):
+        raise UserError(f"The publisher's name {problem}")
+
+
+def _problem_of_publisher(name: str) -> str:
+    """The rest of a sentence that says what is wrong with a name; empty for one that can be used."""
+    if name.strip() and len(name) <= _MOST_NAME and name.isprintable():
+        return ""
+    return f"is {name[:40]!r}; it must be up to {_MOST_NAME} characters on one line."
 
 
 def _read_private(file: Path) -> Ed25519PrivateKey:

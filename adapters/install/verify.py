@@ -24,7 +24,7 @@ from adapters.store.manifest import (
 )
 from adapters.store.record import RECORD_FILE
 from models.adapter_weights import AdapterWeights, read_adapter
-from models.core.errors import UserError
+from models.core.errors import FileError, UserError
 from models.core.files import file_digest
 
 
@@ -35,16 +35,16 @@ def list_files(folder: Path) -> tuple[str, ...]:
         if entry.name == RECORD_FILE:
             continue
         if entry.is_symlink() or not entry.is_file():
-            raise UserError(f"{folder} holds {entry.name!r}, which is no ordinary file; take it out.")
+            raise FileError(folder, f" holds {entry.name!r}, which is no ordinary file; take it out.")
         name = check_file_name(entry.name, folder)
         if entry.stat().st_size > ALLOWED_FILES[name]:
-            raise UserError(
-                f"{folder / name} is larger than the {ALLOWED_FILES[name]} bytes that it may have."
+            raise FileError(
+                folder / name, f" is larger than the {ALLOWED_FILES[name]} bytes that it may have."
             )
         names.append(name)
     for name in REQUIRED_FILES:
         if name not in names:
-            raise UserError(f"{folder} has no {name}, as every PEFT adapter does.")
+            raise FileError(folder, f" has no {name}, as every PEFT adapter does.")
     return tuple(names)
 
 
@@ -56,15 +56,16 @@ def check_hashes(folder: Path, manifest: AdapterManifest, made: Mapping[str, str
     expected = {**made, **manifest.files}
     present = set(list_files(folder)) - {MANIFEST_FILE, SIGNATURE_FILE}
     if unlisted := sorted(present - set(expected)):
-        raise UserError(
-            f"{folder} holds {unlisted[0]}, of which {MANIFEST_FILE} has no sha256; add it or leave the file out."
+        raise FileError(
+            folder,
+            f" holds {unlisted[0]}, of which {MANIFEST_FILE} has no sha256; add it or leave the file out.",
         )
     for name, digest in expected.items():
         if name not in present:
-            raise UserError(f"{folder} lacks {name}, which {MANIFEST_FILE} lists; get a fresh copy.")
+            raise FileError(folder, f" lacks {name}, which {MANIFEST_FILE} lists; get a fresh copy.")
         if file_digest(folder / name) != digest:
-            raise UserError(
-                f"{folder / name} is not what {MANIFEST_FILE} says: its sha256 differs; get a fresh copy."
+            raise FileError(
+                folder / name, f" is not what {MANIFEST_FILE} says: its sha256 differs; get a fresh copy."
             )
 
 
@@ -102,9 +103,10 @@ def verify_installed(adapter: InstalledAdapter, identity: Callable[[str], str]) 
             check_base(manifest, identity(manifest.base_model))
         read_weights(folder, adapter.name)
         if manifest is None:
-            raise UserError(
-                f"{folder} was put there by hand, without {MANIFEST_FILE}: its weights can be read, the rest cannot "
-                "be verified."
+            raise FileError(
+                folder,
+                f" was put there by hand, without {MANIFEST_FILE}: its weights can be read, the rest cannot "
+                "be verified.",
             )
     except UserError as error:
         return str(error)

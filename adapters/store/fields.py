@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from models.core.errors import UserError
+from models.core.errors import FileError, UserError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LINE, _TEXT = 300, 4000  # characters
@@ -23,7 +23,7 @@ class Fields:
     def __init__(self, table: object, path: Path, name: str) -> None:
         self._path, self._name = path, name
         if not isinstance(table, dict):
-            raise UserError(f"{path}: {name or 'the manifest'} is not a table.")
+            raise FileError(path, f": {name or 'the manifest'} is not a table.")
         self._table = cast("dict[str, Any]", table)
         self._left = set(self._table)
 
@@ -38,7 +38,7 @@ class Fields:
         """Raises UserError when there is a field that was not taken."""
         if self._left:
             key = min(self._left)
-            raise UserError(f"{self._path} has the unknown field {self._where(key)!r}; take it out.")
+            raise FileError(self._path, f" has the unknown field {self._where(key)!r}; take it out.")
 
     def line(self, key: str, default: str | None = None) -> str:
         """Text of one line; without a default it must be there and say something."""
@@ -105,7 +105,7 @@ class Fields:
     def facts(self, most: int) -> Mapping[str, str]:
         """Every field of the table, as text; numbers are taken as they are written."""
         if len(self._table) > most:
-            raise UserError(f"{self._path}: {self._name} has more than {most} fields.")
+            raise FileError(self._path, f": {self._name} has more than {most} fields.")
         facts = {}
         for key, value in self._table.items():
             plain = str(value) if type(value) is float or _is_small(value) else value
@@ -119,13 +119,13 @@ class Fields:
 
     def _wrong(self, key: str, wanted: str) -> UserError:
         if key not in self._table:
-            return UserError(f"{self._path} lacks {self._where(key)!r}; it must be {wanted}.")
+            return FileError(self._path, f" lacks {self._where(key)!r}; it must be {wanted}.")
         try:
             shown = repr(self._table[key])
         except (ValueError, RecursionError):  # thousands of digits, or of tables in tables
             shown = "something enormous"
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        return UserError(f"{self._path} has {self._where(key)} = {shown}; it must be {wanted}.")
+        return FileError(self._path, f" has {self._where(key)} = {shown}; it must be {wanted}.")
 
 
 def _is_small(value: object) -> bool:

@@ -18,7 +18,7 @@ import tomli_w
 from packaging.version import InvalidVersion, Version
 
 from adapters.store.fields import Fields
-from models.core.errors import UserError
+from models.core.errors import FileError, UserError
 from models.ocr import PROMPT_FORMAT, PROMPT_FORMATS
 
 MANIFEST_FILE = "adapter.toml"
@@ -166,22 +166,22 @@ def parse_manifest(data: bytes, path: Path) -> AdapterManifest:
 def parse_toml(data: bytes, path: Path) -> dict[str, Any]:
     """The file's tables as they are, not checked. Raises UserError for what is no TOML."""
     if len(data) > ALLOWED_FILES[MANIFEST_FILE]:
-        raise UserError(
-            f"{path} is larger than {ALLOWED_FILES[MANIFEST_FILE]} bytes; no manifest needs that."
+        raise FileError(
+            path, f" is larger than {ALLOWED_FILES[MANIFEST_FILE]} bytes; no manifest needs that."
         )
     if data.count(b".") > _MOST_DOTS:
-        raise UserError(f"{path} has more than {_MOST_DOTS} full stops; shorten its texts.")
+        raise FileError(path, f" has more than {_MOST_DOTS} full stops; shorten its texts.")
     try:
         return tomllib.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
-        raise UserError(f"{path} is not TOML ({error}); correct it or get a fresh copy.") from None
+        raise FileError(path, f" is not TOML ({error}); correct it or get a fresh copy.") from None
 
 
 def manifest_of(tables: object, path: Path) -> AdapterManifest:
     """The manifest in the tables of a parsed adapter.toml. Raises UserError, naming the field."""
     top = Fields(tables, path, "")
     if (found := top.take("format", FORMAT)) != FORMAT:
-        raise UserError(f"{path} has format {found!r}; this version of the app reads format {FORMAT}.")
+        raise FileError(path, f" has format {found!r}; this version of the app reads format {FORMAT}.")
     name = check_name(top.line("name"))
     training = top.table("training")
     manifest = AdapterManifest(
@@ -247,7 +247,7 @@ def _version(text: str, path: Path) -> str:
     try:
         Version(text)
     except InvalidVersion:
-        raise UserError(f"{path} has the version {text!r}; write it like 1.2.0.") from None
+        raise FileError(path, f" has the version {text!r}; write it like 1.2.0.") from None
     return text
 
 
@@ -276,8 +276,8 @@ def _accuracy(fields: Fields) -> Accuracy:
 def _files(fields: Fields, path: Path) -> Mapping[str, str]:
     for name in fields.names():
         if name not in ALLOWED_FILES or name in (MANIFEST_FILE, SIGNATURE_FILE):
-            raise UserError(f"{path} lists the file {name!r}, which is no part of an adapter; take it out.")
+            raise FileError(path, f" lists the file {name!r}, which is no part of an adapter; take it out.")
     for name in REQUIRED_FILES:
         if name not in fields.names():
-            raise UserError(f"{path} has no sha256 of {name} in [files]; an adapter has that file.")
+            raise FileError(path, f" has no sha256 of {name} in [files]; an adapter has that file.")
     return {name: fields.digest(name) for name in fields.names()}

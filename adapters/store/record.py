@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.store.manifest import MANIFEST_FILE, AdapterManifest, manifest_of, parse_manifest, parse_toml
-from models.core.errors import UserError
+from models.core.errors import FileError, UserError
 
 RECORD_FILE = "installed.json"
 BY_THE_APP = "app"
@@ -52,7 +52,7 @@ def read_manifest(folder: Path) -> tuple[AdapterManifest | None, InstallRecord |
     except FileNotFoundError:
         data = None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
+        raise FileError(path, f" cannot be read ({error.strerror}).") from None
     stored = _read(folder / RECORD_FILE)
     record = _record(stored, folder / RECORD_FILE) if stored is not None else None
     if data is None:
@@ -82,7 +82,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
+        raise FileError(path, f" cannot be read ({error.strerror}).") from None
     try:
         content = json.loads(data) if len(data) <= _MOST_BYTES else None
     except (ValueError, RecursionError):
@@ -109,4 +109,4 @@ def _record(stored: Mapping[str, Any], path: Path) -> InstallRecord:
 
 
 def _damaged(path: Path) -> UserError:
-    return UserError(f"{path} is damaged; install the adapter again with --force.")
+    return FileError(path, " is damaged; install the adapter again with --force.")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core.errors import UserError
+from models.core.errors import FileError, UserError
 from models.formats.gguf import widen_bfloat16
 
 MAX_HEADER_BYTES = 100_000_000  # the reference implementation's limit
@@ -73,14 +73,14 @@ class SafetensorsFile:
         """A floating-point tensor as a float32 copy. Raises UserError for a tensor of another type."""
         kind = self.tensors[name].type
         if kind not in FLOAT_TYPES:
-            raise UserError(f"{self.path} stores {name!r} as {kind}; floating-point numbers are needed there")
+            raise FileError(self.path, f" stores {name!r} as {kind}; floating-point numbers are needed there")
         values = self.array(name)
         return widen_bfloat16(values) if kind == "BF16" else values.astype(np.float32)
 
 
 def damaged(path: Path, what: str) -> UserError:
     """The error for a file that is not what it should be. what: the reason, as a clause."""
-    return UserError(f"{path} is not a readable safetensors file: {what}; download it again")
+    return FileError(path, f" is not a readable safetensors file: {what}; download it again")
 
 
 def _map(path: Path) -> NDArray[np.uint8]:
@@ -89,8 +89,8 @@ def _map(path: Path) -> NDArray[np.uint8]:
             raise damaged(path, "it is shorter than its header")
         return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}); check that it exists and is a file"
+        raise FileError(
+            path, f" cannot be read ({error.strerror}); check that it exists and is a file"
         ) from None
 
 
@@ -121,7 +121,7 @@ def _stored(path: Path, name: str, entry: Any, start: int, end: int) -> StoredTe
         case _:
             raise damaged(path, f"its entry for {name!r} lacks dtype, shape or data_offsets")
     if kind not in _DTYPES:
-        raise UserError(f"{path} stores {name!r} in the type {kind}, which is not supported")
+        raise FileError(path, f" stores {name!r} in the type {kind}, which is not supported")
     if not all(type(size) is int and size >= 0 for size in shape):
         raise damaged(path, f"the shape of {name!r} is {shape}")
     if not 0 <= first <= last <= end - start:

@@ -97,7 +97,7 @@ def retried(action: Callable[[], httpx.Response], what: str) -> httpx.Response:
             check_status(response, what)
             return response
         except (httpx.RequestError, _TransientError) as error:
-            _pause_or_give_up(pauses, what, error)
+            _pause_or_give_up(pauses, what, error, ".")
 
 
 def check_status(response: httpx.Response, what: str) -> None:
@@ -129,7 +129,7 @@ def _fetch(
         now = part.stat().st_size if part.exists() else 0
         if now < pin.size:
             pauses = pauses if now <= have else _pauses()
-            _pause_or_give_up(pauses, url, problem)
+            _pause_or_give_up(pauses, url, problem, ": what was downloaded so far is kept")
         have = now
     received(pin.size)
     return start > 0
@@ -177,13 +177,13 @@ def _pauses() -> Iterator[float]:
     return (FIRST_PAUSE * 2**attempt for attempt in range(ATTEMPTS - 1))
 
 
-def _pause_or_give_up(pauses: Iterator[float], what: str, error: Exception) -> None:
+def _pause_or_give_up(pauses: Iterator[float], what: str, error: Exception, end: str) -> None:
+    """Sleep until the next attempt. Raises NeedsNetwork after the last one. end: of its message."""
     pause = next(pauses, None)
     if pause is None:
         host = httpx.URL(what).host if "://" in what else what
         raise NeedsNetwork(
-            f"{host} cannot be reached ({_reason(error)}); check the network and try again: "
-            "what was downloaded so far is kept"
+            f"{host} cannot be reached ({_reason(error)}); check the network and try again{end}"
         ) from None
     time.sleep(pause)
 

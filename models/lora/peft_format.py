@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core.errors import UserError
+from models.core.errors import FileError, UserError
 from models.formats.safetensors_file import SafetensorsFile
 from models.lora.weights import LoraWeights
 from models.packing.lora_layout import MAX_RANK
@@ -131,22 +131,23 @@ def parse_config(data: bytes, path: Path) -> PeftConfig:
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON ({error}); it should be what the peft library saved.") from None
+        raise FileError(path, f" is not JSON ({error}); it should be what the peft library saved.") from None
     if not isinstance(fields, dict):
-        raise UserError(f"{path} is not a JSON object; it should be what the peft library saved.")
+        raise FileError(path, " is not a JSON object; it should be what the peft library saved.")
     if fields.get("peft_type") != "LORA":
-        raise UserError(f"{path} describes a {fields.get('peft_type')!r} adapter; only LORA is supported.")
+        raise FileError(path, f" describes a {fields.get('peft_type')!r} adapter; only LORA is supported.")
     if fields.get("bias", "none") != "none":
-        raise UserError(f"{path} trains biases (bias = {fields['bias']!r}), which is not supported.")
+        raise FileError(path, f" trains biases (bias = {fields['bias']!r}), which is not supported.")
     initialisation = fields.get("init_lora_weights")
     if initialisation not in _HARMLESS_INITIALISATIONS:
-        raise UserError(
-            f"{path} was initialised with {initialisation!r}, which changes the base model too; "
-            "convert it to a plain LoRA with peft first."
+        raise FileError(
+            path,
+            f" was initialised with {initialisation!r}, which changes the base model too; "
+            "convert it to a plain LoRA with peft first.",
         )
     for key, value in fields.items():
         if key not in _APPLIED | _TRAINING_ONLY and value not in (None, False, {}, [], ""):
-            raise UserError(f"{path} asks for {key!r}, which is not supported; retrain without it.")
+            raise FileError(path, f" asks for {key!r}, which is not supported; retrain without it.")
     targets = fields.get("target_modules")
     config = PeftConfig(
         rank=_whole(fields.get("r"), "r", path),
@@ -159,7 +160,7 @@ def parse_config(data: bytes, path: Path) -> PeftConfig:
     )
     for target in config.targets or ():
         if target.rpartition(".")[2] not in MODULES:
-            raise UserError(f"{path} adapts {target!r}; supported are {', '.join(MODULES)}.")
+            raise FileError(path, f" adapts {target!r}; supported are {', '.join(MODULES)}.")
     return config
 
 
@@ -168,10 +169,10 @@ def _read_config(path: Path) -> bytes:
         with path.open("rb") as stream:
             data = stream.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); a PEFT adapter has one.") from None
+        raise FileError(path, f" cannot be read ({error.strerror}); a PEFT adapter has one.") from None
     if len(data) > MAX_CONFIG_BYTES:
-        raise UserError(
-            f"{path} is larger than {MAX_CONFIG_BYTES} bytes; it is not an adapter's configuration."
+        raise FileError(
+            path, f" is larger than {MAX_CONFIG_BYTES} bytes; it is not an adapter's configuration."
         )
     return data
 
@@ -182,24 +183,24 @@ def _pairs(file: SafetensorsFile, config: PeftConfig) -> dict[str, dict[str, str
     for name in file.tensors:
         match = _TENSOR.fullmatch(name)
         if match is None or match["module"] not in MODULES:
-            raise UserError(
-                f"{file.path} has the tensor {name!r}, which is not part of a LoRA on the supported layers."
+            raise FileError(
+                file.path, f" has the tensor {name!r}, which is not part of a LoRA on the supported layers."
             )
         block = "self_attn" if match["module"] in MODULES[:4] else "mlp"
         if f".{block}." not in name:
-            raise UserError(
-                f"{file.path} has the tensor {name!r}, and {match['module']} is not in that block."
+            raise FileError(
+                file.path, f" has the tensor {name!r}, and {match['module']} is not in that block."
             )
         parts = pairs.setdefault(f"layers.{match['layer']}.{block}.{match['module']}", {})
         if match["part"] in parts:
-            raise UserError(f"{file.path} has the tensor {name!r} twice, as {parts[match['part']]!r} too.")
+            raise FileError(file.path, f" has the tensor {name!r} twice, as {parts[match['part']]!r} too.")
         parts[match["part"]] = name
     if not pairs:
-        raise UserError(f"{file.path} has no tensors.")
+        raise FileError(file.path, " has no tensors.")
     for path, parts in pairs.items():
         for part in "AB":
             if part not in parts:
-                raise UserError(f"{file.path} lacks lora_{part} of {path}.")
+                raise FileError(file.path, f" lacks lora_{part} of {path}.")
     _check_targets(file.path, pairs, config)
     return pairs
 
@@ -213,14 +214,14 @@ def _check_targets(path: Path, pairs: Mapping[str, object], config: PeftConfig) 
             pair == target or pair.endswith(f".{target}") or target.endswith(f".{pair}")
             for target in config.targets
         ):
-            raise UserError(f"{path} has tensors for {pair}, which {CONFIG_FILE} does not target.")
+            raise FileError(path, f" has tensors for {pair}, which {CONFIG_FILE} does not target.")
     if config.of_some_layers:
         return
     layers = 1 + max(int(pair.split(".")[1]) for pair in pairs)
     for target in config.targets:
         for layer in range(layers):
             if not any(pair.startswith(f"layers.{layer}.") and pair.endswith(f".{target}") for pair in pairs):
-                raise UserError(f"{path} lacks the tensors of {target} in layer {layer}.")
+                raise FileError(path, f" lacks the tensors of {target} in layer {layer}.")
 
 
 def _read_pair(
@@ -229,20 +230,20 @@ def _read_pair(
     """A [r, in] and B [out, r] with the scale in B, float32."""
     rank = config.rank_of(path)
     if not 1 <= rank <= MAX_RANK:
-        raise UserError(f"{file.path}: {path} has rank {rank}; supported are 1 to {MAX_RANK}.")
+        raise FileError(file.path, f": {path} has rank {rank}; supported are 1 to {MAX_RANK}.")
     arrays = {}
     for part, name in parts.items():
         tensor = file.tensors[name]
         if tensor.type not in ("F32", "F16", "BF16"):
-            raise UserError(f"{file.path} stores {name!r} as {tensor.type}; supported are F32, F16 and BF16.")
+            raise FileError(file.path, f" stores {name!r} as {tensor.type}; supported are F32, F16 and BF16.")
         if len(tensor.shape) != 2 or tensor.shape[0 if part == "A" else 1] != rank or 0 in tensor.shape:
             wanted = f"[{rank}, inputs]" if part == "A" else f"[outputs, {rank}]"
-            raise UserError(f"{file.path} has {name!r} as {list(tensor.shape)}; {wanted} is needed.")
+            raise FileError(file.path, f" has {name!r} as {list(tensor.shape)}; {wanted} is needed.")
         arrays[part] = file.floats(name)
     a, b = arrays["A"], arrays["B"] * np.float32(config.scale_of(path))
     for part, values in (("A", a), ("B", b)):
         if not np.isfinite(values).all():
-            raise UserError(f"{file.path} has values that are not finite in {parts[part]!r}.")
+            raise FileError(file.path, f" has values that are not finite in {parts[part]!r}.")
     return a, b
 
 
@@ -257,11 +258,12 @@ def _pattern(
     """rank_pattern or alpha_pattern, if all of it together is quickly matched."""
     pattern = fields.get(key) or {}
     if not isinstance(pattern, dict):
-        raise UserError(f"{path} has a {key} that is not an object.")
+        raise FileError(path, f" has a {key} that is not an object.")
     if len(pattern) > MAX_EXPRESSIONS or sum(map(_wildcards, pattern)) > MAX_ALL_WILDCARDS:
-        raise UserError(
-            f"{path} has a {key} of {len(pattern)} expressions; at most {MAX_EXPRESSIONS}, with "
-            f"{MAX_ALL_WILDCARDS} wildcards in all, are supported: name the modules in full."
+        raise FileError(
+            path,
+            f" has a {key} of {len(pattern)} expressions; at most {MAX_EXPRESSIONS}, with "
+            f"{MAX_ALL_WILDCARDS} wildcards in all, are supported: name the modules in full.",
         )
     return tuple((_compiled(each, key, path), read(value, key, path)) for each, value in pattern.items())
 
@@ -273,14 +275,15 @@ def _compiled(expression: str, key: str, path: Path) -> re.Pattern[str]:
         or _wildcards(expression) > MAX_WILDCARDS
         or not _EXPRESSION.fullmatch(expression)
     ):
-        raise UserError(
-            f"{path} has {expression[:80]!r} in its {key}; supported are module names with up to "
-            f"{MAX_WILDCARDS} wildcards like .* or [0-9]+, joined by |, without groups."
+        raise FileError(
+            path,
+            f" has {expression[:80]!r} in its {key}; supported are module names with up to "
+            f"{MAX_WILDCARDS} wildcards like .* or [0-9]+, joined by |, without groups.",
         )
     try:
         return re.compile(rf"(.*\.)?({expression})$")
     except re.error:
-        raise UserError(f"{path} has {expression!r} in its {key}, which is no regular expression.") from None
+        raise FileError(path, f" has {expression!r} in its {key}, which is no regular expression.") from None
 
 
 def _wildcards(expression: str) -> int:
@@ -289,11 +292,11 @@ def _wildcards(expression: str) -> int:
 
 def _whole(value: object, key: str, path: Path) -> int:
     if type(value) is not int or value < 1:
-        raise UserError(f"{path} has {key} = {value!r}; a whole number from 1 on is needed.")
+        raise FileError(path, f" has {key} = {value!r}; a whole number from 1 on is needed.")
     return value
 
 
 def _number(value: object, key: str, path: Path) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{path} has {key} = {value!r}; a finite number is needed.")
+        raise FileError(path, f" has {key} = {value!r}; a finite number is needed.")
     return float(value)

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core.errors import UserError
+from models.core.errors import FileError, UserError
 from models.formats.safetensors_file import SafetensorsFile
 from models.vision.efficientnet import CLASSES, PackedTower
 from models.vision.pooling import FEATURES, MAPS, MAX_CELLS, Pooling, feature_size, pooled_size
@@ -117,7 +117,7 @@ def read_projector(path: Path, tower: PackedTower, vocab_size: int) -> tuple[Pro
     file = _open(path, "install the model again")
     heads = _heads(file, tower)
     if not heads:
-        raise UserError(f"{path} has no heads: install the model again.")
+        raise FileError(path, " has no heads: install the model again.")
     _check_tensors(file, heads)
     for head in heads:
         check_vocabulary(head, vocab_size, str(path))
@@ -130,12 +130,12 @@ def read_projector_part(path: Path) -> ProjectorPart:
     heads = _heads(file, None)
     keep = _keep(file)
     if keep == () and not heads:
-        raise UserError(f"{path} leaves no head to see with: get a fresh copy of the adapter.")
+        raise FileError(path, " leaves no head to see with: get a fresh copy of the adapter.")
     lora = {name: file.floats(name) for name in file.tensors if _LORA.fullmatch(name)}
     _check_tensors(file, heads, lora)
     for name, values in lora.items():
         if values.ndim != 2 or not np.isfinite(values).all():
-            raise UserError(f"{path}: {name} is not a finite matrix: get a fresh copy of the adapter.")
+            raise FileError(path, f": {name} is not a finite matrix: get a fresh copy of the adapter.")
     return ProjectorPart(keep, heads, lora)
 
 
@@ -151,7 +151,7 @@ def check_vocabulary(head: ProjectorHead, vocab_size: int, owner: str) -> None:
 def _open(path: Path, remedy: str) -> SafetensorsFile:
     file = SafetensorsFile(path)
     if file.metadata.get("format") != FORMAT or file.metadata.get("version") not in READABLE:
-        raise UserError(f"{path} is not a projector file of version {' or '.join(READABLE)}: {remedy}.")
+        raise FileError(path, f" is not a projector file of version {' or '.join(READABLE)}: {remedy}.")
     return file
 
 
@@ -159,13 +159,13 @@ def _heads(file: SafetensorsFile, tower: PackedTower | None) -> tuple[ProjectorH
     """tower: whose classifier a head may be; None in an adapter's part."""
     entries = _json(file, "heads")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f'{file.path}: the metadata "heads" are not a JSON list of objects.')
+        raise FileError(file.path, ': the metadata "heads" are not a JSON list of objects.')
     if len(entries) > MAX_HEADS:
-        raise UserError(f"{file.path} has {len(entries)} heads; at most {MAX_HEADS} can run.")
+        raise FileError(file.path, f" has {len(entries)} heads; at most {MAX_HEADS} can run.")
     heads = tuple(_Entry(file, entry).head(tower) for entry in entries)
     names = [head.name for head in heads]
     if len(set(names)) != len(names):
-        raise UserError(f"{file.path} must have heads with different names, not {names}.")
+        raise FileError(file.path, f" must have heads with different names, not {names}.")
     return heads
 
 
@@ -175,9 +175,9 @@ def _keep(file: SafetensorsFile) -> tuple[str, ...] | None:
         return None
     names = keep if isinstance(keep, list) and len(keep) <= MAX_HEADS else [None]
     if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
-        raise UserError(f'{file.path}: the metadata "keep" are not a JSON list of heads\' names.')
+        raise FileError(file.path, ': the metadata "keep" are not a JSON list of heads\' names.')
     if len(set(names)) != len(names):
-        raise UserError(f"{file.path} keeps a head twice: {names}.")
+        raise FileError(file.path, f" keeps a head twice: {names}.")
     return tuple(names)
 
 
@@ -185,7 +185,7 @@ def _json(file: SafetensorsFile, key: str) -> object:
     try:
         return json.loads(file.metadata.get(key, ""))
     except (ValueError, RecursionError):
-        raise UserError(f'{file.path}: the metadata "{key}" are not JSON.') from None
+        raise FileError(file.path, f': the metadata "{key}" are not JSON.') from None
 
 
 def _check_tensors(file: SafetensorsFile, heads: Iterable[ProjectorHead], others: Iterable[str] = ()) -> None:
@@ -196,7 +196,7 @@ def _check_tensors(file: SafetensorsFile, heads: Iterable[ProjectorHead], others
         known.update(f"heads.{head.name}.{part}" for part in parts)
     unknown = sorted(set(file.tensors) - known)
     if unknown:
-        raise UserError(f"{file.path} has a tensor {unknown[0]} that belongs to no head.")
+        raise FileError(file.path, f" has a tensor {unknown[0]} that belongs to no head.")
 
 
 class _Entry:
@@ -206,7 +206,7 @@ class _Entry:
         self._file, self._entry = file, entry
         name = entry.get("name")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise UserError(f"{file.path}: {name!r} is not a head's name (letters, digits, - and _).")
+            raise FileError(file.path, f": {name!r} is not a head's name (letters, digits, - and _).")
         self._name = name
 
     def head(self, tower: PackedTower | None) -> ProjectorHead:
@@ -306,4 +306,4 @@ class _Entry:
         return tuple(value)
 
     def _refuse(self, what: str) -> UserError:
-        return UserError(f"{self._file.path}: the head {self._name} {what}: get a fresh copy of the file.")
+        return FileError(self._file.path, f": the head {self._name} {what}: get a fresh copy of the file.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 import safetensors.numpy
 
 from adapters.install.installer import Candidate, Installer, NotNewer, Wanted
+from adapters.install.trust import make_key, write_signature
 from adapters.install.verify import verify_installed
 from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
 from adapters.store import adapter_store
@@ -257,6 +259,28 @@ def test_it_is_refused_in_one_sentence_and_nothing_changes(
     assert str(caught.value).count(". ") == 0
     assert ".staging" not in str(caught.value), "a place that the user does not know"
     assert is_untouched(directory)
+
+
+def test_what_is_wrong_with_a_file_is_said_of_the_file_that_the_user_has(
+    installer: Installer, tmp_path: Path
+) -> None:
+    folder = write_peft(tmp_path / "source")
+    (folder / "adapter_config.json").write_text("[]")
+    with pytest.raises(
+        UserError, match=f"^{re.escape(str(folder))}/adapter_config.json is not a JSON object"
+    ):
+        installer.install(Wanted(str(folder), name="plants"))
+    (folder / "adapter_config.json").unlink()
+    with pytest.raises(UserError, match=f"^{re.escape(str(folder))} has no adapter_config.json"):
+        installer.install(Wanted(str(folder), name="plants"))
+    signed = write_adapter(tmp_path / "signed")
+    make_key(tmp_path / "key.pem")
+    write_signature(signed, "Ada", tmp_path / "key.pem")
+    (signed / "adapter.toml").write_bytes((signed / "adapter.toml").read_bytes() + b"\n")
+    with pytest.raises(
+        UserError, match=f"^The signature of 'Ada' does not fit {re.escape(str(signed))}/adapter"
+    ):
+        installer.install(Wanted(str(signed)))
 
 
 @pytest.mark.parametrize(
