@@ -1,7 +1,7 @@
-"""The one settings object: command line over environment over settings.toml over the defaults.
+"""The settings: one typed object, and changes to settings.toml.
 
-Every field is a key of settings.toml and, in capitals after EDGE_APP_, an environment variable. Lists nothing
-about models or sessions: those are data, not settings.
+Values come from the command line, else from the environment, else from settings.toml, else from the defaults. Each
+field is a key of settings.toml and, in capitals after EDGE_APP_, an environment variable.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from router.place_policy import DEFAULT_WEIGHTS, Budgets, Weights
 from router.types import Mode, RouterName
 
 ENVIRONMENT_PREFIX = "EDGE_APP_"
-FROM_FILE = "_from_file"  # how `load` hands the file's values to the sources; no setting begins with "_"
+FROM_FILE = "_from_file"  # argument by which `load` passes the file's values; no setting begins with "_"
 
 
 class Price(BaseModel):
-    """What a model costs, in the currency of your bill, for a million tokens."""
+    """Price of a model for a million tokens of input and of output, in the currency of your bill."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -44,11 +44,12 @@ class Price(BaseModel):
     output: float = Field(ge=0.0, le=1e6, allow_inf_nan=False)
 
     def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """The price of a request."""
         return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
 
 
 class Worth(BaseModel):
-    """What a unit of each is worth, in probability of a right answer (router.place_policy.Weights)."""
+    """The worth of a second, a joule and a unit of money, in probability of a right answer (see place_policy)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -58,7 +59,7 @@ class Worth(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Immutable; made by `load`."""
+    """All settings. Create it with `load`."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX,
@@ -69,66 +70,66 @@ class Settings(BaseSettings):
     )
 
     model: str = "edge-vlm-135m"
-    """The model that answers: a name from `edge-app models list`."""
+    """The model: a name from `edge-app models list`."""
 
     adapter: str = "auto"
-    """The adapter to answer with: a name, "none", or "auto"; or several, as in "receipts:0.5,medical:0.5"."""
+    """The adapter: a name, "none", "auto", or a sum such as "receipts:0.5,medical:0.5"."""
 
     router: RouterName = "cascade"
-    """What chooses the adapter when it is "auto": "cascade", "heads", "prototypes" or "model" (docs/routing.md)."""
+    """The router that chooses the adapter for "auto": "cascade", "heads", "prototypes" or "model" (docs/routing.md)."""
 
     adapter_memory: int = Field(default=256, ge=1, le=1_000_000)
-    """Megabytes that adapters may take in memory; one of rank 16 takes about 6."""
+    """Megabytes of memory for adapters; an adapter of rank 16 takes about 6."""
 
     bundled_adapters: bool = True
-    """Put the adapters that come with the app in their place at the first start, and newer ones later."""
+    """Install the adapters that come with the app at the first start, and newer ones later."""
 
     mode: Mode = "auto"
-    """What matters most: "auto", "fast", "quality" or "eco"."""
+    """The aim of the routing: "auto", "fast", "quality" or "eco"."""
 
     worth: dict[Mode, Worth] = Field(default_factory=dict, validate_default=True)
-    """What seconds, joules and money are worth in each mode, in probability of a right answer, as in [worth.auto]
-    second = 0.04, joule = 0.0001, money = 5.0; what is not given keeps its default."""
+    """The worth of seconds, joules and money in each mode, in probability of a right answer, as in [worth.auto]
+    second = 0.04, joule = 0.0001, money = 5.0. A value that is not given keeps its default."""
 
     eco_image_size: int = Field(default=640, ge=64, le=8192)
-    """In eco, the longest side, in pixels, of images that are read or sent."""
+    """Longest side, in pixels, of images that are read or sent in the mode eco."""
 
     eco_max_tokens: int = Field(default=160, ge=1, le=1_000_000)
-    """In eco, the longest answer, in tokens, when max_tokens allows more."""
+    """Longest answer, in tokens, in the mode eco; max_tokens holds as well."""
 
     watts_busy: float = Field(default=6.0, ge=0.0, le=1000.0, allow_inf_nan=False)
-    """What a processor core at work takes, for estimates of energy where it cannot be measured."""
+    """Watts of a busy processor core, for estimates of energy where it cannot be measured."""
 
     watts_waiting: float = Field(default=2.0, ge=0.0, le=1000.0, allow_inf_nan=False)
-    """What the rest of the machine takes while an answer is awaited, for the same estimates."""
+    """Watts of the rest of the machine while it waits for an answer, for the same estimates."""
 
     offline: bool = False
-    """Never use the network; what is not on this machine yet is then missing."""
+    """Never use the network. Models and adapters that are not on this machine are then missing."""
 
     threads: int | None = Field(default=None, ge=1, le=256)
-    """Threads that compute; by default one for each physical core."""
+    """Number of compute threads; by default one for each physical core."""
 
     context_length: int | None = Field(default=None, ge=64)
-    """Tokens that the model keeps in view; by default as many as it was made for."""
+    """Tokens in the model's context; by default as many as it was trained for."""
 
     max_tokens: int = Field(default=512, ge=1, le=1_000_000)
-    """The longest answer, in tokens."""
+    """Longest answer, in tokens."""
 
     temperature: float = Field(default=0.0, ge=0.0, le=5.0, allow_inf_nan=False)
-    """0 always takes the likeliest token; higher varies more."""
+    """Sampling temperature. 0 always takes the most likely token; higher values vary more."""
 
     top_k: int = Field(default=0, ge=0, le=1_000_000)
-    """Sample among the k likeliest tokens; 0 is off."""
+    """Sample among the k most likely tokens; 0 is off."""
 
     top_p: float = Field(default=1.0, ge=1e-6, le=1.0)
-    """Sample among the likeliest tokens that together have this probability; 1 is off."""
+    """Sample among the most likely tokens of this total probability; 1 is off."""
 
     min_p: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Sample among tokens with at least this share of the likeliest one's probability; 0 is off."""
+    """Sample among tokens with at least this share of the highest probability; 0 is off."""
 
     repetition_penalty: float | None = Field(default=None, ge=0.1, le=10.0)
-    """Above 1, what the answer has said already becomes less likely; 1 is off. By default 1.1 for the model
-    alone, which repeats itself otherwise, and off under an adapter, which copies what it was asked for."""
+    """Above 1, tokens that are in the answer already become less likely; 1 is off. By default 1.1 for the model
+    alone, which repeats itself otherwise, and off with an adapter, which may have to copy text."""
 
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     """Makes sampling repeatable."""
@@ -137,48 +138,49 @@ class Settings(BaseSettings):
     """The system prompt of new chats."""
 
     cloud_url: str | None = None
-    """Where the cloud model is: any OpenAI-compatible address, as in "https://api.example.com/v1"."""
+    """Address of the cloud model, OpenAI-compatible, such as "https://api.example.com/v1"."""
 
     cloud_model: str | None = None
-    """The name that the endpoint knows its model by."""
+    """Name of the model at the endpoint."""
 
     cloud_correct: float = Field(default=0.9, ge=0.0, le=1.0)
-    """How likely the cloud's answers are right: what a local answer is weighed against."""
+    """Expected probability that an answer of the cloud is right, compared with that of the local answer."""
 
     cloud_joules: float = Field(default=900.0, ge=0.0, allow_inf_nan=False)
-    """What an answer is taken to use in the cloud and on the way, in joules: a guess, since no endpoint tells."""
+    """Assumed energy of an answer of the cloud, in joules, network included. Endpoints do not report it."""
 
     cloud_connect_seconds: float = Field(default=5.0, gt=0.0, le=3600.0)
-    """The longest that connecting to the cloud may take."""
+    """Longest time to connect to the cloud."""
 
     cloud_first_seconds: float = Field(default=45.0, gt=0.0, le=3600.0)
-    """The longest that its answer may take to begin."""
+    """Longest time until the answer of the cloud begins."""
 
     cloud_stall_seconds: float = Field(default=20.0, gt=0.0, le=3600.0)
-    """The longest pause in the middle of its answer."""
+    """Longest pause within the answer."""
 
     cloud_total_seconds: float = Field(default=180.0, gt=0.0, le=36_000.0)
-    """The longest that its whole answer may take, each try on its own."""
+    """Longest time for the whole answer, for each attempt."""
 
     cloud_retries: int = Field(default=2, ge=0, le=10)
-    """How often a question is sent again when the endpoint could not take it, before a word had come."""
+    """How often a request that failed before the first token is sent again."""
 
     cloud_image_size: int = Field(default=1024, ge=64, le=8192)
-    """The longest side, in pixels, of images that are sent."""
+    """Longest side, in pixels, of images that are sent."""
 
     cloud_prices: dict[str, Price] = Field(default_factory=dict)
     """Prices by model, for a million tokens, as in [cloud_prices."big-model"] input = 0.5, output = 1.5."""
 
     cloud_daily_limit: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
-    """What the cloud may cost in a day, in the currency of the prices."""
+    """Most that the cloud may cost in a day, in the currency of the prices."""
 
     theme: str = "textual-dark"
-    """The colours of the chat: a Textual theme."""
+    """Theme of the chat: the name of a Textual theme."""
 
     keys: dict[str, str] = Field(default_factory=dict)
-    """The chat's key bindings: binding id (the help screen lists them) to keys, as in "f2,ctrl+k"."""
+    """Keys of the chat, such as "f2,ctrl+k", by binding id. The help screen lists the ids."""
 
     def sampling(self) -> Sampling:
+        """The sampling parameters of an answer."""
         return Sampling(
             temperature=self.temperature,
             top_k=self.top_k,
@@ -190,15 +192,17 @@ class Settings(BaseSettings):
         )
 
     def weights(self) -> dict[Mode, Weights]:
+        """The worth of time, energy and money by mode, as the place policy takes it."""
         return {mode: Weights(**worth.model_dump()) for mode, worth in self.worth.items()}
 
     def eco(self) -> Budgets:
+        """The limits of the mode eco."""
         return Budgets(image_side=self.eco_image_size, tokens=self.eco_max_tokens)
 
     @field_validator("worth", mode="before")
     @classmethod
     def _complete(cls, given: Any) -> Any:
-        """What was given, over the defaults of every mode; what is not a table of tables is left to pydantic."""
+        """Completes `worth` by the defaults of each mode. Values of other types are left for pydantic to refuse."""
         if not isinstance(given, dict):
             return given
         own = {mode: asdict(weights) for mode, weights in DEFAULT_WEIGHTS.items()}
@@ -218,7 +222,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        del dotenv_settings, file_secret_settings  # there are three sources, and `load` passes the file in
+        del dotenv_settings, file_secret_settings  # `load` reads the file itself
         assert isinstance(init_settings, InitSettingsSource)
         arguments = dict(init_settings.init_kwargs)
         from_file = arguments.pop(FROM_FILE, {})
@@ -230,10 +234,11 @@ class Settings(BaseSettings):
 
 
 def load(file: Path, **command_line: Any) -> Settings:
-    """Settings for this run. A missing file is an empty one; a command-line value of None was not given.
+    """The settings, from the file, the environment and the command line.
 
-    Raises UserError, naming the place, for a file that cannot be read or is not TOML, for unknown keys and
-    for values that do not fit.
+    file: settings.toml; a missing file counts as empty. command_line: values by key; None means not given.
+    Raises UserError for a file that cannot be read or is not TOML, for unknown keys, and for invalid values. The
+    message says where the value came from.
     """
     given = {key: value for key, value in command_line.items() if value is not None}
     try:
@@ -249,15 +254,14 @@ def load(file: Path, **command_line: Any) -> Settings:
         return Settings(**sources)
     except ValidationError as error:
         raise UserError(_explain(error, file, from_file, given)) from error
-    except SettingsError as error:  # a table, and the variable does not hold JSON
+    except SettingsError as error:  # the variable of a table is not JSON
         raise UserError(f"A setting in the environment is not JSON: {error}.") from error
 
 
 def for_this_process(**values: Any) -> Settings:
-    """The user's settings with these values over them; None was not given.
+    """The user's settings, overridden by these values. None means not given.
 
-    When they say offline, the process refuses every connection that leaves this machine from here on.
-    Raises UserError as `load` does.
+    When the result has `offline`, the process is offline from now on. Raises UserError as `load` does.
     """
     settings = load(paths.config_file(), **values)
     if settings.offline:
@@ -268,7 +272,7 @@ def for_this_process(**values: Any) -> Settings:
 
 
 def _explain(error: ValidationError, file: Path, from_file: dict[str, Any], given: dict[str, Any]) -> str:
-    """One sentence for the first thing that is wrong, naming where the value came from."""
+    """A sentence about the first error, with the place that the value came from."""
     problem = error.errors()[0]
     key = str(problem["loc"][0])
     variable = ENVIRONMENT_PREFIX + key.upper()
@@ -287,10 +291,11 @@ def _explain(error: ValidationError, file: Path, from_file: dict[str, Any], give
 
 
 def change_settings_file(file: Path, values: Mapping[str, str | None]) -> None:
-    """Top-level keys get these values; None takes a key out. A missing file is an empty one.
+    """Sets top-level keys of settings.toml and leaves the rest of its text as it is.
 
-    Raises UserError when the file is no TOML, or holds one of the keys in a way that is not one line: then the
-    user has to do it. The new file replaces the old one whole or not at all.
+    values: by key; None removes the key. A missing file is created. The file is replaced atomically.
+    Raises UserError when the file is not TOML, and when a key is not written on one line, so that it cannot be changed
+    here.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -315,7 +320,7 @@ def change_settings_file(file: Path, values: Mapping[str, str | None]) -> None:
 
 
 def _with(text: str, key: str, value: str | None) -> str:
-    """The line of the key changed, or put before everything else: there no table has begun."""
+    """The text with the line of the key changed, or inserted at the beginning, which is before any table."""
     line = "" if value is None else tomli_w.dumps({key: value})
     found = re.search(rf"(?m)^[ \t]*{re.escape(key)}[ \t]*=.*(?:\n|\Z)", text)
     if found is None:
@@ -324,6 +329,7 @@ def _with(text: str, key: str, value: str | None) -> str:
 
 
 def _parsed(text: str) -> object:
+    """The content of a TOML text; None when it is invalid."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""What installing adapters needs of the app: its settings, its places, its models. Knows no front end."""
+"""Connects the installer of adapters with the app: its settings, its folders, and its models."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 
 class AppModels:
-    """adapters.install.installer.Models over the app's store and engine; what was loaded is kept until `close`."""
+    """Implements adapters.install.installer.Models with the app's model store and engine.
+
+    Loaded engines stay in memory until `close`.
+    """
 
     def __init__(self, settings: Settings, progress: Progress, load: LoadEngine | None = None) -> None:
-        """load: makes an engine; edge_app.engine.engine_host.load_engine if not given."""
+        """load: loads an engine; None takes edge_app.engine.engine_host.load_engine."""
         self._settings = settings
         self._progress = progress
         self._load = load
@@ -32,13 +35,13 @@ class AppModels:
         return self._settings.model
 
     def identity(self, name: str) -> str:
-        """See models.hub.store.ModelStore.identity. Raises UserError for an unknown model."""
+        """The identity of a model (see models.hub.store.ModelStore). Raises UserError for an unknown one."""
         from models.hub.store import ModelStore
 
         return ModelStore(paths.models_directory()).identity(name)
 
     def load(self, name: str) -> Engine:
-        """The engine of a model, pulled if need be. Raises UserError, NeedsNetwork when that is off."""
+        """The engine of a model. Downloads missing files. Raises UserError, and NeedsNetwork when offline."""
         if name not in self._engines:
             from edge_app.engine.engine_host import load_engine
 
@@ -56,7 +59,7 @@ class AppModels:
 
 
 def adapter_store() -> AdapterStore:
-    """The adapters of this user."""
+    """The store of this user's adapters."""
     return AdapterStore(paths.ensure(paths.adapters_directory()))
 
 
@@ -69,7 +72,7 @@ def publishers() -> Publishers:
 
 
 def installer(models: AppModels, confirm: Callable[[Candidate], bool], progress: Progress) -> Installer:
-    """Installs into this user's adapters. confirm: see adapters.install.installer.Installer."""
+    """An installer for this user's adapters. confirm: see adapters.install.installer.Installer."""
     from adapters.bank import AdapterBank
     from adapters.install.installer import Installer
     from models.core.cache import PACKED
@@ -79,7 +82,7 @@ def installer(models: AppModels, confirm: Callable[[Candidate], bool], progress:
 
     def changed(name: str) -> None:
         forget(packed, name)
-        for engine in models.loaded():  # it was tried on: packed now, the first answer has only to map it
+        for engine in models.loaded():  # pack it now, so that the first answer only maps the file
             bank = AdapterBank(store, 0, engine.adapters)
             bank.prefetch(name)
             bank.close()

@@ -1,7 +1,7 @@
-"""Puts the adapters that come with the app in their place: at the first start, and when the app brings newer ones.
+"""Installs the adapters that come with the app, at the first start and when the app has newer ones.
 
-Each is offered once: what the user removes, or has of that name from elsewhere, stays as the user left it.
-They are installed as any adapter is, checked and tried on the model. Knows nothing of turns.
+Each version is installed at most once: an adapter that the user removed is not installed again, and an adapter of the
+same name from another source is not replaced. They pass the same checks as any other adapter.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from models.engine import Engine
 
 MARK = ".bundled.json"
-"""Beside the adapters: by name, the stamp of the adapter that was offered."""
+"""The file in the adapters' folder that holds, by name, the stamp of the version that was offered last."""
 
 
 def unsettled() -> tuple[str, ...]:
-    """Names of the adapters that come with the app and were never offered to this user, or not as they are now."""
+    """Names of the bundled adapters whose present version has not been offered to this user."""
     offered = _offered()
     return tuple(name for name in bundled_names() if offered.get(name) != _stamp(name))
 
 
 def settle(settings: Settings, engine: Engine, progress: Progress) -> tuple[str, ...]:
-    """Install what is unsettled and made for this engine's model; returns the names of what is new here.
+    """Installs the `unsettled` adapters of this engine's model. Returns the names of those that were installed.
 
     Raises UserError when the disk refuses.
     """
@@ -47,7 +47,7 @@ def settle(settings: Settings, engine: Engine, progress: Progress) -> tuple[str,
     for name in unsettled():
         path = bundled_folder(name) / MANIFEST_FILE
         if parse_manifest(path.read_bytes(), path).base_model != engine.name:
-            continue  # its turn comes with that model
+            continue  # installed when that model is loaded
         if _is_ours(store, name) or (name not in offered and not _is_taken(store, name)):
             with suppress(NotNewer):
                 install(Wanted(name))
@@ -58,13 +58,13 @@ def settle(settings: Settings, engine: Engine, progress: Progress) -> tuple[str,
 
 
 def _is_ours(store: AdapterStore, name: str) -> bool:
-    """Whether there is an adapter of that name that came with the app."""
+    """Whether the installed adapter of that name came with the app."""
     record = store.get(name).record if store.has(name) else None
     return record is not None and record.signed_by == BY_THE_APP
 
 
 def _is_taken(store: AdapterStore, name: str) -> bool:
-    """Whether something of the user's has that name, in whatever capitals, or lies in its place."""
+    """Whether the adapters' folder has an entry of that name. Case is ignored, as some file systems do."""
     folder = store.directory
     return folder.is_dir() and any(each.name.casefold() == name.casefold() for each in folder.iterdir())
 
@@ -74,6 +74,7 @@ def _mark() -> Path:
 
 
 def _offered() -> dict[str, list[int]]:
+    """The stamps in the file; empty when it is missing or damaged."""
     try:
         content = json.loads(_mark().read_bytes())
     except (OSError, ValueError):
@@ -82,6 +83,6 @@ def _offered() -> dict[str, list[int]]:
 
 
 def _stamp(name: str) -> list[int]:
-    """Size and time of its manifest, which has the hashes of all its files."""
+    """Size and modification time of the manifest, which contains the hashes of all other files."""
     status = (bundled_folder(name) / MANIFEST_FILE).stat()
     return [status.st_size, status.st_mtime_ns]

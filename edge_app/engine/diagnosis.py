@@ -1,4 +1,4 @@
-"""What this machine and this installation are like, for `doctor`: looked up, nothing changed."""
+"""Collects facts and problems of the machine and the installation, for `doctor`. Changes nothing."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """facts: sections of plain values, ready for JSON; sizes in bytes. problems: sentences, or nothing."""
+    """facts: by section, JSON values; sizes are in bytes. problems: sentences; empty when all is well."""
 
     facts: dict[str, Any]
     problems: tuple[str, ...]
 
 
 def diagnose() -> Diagnosis:
+    """Collects the facts. A part that cannot be read becomes a problem."""
     problems: list[str] = []
     chosen = _settings(problems)
     facts = {
@@ -68,7 +69,7 @@ def _versions() -> dict[str, str]:
 
 
 def _processor(threads: int | None, problems: list[str]) -> dict[str, Any]:
-    """threads: the setting, None when the app chooses."""
+    """Facts of the processor. threads: the setting; None takes the default of the app."""
     cpu = detect(paths.cache_directory())
     known = frozenset[str]().union(*REQUIRED.values())
     facts: dict[str, Any] = {
@@ -101,7 +102,7 @@ def _settings(problems: list[str]) -> dict[str, Any]:
 
 
 def _usage(directory: Path) -> dict[str, int]:
-    """Files below a directory, and their bytes."""
+    """The number of files below a directory and their total size in bytes."""
     sizes = [file.stat().st_size for file in directory.rglob("*") if file.is_file()]
     return {"files": len(sizes), "bytes": sum(sizes)}
 

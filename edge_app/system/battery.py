@@ -1,4 +1,4 @@
-"""The battery, where there is one: how full it is, and whether the machine runs on it."""
+"""Reads the battery of the machine."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import psutil
 
 @dataclass(frozen=True)
 class Battery:
-    """percent: how full, 0..100. plugged: on mains power, or the system does not say."""
+    """State of the battery. percent: its charge, 0..100. plugged: on mains power; also True when that is unknown."""
 
     percent: int
     plugged: bool
 
 
 def battery() -> Battery | None:
-    """None where there is none, or the system does not tell of it. Takes a moment: it reads files of the system."""
-    read = getattr(psutil, "sensors_battery", None)  # psutil has it only where the system can have one
+    """The battery; None without one or when the system does not report it. Reads system files, which may block."""
+    read = getattr(psutil, "sensors_battery", None)  # missing on systems without battery support
     found = read() if read is not None else None
     if found is None:
         return None

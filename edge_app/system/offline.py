@@ -1,20 +1,19 @@
-"""Offline as a guarantee: while the switch is on, this process talks to nobody but this machine.
+"""The offline switch: while it is on, this process cannot reach another machine.
 
-Python tells an audit hook (PEP 578) of every connection, datagram, listening socket and name lookup before it
-happens, whichever library asks for it: httpx, urllib, huggingface_hub and asyncio all end there. The hook
-refuses whatever is not a UNIX socket or loopback, and every look-up of a name but "localhost". It cannot be
-taken off again; what turns it on and off is `switch`, which is the user's and which no library knows of.
-Connections that were open when it is turned on are cut.
+Python calls an audit hook (PEP 578) before every connection, datagram, bind and name lookup of any library, httpx,
+urllib, huggingface_hub and asyncio among them. The hook refuses everything but UNIX sockets and loopback addresses, and
+the lookup of every name but "localhost". A hook cannot be removed, so it checks `switch` each time. Turning the switch
+on also closes connections that are open.
 
-Two gaps that hooks leave are closed here as well. socket.connect(("name", 80)) looks the name up before the
-hook hears of it, so the methods that take an address check it themselves; and a bare _socket.socket, which
-would evade those, is refused as such.
+Two gaps of audit hooks are closed as well. socket.connect(("name", 80)) resolves the name before the hook is called, so
+the socket methods that take an address are wrapped and check it first. A bare _socket.socket would evade the wrappers,
+so creating one is refused.
 
-What it cannot see is native code that opens sockets of its own accord. Of what we ship that is hf_xet (Rust, asked
-only after huggingface_hub has reached its server through Python) and onnxruntime, whose builds report to their maker
-unless a variable is set before they are loaded: models/ocr/reader.py sets it, offline or not. TVM's runtime and the
-tokenizers open none. Nor does the hook reach into other programs. All are told by environment variables, which
-programs started from here inherit. Tests trace the system calls of whole chats, and of reading a text online.
+The hook does not see native code that opens sockets, nor other programs. Two dependencies have such code. hf_xet (Rust)
+runs only after huggingface_hub has reached its server through Python. onnxruntime can send telemetry unless a variable
+is set before it is loaded; models/ocr/reader.py always sets it. TVM's runtime and tokenizers open no sockets. The
+variables in ENVIRONMENT disable the network in all of these, and child processes inherit them. Tests trace the system
+calls of whole chats and of reading text online.
 """
 
 from __future__ import annotations
@@ -45,16 +44,16 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
 }
 INTERNET = (socket.AF_INET, socket.AF_INET6)
-UNSAID = -1  # the family of a socket whose maker did not say
+UNSPECIFIED = -1  # family of a socket that was created without one
 ON_THIS_MACHINE = tuple(
     getattr(socket, name) for name in ("AF_UNIX", "AF_NETLINK") if hasattr(socket, name)
-)  # netlink: asking the kernel about itself
+)  # AF_NETLINK sockets talk to the kernel
 TAKE_AN_ADDRESS = {"connect": 0, "connect_ex": 0, "bind": 0, "sendto": -1, "sendmsg": 3}
-"""Methods of a socket and which argument the address is."""
+"""Methods of a socket, each with the index of its address argument."""
 
 
 class Switch:
-    """Whether the process is offline. The user's alone to turn, as often as they like; safe from any thread."""
+    """The switch. It may be turned on and off any number of times, on any thread; only the user's choices turn it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,18 +66,18 @@ class Switch:
         return self._is_on
 
     def turn_on(self) -> None:
-        """From here on nothing leaves, and what is connected is cut."""
+        """Refuses every connection to another machine from now on, and closes the open ones."""
         with self._lock:
             if self._is_on:
                 return
             if not self._is_watching:
-                _close_the_gaps(self)
+                _wrap_socket_methods(self)
                 sys.addaudithook(_watcher(self))
                 self._is_watching = True
             self._before = {name: os.environ.get(name) for name in ENVIRONMENT}
             os.environ.update(ENVIRONMENT)
             self._is_on = True
-            _tell_the_hub(offline=True)
+            _set_hub_offline(offline=True)
         _cut_connections()
 
     def turn_off(self) -> None:
@@ -91,10 +90,10 @@ class Switch:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
-            _tell_the_hub(offline=os.environ.get("HF_HUB_OFFLINE", "").strip().lower() not in NO)
+            _set_hub_offline(offline=os.environ.get("HF_HUB_OFFLINE", "").strip().lower() not in NO)
 
     def toggle(self) -> bool:
-        """Turns it; whether it is on now."""
+        """Turns the switch over. Returns whether it is on now."""
         if self._is_on:
             self.turn_off()
         else:
@@ -106,12 +105,12 @@ switch = Switch()
 
 
 def wanted_by_environment() -> bool:
-    """Whether EDGE_APP_OFFLINE says so, for what runs before or without the settings."""
+    """Whether EDGE_APP_OFFLINE demands offline mode. For code that runs before the settings are loaded."""
     return os.environ.get(VARIABLE, "").strip().lower() not in NO
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine: localhost by that name, or a loopback address. Looks up no name."""
+    """Whether a host is this machine: the name localhost or a loopback address. Resolves no names."""
     if host.lower().rstrip(".") == "localhost":
         return True
     address = address_of(host)
@@ -119,7 +118,7 @@ def is_loopback(host: str) -> bool:
 
 
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a host is written as, an IPv4-mapped IPv6 address as IPv4; None for a name."""
+    """The IP address that a string denotes; None for a name. An IPv4-mapped IPv6 address is returned as IPv4."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -128,7 +127,7 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def _watcher(own: Switch) -> Callable[[str, tuple[Any, ...]], None]:
-    """The hook. Called for every import, file and object that Python audits: it must be quick."""
+    """The audit hook. Python calls it for every audited event, imports and opened files among them, so it is short."""
     checks: dict[str, Callable[..., None]] = {
         "socket.__new__": _check_socket,
         "socket.connect": _check_peer,
@@ -148,8 +147,8 @@ def _watcher(own: Switch) -> Callable[[str, tuple[Any, ...]], None]:
     return watch
 
 
-def _close_the_gaps(own: Switch) -> None:
-    """Names given to these methods would be looked up before the hook is told."""
+def _wrap_socket_methods(own: Switch) -> None:
+    """Makes the methods check the address first; they would resolve a name before the hook is called."""
 
     def guarded(method: Callable[..., Any], position: int) -> Callable[..., Any]:
         @functools.wraps(method)
@@ -166,12 +165,12 @@ def _close_the_gaps(own: Switch) -> None:
 
 
 def _check_socket(own: Any, family: int, *_: Any) -> None:
-    if family in (*INTERNET, UNSAID) and not isinstance(own, socket.socket):
+    if family in (*INTERNET, UNSPECIFIED) and not isinstance(own, socket.socket):
         raise _refusal("a socket of its own kind")
 
 
 def _check_peer(own: Any, address: Any) -> None:
-    """address: as Python takes them for the socket's family; None of a socket that is connected already."""
+    """address: as Python takes it for the socket's family; None when the socket is connected already."""
     if address is None or own.family in ON_THIS_MACHINE:
         return
     if own.family not in INTERNET or not is_loopback(_text(address[0])):
@@ -179,14 +178,14 @@ def _check_peer(own: Any, address: Any) -> None:
 
 
 def _check_name(host: Any, *_: Any) -> None:
-    """A number is not looked up, and none at all is this machine's every address (to listen at)."""
+    """Allows IP addresses, which need no lookup, and an empty host, which means all addresses of this machine."""
     if host is None or is_loopback(_text(host)) or address_of(_text(host)) is not None or not host:
         return
     raise _refusal(_text(host))
 
 
 def _check_reverse(host: Any) -> None:
-    """The name of an address: asked of the network unless it is our own."""
+    """Allows the reverse lookup of loopback addresses only."""
     if not is_loopback(_text(host)):
         raise _refusal(_text(host))
 
@@ -209,14 +208,14 @@ def _text(host: Any) -> str:
     return bytes(host).decode("ascii", "replace") if isinstance(host, bytes | bytearray) else str(host)
 
 
-def _tell_the_hub(*, offline: bool) -> None:
-    """huggingface_hub reads its variable once, when it is loaded; going online again must reach it too."""
+def _set_hub_offline(*, offline: bool) -> None:
+    """Sets the constant that huggingface_hub read from its variable at import, if it has been imported."""
     if (constants := sys.modules.get("huggingface_hub.constants")) is not None:
         vars(constants)["HF_HUB_OFFLINE"] = offline
 
 
 def _cut_connections() -> None:
-    """Shuts every connection of this process that leads off this machine, whoever holds it."""
+    """Shuts down every connection of this process to another machine, whichever library opened it."""
     for connection in psutil.Process().net_connections("inet"):
         if not connection.raddr or connection.fd < 0 or is_loopback(connection.raddr.ip):
             continue

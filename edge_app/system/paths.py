@@ -1,6 +1,7 @@
-"""Where everything lives on this machine. Pure functions of the environment; only `ensure` touches the disk.
+"""The locations of settings, data and caches. They depend on the environment alone; only `ensure` uses the disk.
 
-EDGE_APP_HOME, when set, puts everything under one folder: `config/`, `data/`, `cache/`.
+When EDGE_APP_HOME is set, all are in that folder: `config/`, `data/` and `cache/`. Else they are in the folders that
+the operating system has for each kind of file.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def images_directory() -> Path:
 
 
 def locations() -> dict[str, Path]:
-    """Every location by name, for `doctor`."""
+    """The locations by name, as `doctor` shows them."""
     return {
         "settings": config_file(),
         "models": models_directory(),
@@ -76,7 +77,10 @@ def locations() -> dict[str, Path]:
 
 
 def ensure(directory: Path) -> Path:
-    """The directory, made readable by its owner alone if it had to be made; UserError when it cannot be."""
+    """Creates the directory with its parents if it is missing, readable by the user alone, and returns it.
+
+    Raises UserError when that fails.
+    """
     try:
         for missing in reversed([d for d in (directory, *directory.parents) if not d.exists()]):
             missing.mkdir(mode=0o700, exist_ok=True)

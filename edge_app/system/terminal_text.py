@@ -1,4 +1,4 @@
-"""Text that is safe and readable on a terminal."""
+"""Makes text safe for a terminal, and aligns tables."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 
 _NEWLINES = {"\r": "\n", "\v": "\n", "\f": "\n", "\x85": "\n", "\u2028": "\n", "\u2029": "\n"}
 _REMOVED = (
-    *range(0x00, 0x09),  # C0 controls but tab and newline; escape sequences lose their first byte here
+    *range(0x00, 0x09),  # C0 controls except tab and newline; without ESC, an escape sequence is plain text
     *range(0x0E, 0x20),
-    *range(0x7F, 0x85),  # delete and the C1 controls, which some terminals take for escape sequences
+    *range(0x7F, 0x85),  # DEL and the C1 controls, some of which begin escape sequences
     *range(0x86, 0xA0),
-    *range(0x202A, 0x202F),  # bidirectional overrides: they make text read as something else
+    *range(0x202A, 0x202F),  # bidirectional overrides, which can disguise text
     *range(0x2066, 0x206A),
     0x200E,
     0x200F,
@@ -22,17 +22,17 @@ _TABLE.update(dict.fromkeys(_REMOVED))
 
 
 def printable(text: str) -> str:
-    """The text without control characters and escape sequences; every kind of line end becomes a newline."""
+    """The text without control and invisible format characters. Every kind of line end becomes a newline."""
     return text.replace("\r\n", "\n").translate(_TABLE)
 
 
 def one_line(text: str) -> str:
-    """The printable text on one line: every run of white space is a single space."""
+    """The printable text on one line: each run of white space becomes one space."""
     return " ".join(printable(text).split())
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """Rows of cells as aligned lines, the first row being the heading. right: columns that align to the right."""
+    """Rows of cells as lines with aligned columns. right: indices of columns that are aligned to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
