@@ -22,9 +22,8 @@ from safetensors.numpy import save
 from models.core.errors import FileError, UserError
 from models.core.files import sync_directory, written_to
 from models.core.types import Image
-from models.engine import FeatureExtractor, ImageFeatures, TextEmbedder
+from models.engine import FeatureExtractor, FeatureSizes, ImageFeatures, TextEmbedder
 from models.formats.safetensors_file import FLOAT_TYPES, SafetensorsFile
-from models.vision.preprocess import COLOUR_BINS
 
 PROTOTYPES_FILE = "router.safetensors"
 FORMAT = "edge-app-prototypes 1"  # one entry of metadata: several would be written in any order
@@ -34,8 +33,6 @@ MOST = 64
 MOST_ACCEPTED = 1024
 """Prototypes of each kind that a file from elsewhere may hold."""
 
-POOL = 1280
-IMAGE_SIZE = POOL + COLOUR_BINS
 COLOUR_SHARE = 0.25
 """Length of the colours beside the tower's features, which have length 1."""
 
@@ -50,14 +47,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Prototypes:
-    """Unit vectors, float32. image: [k, 1408]; question: [m, hidden]. Either may have no rows, not both."""
+    """Unit vectors, float32 (models.engine.FeatureSizes). image: [k, image size]; question: [m, text size].
+
+    Either may have no rows, but not both; its second dimension may then be 0.
+    """
 
     image: NDArray[np.float32]
     question: NDArray[np.float32]
 
 
 def image_vector(seen: ImageFeatures) -> NDArray[np.float32]:
-    """One image as a unit vector, float32 [1408]: the tower's pooled features, then the colours.
+    """One image as a unit vector, float32 [FeatureSizes.image]: the pooled features, then the colours.
 
     Square roots of the histograms are taken, so that their product is the Bhattacharyya coefficient.
     """
@@ -104,9 +104,14 @@ def prototypes_of(
     if not len(images) and not asked:
         raise UserError("The adapter has no example to make prototypes of; give it a question at least.")
     return Prototypes(
-        np.array(_spread(images), np.float32).reshape(-1, IMAGE_SIZE),
-        np.array(asked, np.float32).reshape(len(asked), len(asked[0]) if asked else 0),
+        _rows(_spread(images)),
+        _rows(asked),
     )
+
+
+def _rows(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """[vectors, their length]; [0, 0] without any."""
+    return np.array(vectors, np.float32).reshape(len(vectors), len(vectors[0]) if vectors else 0)
 
 
 def write_prototypes(folder: Path, prototypes: Prototypes) -> Path:
@@ -141,11 +146,21 @@ def read_prototypes(path: Path) -> Prototypes:
             path, f"it holds {', '.join(sorted(file.tensors)) or 'nothing'} and not image and question"
         )
     image, question = (_unit_rows(path, file, name) for name in ("image", "question"))
-    if len(image) and image.shape[1] != IMAGE_SIZE:
-        raise _refused(path, f"its images have {image.shape[1]} features where {IMAGE_SIZE} are used")
     if not len(image) and not len(question):
         raise _refused(path, "it holds no prototype at all")
-    return Prototypes(image.reshape(-1, IMAGE_SIZE), question)
+    return Prototypes(image, question)
+
+
+def check_sizes(path: Path, prototypes: Prototypes, sizes: FeatureSizes) -> None:
+    """Raises UserError when the prototypes were made with a model that has other features. path: for the message."""
+    for kind, rows, size in (
+        ("an image", prototypes.image, sizes.image),
+        ("a question", prototypes.question, sizes.text),
+    ):
+        if len(rows) and rows.shape[1] != size:
+            raise _refused(
+                path, f"it was made with another model ({rows.shape[1]} features of {kind}, not {size})"
+            )
 
 
 def _unit_rows(path: Path, file: SafetensorsFile, name: str) -> NDArray[np.float32]:

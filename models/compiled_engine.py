@@ -31,6 +31,7 @@ from models.language.prefix_cache import AdapterKey
 from models.language.prompt import EncodedImage, Prompt, RowIds
 from models.language.sampling import check
 from models.vision.efficientnet import HEAD_CHANNELS
+from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
 from models.vision.vision_encoder import VisionEncoder
 
@@ -70,7 +71,9 @@ class CompiledEngine:
         self.context_length = parts.language.runtime.context_length
         self.shape = parts.language.runtime.shape
         self.has_vision = parts.vision is not None
-        self.feature_sizes = FeatureSizes(self.shape.hidden, HEAD_CHANNELS if self.has_vision else 0)
+        self.feature_sizes = FeatureSizes(
+            self.shape.hidden, HEAD_CHANNELS + COLOUR_BINS if self.has_vision else 0
+        )
         self.adapters = CompiledAdapterPacker(self.shape, packed_folder)
         self.base_adapter = None if parts.base_lora is None else CompiledAdapter(parts.base_lora)
         self._parts = parts

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from models.core.errors import UserError
 from models.core.extension_points import ExtensionPoint
-from models.core.types import Image, Message, Progress, Sampling, Token, no_progress
+from models.core.types import Image, Message, Progress, Sampling, StopReason, Token, no_progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from models.adapter_weights import AdapterWeights
     from models.hub.store import ModelFiles
-    from models.language.generation import StopReason
 
 
 @dataclass(frozen=True)
 class FeatureSizes:
     """Lengths of the vectors that the router reads.
 
-    text: of a token's embedding and of a hidden state. image: of ImageFeatures.pool; 0 without vision.
+    text: of a token's embedding and of a hidden state.
+    image: of ImageFeatures.pool and ImageFeatures.colour together; 0 without vision.
     """
 
     text: int
@@ -42,7 +42,10 @@ class FeatureSizes:
 
 
 class ImageFeatures(Protocol):
-    """An image as the router sees it. pool: float32 [FeatureSizes.image]. colour: float32 [any length]."""
+    """Features of an image for the router. pool: float32 [n], of the vision encoder. colour: float32 [m], a histogram.
+
+    n + m is FeatureSizes.image.
+    """
 
     @property
     def pool(self) -> NDArray[np.float32]: ...

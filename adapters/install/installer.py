@@ -19,7 +19,7 @@ from adapters.install.archive import SUFFIXES
 from adapters.install.fetch import Fetched, fetch
 from adapters.install.probe import probe
 from adapters.install.trust import Publishers, Signer, read_signer
-from adapters.install.verify import check_base, check_hashes, list_files, read_weights
+from adapters.install.verify import check_base, check_hashes, check_prototypes, list_files, read_weights
 from adapters.prototypes import PROTOTYPES_FILE, make_prototypes, write_prototypes
 from adapters.store.adapter_store import AdapterStore, InstalledAdapter
 from adapters.store.manifest import (
@@ -164,6 +164,7 @@ class Installer:
         check_base(manifest, identity)
         self._check_trust(candidate)
         model = self._models.load(manifest.base_model)
+        check_prototypes(folder, model.feature_sizes)
         self._progress("load", f"Trying {name}", 0, 1)
         questions = tuple(example.question for example in manifest.examples)
         probe(model, weights, questions, use_words=manifest.reads.words)

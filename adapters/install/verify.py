@@ -11,7 +11,7 @@ from pathlib import Path
 
 from adapters.install.archive import check_file_name
 from adapters.install.trust import read_signer
-from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
+from adapters.prototypes import PROTOTYPES_FILE, check_sizes, read_prototypes
 from adapters.store.adapter_store import InstalledAdapter
 from adapters.store.manifest import (
     ALLOWED_FILES,
@@ -26,6 +26,7 @@ from adapters.store.record import RECORD_FILE
 from models.adapter_weights import AdapterWeights, read_adapter
 from models.core.errors import FileError, UserError
 from models.core.files import file_digest
+from models.engine import FeatureSizes
 
 
 def list_files(folder: Path) -> tuple[str, ...]:
@@ -76,6 +77,13 @@ def check_base(manifest: AdapterManifest, identity: str) -> None:
             f"The adapter {manifest.name} was made for other weights of {manifest.base_model} (digest "
             f"{manifest.base_digest[:12]}…) than this app has ({identity[:12]}…); get a version for these."
         )
+
+
+def check_prototypes(folder: Path, sizes: FeatureSizes) -> None:
+    """Raises UserError when the adapter has prototypes of a model with other features."""
+    path = folder / PROTOTYPES_FILE
+    if path.exists():
+        check_sizes(path, read_prototypes(path), sizes)
 
 
 def read_weights(folder: Path, name: str) -> AdapterWeights:

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.prototypes import POOL, image_vector, question_vector
+from adapters.prototypes import image_vector, question_vector
 from benchmarks.quality.router_cases import Case
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answered, Failed
 from models.core.errors import UserError
 from models.core.images import load_image
 from models.core.types import Sampling
+from models.vision.efficientnet import HEAD_CHANNELS
 from models.vision.tower import TowerFeatures
 from router.choice import Query, Router
 from router.routers import make_router
@@ -55,7 +56,7 @@ class Decision:
 
 
 class ImageFeatureFile:
-    """Pooled features (float32 [POOL]) and colours of images, kept in one file by the image's digest.
+    """Pooled features (float32 [HEAD_CHANNELS]) and colours of images, kept in one file by the image's digest.
 
     The file is valid for the model whose digest it has.
     """
@@ -86,7 +87,9 @@ class ImageFeatureFile:
     def of(self, file: Path) -> TowerFeatures:
         """Features of an image given to compute(), without maps, which no router reads."""
         both = self._features[self._digests[file]]
-        return TowerFeatures(both[:POOL], np.zeros((0, POOL), np.float32), both[POOL:], {})
+        return TowerFeatures(
+            both[:HEAD_CHANNELS], np.zeros((0, HEAD_CHANNELS), np.float32), both[HEAD_CHANNELS:], {}
+        )
 
     def _read(self) -> dict[str, NDArray[np.float32]]:
         try:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Role = Literal["system", "user", "assistant"]
 
+StopReason = Literal["stop", "length", "cancelled"]
+"""Why an answer ended: the model ended it or a stop string did; max_tokens or the context was full; cancelled."""
+
 Stage = Literal["pull", "pack", "compile", "load", "encode", "read", "prefill"]
 Progress = Callable[[Stage, str, int, int | None], None]
 """progress(stage, message, done, total): done and total in bytes or steps; total is None while it is unknown."""

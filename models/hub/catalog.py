@@ -86,7 +86,8 @@ class CatalogEntry:
     """A model.
 
     bundled: directory of its files that come with the app, or None.
-    family: see models.families.registry. engine: see models.engine.load_model.
+    family: see models.families.registry; may be "" for another engine than the default.
+    engine: see models.engine.load_model.
     """
 
     name: str
@@ -215,14 +216,15 @@ def _entry(table: _CatalogTable, name: str) -> CatalogEntry:
     if len({file.pin.name for file in files}) != len(files):
         raise UserError(f"{table.path}: two files of {name} have the same name")
     bundled = table.optional_text("bundled")
+    engine = table.optional_text("engine") or DEFAULT_ENGINE
     return CatalogEntry(
         name=name,
         description=table.text("description"),
-        family=table.text("family"),
+        family=table.text("family") if engine == DEFAULT_ENGINE else table.optional_text("family"),
         licence=table.text("licence"),
         files=files,
         bundled=table.path.parent / bundled if bundled else None,
-        engine=table.optional_text("engine") or DEFAULT_ENGINE,
+        engine=engine,
     )
 
 

@@ -10,17 +10,14 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from models.core.types import Progress, Sampling, Token
+from models.core.types import Progress, Sampling, StopReason, Token
 from models.language.prefix_cache import AdapterKey, PrefixCache
 from models.language.prompt import Prompt
 from models.language.runtime import LlamaRuntime
 from models.language.sampling import Logits, Sampler
 from models.language.tokenizer import StreamDecoder, Tokenizer
 from models.lora.weights import PackedLora
-
-StopReason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True)

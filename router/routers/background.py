@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from adapters.prototypes import Prototypes
-from models.core.errors import UserError
+from adapters.prototypes import Prototypes, check_sizes
+from models.engine import FeatureSizes
 from router.choice import Query
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "general.safetensors"
@@ -130,9 +130,15 @@ class Background:
     words: ChatHead
     state: ChatHead
 
-    def fits(self, words: NDArray[np.float32]) -> bool:
-        """Whether a question's vector is of the language model that this background was made with."""
-        return len(words) == len(self.question.mean)
+    @property
+    def sizes(self) -> FeatureSizes:
+        """Of the model that this background was made with."""
+        return FeatureSizes(text=len(self.question.mean), image=len(self.image.mean))
+
+    def fits(self, query: Query) -> bool:
+        """Whether the query's vectors have the sizes that those of the background's model have."""
+        has_image_size = query.image is None or len(query.image) == self.sizes.image
+        return len(query.words) == self.sizes.text and has_image_size
 
     def compare(self, query: Query) -> QuestionLikeness:
         """The query's question beside ordinary ones."""
@@ -163,16 +169,12 @@ def centre_prototypes(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """An adapter's images [k, 1408] and questions [m, hidden] as centred unit vectors. path: for messages.
 
-    Raises UserError when the questions are of another language model.
+    Raises UserError when they were made with another model.
     """
-    hidden = len(background.question.mean)
-    if len(prototypes.question) and prototypes.question.shape[1] != hidden:
-        raise UserError(
-            f"{path} was made with another language model ({prototypes.question.shape[1]} features of a question, "
-            f"not {hidden}); install the adapter again."
-        )
-    question = prototypes.question.reshape(-1, hidden)
-    return background.image.centred(prototypes.image), background.question.centred(question)
+    check_sizes(path, prototypes, background.sizes)
+    image = prototypes.image.reshape(-1, background.sizes.image)
+    question = prototypes.question.reshape(-1, background.sizes.text)
+    return background.image.centred(image), background.question.centred(question)
 
 
 def likeness(cosines: NDArray[np.float32], nearest: int) -> NDArray[np.float32]:

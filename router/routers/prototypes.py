@@ -77,7 +77,7 @@ class PrototypeRouter:
 
     def choose(self, query: Query, installed: Collection[str]) -> Choice:
         """The adapter that suits best, or none. Adapters without prototypes are never chosen."""
-        if not self._background.fits(query.words):
+        if not self._background.fits(query):
             return OTHER_MODEL
         adapters = self._adapters.of(installed)
         able = {
@@ -95,7 +95,7 @@ class PrototypeRouter:
 def scale_prototypes(path: Path, prototypes: Prototypes, background: Background) -> ScaledPrototypes:
     """An adapter's examples, with a scale from them and the ordinary images. path: for messages.
 
-    Raises UserError when the questions are of another language model.
+    Raises UserError when they were made with another model.
     """
     image, question = centre_prototypes(path, prototypes, background)
     level, gap = _scale(image, background.image.examples) if len(image) else (0.0, LEAST_GAP)

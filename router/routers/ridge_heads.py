@@ -78,7 +78,7 @@ class HeadRouter:
 
     def choose(self, query: Query, installed: Collection[str]) -> Choice:
         """The adapter that suits best, or none. Adapters without prototypes are never chosen."""
-        if not self._background.fits(query.words):
+        if not self._background.fits(query):
             return OTHER_MODEL
         heads = self._heads.of(installed)
         able = {n: head for n, head in heads.items() if query.image is not None or head.weight is None}

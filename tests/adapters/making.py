@@ -22,6 +22,7 @@ from models.adapter_weights import AdapterWeights
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.core.types import Image, Message, Sampling, Token
+from models.engine import FeatureSizes
 from models.vision.tower import TowerFeatures
 from tests.models.tiny_directory import HIDDEN, INNER, KV_WIDTH, LAYERS, WIDTH
 
@@ -105,6 +106,7 @@ class FakeModel:
 
     has_vision = True
     adapters = FakePacker()
+    feature_sizes = FeatureSizes(text=HIDDEN, image=1408)
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -13,10 +13,10 @@ from safetensors.numpy import save_file
 
 from adapters.prototypes import (
     FORMAT,
-    IMAGE_SIZE,
     MOST,
     PROTOTYPES_FILE,
     Prototypes,
+    check_sizes,
     image_vector,
     make_prototypes,
     prototypes_of,
@@ -26,9 +26,10 @@ from adapters.prototypes import (
 )
 from models.core.errors import UserError
 from models.core.types import Image
+from models.engine import FeatureSizes
 from models.vision.tower import TowerFeatures
 
-HIDDEN = 24
+HIDDEN, IMAGE_SIZE = 24, 1280 + 128
 
 
 class Senses:
@@ -92,7 +93,7 @@ def test_repeated_examples_count_once_and_many_are_thinned_out_evenly() -> None:
 
 def test_questions_alone_are_enough_and_nothing_is_not() -> None:
     made = make_prototypes(Senses(), [], ["What is the total?"])
-    assert (made.image.shape, made.question.shape) == ((0, IMAGE_SIZE), (1, HIDDEN))
+    assert (len(made.image), made.question.shape) == (0, (1, HIDDEN))
     with pytest.raises(UserError, match="no example"):
         make_prototypes(Senses(), [], [" "])
 
@@ -112,7 +113,7 @@ def test_one_kind_may_be_missing_from_a_file(tmp_path: Path) -> None:
     seen = read_prototypes(write_prototypes(tmp_path, prototypes_of(list(unit_rows(2, IMAGE_SIZE)), [])))
     assert (len(seen.image), len(seen.question)) == (2, 0)
     asked = read_prototypes(write_prototypes(tmp_path, prototypes_of([], list(unit_rows(2, HIDDEN)))))
-    assert (asked.image.shape, len(asked.question)) == ((0, IMAGE_SIZE), 2)
+    assert (len(asked.image), len(asked.question)) == (0, 2)
 
 
 def test_the_file_of_the_same_examples_is_the_same_to_the_byte(tmp_path: Path) -> None:
@@ -121,6 +122,26 @@ def test_the_file_of_the_same_examples_is_the_same_to_the_byte(tmp_path: Path) -
         made = make_prototypes(Senses(), [image("a"), image("b")], ["One?", "Two?"])
         contents.append(write_prototypes(tmp_path, made).read_bytes())
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(
+    ("image_size", "text_size", "what"),
+    [
+        (1407, HIDDEN, "1408 features of an image, not 1407"),
+        (IMAGE_SIZE, 7, "24 features of a question, not 7"),
+    ],
+)
+def test_prototypes_of_another_model_are_refused(
+    tmp_path: Path, image_size: int, text_size: int, what: str
+) -> None:
+    both = prototypes_of(list(unit_rows(2, IMAGE_SIZE)), list(unit_rows(2, HIDDEN)))
+    check_sizes(tmp_path, both, FeatureSizes(text=HIDDEN, image=IMAGE_SIZE))
+    with pytest.raises(UserError, match=what):
+        check_sizes(tmp_path, both, FeatureSizes(text=text_size, image=image_size))
+
+
+def test_sizes_do_not_matter_to_a_kind_that_is_missing(tmp_path: Path) -> None:
+    check_sizes(tmp_path, prototypes_of([], list(unit_rows(2, HIDDEN))), FeatureSizes(text=HIDDEN, image=3))
 
 
 GOOD = {"image": unit_rows(2, IMAGE_SIZE), "question": unit_rows(2, HIDDEN)}
@@ -133,7 +154,6 @@ GOOD = {"image": unit_rows(2, IMAGE_SIZE), "question": unit_rows(2, HIDDEN)}
         ({}, None, "of the format"),
         ({"more": unit_rows(1, 4)}, {}, "more"),
         ({"question": None}, {}, "holds image"),
-        ({"image": unit_rows(2, IMAGE_SIZE - 1)}, {}, "1407 features where 1408"),
         ({"image": unit_rows(2, IMAGE_SIZE) * 2}, {}, "not unit vectors"),
         ({"question": np.full((2, HIDDEN), np.nan, np.float32)}, {}, "not unit vectors"),
         ({"question": np.full((2, HIDDEN), np.inf, np.float32)}, {}, "not unit vectors"),

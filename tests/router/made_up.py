@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.prototypes import IMAGE_SIZE, prototypes_of, write_prototypes
+from adapters.prototypes import prototypes_of, write_prototypes
 from router.choice import Choice, Query, Router
 from router.routers.background import Background, FeatureBackground
 from router.routers.make_background import fit_chat_head
 
-HIDDEN = 64
+HIDDEN, IMAGE_SIZE = 64, 1408
 CHAT = 20
 CHAT_KINDS = range(280, 280 + CHAT)
 KINDS = {"aerial": 1, "cells": 2, "receipts": 3}

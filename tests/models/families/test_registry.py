@@ -20,6 +20,7 @@ from models.families import registry as families
 from models.families.parts import LoadOptions, Parts
 from models.hub.store import ModelFiles, check_digests
 from models.lora.peft_format import PeftLora
+from tests.distributions import install_toy
 from tests.models.tiny_directory import HIDDEN, LAYERS, model_files, write_directory
 
 pytestmark = pytest.mark.slow  # compiles at the first run
@@ -78,6 +79,15 @@ def test_a_hugging_face_directory_is_loaded_and_answers(directory: Path, engine_
 def test_an_unknown_family_is_refused_by_name(directory: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"tiny is of the family 'smolvlm'.*efficientnet-llama, llama"):
         CompiledEngine.load(model_files(directory, family="smolvlm"), cache_dir=tmp_path)
+
+
+def test_a_family_of_another_distribution_is_found_by_its_name(
+    directory: Path, engine_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(install_toy(tmp_path))
+    files = model_files(directory, family="toy-llama")
+    loaded = families.load_parts(files, LoadOptions(engine_cache, 1), no_progress)
+    assert loaded.words_head == "none"
 
 
 def test_a_model_with_vision_that_lacks_the_tower_is_refused(directory: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import PIL.Image
 import PIL.ImageDraw
 import pytest
 
-from adapters.prototypes import IMAGE_SIZE, image_vector, make_prototypes, question_vector, write_prototypes
+from adapters.prototypes import image_vector, make_prototypes, question_vector, write_prototypes
 from models.compiled_engine import CompiledEngine
 from models.core.types import Image
 from router.choice import Choice, Query, Router
@@ -17,9 +17,10 @@ from router.routers.make_background import centres
 
 
 def test_the_background_is_whole_and_small(engine: CompiledEngine) -> None:
+    sizes = engine.feature_sizes
     for background, features in (
-        (bundled_background().image, IMAGE_SIZE),
-        (bundled_background().question, engine.shape.hidden),
+        (bundled_background().image, sizes.image),
+        (bundled_background().question, sizes.text),
     ):
         assert background.mean.shape == (features,)
         assert background.examples.shape[1] == features

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.prototypes import IMAGE_SIZE, PROTOTYPES_FILE, prototypes_of, write_prototypes
+from adapters.prototypes import PROTOTYPES_FILE, prototypes_of, write_prototypes
 from router.choice import Candidate, Query, Router
 from router.routers.adapter_file_cache import AdapterFileCache
 from router.routers.background import likeness
@@ -19,7 +19,19 @@ from router.routers.chat_detection import ChatByState, ChatByWords
 from router.routers.prototypes import PrototypeRouter
 from router.routers.ridge_heads import HeadRouter
 from router.types import Reason
-from tests.router.made_up import ALL, BACKGROUND, HIDDEN, KINDS, around, ask, install, near, query, state_of
+from tests.router.made_up import (
+    ALL,
+    BACKGROUND,
+    HIDDEN,
+    IMAGE_SIZE,
+    KINDS,
+    around,
+    ask,
+    install,
+    near,
+    query,
+    state_of,
+)
 
 Make = Callable[[Path], Router]
 
@@ -179,7 +191,7 @@ def test_prototypes_of_another_language_model_say_so(make: Make, directory: Path
     write_prototypes(folder, prototypes_of([], list(around(1, HIDDEN + 1, 2))))
     choice = ask(make(directory), ("other",), None, 1)
     assert choice.reason.kind == "adapters_unreadable"
-    assert "another language model" in str(choice.reason.fields["message"])
+    assert "another model" in str(choice.reason.fields["message"])
 
 
 def test_an_empty_question_is_judged_by_the_image(router: Router) -> None:

@@ -11,12 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from adapters.prototypes import IMAGE_SIZE
 from router.choice import Choice, Query
 from router.routers.background import FeatureBackground, QuestionLikeness
 from router.routers.chat_detection import ChatByState, ChatByWords
 from router.routers.ridge_heads import RIDGE, HeadRouter, fit_image_head
-from tests.router.made_up import ALL, BACKGROUND, HIDDEN, KINDS, around, ask, install, near, query, state_of
+from tests.router.made_up import (
+    ALL,
+    BACKGROUND,
+    HIDDEN,
+    IMAGE_SIZE,
+    KINDS,
+    around,
+    ask,
+    install,
+    near,
+    query,
+    state_of,
+)
 
 
 def explicit(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
