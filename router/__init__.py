@@ -1,1 +1,1 @@
-"""Decides which adapter answers a question, and where, and says why. Does not know how answers come about."""
+"""Decides which adapter answers a question, on which place, and how sure the answer is."""

@@ -1,9 +1,8 @@
-"""What an answer costs in energy, on this machine: measured where the system lets us, else estimated and marked.
+"""Energy used on this machine: measured where the system allows it, else estimated from times and marked as such.
 
-Intel and AMD processors count the energy of their package, and Linux shows it under /sys/class/powercap (RAPL), as
-a rule to root alone. The package's counter includes whatever else ran meanwhile. Elsewhere the estimate is the
-processor time that this process took, and the time that passed, each at a stated power. Knows nothing of what a
-cloud uses.
+Intel and AMD processors count the energy of their package. Linux shows the counters under /sys/class/powercap (RAPL),
+usually to root only. They include whatever else ran meanwhile. The estimate is the processor time of this process and
+the time that passed, each times a power from the settings.
 """
 
 from __future__ import annotations
@@ -15,11 +14,12 @@ from pathlib import Path
 
 POWERCAP = Path("/sys/class/powercap")
 MICRO = 1e-6
+"""Joules in a unit of the counters (microjoules)."""
 
 
 @dataclass(frozen=True)
 class Energy:
-    """measured: by the processor; False is an estimate from times."""
+    """measured: by the processor's counters; False for an estimate."""
 
     joules: float
     measured: bool
@@ -30,8 +30,11 @@ class Energy:
 
 @dataclass(frozen=True)
 class Power:
-    """What the estimate is made with, in watts. busy: of a processor core at work. waiting: of the rest that is
-    awake for an answer, the radio while a cloud is asked."""
+    """Watts for the estimate.
+
+    busy: of a processor core at work. waiting: of the rest of the machine during an answer, such as the radio while the
+    cloud is asked.
+    """
 
     busy: float
     waiting: float
@@ -39,7 +42,7 @@ class Power:
 
 @dataclass(frozen=True)
 class Reading:
-    """A moment. counters: microjoules by zone; empty where they cannot be read."""
+    """Times and counters at one moment. counters: microjoules by zone; empty when they cannot be read."""
 
     seconds: float
     processor_seconds: float
@@ -47,7 +50,7 @@ class Reading:
 
 
 class EnergyMeter:
-    """`now` before and `since` after; readings may overlap. Safe to use from several threads."""
+    """Measures from a reading (`now`) to a later moment (`since`). Safe to use from several threads."""
 
     def __init__(self, power: Power, powercap: Path = POWERCAP) -> None:
         self._power = power
@@ -66,7 +69,7 @@ class EnergyMeter:
         )
 
     def since(self, before: Reading) -> Energy:
-        """Of the whole package when every zone could be read both times; a counter that ran over is seen."""
+        """The energy since a reading, measured when every zone was read both times. Counters may wrap around once."""
         after = self.now()
         if self._ranges and before.counters.keys() == after.counters.keys() == self._ranges.keys():
             used = sum(
@@ -81,9 +84,9 @@ class EnergyMeter:
 
 
 def _zones(powercap: Path) -> dict[Path, int]:
-    """The processor packages whose counters can be read, each with the value at which it starts again at 0.
+    """The processor packages whose counters can be read, each with the value at which its counter wraps to 0.
 
-    Only whole packages: their parts (core, uncore, dram) lie inside them, and would count twice.
+    Their parts (core, uncore, dram) are left out, because the package's counter includes them.
     """
     found = {}
     for zone in sorted(powercap.glob("*-rapl:*")):
@@ -101,7 +104,7 @@ def _number(file: Path) -> int | None:
 
 
 def _text(file: Path) -> str:
-    """Empty for a file that is not there, or not for us."""
+    """Empty for a file that is missing or must not be read."""
     try:
         return file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):

@@ -21,13 +21,13 @@ from models.core.errors import UserError
 from models.core.files import write_whole
 from models.scoring.answer_rules import normalise
 from router.confidence.early_stop import Stopping, stopping, with_slack
-from router.confidence.fit import Logged, fit, fit_own, fold_of
+from router.confidence.fit import Logged, fit, fit_offsets, fold_of
 from router.confidence.rule import (
     FEATURES,
     FORMAT,
+    AdapterOffset,
     Confidence,
     Evidence,
-    Own,
     Rule,
     bundled_rule,
     read_adapters,
@@ -105,11 +105,11 @@ def fit_beside_bundled(logged: Sequence[Logged]) -> Rule:
     return replace(rule, adapters={**rule.adapters, **own_fits(logged)})
 
 
-def own_fits(logged: Sequence[Logged]) -> dict[str, Own]:
+def own_fits(logged: Sequence[Logged]) -> dict[str, AdapterOffset]:
     """By name, what each adapter with at least LEAST_ROWS answers adds to the shared part of the bundled rule."""
     counted = Counter(each.kind for each in logged)
     enough = [each for each in logged if counted[each.kind] >= LEAST_ROWS]
-    return fit_own(enough, bundled_rule()) if enough else {}
+    return fit_offsets(enough, bundled_rule()) if enough else {}
 
 
 def judged_held_out(
@@ -178,7 +178,7 @@ def write_shared(file: Path, rule: Rule) -> None:
     )
 
 
-def write_own(file: Path, fitted: Mapping[str, Own]) -> None:
+def write_own(file: Path, fitted: Mapping[str, AdapterOffset]) -> None:
     """Writes the rules of adapters into the user's file. Other adapters in the file keep theirs."""
     before = read_adapters(file) if file.exists() else {}
     _write(file, {"adapters": _as_json({**before, **fitted})})
@@ -189,7 +189,7 @@ def _write(file: Path, content: Mapping[str, Any]) -> None:
     write_whole(file, (json.dumps(whole_content, indent=1) + "\n").encode())
 
 
-def _as_json(adapters: Mapping[str, Own]) -> dict[str, Any]:
+def _as_json(adapters: Mapping[str, AdapterOffset]) -> dict[str, Any]:
     return {name: asdict(own) for name, own in sorted(adapters.items())}
 
 

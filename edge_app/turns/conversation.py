@@ -1,7 +1,6 @@
-"""What the model gets to read for a turn: the session so far, its images, and the new question.
+"""Builds the conversation of a turn: messages and images from the session so far, and the new question.
 
-Knows how pictures come in (files, bytes, decoded) and how a chat's history becomes messages. What no longer
-fits in the model's context is the engine's business.
+Images are read from files, bytes or decoded pixels. The engine shortens a conversation that exceeds its context.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from models.core.images import MAX_FILE_BYTES, load_image
 from models.core.types import Image, Message
 
 DECODED_BYTES = 64 * 2**20
-"""How much of decoded pictures is held at once: a session's images may be many times that."""
+"""The most memory for decoded images. The images of a session may need many times that."""
 
 
 class ImageOnDemand(Image):
-    """An image that is decoded when its pixels are looked at: who has encoded it never looks again.
+    """An image that is decoded when its pixels are read. The pixels of an encoded image are not read again.
 
-    Looking raises UserError when the file that it comes from is gone or no longer what it was.
+    Reading raises UserError when the file is gone or has changed.
     """
 
     _decoded: Callable[[], Image]
@@ -39,10 +38,10 @@ class ImageOnDemand(Image):
     def __init__(
         self, digest: str, name: str, decoded: Callable[[], Image], notes: tuple[str, ...] = ()
     ) -> None:
-        """notes: of a new image; those of an earlier one were told when it was new."""
+        """notes: for the user, about a new image."""
         fields = {"digest": digest, "name": name, "notes": notes, "_decoded": decoded}
         for field, value in fields.items():
-            object.__setattr__(self, field, value)  # as a frozen dataclass does it
+            object.__setattr__(self, field, value)  # the way a frozen dataclass sets its fields
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
@@ -51,28 +50,29 @@ class ImageOnDemand(Image):
 
 @dataclass(frozen=True)
 class ReadPicture:
-    """An image together with the bytes that its digest is of."""
+    """An image with the bytes whose sha256 is its digest."""
 
     image: Image
     data: bytes
 
 
 class Pictures:
-    """Reads pictures; holds those last looked at decoded, up to DECODED_BYTES or one. From any thread."""
+    """Reads pictures, and keeps the last ones decoded, up to DECODED_BYTES (at least one). Safe to use from several
+    threads."""
 
     def __init__(self) -> None:
         self._decoded: OrderedDict[str, Image] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, source: Picture) -> ReadPicture:
-        """A new picture. Raises UserError for what is missing or is not a readable image."""
+        """A new picture. Raises UserError when it is missing or is not a readable image."""
         if isinstance(source, Image):
             return _with_file(source)
         if isinstance(source, bytes):
             return self._decode(source, None)
         path = source.expanduser()
         if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
-            load_image(path)  # says what is wrong with it
+            load_image(path)  # raises UserError
         try:
             return self._decode(path.read_bytes(), path.name)
         except OSError as error:
@@ -84,11 +84,11 @@ class Pictures:
         def decoded() -> Image:
             return self._decoded_by(digest, lambda: load_image(data, name))
 
-        image = decoded()  # now, to refuse what is no image
+        image = decoded()  # now, so that an unreadable image is reported before the turn is saved
         return ReadPicture(ImageOnDemand(digest, name or image.name, decoded, image.notes), data)
 
     def stored(self, file: Path, digest: str, name: str) -> Image:
-        """A picture of an earlier turn, read when it is looked at. Raises UserError when its file is gone."""
+        """A picture of an earlier turn, decoded when its pixels are read. Raises UserError when its file is gone."""
 
         def load() -> Image:
             _check_there(file, name)
@@ -109,7 +109,7 @@ class Pictures:
         return ImageOnDemand(digest, name, lambda: self._decoded_by(digest, load))
 
     def _decoded_by(self, digest: str, load: Callable[[], Image]) -> Image:
-        """The decoded image, by load() unless it is still kept."""
+        """The kept image of this digest, else what load returns."""
         with self._lock:
             image = self._decoded.get(digest)
         if image is None:
@@ -131,7 +131,7 @@ def _check_there(file: Path, name: str) -> None:
 
 
 def _with_file(image: Image) -> ReadPicture:
-    """A decoded image has no file any more: it is saved as a PNG, and that file's digest is its identity."""
+    """Encodes a decoded image as PNG. The digest of the PNG becomes that of the image."""
     buffer = io.BytesIO()
     PIL.Image.fromarray(image.pixels).save(buffer, "PNG")
     data = buffer.getvalue()
@@ -143,8 +143,8 @@ def assemble(
 ) -> tuple[Message, ...]:
     """The messages of a turn, its question last.
 
-    system: of new sessions. Turns that were never answered are left out, but their images are not: an image
-    that was attached stays in view, with the next question.
+    system: the system prompt of new sessions. Turns without an answer are left out. Their images are kept and belong to
+    the next question.
     """
     prompt = turn.system if turn.system is not None else session.system if session else system
     earlier = session.turns if session else ()
@@ -152,7 +152,7 @@ def assemble(
 
 
 def assembled_again(session: Session, turn: SavedTurn, pictures: Pictures) -> tuple[Message, ...]:
-    """The messages of a turn that was answered before, with what came before it; its question last."""
+    """The messages of a saved turn, its question last."""
     earlier = [each for each in session.turns if each.id < turn.id]
     shown = [pictures.stored(image.file, image.digest, image.name) for image in turn.images]
     return _messages(session.system, earlier, turn.question, shown, pictures)
@@ -179,7 +179,7 @@ def _answered(turn: SavedTurn) -> bool:
 
 
 def new_images(pictures: Sequence[ReadPicture]) -> tuple[NewImage, ...]:
-    """As the session store takes them."""
+    """Converts pictures for the session store."""
     return tuple(NewImage(p.image.digest, p.image.name, p.data) for p in pictures)
 
 

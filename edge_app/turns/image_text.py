@@ -19,7 +19,7 @@ from models.ocr.prompt_text import as_prompt_lines
 from models.ocr.reader import ReadingStopped, TextReader, may_be_page
 
 MOST_PAGES = 256
-"""Images whose text is kept, those asked for last: a page is a few kilobytes."""
+"""How many images have their text kept, the last used ones. A page takes a few kilobytes."""
 
 
 _Key = tuple[str, ReadsText, int | None]

@@ -1,6 +1,6 @@
 """The places of one turn: the router's place policy applied to what is known of the endpoint.
 
-Computed once per turn, before anything is generated. Every label of an answer is made here, from reasons.
+Made once per turn, before anything is generated. All labels of answers are made here, from reasons.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Chooses how far below a threshold the beginning of an answer must lie to be given up, from logged answers.
+"""Chooses on logged answers how far below a threshold the beginning of an answer must be for the answer to be paused.
 
-An answer that is given up while it streams was going to be right now and then. The slack is the least with which
-hardly any answer that is right and would have been kept is lost, at any of several thresholds. Knows nothing of
-how a rule is fitted.
+Some answers that are paused would have been right. The slack is the smallest with which at most the share LOST of the
+answers that are right and would have been kept is lost, at each of several thresholds.
 """
 
 from __future__ import annotations
@@ -15,17 +14,21 @@ from router.confidence.fit import Logged
 from router.confidence.rule import Confidence, Evidence, Rule, odds
 
 LEAST_TOKENS = 4
-"""A shorter answer is over before giving it up would save anything."""
+"""Pausing an answer of fewer tokens saves nothing."""
 
 THRESHOLDS = (0.2, 0.4, 0.6, 0.8)
 LOST = 0.01
-"""The share of answers, right and to be kept, that may be lost to giving up."""
+"""The largest share of right answers above the threshold that may be lost."""
 
 
 @dataclass(frozen=True)
 class Stopping:
-    """What giving up did at one threshold. kept: right answers at or above the threshold; lost: of them, given
-    up. right, wrong: all answers; right_stopped, wrong_stopped: of them. tokens: of all answers; saved: of them."""
+    """The effect of pausing at one threshold, as counts.
+
+    kept: right answers at or above the threshold. lost: of these, those that were paused. right, wrong: all answers.
+    right_stopped, wrong_stopped: of these, those that were paused. tokens: of all answers. saved: of these, those that
+    were not computed.
+    """
 
     threshold: float
     kept: int
@@ -39,7 +42,7 @@ class Stopping:
 
 
 def with_slack(rule: Rule, logged: Sequence[Logged]) -> Rule:
-    """The rule, with the slack that these answers allow. None is given up where none was worth keeping."""
+    """The rule with the slack that these answers allow; the largest when there is no right answer to learn from."""
     rule = replace(rule, least_tokens=LEAST_TOKENS)
     confidence = Confidence(rule)
     lowest = [(confidence.logit(each.evidence), _lowest(confidence, each)) for each in logged if each.right]
@@ -53,7 +56,7 @@ def with_slack(rule: Rule, logged: Sequence[Logged]) -> Rule:
 
 
 def stopped_at(confidence: Confidence, logged: Logged, threshold: float) -> int | None:
-    """After how many tokens the answer would have been given up; None when it is let finish."""
+    """After how many tokens the answer would be paused; None when it would not."""
     for part in beginnings(logged.evidence):
         if confidence.hopeless(part, threshold):
             return len(part.logprobs)
@@ -61,7 +64,7 @@ def stopped_at(confidence: Confidence, logged: Logged, threshold: float) -> int 
 
 
 def stopping(judged: Sequence[tuple[Confidence, Logged]], threshold: float) -> Stopping:
-    """Each answer with the rule that is to judge it, which should not have been fitted on it."""
+    """judged: each answer with a rule that was not fitted on it."""
     seen = [
         (each, confidence.judge(each.evidence).probability, stopped_at(confidence, each, threshold))
         for confidence, each in judged
@@ -83,13 +86,13 @@ def stopping(judged: Sequence[tuple[Confidence, Logged]], threshold: float) -> S
 
 
 def beginnings(evidence: Evidence) -> Iterator[Evidence]:
-    """As it looked after each token but the last."""
+    """The evidence after each token but the last."""
     for count in range(1, len(evidence.logprobs)):
         yield replace(evidence, logprobs=evidence.logprobs[:count])
 
 
 def _lowest(confidence: Confidence, logged: Logged) -> float:
-    """The lowest logit on the way; infinity for an answer that was too short to be given up."""
+    """The lowest logit of a beginning; infinity for an answer that is too short to be paused."""
     return min(
         (
             confidence.logit(part)

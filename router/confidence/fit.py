@@ -1,10 +1,12 @@
-"""Fits the rule of router.confidence.rule to logged answers: logistic regression, adapters shrunk to a shared rule.
+"""Fits the rule of router.confidence.rule to logged answers: logistic regression with offsets for each adapter.
 
-logit = (b + b_a) + (w + w_a) . x for adapter a, with x standardised, bounded, and 0 for what is missing. The
-likelihood is penalised by the squares of w, w_a and b_a, so that an adapter departs from the shared rule as far
-as its rows carry it; what is a kind of sureness never counts against an answer. How strong the penalties are is
-chosen by folds inside the rows given, never by rows that the rule is judged on. Rows of one image always stay in
-one fold. Needs numpy; knows nothing of files, or of how answers were logged.
+logit = (b + b_a) + (w + w_a) . x for adapter a, with x standardised, bounded to +-FARTHEST, and 0 where it is missing.
+Squared penalties on w, w_a and b_a shrink each adapter towards the shared rule. Weights of features that measure
+certainty are at least 0, so that certainty never counts against an answer. The penalties are chosen by
+cross-validation within the given rows. Rows of one image are always in the same fold.
+
+Newton's method is written out here because the users' app fits with numpy alone (`edge-app eval confidence`), and
+because scikit-learn's logistic regression has neither bounds nor penalties that differ by coefficient.
 """
 
 from __future__ import annotations
@@ -18,18 +20,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
-from router.confidence.rule import FARTHEST, FEATURES, Evidence, Own, Rule, features, kind
+from router.confidence.rule import FARTHEST, FEATURES, AdapterOffset, Evidence, Rule, features, kind
 
 FOLDS = 5
 SHARED_PENALTIES = (1.0, 10.0)
 OWN_PENALTIES = (3.0, 10.0, 30.0, 100.0)
 INTERCEPT_PENALTY = 3.0
-"""An adapter whose logged answers are all right must not become so certain that its doubts count no more."""
+"""Penalty on an adapter's own intercept. Without it, an adapter whose logged answers are all right would be certain
+whatever its features say."""
 
 EITHER_WAY = ("tokens", "image")
-"""All other features are kinds of sureness: none of them may count against an answer."""
+"""Features whose weights may have either sign. All others measure certainty, and their weights are at least 0."""
 
 LEAST_SCALE = 1e-3
+"""A feature with a smaller standard deviation is constant and is not scaled."""
+
 NEWTON_STEPS = 30
 
 Array = NDArray[np.float64]
@@ -38,7 +43,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Logged:
-    """An answer whose worth is known. image: what it is about; rows of one image are never split up."""
+    """An answer that is known to be right or wrong. image: identifies its image, for the folds."""
 
     evidence: Evidence
     right: bool
@@ -50,15 +55,15 @@ class Logged:
 
 
 def fold_of(image: str, folds: int) -> int:
-    """The same for the same image on every machine."""
+    """The fold of an image, 0..folds - 1. The same on every machine."""
     return int.from_bytes(hashlib.sha256(image.encode()).digest()[:8], "big") % folds
 
 
 def fit(logged: Sequence[Logged]) -> Rule:
-    """A whole rule, under which nothing is hopeless yet (see router.hopeless)."""
+    """A complete rule. Its slack is infinite, so that nothing is hopeless until with_slack has set it."""
     raw = _raw(logged)
     centre, scale = _standard(raw)
-    table = _Table.of(logged, centre, scale)
+    table = _LoggedTable.of(logged, centre, scale)
     penalties = _chosen(logged, table, table.fit, itertools.product(SHARED_PENALTIES, OWN_PENALTIES))
     found = table.fit(np.arange(len(logged)), penalties)
     return Rule(
@@ -68,40 +73,44 @@ def fit(logged: Sequence[Logged]) -> Rule:
         weights=tuple(found.shared[1:].tolist()),
         slack=float("inf"),
         least_tokens=1,
-        adapters=table.owns(found),
+        adapters=table.offsets(found),
     )
 
 
-def fit_own(logged: Sequence[Logged], rule: Rule) -> dict[str, Own]:
-    """What each adapter of these rows adds to a rule whose shared part stays as it is."""
-    table = _Table.of(logged, np.asarray(rule.centre), np.asarray(rule.scale))
+def fit_offsets(logged: Sequence[Logged], rule: Rule) -> dict[str, AdapterOffset]:
+    """The offset of each adapter of these rows, for a rule whose shared part stays unchanged."""
+    table = _LoggedTable.of(logged, np.asarray(rule.centre), np.asarray(rule.scale))
     fixed = np.asarray([rule.intercept, *rule.weights])
 
     def train(rows: Rows, penalties: Penalties) -> _Found:
-        return table.fit_own(rows, fixed, penalties)
+        return table.fit_offsets(rows, fixed, penalties)
 
     penalties = _chosen(logged, table, train, ((0.0, own) for own in OWN_PENALTIES))
-    return table.owns(train(np.arange(len(logged)), penalties))
+    return table.offsets(train(np.arange(len(logged)), penalties))
 
 
 _LEAST = np.array([-np.inf, *(-np.inf if name in EITHER_WAY else 0.0 for name in FEATURES)])
 
 Penalties = tuple[float, float]
-"""On the shared weights, and on each adapter's own."""
+"""On the shared weights, and on each adapter's offset."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Intercept and weights: the shared ones, and by adapter (a number of the table) what it adds."""
+    """Vectors [1 + features], intercept first: the shared one, and the offset of each adapter, by its number."""
 
     shared: Array
     own: Mapping[int, Array]
 
 
 @dataclass(frozen=True)
-class _Table:
-    """x: [rows, 1 + features], a column of ones and the standardised features, 0 for what is missing. adapter:
-    by row, a number into names, which are kinds (router.confidence.rule.kind), and generations."""
+class _LoggedTable:
+    """The logged answers as arrays.
+
+    x: [rows, 1 + features], a column of ones and the standardised features, -FARTHEST..FARTHEST, 0 where missing.
+    right: [rows], 0 or 1. adapter: [rows], an index into names and generations. names: kinds, as in
+    router.confidence.rule.kind.
+    """
 
     x: Array
     right: Array
@@ -110,7 +119,7 @@ class _Table:
     generations: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, logged: Sequence[Logged], centre: Array, scale: Array) -> _Table:
+    def of(cls, logged: Sequence[Logged], centre: Array, scale: Array) -> _LoggedTable:
         standardised = (_raw(logged) - centre) / scale
         within = np.clip(np.nan_to_num(standardised, nan=0.0), -FARTHEST, FARTHEST)
         names = tuple(sorted({each.kind for each in logged}))
@@ -123,13 +132,18 @@ class _Table:
         )
 
     def fit(self, rows: Rows, penalties: Penalties) -> _Found:
-        """Variables: the shared vector v, then each adapter's whole vector v + v_a."""
+        """Fits the shared vector v and each adapter's offset v_a together.
+
+        The variables are v and the sums u_a = v + v_a, because the bounds hold for the sums: [(1 + adapters) * width].
+        """
         shared, own = penalties
         present = np.unique(self.adapter[rows])
         adapter, width, count = self.adapter[rows], self.x.shape[1], len(present)
         columns = np.hstack([self.x[rows] * (adapter == each)[:, None] for each in present])
-        columns = np.hstack([np.zeros((len(rows), width)), columns])
-        away = np.kron(np.hstack([-np.ones((count, 1)), np.eye(count)]), np.eye(width))  # v_a of each adapter
+        columns = np.hstack(
+            [np.zeros((len(rows), width)), columns]
+        )  # a row depends on the u_a of its adapter alone
+        away = np.kron(np.hstack([-np.ones((count, 1)), np.eye(count)]), np.eye(width))  # -> v_a = u_a - v
         penalty = np.asarray(away.T @ (np.tile(_own_penalty(own), count)[:, None] * away), np.float64)
         penalty[:width, :width] += np.diag([0.0, *[shared] * len(FEATURES)])
         found = _newton(columns, self.right[rows], penalty, np.tile(_LEAST, 1 + count))
@@ -138,8 +152,8 @@ class _Table:
             first, {int(each): vector - first for each, vector in zip(present, others, strict=True)}
         )
 
-    def fit_own(self, rows: Rows, fixed: Array, penalties: Penalties) -> _Found:
-        """Each adapter by itself, around a shared vector that is given."""
+    def fit_offsets(self, rows: Rows, fixed: Array, penalties: Penalties) -> _Found:
+        """Fits each adapter's offset by itself, around a given shared vector."""
         own = {}
         for each in np.unique(self.adapter[rows]).tolist():
             mine = rows[self.adapter[rows] == each]
@@ -152,10 +166,10 @@ class _Table:
         own = np.stack([found.own.get(each, nothing) for each in self.adapter[rows].tolist()])
         return _loss((self.x[rows] * (found.shared + own)).sum(axis=1), self.right[rows])
 
-    def owns(self, found: _Found) -> dict[str, Own]:
+    def offsets(self, found: _Found) -> dict[str, AdapterOffset]:
         counted = {each: self.right[self.adapter == each] for each in found.own}
         return {
-            self.names[each]: Own(
+            self.names[each]: AdapterOffset(
                 self.generations[each],
                 float(vector[0]),
                 tuple(vector[1:].tolist()),
@@ -167,7 +181,7 @@ class _Table:
 
 
 def _generation(logged: Sequence[Logged], kind: str) -> int | None:
-    """That of all answers of a kind. Raises UserError when there are several."""
+    """The generation of the answers of a kind. Raises UserError when there are several."""
     found = {each.evidence.generation for each in logged if each.kind == kind}
     if len(found) > 1:
         raise UserError(
@@ -178,19 +192,19 @@ def _generation(logged: Sequence[Logged], kind: str) -> int | None:
 
 def _chosen(
     logged: Sequence[Logged],
-    table: _Table,
+    table: _LoggedTable,
     train: Callable[[Rows, Penalties], _Found],
     among: Iterable[Penalties],
 ) -> Penalties:
-    """The penalties under which rows that were left out are least surprising."""
+    """The penalties with the least loss on rows that were left out of the fit."""
     folds = np.array([fold_of(each.image, FOLDS) for each in logged])
     parts = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(FOLDS)]
     parts = [(kept, left) for kept, left in parts if len(kept) and len(left)]
 
-    def surprise(penalties: Penalties) -> float:
+    def left_out_loss(penalties: Penalties) -> float:
         return sum(table.loss(left, train(kept, penalties)) for kept, left in parts)
 
-    return min(among, key=surprise)
+    return min(among, key=left_out_loss)
 
 
 def _raw(logged: Sequence[Logged]) -> Array:
@@ -200,7 +214,7 @@ def _raw(logged: Sequence[Logged]) -> Array:
 
 
 def _standard(raw: Array) -> tuple[Array, Array]:
-    """Mean and deviation of each feature over the rows that have it; one that never varies is left as it is."""
+    """Mean and standard deviation [features] over the rows that have the feature; 1 for a constant feature."""
     known = ~np.isnan(raw)
     count = np.maximum(known.sum(axis=0), 1)
     centre = np.where(known, raw, 0.0).sum(axis=0) / count
@@ -209,15 +223,17 @@ def _standard(raw: Array) -> tuple[Array, Array]:
 
 
 def _own_penalty(own: float) -> Array:
-    """On an adapter's departures, intercept first."""
+    """Penalties on an offset, [1 + features], intercept first."""
     return np.array([INTERCEPT_PENALTY, *[own] * len(FEATURES)])
 
 
 def _newton(x: Array, right: Array, penalty: Array, least: Array, around: Array | None = None) -> Array:
-    """The v, nowhere below `least`, that minimises the surprise at `right` under the logits x v, plus
-    (v - around) . penalty (v - around) / 2.
+    """The v >= least that minimises loss(x v, right) + (v - around) . penalty (v - around) / 2.
 
-    Newton's steps over the coordinates that are not held at their bound, cut off at the bounds.
+    x: [rows, n]. right: [rows]. penalty: [n, n]. least, around: [n]; None for 0.
+
+    Projected Newton's method: steps over the coordinates that are not held at their bound, cut off at the bounds, and
+    halved while they increase the value.
     """
     centre = np.zeros(x.shape[1]) if around is None else around
     vector = np.maximum(centre, least)
@@ -230,14 +246,12 @@ def _newton(x: Array, right: Array, penalty: Array, least: Array, around: Array 
         probability = 1 / (1 + np.exp(-np.clip(x @ vector, -30, 30)))
         gradient = x.T @ (probability - right) + penalty @ (vector - centre)
         free = ~((vector <= least) & (gradient > 0))
-        curvature = (
-            (x * (probability * (1 - probability))[:, None]).T @ x + penalty + 1e-6 * np.eye(x.shape[1])
-        )
+        hessian = (x * (probability * (1 - probability))[:, None]).T @ x + penalty + 1e-6 * np.eye(x.shape[1])
         step = np.zeros_like(vector)
-        step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
+        step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
         before, share = value, 1.0
         while share > 1e-6 and (value := value_at(np.maximum(vector - share * step, least))) > before:
-            share /= 2  # a step that is too long is halved
+            share /= 2
         vector = np.maximum(vector - share * step, least)
         if before - value < 1e-7:
             break
@@ -245,5 +259,5 @@ def _newton(x: Array, right: Array, penalty: Array, least: Array, around: Array 
 
 
 def _loss(logits: Array, right: Array) -> float:
-    """Minus the logarithm of the likelihood."""
+    """Negative log-likelihood, summed over the rows."""
     return float(np.logaddexp(0.0, np.where(right > 0.5, -logits, logits)).sum())

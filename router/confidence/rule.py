@@ -1,9 +1,8 @@
-"""How likely a local answer is right: one small logistic rule over what the device saw while it answered.
+"""The probability that a local answer is right: a logistic rule over features of the answer and its circumstances.
 
-The rule is shared by all adapters; an adapter with logged answers of its own (`edge-app eval confidence`) has
-an intercept and weights that depart from the shared ones as far as its data say. Adapters without data are
-judged by the shared rule alone, and the judgement says so. Reads two JSON files: the bundled rule, and the
-user's own adapters beside it. Knows nothing of how it was fitted, nor of what follows from a judgement.
+All adapters share one rule. An adapter with logged answers (`edge-app eval confidence`) adds an offset to the shared
+intercept and weights. An adapter without data is judged by the shared rule, and the estimate says so. The rule is read
+from two JSON files: the bundled one, and the user's with the offsets of the user's adapters.
 """
 
 from __future__ import annotations
@@ -21,43 +20,45 @@ from models.core.errors import UserError
 BUNDLED = Path(__file__).parents[1] / "bundled" / "confidence.json"
 FORMAT = 1
 
-NOBODY = "none"
-"""What an answer without an adapter is called in the file; adapters cannot be called so."""
+NO_ADAPTER = "none"
+"""The file's name for answers without an adapter; no adapter can have it."""
 
 BLIND = " without an image"
-"""Added to a name for answers without an image: they are another matter, with data of their own or none."""
+"""Appended to a name for answers without an image, which have an offset of their own or none."""
 
 FARTHEST = 3.0
-"""Deviations: a feature that lies farther out than this, beyond nearly all answers that were logged, counts as if
-it did not..."""
+"""Bound of a standardised feature, in standard deviations. Nearly all logged answers lie within it."""
 
-UNHEARD_OF = 1.0
-"""...but a mean token probability farther below takes so much of the logit for each deviation: no answer was logged
-of which the model was so unsure, and the rule is not to vouch for one."""
+BELOW_LOGGED = 1.0
+"""Subtracted from the logit for each standard deviation by which the mean token probability lies below -FARTHEST. No
+logged answer was so unsure, so the rule has no data to support such an answer."""
 
 UNFITTED = 0.5
-"""The stated default, for what has no data: the logit of the shared rule, so much of it. On sets whose answers were
-left out of the fit, the whole of it was too sure."""
+"""Factor on the logit of an adapter without data. On data sets that were left out of the fit, the full logit was
+overconfident."""
 
 SUREST = 1e-4
-"""No probability counts as nearer to 0 or 1 than this: beyond it models only boast."""
+"""Least distance of a probability from 0 and 1. Differences closer to certainty carry no information."""
 
 SURE_TOKEN = 1e-2
-"""No token's counts as nearer to 1 than this: nearly all are, and what tells answers apart are those that are not."""
+"""Least distance of a token's probability from 1. Most tokens are nearer than that; the others tell answers apart."""
 
 FEATURES = ("mean", "low", "least", "whole", "tokens", "head", "route", "margin", "image", "ocr")
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What there is to judge an answer by, or as much of it as has come.
+    """What an answer, or its beginning, is judged by.
 
-    logprobs: natural log of the model's own probability of each token, the end token included.
-    adapter: None for the plain model; generation: which one of that name (models.lora.weights.LoraWeights), or which
-    model; None before it is known. head: how sure the heads that saw the image are of their best words
-    (models.engine.Engine.certainty). route: the router's probability of its choice; margin: by how much the score
-    of what it chose exceeds the next (no adapter has 0). ocr: mean recognition probability of the text read.
-    None: there was no such thing.
+    logprobs: natural logarithm of the model's probability of each token, the end token included.
+    adapter: name; None for the plain model. generation: identifies the weights of that name; None before they are
+        loaded.
+    head: certainty of the projector's heads about the image, 0..1 (models.engine.Engine.certainty).
+    route: the router's probability of its choice, 0..1. margin: the score of the choice minus the next best, where no
+        adapter has the score 0.
+    ocr: mean recognition probability of the text that was read, 0..1.
+
+    A value is None when there was no such thing.
     """
 
     logprobs: tuple[float, ...]
@@ -71,17 +72,20 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """probability: that the answer is right, 0..1. fitted: False for an adapter of which there are no data."""
+class ConfidenceEstimate:
+    """probability: that the answer is right, 0..1. fitted: False for an adapter without data."""
 
     probability: float
     fitted: bool
 
 
 @dataclass(frozen=True)
-class Own:
-    """What an adapter adds to the shared intercept and weights. generation: of the adapter that it was fitted for;
-    another one of that name has no data. rows: answers it was fitted on; right: of them."""
+class AdapterOffset:
+    """What an adapter adds to the shared intercept and weights.
+
+    generation: of the weights that it was fitted for; other weights of the same name have no data. rows: number of
+    answers that it was fitted on. right: how many of them are right.
+    """
 
     generation: int | None
     intercept: float
@@ -92,11 +96,10 @@ class Own:
 
 @dataclass(frozen=True)
 class Rule:
-    """logit = intercept + weights · (features - centre) / scale; a feature that is missing adds nothing.
+    """logit = intercept + weights . clip((features - centre) / scale, -FARTHEST, FARTHEST)
 
-    adapters: by `kind`.
-
-    slack, least_tokens: when a prefix is hopeless, see Confidence.hopeless.
+    A missing feature adds nothing. centre, scale, weights: one value for each of FEATURES. adapters: offsets by `kind`.
+    slack, least_tokens: see Confidence.hopeless.
     """
 
     centre: tuple[float, ...]
@@ -105,71 +108,73 @@ class Rule:
     weights: tuple[float, ...]
     slack: float
     least_tokens: int
-    adapters: Mapping[str, Own]
+    adapters: Mapping[str, AdapterOffset]
 
 
 class Confidence:
-    """Judges answers by a rule. Immutable and cheap: a judgement takes microseconds."""
+    """Judges answers by a rule. Immutable. An estimate takes microseconds."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
 
     @classmethod
     def load(cls, user_file: Path | None) -> Confidence:
-        """The bundled rule with the adapters of the user's file, if there is one, on top.
+        """The bundled rule, with the offsets of the user's file when it exists.
 
-        Raises UserError for a user's file that does not fit.
+        Raises UserError when that file cannot be used.
         """
         rule = bundled_rule()
         if user_file is None or not user_file.exists():
             return cls(rule)
         return cls(replace(rule, adapters={**rule.adapters, **read_adapters(user_file)}))
 
-    def judge(self, evidence: Evidence) -> Judgement:
-        """An answer of which nothing came is not right."""
-        fitted = self._own(evidence) is not None
-        return Judgement(_probability(self.logit(evidence)) if evidence.logprobs else 0.0, fitted)
+    def judge(self, evidence: Evidence) -> ConfidenceEstimate:
+        """An answer without tokens has the probability 0."""
+        fitted = self._offset(evidence) is not None
+        return ConfidenceEstimate(_probability(self.logit(evidence)) if evidence.logprobs else 0.0, fitted)
 
     def hopeless(self, evidence_so_far: Evidence, threshold: float) -> bool:
-        """Whether the beginning of an answer alone says that the whole will not reach the threshold.
+        """Whether the beginning of an answer shows that its probability will be below the threshold at the end.
 
-        It is when, `least_tokens` into the answer, the rule's logit for the beginning lies more than `slack`
-        below the threshold's; both were chosen from logged answers. Never for an adapter without data.
+        It does when, from `least_tokens` tokens on, its logit is more than `slack` below the threshold's log-odds.
+        Both were chosen on logged answers. It never does for an adapter without data.
         """
         few = len(evidence_so_far.logprobs) < self.rule.least_tokens
-        if few or self._own(evidence_so_far) is None:
+        if few or self._offset(evidence_so_far) is None:
             return False
         return self.logit(evidence_so_far) < odds(threshold) - self.rule.slack
 
     def logit(self, evidence: Evidence) -> float:
-        """The logarithm of the odds that the answer is right. At least one token must have come."""
-        rule, own = self.rule, self._own(evidence)
-        logit, beyond = rule.intercept + (own.intercept if own else 0.0), 0.0
+        """Log-odds that the answer is right. Needs at least one token."""
+        rule, offset = self.rule, self._offset(evidence)
+        logit, beyond = rule.intercept + (offset.intercept if offset else 0.0), 0.0
         for number, value in enumerate(features(evidence)):
             if value is not None:
-                weight = rule.weights[number] + (own.weights[number] if own else 0.0)
-                apart = (value - rule.centre[number]) / rule.scale[number]
-                logit += weight * min(max(apart, -FARTHEST), FARTHEST)
+                weight = rule.weights[number] + (offset.weights[number] if offset else 0.0)
+                deviation = (value - rule.centre[number]) / rule.scale[number]
+                logit += weight * min(max(deviation, -FARTHEST), FARTHEST)
                 if FEATURES[number] == "mean":
-                    beyond = max(-FARTHEST - apart, 0.0)
-        return (logit if own else UNFITTED * logit) - UNHEARD_OF * beyond
+                    beyond = max(-FARTHEST - deviation, 0.0)
+        return (logit if offset else UNFITTED * logit) - BELOW_LOGGED * beyond
 
-    def _own(self, evidence: Evidence) -> Own | None:
-        own = self.rule.adapters.get(kind(evidence))
-        return own if own is not None and own.generation == evidence.generation else None
+    def _offset(self, evidence: Evidence) -> AdapterOffset | None:
+        offset = self.rule.adapters.get(kind(evidence))
+        return offset if offset is not None and offset.generation == evidence.generation else None
 
 
 def kind(evidence: Evidence) -> str:
-    """What has data of its own, or not: an adapter's answers, with an image or without."""
-    return (evidence.adapter or NOBODY) + ("" if evidence.has_image else BLIND)
+    """The key of an offset: the adapter's name, with BLIND appended for answers without an image."""
+    return (evidence.adapter or NO_ADAPTER) + ("" if evidence.has_image else BLIND)
 
 
 def features(evidence: Evidence) -> tuple[float | None, ...]:
-    """In the order of FEATURES; None for what is missing. At least one token must have come.
+    """The values of FEATURES; None for what is missing. Needs at least one token.
 
-    Probabilities become logarithms of odds, since what tells answers apart lies close to 1. mean: geometric
-    mean of the tokens' probabilities; low: their lower decile; least, whole: of the least sure token, and of all
-    together. tokens: logarithm of their number.
+    Probabilities are converted to log-odds (odds), because they differ mainly close to 1.
+
+    mean: of the geometric mean of the tokens' probabilities. low: of their lower decile. least: of the least probable
+    token. whole: of the product. tokens: natural logarithm of their number. image: 1 or 0. All log-odds lie within
+    +-9.2 (SUREST), those of tokens below 4.6 (SURE_TOKEN).
     """
     logprobs, count = evidence.logprobs, len(evidence.logprobs)
     total = sum(logprobs)
@@ -188,7 +193,7 @@ def features(evidence: Evidence) -> tuple[float | None, ...]:
 
 
 def odds(probability: float) -> float:
-    """The logarithm of the odds, within SUREST of certainty."""
+    """Log-odds of a probability, which is first bounded to SUREST..1 - SUREST."""
     within = min(max(probability, SUREST), 1 - SUREST)
     return math.log(within / (1 - within))
 
@@ -215,12 +220,12 @@ def bundled_rule() -> Rule:
     )
 
 
-def read_adapters(file: Path) -> dict[str, Own]:
-    """The adapters with data of their own, by name. Raises UserError when the file does not fit."""
+def read_adapters(file: Path) -> dict[str, AdapterOffset]:
+    """The offsets of a file, by `kind`. Raises UserError when it cannot be used."""
     content = _read(file)
     try:
         return {
-            str(name): Own(
+            str(name): AdapterOffset(
                 None if each["generation"] is None else int(each["generation"]),
                 float(each["intercept"]),
                 _vector(each["weights"], file),

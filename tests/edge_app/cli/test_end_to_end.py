@@ -29,7 +29,7 @@ from models.lora.peft_format import MODULES
 from models.vision.projector_file import ProjectorHead, ProjectorPart
 from models.vision.projector_writer import write_projector_part
 from models.vision.tower import TowerFeatures, VisionTower
-from router.confidence.rule import Confidence, Judgement
+from router.confidence.rule import Confidence, ConfidenceEstimate
 from tests.edge_app.cloud.misbehaving import Misbehaving, Wire, status
 
 pytestmark = pytest.mark.slow
@@ -166,7 +166,7 @@ def test_an_answer_that_was_given_up_goes_on_as_if_it_had_not_been(
     monkeypatch.setenv("EDGE_APP_HOME", str(real_home))
     monkeypatch.setenv("EDGE_APP_CLOUD_KEY", "sk-of-the-test")
     monkeypatch.setattr(Confidence, "hopeless", lambda *_: True)
-    monkeypatch.setattr(Confidence, "judge", lambda *_: Judgement(0.1, fitted=True))
+    monkeypatch.setattr(Confidence, "judge", lambda *_: ConfidenceEstimate(0.1, fitted=True))
 
     def fails_slowly(wire: Wire) -> None:
         list(other.prepare([picture(12)]))  # the engine is free for others meanwhile

@@ -7,7 +7,7 @@ import pytest
 from adapters.store.adapter_store import BUNDLED, bundled_names
 from models.adapter_weights import read_adapter
 from models.compiled_engine import CompiledEngine
-from router.confidence.rule import NOBODY, bundled_rule
+from router.confidence.rule import NO_ADAPTER, bundled_rule
 
 REFIT = "it was fitted for another; fit the bundled rule again, as docs/confidence.md says"
 
@@ -18,4 +18,4 @@ def test_a_bundled_adapter_s_fit_is_for_the_one_that_is_bundled(name: str) -> No
 
 
 def test_the_plain_model_s_fit_is_for_the_default_model(engine: CompiledEngine) -> None:
-    assert bundled_rule().adapters[NOBODY].generation == engine.generation, REFIT
+    assert bundled_rule().adapters[NO_ADAPTER].generation == engine.generation, REFIT

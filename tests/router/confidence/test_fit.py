@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from router.confidence.early_stop import LEAST_TOKENS, beginnings, stopped_at, stopping, with_slack
-from router.confidence.fit import EITHER_WAY, Logged, fit, fit_own, fold_of
+from router.confidence.fit import EITHER_WAY, Logged, fit, fit_offsets, fold_of
 from router.confidence.rule import BLIND, FEATURES, Confidence, Evidence
 
 
@@ -59,7 +59,9 @@ def test_the_same_evidence_counts_less_for_an_adapter_that_is_often_wrong(logged
 
 def test_few_answers_move_an_adapter_little_and_many_move_it_far(logged: list[Logged]) -> None:
     rule = fit(logged)
-    few, many = (fit_own(answers(count, "new", 3, shift=-3.0), rule)["new"].intercept for count in (4, 400))
+    few, many = (
+        fit_offsets(answers(count, "new", 3, shift=-3.0), rule)["new"].intercept for count in (4, 400)
+    )
     assert many < few < 0.3
     assert many < -1.0
 
@@ -67,7 +69,7 @@ def test_few_answers_move_an_adapter_little_and_many_move_it_far(logged: list[Lo
 def test_an_own_fit_leaves_the_shared_rule_and_counts_its_answers(logged: list[Logged]) -> None:
     rule = fit(logged)
     new = answers(40, "new", 4)
-    own = fit_own(new, rule)
+    own = fit_offsets(new, rule)
     assert list(own) == ["new"]
     assert (own["new"].rows, own["new"].right) == (40, sum(each.right for each in new))
 

@@ -15,9 +15,9 @@ from models.core.errors import UserError
 from router.confidence.rule import (
     FEATURES,
     UNFITTED,
+    AdapterOffset,
     Confidence,
     Evidence,
-    Own,
     Rule,
     bundled_rule,
     features,
@@ -47,7 +47,7 @@ def rule(**weights: float) -> Rule:
         weights=tuple(weights.get(name, 0.0) for name in FEATURES),
         slack=1.0,
         least_tokens=2,
-        adapters={"receipts": Own(7, 0.0, ZEROS, 100, 80)},
+        adapters={"receipts": AdapterOffset(7, 0.0, ZEROS, 100, 80)},
     )
 
 
@@ -59,7 +59,7 @@ def test_surer_words_make_an_answer_likelier_to_be_right() -> None:
 
 def test_an_adapter_departs_from_the_shared_rule_by_what_its_data_say() -> None:
     shared = rule(mean=1.0)
-    poor = replace(shared, adapters={"receipts": Own(7, -3.0, ZEROS, 50, 10)})
+    poor = replace(shared, adapters={"receipts": AdapterOffset(7, -3.0, ZEROS, 50, 10)})
     assert Confidence(poor).judge(SURE).probability < Confidence(shared).judge(SURE).probability
     other = replace(SURE, adapter="mine")
     assert Confidence(poor).judge(other).probability == Confidence(shared).judge(other).probability
