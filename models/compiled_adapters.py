@@ -14,8 +14,7 @@ from models.core.errors import UserError
 from models.engine import PackedAdapter
 from models.lora.packed_files import PackedFiles
 from models.lora.peft_format import check_layers
-from models.lora.weighted_sum import add_packed
-from models.lora.weights import PackedLora, pack_lora
+from models.lora.weights import PackedLora, add_packed, pack_lora
 from models.packing.packed_model import LlamaShape
 from models.vision.projector_file import ProjectorPart
 

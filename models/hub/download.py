@@ -1,7 +1,7 @@
 """Downloads one file whose size and sha256 are known. Resumes a partial download and retries after errors.
 
-huggingface_hub has a downloader, but it fetches from its own hub alone, keeps a second copy in its cache, and checks
-neither the sha256 nor that the server sends no more than the expected size. Package indexes need a downloader anyway.
+huggingface_hub has a downloader, but it fetches from its own hub alone, takes the expected size from the server, and
+does not hash what it has downloaded. Package indexes need a downloader anyway.
 """
 
 from __future__ import annotations

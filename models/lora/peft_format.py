@@ -27,29 +27,30 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 MAX_CONFIG_BYTES = 2**20
-# Of rank_pattern and alpha_pattern: what bounds the time that matching can take.
+# Limits of rank_pattern and alpha_pattern, which bound the time of matching their expressions.
 MAX_EXPRESSIONS = 2048
 MAX_EXPRESSION_LENGTH = 256
-MAX_WILDCARDS = 3
-MAX_ALL_WILDCARDS = 32
+MAX_WILDCARDS = 3  # in one expression
+MAX_ALL_WILDCARDS = 32  # in all of a pattern
 
 _APPLIED = {
     "peft_type", "r", "lora_alpha", "target_modules", "use_rslora", "rank_pattern", "alpha_pattern",
     "init_lora_weights", "bias",
 }  # fmt: skip
-# What steered the training; what came of it is in the tensors.
+# Keys that affect training alone. Its result is in the tensors.
 _TRAINING_ONLY = {
     "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
     "exclude_modules", "lora_dropout", "layers_to_transform", "layers_pattern", "megatron_core", "eva_config",
     "qalora_group_size",
 }  # fmt: skip
-# These initialisations also change the base model's weights, so the adapter alone is not what was trained.
+# All others (PiSSA, OLoRA, LoftQ and so on) change the base model's weights too.
 _HARMLESS_INITIALISATIONS = (None, True, False, "gaussian", "eva", "orthogonal")
 _TENSOR = re.compile(
     r"base_model\.model\.(?:model\.)?layers\.(?P<layer>0|[1-9][0-9]{0,4})\.(?:self_attn|mlp)\."
     r"(?P<module>[a-z]+_proj)\.lora_(?P<part>[AB])(?:\.default)?\.weight"
 )
-# Names, dots, classes of characters, alternatives, anchors. No groups: those make matching take for ever.
+# Names, dots, character classes, alternatives and anchors. Groups are refused, since nested repetition can take
+# exponential time to match.
 _EXPRESSION = re.compile(r"(?:(?:[A-Za-z0-9_.]|\\[.d]|\[[A-Za-z0-9_.-]{1,64}\])[*+]?|[|^$])+")
 
 Expressions = tuple[tuple[re.Pattern[str], float], ...]
@@ -57,14 +58,17 @@ Expressions = tuple[tuple[re.Pattern[str], float], ...]
 
 @dataclass(frozen=True)
 class PeftLora(LoraWeights):
-    """layers: how many the model has that it was trained on; None for an adapter of some of them."""
+    """A LoRA from files. layers: of the model it was trained on; None when it adapts only some of its layers."""
 
     layers: int | None = None
 
 
 @dataclass(frozen=True)
 class PeftConfig:
-    """The part of adapter_config.json that says how the tensors are meant."""
+    """The keys of adapter_config.json that are applied to the tensors.
+
+    targets: target_modules when it is a list. partial: whether layers or modules were excluded by name.
+    """
 
     rank: int
     alpha: float
@@ -76,24 +80,26 @@ class PeftConfig:
 
     @property
     def of_some_layers(self) -> bool:
+        """Whether the adapter may lack modules in some layers."""
         return self.partial or any("layers." in target for target in self.targets or ())
 
     def rank_of(self, path: str) -> int:
+        """r of the module "layers.{i}.{self_attn|mlp}.{module}"."""
         return int(_matching(self.rank_pattern, path, self.rank))
 
     def scale_of(self, path: str) -> float:
-        """alpha / r, or alpha / sqrt(r) for rsLoRA (arXiv 2312.03732)."""
+        """The factor of B A: alpha / r, or alpha / sqrt(r) for rsLoRA (arXiv 2312.03732)."""
         rank = self.rank_of(path)
         alpha = _matching(self.alpha_pattern, path, self.alpha)
         return float(alpha / (math.sqrt(rank) if self.rank_stabilised else rank))
 
 
 def read_peft(folder: Path, name: str, identified_by: Sequence[str] = ()) -> PeftLora:
-    """The LoRA in a folder as float32, its scale folded into B.
+    """Read the LoRA in a folder as float32 with its scale folded into B.
 
-    The generation is the first 63 bits of the sha256 of the files' content. identified_by: names of further files
-    in the folder whose content, where they exist, belongs to the generation.
-    Raises UserError, naming the file, when something is missing, damaged, not finite or not supported.
+    name: of the adapter. identified_by: names of further files in the folder whose content, where they exist, enters
+    the generation. The generation is the first 63 bits of the sha256 over the content of all these files. Raises
+    UserError, which names the file, when something is missing, damaged, not finite or not supported.
     """
     config_bytes = _read_config(folder / CONFIG_FILE)
     config = parse_config(config_bytes, folder / CONFIG_FILE)
@@ -104,11 +110,11 @@ def read_peft(folder: Path, name: str, identified_by: Sequence[str] = ()) -> Pef
     for path, parts in pairs.items():
         a, b = _read_pair(file, path, parts, config)
         _, layer, _, module = path.split(".")
-        short = rank - a.shape[0]  # a module of a smaller rank gets rows and columns of zeros
+        short = rank - a.shape[0]  # ranks of zeros, so that all modules have the same rank
         tensors[f"layers.{layer}.{module}.A"] = np.pad(a, ((0, short), (0, 0))) if short else a
         tensors[f"layers.{layer}.{module}.B"] = np.pad(b, ((0, 0), (0, short))) if short else b
     digest = hashlib.sha256(config_bytes)
-    digest.update(file.content.data)  # not of the path, which may have been given another file by now
+    digest.update(file.content.data)  # the bytes that were read: the path may have another file by now
     for file_name in identified_by:
         if (folder / file_name).is_file():
             digest.update((folder / file_name).read_bytes())
@@ -118,7 +124,7 @@ def read_peft(folder: Path, name: str, identified_by: Sequence[str] = ()) -> Pef
 
 
 def check_layers(lora: LoraWeights, layers: int) -> None:
-    """Raises UserError when an adapter of every layer of its model does not cover every layer of this one."""
+    """Raise UserError when the adapter was trained on a model with another number of layers."""
     if isinstance(lora, PeftLora) and lora.layers not in (None, layers):
         raise UserError(
             f"The adapter {lora.name} was trained on a model of {lora.layers} layers, and this one has "
@@ -127,7 +133,7 @@ def check_layers(lora: LoraWeights, layers: int) -> None:
 
 
 def parse_config(data: bytes, path: Path) -> PeftConfig:
-    """path: what to name in errors. Raises UserError for everything that would not be applied as it says."""
+    """Parse adapter_config.json. path: for messages. Raises UserError for every key that would not be applied."""
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -178,7 +184,10 @@ def _read_config(path: Path) -> bytes:
 
 
 def _pairs(file: SafetensorsFile, config: PeftConfig) -> dict[str, dict[str, str]]:
-    """{"layers.0.self_attn.q_proj": {"A": tensor name, "B": tensor name}, …}, complete."""
+    """{"layers.0.self_attn.q_proj": {"A": tensor name, "B": tensor name}, …}.
+
+    Raises UserError for a tensor that is not part of a LoRA, and for an A without its B or the reverse.
+    """
     pairs: dict[str, dict[str, str]] = {}
     for name in file.tensors:
         match = _TENSOR.fullmatch(name)
@@ -206,7 +215,7 @@ def _pairs(file: SafetensorsFile, config: PeftConfig) -> dict[str, dict[str, str
 
 
 def _check_targets(path: Path, pairs: Mapping[str, object], config: PeftConfig) -> None:
-    """Every tensor was targeted, and every target has its tensors in every layer."""
+    """Raise UserError unless every tensor is of a target, and every target has its tensors in every layer."""
     if config.targets is None:
         return
     for pair in pairs:
@@ -227,7 +236,7 @@ def _check_targets(path: Path, pairs: Mapping[str, object], config: PeftConfig) 
 def _read_pair(
     file: SafetensorsFile, path: str, parts: Mapping[str, str], config: PeftConfig
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A [r, in] and B [out, r] with the scale in B, float32."""
+    """A [r, in] and B [out, r], float32, with the scale folded into B."""
     rank = config.rank_of(path)
     if not 1 <= rank <= MAX_RANK:
         raise FileError(file.path, f": {path} has rank {rank}; supported are 1 to {MAX_RANK}.")
@@ -248,14 +257,14 @@ def _read_pair(
 
 
 def _matching(pattern: Expressions, path: str, default: float) -> float:
-    """As peft looks it up: the first key that, as a regular expression, matches the end of the path."""
+    """The value of the first expression that matches the end of the path, as peft looks it up."""
     return next((value for key, value in pattern if key.match(f"model.{path}")), default)
 
 
 def _pattern(
     fields: Mapping[str, Any], key: str, path: Path, read: Callable[[object, str, Path], float]
 ) -> Expressions:
-    """rank_pattern or alpha_pattern, if all of it together is quickly matched."""
+    """rank_pattern or alpha_pattern as compiled expressions. Raises UserError when it exceeds the limits."""
     pattern = fields.get(key) or {}
     if not isinstance(pattern, dict):
         raise FileError(path, f" has a {key} that is not an object.")
@@ -269,7 +278,7 @@ def _pattern(
 
 
 def _compiled(expression: str, key: str, path: Path) -> re.Pattern[str]:
-    """What peft makes of a key. Raises UserError for one that might take long to match."""
+    """The regular expression that peft makes of a key. Raises UserError for one that could take long to match."""
     if (
         len(expression) > MAX_EXPRESSION_LENGTH
         or _wildcards(expression) > MAX_WILDCARDS

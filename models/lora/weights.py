@@ -1,12 +1,15 @@
-"""LoRA weights: as float32 tensors, and packed for the kernels.
+"""LoRA weights: as float32 tensors, packed for the kernels, and the weighted sum of several.
 
 The kernels compute y = W x + B (A x). Nothing is merged into W and nothing is recompiled, so that changing the
 adapter means passing another tensor. The layout is in models/packing/lora_layout.py.
+
+A weighted sum of LoRAs is one LoRA again: sum_i w_i B_i A_i = [w_1 B_1, w_2 B_2, ...] [A_1; A_2; ...], whose rank is
+the sum of the ranks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -55,6 +58,10 @@ class PackedLora:
         return as_tensor(self.tensor)
 
 
+Weighted = Sequence[tuple[PackedLora, float]]
+"""LoRAs with the weight of each in a sum."""
+
+
 def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
     """Convert to the kernels' layout, once per adapter.
 
@@ -64,13 +71,14 @@ def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
     rank = -(-weights.rank // RANK_STEP) * RANK_STEP
     layout = LoraLayout(shape)
     tensor = aligned_zeros(layout.size(rank), np.uint8)
-    for layer in range(shape.layers):  # one at a time: its numbers stay in the processor's cache
+    for layer in range(shape.layers):  # layer by layer, so that the arrays fit in the processor's cache
         for site, roles in SITES.items():
-            area = layout.a_tiles(tensor, rank, site)[layer]
+            area = layout.a_tiles(tensor, rank, site)[layer]  # [inputs / 32, parts, rank / 16, tile bytes]
             stacked = np.zeros((len(roles), rank, shape.matrix(roles[0])[1]), np.float32)
             for part, role in enumerate(roles):
                 if (a := weights.tensors.get(f"layers.{layer}.{role}_proj.A")) is not None:
                     stacked[part, : weights.rank] = a
+            # [parts * rank / 16, inputs / 32, tile bytes]
             tiles = lora_tiles(stacked.reshape(len(roles) * rank, -1), 32)
             area[...] = tiles.reshape(len(roles), -1, *tiles.shape[1:]).transpose(2, 0, 1, 3)
         for role in ROLES:
@@ -79,6 +87,22 @@ def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
                 padded[:, : weights.rank] = b
             layout.b_tiles(tensor, rank, role)[layer] = lora_tiles(padded, 16)
     return PackedLora(weights.name, weights.generation, rank, tensor)
+
+
+def add_packed(shape: LlamaShape, name: str, generation: int, parts: Weighted) -> PackedLora:
+    """The weighted sum of the parts as one LoRA.
+
+    Packed tiles are copied and the weights multiply the scales of B, so that no code is rounded again. Raises UserError
+    when the ranks, each rounded up to a multiple of 16, sum to more than MAX_RANK.
+    """
+    rank = sum(packed.rank for packed, _ in parts)
+    if rank > MAX_RANK:
+        ranks = " + ".join(str(packed.rank) for packed, _ in parts)
+        raise UserError(
+            f"The adapters of {name} have the ranks {ranks} = {rank} (in steps of {RANK_STEP}); together at most "
+            f"{MAX_RANK} can run, so leave some out."
+        )
+    return PackedLora(name, generation, rank, _side_by_side(LoraLayout(shape), rank, parts))
 
 
 def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
@@ -106,3 +130,21 @@ def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
             raise UserError(
                 f"The adapter {weights.name} is damaged: {name} holds values that are not numbers."
             )
+
+
+def _side_by_side(layout: LoraLayout, rank: int, parts: Weighted) -> NDArray[np.uint8]:
+    """The packed tensor of the sum: the tiles of the parts, in order, along the axis of ranks."""
+    tensor = aligned_zeros(layout.size(rank), np.uint8)
+    start = 0  # in tiles of 16 ranks
+    for packed, weight in parts:
+        stop = start + packed.rank // RANK_STEP
+        for site in SITES:
+            area = layout.a_tiles(tensor, rank, site)[:, :, :, start:stop]
+            area[...] = layout.a_tiles(packed.tensor, packed.rank, site)
+        for role in ROLES:
+            area = layout.b_tiles(tensor, rank, role)[:, :, start:stop]
+            area[...] = layout.b_tiles(packed.tensor, packed.rank, role)
+            scales = area[..., -64:].view(np.float32)  # the last 64 bytes of a tile: float32 [16]
+            scales *= np.float32(weight)
+        start = stop
+    return tensor

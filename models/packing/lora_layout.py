@@ -21,8 +21,8 @@ from models.packing.packed_model import LlamaShape
 
 MAX_RANK = 128
 RANK_STEP = 16
-A_TILE_BYTES = 16 * 32 + 64
-B_TILE_BYTES = 16 * 16 + 64
+A_TILE_BYTES = 16 * 32 + 64  # codes of 16 ranks x 32 inputs, float32 scale[16]
+B_TILE_BYTES = 16 * 16 + 64  # codes of 16 outputs x 16 ranks, float32 scale[16]
 # A site is a place whose activations feed linear layers; it maps to the roles of the layers that it feeds.
 SITES: dict[str, tuple[str, ...]] = {
     "qkv": ("q", "k", "v"),
@@ -35,23 +35,30 @@ ROLES = tuple(role for roles in SITES.values() for role in roles)
 
 @dataclass(frozen=True)
 class LoraLayout:
-    """Offsets in the packed tensor, in bytes per 16 ranks, and views of its tiles."""
+    """Offsets in the packed tensor, and views of its tiles.
+
+    The size of every part grows with the rank, so that offsets are in bytes per RANK_STEP ranks: an offset times
+    rank / RANK_STEP is one in bytes.
+    """
 
     shape: LlamaShape
 
     def a_offset(self, site: str) -> int:
+        """Start of a site's A in a layer's block, in bytes per 16 ranks."""
         names = list(SITES)
         return sum(self._a_size(name) for name in names[: names.index(site)])
 
     def b_offset(self, role: str) -> int:
+        """Start of a role's B in a layer's block, in bytes per 16 ranks."""
         before = ROLES[: ROLES.index(role)]
         return sum(self._a_size(name) for name in SITES) + sum(self._b_size(name) for name in before)
 
     def layer_size(self) -> int:
+        """Size of a layer's block, in bytes per 16 ranks."""
         return self.b_offset(ROLES[-1]) + self._b_size(ROLES[-1])
 
     def size(self, rank: int) -> int:
-        """Bytes of a whole adapter of this padded rank."""
+        """Bytes of a packed tensor of this rank, a multiple of 16."""
         return self.shape.layers * self.layer_size() * (rank // RANK_STEP)
 
     def a_tiles(self, tensor: NDArray[np.uint8], rank: int, site: str) -> NDArray[np.uint8]:
@@ -80,19 +87,26 @@ class LoraLayout:
 
 
 def lora_tiles(matrix: NDArray[np.float32], columns: int) -> NDArray[np.uint8]:
-    """float32 [rows, inputs] -> tiles [rows / 16, inputs / columns, 16 * columns + 64]."""
+    """Round a matrix to 8 bits: float32 [rows, inputs] -> uint8 tiles [rows / 16, inputs / columns, tile bytes].
+
+    rows must be a multiple of 16, inputs of columns, columns of 4. A tile has one scale per row, max |v| / 127, and the
+    codes round(v / scale) + 128, in 1..255. A row of zeros has scale 0 and codes 128.
+    """
     rows, inputs = matrix.shape
     grouped = matrix.reshape(rows // 16, 16, inputs // columns, columns)
-    by_column = np.ascontiguousarray(np.abs(matrix).reshape(-1, columns).T)  # the maximum is quicker this way
+    # The maximum over axis 0 is the faster one in numpy.
+    by_column = np.ascontiguousarray(np.abs(matrix).reshape(-1, columns).T)
     largest = by_column.max(axis=0)
-    scale = largest.reshape(grouped.shape[:3]) / np.float32(127.0)
+    scale = largest.reshape(grouped.shape[:3]) / np.float32(127.0)  # [rows / 16, 16, inputs / columns]
+    # 1 / scale would overflow for a scale below 1e-38; such a row becomes zeros.
     factor = np.divide(np.float32(1.0), scale, out=np.zeros_like(scale), where=scale > np.float32(1e-38))
     scaled = grouped * factor[..., None]
     np.rint(scaled, out=scaled)
     scaled += np.float32(128)
-    codes = scaled.astype(np.uint8).view(np.uint32)  # 4 columns of a row stay together
+    codes = scaled.astype(np.uint8).view(np.uint32)  # 4 codes of a row as one word
     tiles = np.empty((rows // 16, inputs // columns, 16 * columns + 64), np.uint8)
     chunks = tiles[:, :, : 16 * columns].view(np.uint32)
+    # codes [block, row, group, word] -> chunks [block, group, word, row]
     chunks.reshape(*chunks.shape[:2], columns // 4, 16)[...] = codes.transpose(0, 2, 3, 1)
     tiles[:, :, 16 * columns :].view(np.float32)[...] = scale.transpose(0, 2, 1)
     return tiles

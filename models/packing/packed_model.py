@@ -1,10 +1,18 @@
 """A model's weights as the kernels read them: one file of 64-byte-aligned tiles, mapped into memory.
 
-A tile is 16 output rows x 32 inputs. Its bytes run in chunks of 64: 16 rows x 4 consecutive inputs, so that one
-chunk is one register of weights for one int32 of activations. Two 4-bit chunks share their bytes (first one in
-the low halves). After the codes come float16 scale[16] and, for 4 bits, float16 minimum[16]. A matrix is stored
-by blocks of 16 rows, each block's tiles in input order; all layers of a role follow one another. The same file
-serves every instruction set. Knows nothing of GGUF, of kernels or of LoRA.
+A tile is 16 output rows x 32 inputs:
+
+    codes    chunks of 64 bytes, each 16 rows x 4 consecutive inputs. Row r, input 4 c + j of 8 bits is byte 4 r + j of
+             chunk c. For 4 bits, chunks 2 c and 2 c + 1 share 64 bytes: the first in the low halves, the second in the
+             high ones.
+    scale    float16 [16], one for each row
+    minimum  float16 [16], 4 bits only
+
+A weight is scale * code + minimum for 4 bits (code 0..15), and scale * (code - 128) for 8 bits (code 0..255). A chunk
+is one 512-bit register of weights, which a dot product instruction multiplies with one int32 of 4 activations.
+
+A matrix is stored by blocks of 16 rows, each block's tiles in the order of the inputs. All layers of a role follow one
+another. The same file serves every instruction set.
 """
 
 from __future__ import annotations
@@ -28,17 +36,21 @@ from models.formats.quantization import QuantizedMatrix
 
 TILE_ROWS = 16
 TILE_INPUTS = 32
-CODE_BYTES = {4: 256, 8: 512}
-TILE_BYTES = {4: 320, 8: 544}
+CODE_BYTES = {4: 256, 8: 512}  # of a tile, by bits: 16 * 32 * bits / 8
+TILE_BYTES = {4: 320, 8: 544}  # with float16 scale[16] and, for 4 bits, minimum[16]
 
 _MAGIC = b"EDGEPACK"
 _VERSION = 1
-_CHECK_BLOCK = 1 << 22
+_CHECK_BLOCK = 1 << 22  # bytes read at once
 
 
 @dataclass(frozen=True)
 class LlamaShape:
-    """What the kernels are compiled for. All numbers; every *_bits is 4 or 8. head_bits 0: the tied embedding."""
+    """The sizes that the kernels are compiled for.
+
+    epsilon: of the RMS norms. *_bits: 4 or 8, of each linear role; head_bits is 0 when the head is the embedding
+    (tied). Raises ValueError for sizes that the kernels do not support.
+    """
 
     hidden: int
     intermediate: int
@@ -70,22 +82,24 @@ class LlamaShape:
 
     @property
     def attention_width(self) -> int:
-        """Width of the concatenated heads."""
+        """Width of the concatenated query heads."""
         return self.heads * self.head_dim
 
     @property
     def kv_width(self) -> int:
+        """Width of the concatenated key heads, and of the value heads."""
         return self.kv_heads * self.head_dim
 
     @property
     def padded_vocab(self) -> int:
+        """Rows of the packed embedding and head: vocab rounded up to a multiple of 16."""
         return -(-self.vocab // TILE_ROWS) * TILE_ROWS
 
     def bits(self, role: str) -> int:
         return int(getattr(self, f"{role}_bits"))
 
     def matrix(self, role: str) -> tuple[int, int]:
-        """(outputs, inputs) of a linear role."""
+        """(outputs, inputs) of a linear role's matrix in one layer."""
         hidden, attention = self.hidden, self.attention_width
         return {
             "q": (attention, hidden),
@@ -99,6 +113,7 @@ class LlamaShape:
 
 
 def shape_of(weights: LlamaWeights) -> LlamaShape:
+    """The shape of opened weights. All layers have the bits of the first one."""
     config, layer = weights.config, weights.layers[0]
     return LlamaShape(
         hidden=config.hidden_size,
@@ -116,10 +131,11 @@ def shape_of(weights: LlamaWeights) -> LlamaShape:
 
 @dataclass(frozen=True)
 class PackedModel:
-    """A mapped packed file. sections: uint8 arrays (norms: float32), copy-on-write and so never changed.
+    """A mapped packed file.
 
-    Sections: "embedding" (8 bits), the seven linear roles (all layers), "head" when not tied, and "norms":
-    [2 * layers + 1, hidden], attention and MLP norm of each layer, then the final one.
+    sections: flat uint8 arrays of tiles "embedding" (8 bits), the seven linear roles (all layers), "head" unless it is
+    tied; and "norms", float32, flat [2 * layers + 1, hidden]: attention and MLP norm of each layer, then the final one.
+    They are mapped copy-on-write, so that the file cannot be changed through them.
     """
 
     config: LlamaConfig
@@ -129,16 +145,21 @@ class PackedModel:
 
 
 def pack_matrix(matrix: QuantizedMatrix) -> NDArray[np.uint8]:
-    """Tiles [blocks, groups, TILE_BYTES]; rows are padded with zeros to a multiple of 16."""
+    """Pack a matrix into tiles: uint8 [rows / 16, inputs / 32, TILE_BYTES]. Rows are padded to a multiple of 16.
+
+    Padding rows have scale and minimum 0 and so are zero.
+    """
     codes = np.asarray(matrix.codes, dtype=np.uint8)
     rows, groups = codes.shape[:2]
     blocks = -(-rows // TILE_ROWS)
-    zero = 0 if matrix.bits == 4 else 128
+    zero = 0 if matrix.bits == 4 else 128  # the code of weight 0, with minimum 0
     codes = _pad_rows(codes, blocks * TILE_ROWS, zero).reshape(blocks, TILE_ROWS, groups, TILE_INPUTS)
     if matrix.bits == 4:
+        # inputs 32 = 4 pairs of chunks x 2 chunks x 4; -> [block, group, pair, chunk, row, 4]
         pairs = codes.reshape(blocks, TILE_ROWS, groups, 4, 2, 4).transpose(0, 2, 3, 4, 1, 5)
         packed: NDArray[np.uint8] = pairs[:, :, :, 0] | (pairs[:, :, :, 1] << np.uint8(4))
     else:
+        # inputs 32 = 8 chunks x 4; -> [block, group, chunk, row, 4]
         packed = codes.reshape(blocks, TILE_ROWS, groups, 8, 4).transpose(0, 2, 3, 1, 4)
     tiles = np.empty((blocks, groups, TILE_BYTES[matrix.bits]), np.uint8)
     size = CODE_BYTES[matrix.bits]
@@ -168,9 +189,9 @@ def _halves(values: NDArray[np.float16], blocks: int) -> NDArray[np.uint8]:
 def load_or_pack(
     digest: str, read: Callable[[], LlamaWeights], cache_dir: Path, progress: Progress = no_progress
 ) -> PackedModel:
-    """The packed file of the weights with this digest, made from read() when missing or damaged.
+    """The packed file of the weights with this digest, written from read() when it is missing or damaged.
 
-    Raises UserError when the disk refuses it, and what read() raises.
+    digest: sha256 (hex) of the weights. Raises UserError when the disk refuses the file, and what read() raises.
     """
     path = cache_dir / f"{packed_name(digest)}-v{_VERSION}.pack"
     with written_to(cache_dir, "make room there, or set EDGE_APP_HOME to another disk"):
@@ -187,7 +208,7 @@ def load_or_pack(
 
 
 def _packed_now(path: Path, digest: str, read: Callable[[], LlamaWeights], progress: Progress) -> PackedModel:
-    """Under the lock: whatever else begins with this file's name was left by a writer that died."""
+    """Pack the weights. The caller holds the lock, so that unfinished files are those of writers that died."""
     for unfinished in path.parent.glob(f"{path.name}?*"):
         unfinished.unlink(missing_ok=True)
     write_packed(path, digest, read(), progress)
@@ -221,7 +242,7 @@ def write_packed(path: Path, digest: str, weights: LlamaWeights, progress: Progr
 
 
 def _arrays(weights: LlamaWeights) -> Iterator[tuple[str, int, NDArray[Any]]]:
-    """(section, layer, array) of everything in the file, one at a time."""
+    """(section, layer, array) of all sections. Arrays are made one at a time, to bound the memory."""
     yield "embedding", 0, pack_matrix(weights.embedding)
     if weights.head is not None:
         yield "head", 0, pack_matrix(weights.head)
@@ -235,7 +256,7 @@ def _arrays(weights: LlamaWeights) -> Iterator[tuple[str, int, NDArray[Any]]]:
 
 
 def _plan(shape: LlamaShape) -> dict[str, tuple[int, int]]:
-    """Section -> (offset in the file, bytes)."""
+    """Section -> (offset in the file, bytes). Sections start at multiples of PAGE."""
     groups = shape.hidden // TILE_INPUTS
     vocab_blocks = shape.padded_vocab // TILE_ROWS
     sizes = {"embedding": vocab_blocks * groups * TILE_BYTES[8]}
@@ -268,7 +289,7 @@ def _check(file: BinaryIO) -> int:
 
 
 def open_packed(path: Path, digest: str) -> PackedModel | None:
-    """Map the file; None when it is missing, damaged, of another version, or made from other weights."""
+    """Map a packed file. Returns None when it is missing, damaged, of another version or of other weights."""
     if not path.is_file():
         return None
     with path.open("rb") as file:
@@ -277,7 +298,7 @@ def open_packed(path: Path, digest: str) -> PackedModel | None:
             return None
         try:
             config, shape = LlamaConfig(**header["config"]), LlamaShape(**header["shape"])
-        except (KeyError, TypeError):  # another version's fields; a damaged header was noticed before
+        except (KeyError, TypeError):  # fields of another version; read_header has checked for damage
             return None
         plan = _plan(shape)
         if path.stat().st_size != _end(plan) or _check(file) != header["check"]:

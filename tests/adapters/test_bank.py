@@ -16,8 +16,7 @@ from benchmarks.speed import workload
 from models.adapter_weights import AdapterWeights
 from models.compiled_adapters import CompiledAdapter, CompiledAdapterPacker, as_compiled
 from models.core.errors import UserError
-from models.lora.weighted_sum import add_packed
-from models.lora.weights import PackedLora, pack_lora
+from models.lora.weights import PackedLora, add_packed, pack_lora
 from models.packing.packed_model import LlamaShape
 from tests.adapters.folders import SHAPE, put, remove
 

@@ -14,8 +14,7 @@ from models.compiler.cpu import choose_path, detect
 from models.formats.llama_weights import LlamaWeights
 from models.formats.quantization import Bits
 from models.language.runtime import LlamaRuntime, rotary_table
-from models.lora.weighted_sum import add_packed
-from models.lora.weights import LoraWeights, PackedLora, pack_lora
+from models.lora.weights import LoraWeights, PackedLora, add_packed, pack_lora
 from tests.models import tiny_llama
 from tests.models.tiny_llama import Reference, random_lora
 

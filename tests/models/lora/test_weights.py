@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
-from models.lora.weighted_sum import add_packed
 from models.lora.weights import (
     LoraWeights,
     PackedLora,
+    add_packed,
     pack_lora,
 )
 from models.packing.lora_layout import A_TILE_BYTES, B_TILE_BYTES, SITES, LoraLayout, lora_tiles
