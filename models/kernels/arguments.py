@@ -1,6 +1,20 @@
-"""The arguments of the Llama functions: names, types, order and sizes. Imports no compiler.
+"""The arguments of the Llama functions: names, types, order and sizes. Must not import the compiler.
 
-Order of a call: the function's scalars, then one flat tensor for every entry of buffer_types().
+A call passes the function's scalars, then one flat tensor for every entry of buffer_types(), in that order:
+
+    weights          uint8 tiles (models/packing/packed_model.py); "norms" is float32 [2 layers + 1, hidden]
+    rope             float32 [context, head_dim]: the cosines of a position's head_dim / 2 angles, then their sines
+    keys             uint16 (float16 bits) [layer, kv head, position / 16, head_dim, 16]
+    cached_values    uint16 (float16 bits) [layer, kv head, position, head_dim]
+    lora             uint8 [LoraLayout.size(rank)]; not read when rank_tiles is 0
+    tokens           int32 [rows], prefill only: a token id, or -1 - i for row i of image_rows
+    image_rows       float32 [image rows, hidden]
+    logits           float32 [padded vocab], of the last row
+    hidden           float32 [hidden], the last row after the final norm
+    all others       scratch memory (scratch_sizes)
+
+Scalars are int32. rows: of the prompt. token: as in tokens. position: of the first row in the KV cache. context: the
+positions that the caches have. rank_tiles: padded LoRA rank / 16, 0 without an adapter. threads: that work.
 """
 
 from __future__ import annotations
@@ -10,16 +24,17 @@ from models.packing.packed_model import TILE_INPUTS, LlamaShape
 
 PREFILL_SCALARS = ("rows", "position", "context", "rank_tiles", "threads")
 DECODE_SCALARS = ("token", "position", "context", "rank_tiles", "threads")
-CHUNK = 64  # positions that attention works on at once
+CHUNK = 64  # positions of one step of attention
 TILE_ROWS_LIMIT = 8  # the largest tile of rows of any instruction set
 
 WEIGHTS = ("embedding", "q", "k", "v", "o", "gate", "up", "down", "head", "norms")
-# Activations are kept for the residual stream, the attention's output and the MLP's inner values.
+# Quantised activations: of the residual stream (for q, k, v, gate, up and the head), of the attention's output (for o)
+# and of the MLP's inner values (for down). Their fields are described in models/kernels/linear.py, Activations.
 ACTIVATION_SETS = ("stream", "attention", "inner")
 
 
 def buffer_types(shape: LlamaShape) -> dict[str, str]:
-    """Every tensor argument and its element type, in order. There is no "head" when it is tied."""
+    """Element type of every tensor argument, in the order of a call. There is no "head" when it is tied."""
     weights = {name: "uint8" for name in WEIGHTS if name != "head" or shape.head_bits}
     types = weights | {
         "norms": "float32",
@@ -34,6 +49,7 @@ def buffer_types(shape: LlamaShape) -> dict[str, str]:
 
 
 def scratch_types() -> dict[str, str]:
+    """Element type of every buffer that the caller allocates and the functions fill."""
     types = {"logits": "float32", "hidden": "float32", "x": "float32", "qkv": "float32", "queries": "float32"}
     types |= {"rotated": "float32", "attended": "float32", "gated": "float32"}
     types |= dict.fromkeys(
@@ -48,12 +64,14 @@ def scratch_types() -> dict[str, str]:
 
 
 def scratch_sizes(shape: LlamaShape, max_rows: int, context: int, threads: int) -> dict[str, int]:
-    """Elements of every buffer in scratch_types(), for up to max_rows rows a prefill call."""
-    rows = -(-max_rows // TILE_ROWS_LIMIT) * TILE_ROWS_LIMIT
+    """Elements of every buffer in scratch_types(), for calls of llama_prefill with up to max_rows rows."""
+    rows = -(-max_rows // TILE_ROWS_LIMIT) * TILE_ROWS_LIMIT  # the last tile is computed whole
     heads_per_kv = shape.heads // shape.kv_heads
-    chunks = -(-context // (16 * CHUNK)) * 16
+    chunks = -(-context // (16 * CHUNK)) * 16  # rounded up to 16, so that vectors of 16 chunks can be loaded
+    # One for each (row, head) whose chunks are stored at a time.
     slots = max(shape.heads, threads * TILE_ROWS_LIMIT)
     sizes = {
+        # The larger of what prefill and decode need:
         "logits": shape.padded_vocab,
         "hidden": shape.hidden,
         "x": rows * shape.hidden,
@@ -69,10 +87,10 @@ def scratch_sizes(shape: LlamaShape, max_rows: int, context: int, threads: int) 
         "chunk_weights": threads * chunks,
     }
     widths = {"stream": shape.hidden, "attention": shape.attention_width, "inner": shape.intermediate}
-    parts = {"stream": 3, "attention": 1, "inner": 1}
+    parts = {"stream": 3, "attention": 1, "inner": 1}  # linear layers that read a set: q, k, v are three
     for name, width in widths.items():
         groups = width // TILE_INPUTS
-        cells = rows * groups
+        cells = rows * groups  # a cell is one group of 32 values of one row
         sizes |= {f"{name}_codes": cells * TILE_INPUTS // 4, f"{name}_ranks": groups * parts[name] * MAX_RANK}
         sizes |= {f"{name}_{kind}": cells for kind in ("scales", "sums", "offsets")}
         ranks = max(rows, threads) * parts[name] * MAX_RANK

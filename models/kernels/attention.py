@@ -1,10 +1,18 @@
 """Rotary embedding, the KV cache, and grouped-query attention over it.
 
-The cache is float16: keys by blocks of 16 positions, [layer][kv head][position / 16][head_dim][16], so that one
-vector holds one dimension of 16 keys; values [layer][kv head][position][head_dim]. Attention works in chunks of
-64 positions: each leaves its largest score, its sum of exponentials and its weighted sum of values, and the
-chunks are combined in order afterwards. Chunks of one row can so be computed by different threads (decode) or
-by one (prefill) with the same bits. Masked positions count exactly zero; the cache must hold finite numbers.
+The cache is float16. Keys are stored by blocks of 16 positions, [layer][kv head][position / 16][head_dim][16], so that
+one vector holds one dimension of 16 keys; values are [layer][kv head][position][head_dim].
+
+Attention works in chunks of 64 positions. With the scores s_j = q . k_j / sqrt(head_dim), chunk c stores
+
+    peak  m_c = max_j s_j        mass  l_c = sum_j exp(s_j - m_c)        sum  o_c = sum_j exp(s_j - m_c) v_j
+
+and the chunks are combined in order, with m = max_c m_c (the online softmax of arXiv 1805.02867):
+
+    output = sum_c exp(m_c - m) o_c / sum_c exp(m_c - m) l_c
+
+The chunks of one row may therefore be computed by different threads (decode) or by one (prefill) with the same bits.
+Masked positions count exactly zero: their weight is 0 and the cache must hold finite numbers.
 """
 
 from __future__ import annotations
@@ -34,16 +42,16 @@ from models.kernels.emit import (
 from models.kernels.isa import Expr
 from models.packing.packed_model import LlamaShape
 
-_BLOCKS = CHUNK // LANES
-_MASKED = -1e30
+_BLOCKS = CHUNK // LANES  # blocks of 16 positions in a chunk
+_MASKED = -1e30  # score of a masked position; finite, since inf - inf is not a number
 
 
 @dataclass(frozen=True)
 class ChunkStore:
-    """Where the chunks of one (row, head) leave their results.
+    """Where the results of the chunks of one (row, head) are stored.
 
-    peaks and masses: offsets in "chunk_peaks" and "chunk_masses", one float32 a chunk; sums: offset in
-    "chunk_sums", head_dim float32 a chunk.
+    chunks: offset in "chunk_peaks" and in "chunk_masses", one float32 for each chunk. sums: offset in "chunk_sums",
+    float32 [chunk, head_dim].
     """
 
     chunks: Expr
@@ -51,7 +59,7 @@ class ChunkStore:
 
 
 class Attention:
-    """Writes the attention of one model; a = the function's arguments."""
+    """Emits the attention of one model. a: the function's arguments by name."""
 
     def __init__(self, emitter: Emitter, shape: LlamaShape, a: dict[str, Any]) -> None:
         self.e = emitter
@@ -62,17 +70,20 @@ class Attention:
         self.qkv_width = shape.attention_width + 2 * shape.kv_width
 
     def cache_base(self, layer: Expr, kv_head: Expr) -> Expr:
-        """Offset of a head's keys, and of its values, in their caches."""
+        """Offset of a head's keys in their cache, and of its values in theirs."""
         return (layer * self.shape.kv_heads + kv_head) * self.a["context"] * self.dim
 
-    def chunk_room(self) -> Expr:
-        """Chunks of the longest context, rounded up to 16: the stride of the chunk stores."""
+    def chunk_stride(self) -> Expr:
+        """Chunks of the whole context, rounded up to 16: the distance of two chunk stores."""
         return tir.truncdiv(self.a["context"] + (16 * CHUNK - 1), 16 * CHUNK) * 16
 
     def rotate(
         self, source: Expr, position: Expr, scale: float | None, put: Callable[[Expr, Expr, int], None]
     ) -> None:
-        """Rotate one head at qkv[source:] (half-split): put(first dimension, vector, lanes)."""
+        """Rotary embedding of one head at qkv[source:], half-split: dimensions d and d + head_dim / 2 form a pair.
+
+        Calls put(first dimension, vector, lanes) for every vector of the result, multiplied by scale if given.
+        """
         half = self.dim // 2
         lanes = LANES if half % LANES == 0 else 1
         table = bind(position * self.dim)
@@ -81,7 +92,8 @@ class Attention:
             first = bind(step * lanes)
             low, high = (bind(load(qkv, source + first + side, lanes)) for side in (0, half))
             cosine, sine = (bind(load(rope, table + first + side, lanes)) for side in (0, half))
-            # Written as multiply-adds: left to LLVM, it may fuse one product in prefill and the other in decode.
+            # low' = low cos - high sin, high' = high cos + low sin. Explicit multiply-adds: LLVM could otherwise fuse
+            # one product in prefill and the other one in decode, with different bits.
             minus = splat(f32(0.0), lanes) - high
             turned = (self.e.fma(low, cosine, minus * sine), self.e.fma(high, cosine, low * sine))
             for side, vector in zip((0, half), turned, strict=True):
@@ -89,10 +101,10 @@ class Attention:
                 put(first + side, scaled, lanes)
 
     def store_key_value(self, layer: Expr, kv_head: Expr, position: Expr, row: Expr, thread: Expr) -> None:
-        """Put the key (rotated) and value of one row, at qkv[row:], into the cache."""
+        """Store the key, rotated, and the value of the row at qkv[row:] in the cache, rounded to float16."""
         qkv = self.a["qkv"]
         base = bind(self.cache_base(layer, kv_head))
-        halves = local("uint16", self.dim)
+        halves = local("uint16", self.dim)  # the key as float16 bits
         rotated = bind(thread * self.dim)
         source = bind(row + self.shape.attention_width + kv_head * self.dim)
 
@@ -102,6 +114,7 @@ class Attention:
         self.rotate(source, position, None, put)
         for vector in range(self.vectors):
             store(halves, 16 * vector, self.e.to_half(load(self.a["rotated"], rotated + 16 * vector)))
+        # Dimension d of the key is at [position / 16][d][position % 16]: the key is scattered at a stride of 16.
         key = bind(base + tir.truncdiv(position, 16) * (16 * self.dim) + tir.truncmod(position, 16))
         with tir.serial(i64(self.dim)) as d:
             store(self.a["keys"], key + d * 16, halves[d], 1)
@@ -120,10 +133,11 @@ class Attention:
         stores: list[ChunkStore],
         blocks_at_once: int,
     ) -> None:
-        """Scores of one chunk, turned into exponentials relative to the chunk's largest.
+        """Compute exp(s_j - m_c) of one chunk into "scores", and its peak and mass into the stores.
 
-        queries: offsets in "queries" of rotated, scaled rows; last: the last position that each may see;
-        scores: offsets in "scores", CHUNK float32 each. Leaves peak and mass in the stores.
+        cache: offset of the head's keys. queries: offsets in "queries" of rows, rotated and scaled. last: the last
+        position that each query sees. scores: offsets in "scores", CHUNK float32 each. blocks_at_once: blocks of 16
+        positions whose scores are summed at once; len(queries) * blocks_at_once vectors are held in registers.
         """
         peaks = [Register() for _ in queries]
         for peak in peaks:
@@ -132,12 +146,12 @@ class Attention:
         with tir.serial(i64(_BLOCKS // blocks_at_once)) as outer:
             sums = [registers(len(queries)) for _ in range(blocks_at_once)]
             keys = bind(cache + (first + outer * (16 * blocks_at_once)) * self.dim)
-            with tir.serial(i64(self.dim // 4)) as four:
+            with tir.serial(i64(self.dim // 4)) as four:  # unrolled by 4 dimensions
                 for d in range(4):
                     values = [splat(self.a["queries"][query + four * 4 + d]) for query in queries]
                     for block in range(blocks_at_once):
                         offset = keys + block * (16 * self.dim) + (four * 4 + d) * 16
-                        key = bind(self.e.load_half(self.a["keys"], offset))
+                        key = bind(self.e.load_half(self.a["keys"], offset))  # one dimension of 16 positions
                         for register, value in zip(sums[block], values, strict=True):
                             register.value = self.e.fma(key, value, register.value)
             for block in range(blocks_at_once):
@@ -154,6 +168,7 @@ class Attention:
                 offset = bind(scores[number] + block * 16)
                 power = self.e.exp(load(self.a["scores"], offset) - splat(largest))
                 visible = self._visible(first + block * 16, last[number])
+                # exp() clamps its argument at -87 and so never returns zero.
                 weight = bind(tir.Select(visible, power, splat(f32(0.0))))
                 store(self.a["scores"], offset, weight)
                 mass.value = mass.value + weight
@@ -162,13 +177,17 @@ class Attention:
 
     @staticmethod
     def _visible(first: Expr, last: Expr) -> Expr:
-        """Lanes whose position, counted from first, is not beyond last."""
+        """Mask of the lanes i with first + i <= last."""
         return tir.ramp(tir.int32(0), tir.int32(1), 16) <= splat(tir.cast(last - first, "int32"))
 
     def chunk_values(
         self, cache: Expr, chunk: Expr, scores: list[Expr], stores: list[ChunkStore], at_once: int
     ) -> None:
-        """The chunk's values weighted by its scores, position by position; at_once vectors of a head together."""
+        """Compute o_c of one chunk from the weights in "scores" into the stores, position by position.
+
+        cache: offset of the head's values. at_once: vectors of 16 dimensions that are summed in one pass; each pass
+        reads the weights anew.
+        """
         base = bind(cache + chunk * (CHUNK * self.dim))
         for start in range(0, self.vectors, at_once):
             vectors = range(start, min(start + at_once, self.vectors))
@@ -187,11 +206,12 @@ class Attention:
                     store(self.a["chunk_sums"], place.sums + chunk * self.dim + 16 * vector, register.value)
 
     def combine(self, place: ChunkStore, count: Expr, weights: Expr, dims: list[Expr]) -> list[Expr]:
-        """Vectors of one head's output from `count` chunks; dims: their first dimensions.
+        """Vectors of one head's output, combined from `count` chunks.
 
-        weights: offset in "chunk_weights" for one float32 a chunk (rounded up to 16).
+        dims: the first dimension of each vector of 16. weights: offset in "chunk_weights", where exp(m_c - m) is
+        stored, one float32 for each chunk, with room for a multiple of 16.
         """
-        peak = Register()
+        peak = Register()  # m, first by lanes
         peak.value = splat(f32(_MASKED))
         sixteens = bind(tir.truncdiv(count + 15, 16))
 

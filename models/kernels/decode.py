@@ -14,10 +14,11 @@ from models.packing.lora_layout import SITES
 
 
 class Decode(LlamaWriter):
-    """Writes the body of llama_decode.
+    """Emits the body of llama_decode.
 
-    A group of 32 values is finished (quantised, squared, multiplied into A) by the thread that made it, right
-    where it was made; no phase repeats another thread's work.
+    The thread that computes a group of 32 values also finishes it: it quantises the group, sums its squares and
+    multiplies it with A. A layer has six phases: q, k and v; attention by chunks; their combination; o; gate and
+    up; down.
     """
 
     def write(self) -> None:
@@ -36,7 +37,7 @@ class Decode(LlamaWriter):
         self.write_head(i64(0))
 
     def _finish_stream(self, site: str, layer: Expr, group: Expr) -> None:
-        """Prepare x's group for the site that reads it next."""
+        """Finish a group of x for the site that reads it next."""
         norm = self.norm(layer * 2 + (1 if site == "gate_up" else 0))
         self.linear.finish_group(
             self.sites[site],
@@ -49,13 +50,14 @@ class Decode(LlamaWriter):
         )
 
     def _totals(self, site: str, thread: Expr) -> Expr:
-        """Sum A x for this thread's use; its row among the quantised sums."""
+        """Sum A x over the groups and quantise it. Every thread does so for itself. Returns the offset of its copy."""
         activations = self.sites[site]
         offset = bind(thread * self.a["rank_tiles"] * activations.parts)
         self.linear.sum_ranks(activations, offset)
         return offset
 
     def _project_qkv(self, layer: Expr) -> None:
+        """qkv = [q, k, v] of the row, before the rotary embedding."""
         stream = self.sites["qkv"]
         with phase(self.threads) as thread:
             total = self._totals("qkv", thread)
@@ -70,17 +72,17 @@ class Decode(LlamaWriter):
                 start += self.shape.matrix(role)[0]
 
     def _attend(self, layer: Expr) -> None:
-        """Chunks of the context, for the query heads of one key-value head at a time."""
+        """Attention over single chunks. A work item is one chunk of one kv head, for all query heads of that head."""
         shape, position = self.shape, self.a["position"]
         per_kv = shape.heads // shape.kv_heads
         chunks = bind(tir.truncdiv(position, CHUNK) + 1)
         scale = shape.head_dim**-0.5
         with self.shared(chunks * shape.kv_heads) as (thread, item):
             kv_head, chunk = bind(tir.truncdiv(item, chunks)), bind(tir.truncmod(item, chunks))
-            with when(chunk == chunks - 1):
+            with when(chunk == chunks - 1):  # the chunk of this position: its item alone reads the new key
                 self.attention.store_key_value(layer, kv_head, position, i64(0), thread)
             cache = bind(self.attention.cache_base(layer, kv_head))
-            for first in range(0, per_kv, 4):
+            for first in range(0, per_kv, 4):  # 4 query heads share each key and value that is loaded
                 heads = range(first, min(first + 4, per_kv))
                 queries, scores, stores = [], [], []
                 for number in heads:
@@ -101,16 +103,17 @@ class Decode(LlamaWriter):
                 self.attention.chunk_values(cache, chunk, scores, stores, self.machine.attention_vectors)
 
     def _store(self, head: Expr) -> ChunkStore:
-        room = bind(self.attention.chunk_room())
-        return ChunkStore(bind(head * room), bind(head * room * self.shape.head_dim))
+        stride = bind(self.attention.chunk_stride())
+        return ChunkStore(bind(head * stride), bind(head * stride * self.shape.head_dim))
 
     def _combine(self, layer: Expr) -> None:
-        """The heads' outputs, a group of 32 at a time, finished for the output projection."""
+        """Combine the chunks into the heads' outputs, a group of 32 values at a time, finished for o."""
         dim, position = self.shape.head_dim, self.a["position"]
         chunks = bind(tir.truncdiv(position, CHUNK) + 1)
         activations = self.sites["o"]
         with self.shared(activations.groups) as (thread, group):
-            weights = bind(thread * self.attention.chunk_room())
+            weights = bind(thread * self.attention.chunk_stride())
+            # The two vectors of a group are of the same head unless head_dim is an odd multiple of 16.
             together = 2 if dim % GROUP == 0 else 1
             vectors: list[Expr] = []
             for half in range(0, 2, together):
@@ -129,7 +132,7 @@ class Decode(LlamaWriter):
             )
 
     def _add_to_stream(self, site: str, layer: Expr, following: str, following_layer: Expr) -> None:
-        """x += projection of the site's activations, finished for the following site."""
+        """x += W a + B (A a) for the site's activations a, finished for the site that follows."""
         activations, x = self.sites[site], self.a["x"]
         (role,) = SITES[site]
         with phase(self.threads) as thread:
@@ -144,7 +147,10 @@ class Decode(LlamaWriter):
                 self._finish_following(following, layer, following_layer, group)
 
     def _finish_following(self, site: str, layer: Expr, adapter_layer: Expr, group: Expr) -> None:
-        """As _finish_stream; after the last layer the norm is the final one and the adapter's A is not used."""
+        """Finish a group of x for the following site.
+
+        After the last layer the norm is the final one, and A x is computed but not used.
+        """
         number = layer * 2 + (1 if site == "gate_up" else 2)
         self.linear.finish_group(
             self.sites[site],
@@ -157,6 +163,7 @@ class Decode(LlamaWriter):
         )
 
     def _gate_up(self, layer: Expr) -> None:
+        """silu(gate) * up, a group of 32 values at a time, finished for down."""
         stream, inner = self.sites["gate_up"], self.sites["down"]
         with phase(self.threads) as thread:
             total = self._totals("gate_up", thread)

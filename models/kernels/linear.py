@@ -1,9 +1,20 @@
-"""Linear layers on quantised weights and activations, with LoRA added on the way.
+"""Linear layers on quantised weights and activations, with LoRA: y = (W x + B (A x)) / rms.
 
-Activations are quantised in groups of 32: int8 codes, one float32 scale. Whoever produces a group also
-quantises it, adds up its squares for a norm that follows, and multiplies it into LoRA's A; the consumer then
-only sums what the groups left. Each of these works on one group in a fixed order, so that decode (one row, the
-groups shared by all threads) and prefill (tiles of rows) give the same bits whatever the number of threads.
+Activations are quantised in groups of 32 along the inputs: int8 codes c = round(x / s), one float32 scale s. With the
+codes w, the scale t and the minimum m of the weights of an output row, a group contributes
+
+    4 bits:  sum (t w + m) s c    = t s sum w c + m s sum c
+    8 bits:  sum t (w - 128) s c  = t s (sum w c - 128 sum c)
+
+where sum w c is an exact integer sum. "sums" holds s sum c, "offsets" holds -128 sum c.
+
+The division by the root mean square of a norm is one factor for a whole row. It commutes with the linear layer and is
+applied to the outputs, so that a group can be quantised before the squares of the other groups are known. The norm's
+weights are applied before quantisation.
+
+The producer of a group finishes it: it quantises the group, sums its squares, and multiplies it with LoRA's A. The
+consumer sums over the groups. Each of these steps works in a fixed order, so that decode (one row, whose groups are
+shared by all threads) and prefill (tiles of rows) give the same bits for every number of threads.
 """
 
 from __future__ import annotations
@@ -36,22 +47,29 @@ from models.packing.lora_layout import A_TILE_BYTES, B_TILE_BYTES, SITES, LoraLa
 from models.packing.packed_model import CODE_BYTES, TILE_BYTES, LlamaShape
 
 GROUP = 32
-_CODE_WORDS = GROUP // 4
-# How many bytes decode fetches ahead of its use. It reads each weight once, at the speed of memory, and the
-# processor's own prefetching stops at every page: a fifth faster with anything from 4 to 32 KB.
+_CODE_WORDS = GROUP // 4  # int32 words of a group's codes
+# Distance in bytes at which decode prefetches weights. Decode reads each weight once, at the speed of memory, and the
+# processor's own prefetching stops at every page. Distances from 4 to 32 KB make it a fifth faster.
 _AHEAD = 8192
 
 
 @dataclass(frozen=True)
 class Activations:
-    """Rows of quantised activations that feed the linear layers of one site.
+    """The buffers of the quantised activations that the linear layers of one site read.
 
-    codes int32 (4 int8 each), [tile][group][row][8]; scales, sums (scale * sum of codes) float32 and offsets
-    (-128 * sum of codes) int32, [tile][group][row]. squares float32 [row][group] and inverse float32 [row]
-    (one over the root mean square) only where an rms norm precedes. ranks float32, [group][parts * rank], holds
-    A x before the sum over groups in decode; totals float32, [row][parts * rank], the sums in prefill;
-    rank_codes, rank_scales and
-    rank_offsets, [row or thread][parts * rank / 16], the sums quantised by 16.
+    A row belongs to a tile of rows; decode has one tile of one row. parts: the linear layers of the site.
+
+    codes                     int32, four int8 codes in -127..127 each, [tile][group][row][8]
+    scales, sums              float32 [tile][group][row]; sums = scale * sum of the codes
+    offsets                   int32 [tile][group][row], -128 * sum of the codes
+    squares                   float32 [row][group], sums of squares; only where an RMS norm precedes
+    inverse                   float32 [row], 1 / root mean square; likewise
+    ranks                     float32 [group][parts * rank], A x of single groups; decode only
+    totals                    float32 [row][parts * rank], A x; prefill only
+    rank_codes                int32, four int8 codes each, [row, or thread in decode][parts * rank / 16][4]
+    rank_scales, rank_offsets  float32 and int32 [row or thread][parts * rank / 16]; A x quantised by groups of 16
+
+    normed: whether an RMS norm precedes.
     """
 
     site: str
@@ -73,9 +91,9 @@ class Activations:
 
 @dataclass(frozen=True)
 class Operands:
-    """Quantised values that a tile is multiplied with, one entry a row.
+    """Quantised groups that a tile is multiplied with, one for each row.
 
-    codes: the int32 buffer; words: each row's first word in it; offsets (int32) and scales (float32): values.
+    codes: the int32 buffer. words: the offset of each row's first word in it. offsets, scales: int32 and float32.
     """
 
     codes: Any
@@ -86,15 +104,17 @@ class Operands:
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows a piece of code works on: `count` consecutive ones, the tile with this number."""
+    """The rows that emitted code works on: tile number `tile` of `count` consecutive rows."""
 
     count: int
     tile: Expr
 
     def index(self, row: Any) -> Expr:
+        """The number of the tile's row `row` among all rows."""
         return self.tile * self.count + row
 
     def cell(self, activations: Activations, group: Expr, row: Any) -> Expr:
+        """Offset of (tile, group, row) in scales, sums and offsets."""
         return (self.tile * activations.groups + group) * self.count + row
 
 
@@ -102,7 +122,7 @@ ONE_ROW = Rows(1, i64(0))
 
 
 class Linear:
-    """Writes the linear layers of one model; a = the function's arguments."""
+    """Emits the linear layers of one model. a: the function's arguments by name."""
 
     def __init__(self, emitter: Emitter, shape: LlamaShape, a: dict[str, Any]) -> None:
         self.e = emitter
@@ -122,11 +142,11 @@ class Linear:
         a_base: Expr | None,
         total: Callable[[int], Expr] | None,
     ) -> None:
-        """Everything that is to be done with 32 finished values of each row.
+        """Quantise 32 values of each row, with the sum of their squares and their part of A x.
 
-        source(row) gives the two vectors; norm is the offset of the norm's weights; a_base the offset of A in
-        "lora" (None: no adapter feeds on these); total(row) where A x is summed over groups (None: left by
-        group in ranks).
+        source(row): the two vectors of 16. norm: offset of the norm's weights, None without a norm. a_base: offset of
+        the site's A in "lora", None where no LoRA reads the values. total(row): offset / 16 in "totals" where A x is
+        added up; None stores it by group in "ranks".
         """
         with tir.serial(i64(rows.count)) as row:
             vectors = [bind(vector) for vector in source(row)]
@@ -141,7 +161,10 @@ class Linear:
                 self._multiply_a(activations, rows, group, a_base, total)
 
     def _quantise(self, activations: Activations, cell: Expr, vectors: list[Expr]) -> None:
-        """32 float32 -> int8 codes in -127..127, scale = max |v| / 127."""
+        """Quantise 32 float32 to int8 codes in -127..127 with scale = max |v| / 127.
+
+        The maximum is at least 1e-12, so that zeros do not divide by zero.
+        """
         low, high = vectors
         largest = bind(tir.max(max_lanes(tir.max(tir.abs(low), tir.abs(high))), f32(1e-12)))
         factor = bind(f32(127.0) / largest)
@@ -164,7 +187,7 @@ class Linear:
         a_base: Expr,
         total: Callable[[int], Expr] | None,
     ) -> None:
-        """A x over one group, 16 ranks at a time."""
+        """A x of one group, 16 ranks at a time."""
         cells = [bind(rows.cell(activations, group, row)) for row in range(rows.count)]
         operands = Operands(
             codes=activations.codes,
@@ -175,7 +198,7 @@ class Linear:
         chunks = bind(self.a["rank_tiles"] * activations.parts)
         with tir.serial(chunks) as chunk:
             tile = bind(a_base + (group * chunks + chunk) * A_TILE_BYTES)
-            if rows.count == 1:  # the same thread's next group
+            if rows.count == 1:  # decode: the tile of the next group, which the same thread computes
                 self._fetch(self.a["lora"], tile + chunks * A_TILE_BYTES, A_TILE_BYTES)
             partials = self._lora_tile(tile, A_TILE_BYTES, operands, None)
             for row, partial in enumerate(partials):
@@ -188,7 +211,10 @@ class Linear:
     def _lora_tile(
         self, tile: Expr, size: int, operands: Operands, sums: list[Register] | None
     ) -> list[Register]:
-        """An 8-bit tile with float32 scales times each row; added to sums, if given."""
+        """Multiply an 8-bit LoRA tile, A's or B's, with each row. The products are added to `sums` if given.
+
+        tile: its offset in "lora". size: its bytes, with 64 of float32 scales at the end.
+        """
         lanes = self.e.machine.lanes
         results = sums or registers(len(operands.words))
         for part in range(16 // lanes):
@@ -202,11 +228,12 @@ class Linear:
         return results
 
     def clear_totals(self, activations: Activations, total: Expr) -> None:
+        """Set a row's A x to zero. total: its offset / 16 in "totals"."""
         with tir.serial(self.a["rank_tiles"] * activations.parts) as chunk:
             store(activations.totals, (total + chunk) * 16, splat(f32(0.0)))
 
     def sum_ranks(self, activations: Activations, total: Expr) -> None:
-        """A x of decode's row, summed over groups in order and quantised for B, as row `total`."""
+        """Decode: sum A x over the groups in order, and quantise it for B. total: offset of the copy in rank_scales."""
         chunks = bind(self.a["rank_tiles"] * activations.parts)
         with tir.serial(chunks) as chunk:
             (summed,) = registers(1)
@@ -215,12 +242,12 @@ class Linear:
             self._quantise_ranks(activations, total + chunk, summed.value)
 
     def finish_totals(self, activations: Activations, total: Expr) -> None:
-        """Quantise a row's A x for B."""
+        """Prefill: quantise a row's A x for B. total: as in clear_totals, and its offset in rank_scales."""
         with tir.serial(self.a["rank_tiles"] * activations.parts) as chunk:
             self._quantise_ranks(activations, total + chunk, load(activations.totals, (total + chunk) * 16))
 
     def _quantise_ranks(self, activations: Activations, chunk: Expr, vector: Expr) -> None:
-        """16 float32 of A x -> int8 codes in -127..127, scale = max |v| / 127."""
+        """Quantise 16 float32 of A x to int8 codes in -127..127 with scale = max |v| / 127."""
         vector, chunk = bind(vector), bind(chunk)
         largest = bind(tir.max(max_lanes(tir.abs(vector)), f32(1e-30)))
         codes = bind(round_to_int(vector * splat(f32(127.0) / largest)))
@@ -230,7 +257,7 @@ class Linear:
         store(activations.rank_offsets, chunk, sum_integers(codes) * tir.int32(-128), 1)
 
     def inverse_rms(self, activations: Activations, row: Expr) -> Expr:
-        """1 / sqrt(mean of squares + epsilon) of a finished row; groups are added in order."""
+        """1 / sqrt(mean of squares + epsilon) of a finished row. The groups are added in order."""
         total = Register("float32", 1)
         total.clear()
         with tir.serial(i64(activations.groups)) as group:
@@ -250,7 +277,10 @@ class Linear:
         total: Callable[[int], Expr],
         inverse: Callable[[int], Expr] | None,
     ) -> list[Expr]:
-        """16 outputs of a role for each row: (W x + B (A x)) * inverse, as float32 vectors."""
+        """Outputs 16 * block .. 16 * block + 15 of a role for each row: (W x + B (A x)) * inverse(row), float32 x 16.
+
+        total(row): offset in rank_scales of the row's quantised A x. inverse: None without a norm.
+        """
         bits = self.shape.bits(role)
         outputs = self.shape.matrix(role)[0]
         tiles = outputs // 16 * activations.groups
@@ -260,7 +290,7 @@ class Linear:
         b_base = bind(
             (layer * self.lora.layer_size() + self.lora.b_offset(role) + block * B_TILE_BYTES) * rank_tiles
         )
-        if rows.count == 1:  # while the weights are multiplied
+        if rows.count == 1:  # decode: B is fetched while W x is computed
             with tir.serial(rank_tiles) as number:
                 self._fetch(self.a["lora"], b_base + number * B_TILE_BYTES, B_TILE_BYTES)
         sums = self.tiles(self.a[role], base, bits, activations, rows)
@@ -280,11 +310,12 @@ class Linear:
     def tiles(
         self, weights: Any, base: Expr, bits: int, activations: Activations, rows: Rows
     ) -> list[Register]:
-        """Sum over all groups of one block of 16 outputs, without LoRA and norm."""
+        """W x of one block of 16 outputs for each row, float32 x 16. base: offset of the block's first tile."""
         machine = self.e.machine
         results = registers(rows.count)
         parts = range(16 // machine.lanes)
-        # One row needs few registers: take all lanes at once and read each weight line once.
+        # Decode's single row needs few registers: all 16 outputs at once, so that each cache line of weights is read
+        # once. Prefill computes `lanes` outputs of all rows of a tile at a time.
         for together in [list(parts)] if rows.count == 1 else [[part] for part in parts]:
             sums = {
                 (part, row): Register("float32", machine.lanes)
@@ -312,14 +343,17 @@ class Linear:
         return results
 
     def _fetch(self, buffer: Any, offset: Expr, size: int) -> None:
-        """Start bringing these bytes closer."""
+        """Prefetch the cache lines of these bytes."""
         for line in range(0, size, 64):
             prefetch(buffer, offset + line)
 
     def _integers(
         self, weights: Any, tile: Expr, part: int, bits: int, chunks: int, operands: Operands
     ) -> list[Register]:
-        """Integer products of one tile's lanes with each row; chunks of 64 weight bytes."""
+        """sum w c (8 bits: sum (w - 128) c) over a tile's inputs, int32, for each row.
+
+        part: which `lanes` of the tile's 16 output rows. chunks: of 64 bytes of codes in the tile.
+        """
         machine = self.e.machine
         size = 4 * machine.lanes
         integers = [Register("int32", machine.lanes) for _ in operands.words]
@@ -329,6 +363,7 @@ class Linear:
             raw = bind(load(weights, tile + chunk * 64 + part * size, size))
             halves = [raw]
             if bits == 4:
+                # The low halves are the codes of 4 inputs, the high halves those of the next 4.
                 low = tir.bitwise_and(raw, splat(tir.uint8(15), size))
                 halves = [bind(low), bind(tir.shift_right(raw, splat(tir.uint8(4), size)))]
             for number, codes in enumerate(halves):
@@ -349,6 +384,7 @@ class Linear:
         integers: list[Register],
         sums: dict[tuple[int, int], Register],
     ) -> None:
+        """sums[part, row] += t (s integer) + m (s sum c), with the weights' scales t and minimums m of this tile."""
         lanes = self.e.machine.lanes
 
         def halves(offset: int) -> Expr:

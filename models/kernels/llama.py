@@ -1,8 +1,8 @@
 """A whole Llama model as two functions: llama_prefill (many rows) and llama_decode (one row).
 
-Each is one hand-over to the thread pool; inside it the layers run one after another, their phases separated by
-barriers. Position, context length, thread count and LoRA rank are arguments, so one compilation serves all of
-them. Both write the same caches and leave the same bits. Knows nothing of files or of where arrays come from.
+Each is one call of the thread pool, inside which the layers run one after another, their phases separated by barriers.
+Position, context length, number of threads and LoRA rank are arguments, so that one compilation serves all of them.
+Both functions write the same bits to the same KV cache: a prompt can be computed in any division between them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from models.packing.packed_model import LlamaShape
 
 
 def build(path: KernelPath, **shape: Any) -> IRModule:
-    """Both functions for one LlamaShape (its fields as keywords) and one instruction set."""
+    """Both functions for one kernel path. shape: the fields of a LlamaShape."""
     machine, llama = MACHINES[path], LlamaShape(**shape)
     buffers = list(buffer_types(llama).items())
     functions = {}

@@ -1,4 +1,4 @@
-"""What prefill and decode of a Llama have in common: embedding, sites of activations, the head."""
+"""The parts that prefill and decode of a Llama share: embedding, activations by site, gate, the head."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from models.kernels.linear import GROUP, ONE_ROW, Activations, Linear
 from models.packing.lora_layout import SITES, LoraLayout
 from models.packing.packed_model import TILE_BYTES, LlamaShape
 
+# The set of activations that each site reads. q, k, v and gate, up read the residual stream at different times.
 _SITE_SETS = {"qkv": "stream", "o": "attention", "gate_up": "stream", "down": "inner"}
 
 
 class LlamaWriter:
-    """The shared vocabulary of the two functions; a = the function's arguments."""
+    """Base of Prefill and Decode. a: the function's arguments by name."""
 
     def __init__(self, machine: Machine, shape: LlamaShape, a: dict[str, Any]) -> None:
         self.e = Emitter(machine)
@@ -39,18 +40,19 @@ class LlamaWriter:
         return Activations(site, inputs, _SITE_SETS[site] == "stream", buffers)
 
     def a_base(self, site: str, layer: Expr) -> Expr:
-        """Offset of a site's A in the adapter's tensor."""
+        """Offset of a site's A in "lora"."""
         return bind((layer * self.layout.layer_size() + self.layout.a_offset(site)) * self.a["rank_tiles"])
 
     def norm(self, number: Expr) -> Expr:
-        """Offset of a norm's weights: 2 layer (attention), 2 layer + 1 (MLP), 2 layers (final)."""
+        """Offset of a norm's weights. number: 2 * layer (attention), 2 * layer + 1 (MLP), 2 * layers (final)."""
         return bind(number * self.shape.hidden)
 
     def embed(self, token: Expr, group: Expr, out: Expr) -> None:
-        """32 values of a token's embedding, or of image row -token - 1, to x[out + 32 group:]."""
+        """Store 32 values of a token's embedding, or of image row -token - 1, at x[out + 32 * group:]."""
         groups = self.shape.hidden // GROUP
         table, x = self.a["embedding"], self.a["x"]
         with when(token >= 0):
+            # The token is row `lane` of an 8-bit tile: 8 chunks with 4 codes each, then its float16 scale.
             tile = bind((tir.truncdiv(token, 16) * groups + group) * TILE_BYTES[8])
             lane = bind(tir.truncmod(token, 16))
             bits = bind(tir.reinterpret(load(table, tile + 512 + lane * 2, 2), dtype="uint16"))
@@ -66,12 +68,15 @@ class LlamaWriter:
                 store(x, out + group * GROUP + 16 * vector, load(self.a["image_rows"], source + 16 * vector))
 
     def gated(self, gate: Expr, up: Expr) -> Expr:
-        """silu(gate) * up."""
+        """silu(gate) * up, with silu(v) = v * sigmoid(v)."""
         return bind(up * (gate * self.e.sigmoid(gate)))
 
     def blocks(self, roles: Sequence[str], thread: Expr) -> Iterator[tuple[str, Any]]:
-        """For each role, the loop over those of its blocks that fall to the thread when the roles' blocks are
-        laid end to end and shared out; use as `for role, loop in ...: with loop as block`."""
+        """For each role, the loop over the thread's share of its blocks of 16 outputs.
+
+        The blocks of all roles form one range, which is divided among the threads, so that the threads have equal work
+        although the roles differ in size. Use: `for role, loop in ...: with loop as block`.
+        """
         counts = [self.shape.matrix(role)[0] // 16 for role in roles]
         whole = i64(sum(counts))
         first = bind(tir.truncdiv(thread * whole, self.threads))
@@ -85,12 +90,12 @@ class LlamaWriter:
 
     @contextmanager
     def shared(self, count: Any) -> Iterator[tuple[Expr, Expr]]:
-        """A phase whose threads share 0 .. count - 1: yields (thread, index)."""
+        """A phase in which the threads share 0 .. count - 1. Yields (thread, index)."""
         with phase(self.threads) as thread, share(i64(count), thread, self.threads) as index:
             yield thread, index
 
     def write_head(self, row: Expr) -> None:
-        """Final norm of x[row] and the logits. Uses the stream's activations as one row."""
+        """Compute "logits" and "hidden" of x[row]. It is quantised into the first row of the stream's activations."""
         stream, hidden = self.sites["qkv"], self.shape.hidden
         final = 2 * self.shape.layers * hidden
         with self.shared(stream.groups) as (_, group):
@@ -112,6 +117,7 @@ class LlamaWriter:
                 base = bind(block * (stream.groups * TILE_BYTES[bits]))
                 (total,) = self.linear.tiles(weights, base, bits, stream, ONE_ROW)
                 store(self.a["logits"], block * 16, total.value * splat(inverse))
+            # hidden = x / rms * weights, in float32, without quantisation
             with when(thread == 0), tir.serial(i64(hidden // 16)) as vector:
                 value = load(self.a["x"], row * hidden + vector * 16) * load(
                     self.a["norms"], final + vector * 16
@@ -119,5 +125,5 @@ class LlamaWriter:
                 store(self.a["hidden"], vector * 16, value * splat(inverse))
 
     def pair(self, buffer: str, offset: Expr) -> tuple[Expr, Expr]:
-        """The two vectors of a group."""
+        """The two vectors of a group of 32 values."""
         return load(self.a[buffer], offset), load(self.a[buffer], offset + 16)

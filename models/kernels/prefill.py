@@ -16,10 +16,10 @@ from models.packing.lora_layout import SITES
 
 
 class Prefill(LlamaWriter):
-    """Writes the body of llama_prefill.
+    """Emits the body of llama_prefill.
 
-    Linear layers are shared out by output block, everything row by row by tile. The last tile may hold rows
-    beyond `rows`: they are computed from whatever is there and never reach the caches or the logits.
+    The threads share linear layers by blocks of 16 outputs, and row-wise steps by tiles of rows. The last tile may have
+    rows beyond `rows`. They are computed from undefined values, and reach neither the caches nor the logits.
     """
 
     def write(self) -> None:
@@ -51,7 +51,7 @@ class Prefill(LlamaWriter):
         self.write_head(self.a["rows"] - 1)
 
     def _finish(self, site: str, rows: Rows, layer: Expr, norm: Expr | None) -> None:
-        """Prepare all groups of a tile's rows for the site's linear layers."""
+        """Finish all groups of a tile's rows for the site's linear layers, with A x and 1 / rms."""
         source = {"o": "attended", "down": "gated"}.get(site, "x")
         activations = self.sites[site]
         a_base = self.a_base(site, layer)
@@ -76,16 +76,18 @@ class Prefill(LlamaWriter):
                 store(activations.inverse, index, self.linear.inverse_rms(activations, index), 1)
 
     def _total(self, site: str, rows: Rows, row: int) -> Expr:
+        """Offset of a row's A x in rank_scales, and / 16 in totals."""
         return bind(rows.index(row) * self.a["rank_tiles"] * self.sites[site].parts)
 
     def _block(self, role: str, site: str, layer: Expr, block: Expr, rows: Rows) -> list[Expr]:
+        """16 outputs of a role for each row of a tile."""
         activations = self.sites[site]
         totals = [self._total(site, rows, row) for row in range(rows.count)]
         inverse = (lambda row: activations.inverse[rows.index(row)]) if activations.normed else None
         return self.linear.block(role, layer, block, activations, rows, lambda row: totals[row], inverse)
 
     def _project(self, site: str, layer: Expr) -> None:
-        """q, k and v into qkv; o and down onto x."""
+        """qkv = [q, k, v] of every row; x += the outputs of o or down."""
         roles = SITES[site]
         target = self.a["qkv" if site == "qkv" else "x"]
         width = sum(self.shape.matrix(role)[0] for role in roles)
@@ -100,6 +102,7 @@ class Prefill(LlamaWriter):
                 start += self.shape.matrix(role)[0]
 
     def _gate_up(self, layer: Expr) -> None:
+        """gated = silu(gate) * up of every row."""
         with self.shared(self.shape.intermediate // 16) as (_, block), tir.serial(self.tiles) as tile:
             rows = Rows(self.machine.tile_rows, tile)
             gates = self._block("gate", "gate_up", layer, block, rows)
@@ -109,7 +112,7 @@ class Prefill(LlamaWriter):
                 store(self.a["gated"], place, self.gated(gate, up))
 
     def _store_keys(self, layer: Expr) -> None:
-        """Keys and values into the cache; queries rotated and scaled."""
+        """Store keys and values in the cache, and the queries, rotated and divided by sqrt(head_dim), in "queries"."""
         shape = self.shape
         with self.shared(self.a["rows"]) as (thread, row):
             position = bind(self.a["position"] + row)
@@ -125,7 +128,10 @@ class Prefill(LlamaWriter):
                 self.attention.rotate(base + head * shape.head_dim, position, shape.head_dim**-0.5, put)
 
     def _attend(self, layer: Expr) -> None:
-        """Tiles of one head's queries against the cache; threads take turns, for later tiles cost more."""
+        """Attention of tiles of one head's queries.
+
+        Later tiles see more positions. The items are therefore dealt to the threads in turn.
+        """
         count, heads = self.machine.attention_rows, self.shape.heads
         with phase(self.threads) as thread:
             items = bind(tir.truncdiv(self.a["rows"] + (count - 1), count) * heads)
@@ -136,25 +142,27 @@ class Prefill(LlamaWriter):
                 self._attend_tile(layer, bind(tir.truncmod(item, heads)), first, count, thread)
 
     def _attend_tile(self, layer: Expr, head: Expr, first: Expr, count: int, thread: Expr) -> None:
+        """Attention of rows first .. first + count - 1 of one head, chunk by chunk, into "attended"."""
         shape, attention = self.shape, self.attention
         kv_head = bind(tir.truncdiv(head, shape.heads // shape.kv_heads))
         cache = bind(attention.cache_base(layer, kv_head))
         rows = [bind(first + row) for row in range(count)]
-        room = bind(attention.chunk_room())
+        stride = bind(attention.chunk_stride())
         slots = [bind(thread * count + row) for row in range(count)]
-        stores = [ChunkStore(bind(slot * room), bind(slot * room * shape.head_dim)) for slot in slots]
+        stores = [ChunkStore(bind(slot * stride), bind(slot * stride * shape.head_dim)) for slot in slots]
         scores = [bind(slot * CHUNK) for slot in slots]
         queries = [bind(row * shape.attention_width + head * shape.head_dim) for row in rows]
         last = [bind(self.a["position"] + row) for row in rows]
+        # The last position that any row of the tile sees.
         reach = bind(self.a["position"] + tir.min(first + count, self.a["rows"]) - 1)
         chunks = bind(tir.truncdiv(reach, CHUNK) + 1)
         with tir.serial(chunks) as chunk:
             attention.chunk_scores(cache, chunk, queries, last, scores, stores, 1)
             attention.chunk_values(cache, chunk, scores, stores, max(1, self.machine.attention_vectors // 2))
-        weights = bind(thread * room)
+        weights = bind(thread * stride)
         with tir.serial(i64(count)) as number:
             row, slot = first + number, bind(thread * count + number)
-            place = ChunkStore(bind(slot * room), bind(slot * room * shape.head_dim))
+            place = ChunkStore(bind(slot * stride), bind(slot * stride * shape.head_dim))
             for start in range(0, attention.vectors, 4):
                 dims = [16 * vector for vector in range(start, min(start + 4, attention.vectors))]
                 for dim, vector in zip(dims, self._combined(place, chunks, weights, dims), strict=True):
