@@ -1,4 +1,5 @@
-"""Every test of the app has its own EDGE_APP_HOME, and no setting from the developer's environment."""
+"""Every test of the app has its own EDGE_APP_HOME, and no setting from the developer's environment except
+EDGE_APP_KERNELS, with which the whole suite is run on another kernel path."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from models.hub.store import ModelFiles
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in list(os.environ):
-        if name.upper().startswith("EDGE_APP_"):
+        if name.upper().startswith("EDGE_APP_") and name != "EDGE_APP_KERNELS":
             monkeypatch.delenv(name)
     monkeypatch.setenv("EDGE_APP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("EDGE_APP_BUNDLED_ADAPTERS", "0")  # which tests that are about them switch on
