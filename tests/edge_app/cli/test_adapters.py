@@ -19,12 +19,32 @@ from adapters.store.record import InstallRecord, write_record
 from edge_app.cli.main import main
 from edge_app.engine import adapter_installer as installing
 from edge_app.system import paths
+from models.adapter_weights import AdapterWeights
+from models.compiled_adapters import CompiledAdapterPacker
+from models.core.cache import PACKED
 from models.core.errors import NeedsNetwork
 from models.core.files import file_digest
 from models.hub.store import ModelStore
-from tests.adapters.making import FakeModel, tensors, write_adapter, write_peft, zipped
+from models.packing.packed_model import LlamaShape
+from tests.adapters.making import FakeModel, FakePacker, tensors, write_adapter, write_peft, zipped
+from tests.models.tiny_directory import HIDDEN, INNER, LAYERS
 
 BASE = "edge-vlm-135m"
+SHAPE = LlamaShape(HIDDEN, INNER, LAYERS, 4, 2, 16, 258, 1e-5, *[4] * 7, 0)
+"""Of the model that the adapters of tests.adapters.making are for."""
+
+
+class KeepingPacker(FakePacker):
+    """Writes packed files as the compiled engine does; what it hands out stays as it is."""
+
+    def open(self, *_: object) -> None:
+        return None
+
+    def keep(self, adapter: AdapterWeights, signature: object) -> None:
+        packer = CompiledAdapterPacker(SHAPE, paths.cache_directory() / PACKED)
+        packer.keep(packer.pack(adapter), signature)
+
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -35,7 +55,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def load(settings: Any, _progress: object) -> Any:
         names.append(settings.model)
-        return FakeModel()
+        model: Any = FakeModel()
+        model.adapters = KeepingPacker()
+        return model
 
     monkeypatch.setattr(installing, "AppModels", partial(installing.AppModels, load=load))
     return names
