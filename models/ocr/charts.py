@@ -1,15 +1,15 @@
-"""Finds a chart among the rows of a page: puts its rows together anew and ranks its labels.
+"""Finds a chart among the rows of a page, puts each label beside its numbers, and ranks the labels.
 
-Reading order alone tears a bar chart apart: the numbers over its bars stand at as many heights, among the ticks
-of the axis. Where labels stand in a row at equal distances, with loose numbers above them, each label gets a row
-with its numbers, as in a table, and the numbers of an axis become one row.
+Reading order alone scatters a bar chart: the numbers over its bars stand at different heights, among the ticks of the
+axis. Where labels stand in a row at equal distances, with loose numbers above them, each label gets a row with its
+numbers, as in a table, and the numbers of an axis become one row.
 
 The labels of a chart whose numbers are printed, and of a pie (models.ocr.pies), are also ranked: "Plums 1, Figs 2,
 Pears 2, Kiwis 4". A small language model compares two ranks more surely than two numbers. A chart of which a label
 or a number was not read is not ranked.
 
-The input is text with boxes, never pixels. Every step takes time about proportional to the number of lines: an axis
-is looked for only among at most MOST_TICKS numbers that are aligned with each other.
+The time is about proportional to the number of lines, because an axis is looked for only among at most MOST_TICKS
+numbers that are aligned with each other.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _AXIS_TO_LARGEST: Final = (0.6, 5.0)  # the last tick, as a multiple of the larg
 
 @dataclass(frozen=True)
 class ChartTable:
-    """rows: of a page in reading order, those of a chart put together anew. ranking: the chart's labels with their
-    ranks, the highest first; empty when the page is no chart, or one that is not ranked."""
+    """rows: of a page in reading order, with each label of a chart beside its numbers. ranking: the chart's labels with
+    their ranks, the highest first; empty when the page is no chart, or one that is not ranked."""
 
     rows: list[list[TextLine]]
     ranking: str
@@ -72,7 +72,7 @@ class _Tick:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _LabelNumbers:
     """A label and the numbers printed for it, at least one."""
 
     label: str
@@ -88,7 +88,7 @@ _Rows = Sequence[Sequence[_Item]]
 
 
 def as_table(rows: Sequence[Sequence[TextLine]], style: NumberStyle) -> ChartTable:
-    """Put the rows of a chart together anew, and rank its labels.
+    """Put the labels of a chart beside their numbers, and rank them.
 
     rows: of a page, in reading order. Those of a page without a chart come back as they are.
     style: decides which texts are numbers.
@@ -100,14 +100,14 @@ def as_table(rows: Sequence[Sequence[TextLine]], style: NumberStyle) -> ChartTab
     return ChartTable([list(row) for row in rows], _ranking(_bars(items) or _pie(rows)))
 
 
-def _ranking(entries: Sequence[_Entry]) -> str:
+def _ranking(entries: Sequence[_LabelNumbers]) -> str:
     """Labels with their ranks, the highest first; equal numbers share a rank. Empty without entries."""
     order = sorted((entry.largest for entry in entries), reverse=True)
     highest_first = sorted(entries, key=lambda entry: -entry.largest)
     return ", ".join(f"{entry.label} {order.index(entry.largest) + 1}" for entry in highest_first)
 
 
-def _reaches(ticks: Sequence[_Tick], entries: Sequence[_Entry]) -> bool:
+def _reaches(ticks: Sequence[_Tick], entries: Sequence[_LabelNumbers]) -> bool:
     """Whether there is an axis, from the lowest tick up, that reaches about as far as the entries' numbers."""
     if not ticks or not entries:
         return False
@@ -149,13 +149,13 @@ def _column_chart(rows: _Rows, style: NumberStyle) -> ChartTable | None:
     return None
 
 
-def _column_entries(labels: Sequence[TextLine], numbers: Sequence[Sequence[_Tick]]) -> list[_Entry]:
+def _column_entries(labels: Sequence[TextLine], numbers: Sequence[Sequence[_Tick]]) -> list[_LabelNumbers]:
     """Labels with the numbers above them; empty unless all have equally many, and at least one."""
     counts = {len(each) for each in numbers}
     if len(counts) != 1 or 0 in counts:
         return []
     return [
-        _Entry(_bare(label.text), tuple(tick.number for tick in each))
+        _LabelNumbers(_bare(label.text), tuple(tick.number for tick in each))
         for label, each in zip(labels, numbers, strict=True)
     ]
 
@@ -277,7 +277,7 @@ def _is_plot(numbers: Sequence[_Tick], labels: Sequence[TextLine], words: Sequen
 # Horizontal bars: a label to the left of each bar, its number at the bar's end, an axis below.
 
 
-def _bars(rows: _Rows) -> list[_Entry]:
+def _bars(rows: _Rows) -> list[_LabelNumbers]:
     """The bars above the lowest horizontal axis, from the highest down; empty when they are no whole chart."""
     for place in reversed(range(len(rows))):
         ticks = _horizontal_axis(rows[place])
@@ -307,18 +307,18 @@ def _horizontal_axis(row: Sequence[_Item]) -> list[_Tick]:
     return []
 
 
-def _bars_above(ticks: Sequence[_Tick], rows: _Rows) -> list[_Entry]:
+def _bars_above(ticks: Sequence[_Tick], rows: _Rows) -> list[_LabelNumbers]:
     """The bars right above their axis, from the highest down; empty when a label was read without its number."""
     first, last = ticks[0], ticks[-1]
     scale = (last.line.centre[0] - first.line.centre[0]) / (last.number - first.number)  # width per unit
-    found: list[_Entry] = []
+    found: list[_LabelNumbers] = []
     edges: list[float] = []
     for row in reversed(rows):
         *words, end = row
         if not words or end.number is None or not _ends_bar(end.line, end.number, first, scale):
             incomplete = any(abs(row[0].line.box[2] - edge) <= _LABEL_EDGE for edge in edges)
             return [] if incomplete else found[::-1]
-        found.append(_Entry(_bare(" ".join(word.line.text for word in words)), (end.number,)))
+        found.append(_LabelNumbers(_bare(" ".join(word.line.text for word in words)), (end.number,)))
         edges.append(words[-1].line.box[2])
     return found[::-1]
 
@@ -329,10 +329,10 @@ def _ends_bar(line: TextLine, number: float, first: _Tick, scale: float) -> bool
     return _BAR_OFF[0] <= off <= _BAR_OFF[1]
 
 
-def _pie(rows: Sequence[Sequence[TextLine]]) -> list[_Entry]:
+def _pie(rows: Sequence[Sequence[TextLine]]) -> list[_LabelNumbers]:
     """The labels of a pie; empty when there is none, or a label has no text beside the marks of ticks."""
     slices = find_slices([line for row in rows for line in row])
-    entries = [_Entry(_bare(each.text), (each.share,)) for each in slices]
+    entries = [_LabelNumbers(_bare(each.text), (each.share,)) for each in slices]
     return entries if all(entry.label for entry in entries) else []
 
 

@@ -1,7 +1,6 @@
-"""What was read in an image: lines of text with their boxes, and the order in which a page is read.
+"""Lines of text with their boxes, and the order in which a page is read.
 
-Lines that overlap vertically form a row. Rows run from top to bottom, their lines from left to right. The input is
-text with boxes, never pixels.
+Lines that overlap vertically form a row. Rows run from top to bottom, and their lines from left to right.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ def rows(lines: Sequence[TextLine]) -> list[list[TextLine]]:
 
 
 class _Row:
-    """A row that is being put together. lines: by their left edges.
+    """A row to which lines are added. lines: sorted by their left edges.
 
     Two lines of a row overlap by at most SAME_COLUMN of the narrower one's width, so none lies inside another, and
     their right edges are in the same order as their left edges.

@@ -1,9 +1,8 @@
-"""Reads the text in an image, on this machine: rapidocr (PP-OCR detection and recognition on onnxruntime).
+"""Reads the text in an image with rapidocr: PP-OCR detection and recognition on onnxruntime.
 
-Its models are files inside its wheel and are named here by path, so nothing is ever downloaded. They read
-Latin letters, digits and Chinese. Importing and loading take a second and happen at the first image that is
-read, never at start-up. Whether an image is worth reading is decided in two cheap steps first (see
-TextReader.read_document). Knows nothing of prompts, adapters or what the text is for.
+The models are files inside rapidocr's wheel and are passed by path, so nothing is downloaded. They recognise Latin
+letters, digits and Chinese. Importing and loading them takes a second, and happens when the first image is read, not
+when the app starts. Two cheap steps decide first whether an image is worth reading (see TextReader.read_document).
 """
 
 from __future__ import annotations
@@ -27,24 +26,24 @@ from models.core.types import Image
 from models.ocr.page_layout import Box, PageText, TextLine, in_reading_order
 
 READ_SIDE: Final = 960
-"""Longest side at which text is looked for; it is recognised at the image's own resolution."""
+"""Longest side, in pixels, at which text is detected; it is recognised at the image's own resolution."""
 
 GLANCE_SIDE: Final = 320
-"""Longest side at which the detector first tells whether there are lines at all."""
+"""Longest side, in pixels, at which the detector first looks whether there are any lines."""
 
 GLANCE_LINES: Final = 4
-"""Fewer places with text than this at GLANCE_SIDE: no document."""
+"""An image with fewer detected lines than this at GLANCE_SIDE is no document."""
 
 LEAST_PROBABILITY: Final = 0.5
-"""Lines read with less are taken for something that is no text."""
+"""Lines recognised with less are dropped: they are seldom text."""
 
 REPORTS_NOTHING: Final = "ORT_DISABLE_TELEMETRY"
-"""Without this variable the official builds of onnxruntime (from 1.29 on) report every use to their maker, from native
-code that nothing in Python sees, and leave a number for this machine on its disk. Nothing leaves unasked."""
+"""Without this variable the official builds of onnxruntime, from 1.29 on, report every use to their maker from native
+code, and store an identifier of this machine on its disk."""
 
 _NARROWEST: Final = 48
-"""Pixels a crop is padded to, of 48 in height. Lines are recognised one by one without further padding: a third
-less time than the library's batches of six, and no worse."""
+"""Least width, in pixels, of a crop of 48 pixels in height. Lines are recognised one by one without further padding,
+which takes a third less time than the library's batches of six and is as accurate."""
 
 _STATISTIC_SIDE: Final = 512
 _PAPER: Final = 0.6
@@ -56,9 +55,9 @@ class ReadingStopped(Exception):
 
 
 class TextReader:
-    """Reads images one at a time; belongs to the thread that first uses it.
+    """Reads images one at a time, always on the thread that uses it first.
 
-    threads: None takes EDGE_APP_THREADS or one a core, as the engine does.
+    threads: of detection and recognition. None takes EDGE_APP_THREADS, or else one for each core, as the engine does.
     """
 
     def __init__(self, threads: int | None = None) -> None:
@@ -68,12 +67,12 @@ class TextReader:
     def read(self, image: Image, cancel: threading.Event | None = None) -> PageText:
         """All text in an image, in reading order.
 
-        Raises ReadingStopped when cancel is set (looked at before and after text is looked for, and before
-        each line), and UserError when the library is not usable here or refuses the image.
+        Raises ReadingStopped when cancel is set (checked before and after the detection, and before each line), and
+        UserError when the library cannot be used on this machine or refuses the image.
         """
         library = self._library(cancel)
         pixels = np.ascontiguousarray(image.pixels[..., ::-1])  # as OpenCV has them: BGR
-        with _told_as_user_error(image):
+        with _as_user_error(image):
             crops, boxes = _detect(library, pixels)
             texts = list(_recognise(library, crops, cancel))
         lines = [
@@ -84,9 +83,9 @@ class TextReader:
         return PageText(in_reading_order(lines))
 
     def read_document(self, image: Image, cancel: threading.Event | None = None) -> PageText | None:
-        """The text of an image that looks like a document, else None; ordinary photos cost next to nothing.
+        """The text of an image that looks like a document, else None. Ordinary photos take about 5 ms.
 
-        Three steps, each only when the one before says yes: may_be_page (5 ms), the detector alone at
+        There are three steps, and the first that fails ends them: may_be_page (5 ms), the detector alone at
         GLANCE_SIDE, which must find GLANCE_LINES, and `read`, whose result must look like a document.
         Raises what `read` raises.
         """
@@ -98,18 +97,18 @@ class TextReader:
         return page if page.looks_like_document else None
 
     def glance(self, image: Image, cancel: threading.Event | None = None) -> list[Box]:
-        """Where the detector sees text in a copy of the image of at most GLANCE_SIDE a side; unread.
+        """Boxes of the text that the detector finds in a copy of the image of at most GLANCE_SIDE pixels a side.
 
         Raises ReadingStopped and UserError, as `read` does.
         """
         library = self._library(cancel)
         picture = PIL.Image.fromarray(image.pixels)
         picture.thumbnail((GLANCE_SIDE, GLANCE_SIDE), PIL.Image.Resampling.BOX)
-        with _told_as_user_error(image):
+        with _as_user_error(image):
             return _detect(library, np.ascontiguousarray(np.asarray(picture)[..., ::-1]))[1]
 
     def _library(self, cancel: threading.Event | None) -> Any:
-        """rapidocr with its two models, loaded now if need be."""
+        """rapidocr with its two models, loaded at the first call. Raises ReadingStopped when cancel is set."""
         if self._loaded is None:
             self._loaded = _load(self._threads or thread_settings.default_threads())
         if cancel is not None and cancel.is_set():
@@ -118,22 +117,22 @@ class TextReader:
 
 
 def may_be_page(image: Image) -> bool:
-    """Whether an image has a plain ground with thin strokes on it, as pages, receipts and charts have.
+    """Whether an image has a plain background with thin strokes on it, as pages, receipts and charts have.
 
-    At least _PAPER of the grey values lie in a band of 40 around the commonest, and at least _STROKES of the
-    pixels differ from it in runs of at most 6 pixels across, of 512 on the longest side. 98 of 100 receipts pass,
-    6 of 7 charts, 1 of 9 photos and 1 of 3 aerial images; of the photos and aerial images that pass, `glance`
-    lets 1 in 20 and none through.
+    In a copy of at most 512 pixels a side, at least _PAPER of the grey values lie in a band of 40 around the commonest
+    one, and at least _STROKES of the pixels lie outside of it in runs of at most 6 pixels. Measured: 98 of 100 receipts
+    pass, 6 of 7 charts, 1 of 9 photos and 1 of 3 aerial images. Of those photos `glance` then passes 1 in 20, of the
+    aerial images none.
     """
     picture = PIL.Image.fromarray(image.pixels).convert("L")
     picture.thumbnail((_STATISTIC_SIDE, _STATISTIC_SIDE), PIL.Image.Resampling.BOX)
     grey = np.asarray(picture).astype(np.int16)
-    shares = np.bincount((grey >> 3).ravel(), minlength=32) / grey.size
-    bands = np.convolve(shares, np.ones(5), "same")
+    shares = np.bincount((grey >> 3).ravel(), minlength=32) / grey.size  # [32] bins of 8 grey values
+    bands = np.convolve(shares, np.ones(5), "same")  # [32] bands of 5 bins around each
     if bands.max() < _PAPER:
         return False
-    ink = np.abs(grey - (8 * int(bands.argmax()) + 4)) > 40
-    thick = ink.copy()
+    ink = np.abs(grey - (8 * int(bands.argmax()) + 4)) > 40  # bool [height, width]
+    thick = ink.copy()  # ink of which the 3 pixels before and after, across and down, are ink as well
     for shift in (1, 2, 3):
         thick[:, shift:] &= ink[:, :-shift]
         thick[:, :-shift] &= ink[:, shift:]
@@ -141,10 +140,10 @@ def may_be_page(image: Image) -> bool:
 
 
 class OcrCache:
-    """Texts that were read before, in a JSON file: image digest -> lines [text, probability, box].
+    """A JSON file of texts that were read: image digest -> lines [text, probability, box].
 
-    For training and measuring, where the same images are read again and again. Loaded when made; `save`
-    writes what was added. Raises UserError for a file that holds something else.
+    For training and measuring, which read the same images many times. The constructor loads the file and raises
+    UserError when it holds something else. `save` writes what was added.
     """
 
     def __init__(self, file: Path) -> None:
@@ -158,17 +157,17 @@ class OcrCache:
         return len(self._pages)
 
     def get(self, digest: str) -> PageText | None:
-        """What was read in the image with this digest, None when it was not read yet."""
+        """The text of the image with this digest; None when it has not been read yet."""
         return self._pages.get(digest)
 
     def read(self, image: Image, reader: TextReader) -> PageText:
-        """The text of an image, read now unless it was before."""
+        """The text of an image, which is read unless it is in the cache."""
         if image.digest not in self._pages:
             self._pages[image.digest] = reader.read(image)
         return self._pages[image.digest]
 
     def save(self) -> None:
-        """Write everything, to a temporary name first. Raises UserError when the disk refuses."""
+        """Write the whole cache under a temporary name and rename it. Raises UserError when the disk refuses."""
         content = {
             digest: [
                 [line.text, round(line.probability, 4), [round(x, 5) for x in line.box]]
@@ -180,7 +179,7 @@ class OcrCache:
 
 
 @contextmanager
-def _told_as_user_error(image: Image) -> Iterator[None]:
+def _as_user_error(image: Image) -> Iterator[None]:
     try:
         yield
     except (ReadingStopped, UserError):
@@ -193,7 +192,7 @@ def _told_as_user_error(image: Image) -> Iterator[None]:
 
 
 def _load(threads: int) -> Any:
-    os.environ[REPORTS_NOTHING] = "1"  # is looked at once, when onnxruntime is loaded
+    os.environ[REPORTS_NOTHING] = "1"  # read once, when onnxruntime is loaded
     try:
         import cv2
         import onnxruntime
@@ -221,7 +220,7 @@ def _load(threads: int) -> Any:
 
 
 def _model(folder: Path, pattern: str) -> Path:
-    """The one model of its kind in the wheel."""
+    """The only file of the wheel that matches the pattern. Raises UserError for none or several."""
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
         raise UserError(f"{folder} should hold one file {pattern}; install rapidocr again.")
@@ -229,7 +228,7 @@ def _model(folder: Path, pattern: str) -> Path:
 
 
 def _detect(library: Any, pixels: NDArray[np.uint8]) -> tuple[list[NDArray[np.uint8]], list[Box]]:
-    """Upright crops of every place with text, and their boxes."""
+    """Upright crops, uint8 [height, width, 3], of every place with text, and their boxes. pixels: BGR."""
     from rapidocr.main import RapidOCRError
     from rapidocr.utils.process_img import map_boxes_to_original
 

@@ -1,20 +1,18 @@
-"""When an answer is right: the one rule behind the model card's and the adapters' figures, and `eval`.
+"""When an answer is right. The model card, the adapters' cards and `eval` all count by this rule.
 
-By the type of the question:
+It depends on the type of the question:
 
 - `main_object`: the answer names the object. Accepted names are the expected label and, when the label is the
   name of a class of the tower, every WordNet lemma of its synset ("sandbar", "sand bar"). The answer is right when
   an accepted name stands in it as whole words, written together or apart ("bull frog", "bullfrog"), and is not
   denied right before ("not a tench"). Only in this direction: a broader word ("dog" for "beagle") is wrong. Two
   classes that share a name (crane, maillot) share their lemmas.
-- `date`: the same day, however written (models.scoring.answer_rules.normal_forms.as_date).
+- `date`: the same day, however written (models.scoring.normal_forms.as_date).
 - `company`, `address`: the same letters and digits; case, accents, punctuation and spaces do not count.
 - `json`: an object with the same keys, each value right by the rule that has the key's name.
 - `read_off`: a number within 5% of the expected one.
 - any other type: when the expected answer is a number, the same number ("12.50", "12.5", "RM 12.50"); else the
   same words, where case, accents, punctuation, hyphens and plural endings do not count.
-
-Knows nothing of models; classes.tsv is its only data.
 """
 
 from __future__ import annotations
@@ -90,8 +88,10 @@ def is_right(kind: str, expected: str, answer: str) -> bool:
 
 
 def marks(kind: str, expected: str, answer: str) -> dict[str, bool]:
-    """What is counted for one answer, by name: the type itself, and for `json` also "json parses" (it is an
-    object) and "json KEY" for each expected key."""
+    """What is counted for one answer, by name.
+
+    The type itself, and for `json` also "json parses" (the answer is an object) and "json KEY" for each expected key.
+    """
     if kind != "json":
         return {kind: is_right(kind, expected, answer)}
     wanted, said = _object(expected) or {}, _object(answer)

@@ -1,7 +1,4 @@
-"""Numbers, dates and names as they are compared: different spellings of one thing become equal.
-
-Knows nothing of which question an answer belongs to (models.scoring.answer_rules does).
-"""
+"""Numbers, dates and names in a form in which different spellings of one thing are equal."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _MONTH_FIRST: Final = re.compile(r"([a-z]{3})[a-z]*\.?\s+(\d{1,2})\s*,?\s+(\d{4}
 
 
 def as_number(text: str) -> Decimal | None:
-    """12.50 == 12.5 == RM 12.50 == 12.50%; 1,250 == 1250. None when the text is not one number and no more."""
+    """12.50 == 12.5 == RM 12.50 == 12.50%; 1,250 == 1250. None when the text is not a single number."""
     match = _AMOUNT.fullmatch(text.strip())
     if match is None:
         return None
@@ -34,8 +31,11 @@ def as_number(text: str) -> Decimal | None:
 
 
 def as_date(text: str) -> datetime.date | None:
-    """14/03/2018 == 14-3-18 == 14 MAR 2018 == March 14, 2018 == 2018-03-14; the day comes before the month when
-    both are numbers, years of two digits are of this century. None when the text is not one date and no more."""
+    """14/03/2018 == 14-3-18 == 14 MAR 2018 == March 14, 2018 == 2018-03-14.
+
+    The day comes before the month when both are numbers. Years of two digits are of this century. None when the text
+    is not a single date.
+    """
     plain = text.lower().strip(" .()[]")
     if match := _YEAR_FIRST.fullmatch(plain):
         return _date(match[1], match[2], match[3])
@@ -49,7 +49,7 @@ def as_date(text: str) -> datetime.date | None:
 
 
 def as_name(text: str) -> str:
-    """Letters and digits alone, without case and accents: "B&W Co., Ltd." == "b & w co ltd"."""
+    """Only the letters and digits, without case and accents: "B&W Co., Ltd." == "b & w co ltd"."""
     plain = unicodedata.normalize("NFKD", text).casefold()
     return "".join(character for character in plain if character.isalnum())
 
