@@ -1,7 +1,7 @@
-"""Which lessons are learnt at which step. A step's lessons depend on its number and the seed alone.
+"""Which examples are learnt at which step. The examples of a step depend only on its number and the seed.
 
-Every image comes once a round, in a new order; a share of the images with several questions is learnt as a
-conversation, since that is how a chat asks. Knows nothing of the network.
+Every image comes once an epoch, in a new order. A share of the images with several questions is learnt as a
+conversation, because a chat asks several questions about one image.
 """
 
 from __future__ import annotations
@@ -13,53 +13,60 @@ from functools import lru_cache
 import numpy as np
 
 from adapters.training.data import TrainingRow
-from adapters.training.token_rows import Lesson, SeenImage, Writer
+from adapters.training.token_rows import ExampleBuilder, SeenImage, TrainingExample
 
 STEP_TOKENS = 160
-"""A step's lessons have about so many tokens together; small steps, many of them."""
+"""Tokens of the examples of one step together, about. Steps are small, so that there are many of them."""
 
 CONVERSATION_SHARE = 0.25
 MAX_TURNS = 4
 
 
 @dataclass(frozen=True)
-class Material:
-    """One image and what is asked about it."""
+class ImageQuestions:
+    """One image and the questions about it."""
 
     image: SeenImage
     rows: tuple[TrainingRow, ...]
 
 
-class Course:
-    """Never ends; `steps_a_round` steps see every image once."""
+class BatchPlan:
+    """An endless sequence of batches. `steps_an_epoch` steps see every image once.
+
+    tokens: of all examples. step_tokens: of a step, about.
+    """
 
     def __init__(
-        self, materials: Sequence[Material], writer: Writer, seed: int, step_tokens: int = STEP_TOKENS
+        self,
+        images: Sequence[ImageQuestions],
+        builder: ExampleBuilder,
+        seed: int,
+        step_tokens: int = STEP_TOKENS,
     ) -> None:
-        self._materials, self._writer, self._seed = list(materials), writer, seed
-        sizes = [writer.questions(each.image, each.rows).size for each in self._materials]
+        self._images, self._builder, self._seed = list(images), builder, seed
+        sizes = [builder.questions(each.image, each.rows).size for each in self._images]
         self.tokens = sum(sizes)
-        self.steps_a_round = max(1, round(self.tokens / step_tokens))
+        self.steps_an_epoch = max(1, round(self.tokens / step_tokens))
         self._plan = lru_cache(maxsize=2)(self._planned)
 
-    def step(self, number: int) -> list[Lesson]:
-        """The lessons of step `number`, from 0."""
-        chapter, place = divmod(number, self.steps_a_round)
-        chosen = self._plan(chapter)[place]
-        return [self._lesson(chapter, index) for index in chosen]
+    def step(self, number: int) -> list[TrainingExample]:
+        """The examples of step `number`, from 0."""
+        epoch, place = divmod(number, self.steps_an_epoch)
+        chosen = self._plan(epoch)[place]
+        return [self._example(epoch, index) for index in chosen]
 
-    def _planned(self, chapter: int) -> list[list[int]]:
-        """Indices of materials for every step of one round, none of them empty."""
-        order = np.random.default_rng([self._seed, chapter]).permutation(len(self._materials))
-        count = self.steps_a_round
+    def _planned(self, epoch: int) -> list[list[int]]:
+        """Indices of images for every step of one epoch, none of them empty."""
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._images))
+        count = self.steps_an_epoch
         if len(order) >= count:
             return [part.tolist() for part in np.array_split(order, count)]
         return [[int(order[step % len(order)])] for step in range(count)]
 
-    def _lesson(self, chapter: int, index: int) -> Lesson:
-        each = self._materials[index]
-        rng = np.random.default_rng([self._seed, chapter, index])
+    def _example(self, epoch: int, index: int) -> TrainingExample:
+        each = self._images[index]
+        rng = np.random.default_rng([self._seed, epoch, index])
         rows = [each.rows[i] for i in rng.permutation(len(each.rows))]
         if len(rows) > 1 and rng.random() < CONVERSATION_SHARE:
-            return self._writer.conversation(each.image, rows[:MAX_TURNS])
-        return self._writer.questions(each.image, rows)
+            return self._builder.conversation(each.image, rows[:MAX_TURNS])
+        return self._builder.questions(each.image, rows)

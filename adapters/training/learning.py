@@ -1,7 +1,7 @@
-"""The optimisation: LoRA by AdamW, judged on images it does not learn, kept at its best, resumable.
+"""Trains a LoRA with AdamW, scores it on held-out images, keeps the best state, and can be resumed.
 
-Everything is seeded and a step's lessons depend on its number alone, so a resumed run ends with the same bits
-as one that was never stopped. Knows nothing of where lessons come from or what becomes of the adapter.
+Everything is seeded and a step's examples depend only on its number, so a resumed run gives the same bits as one that
+was never stopped.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from adapters.training.batches import Course
-from adapters.training.token_rows import Lesson, pack
+from adapters.training.batches import BatchPlan
+from adapters.training.token_rows import TrainingExample, pack
 from models.core.errors import UserError
 from models.training.examples import NOT_LEARNT
 from models.training.language import PackedBatch, TorchLanguageModel
@@ -28,43 +28,43 @@ from models.training.language import PackedBatch, TorchLanguageModel
 WARM_UP = 30
 EVALUATIONS = 8
 PATIENCE = 4
-"""So many evaluations without a better one end the training, in its second half: words that are compared
-with the image are learnt late and at once, so a flat curve says nothing before."""
+"""Evaluations without an improvement that end the training, in its second half only: comparisons between words and the
+image are learnt late and suddenly, so a flat curve means little before."""
 
-JUDGED_TOGETHER = 8
+SCORED_TOGETHER = 8
 
-SURE = 0.01  # nats a token: nothing is left to learn when everything is right with this loss
+SURE = 0.01  # nats a token: with every held-out answer right and this loss, training ends
 PACE_STEPS = 12
-"""Steps after which the pace is known, when a number of minutes is asked for."""
+"""Steps after which the seconds a step are known, and the number of steps that fit into the given minutes."""
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """On held-out images: loss in nats a token, shares of whole answers that greedy decoding gets right."""
+class HeldOutScore:
+    """On held-out images. loss: nats a token. accuracy, by_type: shares of answers that greedy decoding gets right."""
 
     loss: float
     accuracy: float
     by_type: Mapping[str, float]
 
-    def better_than(self, other: Judgement | None) -> bool:
+    def better_than(self, other: HeldOutScore | None) -> bool:
         return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
 
 
 @dataclass(frozen=True)
 class Step:
-    """loss: nats a token over the last steps. judgement: at the last evaluation, None before the first."""
+    """Progress. loss: nats a token, mean of the last 20 steps. score: of the last evaluation, None before the first."""
 
     done: int
     total: int
     loss: float
     seconds_left: float
-    judgement: Judgement | None
+    score: HeldOutScore | None
     evaluated: bool
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """steps: at most. minutes: when not 0, as many steps as fit into so many, if those are fewer."""
+    """steps: the most there are. minutes: when not 0, fewer steps are done if only so many fit into these minutes."""
 
     steps: int
     learning_rate: float
@@ -73,76 +73,79 @@ class Schedule:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Lessons that are never learnt. types: of every branch, lesson by lesson."""
+    """Examples that are not learnt. types: the question's type of every branch, for each example."""
 
-    lessons: Sequence[Lesson]
+    examples: Sequence[TrainingExample]
     types: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """How it went. step: at which the adapter was at its best, which it now is again."""
+    """The result. steps: done in all. step: after which the adapter was best; it has that state."""
 
     steps: int
     step: int
-    best: Judgement
+    best: HeldOutScore
 
 
 class Learner:
     """One training run."""
 
     def __init__(
-        self, language: TorchLanguageModel, course: Course, held_out: HeldOut, checkpoint: Path, recipe: str
+        self, language: TorchLanguageModel, plan: BatchPlan, held_out: HeldOut, checkpoint: Path, recipe: str
     ) -> None:
-        """checkpoint: the file to go on from. recipe: all that decides the result; must be the same there."""
-        self._language, self._course, self._held_out = language, course, held_out
+        """checkpoint: the file to resume from. recipe: digest of everything that decides the result.
+
+        A checkpoint with another recipe is refused.
+        """
+        self._language, self._plan, self._held_out = language, plan, held_out
         self._checkpoint, self._recipe = checkpoint, recipe
         self._optimiser = torch.optim.AdamW(
             language.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
         self._first = 0
         self._total = 0
-        self._best: tuple[Judgement, int, dict[str, torch.Tensor]] | None = None
+        self._best: tuple[HeldOutScore, int, dict[str, torch.Tensor]] | None = None
         self._since_best = 0
 
     def run(self, schedule: Schedule, resume: bool, progress: Callable[[Step], None]) -> Learnt:
-        """Learn until the schedule ends or nothing gets better; leave the adapter at its best."""
+        """Train until the schedule ends or the score stops improving. The adapter then has its best state."""
         keep_freed_memory()
         self._total = schedule.steps
         if resume:
             self._load()
         recent: list[float] = []
-        started, step, judgement = time.monotonic(), self._first, self._best[0] if self._best else None
+        started, step, score = time.monotonic(), self._first, self._best[0] if self._best else None
         while step < self._total:
             self._set_rate(learning_rate(step, self._total, schedule.learning_rate))
-            recent = [*recent[-19:], self._step(pack(self._course.step(step), self._language.embedding))]
+            recent = [*recent[-19:], self._step(pack(self._plan.step(step), self._language.embedding))]
             step += 1
             pace = (time.monotonic() - started) / (step - self._first)
             if schedule.minutes and step == PACE_STEPS:
                 self._total = min(self._total, max(PACE_STEPS, int(schedule.minutes * 60 / pace)))
             evaluated = step % max(1, self._total // EVALUATIONS) == 0 or step == self._total
             if evaluated:
-                judgement = self._judge(step)
+                score = self._score_held_out(step)
                 self._save(step)
             left = pace * (self._total - step)
-            progress(Step(step, self._total, sum(recent) / len(recent), left, judgement, evaluated))
-            if evaluated and self._finished(step, judgement):
+            progress(Step(step, self._total, sum(recent) / len(recent), left, score, evaluated))
+            if evaluated and self._finished(step, score):
                 break
         assert self._best is not None
         best, at, state = self._best
         self._language.load_state(state)
         return Learnt(step, at, best)
 
-    def _judge(self, step: int) -> Judgement:
-        judgement = judge(self._language, self._held_out)
+    def _score_held_out(self, step: int) -> HeldOutScore:
+        score = score_held_out(self._language, self._held_out)
         self._since_best += 1
-        if judgement.better_than(self._best[0] if self._best else None):
+        if score.better_than(self._best[0] if self._best else None):
             state = {name: value.clone() for name, value in self._language.state().items()}
-            self._best, self._since_best = (judgement, step, state), 0
-        return judgement
+            self._best, self._since_best = (score, step, state), 0
+        return score
 
-    def _finished(self, step: int, judgement: Judgement | None) -> bool:
-        perfect = judgement is not None and judgement.accuracy == 1 and judgement.loss < SURE
+    def _finished(self, step: int, score: HeldOutScore | None) -> bool:
+        perfect = score is not None and score.accuracy == 1 and score.loss < SURE
         return perfect or (step * 2 > self._total and self._since_best >= PATIENCE)
 
     def _set_rate(self, rate: float) -> None:
@@ -181,11 +184,11 @@ class Learner:
         self._language.load_state(saved["adapter"])
         self._optimiser.load_state_dict(saved["optimiser"])
         self._first, self._total, self._since_best = saved["step"], saved["total"], saved["since_best"]
-        self._best = (Judgement(**saved["best"]), saved["best_step"], saved["best_state"])
+        self._best = (HeldOutScore(**saved["best"]), saved["best_step"], saved["best_state"])
 
 
 def learning_rate(step: int, steps: int, highest: float) -> float:
-    """Linear warm-up, then a cosine down to a twentieth."""
+    """Linear warm-up, then a cosine from `highest` down to a twentieth of it."""
     warm_up = min(WARM_UP, steps // 5)
     if step < warm_up:
         return highest * (step + 1) / warm_up
@@ -193,28 +196,29 @@ def learning_rate(step: int, steps: int, highest: float) -> float:
     return highest * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def judge(language: TorchLanguageModel, held_out: HeldOut) -> Judgement:
-    """An answer is right when every one of its tokens is the likeliest: what greedy decoding would say."""
+def score_held_out(language: TorchLanguageModel, held_out: HeldOut) -> HeldOutScore:
+    """Score an adapter by teacher forcing. An answer is right when each of its tokens has the largest logit, so that
+    greedy decoding would give it."""
     losses: list[float] = []
     right: dict[str, list[bool]] = defaultdict(list)
     with torch.inference_mode():
-        for first in range(0, len(held_out.lessons), JUDGED_TOGETHER):
-            lessons = held_out.lessons[first : first + JUDGED_TOGETHER]
-            types = [kind for kinds in held_out.types[first : first + JUDGED_TOGETHER] for kind in kinds]
-            batch = pack(lessons, language.embedding)
+        for first in range(0, len(held_out.examples), SCORED_TOGETHER):
+            examples = held_out.examples[first : first + SCORED_TOGETHER]
+            types = [kind for kinds in held_out.types[first : first + SCORED_TOGETHER] for kind in kinds]
+            batch = pack(examples, language.embedding)
             wanted = batch.targets != NOT_LEARNT
             logits, targets = language.logits(batch, wanted), batch.targets[wanted]
             losses += functional.cross_entropy(logits, targets, reduction="none").tolist()
-            lengths = [sum(branch.learn) for lesson in lessons for branch in lesson.branches]
+            lengths = [sum(branch.learn) for example in examples for branch in example.branches]
             for kind, hit in zip(types, (logits.argmax(1) == targets).split(lengths), strict=True):
                 right[kind].append(bool(hit.all()))
     every = [hit for hits in right.values() for hit in hits]
     shares = {kind: sum(hits) / len(hits) for kind, hits in right.items()}
-    return Judgement(sum(losses) / len(losses), sum(every) / len(every), shares)
+    return HeldOutScore(sum(losses) / len(losses), sum(every) / len(every), shares)
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep what is freed: a third of the time would go into page faults. Elsewhere: nothing."""
+    """Make glibc keep freed memory, because page faults would take a third of the time. No effect on other systems."""
     if os.name != "posix":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,8 +1,8 @@
-"""Images and their questions as token sequences to learn from, through the very prompt builder that answers.
+"""Images and their questions as token sequences, made with the prompt builder that the engine answers with.
 
-All questions about an image share what comes before them (the trunk); each goes on in a branch of its own, or
-they follow one another as the turns of one conversation. Only answers, and the token that ends them, are
-learnt. Knows nothing of the network.
+All questions about an image share the tokens before them (the prefix). Each question continues it in a branch of its
+own, or they follow one another as the turns of a conversation. Only the answers and the tokens that end them are
+learnt.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PIXELS = np.zeros((1, 1, 3), np.uint8)
 
 @dataclass(frozen=True)
 class SeenImage:
-    """An image as the language model gets it. rows: float32 [tokens, hidden]. text: what was read in it."""
+    """An image as input of the language model. rows: float32 [tokens, hidden]. text: read in it, as prompts have it."""
 
     digest: str
     rows: NDArray[np.float32] = field(repr=False)
@@ -36,61 +36,63 @@ class SeenImage:
 
 @dataclass(frozen=True)
 class Branch:
-    """atoms: token ids. learn: which of them are to be learnt. row: of which row the answer is, -1 for several."""
+    """tokens: ids. learn: for each of them, whether it is a target of the loss."""
 
-    atoms: tuple[int, ...]
+    tokens: tuple[int, ...]
     learn: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """One image. trunk: token ids, negative for image rows (atom -1 is row 0)."""
+class TrainingExample:
+    """One image with its questions. prefix: token ids; a negative one, -(i + 1), stands for row i of the image."""
 
     image: SeenImage
-    trunk: tuple[int, ...]
+    prefix: tuple[int, ...]
     branches: tuple[Branch, ...]
 
     @property
     def size(self) -> int:
-        return len(self.trunk) + sum(len(branch.atoms) for branch in self.branches)
+        return len(self.prefix) + sum(len(branch.tokens) for branch in self.branches)
 
 
-class Writer:
-    """Writes lessons for one model."""
+class ExampleBuilder:
+    """Builds the examples of one model. use_words: whether prompts have the line of words."""
 
     def __init__(self, tokenizer: Tokenizer, prompts: PromptBuilder, use_words: bool) -> None:
         self._tokenizer, self._prompts, self._use_words = tokenizer, prompts, use_words
         (self._end,) = tokenizer.encode(END, special=True)
 
-    def questions(self, image: SeenImage, rows: Sequence[TrainingRow]) -> Lesson:
-        """Every question by itself, in a branch."""
+    def questions(self, image: SeenImage, rows: Sequence[TrainingRow]) -> TrainingExample:
+        """An example with a branch for every question."""
         prompts = [self._prompt(image, [Message("user", row.question, (_picture(image),))]) for row in rows]
         shared = _shared(prompts)
         branches = []
         for prompt, row in zip(prompts, rows, strict=True):
             own, reply = prompt[shared:], self._reply(row)
             branches.append(Branch((*own, *reply), (False,) * len(own) + (True,) * len(reply)))
-        return Lesson(image, tuple(prompts[0][:shared]), tuple(branches))
+        return TrainingExample(image, tuple(prompts[0][:shared]), tuple(branches))
 
-    def conversation(self, image: SeenImage, rows: Sequence[TrainingRow]) -> Lesson:
-        """The questions one after another, the image before the first; every answer learnt."""
+    def conversation(self, image: SeenImage, rows: Sequence[TrainingRow]) -> TrainingExample:
+        """An example of one branch: the questions one after another, the image before the first."""
         messages: list[Message] = []
-        atoms: list[int] = []
+        tokens: list[int] = []
         learn: list[bool] = []
-        trunk = 0
+        prefix = 0
         for row in rows:
             messages.append(Message("user", row.question, () if messages else (_picture(image),)))
             prompt = self._prompt(image, messages)
-            trunk = trunk or len(prompt) - 1
+            prefix = prefix or len(prompt) - 1
             reply = self._reply(row)
-            learn += [False] * (len(prompt) - len(atoms)) + [True] * len(reply)
-            atoms = [*prompt, *reply]
+            learn += [False] * (len(prompt) - len(tokens)) + [True] * len(reply)
+            tokens = [*prompt, *reply]
             messages.append(Message("assistant", row.answer))
-        return Lesson(image, tuple(atoms[:trunk]), (Branch(tuple(atoms[trunk:]), tuple(learn[trunk:])),))
+        return TrainingExample(
+            image, tuple(tokens[:prefix]), (Branch(tuple(tokens[prefix:]), tuple(learn[prefix:])),)
+        )
 
     def _prompt(self, image: SeenImage, messages: Sequence[Message]) -> list[int]:
-        atoms = range(-1, -len(image.rows) - 1, -1)
-        encoded = {image.digest: EncodedImage(atoms, image.rows, image.guesses)}
+        tokens = range(-1, -len(image.rows) - 1, -1)
+        encoded = {image.digest: EncodedImage(tokens, image.rows, image.guesses)}
         texts = {image.digest: image.text}
         return self._prompts.build(messages, encoded, use_words=self._use_words, texts=texts).tokens
 
@@ -98,33 +100,37 @@ class Writer:
         return [*self._tokenizer.encode(row.answer, special=False), self._end]
 
 
-def pack(lessons: Sequence[Lesson], embedding: NDArray[np.float32]) -> PackedBatch:
-    """Lessons one behind the other, each seeing only itself. embedding: float32 [vocab, hidden]."""
+def pack(examples: Sequence[TrainingExample], embedding: NDArray[np.float32]) -> PackedBatch:
+    """Examples concatenated into one batch, in which each attends only to itself. embedding: float32 [vocab, hidden].
+
+    The batch has a row for each token. Its target is the token that follows, NOT_LEARNT where that is no part of an
+    answer. Every branch begins at the position behind the prefix, as if it followed that directly.
+    """
     rows, positions, owners, targets = [], [], [], []
-    for owner, lesson in enumerate(lessons):
-        trunk = len(lesson.trunk)
-        ids = np.array([*lesson.trunk, *(atom for branch in lesson.branches for atom in branch.atoms)])
+    for owner, example in enumerate(examples):
+        prefix = len(example.prefix)
+        ids = np.array([*example.prefix, *(token for branch in example.branches for token in branch.tokens)])
         inputs = embedding[np.maximum(ids, 0)]
-        inputs[ids < 0] = lesson.image.rows[-ids[ids < 0] - 1]
+        inputs[ids < 0] = example.image.rows[-ids[ids < 0] - 1]
         rows.append(inputs)
         owners.append(np.full(len(ids), owner))
-        positions.append(np.arange(trunk))
-        targets.append(np.full(trunk, NOT_LEARNT))
-        for branch in lesson.branches:
-            positions.append(np.arange(trunk, trunk + len(branch.atoms)))
-            learnt = np.where(branch.learn, branch.atoms, NOT_LEARNT)
+        positions.append(np.arange(prefix))
+        targets.append(np.full(prefix, NOT_LEARNT))
+        for branch in example.branches:
+            positions.append(np.arange(prefix, prefix + len(branch.tokens)))
+            learnt = np.where(branch.learn, branch.tokens, NOT_LEARNT)
             targets.append(np.append(learnt[1:], NOT_LEARNT))
     return PackedBatch(
         torch.from_numpy(np.concatenate(rows).astype(np.float32)),
         torch.from_numpy(np.concatenate(positions)),
         torch.from_numpy(np.concatenate(owners)),
         torch.from_numpy(np.concatenate(targets)),
-        tuple((len(each.trunk), *(len(b.atoms) for b in each.branches)) for each in lessons),
+        tuple((len(each.prefix), *(len(b.tokens) for b in each.branches)) for each in examples),
     )
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all begin with, at least one less than the shortest has."""
+    """Length of the longest common prefix, at most one less than that of the shortest prompt."""
     longest = min(map(len, prompts)) - 1
     first = prompts[0]
     return next((at for at in range(longest) if any(each[at] != first[at] for each in prompts)), longest)

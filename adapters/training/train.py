@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 
 from adapters.store.manifest import PROJECTOR_FILE, PromptPolicy, ReadsText
-from adapters.training.batches import Course, Material
+from adapters.training.batches import BatchPlan, ImageQuestions
 from adapters.training.data import TRAIN, TrainingRow, by_image, of_split, set_aside
 from adapters.training.features import FeatureCache, load_training_image
 from adapters.training.heads import OwnHead, OwnHeadResult, find_facts, make_heads, sharpened
 from adapters.training.heads_cache import keep_heads, kept_heads
 from adapters.training.learning import HeldOut, Learner, Learnt, Schedule, Step
-from adapters.training.token_rows import SeenImage, Writer
+from adapters.training.token_rows import ExampleBuilder, SeenImage
 from models.core.errors import UserError
 from models.core.types import no_progress
 from models.families.parts import LoadOptions, Parts
@@ -44,8 +44,8 @@ from models.vision.tower import TowerFeatures
 
 HELD_OUT_SHARE = 0.1
 MOST_HELD_OUT = 100  # images
-JUDGED_TOKENS = 10_000
-"""Of held-out lessons: judging is done several times and should not take longer than learning."""
+SCORED_TOKENS = 10_000
+"""Of held-out examples: they are scored several times, which should not take longer than learning."""
 
 ROUNDS = 3
 LEAST_STEPS = 160
@@ -138,9 +138,9 @@ def train(
     texts = read_texts(rows, PromptPolicy(options.ocr, ranks=options.ranks), place, progress)
     seen = see(features, texts, parts, part, heads)
     words = part is None and options.ocr == "never"
-    writer = Writer(parts.language.tokenizer, parts.prompts, words)
-    course = Course(_materials(learnt_rows, seen), writer, options.seed)
-    held_out = _held_out(held_rows, seen, writer)
+    builder = ExampleBuilder(parts.language.tokenizer, parts.prompts, words)
+    plan = BatchPlan(_image_questions(learnt_rows, seen), builder, options.seed)
+    held_out = _held_out(held_rows, seen, builder)
     start_from = options.start_from or read_model_config(place.files.bundled).base_lora
     start = read_peft(start_from, start_from.name) if start_from else None
     del parts, features
@@ -149,9 +149,9 @@ def train(
     )
     if start is not None:
         _begin_as(language, start)
-    steps = options.steps or max(LEAST_STEPS, ROUNDS * course.steps_a_round)
-    progress(f"{course.tokens} tokens a round in {course.steps_a_round} steps; {steps} steps")
-    learner = Learner(language, course, held_out, place.checkpoint, recipe)
+    steps = options.steps or max(LEAST_STEPS, ROUNDS * plan.steps_an_epoch)
+    progress(f"{plan.tokens} tokens a round in {plan.steps_an_epoch} steps; {steps} steps")
+    learner = Learner(language, plan, held_out, place.checkpoint, recipe)
     learnt = learner.run(Schedule(steps, options.learning_rate, options.minutes), resume, progress)
     language.save_adapter(out)
     if part is not None:
@@ -246,18 +246,18 @@ def mixtures(head: ProjectorHead, shares: NDArray[np.float32], parts: Parts) -> 
     ).astype(np.float32)
 
 
-def _materials(rows: Sequence[TrainingRow], seen: Mapping[str, SeenImage]) -> list[Material]:
-    return [Material(seen[digest], tuple(group)) for digest, group in by_image(rows).items()]
+def _image_questions(rows: Sequence[TrainingRow], seen: Mapping[str, SeenImage]) -> list[ImageQuestions]:
+    return [ImageQuestions(seen[digest], tuple(group)) for digest, group in by_image(rows).items()]
 
 
-def _held_out(rows: Sequence[TrainingRow], seen: Mapping[str, SeenImage], writer: Writer) -> HeldOut:
-    lessons, types, tokens = [], [], 0
+def _held_out(rows: Sequence[TrainingRow], seen: Mapping[str, SeenImage], builder: ExampleBuilder) -> HeldOut:
+    examples, types, tokens = [], [], 0
     for digest, group in by_image(rows).items():
-        if tokens < JUDGED_TOKENS:
-            lessons.append(writer.questions(seen[digest], group))
+        if tokens < SCORED_TOKENS:
+            examples.append(builder.questions(seen[digest], group))
             types.append([row.type for row in group])
-            tokens += lessons[-1].size
-    return HeldOut(lessons, types)
+            tokens += examples[-1].size
+    return HeldOut(examples, types)
 
 
 def _begin_as(language: TorchLanguageModel, start: LoraWeights) -> None:

@@ -168,12 +168,12 @@ class TrainingDisplay:
 
 def _line(step: Step) -> str:
     line = f"step {step.done} of {step.total}, loss {step.loss:.3f}, {step.seconds_left / 60:.1f} min left"
-    if step.judgement is None:
+    if step.score is None:
         return line
-    judged = f", held-out images: loss {step.judgement.loss:.3f}, right {step.judgement.accuracy:.1%}"
+    judged = f", held-out images: loss {step.score.loss:.3f}, right {step.score.accuracy:.1%}"
     if not step.evaluated:
         return line + judged
-    return line + judged + f" ({', '.join(f'{k} {v:.1%}' for k, v in step.judgement.by_type.items())})"
+    return line + judged + f" ({', '.join(f'{k} {v:.1%}' for k, v in step.score.by_type.items())})"
 
 
 def _summary(report: TrainingReport, accuracy: Sequence[Accuracy]) -> str:

@@ -1,4 +1,4 @@
-"""Lessons: questions share their image, branches do not see one another, and only answers are learnt."""
+"""Examples: questions share their image, branches do not see one another, and only answers are learnt."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ pytest.importorskip("transformers", reason="training needs the extra [train]: pi
 
 import torch
 
-from adapters.training.batches import Course, Material
+from adapters.training.batches import BatchPlan, ImageQuestions
 from adapters.training.data import TrainingRow
-from adapters.training.learning import HeldOut, Learner, Schedule, Step, judge
-from adapters.training.token_rows import Branch, Lesson, SeenImage, pack
+from adapters.training.learning import HeldOut, Learner, Schedule, Step, score_held_out
+from adapters.training.token_rows import Branch, SeenImage, TrainingExample, pack
 from models.core.errors import UserError
 from models.training.language import TorchLanguageModel, branch_mask
 from tests.models.training.test_language import tiny
@@ -33,8 +33,8 @@ def branch(seed: int, question: int, answer: int) -> Branch:
     return Branch(tuple(ids.tolist()), (False,) * question + (True,) * answer)
 
 
-def lesson(number: int, branches: tuple[Branch, ...]) -> Lesson:
-    return Lesson(image(number), (3, -1, -2, 7), branches)
+def example(number: int, branches: tuple[Branch, ...]) -> TrainingExample:
+    return TrainingExample(image(number), (3, -1, -2, 7), branches)
 
 
 def language() -> TorchLanguageModel:
@@ -46,7 +46,7 @@ def language() -> TorchLanguageModel:
     return made
 
 
-def test_a_branch_sees_the_trunk_and_itself() -> None:
+def test_a_branch_sees_the_prefix_and_itself() -> None:
     mask = branch_mask((2, 2, 1)).int().tolist()
     assert mask == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
 
@@ -54,9 +54,9 @@ def test_a_branch_sees_the_trunk_and_itself() -> None:
 def test_questions_that_share_their_image_give_the_loss_of_questions_alone() -> None:
     model = language()
     branches = (branch(1, 5, 3), branch(2, 4, 3), branch(3, 6, 3))
-    alone = [float(model.loss(pack([lesson(1, (each,))], model.embedding)).detach()) for each in branches]
-    together = [lesson(1, branches), lesson(2, (branches[0],))]
-    other = float(model.loss(pack([lesson(2, (branches[0],))], model.embedding)).detach())
+    alone = [float(model.loss(pack([example(1, (each,))], model.embedding)).detach()) for each in branches]
+    together = [example(1, branches), example(2, (branches[0],))]
+    other = float(model.loss(pack([example(2, (branches[0],))], model.embedding)).detach())
     shared = float(model.loss(pack(together, model.embedding)).detach())
     assert shared == pytest.approx((sum(alone) + other) / 4, rel=0.01)
 
@@ -64,48 +64,52 @@ def test_questions_that_share_their_image_give_the_loss_of_questions_alone() -> 
 def test_an_answer_is_right_when_every_token_is_the_likeliest() -> None:
     model = language()
     asked = branch(1, 5, 0)
-    atoms = list(asked.atoms)
+    tokens = list(asked.tokens)
     with torch.inference_mode():
         for _ in range(3):  # decode greedily
             batch = pack(
-                [lesson(1, (Branch((*atoms, 0), (False,) * len(atoms) + (True,)),))], model.embedding
+                [example(1, (Branch((*tokens, 0), (False,) * len(tokens) + (True,)),))], model.embedding
             )
-            atoms.append(int(model.logits(batch, batch.targets != -100)[0].argmax()))
+            tokens.append(int(model.logits(batch, batch.targets != -100)[0].argmax()))
     learn = (False,) * 5 + (True,) * 3
-    right, wrong = Branch(tuple(atoms), learn), Branch((*atoms[:-1], (atoms[-1] + 1) % 40), learn)
-    held_out = HeldOut([lesson(1, (right, wrong))], [["a", "b"]])
-    judged = judge(model, held_out)
-    assert judged.by_type == {"a": 1.0, "b": 0.0}
-    assert judged.accuracy == 0.5
+    right, wrong = Branch(tuple(tokens), learn), Branch((*tokens[:-1], (tokens[-1] + 1) % 40), learn)
+    held_out = HeldOut([example(1, (right, wrong))], [["a", "b"]])
+    scored = score_held_out(model, held_out)
+    assert scored.by_type == {"a": 1.0, "b": 0.0}
+    assert scored.accuracy == 0.5
 
 
-class Lessons:
-    """A Course of which step n is always the same."""
+class PlannedExamples:
+    """A plan of which step n is always the same."""
 
     def __init__(self, stop_at: int = -1) -> None:
         self._stop_at = stop_at
 
-    def step(self, number: int) -> list[Lesson]:
+    def step(self, number: int) -> list[TrainingExample]:
         if number == self._stop_at:
             raise KeyboardInterrupt
-        return [lesson(number % 5, (branch(number % 5, 4, 2), branch(50 + number % 5, 3, 2)))]
+        return [example(number % 5, (branch(number % 5, 4, 2), branch(50 + number % 5, 3, 2)))]
 
 
-def learner(model: TorchLanguageModel, checkpoint: Path, course: Lessons, recipe: str = "same") -> Learner:
-    held_out = HeldOut([lesson(0, (branch(0, 4, 2),))], [["a"]])
-    return Learner(model, course, held_out, checkpoint, recipe)  # type: ignore[arg-type]
+def learner(
+    model: TorchLanguageModel, checkpoint: Path, plan: PlannedExamples, recipe: str = "same"
+) -> Learner:
+    held_out = HeldOut([example(0, (branch(0, 4, 2),))], [["a"]])
+    return Learner(model, plan, held_out, checkpoint, recipe)  # type: ignore[arg-type]
 
 
 def test_a_stopped_training_that_is_resumed_ends_with_the_same_bits(tmp_path: Path) -> None:
     whole, parts = language(), language()
     steps = Schedule(30, 1e-2)
-    told = learner(whole, tmp_path / "whole.pt", Lessons()).run(steps, False, lambda _: None)
+    told = learner(whole, tmp_path / "whole.pt", PlannedExamples()).run(steps, False, lambda _: None)
     with pytest.raises(KeyboardInterrupt):
-        learner(parts, tmp_path / "parts.pt", Lessons(stop_at=17)).run(steps, False, lambda _: None)
+        learner(parts, tmp_path / "parts.pt", PlannedExamples(stop_at=17)).run(steps, False, lambda _: None)
     with pytest.raises(UserError, match="other data or options"):
-        learner(language(), tmp_path / "parts.pt", Lessons(), "other").run(steps, True, lambda _: None)
+        learner(language(), tmp_path / "parts.pt", PlannedExamples(), "other").run(
+            steps, True, lambda _: None
+        )
     resumed = language()
-    again = learner(resumed, tmp_path / "parts.pt", Lessons()).run(steps, True, lambda _: None)
+    again = learner(resumed, tmp_path / "parts.pt", PlannedExamples()).run(steps, True, lambda _: None)
     assert again == told
     for name, value in whole.state().items():
         assert torch.equal(resumed.state()[name], value), name
@@ -114,36 +118,36 @@ def test_a_stopped_training_that_is_resumed_ends_with_the_same_bits(tmp_path: Pa
 def test_the_adapter_is_left_at_its_best(tmp_path: Path) -> None:
     model = language()
     seen: list[Step] = []
-    learnt = learner(model, tmp_path / "c.pt", Lessons()).run(Schedule(24, 3e-2), False, seen.append)
-    judged = [step.judgement for step in seen if step.evaluated]
-    assert any(learnt.best == each for each in judged)
-    assert not any(each and each.better_than(learnt.best) for each in judged)
-    held_out = HeldOut([lesson(0, (branch(0, 4, 2),))], [["a"]])
-    assert judge(model, held_out).loss == pytest.approx(learnt.best.loss, rel=1e-3)
+    learnt = learner(model, tmp_path / "c.pt", PlannedExamples()).run(Schedule(24, 3e-2), False, seen.append)
+    scored = [step.score for step in seen if step.evaluated]
+    assert any(learnt.best == each for each in scored)
+    assert not any(each and each.better_than(learnt.best) for each in scored)
+    held_out = HeldOut([example(0, (branch(0, 4, 2),))], [["a"]])
+    assert score_held_out(model, held_out).loss == pytest.approx(learnt.best.loss, rel=1e-3)
 
 
-class PlainWriter:
-    """Writes a lesson of as many tokens as an image has questions."""
+class PlainBuilder:
+    """Builds an example of as many tokens as an image has questions."""
 
-    def questions(self, seen: SeenImage, rows: list[TrainingRow]) -> Lesson:
-        return Lesson(seen, (1, -1, -2), tuple(Branch((5, 6), (False, True)) for _ in rows))
+    def questions(self, seen: SeenImage, rows: list[TrainingRow]) -> TrainingExample:
+        return TrainingExample(seen, (1, -1, -2), tuple(Branch((5, 6), (False, True)) for _ in rows))
 
-    def conversation(self, seen: SeenImage, rows: list[TrainingRow]) -> Lesson:
-        return Lesson(seen, (1, -1, -2), (Branch((5, 6) * len(rows), (False, True) * len(rows)),))
+    def conversation(self, seen: SeenImage, rows: list[TrainingRow]) -> TrainingExample:
+        return TrainingExample(seen, (1, -1, -2), (Branch((5, 6) * len(rows), (False, True) * len(rows)),))
 
 
 @pytest.mark.parametrize("images", [3, 40])
-def test_a_round_has_every_image_once_and_the_seed_decides_the_order(images: int) -> None:
+def test_an_epoch_has_every_image_once_and_the_seed_decides_the_order(images: int) -> None:
     row = TrainingRow(Path("x"), "", "q", "a", "t", "train", "", "set")
-    materials = [Material(image(number), (row, row)) for number in range(images)]
+    asked = [ImageQuestions(image(number), (row, row)) for number in range(images)]
 
-    def course(seed: int) -> Course:
-        return Course(materials, PlainWriter(), seed, step_tokens=30)  # type: ignore[arg-type]
+    def plan(seed: int) -> BatchPlan:
+        return BatchPlan(asked, PlainBuilder(), seed, step_tokens=30)  # type: ignore[arg-type]
 
-    first, same, other = course(1), course(1), course(2)
-    count = first.steps_a_round
+    first, same, other = plan(1), plan(1), plan(2)
+    count = first.steps_an_epoch
     names = [each.image.digest for step in range(count) for each in first.step(step)]
-    assert sorted(names) == sorted(each.image.digest for each in materials)
+    assert sorted(names) == sorted(each.image.digest for each in asked)
     assert names == [each.image.digest for step in range(count) for each in same.step(step)]
     second = [each.image.digest for step in range(count, 2 * count) for each in first.step(step)]
     if images > 3:
