@@ -1,8 +1,7 @@
-"""Unpacks an adapter's archive, .zip or .tar.gz, without trusting anything it says.
+"""Unpacks an adapter's archive, .zip or .tar.gz, without trusting anything in it.
 
-An archive holds files that an adapter may have, at the top or in one folder, and nothing else: no links, no
-paths that lead elsewhere, no name twice, no more bytes than each file may have. No name of the archive is
-ever used as a path. Knows nothing of what is in the files.
+An archive holds files that an adapter may have, at the top or in one folder, and nothing else: no links, no paths out
+of the folder, no name twice, no more bytes than each file may have. No name in the archive is ever used as a path.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ SUFFIXES = (".zip", ".tar.gz", ".tgz")
 MOST_ENTRIES = 32
 MOST_ARCHIVE_BYTES = sum(ALLOWED_FILES.values())
 SUSPICIOUS_RATIO = 100
-"""Unpacked over packed: weights hardly shrink at all, and deflate reaches 1000 on what is all the same."""
+"""Unpacked over packed size. Weights hardly shrink at all; deflate reaches 1000 on equal bytes."""
 
 _CHUNK = 1 << 20
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz")
@@ -38,9 +37,9 @@ _DAMAGE = (
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Put the adapter's files into the folder target, which is empty. Raises UserError.
+    """Put the adapter's files into the empty folder target. Raises FileError.
 
-    Which kind of archive it is, is told by its first bytes.
+    The first bytes decide whether it is a .zip or a .tar.gz.
     """
     try:
         with archive.open("rb") as file:
@@ -59,7 +58,7 @@ def unpack(archive: Path, target: Path) -> None:
 
 
 def check_file_name(name: str, where: str | Path) -> str:
-    """The name of a file, if an adapter may have it. where: what to name in errors."""
+    """The name of a file, if an adapter may have it. where: the place that errors name. Raises FileError."""
     if name in ALLOWED_FILES:
         return name
     if name.lower().endswith(_PICKLES):
@@ -74,7 +73,7 @@ def check_file_name(name: str, where: str | Path) -> str:
 
 
 class _Names:
-    """Holds an archive's names against each other, one after the other."""
+    """Checks the names of an archive's entries, one after the other. Raises FileError."""
 
     def __init__(self, archive: Path) -> None:
         self._archive = archive
@@ -83,12 +82,12 @@ class _Names:
         self._count = 0
 
     def folder(self, name: str) -> None:
-        """A folder's entry: the one that the files are in."""
+        """Check the entry of the one folder that the files may be in."""
         if parts := self._parts(name.removesuffix("/")):
             self._enter(parts, len(parts) == 1)
 
     def file(self, name: str) -> str:
-        """The adapter's file that an entry is, without the folder it is in."""
+        """The name of an entry's file, without the folder that it is in."""
         parts = self._parts(name) or [name]
         self._enter(parts[:-1] or [""], len(parts) <= 2)
         if parts[-1].casefold() in self._seen:
@@ -173,7 +172,7 @@ def _unpack_tar(archive: Path, target: Path) -> None:
 
 
 class _Measured:
-    """A stream of which no more than a chunk is read at once: a header cannot ask for all of the memory."""
+    """A stream that is read in chunks of bounded size, so that a forged header cannot ask for all of the memory."""
 
     def __init__(self, stream: gzip.GzipFile, archive: Path) -> None:
         self._stream, self._archive = stream, archive
@@ -194,7 +193,7 @@ class _Measured:
 
 
 def _copy(stream: IO[bytes], target: Path, archive: Path, size: int) -> None:
-    """To a file that is not there yet, at most as many bytes as it may have."""
+    """Write the stream to a new file. Raises FileError when it has more bytes than that file may have."""
     written = 0
     with target.open("xb") as file:
         while chunk := stream.read(_CHUNK):
@@ -213,7 +212,7 @@ def _check_size(archive: Path, name: str, size: int) -> None:
 
 
 def _check_ratio(archive: Path, unpacked: int) -> None:
-    """Raises UserError for what grows as no weights do."""
+    """Raises FileError when the archive unpacks to far more than weights would."""
     if unpacked > MOST_ARCHIVE_BYTES or unpacked > SUSPICIOUS_RATIO * max(_CHUNK, archive.stat().st_size):
         raise FileError(archive, f" unpacks to {unpacked} bytes, as no adapter does; it is not unpacked.")
 

@@ -1,7 +1,7 @@
-"""Packs an installed adapter as an archive that `adapters install` takes, signed if wanted.
+"""Packs an installed adapter into an archive for `adapters install`, and signs it on request.
 
-What the app added at the install stays behind. The same adapter always gives the same bytes, but for the
-signature. Knows nothing of where keys are kept.
+Files that the app added when it installed the adapter are left out. The same adapter always gives the same bytes,
+except for the signature.
 """
 
 from __future__ import annotations

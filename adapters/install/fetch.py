@@ -1,6 +1,6 @@
-"""Brings an adapter's files into a folder, from wherever they are: this machine, the web, Hugging Face, the app.
+"""Copies or downloads an adapter's files: from this machine, the web, Hugging Face, or those that come with the app.
 
-Only files that an adapter may have are ever written, each up to its size. Knows nothing of what is in them.
+Only files that an adapter may have are written, and none larger than it may be.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _MOST_LISTING = 2**23
 _CHUNK = 1 << 20
 
 
-def _untold(*_: object) -> None:
-    """A Progress that tells nobody; models.core.types has one too, and numpy with it, which `list` does without."""
+def _no_progress(*_: object) -> None:
+    """Ignores what it is called with. models.core.types has the same, but importing it imports numpy."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """source: what to give to get it again. revision: the commit, where there are commits. bundled: whether it
+    """source: fetches the same adapter again. revision: the commit, of a source that has commits. bundled: whether it
     came with the app. left_out: files of a repository that are no part of an adapter and were not fetched."""
 
     source: str
@@ -61,7 +61,7 @@ def fetch(
     *,
     sha256: str = "",
     offline: bool = False,
-    progress: Progress = _untold,
+    progress: Progress = _no_progress,
 ) -> Fetched:
     """Put the files into the folder target, which is empty.
 
@@ -102,7 +102,7 @@ def fetch(
 
 
 def _is(there: Callable[[], bool]) -> bool:
-    """A name that is too long, say, is nothing that is there."""
+    """Whether something exists; False when the question itself fails, for example because a name is too long."""
     try:
         return there()
     except OSError:
@@ -187,7 +187,7 @@ def _from_hub(source: str, target: Path, progress: Progress) -> Fetched:
             client.headers["Authorization"] = f"Bearer {token}"
         listing = target.parent / f"{target.name}.listing"
         api = f"{endpoint}/api/models/{repository}/revision/{revision.replace('/', '%2F')}"
-        _get(client, api, listing, _MOST_LISTING, _untold)
+        _get(client, api, listing, _MOST_LISTING, _no_progress)
         commit, files = _parse_listing(listing, source)
         listing.unlink()
         for name in REQUIRED_FILES:
@@ -261,7 +261,7 @@ def _get(
                 length = response.headers.get("Content-Length", "")
                 total = int(length) if length.isdecimal() else None
                 tell = partial(progress, "pull", f"Downloading {name}")
-                _write(_told(response.iter_raw(_CHUNK), tell, total), target, most, address)
+                _write(_counted(response.iter_raw(_CHUNK), tell, total), target, most, address)
             elif response.status_code in (404, 410) and absent:
                 return httpx.Response(204)
             return response
@@ -269,7 +269,7 @@ def _get(
     retried(request, address)
 
 
-def _told(
+def _counted(
     pieces: Iterable[bytes], tell: Callable[[int, int | None], None], total: int | None
 ) -> Iterable[bytes]:
     done = 0

@@ -1,8 +1,7 @@
-"""Installs an adapter: fetches it, checks all of it, tries it on the model, and only then puts it in its place.
+"""Installs an adapter: fetches it, checks its files, tries it on the model, and then puts it in its place.
 
-Knows the order of things. Where adapters come from, what is refused in archives and files, and how one takes
-another's place are the business of adapters.install.fetch, .archive, .verify and .staging; asking the user is the
-caller's.
+adapters.install.fetch gets the files, .archive and .verify check them, .probe tries them, and adapters.store.staging
+puts them in place of an earlier version.
 """
 
 from __future__ import annotations
@@ -40,19 +39,19 @@ from models.core.types import Progress, no_progress
 from models.engine import Engine
 
 UNDECLARED_VERSION = "0"
-"""Of a plain PEFT folder, which says none."""
+"""The version of a plain PEFT folder, which has none."""
 
 
 class NotNewer(UserError):
-    """The version that is installed is the same, or newer; --force installs it all the same."""
+    """The installed version is the same or newer. --force installs it anyway."""
 
 
 class Models(Protocol):
-    """The models on this machine, as far as installing needs them."""
+    """The models on this machine: what installing needs of them."""
 
     @property
     def default(self) -> str:
-        """The model that adapters are for which do not say."""
+        """The model of adapters that name none."""
         ...
 
     def identity(self, name: str) -> str:
@@ -78,8 +77,8 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """An adapter that has passed every check of its files. replaces: what is in its place now."""
+class CheckedAdapter:
+    """An adapter whose files have passed every check. replaces: the installed adapter of the same name."""
 
     name: str
     manifest: AdapterManifest
@@ -99,19 +98,22 @@ class Candidate:
 @dataclass(frozen=True)
 class Outcome:
     adapter: InstalledAdapter
-    candidate: Candidate
+    candidate: CheckedAdapter
 
 
 class Installer:
-    """confirm: asked about a candidate that no trusted publisher signed; no is a refusal. changed: told the name
-    of every adapter that was put in place or taken away."""
+    """Changes the store of adapters.
+
+    confirm: called for an adapter that no trusted publisher signed; False refuses it. changed: called with the name of
+    every adapter that was installed or removed.
+    """
 
     def __init__(
         self,
         store: AdapterStore,
         models: Models,
         publishers: Publishers,
-        confirm: Callable[[Candidate], bool],
+        confirm: Callable[[CheckedAdapter], bool],
         progress: Progress = no_progress,
         changed: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -132,7 +134,7 @@ class Installer:
         return Outcome(self._store.get(candidate.name), candidate)
 
     def update(self, name: str, *, offline: bool = False) -> Outcome:
-        """Fetch an adapter again from where it came from. Raises NotNewer when what is there is no newer."""
+        """Install the newest version from an adapter's source. Raises NotNewer when that is not newer."""
         record = self._store.get(name).record
         if record is None or not record.source:
             raise UserError(f"It is not known where {name} came from; install it from its source once.")
@@ -143,19 +145,19 @@ class Installer:
         return self.install(Wanted(record.source, name, newer=True, offline=offline))
 
     def remove(self, name: str) -> None:
-        """Take an adapter away. Raises UserError when there is none."""
+        """Remove an adapter. Raises UserError when there is none."""
         self._store.folder(name)
         with changing(self._store.directory, self._progress) as staging:
             self._store.folder(name)  # another process may have been faster
             staging.discard(name)
             self._changed(name)
 
-    def _install(self, wanted: Wanted, staging: Staging) -> Candidate:
+    def _install(self, wanted: Wanted, staging: Staging) -> CheckedAdapter:
         folder = staging.new_folder()
         fetched = fetch(
             wanted.source, folder, sha256=wanted.sha256, offline=wanted.offline, progress=self._progress
         )
-        with _told_of(folder, fetched.source):
+        with _named_by_source(folder, fetched.source):
             candidate = self._check(wanted, folder, fetched)
             weights = read_weights(folder, candidate.name)
         manifest, name = candidate.manifest, candidate.name
@@ -188,8 +190,8 @@ class Installer:
         staging.settle(folder, name)
         return candidate
 
-    def _check(self, wanted: Wanted, folder: Path, fetched: Fetched) -> Candidate:
-        """Everything that needs no model."""
+    def _check(self, wanted: Wanted, folder: Path, fetched: Fetched) -> CheckedAdapter:
+        """All checks that need no model."""
         self._progress("load", "Checking the files", 0, 1)
         files = list_files(folder)
         path = folder / MANIFEST_FILE
@@ -206,7 +208,7 @@ class Installer:
         check_hashes(folder, manifest, {})
         name = wanted.name or manifest.name
         signer = read_signer(folder)
-        candidate = Candidate(name, manifest, declared, fetched, signer, self._replaced(name))
+        candidate = CheckedAdapter(name, manifest, declared, fetched, signer, self._replaced(name))
         _check_replacing(candidate, wanted)
         return candidate
 
@@ -224,7 +226,7 @@ class Installer:
             raise UserError(f"{place} is in the way and is no adapter; move it elsewhere.")
         return None
 
-    def _check_trust(self, candidate: Candidate) -> None:
+    def _check_trust(self, candidate: CheckedAdapter) -> None:
         signer = candidate.signer
         if candidate.fetched.bundled or (signer and self._publishers.name_of(signer.fingerprint)):
             return
@@ -233,8 +235,8 @@ class Installer:
 
 
 @contextmanager
-def _told_of(folder: Path, source: str) -> Iterator[None]:
-    """Errors of the folder's files name the source, which the user knows, in the place of the folder."""
+def _named_by_source(folder: Path, source: str) -> Iterator[None]:
+    """Make errors about the temporary folder name the source, which the user knows."""
     try:
         yield
     except FileError as error:
@@ -246,7 +248,7 @@ def _told_of(folder: Path, source: str) -> Iterator[None]:
         ) from None
 
 
-def _check_replacing(candidate: Candidate, wanted: Wanted) -> None:
+def _check_replacing(candidate: CheckedAdapter, wanted: Wanted) -> None:
     """Raises NotNewer or UserError when the installed adapter of that name should stay."""
     old, new, name = candidate.replaces, candidate.manifest, candidate.name
     if old is None or wanted.force or old.problem:

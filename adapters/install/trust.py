@@ -3,8 +3,7 @@
 signature.json in an adapter's folder: {"publisher": name, "public_key": base64 of the key's 32 bytes,
 "signature": base64 of 64 bytes}. Signed is the UTF-8 text of three lines, each ended by a newline:
 "edge-app adapter signature 1", the publisher's name, and the sha256 (hex) of adapter.toml, which in turn holds
-the sha256 of every other file. Keys and signatures are the cryptography package's. Knows nothing of asking
-users or of installing.
+the sha256 of every other file. The package cryptography makes keys and checks signatures.
 """
 
 from __future__ import annotations
@@ -149,7 +148,7 @@ def write_signature(folder: Path, publisher: str, private_key: Path) -> Signer:
 
 
 def make_key(file: Path) -> str:
-    """Write a new private key (PEM, PKCS8, for its owner's eyes only) and, beside it, the public key in base64
+    """Write a new private key (PEM, PKCS8, readable for its owner alone) and, beside it, the public key in base64
     as FILE.pub. Returns the fingerprint. Raises UserError when either file exists."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat

@@ -1,7 +1,4 @@
-"""Whether an adapter's folder holds what its manifest says: every file, every hash, weights that can be used.
-
-Reads everything. Knows nothing of signatures' owners, of running the model or of changing folders.
-"""
+"""Checks an adapter's folder against its manifest: every file, every hash, and that the weights can be used."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ from models.engine import FeatureSizes
 
 
 def list_files(folder: Path) -> tuple[str, ...]:
-    """The adapter's files in a folder, the store's own record aside. UserError for whatever else there is."""
+    """The adapter's files in a folder, without the store's own record. Raises FileError for any other entry."""
     names = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name == RECORD_FILE:
@@ -50,9 +47,9 @@ def list_files(folder: Path) -> tuple[str, ...]:
 
 
 def check_hashes(folder: Path, manifest: AdapterManifest, made: Mapping[str, str]) -> None:
-    """Every file hashes to what the manifest says; made: sha256 of those that were added at the install.
+    """Compare the sha256 of every file with the manifest's. made: sha256 of the files that the install added.
 
-    Raises UserError for one that differs, is missing, or is not listed.
+    Raises FileError for a file that differs, is missing, or is not listed.
     """
     expected = {**made, **manifest.files}
     present = set(list_files(folder)) - {MANIFEST_FILE, SIGNATURE_FILE}
@@ -71,7 +68,7 @@ def check_hashes(folder: Path, manifest: AdapterManifest, made: Mapping[str, str
 
 
 def check_base(manifest: AdapterManifest, identity: str) -> None:
-    """The adapter was made for the very weights that are here. identity: of the manifest's base model."""
+    """Raises UserError when the adapter was trained on other weights. identity: of the manifest's base model here."""
     if manifest.base_digest not in (NOT_DECLARED, identity):
         raise UserError(
             f"The adapter {manifest.name} was made for other weights of {manifest.base_model} (digest "
@@ -87,7 +84,7 @@ def check_prototypes(folder: Path, sizes: FeatureSizes) -> None:
 
 
 def read_weights(folder: Path, name: str) -> AdapterWeights:
-    """The tensors, and the prototypes if there are any, all read once. Raises UserError for what is refused."""
+    """The adapter's tensors. Raises UserError when they, or the prototypes if there are any, cannot be used."""
     weights = read_adapter(folder, name)
     if (folder / PROTOTYPES_FILE).exists():
         read_prototypes(folder / PROTOTYPES_FILE)
@@ -95,7 +92,7 @@ def read_weights(folder: Path, name: str) -> AdapterWeights:
 
 
 def verify_installed(adapter: InstalledAdapter, identity: Callable[[str], str]) -> str | None:
-    """What is wrong with an installed adapter, in one sentence; None when it is as it should be.
+    """What is wrong with an installed adapter, in one sentence; None when nothing is.
 
     identity: of a model by name, see check_base.
     """

@@ -1,7 +1,7 @@
-"""The adapters on this machine: a folder each, holding what adapters.store.manifest allows.
+"""The adapters on this machine: a folder each, with the files that adapters.store.manifest allows.
 
-Reads only; adapters.install.installer changes what is here, by renames alone, so that a reader sees the old adapter or
-the new one. Knows names, manifests and files. Which adapter suits a question is the router's business.
+This module only reads. adapters.install.installer changes the folders by renames, so that a reader sees either the old
+adapter or the new one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ BUNDLED = Path(__file__).parents[1] / "bundled"
 
 STAGING = ".staging"
 ASIDE = "old-"
-"""Before the name of the folder, in STAGING, that an adapter waits in while the new one takes its place."""
+"""Prefix of the folder in STAGING that holds an adapter while a new version takes its place."""
 
 _TRIES = 5  # of reading an adapter that is being replaced at that very moment
 
@@ -54,8 +54,8 @@ Signature = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True)
 class InstalledAdapter:
-    """manifest: None for a folder without adapter.toml, or when there is a problem, which says what is wrong.
-    record: None for a folder that nobody installed."""
+    """manifest: None for a folder without adapter.toml, or when there is a problem. problem: what is wrong with the
+    folder. record: None for a folder that was copied here by hand."""
 
     name: str
     folder: Path
@@ -91,7 +91,7 @@ class AdapterStore:
         return tuple(sorted(name for name in names if self._find(name) is not None))
 
     def get(self, name: str) -> InstalledAdapter:
-        """What an adapter says of itself, without its weights. Raises UserError when there is none."""
+        """An adapter's manifest and record, without its weights. Raises UserError when there is no such adapter."""
         for attempt in range(_TRIES):
             before = self._stamp(name) if attempt else None  # only a second look need be sure of itself
             folder = before[0] if before else self.folder(name)
@@ -156,7 +156,11 @@ class AdapterStore:
         return folder, tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
 
     def _find(self, name: str) -> Path | None:
-        """In its place, or aside while a new version takes that: by then it may be back there."""
+        """The folder of an adapter; None without one.
+
+        While a new version takes its place, the adapter is in STAGING. The place is looked at again after that, because
+        the new version may have arrived in between.
+        """
         place = self.directory / name
         if is_name(name):
             for folder in (place, self.directory / STAGING / f"{ASIDE}{name}", place):

@@ -1,6 +1,6 @@
 """The fields of a table from a file that others wrote, checked one by one as they are taken.
 
-Errors name the file and the field and say what it must be. Knows nothing of what the fields mean.
+Errors name the file and the field and say what the field must be.
 """
 
 from __future__ import annotations

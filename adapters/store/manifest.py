@@ -1,7 +1,7 @@
-"""adapter.toml: what an adapter is called, what it is for, what it was measured to do, what its files hash to.
+"""adapter.toml: an adapter's name, purpose, prompts and measured accuracy, and the hashes of its files.
 
-Everything is checked when it is read: types, lengths, unknown fields, names of files. Knows the form of a
-manifest, not whether what it says is true: hashes are held against files by adapters.install.verify.
+Types, lengths, unknown fields and names of files are checked when it is read. adapters.install.verify compares the
+hashes with the files.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ALLOWED_FILES: Mapping[str, int] = MappingProxyType(
 """The files an adapter may have, and the most bytes each may be. Nothing else is ever unpacked or copied."""
 
 FORMAT = 1
-RESERVED = ("auto", "none")  # what the command line means something else by
+RESERVED = ("auto", "none")  # have another meaning on the command line
 ReadsText = Literal["auto", "always", "never"]
 """Whether the text in images is read (OCR) for an adapter; "auto": in images that look like documents."""
 

@@ -1,10 +1,9 @@
-"""Changes the store by renames alone: whoever is killed at any moment leaves the old adapter or the new one.
+"""Changes the store only by renames, so that a process killed at any moment leaves the old adapter or the new one.
 
-A new adapter is made ready in .staging beside the adapters. To take its place, the old one moves to
-.staging/old-NAME, where readers still find it (adapters.store.adapter_store), the new one moves in, the old
-one goes. A lock
-file keeps two processes from changing the store at once; whoever gets it first puts right what a killed one
-left. Knows nothing of what adapters are.
+A new adapter is prepared in .staging beside the adapters. Then the old one is moved to .staging/old-NAME, where readers
+still find it (adapters.store.adapter_store), the new one is moved into its place, and the old one is deleted. A lock
+file keeps two processes from changing the store at once. The next process that gets the lock repairs what a killed one
+left.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ _LOCK = "lock"
 
 
 class Staging:
-    """The store while this process alone changes it; got from `changing`."""
+    """The store while this process holds its lock. Made by `changing`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._staging = directory / STAGING
 
     def new_folder(self) -> Path:
-        """An empty folder to make an adapter ready in; gone when the change is over."""
+        """An empty folder to prepare an adapter in. It is deleted when the change is over."""
         folder = self._staging / "new"
         folder.mkdir(mode=0o700)
         return folder
 
     def settle(self, folder: Path, name: str) -> None:
-        """Put a folder in an adapter's place, the old one's if there is one."""
+        """Move a folder into an adapter's place. An adapter that is there already is deleted."""
         for file in folder.iterdir():
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
@@ -49,13 +48,13 @@ class Staging:
         sync_directory(self._directory)
 
     def discard(self, name: str) -> None:
-        """Take an adapter away."""
+        """Remove an adapter."""
         (self._directory / name).replace(self._staging / f"gone-{name}")
         sync_directory(self._directory)
 
     def tidy(self) -> None:
-        """Put right what a change left, or one that was killed: old adapters without a new one go back to
-        their place, everything else goes."""
+        """Repair what a change left, or one that was killed. An old adapter without a new one is moved back to its
+        place; everything else is deleted."""
         for entry in list(self._staging.iterdir()):
             name = entry.name.removeprefix(ASIDE)
             if name != entry.name and not (self._directory / name).exists():
@@ -70,7 +69,7 @@ class Staging:
 
 @contextmanager
 def changing(directory: Path, progress: Progress = no_progress) -> Iterator[Staging]:
-    """Alone with the store until the block is left. What the disk refuses inside becomes a UserError."""
+    """Hold the store's lock inside the block. Errors of the disk inside it become UserErrors."""
     with written_to(directory, "make room, or check that you may write there"):
         (directory / STAGING).mkdir(parents=True, exist_ok=True)
         waiting = partial(
@@ -86,7 +85,8 @@ def changing(directory: Path, progress: Progress = no_progress) -> Iterator[Stag
 
 
 def _delete(entry: Path) -> None:
-    """What cannot be deleted now (a file that is open, on some systems) goes with the next change."""
+    """Delete a file or folder. What cannot be deleted now, such as an open file on Windows, is left for the next
+    change."""
     if entry.is_dir() and not entry.is_symlink():
         shutil.rmtree(entry, ignore_errors=True)
     else:

@@ -1,7 +1,6 @@
-"""From labelled images to an adapter that can be installed: trained, measured, described, hashed.
+"""Makes an installable adapter of labelled images: trains it, measures it, and writes its card and manifest.
 
-The folder comes into being under a temporary name and gets its own when it is complete. Knows nothing of the
-command line or of where adapters are installed.
+The folder is written under a temporary name and renamed when it is complete.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def card(manifest: AdapterManifest, made: Made) -> str:
         manifest.description,
         _use(manifest),
         _table(manifest.accuracy, made.measure_command),
-        _sight(made.heads, manifest),
+        _vision(made.heads, manifest),
         _training(manifest, made.command),
         made.notes,
     ]
@@ -64,7 +64,7 @@ def _table(accuracy: Sequence[Accuracy], command: str) -> str:
     )
 
 
-def _sight(heads: Sequence[OwnHeadResult], manifest: AdapterManifest) -> str:
+def _vision(heads: Sequence[OwnHeadResult], manifest: AdapterManifest) -> str:
     kept = [each for each in heads if each.head is not None]
     dropped = [each for each in heads if each.head is None]
     lines = ["## What it sees with"]

@@ -2,7 +2,7 @@
 
 A row has image (relative to the file, or to a folder that is given), question and answer; type (what kind of
 question), split ("train" or "val") and labels ({name: word}: further facts about the image, which an own head
-may learn to see) are optional. What is wrong is refused with the number of its line. Knows nothing of models.
+may learn to see) are optional. A UserError names the line that is wrong.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the vision tower sees in the training images: computed once, by the compiled tower, and kept.
+"""The vision tower's features of the training images, computed once and cached.
 
-The very tower that answers, so that what is learnt is what will be seen. Maps are kept in half precision.
-Knows nothing of questions.
+They are computed by the compiled tower that the engine also answers with, so that training and inference see the same
+numbers. Maps are stored in half precision.
 """
 
 from __future__ import annotations

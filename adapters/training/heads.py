@@ -1,9 +1,8 @@
-"""An adapter's own heads: what a closed set of answers says about an image, read off the tower's features.
+"""An adapter's own heads: classifiers over the vision tower's features, whose classes are answers.
 
-A type of question whose answer follows from the image alone, out of few words, becomes a head; so does every
-name in the rows' labels. A head is fitted without the language model, in seconds. Several views of the
-features are tried, and each is judged by images that it was not fitted on; a head that cannot beat the
-commonest answer is dropped. Knows nothing of prompts.
+A type of question becomes a head when its answers are few words that follow from the image alone; so does every name in
+the rows' labels. A head is fitted in seconds, without the language model. Several views of the features are tried and
+scored by cross-validation. A head that is not better than the commonest answer is dropped.
 """
 
 from __future__ import annotations

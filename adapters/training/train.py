@@ -1,7 +1,7 @@
-"""Trains an adapter: own heads in seconds, then a LoRA that answers from what they and the image's text say.
+"""Trains an adapter: first its own heads, which takes seconds, then a LoRA that reads their image tokens and the text.
 
-Rows of the split "train" alone are learnt from; a slice of their images is held out for every choice that is
-made. The validation split is for adapters.training.measure. Knows nothing of the command line.
+Only rows of the split "train" are used. Some of their images are held out for every choice that is made. The split
+"val" is for adapters.training.measure.
 """
 
 from __future__ import annotations
@@ -169,7 +169,9 @@ def look(
 ) -> dict[str, TowerFeatures]:
     """The tower's features of every image, by digest; computed once and cached."""
     if parts.vision is None:
-        raise UserError(f"{place.files.name} has no eyes to train an adapter for; choose a model that has.")
+        raise UserError(
+            f"{place.files.name} has no vision encoder, which training an adapter needs; choose a model that has one."
+        )
     tower, _ = parts.vision.load()
     cache = FeatureCache(tower, place.files.digests["vision_tower"], place.cache_dir)
 

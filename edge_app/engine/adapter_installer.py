@@ -9,7 +9,7 @@ from adapters.store.adapter_store import AdapterStore
 from edge_app.system import paths
 
 if TYPE_CHECKING:
-    from adapters.install.installer import Candidate, Installer
+    from adapters.install.installer import CheckedAdapter, Installer
     from adapters.install.trust import Publishers
     from edge_app.engine.engine_host import LoadEngine
     from edge_app.settings import Settings
@@ -71,7 +71,7 @@ def publishers() -> Publishers:
     return Publishers(paths.publishers_file())
 
 
-def installer(models: AppModels, confirm: Callable[[Candidate], bool], progress: Progress) -> Installer:
+def installer(models: AppModels, confirm: Callable[[CheckedAdapter], bool], progress: Progress) -> Installer:
     """An installer for this user's adapters. confirm: see adapters.install.installer.Installer."""
     from adapters.bank import AdapterBank
     from adapters.install.installer import Installer

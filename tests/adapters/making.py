@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from adapters.install.installer import Candidate, Installer
+from adapters.install.installer import CheckedAdapter, Installer
 from adapters.install.trust import Publishers
 from adapters.store.adapter_store import AdapterStore
 from adapters.store.manifest import MANIFEST_FILE, AdapterManifest, Example, write_manifest
@@ -158,7 +158,7 @@ class FakeModels:
 
 
 def make_installer(
-    directory: Path, confirm: Callable[[Candidate], bool] = lambda _: True, models: Any = None
+    directory: Path, confirm: Callable[[CheckedAdapter], bool] = lambda _: True, models: Any = None
 ) -> Installer:
     """Into directory, with the publishers of the file beside it."""
     publishers = Publishers(directory.with_name("publishers.json"))

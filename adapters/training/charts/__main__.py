@@ -16,7 +16,9 @@ def main() -> int:
         "--out", type=Path, required=True, help="folder for images, charts.jsonl and charts_unseen.jsonl"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--train", type=int, default=1500, help="images drawn with matplotlib and its kin")
+    parser.add_argument(
+        "--train", type=int, default=1500, help="images drawn with matplotlib, seaborn and mplfinance"
+    )
     parser.add_argument("--val", type=int, default=200, help="more of these, to choose by")
     parser.add_argument(
         "--unseen", type=int, default=200, help="images drawn with Vega-Lite, with other words"

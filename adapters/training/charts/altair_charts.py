@@ -1,6 +1,6 @@
 """Draws charts with Vega-Lite (altair, rendered by vl-convert): the library that training never sees.
 
-Colours, fonts and proportions are others than those of the training side. Knows nothing of questions.
+Its colours, fonts and proportions differ from those of the training charts.
 """
 
 from __future__ import annotations

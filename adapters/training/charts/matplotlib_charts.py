@@ -1,6 +1,6 @@
-"""Draws charts with matplotlib, seaborn and mplfinance, in a style drawn at random: the training side.
+"""Draws the training charts with matplotlib, seaborn and mplfinance, in random styles.
 
-Knows nothing of questions. Equal generators and versions of the libraries give equal pictures.
+Equal generators and versions of the libraries give equal pictures.
 """
 
 from __future__ import annotations

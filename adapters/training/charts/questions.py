@@ -1,4 +1,4 @@
-"""Questions about a chart, with their answers, out of what it shows. Knows nothing of how it is drawn.
+"""Questions about a chart, with their answers.
 
 Types: `chart_type`; `value` (the number is printed in the chart) and `read_off` (it must be read off the axis);
 `extreme` (the label with the highest or lowest value); `place` (which bar or point is highest or lowest, as an

@@ -1,7 +1,4 @@
-"""What a chart shows, before anyone draws it: its kind, labels and numbers, drawn at random.
-
-Knows nothing of drawing or questions.
-"""
+"""The content of a chart, drawn at random: its kind, labels and numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.random import Generator
 
-from adapters.training.charts.words import Words
+from adapters.training.charts.words import ChartWords
 
 Kind = Literal["bar", "horizontal_bar", "grouped_bar", "line", "pie", "candlestick"]
 KINDS: Final[tuple[Kind, ...]] = ("bar", "horizontal_bar", "grouped_bar", "line", "pie", "candlestick")
@@ -54,7 +51,7 @@ class Chart:
     prints_values: bool = False
 
 
-def random_chart(kind: Kind, words: Words, rng: Generator) -> Chart:
+def random_chart(kind: Kind, words: ChartWords, rng: Generator) -> Chart:
     """A chart of this kind. Equal generators give equal charts."""
     title = str(rng.choice(words.titles))
     if kind == "candlestick":
@@ -72,13 +69,15 @@ def random_chart(kind: Kind, words: Words, rng: Generator) -> Chart:
     return Chart(kind, title, noun, labels, top, _values(len(labels), top, prints, rng), prints_values=prints)
 
 
-def _category(words: Words, rng: Generator) -> tuple[str, tuple[str, ...]]:
+def _category(words: ChartWords, rng: Generator) -> tuple[str, tuple[str, ...]]:
     noun = str(rng.choice(list(words.categories)))
     count = int(rng.integers(3, MOST + 1))
     return noun, tuple(str(label) for label in rng.choice(words.categories[noun], count, replace=False))
 
 
-def _period(words: Words, rng: Generator, least: int = 3, most: int = MOST) -> tuple[str, tuple[str, ...]]:
+def _period(
+    words: ChartWords, rng: Generator, least: int = 3, most: int = MOST
+) -> tuple[str, tuple[str, ...]]:
     """Consecutive ones."""
     fitting = [noun for noun, all_of in words.periods.items() if len(all_of) >= least]
     noun = str(rng.choice(fitting))
@@ -109,7 +108,7 @@ def _shares(count: int, rng: Generator) -> tuple[float, ...]:
             return tuple(float(share) for share in shares)
 
 
-def _grouped(chart: Chart, words: Words, rng: Generator) -> Chart:
+def _grouped(chart: Chart, words: ChartWords, rng: Generator) -> Chart:
     """Two or three series of which one bar is clearly the highest."""
     count = int(rng.integers(2, 4))
     labels = chart.labels[:4]
@@ -125,7 +124,7 @@ def _has_clear_top(series: list[tuple[float, ...]], top: float) -> bool:
     return by_label[-1] - by_label[-2] >= 0.09 * top
 
 
-def _line(title: str, words: Words, rng: Generator) -> Chart:
+def _line(title: str, words: ChartWords, rng: Generator) -> Chart:
     noun, labels = _period(words, rng, least=4)
     prints = bool(rng.random() < 0.6)
     top = int(rng.choice(list(_STEPS)))
@@ -153,7 +152,7 @@ def _line(title: str, words: Words, rng: Generator) -> Chart:
             return Chart("line", title, noun, labels, top, values, trend=trend, prints_values=prints)
 
 
-def _candlestick(title: str, words: Words, rng: Generator) -> Chart:
+def _candlestick(title: str, words: ChartWords, rng: Generator) -> Chart:
     """5 to 7 candles of which one close is clearly the highest; clearly higher or lower at the end."""
     noun, labels = _period(words, rng, least=5, most=7)
     while True:

@@ -7,7 +7,7 @@ from typing import Final
 
 
 @dataclass(frozen=True)
-class Words:
+class ChartWords:
     """What may stand in a chart. categories, periods: noun -> words; periods have an order."""
 
     categories: dict[str, tuple[str, ...]]
@@ -20,7 +20,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-TRAINING_WORDS: Final = Words(
+TRAINING_WORDS: Final = ChartWords(
     categories={
         "fruit": _words("Apples Pears Plums Grapes Lemons Mangos Figs Cherries Bananas Melons"),
         "country": _words("France Spain Italy Poland Norway Kenya Brazil Japan Chile Canada Egypt India"),
@@ -62,7 +62,7 @@ TRAINING_WORDS: Final = Words(
     ),
     series=("Plan", "Actual", "Online", "Shop", "North", "South", "Men", "Women"),
 )
-UNSEEN_WORDS: Final = Words(
+UNSEEN_WORDS: Final = ChartWords(
     categories={
         "vegetable": _words("Carrots Onions Beans Peas Leeks Beets Spinach Potatoes"),
         "river": _words("Rhine Nile Danube Thames Volga Seine Ganges Congo"),

@@ -17,7 +17,7 @@ from numpy.random import Generator
 
 from adapters.training.charts.questions import further_questions, labels_of, questions_about
 from adapters.training.charts.scene import KINDS, Chart, random_chart
-from adapters.training.charts.words import TRAINING_WORDS, UNSEEN_WORDS, Words
+from adapters.training.charts.words import TRAINING_WORDS, UNSEEN_WORDS, ChartWords
 from models.core.errors import UserError
 from models.core.files import write_whole
 
@@ -64,7 +64,7 @@ def write_charts(out: Path, seed: int, counts: Counts) -> Iterator[int]:
 
 
 def _example(
-    index: int, words: Words, draw: Draw, rng: Generator, further: bool
+    index: int, words: ChartWords, draw: Draw, rng: Generator, further: bool
 ) -> tuple[Chart, bytes, list[dict[str, str]]]:
     """One chart, its picture and its questions, with further ones if wanted; kinds take turns."""
     chart = random_chart(KINDS[index % len(KINDS)], words, rng)

@@ -17,7 +17,7 @@ from edge_app.system.terminal_text import text_table
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
-    from adapters.install.installer import Candidate, Installer, Outcome
+    from adapters.install.installer import CheckedAdapter, Installer, Outcome
     from adapters.store.adapter_store import AdapterStore, InstalledAdapter
     from models.core.types import Stage
 
@@ -260,7 +260,7 @@ def _installing(yes: bool, offline: bool | None) -> Iterator[tuple[Installer, bo
     def progress(stage: Stage, message: str, done: int, total: int | None) -> None:
         line.show(Progress(stage, message, done, total))
 
-    def confirm(candidate: Candidate) -> bool:
+    def confirm(candidate: CheckedAdapter) -> bool:
         line.clear()
         return _confirmed(candidate, yes)
 
@@ -273,7 +273,7 @@ def _installing(yes: bool, offline: bool | None) -> Iterator[tuple[Installer, bo
         models.close()
 
 
-def _confirmed(candidate: Candidate, yes: bool) -> bool:
+def _confirmed(candidate: CheckedAdapter, yes: bool) -> bool:
     name, source, signer = candidate.name, candidate.fetched.source, candidate.signer
     if signer is None:
         what = f"{name} from {source} is not signed"

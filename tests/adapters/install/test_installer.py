@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from adapters.install.installer import Candidate, Installer, NotNewer, Wanted
+from adapters.install.installer import CheckedAdapter, Installer, NotNewer, Wanted
 from adapters.install.trust import make_key, write_signature
 from adapters.install.verify import verify_installed
 from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
@@ -509,7 +509,7 @@ def test_a_second_installer_waits_and_says_so(directory: Path, source: Path) -> 
 def test_whatever_stops_it_leaves_the_old_adapter(
     directory: Path, source: Path, tmp_path: Path, stop: type[BaseException]
 ) -> None:
-    def interrupt(_: Candidate) -> bool:
+    def interrupt(_: CheckedAdapter) -> bool:
         raise stop
 
     make_installer(directory).install(Wanted(str(source)))

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.install.export import export
-from adapters.install.installer import Candidate, Installer, Wanted
+from adapters.install.installer import CheckedAdapter, Installer, Wanted
 from adapters.install.trust import Publishers, fingerprint_of, make_key, read_signer, write_signature
 from adapters.install.verify import verify_installed
 from adapters.prototypes import PROTOTYPES_FILE
@@ -200,7 +200,7 @@ def test_what_a_trusted_publisher_signed_installs_without_a_question(
 
 
 def test_unsigned_and_untrusted_adapters_are_asked_about(tmp_path: Path, signed: Path) -> None:
-    asked: list[Candidate] = []
+    asked: list[CheckedAdapter] = []
     installer = make_installer(tmp_path / "adapters", confirm=lambda c: bool(asked.append(c)))
     unsigned = write_adapter(tmp_path / "unsigned")
     for source in (unsigned, signed):
