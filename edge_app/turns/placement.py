@@ -62,7 +62,7 @@ class PlacePlan:
         return escalation(self.scenario, probability, self.cloud, obstacle)
 
     @property
-    def give_up_below(self) -> float | None:
+    def pause_below(self) -> float | None:
         """The confidence below which a local answer is not completed; None when it always is.
 
         Only where the cloud may be asked without a question to the user, who would decide about a whole answer.

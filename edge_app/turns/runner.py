@@ -127,7 +127,7 @@ class TurnRunner:
             yield Routed(self._places.route(planned.choice, first), planned.turn.mode, planned.route_ms)
         local = LocalAnswer(planned, first, resources, self._recorder)
         try:
-            yield from self._compute(local, None if asked_first else self._places.give_up_below)
+            yield from self._compute(local, None if asked_first else self._places.pause_below)
             doubt = None if asked_first else self._doubt(local)
             if doubt is None:
                 yield self._local_end(local)

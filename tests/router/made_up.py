@@ -19,7 +19,7 @@ KINDS = {"aerial": 1, "cells": 2, "receipts": 3}
 
 
 def near(kind: int, size: int, number: int, noise: float = 0.6) -> NDArray[np.float32]:
-    """A unit vector around the centre that belongs to a kind; 0 is what is ordinary. Chat has something in common."""
+    """A unit vector around the centre of a kind. Kind 0 is ordinary; all kinds of chat share a direction."""
     centre = np.random.default_rng(kind).standard_normal(size)
     if kind in CHAT_KINDS:
         centre += 1.5 * np.random.default_rng(9).standard_normal(size)
@@ -33,7 +33,7 @@ def around(kind: int, size: int, count: int, first: int = 0) -> NDArray[np.float
 
 
 def spread_out(size: int) -> FeatureBackground:
-    """Ordinary things are many kinds of things."""
+    """A background of 200 kinds, one vector each."""
     vectors = np.stack([near(100 + number, size, number) for number in range(200)])
     return FeatureBackground.of(vectors.mean(axis=0), vectors)
 
@@ -49,7 +49,7 @@ BACKGROUND = _background()
 
 
 def state_of(question: str) -> NDArray[np.float32]:
-    """A stand-in for the language model's: of the kind, and the number, that the question ends with."""
+    """A stand-in for the hidden state: the vector of the kind and number with which the question ends."""
     kind, number = question.split()[-2:]
     return near(int(kind), HIDDEN, int(number))
 
@@ -65,7 +65,7 @@ def install(directory: Path, name: str, kind: int, images: int = 20, questions: 
 
 
 def query(image: int | None, question: int, number: int = 999) -> Query:
-    """About an image and with a question of some kind, neither of them among the examples."""
+    """A query of the given kinds; image and question are not among the examples."""
     seen = None if image is None else near(image, IMAGE_SIZE, 999)
     return Query(f"? {question} {number}", near(question, HIDDEN, number), seen)
 

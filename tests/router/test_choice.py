@@ -1,4 +1,4 @@
-"""A choice follows what the user asked for, or the best candidate, and says which."""
+"""The choice follows the user's adapter or the best candidate, and its reason says which."""
 
 from __future__ import annotations
 

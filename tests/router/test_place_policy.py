@@ -1,4 +1,4 @@
-"""Each mode does what it says, by arithmetic that can be followed."""
+"""Modes choose places by expected utility."""
 
 from __future__ import annotations
 

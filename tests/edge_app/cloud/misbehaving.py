@@ -141,7 +141,7 @@ class Misbehaving:
                 wire = Wire(connection)
                 self.wires.append(wire)
                 script(wire)
-        except (OSError, ValueError, IndexError):  # it hung up, or speaks TLS to one that does not
+        except (OSError, ValueError, IndexError):  # the client hung up, or speaks TLS to a plain server
             pass
 
     @staticmethod
@@ -169,7 +169,7 @@ def full_backlog() -> Iterator[str]:
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that nobody vouches for, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

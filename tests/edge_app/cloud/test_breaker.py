@@ -1,4 +1,4 @@
-"""The breaker's states, by a clock that the tests turn."""
+"""The breaker's states, on a clock that the tests set."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ def test_it_never_stays_shut_for_ever(steps: list[str]) -> None:
     assert state(breaker) == "closed"
 
 
-def test_who_entered_before_it_opened_does_not_end_the_trial(breaker: Breaker, clock: Clock) -> None:
+def test_a_question_sent_before_the_breaker_opened_does_not_end_the_trial(
+    breaker: Breaker, clock: Clock
+) -> None:
     early = breaker.enter(AT)
     fail(breaker, FAILURES)
     clock.now += FIRST_REST

@@ -1,4 +1,4 @@
-"""One request, against a real server on loopback that does everything wrong that a server can."""
+"""One request to a real server on loopback that misbehaves as each test says."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ HASTY = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _loaded() -> None:
-    """The library takes a second to load, which would be counted in the first test."""
+    """Imports the library first, because its import would count in the first test's limits."""
     import openai  # noqa: F401
 
 
@@ -236,7 +236,7 @@ ODD = st.one_of(
 )
 
 
-def test_whatever_is_streamed_is_an_answer_or_a_fault() -> None:
+def test_any_stream_is_an_answer_or_a_cloud_error() -> None:
     sent = [b""]
     with Misbehaving(lambda wire: wire.send(STREAM, sent[0])) as server:
 
@@ -274,7 +274,7 @@ def test_a_name_that_is_not_there() -> None:
     assert (error.kind, "nowhere.invalid" in str(error)) == ("dns", True)
 
 
-def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
+def test_a_self_signed_certificate(tmp_path: Path) -> None:
     with Misbehaving(answers("Hello."), certificate=self_signed(tmp_path)) as server:
         error = failure(server.endpoint)
         assert (error.kind, server.requests) == ("tls", [])
@@ -293,7 +293,7 @@ def test_an_endpoint_that_accepts_no_connection_times_out() -> None:
     assert error.kind == "timeout"
 
 
-def test_the_whole_has_a_limit_however_lively_it_is() -> None:
+def test_a_fast_stream_is_stopped_at_the_total_limit() -> None:
     def chatters(wire: Wire) -> None:
         wire.send(STREAM)
         while True:
@@ -342,7 +342,7 @@ def test_a_stop_ends_the_wait_for_the_endpoint_and_hangs_up(begins: bool) -> Non
     assert client.POLL_SECONDS < 0.1
 
 
-def test_who_stops_before_it_sets_out_sends_nothing() -> None:
+def test_cancelling_before_sending_sends_nothing() -> None:
     cancel = threading.Event()
     cancel.set()
     with Misbehaving(answers("Yes.")) as server:
@@ -354,7 +354,7 @@ def test_who_stops_before_it_sets_out_sends_nothing() -> None:
         assert server.requests == []
 
 
-def test_who_stops_reading_hangs_up() -> None:
+def test_closing_the_iterator_closes_the_connection() -> None:
     with Misbehaving(stops_in_the_middle) as server:
         pieces = stream(ask_of(server.endpoint), KEY, PATIENT)
         assert next(pieces) == CloudText("The ")

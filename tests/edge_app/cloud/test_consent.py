@@ -1,4 +1,4 @@
-"""Nothing leaves against the user's will: the rule, and that decisions are kept."""
+"""The rule of consent, and the store of decisions."""
 
 from __future__ import annotations
 

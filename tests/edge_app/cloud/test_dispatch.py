@@ -1,4 +1,4 @@
-"""A question to the endpoint with everything around it: record, limit, breaker, second tries."""
+"""A question to the endpoint with ledger, daily limit, breaker and retries."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def statuses(ledger: Ledger) -> list[tuple[int, str]]:
 
 
 def far_away(server: Misbehaving, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
-    """The loopback server, taken for one in the cloud: it costs money."""
+    """The loopback server, treated as one in the cloud, so that it costs money."""
     monkeypatch.setattr(Endpoint, "is_local", property(lambda _: False))
     return server.endpoint
 
@@ -68,7 +68,7 @@ def far_away(server: Misbehaving, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
 
 
 class Unpaused(threading.Event):
-    """Notes for how long somebody would have waited, in seconds, and lets nobody wait."""
+    """Records the seconds that a wait would have taken, and returns at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def test_what_stays_wrong_is_asked_once(ledger: Ledger, code: int) -> None:
     assert len(server.requests) == 1
 
 
-def test_who_is_told_to_wait_long_is_told_so_at_once(ledger: Ledger) -> None:
+def test_a_long_retry_after_is_reported_at_once(ledger: Ledger) -> None:
     with (
         Misbehaving(status(429, Retry_After="3600")) as server,
         pytest.raises(CloudError, match="3600 seconds"),
@@ -135,7 +135,7 @@ def test_once_a_word_has_come_nothing_is_tried_again(ledger: Ledger) -> None:
 
 
 class SetInAPause(threading.Event):
-    """An event that another thread sets as soon as somebody waits for it."""
+    """An event that another thread sets as soon as it is waited for."""
 
     def wait(self, timeout: float | None = None) -> bool:
         threading.Thread(target=self.set).start()
@@ -233,7 +233,7 @@ def test_it_is_recorded_before_it_is_sent(ledger: Ledger) -> None:
     assert seen == ["sending"]
 
 
-def test_who_is_killed_while_sending_leaves_the_record(ledger: Ledger) -> None:
+def test_a_process_killed_while_sending_leaves_the_record(ledger: Ledger) -> None:
     script = """
 import sys
 from edge_app.cloud.dispatch import Cloud

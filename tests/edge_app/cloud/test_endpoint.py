@@ -1,4 +1,4 @@
-"""Which addresses are taken, and how they are spoken of."""
+"""Which addresses are accepted, and what messages call them."""
 
 from __future__ import annotations
 

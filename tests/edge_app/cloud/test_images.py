@@ -1,4 +1,4 @@
-"""What leaves of an image is its picture, at the stated size, and nothing else."""
+"""A sent image has the stated size and no metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key shows nowhere, and a keyring that does not cooperate is told from one that is not there."""
+"""The key never appears in text, and a failing keyring is distinguished from a missing one."""
 
 from __future__ import annotations
 

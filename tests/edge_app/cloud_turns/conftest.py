@@ -25,7 +25,7 @@ from tests.edge_app.fakes import FakeEngine
 
 @pytest.fixture(scope="module", autouse=True)
 def _loaded() -> None:
-    """The library takes a second to load, which would be counted in the first test."""
+    """Imports the library first, because its import would count in the first test's limits."""
     import openai  # noqa: F401
 
 
@@ -36,7 +36,7 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def make(store: SessionStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """An assistant with an endpoint; none tries again, unless told to."""
+    """An assistant with an endpoint. It does not retry unless a test sets cloud_retries."""
     monkeypatch.setenv("EDGE_APP_CLOUD_KEY", "sk-of-the-test")
     with ExitStack() as stack:
 

@@ -1,5 +1,7 @@
-"""What the tests of turns that go to the cloud share: a user, and ways to ask and to look at what came. The endpoint
-is a real server on loopback, the engine a fake: what it answers does not matter here."""
+"""Shared by the tests of cloud turns: a user who replies, and helpers to ask and to read results.
+
+The endpoint is a real server on loopback. The engine is a fake, because its text does not matter here.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ LOCAL, CLOUD = "A cat.", "A tabby."
 
 @dataclass
 class FakeUser:
-    """Replies as told to what it is asked."""
+    """Gives the same reply to every proposal."""
 
     reply: Reply = "once"
     asked: list[Proposal] = field(default_factory=list)
@@ -76,7 +78,7 @@ def after_escalation(events: list[Event]) -> list[Event]:
 
 
 def sent_sizes(server: Misbehaving) -> list[tuple[int, int]]:
-    """Of the images in the last request."""
+    """Width and height of the images in the last request."""
     sizes = []
     for message in server.requests[-1].fields()["messages"]:
         for part in message["content"] if isinstance(message["content"], list) else ():
@@ -87,7 +89,7 @@ def sent_sizes(server: Misbehaving) -> list[tuple[int, int]]:
 
 
 def until(happened: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Polls. seconds: bounds a hang only."""
+    """Polls until the condition holds. seconds: only bounds a hang."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen"

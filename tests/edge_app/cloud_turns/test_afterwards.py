@@ -1,4 +1,4 @@
-"""What a turn in the cloud leaves behind, asking again on demand, and going offline."""
+"""What is saved of a cloud turn, asking again on demand, and going offline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing leaves without consent, and what is shown is what leaves."""
+"""Nothing is sent without consent, and the proposal shows exactly what is sent."""
 
 from __future__ import annotations
 

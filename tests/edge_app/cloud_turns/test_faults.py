@@ -1,4 +1,4 @@
-"""Whatever the endpoint does, the local answer survives."""
+"""The local answer survives every fault of the endpoint."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_it_survives_a_name_that_is_not_there(make: Make, store: SessionStore) -
     survives(events_of(make("https://nowhere.invalid/v1")), store, "nowhere.invalid cannot be found")
 
 
-def test_it_survives_a_certificate_that_nobody_vouches_for(
+def test_the_local_answer_survives_a_self_signed_certificate(
     make: Make, store: SessionStore, tmp_path: Path
 ) -> None:
     with Misbehaving(answers("Hello."), certificate=self_signed(tmp_path)) as server:

@@ -1,4 +1,4 @@
-"""Turns that are stopped, left or killed in the middle keep what came."""
+"""A turn that is stopped, left or killed keeps the text that came."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_cloud_answer_that_is_stopped_keeps_what_came(make: Make, store: Sessi
     assert (saved(store).status, saved(store).result) == ("stopped", answer)
 
 
-def test_who_stops_before_the_cloud_has_said_anything_keeps_the_local_answer(
+def test_stopping_before_the_cloud_s_first_text_keeps_the_local_answer(
     make: Make, store: SessionStore
 ) -> None:
     def stops_at_the_request(wire: Wire) -> None:
@@ -126,7 +126,7 @@ for event in assistant.answer(Turn("What is this?", mode=sys.argv[1], allow_clou
 def test_kill_9_in_the_middle_of_a_cloud_answer_keeps_both(
     monkeypatch: pytest.MonkeyPatch, mode: Mode, answer: str, state: str, broken: str | None
 ) -> None:
-    """The endpoint pauses: nothing more comes that could make anybody save."""
+    """The endpoint pauses, so that only the timer saves."""
     monkeypatch.setenv("EDGE_APP_CLOUD_MODEL", "big-model")
     monkeypatch.setenv("EDGE_APP_CLOUD_KEY", "sk-of-the-test")
     with Misbehaving(stops_in_the_middle) as server:

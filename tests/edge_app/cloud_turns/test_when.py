@@ -1,4 +1,4 @@
-"""When a turn goes to the cloud, and when its answer is not waited for."""
+"""When a turn goes to the cloud."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What answers took is remembered, and what comes next is expected to be like it."""
+"""Running averages of what answers cost."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_change_shows_after_a_few_answers(table: CostTable) -> None:
     assert table.of("cloud", None).seconds > 8.5
 
 
-def test_what_nobody_can_measure_stays_as_it_was_stated(table: CostTable) -> None:
+def test_an_unmeasured_value_stays_at_its_prior(table: CostTable) -> None:
     table.learn("cloud", None, AnswerCost(seconds=2.0, joules=4.0, money=0.003))
     assert table.of("cloud", None).correct == CLOUD.correct
 

@@ -1,4 +1,4 @@
-"""Energy is measured where the processor tells, and an estimate says that it is one."""
+"""Energy is measured from the processor's counters, else estimated and marked as an estimate."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_without_counters_it_is_an_estimate_and_says_so(
 def test_counters_that_may_not_be_read_are_as_good_as_none(tmp_path: Path) -> None:
     folder = zone(tmp_path, "0", "package-0", 0)
     (folder / "energy_uj").unlink()
-    (folder / "energy_uj").mkdir()  # cannot be read, whoever tries
+    (folder / "energy_uj").mkdir()  # a folder in place of the file cannot be read
     assert not EnergyMeter(POWER, tmp_path).measures
 
 

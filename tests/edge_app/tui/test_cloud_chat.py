@@ -33,7 +33,7 @@ YES_ONCE = ("down", "enter")
 
 @pytest.fixture(scope="module", autouse=True)
 def _loaded() -> None:
-    """The library takes a second to load, which would be counted in the first test."""
+    """Imports the library first, because its import would count in the first test's limits."""
     import openai  # noqa: F401
 
 

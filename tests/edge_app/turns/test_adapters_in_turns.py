@@ -270,7 +270,7 @@ def test_however_an_answer_ends_its_adapter_is_released(
     assert leases(assistant) == 0
 
 
-def test_prefetching_loads_what_the_next_turn_names_and_never_complains(assistant: Assistant) -> None:
+def test_prefetching_loads_the_adapter_and_reports_no_errors(assistant: Assistant) -> None:
     assistant.prefetch("receipts")  # there is no engine yet
     ask(assistant, adapter="none")
     for adapter in ("auto", "none", "nobody", "a,,b"):

@@ -29,7 +29,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return calls
 
 
-def test_the_same_content_is_decoded_once_whatever_its_name(tmp_path: Path, decoded: list[object]) -> None:
+def test_the_same_content_is_decoded_once_under_different_names(
+    tmp_path: Path, decoded: list[object]
+) -> None:
     pictures = Pictures()
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(png())

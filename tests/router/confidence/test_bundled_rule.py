@@ -1,4 +1,4 @@
-"""What the bundled rule knows of adapters, it knows of those that are bundled with it."""
+"""The bundled rule has offsets for the bundled adapters, and for no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rule finds what was put into made-up answers, and no more than they carry."""
+"""The fit recovers the rule by which made-up answers were drawn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from router.confidence.rule import BLIND, FEATURES, Confidence, Evidence
 
 
 def answers(count: int, adapter: str | None, seed: int, shift: float = 0.0) -> list[Logged]:
-    """Right with a probability that the least sure token and the heads tell, and the adapter's own shift."""
+    """Answers that are right with a probability from the least probable token, the heads, and the adapter's offset."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(count):
@@ -122,7 +122,7 @@ def test_an_answer_is_given_up_at_its_first_hopeless_beginning_and_never_at_its_
 
 
 def test_sureness_never_counts_against_an_answer() -> None:
-    """Made-up answers where it does: the rule does not learn that."""
+    """In these answers certainty counts against being right; the weights stay at least 0."""
     turned = [replace(each, right=not each.right) for each in answers(300, "odd", 8)]
     rule = fit([*turned, *answers(300, "even", 9)])
     odd = rule.adapters["odd"]

@@ -1,4 +1,4 @@
-"""Judging answers by what was seen while they came."""
+"""The confidence rule: features, bounds, offsets of adapters, and hopeless beginnings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ZEROS = (0.0,) * len(FEATURES)
 
 
 def rule(**weights: float) -> Rule:
-    """Weights by feature; "receipts" has data of its own that depart in nothing."""
+    """A rule with weights by feature; the offset of "receipts" is 0."""
     return Rule(
         centre=ZEROS,
         scale=(1.0,) * len(FEATURES),

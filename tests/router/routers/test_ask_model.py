@@ -1,4 +1,4 @@
-"""The router that asks the language model: what it reads, and what is made of what it says."""
+"""The router that asks the language model: its prompt, and the scores from the model's probabilities."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 class Speaker:
-    """Says one option with the given probability more than it usually does."""
+    """Gives one option more probability than its baseline."""
 
     def __init__(self, favourite: str, most: int = 10_000) -> None:
         self.favourite = favourite

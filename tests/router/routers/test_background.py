@@ -53,7 +53,7 @@ def test_clusters_have_their_centres() -> None:
 
 
 def drawn(kind: str, seed: int) -> Image:
-    """Discs on pink, or bars on white: two domains that nobody trained on."""
+    """Discs on pink, or bars on white: two domains that are in no training data."""
     rng = np.random.default_rng([len(kind), seed])
     picture = PIL.Image.new("RGB", (320, 240), (250, 220, 225) if kind == "discs" else "white")
     draw = PIL.ImageDraw.Draw(picture)

@@ -1,5 +1,5 @@
-"""What holds for every router over prototypes, on made-up features: who is chosen, when nobody is, and that adapters
-are independent of one another."""
+"""What holds for every router over prototypes, on made-up features: the choice, no choice, and the independence of
+adapters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learned heads on made-up features: the closed form is what it claims to be, and is fitted at once."""
+"""Ridge heads on made-up features: the closed form equals the primal solution and true leave-one-out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.router.made_up import (
 
 
 def explicit(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-    """Weighted ridge regression in its primal form: weight and bias for -1 and +1."""
+    """Weight and bias of weighted ridge regression in the primal form, for targets -1 and +1."""
     inputs = np.concatenate([own, ordinary]).astype(np.float64)
     share = np.concatenate([np.full(len(side), 0.5 / len(side)) for side in (own, ordinary)])
     wanted = np.concatenate([np.ones(len(own)), -np.ones(len(ordinary))])
@@ -103,7 +103,7 @@ def test_what_the_question_is_about_is_asked_only_when_the_image_points_somewher
 
 
 class Counting:
-    """The language model's state, and how often it was read."""
+    """A hidden state that counts how often it is read."""
 
     def __init__(self) -> None:
         self.reads = 0
