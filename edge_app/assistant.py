@@ -258,13 +258,13 @@ class Assistant:
         return not self._brings_adapters or not unsettled()
 
     def _settle(self, job: Job) -> None:
-        """On the inference thread."""
+        """Runs on the inference thread."""
         engine = self._host.engine(job)
         if not self._has_bundled():
             settle(self.settings, engine, reporter(job, job.emit))
 
     def _prepare(self, images: Sequence[Picture], job: Job) -> None:
-        """On the inference thread."""
+        """Runs on the inference thread."""
         engine = self._host.engine(job)
         engine.load_vision(reporter(job, self._thread.broadcast))
         self._settle(job)

@@ -98,12 +98,12 @@ class Label:
 
     @property
     def kind(self) -> str:
-        """That of the last reason, which settled the matter."""
+        """The kind of the last reason, which decided."""
         return self.reasons[-1].kind if self.reasons else "text"
 
 
 def _without_repeats(reasons: Sequence[Reason]) -> list[Reason]:
-    """Without the reason "mode" where a later one names the mode again."""
+    """The reasons, without "mode" when a later one names the mode again."""
     repeated = any(reason.kind == "mode_keeps_local" for reason in reasons)
     return [reason for reason in reasons if not (repeated and reason.kind == "mode")]
 
@@ -117,7 +117,7 @@ def _shown(name: str, value: object, elsewhere: str) -> object:
 
 
 def _likeness(reason: Reason) -> str:
-    """Of adapter_suits and no_adapter_suits: ": image 0.91, question 0.50", as far as they are known."""
+    """For adapter_suits and no_adapter_suits, such as ": image 0.91, question 0.50"; unknown values are left out."""
     known = {name: reason.fields.get(name) for name in ("image", "question")}
     figures = [f"{name} {value:.2f}" for name, value in known.items() if isinstance(value, int | float)]
     return f": {', '.join(figures)}" if figures else ""

@@ -1,0 +1,1 @@
+"""What answers cost in time, energy and money: measured, and expected of the next answer."""

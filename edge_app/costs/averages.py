@@ -71,7 +71,7 @@ class CostTable(DatabaseFile):
         return cls(paths.sessions_file(), cloud_prior(settings), settings.cloud_joules)
 
     def of(self, place: Place, adapter: str | None) -> Expected:
-        """Of the next answer from a place. adapter: None for the plain model, and for the cloud."""
+        """What the next answer is expected to cost. adapter: None for the plain model, and for the cloud."""
         here = self._average(place, adapter)
         return replace(here, joules=here.joules + self._elsewhere[place])
 
@@ -103,7 +103,7 @@ class CostTable(DatabaseFile):
             )
 
     def _average(self, place: Place, adapter: str | None) -> Expected:
-        """As kept: with the joules of this machine alone."""
+        """The average as it is kept, with the joules of this machine alone."""
         rows = self._rows(
             "SELECT correct, seconds, joules, money FROM expectations WHERE place = ? AND adapter = ?",
             place,
@@ -113,8 +113,8 @@ class CostTable(DatabaseFile):
 
 
 def cloud_prior(settings: Settings) -> Expected:
-    """Of the endpoint that is set up, before it has answered; joules of this machine. A model without a price counts
-    as free."""
+    """What is expected of the endpoint before it has answered. joules: of this machine. A model without a price is
+    free."""
     price = settings.cloud_prices.get(settings.cloud_model or "")
     return Expected(
         correct=settings.cloud_correct,
@@ -141,12 +141,12 @@ class CostAverages:
         self._meter = EnergyMeter(Power(settings.watts_busy, settings.watts_waiting))
 
     def of(self, place: Place, adapter: str | None) -> Expected:
-        """Of the next answer. Raises UserError when the database cannot be used."""
+        """What the next answer is expected to cost. Raises UserError when the database cannot be used."""
         with self._lock:
             return self._opened().of(place, adapter)
 
     def begin(self) -> Reading:
-        """Taken before an answer, for `learn_local` or `learn_cloud`."""
+        """A reading to be taken before an answer, for `learn_local` or `learn_cloud`."""
         return self._meter.now()
 
     def learn_local(self, answer: Answer, ready: float, before: Reading) -> None:
@@ -160,7 +160,7 @@ class CostAverages:
             self._learn("local", answer.adapter, cost)
 
     def learn_cloud(self, answer: Answer, seconds: float, before: Reading) -> None:
-        """seconds: from sending the request to the end of the answer."""
+        """Learns from a complete cloud answer. seconds: from sending the request to the end of the answer."""
         price, tokens = self._settings.cloud_prices.get(answer.model), answer.tokens
         money = price.of(tokens.prompt, tokens.completion) if price is not None else 0.0
         self._learn("cloud", None, AnswerCost(seconds, self._meter.since(before).joules, money))

@@ -41,7 +41,7 @@ class LocalResources:
     confidence: Callable[[], Confidence]
 
     def draft(self, planned: PlannedTurn, first: FirstPlace, session: str | None) -> LocalDraft:
-        """An answer of which nothing has come yet."""
+        """A draft without text."""
         return LocalDraft(planned, first, self.host.model, session, self.confidence)
 
 
@@ -49,7 +49,7 @@ class LocalAnswer:
     """One local answer, computed by one job, or by two when it is paused in between.
 
     outcome: the answer, which is saved; or its failure. None before the first job and while it is paused.
-    draft: what there is of the answer. ready: `time.perf_counter()` when the engine was loaded.
+    draft: the answer so far. ready: `time.perf_counter()` when the engine was loaded.
 
     A paused answer holds its adapter in memory until it is continued or `release` is called.
     """
@@ -111,7 +111,7 @@ class LocalAnswer:
         self.outcome = answer
 
     def _stop_reason(self, job: Job, pause_below: float | None) -> StopReason | None:
-        """Computes; returns why the answer ended, None when it is paused."""
+        """Computes the answer. Returns why it ended; None when it is paused."""
         continues = self.draft.generation is not None
         try:
             if not continues:
@@ -121,7 +121,7 @@ class LocalAnswer:
             return "cancelled"
 
     def _begin(self, job: Job) -> None:
-        """Everything before the first token."""
+        """Does everything that comes before the first token."""
         planned, draft = self._planned, self.draft
         engine = self._host.engine(job)
         self.ready = time.perf_counter()
@@ -171,7 +171,11 @@ class LocalAnswer:
         return texts
 
     def _generate(self, job: Job, pause_below: float | None, *, continues: bool) -> StopReason | None:
-        """continues: `generation` watches the job that it was begun in, so a later job is watched here."""
+        """Generates tokens until the answer ends (returns why) or is paused (returns None).
+
+        continues: the generation was begun by an earlier job. It checks that job for cancellation, so this one is
+        checked here.
+        """
         draft, generation = self.draft, self.draft.generation
         assert generation is not None, "set by _begin"
         flushed = time.monotonic()

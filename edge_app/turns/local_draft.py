@@ -1,4 +1,4 @@
-"""A local answer while it is made: what was measured so far, and the Answer that this amounts to."""
+"""A local answer while it is computed: what was measured so far, and the Answer made from it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class LocalDraft:
         return self._confidence().hopeless(self._evidence(), below)
 
     def answer(self, stop_reason: StopReason) -> Answer:
-        """The answer if it ends here. Only one that is complete gets a label with its confidence, and an offer."""
+        """The answer if it ends here. Only a complete answer has its confidence in the label, and an offer."""
         planned, generation, logprobs = self._planned, self.generation, self.logprobs
         evidence = self._evidence()
         confidence = self._confidence().judge(evidence).probability if logprobs else None

@@ -63,9 +63,10 @@ class PlacePlan:
 
     @property
     def pause_below(self) -> float | None:
-        """The confidence below which a local answer is not completed; None when it always is.
+        """The confidence below which a local answer is paused; None when it is always completed.
 
-        Only where the cloud may be asked without a question to the user, who would decide about a whole answer.
+        It is completed when the user has to be asked for consent, because the user decides with the whole answer in
+        view.
         """
         if not self.standing.is_open or self.standing.permission.action != "send":
             return None
@@ -80,19 +81,19 @@ class PlacePlan:
         return probability < threshold(replace(self.scenario, escalates=True), self.cloud)
 
     def route(self, choice: Choice, first: FirstPlace) -> Route:
-        """The event data of a turn that begins at `first`."""
+        """The route of a turn that begins at `first`."""
         label = Label("", self.elsewhere, (*first.reasons, choice.reason))
         return Route(
             choice.adapter, first.place, str(label), choice.probability, choice.candidates, label.kind
         )
 
     def cloud_route(self, first: FirstPlace) -> Route:
-        """Likewise of a turn that begins in the cloud, where adapters are not used."""
+        """The route of a turn that begins in the cloud, where adapters are not used."""
         label = Label("", self.elsewhere, first.reasons)
         return Route(None, first.place, str(label), reason_kind=label.kind)
 
     def local_label(self, first: FirstPlace, choice: Choice, probability: float | None) -> Label:
-        """probability: of a complete answer; None of one that was stopped."""
+        """probability: the confidence of a complete answer; None for one that was stopped."""
         judged = () if probability is None else self.escalation(probability).reasons
         return Label("local", self.elsewhere, (*first.reasons, choice.reason, *judged))
 
@@ -100,5 +101,5 @@ class PlacePlan:
         return Label(self.elsewhere, self.elsewhere, why.reasons)
 
     def asked_label(self) -> Label:
-        """Of a cloud answer that the user asked for although there was a local one."""
+        """The label of a cloud answer that the user asked for although there was a local one."""
         return Label(self.elsewhere, self.elsewhere, (Reason("cloud_asked"),))

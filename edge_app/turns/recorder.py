@@ -28,7 +28,7 @@ class TurnRecorder:
 
     @classmethod
     def begin(cls, sessions: SessionStore | None, planned: PlannedTurn) -> TurnRecorder:
-        """Saves the question and its images. Raises UserError when the disk does not cooperate."""
+        """Saves the question and its images. Raises UserError when the disk is full, read-only or busy."""
         if sessions is None:
             return cls(None, None)
         saved = sessions.begin_turn(
@@ -49,24 +49,24 @@ class TurnRecorder:
         return self._saved.session if self._saved is not None else None
 
     def save_partial(self, text: str) -> None:
-        """The answer so far. Raises UserError."""
+        """Saves the answer so far. Raises UserError."""
         if self._sessions is not None and self._saved is not None:
             self._sessions.save_partial(self._saved, text)
 
     def save_broken(self, text: str) -> None:
-        """A cloud answer so far, beside the local answer. Disk errors are left to the end of the turn."""
+        """Saves a cloud answer so far, beside the local answer. Disk errors are reported at the end of the turn."""
         if self._sessions is not None and self._saved is not None:
             with suppress(UserError):
                 self._sessions.save_broken(self._saved, text)
 
     def finish(self, answer: Answer) -> None:
-        """The answer of the turn, complete or stopped. Raises UserError."""
+        """Saves the answer of the turn, complete or stopped. Raises UserError."""
         if self._sessions is not None and self._saved is not None:
             stopped = answer.stop_reason == "cancelled"
             self._sessions.finish_turn(self._saved, "stopped" if stopped else "complete", answer)
 
     def fail(self, text: str, sentence: str) -> None:
-        """The turn failed after this text. A disk error is dropped: the first failure is the one to report."""
+        """Saves that the turn failed after this text. A disk error is dropped; the first failure counts."""
         if self._sessions is not None and self._saved is not None:
             with suppress(UserError):
                 self._sessions.fail_turn(self._saved, text, sentence)

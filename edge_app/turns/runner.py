@@ -120,7 +120,10 @@ class TurnRunner:
             yield Failed(f"There is no answer: {clause(cloud.obstacle)}.", self._exit_code(cloud))
 
     def _answer_here(self, first: FirstPlace) -> Events:
-        """first: why this device. After the endpoint has been asked in vain, its answer counts in any case."""
+        """Answers on this device. If the cloud has failed before, this answer counts whatever its confidence.
+
+        first: why this device.
+        """
         planned, resources, asked_first = self._planned, self._dependencies.local, self._cloud is not None
         if planned.choice is not None:
             resources.host.prefetch(planned.choice.adapter)
@@ -145,7 +148,7 @@ class TurnRunner:
             local.release()
 
     def _compute(self, local: LocalAnswer, pause_below: float | None) -> Events:
-        """Runs the computation on the inference thread. The cost of an answer that ended is learnt."""
+        """Runs the computation on the inference thread. Updates the cost averages when the answer ended."""
         self._stage, thread, before = "local", self._dependencies.thread, self._dependencies.costs.begin()
         job = self._job = thread.submit(lambda job: local.compute(job, pause_below), lambda _: local.stop())
         if self._stopped.is_set():
@@ -190,7 +193,7 @@ class TurnRunner:
         return cloud
 
     def _doubt(self, local: LocalAnswer) -> Escalation | None:
-        """The decision on a local answer when it leads to the cloud."""
+        """The decision to ask the cloud after a local answer; None when the local answer stays."""
         if self._stopped.is_set():
             return None
         if local.is_paused:
@@ -204,7 +207,7 @@ class TurnRunner:
     # -- the end
 
     def _local_end(self, local: LocalAnswer) -> Event:
-        """The local answer, with what became of the cloud's; or its failure."""
+        """The end of a turn that the local answer decides. Its label says why there is none from the cloud."""
         if isinstance(local.outcome, Failed):
             return self._no_answer(local.outcome, local.draft.text)
         answer, cloud = self._complete_or_not(local), self._cloud
@@ -217,13 +220,13 @@ class TurnRunner:
 
     @staticmethod
     def _complete_or_not(local: LocalAnswer) -> Answer:
-        """The answer, or what there is of a paused one."""
+        """The answer, or the beginning of a paused one."""
         if isinstance(local.outcome, Answer):
             return local.outcome
         return local.draft.answer("cancelled")
 
     def _unchanged(self, local: Answer, cloud: CloudAnswer) -> Answer:
-        """The local answer stays; its label says why there is none from the cloud."""
+        """The local answer, with a label that says why there is none from the cloud."""
         label = Label("", self._places.elsewhere, (Reason("text", {"text": local.reason}), cloud.obstacle))
         return replace(local, reason=str(label), reason_kind=label.kind, broken=cloud.text or local.broken)
 
@@ -276,7 +279,7 @@ class TurnRunner:
         else:
             answer = otherwise()
         if answer is not None:
-            with suppress(UserError):  # nobody reads events any more
+            with suppress(UserError):  # no event can be sent any more
                 self._recorder.finish(answer)
 
     def _unstarted(self) -> Answer:

@@ -1,0 +1,1 @@
+"""The probability that a local answer is right: the rule, its fit, and when to pause an answer early."""
