@@ -1,7 +1,6 @@
-"""config.json beside a model's bundled weights: how its parts are put together. Checked when read.
+"""Reads config.json of a model's bundled folder: how its parts are put together.
 
-Knows nothing of where the published weights are. Fields follow mlc-chat-config.json where it has them
-(context_length is MLC's context_window_size under Hugging Face's idea of it).
+Field names follow mlc-chat-config.json where it has them; context_length is its context_window_size.
 """
 
 from __future__ import annotations
@@ -19,10 +18,12 @@ DEFAULT_CONTEXT_LENGTH = 4096
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What config.json says; the defaults are those of a language model that came without one.
+    """The content of config.json. The defaults apply to a model without that file.
 
-    projector, base_lora: a file and a PEFT folder beside config.json. words_head: the projector's head whose
-    labels are said in words. chat_template: used in the place of the one in the published weights.
+    context_length: positions in the KV cache, unless the user chooses another number.
+    projector, base_lora: a file and a PEFT folder beside config.json.
+    chat_template: replaces the one in the published weights. wording: the text around images in prompts.
+    words_head: the projector head whose labels the prompt has in words.
     """
 
     context_length: int = DEFAULT_CONTEXT_LENGTH
@@ -34,7 +35,7 @@ class ModelConfig:
 
 
 def read_model_config(directory: Path | None) -> ModelConfig:
-    """The configuration in a bundled directory; None: the model has none. UserError when damaged."""
+    """The configuration in a bundled folder, or the defaults when directory is None. Raises UserError when damaged."""
     if directory is None:
         return ModelConfig()
     path = directory / "config.json"

@@ -38,8 +38,7 @@ from models.ocr import PROMPT_FORMAT
 from models.ocr.prompt_text import as_prompt_lines
 from models.ocr.reader import OcrCache, TextReader
 from models.training.language import TorchLanguageModel
-from models.vision.projector_file import ProjectorHead, ProjectorPart
-from models.vision.projector_writer import write_projector_part
+from models.vision.projector_file import ProjectorHead, ProjectorPart, write_projector_part
 from models.vision.tower import TowerFeatures
 
 HELD_OUT_SHARE = 0.1

@@ -2,8 +2,8 @@
 
     python -m models.training.base --data DIR --models DIR --out DIR [--work-dir DIR] [--resume]
 
-Reads only the train split of photos (and our notes about those photos). Everything is seeded; a step's batch
-depends on its number alone, so a resumed run continues as if it had never stopped.
+Only the train split of photos is read, and notes about these photos. All randomness is seeded. The batch of a step
+depends on the number of the step alone, so a resumed run gives the same result as one without a break.
 """
 
 from __future__ import annotations
@@ -44,19 +44,23 @@ MODEL = "edge-vlm-135m"
 NOTES = Path(__file__).with_name("photo_notes.jsonl")
 SEED = 20
 STEPS = 600
-TOKENS = 300  # a step's packed row holds at least so many
+TOKENS = 300  # the least tokens of a step's packed row
 LEARNING_RATE = 1e-3
 WARM_UP = 40
 REAL_SHARE = 0.4
 REPLY_SHARE = 0.12
-REPLIES_FROM = 200  # the step from which replies are mixed in: first to see, then to chat
+REPLIES_FROM = 200  # the step from which replies without an image are mixed in
 CHECKPOINT_EVERY = 50
-HELD_OUT = 40  # training photos that the LoRA is not trained on, for the loss that is reported
+HELD_OUT = 40  # training photos that are left out of the LoRA's training, for the reported loss
 
 
 @dataclass(frozen=True)
 class FittedHeads:
-    """The fitted heads, and every training photo's probabilities by heads that were not fitted on it."""
+    """The projector's heads.
+
+    photos: by head, probabilities [n, words] of the training photos, by heads that were not fitted on them.
+    classifier: the tower's, float32 [1000, 1280]. photo_classes: the class of each photo.
+    """
 
     heads: list[word_heads.WordHead]
     photos: dict[str, NDArray[np.float32]]
@@ -65,7 +69,7 @@ class FittedHeads:
 
 
 def fit_heads(data: Path, checkpoint: Path, tokenizer: Tokenizer, work: Path) -> FittedHeads:
-    """Features (cached in `work`) of the training photos, then the heads."""
+    """Compute the features of the training photos and fit the heads. work: the folder that caches features."""
     rows = list(read_rows(data / "photos.jsonl", "train"))
     images = [row["image"] for row in rows]
     tensors = read_checkpoint(checkpoint)
@@ -97,11 +101,11 @@ def fit_heads(data: Path, checkpoint: Path, tokenizer: Tokenizer, work: Path) ->
     return FittedHeads(fitted, photos, classifier, tuple(int(each) for each in truth))
 
 
-class Lessons:
-    """Draws a step's conversations."""
+class ConversationSampler:
+    """Samples the conversations of each training step."""
 
     def __init__(self, fitted: FittedHeads, writer: ConversationWriter, allowed: Sequence[int]) -> None:
-        """allowed: the classes that may be made up into scenes."""
+        """allowed: the classes of synthetic scenes."""
         self._classes = load_classes()
         learnt = {name: values[HELD_OUT:] for name, values in fitted.photos.items()}
         self._scenes = SceneMaker(self._classes, learnt, fitted.classifier, allowed)
@@ -115,6 +119,7 @@ class Lessons:
         return [json.loads(line) for line in REPLIES.read_text(encoding="utf-8").splitlines()]
 
     def draw(self, step: int) -> list[TrainingConversation]:
+        """The conversations of a step, at least TOKENS tokens together."""
         rng = np.random.default_rng([SEED, step])
         chosen: list[TrainingConversation] = []
         while sum(len(each.tokens) for each in chosen) < TOKENS:
@@ -122,7 +127,7 @@ class Lessons:
         return chosen
 
     def held_out(self) -> list[TrainingConversation]:
-        """Dialogues about photos that `draw` never uses; always the same."""
+        """The same dialogues at every call, about photos that `draw` does not use."""
         rng = np.random.default_rng([SEED, 0, 1])
         scenes = [self._held_out.photo(index) for index in range(HELD_OUT)]
         return [
@@ -145,15 +150,17 @@ class Lessons:
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine down to a twentieth."""
+    """Linear warm-up to LEARNING_RATE, then a half cosine down to a twentieth of it."""
     if step < WARM_UP:
         return LEARNING_RATE * (step + 1) / WARM_UP
     done = (step - WARM_UP) / max(1, steps - WARM_UP)
     return LEARNING_RATE * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def train(language: TorchLanguageModel, lessons: Lessons, steps: int, checkpoint: Path, resume: bool) -> None:
-    """Optimise the LoRA; print loss, held-out loss and time left; save a checkpoint every fifty steps."""
+def train(
+    language: TorchLanguageModel, sampler: ConversationSampler, steps: int, checkpoint: Path, resume: bool
+) -> None:
+    """Optimise the LoRA. Prints losses and the time left, and writes a checkpoint every CHECKPOINT_EVERY steps."""
     optimiser = torch.optim.AdamW(
         language.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01
     )
@@ -163,13 +170,13 @@ def train(language: TorchLanguageModel, lessons: Lessons, steps: int, checkpoint
         language.load_state(saved["adapter"])
         optimiser.load_state_dict(saved["optimiser"])
         first = saved["step"]
-    held_out = pack(lessons.held_out(), language.embedding)
+    held_out = pack(sampler.held_out(), language.embedding)
     recent: list[float] = []
     started = time.monotonic()
     for step in range(first, steps):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, steps)
-        recent.append(_step(language, optimiser, pack(lessons.draw(step), language.embedding)))
+        recent.append(_step(language, optimiser, pack(sampler.draw(step), language.embedding)))
         done = step + 1
         if done % 20 == 0:
             pace = (time.monotonic() - started) / (done - first)
@@ -218,8 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ImageRows(fitted.heads, language.embedding),
     )
     allowed = sorted(set(fitted.photo_classes)) if options.names == "seen" else range(len(load_classes()))
-    lessons = Lessons(fitted, writer, list(allowed))
-    train(language, lessons, options.steps, options.work_dir / f"base-{options.names}.pt", options.resume)
+    sampler = ConversationSampler(fitted, writer, list(allowed))
+    train(language, sampler, options.steps, options.work_dir / f"base-{options.names}.pt", options.resume)
     language.save_adapter(options.out / "base_lora")
 
 

@@ -1,7 +1,7 @@
 """The model card's figures and transcripts, made by the real engine on the validation split.
 
-`python -m models.training.card --data DIR --models DIR --cache DIR` prints Markdown. Greedy everywhere. The
-only module here that reads validation rows, and it trains nothing.
+`python -m models.training.card --data DIR --models DIR --cache DIR` prints Markdown. All answers are greedy. No other
+module of this package reads validation rows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHORT = Sampling(max_tokens=24)
 
 @dataclass(frozen=True)
 class Way:
-    """One row of the table: what the model is given."""
+    """A row of the table: which inputs the model gets."""
 
     name: str
     see_images: bool

@@ -1,6 +1,6 @@
-"""The tower's 1000 classes as words: names, synonyms, kinds and the plain facts written about each kind.
+"""The vision tower's 1000 classes as words: names, kinds, and plain facts about each kind.
 
-Names and synonyms are WordNet's lemmas (bundled with the model as classes.tsv); kinds.toml is ours.
+Names are WordNet's first lemmas, bundled with the model as classes.tsv. kinds.toml has the kinds and facts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KINDS = Path(__file__).with_name("kinds.toml")
 
 @dataclass(frozen=True)
 class Kind:
-    """A broad sort of thing. facts: what may be asked ("eat", "live", "use", "made", "fact") -> answer."""
+    """A kind of object. facts: answers by what is asked: "eat", "live", "use", "made" or "fact"."""
 
     word: str
     group: str
@@ -26,23 +26,22 @@ class Kind:
 
 @dataclass(frozen=True)
 class ClassName:
-    """One class of the tower. name: WordNet's first lemma."""
+    """A class of the tower. name: WordNet's first lemma."""
 
     name: str
-    synonyms: tuple[str, ...]
     kind: Kind
 
 
 def load_classes() -> tuple[ClassName, ...]:
-    """All 1000, in the order of the tower's outputs."""
+    """All 1000 classes, in the order of the tower's outputs."""
     kinds = _kind_of_each()
     return tuple(
-        ClassName(lemmas[0], lemmas[1:], kind)
-        for (_, lemmas), kind in zip(read_classes().items(), kinds, strict=True)
+        ClassName(lemmas[0], kind) for (_, lemmas), kind in zip(read_classes().items(), kinds, strict=True)
     )
 
 
 def _kind_of_each() -> list[Kind]:
+    """The kind of each class. kinds.toml lists class numbers and ranges such as "3-9"."""
     found: dict[int, Kind] = {}
     for entry in tomllib.loads(KINDS.read_text(encoding="utf-8"))["kind"]:
         facts = {key: value for key, value in entry.items() if key not in ("word", "group", "classes")}

@@ -1,7 +1,6 @@
-"""Questions and answers about scenes: what the base LoRA is trained to say. All wordings are ours.
+"""Questions and answers about scenes, on which the base LoRA is trained.
 
-Every answer follows from the scene's head probabilities and from the facts noted about its kind. Knows
-nothing of tokens, images or training.
+Every answer is derived from the head probabilities of a scene and from the facts about its kind.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Dialogues as packed training rows, through the very prompt builder that serves answers.
+"""Turns dialogues into packed training rows, with the prompt builder of inference.
 
-Only answers (and the token that ends them) are learnt. Knows nothing of the network or of what is said.
+Only answers, and the token that ends each, are learned.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _IMAGE = Image(np.zeros((1, 1, 3), np.uint8), _DIGEST, "scene")
 
 
 class ImageRows:
-    """The image tokens of a scene: each head's slots, as the projector makes them."""
+    """Makes the image tokens of a scene as the projector does: for each slot of each head a mixture of embeddings."""
 
     def __init__(self, heads: Sequence[WordHead], embedding: NDArray[np.float32]) -> None:
-        """embedding: the language model's, float32 [vocab, hidden]."""
+        """embedding: of the language model, float32 [vocab, hidden]."""
         self._slots = [
             (head.name, embedding[head.tokens[:, slot]])
             for head in heads
@@ -38,13 +38,16 @@ class ImageRows:
         ]
 
     def __call__(self, probabilities: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """float32 [slots of all heads, hidden]."""
+        """Image tokens, float32 [slots of all heads, hidden]. probabilities: [words] by head."""
         return np.stack([probabilities[name] @ rows for name, rows in self._slots]).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class TrainingConversation:
-    """tokens: token ids, negative for image rows (token -1 is row 0). learn: which tokens are to be learnt."""
+    """tokens: token ids, negative for image rows: -(i + 1) is row i. learn: whether each token is learned.
+
+    rows: float32 [image rows, hidden].
+    """
 
     tokens: tuple[int, ...]
     learn: tuple[bool, ...]
@@ -61,7 +64,7 @@ class ConversationWriter:
         (self._end,) = tokenizer.encode(END, special=True)
 
     def conversation(self, scene: Scene, turns: Sequence[Turn], use_words: bool) -> TrainingConversation:
-        """The image before the first question; every answer learnt."""
+        """A conversation with the image before the first question. All answers are learned."""
         rows = self._rows(scene.heads)
         image = EncodedImage(range(-1, -len(rows) - 1, -1), rows, tuple(scene.guesses()))
         messages: list[Message] = []
@@ -79,14 +82,14 @@ class ConversationWriter:
 
 
 def pack(conversations: Sequence[TrainingConversation], embedding: NDArray[np.float32]) -> PackedBatch:
-    """Conversations one behind the other, each seeing only itself."""
+    """Conversations one after another in one row. embedding: float32 [vocab, hidden]."""
     rows, positions, owners, targets = [], [], [], []
     for owner, each in enumerate(conversations):
         ids = np.array(each.tokens)
         inputs = embedding[np.maximum(ids, 0)]
         inputs[ids < 0] = each.rows[-ids[ids < 0] - 1]
         rows.append(inputs)
-        following = np.append(ids[1:], NOT_LEARNT)
+        following = np.append(ids[1:], NOT_LEARNT)  # the target of a position is the token after it
         learnt = np.append(np.array(each.learn[1:]), False)
         targets.append(np.where(learnt, following, NOT_LEARNT))
         positions.append(np.arange(len(ids)))

@@ -1,6 +1,6 @@
-"""The frozen tower's features of training images, computed once and kept outside the repository.
+"""The frozen vision tower's features of training images, computed once and kept in a file outside the repository.
 
-Knows the image sets' row format ("image", "split"); refuses to hand a validation row to training.
+The image sets are JSON lines with the keys "image" and "split".
 """
 
 from __future__ import annotations
@@ -24,20 +24,16 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class ImageFeatures:
-    """Of n images: pool float32 [n, 1280] (mean of the two views), colour float32 [n, 128]."""
+class TrainingFeatures:
+    """Features of n images. pool: float32 [n, 1280], the mean of both views. colour: float32 [n, 128]."""
 
     images: tuple[str, ...]
     pool: NDArray[np.float32]
     colour: NDArray[np.float32]
 
-    def rows_of(self, images: Sequence[str]) -> NDArray[np.int64]:
-        where = {name: index for index, name in enumerate(self.images)}
-        return np.array([where[name] for name in images], dtype=np.int64)
-
 
 def read_rows(path: Path, split: str) -> Iterator[Row]:
-    """The rows of one split of a set's .jsonl. Training passes "train" and so never sees another row."""
+    """The rows of one split. Raises UserError when the file is missing."""
     if not path.is_file():
         raise UserError(f"No image set at {path}: --data must name the folder that holds {path.name}.")
     with path.open(encoding="utf-8") as lines:
@@ -49,8 +45,8 @@ def read_rows(path: Path, split: str) -> Iterator[Row]:
 
 def compute(
     tower: EfficientNetLite2, folder: Path, images: Sequence[str], progress: Callable[[str], None]
-) -> ImageFeatures:
-    """Features of images under `folder`; two views each through the tower, one image at a time."""
+) -> TrainingFeatures:
+    """Run both views of each image under `folder` through the tower, one image at a time."""
     pools, colours = [], []
     for index, name in enumerate(images):
         prepared = prepare(load_image(folder / name).pixels)
@@ -60,15 +56,15 @@ def compute(
         colours.append(prepared.colour)
         if index % 50 == 49:
             progress(f"features: {index + 1} of {len(images)} images")
-    return ImageFeatures(tuple(images), np.stack(pools), np.stack(colours))
+    return TrainingFeatures(tuple(images), np.stack(pools), np.stack(colours))
 
 
-def cached(cache: Path, make: Callable[[], ImageFeatures], images: Sequence[str]) -> ImageFeatures:
-    """The features in `cache` when they are of exactly these images; else made and kept there."""
+def cached(cache: Path, make: Callable[[], TrainingFeatures], images: Sequence[str]) -> TrainingFeatures:
+    """The features from the file `cache` if it has exactly these images; otherwise made, and written to it."""
     if cache.is_file():
         with np.load(cache, allow_pickle=False) as stored:
             if tuple(stored["images"].tolist()) == tuple(images):
-                return ImageFeatures(tuple(images), stored["pool"], stored["colour"])
+                return TrainingFeatures(tuple(images), stored["pool"], stored["colour"])
     features = make()
     cache.parent.mkdir(parents=True, exist_ok=True)
     partial = cache.with_suffix(".partial.npz")

@@ -1,8 +1,7 @@
-"""The projector's word heads: fitted on frozen tower features in seconds, written in the projector's format.
+"""Fits the projector's word heads on frozen tower features and writes them as a projector file.
 
-Two heads are the tower's own classifier read as words (the class's name, its kind); the others are linear
-models over the features, fitted to what was noted about the training photos. Knows nothing of the language
-model but its tokenizer.
+Two heads are the tower's own classifier with its classes as words: their names and their kinds. The others are linear
+models over the features, fitted to notes about the training photos.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from safetensors.numpy import save_file
 
 from models.language.tokenizer import Tokenizer
 from models.training.classes import ClassName
-from models.training.features import ImageFeatures
+from models.training.features import TrainingFeatures
 
 PAD = "."
-"""Fills the slots behind a short name: a mixture with nothing in it would be rescaled to noise."""
+"""Fills the slots behind a short name. RMS normalisation would scale a mixture of nothing up to noise."""
 
 SETTINGS = (
     "plain background", "indoors", "on a table", "grass", "forest", "street", "garden", "cage or zoo",
@@ -43,7 +42,10 @@ _TOKEN_WORDS = {"beige": "tan"}  # "beige" is two tokens
 
 @dataclass(frozen=True)
 class WordHead:
-    """A word head. weight [W, F], bias [W]; both None for the tower's classifier. tokens int32 [W, L]."""
+    """A fitted head of W words over F features.
+
+    weight: float32 [W, F], bias: float32 [W]; both None for the tower's classifier. tokens: int32 [W, slots].
+    """
 
     name: str
     features: tuple[str, ...]
@@ -56,7 +58,7 @@ class WordHead:
 
 @dataclass(frozen=True)
 class NoteHead:
-    """A head to be fitted: its labels, its slots, and a photo note's target distribution over the labels."""
+    """A head to fit. wanted: the labels that apply to a photo, from its note."""
 
     name: str
     labels: tuple[str, ...]
@@ -73,7 +75,7 @@ NOTE_HEADS = (
 
 
 def word_tokens(tokenizer: Tokenizer, words: Sequence[str], slots: int) -> NDArray[np.int32]:
-    """int32 [words, slots]: each word's tokens as they stand behind a space, cut or padded to `slots`."""
+    """The tokens of each word after a space, cut or padded to `slots`: int32 [words, slots]."""
     (pad,) = tokenizer.encode(PAD, special=False)
     table = np.full((len(words), slots), pad, dtype=np.int32)
     for row, word in enumerate(words):
@@ -83,7 +85,7 @@ def word_tokens(tokenizer: Tokenizer, words: Sequence[str], slots: int) -> NDArr
 
 
 def class_heads(tokenizer: Tokenizer, classes: Sequence[ClassName], temperature: float) -> list[WordHead]:
-    """The tower's classifier as names and as kinds; `temperature` as fitted by classifier_temperature."""
+    """The tower's classifier with names and with kinds as words. temperature: from classifier_temperature."""
     names = tuple(each.name for each in classes)
     kinds = [each.kind.word for each in classes]
     return [
@@ -93,7 +95,7 @@ def class_heads(tokenizer: Tokenizer, classes: Sequence[ClassName], temperature:
 
 
 def classifier_temperature(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> float:
-    """The temperature that makes labelled photos likeliest: logits [n, 1000], classes [n]."""
+    """The temperature of the greatest likelihood. logits: [n, 1000]. classes: the labels, [n]."""
     candidates = np.linspace(0.4, 2.0, 33)
     likelihoods = [
         np.log(softmax(logits / t)[np.arange(len(classes)), classes] + 1e-12).mean() for t in candidates
@@ -101,13 +103,13 @@ def classifier_temperature(logits: NDArray[np.float32], classes: NDArray[np.int6
     return float(candidates[int(np.argmax(likelihoods))])
 
 
-def feature_matrix(features: ImageFeatures) -> NDArray[np.float32]:
-    """What a fitted head reads: pool and colour side by side, [n, 1408]."""
+def feature_matrix(features: TrainingFeatures) -> NDArray[np.float32]:
+    """The inputs of a fitted head: pool and colour, [n, 1408]."""
     return np.concatenate([features.pool, features.colour], axis=1)
 
 
 def targets(head: NoteHead, notes: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
-    """[n, W]: each note's words share its row equally."""
+    """Target distributions [n, W]: uniform over the labels that apply."""
     table = np.zeros((len(notes), len(head.labels)), dtype=np.float32)
     for row, note in enumerate(notes):
         words = [word for word in head.wanted(note) if word in head.labels]
@@ -119,7 +121,11 @@ def targets(head: NoteHead, notes: Sequence[Mapping[str, Any]]) -> NDArray[np.fl
 def fit_linear(
     inputs: NDArray[np.float32], wanted: NDArray[np.float32], penalty: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Softmax regression to soft targets: weight [W, F] and bias [W] for inputs as they are."""
+    """Softmax regression with an L2 penalty, by L-BFGS.
+
+    inputs: [n, F]. wanted: target distributions [n, W]. Inputs are standardised for the fit.
+    Returns weight [W, F] and bias [W] for inputs that are not standardised.
+    """
     centre, spread = inputs.mean(0), inputs.std(0) + 1e-3
     x = torch.from_numpy((inputs - centre) / spread)
     y = torch.from_numpy(wanted)
@@ -142,7 +148,7 @@ def fit_linear(
 def cross_fit(
     inputs: NDArray[np.float32], wanted: NDArray[np.float32], seed: int
 ) -> tuple[float, NDArray[np.float32]]:
-    """The best of PENALTIES, and every row's probabilities [n, W] by a head not fitted on that row."""
+    """The best of PENALTIES, and probabilities [n, W] of each row by a head that was not fitted on it."""
     fold = np.random.default_rng(seed).permutation(len(inputs)) % FOLDS
     best: tuple[float, float, NDArray[np.float32]] | None = None
     for penalty in PENALTIES:
@@ -164,7 +170,7 @@ def softmax(z: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def save_projector(path: Path, heads: Sequence[WordHead]) -> None:
-    """Write projector.safetensors (format version 1, see models.vision.projector)."""
+    """Write projector.safetensors (format version 1, see models.vision.projector_file)."""
     tensors: dict[str, NDArray[Any]] = {}
     described = []
     for head in heads:

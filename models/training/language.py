@@ -1,8 +1,8 @@
-"""The language model in PyTorch with LoRA beside its seven linears: bfloat16 base, float32 adapter.
+"""The language model in PyTorch, with LoRA on its seven linear layers: bfloat16 base, float32 adapter.
 
-Weights come from the same loader as the compiled engine's, dequantised. Sequences are packed: several
-conversations lie in one row and cannot see one another, and a conversation may branch, so that all questions
-about one image share what comes before them. Knows nothing of what is trained on.
+Weights come from the loader of the compiled engine and are dequantised. Sequences are packed: one row holds several
+conversations, which do not attend to one another. A conversation may branch, so that all questions about one image
+share the tokens before them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig as TransformersConfig
@@ -34,7 +34,7 @@ ROLES = {
 
 
 _ATTENTION = "each conversation by itself"
-_NO_MASK = torch.zeros(1, 1, 1, 1)  # four dimensions: transformers makes none of its own
+_NO_MASK = torch.zeros(1, 1, 1, 1)  # with four dimensions, so that transformers makes no mask of its own
 
 
 def _attend(
@@ -47,9 +47,12 @@ def _attend(
     masks: Sequence[Tensor],
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention within runs of `lengths`, each as its mask says (float32 [length, length], added to scores).
+    """Grouped-query attention within each conversation, an attention function of transformers.
 
-    query [1, heads, T, d], key, value [1, kv heads, T, d]. Spelled out: the backward pass of PyTorch's own is
+    query: [1, heads, T, d]. key, value: [1, kv heads, T, d]. lengths: tokens of each conversation, which sum to T.
+    masks: float32 [length, length] for each, added to the scores.
+
+    Returns [1, T, heads, d]. It is written out because the backward pass of PyTorch's scaled_dot_product_attention is
     twice as slow on processors.
     """
     groups, scale = query.shape[1] // key.shape[1], query.shape[3] ** -0.5
@@ -57,19 +60,25 @@ def _attend(
     parts = []
     runs = zip(*(each.split(lengths, dim=2) for each in (query * scale, key, value)), masks, strict=True)
     for q, k, v, mask in runs:
-        shares = functional.softmax((q @ k.transpose(2, 3)).float() + mask, dim=3)
+        shares = functional.softmax(
+            (q @ k.transpose(2, 3)).float() + mask, dim=3
+        )  # [1, heads, length, length]
         parts.append(shares.to(v.dtype) @ v)
     return torch.cat(parts, dim=2).transpose(1, 2), None
 
 
 def branch_mask(lengths: Sequence[int]) -> Tensor:
-    """bool [n, n]: a trunk of lengths[0] tokens, then branches that see it and themselves, causally."""
+    """bool [n, n], whether the row's token attends to the column's.
+
+    lengths: tokens of the trunk and of each branch. A branch attends to the trunk and to itself, causally.
+    """
     branch = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
     allowed = (branch[:, None] == branch[None, :]) | (branch[None, :] == 0)
     return allowed.tril()
 
 
 def _added(allowed: Tensor) -> Tensor:
+    """float32, to be added to scores: 0 where allowed, minus infinity elsewhere."""
     return torch.zeros(allowed.shape).masked_fill_(~allowed, float("-inf"))
 
 
@@ -97,10 +106,11 @@ class LoraLinear(nn.Module):  # type: ignore[misc]
 class PackedBatch:
     """Conversations in one row of T tokens.
 
-    embeddings: float32 [T, hidden]. positions: int64 [T], from 0 in every conversation. owner: int64 [T],
-    which conversation. targets: int64 [T], the next token where it is to be learnt, -100 elsewhere.
-    branches: for each conversation the lengths of its trunk and of the branches behind it, whose positions
-    all go on from the trunk's; empty when no conversation branches.
+    embeddings: float32 [T, hidden]. positions: int64 [T], from 0 in every conversation.
+    owner: int64 [T], the number of the token's conversation.
+    targets: int64 [T], the next token where it is learned, -100 elsewhere.
+    branches: for each conversation the lengths of its trunk and its branches; the positions of every branch continue
+        those of the trunk. Empty when no conversation branches.
     """
 
     embeddings: Tensor
@@ -138,7 +148,7 @@ class TorchLanguageModel:
         return functional.cross_entropy(self.logits(batch, learnt), batch.targets[learnt])
 
     def logits(self, batch: PackedBatch, wanted: Tensor) -> Tensor:
-        """float32 [n, vocab] of the next token, where `wanted` (bool [T]) says."""
+        """Logits of the next token, float32 [n, vocab], at the n positions of `wanted`, bool [T]."""
         hidden = self._model.model(
             inputs_embeds=batch.embeddings[None].to(torch.bfloat16),
             attention_mask=_NO_MASK,
@@ -150,7 +160,7 @@ class TorchLanguageModel:
         return functional.linear(hidden[wanted], self._model.lm_head.weight).float()
 
     def state(self) -> dict[str, Tensor]:
-        """The adapter's float32 tensors by PEFT's names."""
+        """The adapter's tensors, float32, by their names in PEFT."""
         prefix = "base_model.model.model"
         named = {}
         for path, linear in self._linears.items():
@@ -164,9 +174,10 @@ class TorchLanguageModel:
                 value.copy_(tensors[name])
 
     def begin_as(self, tensors: Mapping[str, NDArray[np.float32]], rank: int) -> None:
-        """Be what another LoRA is, of a rank that is not larger; the ranks that are left over are fresh.
+        """Start from another LoRA of the same or a smaller rank. The remaining ranks keep their initial values.
 
-        tensors: as models.lora.weights.LoraWeights has them, the scale folded into B.
+        tensors: as in models.lora.weights.LoraWeights, with the scale folded into B.
+        Raises ValueError when its rank is larger.
         """
         short = self.rank - rank
         if short < 0:
@@ -180,12 +191,6 @@ class TorchLanguageModel:
                 b = torch.from_numpy(tensors[f"layers.{layer}.{module}.B"]) / linear.scale
                 linear.lora_B[:, :rank] = b
 
-    def load_adapter(self, folder: Path) -> None:
-        """Take over a saved PEFT folder of the same rank."""
-        self.load_state(
-            {k: torch.from_numpy(v) for k, v in load_file(folder / "adapter_model.safetensors").items()}
-        )
-
     def save_adapter(self, folder: Path) -> None:
         """Write a PEFT folder in float16: adapter_config.json and adapter_model.safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -197,7 +202,7 @@ class TorchLanguageModel:
 
 
 def _masks(batch: PackedBatch) -> list[Tensor]:
-    """One for every conversation, float32 [length, length]: 0 where a token may look, else minus infinity."""
+    """The mask of each conversation, float32 [length, length], for `_attend`."""
     branches = batch.branches or [(length,) for length in torch.bincount(batch.owner).tolist()]
     return [_added(branch_mask(lengths)) for lengths in branches]
 

@@ -1,8 +1,7 @@
-"""Follow-up answers by the plain language model itself, so that the base LoRA does not unlearn to chat.
+"""Generates follow-up answers of the plain language model, on which the base LoRA is trained to keep its chat ability.
 
-`python -m models.training.replies` asks the compiled model, without any image, creative follow-ups about
-named things, greedily, and keeps whole sentences. The result, replies.jsonl, is committed: training only
-reads it.
+`python -m models.training.replies` asks the compiled model creative follow-up questions about named objects, without
+images and greedily, and keeps whole sentences. Training reads the result, replies.jsonl, which is in the repository.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What a training image shows, as the projector's heads see it: real photos and made-up ones.
+"""Scenes: what a training image shows, as the probabilities of all words of the projector's heads.
 
-A scene is a probability for each word of each head. Targets are read off the same probabilities (the
-likeliest name, setting, colours), so that the language model learns to say what its image tokens say and
-never to guess. Made-up scenes give every class of the tower a turn: its name with some of the classes that
-the tower's own weights confuse it with, and the surroundings of a real photo of the same group.
+Answers are derived from the same probabilities (the most likely name, setting and colours), so that the language model
+learns to say what its image tokens contain and not to guess. Scenes come from real photos or are synthetic. A synthetic
+scene shows any class of the tower: it mixes the class with classes that have similar classifier weights, and takes
+everything else from a real photo of the same group.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SECOND_COLOUR = 0.55  # a second colour is named when it is at least this likely
 
 @dataclass(frozen=True)
 class Scene:
-    """heads: probabilities by head name. ranked: class indices, likeliest first (the first five)."""
+    """heads: probabilities [words] by head name. ranked: indices of the five most likely classes, best first."""
 
     heads: Probabilities
     ranked: tuple[int, ...]
@@ -51,7 +51,7 @@ class Scene:
         return PEOPLE[int(self.heads["people"].argmax())] == "people"
 
     def colours(self, head: str) -> tuple[str, ...]:
-        """The likeliest colour, and the second when it is nearly as likely."""
+        """The most likely colour, and the second if it is nearly as likely (SECOND_COLOUR)."""
         values = self.heads[head]
         first, second = (int(i) for i in np.argsort(-values)[:2])
         near = values[second] >= SECOND_COLOUR * values[first]
@@ -63,7 +63,7 @@ class Scene:
 
 
 class SceneMaker:
-    """Draws scenes; `photos` holds every training photo's head probabilities, each [n, W]."""
+    """Makes scenes."""
 
     def __init__(
         self,
@@ -72,37 +72,40 @@ class SceneMaker:
         classifier: NDArray[np.float32],
         allowed: Sequence[int],
     ) -> None:
-        """classifier: the tower's class weights [1000, 1280]. allowed: the classes that may be made up."""
+        """photos: probabilities of the training photos by head name, each [n, words].
+
+        classifier: the tower's class weights [1000, 1280]. allowed: the classes of synthetic scenes.
+        """
         self._classes = classes
         self._photos = photos
         self._allowed = np.asarray(allowed)
         unit = classifier - classifier.mean(0)
         unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
-        likeness = unit @ unit.T
+        likeness = unit @ unit.T  # cosines [1000, 1000] of centred class weights
         np.fill_diagonal(likeness, -1)
         self._neighbours = np.argsort(-likeness, axis=1)[:, :6]
         groups = [classes[int(i)].kind.group for i in photos["object"].argmax(1)]
         self._of_group = {g: np.flatnonzero([each == g for each in groups]) for g in sorted(set(groups))}
 
     def photo(self, index: int) -> Scene:
-        """A real training photo as the heads see it."""
+        """The scene of a real training photo."""
         return self._scene({name: values[index] for name, values in self._photos.items()})
 
     def draw(self, rng: np.random.Generator, real: float) -> Scene:
-        """A real photo with probability `real`, else a made-up scene of any allowed class."""
+        """A real photo with probability `real`, otherwise a synthetic scene of a random allowed class."""
         if rng.random() < real:
             return self.photo(int(rng.integers(len(self._photos["object"]))))
         return self.made_up(rng, int(rng.choice(self._allowed)))
 
     def made_up(self, rng: np.random.Generator, which: int) -> Scene:
-        """A scene that shows class `which` in the surroundings of a real photo."""
+        """A synthetic scene of class `which`, with everything but the object from a real photo."""
         alike = self._of_group.get(self._classes[which].kind.group, np.arange(len(self._photos["object"])))
         around = int(rng.choice(alike))
         heads = {name: values[around] for name, values in self._photos.items()}
         return self._scene({**heads, "object": self._mixture(rng, which)})
 
     def _mixture(self, rng: np.random.Generator, which: int) -> NDArray[np.float32]:
-        """Class `which` likeliest, the rest shared by classes that look like it and a little by all."""
+        """Probabilities [1000]: most on class `which`, the rest on similar classes, and 2% of the rest on all."""
         top = 1 - 0.65 * rng.random() ** 2.5
         values = np.full(len(self._classes), 0.02 * (1 - top) / len(self._classes), dtype=np.float32)
         shares = rng.dirichlet(np.full(self._neighbours.shape[1], 0.4))

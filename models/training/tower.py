@@ -1,7 +1,7 @@
-"""EfficientNet-Lite2 in PyTorch, for training. Knows nothing of images.
+"""EfficientNet-Lite2 in PyTorch, which computes the features that training reads.
 
-Architecture: Google's EfficientNet-Lite (no squeeze-and-excite, ReLU6, fixed stem and head), width 1.1, depth
-1.2; TensorFlow "same" padding and batch-norm epsilon 1e-3, as in the published weights.
+The layers are those of models.vision.efficientnet, with TensorFlow's "same" padding and a batch normalisation epsilon
+of 1e-3, as in the published weights. Tests compare the compiled tower with this one.
 """
 
 from __future__ import annotations
@@ -15,30 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-# (repeats, kernel, stride of the first block, expansion, output channels)
-STAGES = (
-    (1, 3, 1, 1, 16),
-    (3, 3, 2, 6, 24),
-    (3, 5, 2, 6, 48),
-    (4, 3, 2, 6, 88),
-    (4, 5, 1, 6, 120),
-    (5, 5, 2, 6, 208),
-    (1, 3, 1, 6, 352),
-)
-STEM_CHANNELS = 32
-HEAD_CHANNELS = 1280
-CLASSES = 1000
+from models.vision.efficientnet import CLASSES, EPSILON, HEAD_CHANNELS, STAGES, STEM_CHANNELS
 
 
 class TowerOutput(NamedTuple):
-    """pool [n, 1280]: mean over the grid; grid [n, 1280, 9, 9] for 260 x 260 pixels."""
+    """grid: float32 [n, 1280, 9, 9] for 260 x 260 pixels. pool: float32 [n, 1280], its mean over the positions."""
 
     pool: Tensor
     grid: Tensor
 
 
 class SamePaddedConv(nn.Conv2d):  # type: ignore[misc]
-    """A convolution whose output is ceil(input / stride); odd padding goes to the right and bottom."""
+    """A convolution with output size ceil(input / stride). Odd padding is added at the right and the bottom."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False
@@ -55,11 +43,12 @@ class SamePaddedConv(nn.Conv2d):  # type: ignore[misc]
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3)
+    return nn.BatchNorm2d(channels, eps=EPSILON)
 
 
 class InvertedResidual(nn.Module):  # type: ignore[misc]
-    """Expand (1x1), depthwise, project (1x1), added to the input where shapes allow. Named as stored."""
+    """Expand (1x1), depthwise, project (1x1); the input is added if the shapes are equal. Attributes have the names of
+    the published tensors."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
         super().__init__()
@@ -82,7 +71,7 @@ class InvertedResidual(nn.Module):  # type: ignore[misc]
 
 
 class EfficientNetLite2(nn.Module):  # type: ignore[misc]
-    """input float32 [n, 3, 260, 260], RGB as (x - 127) / 128."""
+    """Input: float32 [n, 3, 260, 260], RGB as (x - 127) / 128."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,12 +98,12 @@ class EfficientNetLite2(nn.Module):  # type: ignore[misc]
         return TowerOutput(grid.mean(dim=(2, 3)), grid)
 
     def classify(self, pool: Tensor) -> Tensor:
-        """Logits [n, 1000] of pooled features [n, 1280]; classes in the order of sorted WordNet ids."""
+        """Logits [n, 1000] of pooled features [n, 1280]. Classes are in the order of their WordNet ids."""
         return cast(Tensor, self._fc(pool))
 
 
 def load_tower(tensors: Mapping[str, NDArray[Any]]) -> EfficientNetLite2:
-    """The frozen tower from the checkpoint's tensors (models.formats.torch_checkpoint)."""
+    """The frozen tower. tensors: from models.formats.torch_checkpoint."""
     tower = EfficientNetLite2()
     tower.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
     tower.eval().requires_grad_(False)

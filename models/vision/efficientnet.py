@@ -1,8 +1,7 @@
-"""EfficientNet-Lite2: which layers there are, and their weights brought into the kernels' layout.
+"""The layers of EfficientNet-Lite2, and its weights packed for the kernels.
 
-The architecture is Google's EfficientNet-Lite (no squeeze-and-excite, ReLU6, stem and head not scaled), width
-1.1 and depth 1.2, with TensorFlow's "same" padding. Batch normalisation is folded into the convolutions.
-Knows nothing of images or of how a layer is computed.
+The architecture is EfficientNet-Lite (Google, 2020: no squeeze-and-excite, ReLU6, stem and head not scaled) with
+width 1.1 and depth 1.2 and TensorFlow's "same" padding. Batch normalisation is folded into the convolutions.
 """
 
 from __future__ import annotations
@@ -19,8 +18,10 @@ from models.compiler.tvm_runtime import aligned_zeros
 from models.core.errors import UserError
 
 LANES = 16
+"""Channels of a block: one vector of float32."""
+
 EPSILON = 1e-3
-"""Of the batch normalisation, as the weights were trained with."""
+"""The epsilon of the batch normalisation in the published weights."""
 
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
@@ -42,9 +43,9 @@ Tensors = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Convolution:
-    """Where a layer's weights and bias begin in the flat array, in floats.
+    """The offsets of a layer's weights and bias in the packed array, in floats.
 
-    inputs: products summed for one output. channels: of the output, without padding.
+    inputs: products that are summed for one output. channels: output channels, without padding.
     """
 
     weights_at: int
@@ -55,7 +56,10 @@ class Convolution:
 
 @dataclass(frozen=True)
 class PackedBlock:
-    """Expand (absent when None), depthwise, project; `adds` its input to its output."""
+    """An inverted residual block: expand (None when the expansion is 1), depthwise, project.
+
+    adds: the block adds its input to its output.
+    """
 
     expand: Convolution | None
     depthwise: Convolution
@@ -67,7 +71,7 @@ class PackedBlock:
 
 @dataclass(frozen=True)
 class PackedTower:
-    """The whole tower: layers, and float32 weights in one aligned array.
+    """The whole tower. weights: float32, of all layers, in one aligned array.
 
     classifier, classifier_bias: float32 [1000, 1280] and [1000], as in the checkpoint.
     """
@@ -81,11 +85,12 @@ class PackedTower:
 
 
 def blocks_of(channels: int) -> int:
+    """Blocks of LANES channels, the last one padded."""
     return -(-channels // LANES)
 
 
 def pack_tower(tensors: Tensors) -> PackedTower:
-    """The kernels' form of a checkpoint's tensors. UserError when they are not an EfficientNet-Lite2's."""
+    """Pack a checkpoint's tensors. Raises UserError when they are not those of an EfficientNet-Lite2."""
     reader = _TensorReader(tensors)
     packer = _Packer(reader, capacity=2 * sum(tensor.size for tensor in tensors.values()))
     stem = packer.stem()
@@ -116,7 +121,7 @@ def pack_tower(tensors: Tensors) -> PackedTower:
 
 
 class _TensorReader:
-    """Hands out tensors by name once, checking shapes; what nobody asked for is an error."""
+    """Reads tensors by name and checks their shapes. A tensor that is never read is an error."""
 
     def __init__(self, tensors: Tensors) -> None:
         self._left = {name: tensors[name] for name in tensors if not name.endswith(".num_batches_tracked")}
@@ -137,12 +142,12 @@ class _TensorReader:
         return tensor.astype(np.float32, copy=False)
 
     def normalisation(self, name: str, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Batch normalisation as y = scale x + shift: float32 [channels] each."""
+        """Batch normalisation as y = scale * x + shift: (scale, shift), float32 [channels] each."""
         weight, bias, mean, variance = (
             self.take(f"{name}.{part}", (channels,)).astype(np.float64)
             for part in ("weight", "bias", "running_mean", "running_var")
         )
-        scale = weight / np.sqrt(variance + EPSILON)
+        scale = weight / np.sqrt(variance + EPSILON)  # in float64: the result is rounded only once
         return scale.astype(np.float32), (bias - mean * scale).astype(np.float32)
 
     def finish(self) -> None:
@@ -154,28 +159,28 @@ class _TensorReader:
 
 
 class _Packer:
-    """Lays folded weights out one after the other, every part a multiple of 16 floats."""
+    """Writes folded weights one after another into one array. The length of every part is a multiple of 16 floats."""
 
     def __init__(self, reader: _TensorReader, capacity: int) -> None:
-        """capacity: floats, generous; what is not written takes no memory."""
+        """capacity: an upper bound in floats. Pages that are not written take no memory."""
         self._reader = reader
         self._weights: NDArray[np.float32] = aligned_zeros(capacity, np.float32)
         self._end = 0
 
     def stem(self) -> Convolution:
-        """[2][3 x 3 x RGB][16]"""
+        """[32, 3, 3, 3] as [2][3 x 3 x RGB][16]."""
         scale, shift = self._reader.normalisation("_bn0", STEM_CHANNELS)
         kernels = self._reader.take("_conv_stem.weight", (STEM_CHANNELS, 3, 3, 3))
         return self._matrix(kernels.transpose(0, 2, 3, 1).reshape(STEM_CHANNELS, 27), scale, shift)
 
     def pointwise(self, name: str, norm: str, inputs: int, outputs: int) -> Convolution:
-        """[blocks][inputs][16]"""
+        """[outputs, inputs, 1, 1] as [blocks][inputs][16]."""
         scale, shift = self._reader.normalisation(norm, outputs)
         rows = self._reader.take(f"{name}.weight", (outputs, inputs, 1, 1)).reshape(outputs, inputs)
         return self._matrix(rows, scale, shift)
 
     def depthwise(self, name: str, norm: str, channels: int, kernel: int) -> Convolution:
-        """[kernel][kernel][16 blocks]"""
+        """[channels, 1, kernel, kernel] as [kernel][kernel][16 blocks]."""
         scale, shift = self._reader.normalisation(norm, channels)
         kernels = self._reader.take(f"{name}.weight", (channels, 1, kernel, kernel))
         at, taps = self._reserve(kernel * kernel, blocks_of(channels) * LANES)
@@ -188,6 +193,7 @@ class _Packer:
     def _matrix(
         self, rows: NDArray[np.float32], scale: NDArray[np.float32], shift: NDArray[np.float32]
     ) -> Convolution:
+        """rows: [outputs, inputs], each row times its scale. Channels of padding stay 0."""
         outputs, inputs = rows.shape
         at, packed = self._reserve(blocks_of(outputs), inputs, LANES)
         for block, target in enumerate(packed):
@@ -201,6 +207,6 @@ class _Packer:
         return at
 
     def _reserve(self, *shape: int) -> tuple[int, NDArray[np.float32]]:
-        """Where the next part begins, and its zeros to be filled."""
+        """The offset of the next part, and its zeros as an array of this shape."""
         at, self._end = self._end, self._end + math.prod(shape)
         return at, self._weights[at : self._end].reshape(shape)

@@ -1,9 +1,8 @@
 """The vision tower's kernels in TIR: convolutions over float32 [pixel, channel] maps of any size.
 
-Written once for every layer: sizes and places are run-time integers, so that the whole tower is seven
-functions and compiles in seconds. All maps lie in one buffer, `work`, and all weights in another; a place is
-an offset in floats. Channels come in blocks of 16, one vector each. Sums run in the same order on every
-machine; machines with a fused multiply-add give the same bits. Knows nothing of which layers there are.
+Sizes and offsets are run-time integers, so that seven functions serve all layers and compile in seconds. All maps
+are in one buffer, `work`, and all weights in another; offsets count floats. Channels come in blocks of 16, one vector
+each. Sums run in the same order on every machine, and machines with a fused multiply-add give the same bits.
 """
 
 from __future__ import annotations
@@ -31,22 +30,21 @@ from models.kernels.emit import (
 from models.kernels.isa import MACHINES, Expr, Machine
 
 DEPTHWISE_SHAPES = ((3, 1), (3, 2), (5, 1), (5, 2))
-"""(kernel size, stride) of the depthwise convolutions there are functions for."""
+"""(kernel size, stride) of the depthwise convolutions that have a function."""
 
 STEM_TAPS = 27
 """Inputs of one output of the stem: 3 rows x 3 columns x RGB."""
 
-
 MEMORY = (("work", "float32"), ("weights", "float32"))
-"""The last two arguments of every function, shortened to "..." below."""
+"""The last two arguments of every function. The signatures below write "..." for them."""
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """How many outputs are held in registers at once.
+    """How many outputs a kernel accumulates in registers at once.
 
-    pixels x blocks: of a pointwise convolution and of the stem. columns: pixels of a depthwise convolution,
-    of one block.
+    pixels, blocks: pixels x channel blocks of a pointwise convolution and of the stem.
+    columns: pixels of one channel block of a depthwise convolution.
     """
 
     pixels: int
@@ -61,11 +59,11 @@ TILES: dict[KernelPath, Tiles] = {
     "neon": Tiles(4, 1, 3),
     "generic": Tiles(2, 1, 2),
 }
-"""The fastest of a handful that were measured (neon: not measured); more do not fit into the registers."""
+"""The fastest of those that were measured; neon was not measured. Larger tiles do not fit into the registers."""
 
 
 def tower_module(path: KernelPath) -> tvm.IRModule:
-    """All functions of the tower, for models.compiler.compile."""
+    """All functions of the tower (a builder for models.compiler.compile)."""
     machine = MACHINES[path]
     functions = {"stem": stem(machine), "pointwise": pointwise(machine), "average": average()}
     for kernel, stride in DEPTHWISE_SHAPES:
@@ -86,9 +84,9 @@ def pointwise(machine: Machine) -> Any:
 
     pointwise(pixels, inputs, stride, blocks, chunk, source, target, residual, relu, weights_at, bias_at, ...)
     x: [pixels, inputs] at source, rows `stride` apart, inputs divisible by 4. w: [blocks][inputs][16].
-    y: [pixels, 16 blocks] at target; rows beyond the last, to fill a tile, are overwritten, and read from x.
-    residual: where a map of y's shape begins, or -1. relu: 1 or 0. chunk: pixels that are worked off together
-    for one group of blocks (rounded up to tiles), the unit that threads share.
+    y: [pixels, 16 blocks] at target. The last tile reads and overwrites rows beyond the last pixel (SLACK_ROWS).
+    residual: the offset of a map of y's shape, or -1. relu: 1 or 0.
+    chunk: pixels that one thread computes for one group of blocks, rounded up to whole tiles.
     """
     emit, shape = Emitter(machine), TILES[machine.path]
     rows, widest = shape.pixels, shape.blocks
@@ -105,6 +103,7 @@ def pointwise(machine: Machine) -> Any:
         chunks = bind(_ceil_div(count, chunk))
 
         def tile(first: Expr, block: Expr, width: int) -> None:
+            """Outputs of `rows` pixels from `first` on and `width` blocks from `block` on."""
             total = [[Register() for _ in range(width)] for _ in range(rows)]
             for j in range(width):
                 bias = bind(load(weights, a["bias_at"] + (block + j) * LANES))
@@ -115,6 +114,7 @@ def pointwise(machine: Machine) -> Any:
             with tir.serial(tir.truncdiv(inputs, 4)) as quarter:
                 for k in [bind(quarter * 4 + u) for u in range(4)]:
                     column = [bind(load(weights, w[j] + k * LANES)) for j in range(width)]
+                    # rows x width sums: each weight vector serves all rows, each input value all blocks
                     for p in range(rows):
                         value = bind(splat(work[x + p * a["stride"] + k]))
                         for j in range(width):
@@ -139,6 +139,7 @@ def pointwise(machine: Machine) -> Any:
             block = bind(tir.truncmod(item, groups) * widest)
             begin = bind(tir.truncdiv(item, groups) * chunk)
             with tir.serial(begin, tir.min(begin + chunk, count)) as number:
+                # the last group may have fewer blocks than a tile
                 with when(block + widest <= a["blocks"]):
                     tile(bind(number * rows), block, widest)
                 for width in range(1, widest):
@@ -161,7 +162,7 @@ def stem(machine: Machine) -> Any:
         padded = bind(side * 2 + 1)
 
         def tile(line: Expr, x: Expr, first: Expr, block: int) -> None:
-            """Columns from `first` on, `width` blocks from `block` on. x: where the line's inputs begin."""
+            """Outputs of `columns` columns from `first` on and `width` blocks. x: offset of the line's inputs."""
             total = [[Register() for _ in range(width)] for _ in range(columns)]
             for j in range(width):
                 bias = bind(load(weights, a["bias_at"] + (block + j) * LANES))
@@ -184,7 +185,9 @@ def stem(machine: Machine) -> Any:
             image, row = bind(tir.truncdiv(line, side)), bind(tir.truncmod(line, side))
             x = bind(a["source"] + (image * padded + row * 2) * padded * 3)
             with tir.serial(_ceil_div(side, columns)) as number:
-                first = bind(tir.min(number * columns, side - columns))  # the last overlaps
+                first = bind(
+                    tir.min(number * columns, side - columns)
+                )  # the last tile overlaps the one before
                 for block in range(0, 2, width):
                     tile(line, x, first, block)
     return builder.result
@@ -193,8 +196,8 @@ def stem(machine: Machine) -> Any:
 def depthwise(machine: Machine, kernel: int, stride: int) -> Any:
     """depthwise_K_S(images, side, outputs, before, blocks, source, target, weights_at, bias_at, ...)
 
-    y[h, w, c] = relu6(bias[c] + sum over i, j of x[h S + i - before, w S + j - before, c] k[i, j, c]), zero
-    outside. x: [images, side, side, 16 blocks] at source, k: [K][K][16 blocks], y: [images, outputs, outputs,
+    y[h, w, c] = relu6(bias[c] + sum over i, j of x[h S + i - before, w S + j - before, c] k[i, j, c]), where x is 0
+    outside the map. x: [images, side, side, 16 blocks] at source, k: [K][K][16 blocks], y: [images, outputs, outputs,
     16 blocks] at target. before: rows and columns of padding above and left.
     """
     emit, columns = Emitter(machine), TILES[machine.path].columns
@@ -206,7 +209,7 @@ def depthwise(machine: Machine, kernel: int, stride: int) -> Any:
     with builder as a:
         work, weights, side, outputs, before = a["work"], a["weights"], a["side"], a["outputs"], a["before"]
         channels = bind(a["blocks"] * LANES)
-        # Output columns whose taps all lie inside.
+        # Columns inner_first .. inner_end - 1 have all taps inside the map, so they need no bounds.
         inner_first = bind(_ceil_div(before, stride))
         inner_end = bind(tir.truncdiv(side + before - kernel, stride) + 1)
         with tir.parallel(a["images"] * outputs) as line:
@@ -218,7 +221,7 @@ def depthwise(machine: Machine, kernel: int, stride: int) -> Any:
             y = bind(a["target"] + line * outputs * channels)
 
             def inner(first: Expr) -> None:
-                """`columns` outputs from `first` on, all channels."""
+                """`columns` outputs from `first` on, all channels. An input is loaded once for all outputs."""
                 left = bind(x + (first * stride - before) * channels)
                 with tir.serial(a["blocks"]) as block:
                     total = [Register() for _ in range(columns)]
@@ -239,7 +242,7 @@ def depthwise(machine: Machine, kernel: int, stride: int) -> Any:
                         store(work, y + (first + p) * channels + block * LANES, _relu6(total[p].value))
 
             def edge(column: Expr) -> None:
-                """One output, some of whose taps may lie outside."""
+                """One output; taps outside the map are skipped, as their input is 0."""
                 left = bind(column * stride - before)
                 first, end = (
                     bind(tir.max(0 - left, tir.int64(0))),
@@ -265,7 +268,7 @@ def depthwise(machine: Machine, kernel: int, stride: int) -> Any:
 
 
 def average() -> Any:
-    """average(images, pixels, blocks, source, target, ...): the mean over the pixels.
+    """average(images, pixels, blocks, source, target, ...): the mean over the pixels of each image.
 
     x: [images, pixels, 16 blocks] at source. y: [images, 16 blocks] at target.
     """

@@ -1,8 +1,8 @@
-"""What a projector's head may read: the tower's features by name, maps pooled by place.
+"""The features that a projector head can read, by name.
 
-"pool" and "colour" are features as they are. "<map>.<mean|max><n>" divides a map (grid, s8 or s16) into n x n
-cells, row by row, and takes each channel's mean or maximum in each: s8.max4 has 4 * 4 * 48 numbers. Knows
-nothing of heads.
+"pool" and "colour" are the vision tower's features of that name. "<map>.<mean|max><n>" divides a map (grid, s8 or
+s16) into n x n cells, row by row, and takes the mean or the maximum of each channel in each cell: s8.max4 has
+4 * 4 * 48 values.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from models.vision.tower import TowerFeatures
 
 MAPS: dict[str, tuple[int, int]] = {"grid": (9, HEAD_CHANNELS), "s8": (33, 48), "s16": (17, 120)}
-"""Maps of models.vision.tower.TowerFeatures: places a side, and channels."""
+"""(side, channels) of each map of models.vision.tower.TowerFeatures, which is [side * side, channels]."""
 
 MAX_CELLS = 9
-"""Cells a side of the finest division."""
+"""The finest division of a map is MAX_CELLS x MAX_CELLS cells."""
 
 Pooling = Literal["mean", "peaks"]
-"""What becomes of a hidden layer at every place of a map, see `pooled`."""
+"""How a hidden layer at every position of a map becomes one vector, see `pooled`."""
 
 _WHOLE = {"pool": HEAD_CHANNELS, "colour": COLOUR_BINS}
 _POOLED = re.compile(rf"(?P<map>{'|'.join(MAPS)})\.(?P<how>mean|max)(?P<cells>[1-{MAX_CELLS}])")
@@ -36,7 +36,7 @@ FEATURES = f'"pool", "colour" and, for the maps {", ".join(MAPS)}, names like "s
 
 
 def feature_size(name: str) -> int | None:
-    """How many numbers the feature has; None when there is no such feature."""
+    """The length of a feature; None when there is no such feature."""
     if name in _WHOLE:
         return _WHOLE[name]
     match = _POOLED.fullmatch(name)
@@ -44,7 +44,7 @@ def feature_size(name: str) -> int | None:
 
 
 def feature(features: TowerFeatures, name: str) -> NDArray[np.float32]:
-    """float32 [feature_size(name)]. name: of a feature that exists."""
+    """One feature of an image, float32 [feature_size(name)]. name: a valid name."""
     if name in _WHOLE:
         values: NDArray[np.float32] = getattr(features, name)
         return values
@@ -54,37 +54,43 @@ def feature(features: TowerFeatures, name: str) -> NDArray[np.float32]:
 
 
 def map_of(features: TowerFeatures, name: str) -> NDArray[np.float32]:
-    """float32 [places, channels] of one of MAPS."""
+    """One of MAPS, float32 [side * side, channels]."""
     return features.grid if name == "grid" else features.stages[name]
 
 
 def cells(places: NDArray[np.float32], division: int, how: str) -> NDArray[np.float32]:
-    """A map [side * side, channels] as "mean" or "max" of division x division cells, flat, cell by cell."""
+    """Pool a map [side * side, channels] over division x division cells.
+
+    how: "mean" or "max". Returns float32 [division * division * channels], cell by cell.
+    """
     side = round(len(places) ** 0.5)
-    starts = [index * side // division for index in range(division)]
+    starts = [
+        index * side // division for index in range(division)
+    ]  # cells differ by at most one row or column
     combine = np.maximum if how == "max" else np.add
     square = places.reshape(side, side, -1)
+    # reduceat combines from each start to the next: [side, side, c] -> [division, side, c] -> [division, division, c]
     pooled = combine.reduceat(combine.reduceat(square, starts, axis=0), starts, axis=1)
     if how == "mean":
-        sizes = np.diff([*starts, side]).astype(np.float32)
+        sizes = np.diff([*starts, side]).astype(np.float32)  # rows (and columns) of each cell
         pooled = pooled / (sizes[:, None, None] * sizes[None, :, None])
     flat: NDArray[np.float32] = pooled.reshape(-1)
     return flat
 
 
 def pooled(places: NDArray[np.float32], division: int, pooling: Pooling) -> NDArray[np.float32]:
-    """A hidden layer at every place [side * side, hidden] as float32 [pooled_size(hidden, ...)].
+    """Pool a hidden layer [side * side, hidden] to float32 [pooled_size(hidden, division, pooling)].
 
-    "mean": the mean in each of division x division cells, cell by cell. "peaks": the largest value anywhere,
-    which tells whether a thing is there at all, however small it is; then the mean over the cells of the
-    largest in each, which grows with the number of things that lie apart.
+    pooling: "mean" takes the mean in each of division x division cells, cell by cell. "peaks" takes the maximum
+    over the whole map, which detects an object however small it is, followed by the mean over the cells of the
+    maximum in each, which grows with the number of separate objects.
     """
     if pooling == "mean":
         return cells(places, division, "mean")
-    highest = cells(places, division, "max").reshape(division**2, -1)
+    highest = cells(places, division, "max").reshape(division**2, -1)  # [cells, hidden]
     return np.concatenate([highest.max(0), highest.mean(0)])
 
 
 def pooled_size(hidden: int, division: int, pooling: Pooling) -> int:
-    """How many numbers `pooled` makes of `hidden` units."""
+    """The length of what `pooled` returns for a layer of `hidden` units."""
     return hidden * (division**2 if pooling == "mean" else 2)

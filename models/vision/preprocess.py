@@ -1,8 +1,8 @@
-"""From pixels to what the vision tower reads. The one preprocessing, for training and for running.
+"""Image preprocessing for the vision tower, in training and in inference.
 
-An image is seen twice: as a whole, squashed to a square (nothing is lost, proportions are), and as its
-centre square (proportions are right, the edges are lost). Colours get their own small description, because
-a classifier's features hardly keep them. Knows nothing of files, of weights or of what the tower does.
+The tower reads two views of an image: the whole image squashed to a square, which keeps the edges but not the
+proportions, and the centre square, which keeps the proportions but not the edges. Colour histograms are computed
+beside them, because the features of an ImageNet classifier hold little of the colours.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import PIL.Image
 from numpy.typing import NDArray
 
 SIDE = 260
-"""Height and width of a view in pixels: EfficientNet-Lite2's native resolution."""
+"""Height and width of a view in pixels, the resolution that EfficientNet-Lite2 was trained at."""
 
 VIEWS = 2
-"""Views an image: 0 is the squashed whole, 1 the centre square."""
+"""Views of an image: 0 is the whole image squashed, 1 the centre square."""
 
 LEVELS = 4
-"""Levels a colour channel is reduced to in a histogram."""
+"""Levels of a colour channel in a histogram."""
 
 COLOUR_BINS = 2 * LEVELS**3
-"""Length of the colour description: one histogram of the whole, one of the middle."""
+"""The length of both histograms together: of the whole view and of its middle."""
 
 _MIDDLE = slice(SIDE // 4, 3 * SIDE // 4)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the tower and the projector read of one image.
+    """The inputs of the tower and the projector for one image.
 
     views: float32 [2, 260, 260, 3], (x - 127) / 128, RGB.
     colour: float32 [128], two normalised 4x4x4 RGB histograms (see colour_histograms).
@@ -41,7 +41,7 @@ class Prepared:
 
 
 def prepare(pixels: NDArray[np.uint8]) -> Prepared:
-    """Both views and the colours of RGB `pixels`, uint8 [height, width, 3]."""
+    """Prepare an image. pixels: RGB, uint8 [height, width, 3]."""
     whole = squashed(pixels)
     return Prepared(
         views=normalise(np.stack([whole, centre_square(pixels)])),
@@ -50,12 +50,12 @@ def prepare(pixels: NDArray[np.uint8]) -> Prepared:
 
 
 def squashed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The whole image at 260x260, proportions not kept: uint8 [260, 260, 3]."""
+    """The whole image resized without keeping its proportions, uint8 [260, 260, 3]."""
     return _resize(pixels)
 
 
 def centre_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The largest square around the middle at 260x260: uint8 [260, 260, 3]."""
+    """The largest square around the middle, resized to uint8 [260, 260, 3]."""
     height, width = pixels.shape[:2]
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2
@@ -63,15 +63,15 @@ def centre_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def normalise(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(x - 127) / 128, the scale that EfficientNet-Lite was trained with: float32, same shape."""
+    """(x - 127) / 128, as EfficientNet-Lite was trained: float32 in -0.99 .. 1, of the same shape."""
     return (pixels.astype(np.float32) - np.float32(127)) * np.float32(1 / 128)
 
 
 def colour_histograms(view: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """How much of each of 64 colours a squashed view has: as a whole, then in its middle quarter.
+    """Histograms over 64 colours: of the squashed view, then of its middle quarter.
 
-    view: uint8 [260, 260, 3]. Returns float32 [128]; each half sums to 1. Bin = 16 r + 4 g + b with each
-    channel reduced to 0..3. The middle is rows and columns 65 to 194.
+    view: uint8 [260, 260, 3]. Returns float32 [128], in which each half sums to 1. A pixel's bin is
+    16 r + 4 g + b, with each channel reduced to 0..3. The middle is rows and columns 65 to 194.
     """
     reduced = (view // (256 // LEVELS)).astype(np.int64)
     bins = (reduced[..., 0] * LEVELS + reduced[..., 1]) * LEVELS + reduced[..., 2]

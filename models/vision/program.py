@@ -1,7 +1,4 @@
-"""The tower as a list of kernel calls: which function, with which sizes, at which places of the work buffer.
-
-Knows the layers and the kernels' arguments; knows nothing of weights' values or of running anything.
-"""
+"""Plans the vision tower as a list of kernel calls, with their sizes and their offsets in the work buffer."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ from models.vision.efficientnet import LANES, Convolution, PackedBlock, PackedTo
 from models.vision.preprocess import SIDE, VIEWS
 
 SLACK_ROWS = 16
-"""Pixels behind each map that a kernel may overwrite: at least as many as a tile has."""
+"""Pixels behind each map that a kernel may overwrite. No less than models.vision.kernels.Tiles.pixels."""
 
 CHUNK = 60
-"""Pixels that a thread works off for one group of blocks before it turns to the next group.
+"""Pixels that a thread computes for one group of channel blocks before it takes the next group.
 
-Few enough that threads share the small maps evenly; the speed hardly depends on it (60 to 400 within 5%).
+It is small, so that threads share the small maps evenly. From 60 to 400 the speed changes by less than 5%.
 """
 
 TAPS = {6: "s8", 14: "s16"}
@@ -29,7 +26,7 @@ TAPS = {6: "s8", 14: "s16"}
 
 @dataclass(frozen=True)
 class Call:
-    """A compiled function's name and its integers; work and weights follow them."""
+    """A call of a compiled function. scalars: its integer arguments; the work buffer and the weights follow them."""
 
     function: str
     scalars: tuple[int, ...]
@@ -37,7 +34,7 @@ class Call:
 
 @dataclass(frozen=True)
 class ResultView:
-    """A result in the work buffer: [VIEWS, pixels, channels], rows of `stride` floats, from `at` on."""
+    """A result in the work buffer: [VIEWS, pixels, channels] at offset `at`, with rows of `stride` floats."""
 
     at: int
     pixels: int
@@ -51,7 +48,10 @@ class ResultView:
 
 @dataclass(frozen=True)
 class Program:
-    """calls in order; size of the work buffer in floats; results: "s8", "s16", "grid" and "pool"."""
+    """calls: in order. size, input_at: size of the work buffer and offset of the input, in floats.
+
+    results: "s8", "s16", "grid" and "pool".
+    """
 
     calls: tuple[Call, ...]
     size: int
@@ -59,13 +59,13 @@ class Program:
     results: Mapping[str, ResultView]
 
     def input(self, work: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Where the views go: [VIEWS, SIDE + 1, SIDE + 1, 3]; the last row and column must stay zero."""
+        """The input within the work buffer, [VIEWS, SIDE + 1, SIDE + 1, 3]. Its last row and column must stay zero."""
         end = self.input_at + VIEWS * (SIDE + 1) ** 2 * 3
         return work[self.input_at : end].reshape(VIEWS, SIDE + 1, SIDE + 1, 3)
 
 
 def plan(tower: PackedTower) -> Program:
-    """The calls for VIEWS views of SIDE x SIDE pixels."""
+    """The program for VIEWS views of SIDE x SIDE pixels."""
     planner = _Planner()
     planner.stem(tower.stem)
     for index, block in enumerate(tower.blocks):
@@ -76,6 +76,8 @@ def plan(tower: PackedTower) -> Program:
 
 @dataclass(frozen=True)
 class _Map:
+    """An activation map, [VIEWS, side, side, channels], with channels padded to whole blocks of 16."""
+
     region: str
     side: int
     channels: int
@@ -90,9 +92,10 @@ class _Map:
 
 
 class _Planner:
-    """Writes calls with regions' names in the place of offsets; finish() lays the regions out.
+    """Collects calls that name regions of the work buffer. `finish` gives the regions their offsets.
 
-    Maps live in five regions by turns, as no more are needed at a time; what is read afterwards has its own.
+    Maps share the regions "even", "odd", "expanded" and "filtered" in turn, because no more than these are needed at
+    a time. The input and the results have regions of their own.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,6 @@
-"""The projector's kernel in TIR: from features to probabilities of words to mixtures of their embeddings.
+"""The projector's kernel in TIR: features to probabilities of words, and those to mixtures of word embeddings.
 
-One function for every head; sizes, and the rank of a LoRA on the head, are run-time integers. Knows nothing
-of files, labels or which heads there are.
+One function serves all heads, because sizes and the rank of a LoRA are run-time integers.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from models.kernels.isa import MACHINES, Machine
 from models.vision.projector import HIDDEN_STEP
 
 UNROLL = 4
-"""Feature lengths are multiples of this many vectors' lanes: 64 floats."""
+"""Independent sums of a dot product. Feature lengths are multiples of UNROLL vectors, 64 floats."""
 
 
 def projector_module(path: KernelPath) -> tvm.IRModule:
@@ -61,6 +60,7 @@ def project(machine: Machine) -> Any:
         length, blocks, rank, hidden = (given[name] for name in ("length", "blocks", "rank", "hidden"))
         feature, middle, shares = given["feature"], given["middle"], given["shares"]
         words = bind(blocks * LANES)
+        # middle[r] = A[r, :] . feature, four vectors at a time
         with tir.serial(rank) as r:
             sums = registers(UNROLL)
             with tir.serial(tir.truncdiv(length, UNROLL * LANES)) as step:
@@ -70,6 +70,7 @@ def project(machine: Machine) -> Any:
                     total.value = emit.fma(row, load(feature, at), total.value)
             whole = (sums[0].value + sums[1].value) + (sums[2].value + sums[3].value)
             store(middle, r, sum_lanes(whole), 1)
+        # z of 16 words in one register: weights are [block][length][16], so each feature value is broadcast
         with tir.parallel(blocks) as block:
             sums = registers(UNROLL)
             with tir.serial(tir.truncdiv(length, UNROLL)) as step:
@@ -85,6 +86,7 @@ def project(machine: Machine) -> Any:
                 total.value = emit.fma(splat(middle[r]), column, total.value)
             store(shares, block * LANES, total.value)
         _softmax(emit, shares, blocks)
+        # out[slot] = shares [words] @ table[rows[slot]] [words, hidden], 32 hidden values (two vectors) an item
         pairs = bind(tir.truncdiv(hidden, HIDDEN_STEP))
         with tir.parallel(given["slots"] * pairs) as item:
             slot, pair = bind(tir.truncdiv(item, pairs)), bind(tir.truncmod(item, pairs))
@@ -101,7 +103,7 @@ def project(machine: Machine) -> Any:
 
 
 def _softmax(emit: Emitter, values: Any, blocks: Any) -> None:
-    """In place over 16 * blocks values."""
+    """softmax in place over values [16 * blocks]. The maximum is subtracted first, so that exp cannot overflow."""
     with when(blocks > 0):
         top = Register()
         top.value = splat(f32(-3.0e38))

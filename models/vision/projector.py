@@ -1,8 +1,8 @@
-"""From the tower's features to image tokens: embeddings that the language model reads in the place of words.
+"""The projector: the vision tower's features to image tokens, embeddings that the language model reads like words.
 
-Each head names the image in one respect (its object, its setting, a colour) as probabilities over words; a
-token is the mixture of those words' own embeddings. So image tokens lie where the language model expects
-words, and can say no more than the head's vocabulary. Knows nothing of prompts or of how features are made.
+Each head classifies the image in one respect (its object, its setting, a colour) and gives probabilities over words.
+An image token is the mixture of the embeddings of these words. Image tokens therefore lie where the language model
+expects words, and express nothing beyond the vocabulary of the heads.
 """
 
 from __future__ import annotations
@@ -28,30 +28,32 @@ from models.vision.projector_file import Places, ProjectorHead, ProjectorPart, c
 from models.vision.tower import TowerFeatures
 
 MAX_PARTS = 8
-"""Adapters' parts that stay prepared, those used last: a few MB each."""
+"""Projector parts of adapters that stay prepared, a few MB each; the least recently used are dropped first."""
 
 GUESSES = 10
-"""Labels that are reported of each head, most probable first."""
+"""Labels of each head that are reported, most probable first."""
 
 HIDDEN_STEP = 32
-"""The language model's hidden size is a multiple of this: two of the kernel's vectors."""
+"""The language model's hidden size must be a multiple of this, two vectors of the kernel."""
 
-_LENGTH_STEP = 64
-_NEVER = -1e30  # the logit of padding: its probability is 0
+_LENGTH_STEP = 64  # features are padded to a multiple of this, see models.vision.projection.UNROLL
+_NEVER = -1e30  # the logit of padding, so that its probability is 0
 
 EmbeddingRows = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Token ids [n] to their embeddings, float32 [n, hidden]."""
+"""Returns the embeddings, float32 [n, hidden], of token ids, int64 [n]."""
 
 Guess = tuple[str, float]
 
 
 @dataclass(frozen=True)
 class ImageTokens:
-    """What the language model gets of one image, and the same in words.
+    """One image for the language model, as embeddings and in words.
 
-    embeddings: float32 [tokens, hidden]. heads: by head, its most probable (label, probability), best first.
-    guesses: those of the first head. probability: the projector's own certainty, that of the best label; of an
-    adapter's own heads, when it brings any, the least sure one's.
+    embeddings: float32 [tokens, hidden].
+    heads: the most probable (label, probability) of each head, best first, by the head's name.
+    guesses: those of the first head.
+    probability: 0..1, of the best label of the first head. With an adapter's own heads, the smallest of their best
+        labels' probabilities.
     """
 
     embeddings: NDArray[np.float32]
@@ -61,15 +63,15 @@ class ImageTokens:
 
 
 def packed_embedding(model: PackedModel) -> EmbeddingRows:
-    """The embedding rows of a packed language model (8-bit tiles, see models.packing.packed_model)."""
+    """The embedding rows of a packed language model, dequantised (8-bit tiles, see models.packing.packed_model)."""
     hidden = model.shape.hidden
     tiles = model.sections["embedding"].reshape(-1, hidden // TILE_INPUTS, TILE_BYTES[8])
 
     def rows(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        chosen = tiles[ids // TILE_ROWS]
+        chosen = tiles[ids // TILE_ROWS]  # uint8 [n, hidden / TILE_INPUTS, bytes of a tile]
         lane = ids % TILE_ROWS
         number = np.arange(len(ids))
-        # Codes lie in chunks of 16 rows x 4 inputs.
+        # Codes lie in chunks of 16 rows x 4 inputs; a code of 0..255 stands for (code - 128) times the row's scale.
         codes = chosen[..., : CODE_BYTES[8]].reshape(*chosen.shape[:2], TILE_INPUTS // 4, TILE_ROWS, 4)
         own = codes[number, :, :, lane].reshape(*chosen.shape[:2], TILE_INPUTS).astype(np.float32) - 128
         scales = np.ascontiguousarray(chosen[..., CODE_BYTES[8] :]).view(np.float16)
@@ -80,7 +82,7 @@ def packed_embedding(model: PackedModel) -> EmbeddingRows:
 
 
 class Projector:
-    """Heads ready to run. Not thread-safe: one projector belongs to one thread."""
+    """The heads of one model. One thread must make all calls, since heads have buffers that calls overwrite."""
 
     def __init__(
         self,
@@ -90,7 +92,7 @@ class Projector:
         library: Library,
         thread_count: int,
     ) -> None:
-        """embedding: of the language model; the rows of the heads' words are copied from it."""
+        """embedding: of the language model; the rows of the heads' words are copied."""
         self._embedding, self._vocab_size = embedding, vocab_size
         self._function = library["project"]
         self._threads = thread_count
@@ -99,6 +101,7 @@ class Projector:
         self._parts: OrderedDict[ProjectorPart, list[_RunningHead]] = OrderedDict()
 
     def _prepare(self, heads: Sequence[ProjectorHead]) -> list[_RunningHead]:
+        """Pack heads for the kernel. They share one table of the embeddings of all their words."""
         wanted = np.unique(np.concatenate([head.tokens.reshape(-1) for head in heads]))
         wanted = wanted[wanted >= 0].astype(np.int64)
         rows = self._embedding(wanted)
@@ -106,7 +109,9 @@ class Projector:
             raise ValueError(f"the hidden size must be a multiple of {HIDDEN_STEP}, not {rows.shape[1]}")
         table = aligned_zeros((len(wanted) + 1, rows.shape[1]), np.float32)  # row 0: the token -1
         table[1:] = rows
-        packed: dict[tuple[int, float], NDArray[np.float32]] = {}  # heads may share the tower's classifier
+        packed: dict[
+            tuple[int, float], NDArray[np.float32]
+        ] = {}  # several heads may use the tower's classifier
         for head in heads:
             key = (id(head.weight), _scale(head))
             if key not in packed:
@@ -126,21 +131,24 @@ class Projector:
         thread_count: int,
         progress: Progress = no_progress,
     ) -> Projector:
-        """With the kernel from the cache, or compiled now. heads: models.vision.projector_file."""
+        """heads: from models.vision.projector_file. The kernel comes from cache_dir or is compiled now.
+
+        progress: receives the stage "compile".
+        """
         build = "models.vision.projection:projector_module"
         library = compile_or_load("projector", build, {}, path, cache_dir, progress)
         return cls(heads, embedding, vocab_size, library, thread_count)
 
     @property
     def length(self) -> int:
-        """Image tokens an image, when no adapter changes them."""
+        """The number of image tokens of an image without an adapter."""
         return sum(running.head.slots for running in self._heads)
 
     def tokens(self, features: TowerFeatures, part: ProjectorPart | None = None) -> ImageTokens:
-        """The image tokens, heads in their order.
+        """The image tokens, in the order of the heads.
 
-        features: with the maps (VisionTower.features) when a head of the part reads them. part: an adapter's
-        changes; its heads are prepared once and kept for the last few parts. UserError when it does not fit.
+        features: must include the maps (VisionTower.features) if a head reads them.
+        part: an adapter's changes to the projector. Raises UserError when it does not fit this projector.
         """
         threads.use_threads(self._threads)
         heads = self._heads if part is None else self._with_part(part)
@@ -172,7 +180,7 @@ class Projector:
         return self._parts[part]
 
     def _kept(self, part: ProjectorPart) -> list[_RunningHead]:
-        """The model's heads that stay. Raises UserError for a part that is not for this projector."""
+        """The model's heads that the part keeps. Raises UserError when it was made for another projector."""
         base = {running.head.name: running for running in self._heads}
         names = list(base) if part.keep is None else list(part.keep)
         for name in names:
@@ -190,24 +198,24 @@ class Projector:
 
 
 def head_inputs(head: ProjectorHead, features: TowerFeatures) -> list[NDArray[np.float32]]:
-    """What the head reads of an image, part by part: together float32 [features]."""
+    """The inputs of a head, which concatenate to float32 [features]."""
     parts = [feature(features, name) for name in head.features]
     return [*parts, seen_places(head.places, features)] if head.places else parts
 
 
 def seen_places(places: Places, features: TowerFeatures) -> NDArray[np.float32]:
-    """The hidden layer at every place, pooled: float32 [places.size]."""
-    hidden = map_of(features, places.map) @ places.weight.T + places.bias
+    """relu(W x + b) at every position of a map, pooled: float32 [places.size]."""
+    hidden = map_of(features, places.map) @ places.weight.T + places.bias  # [positions, hidden]
     return pooled(np.maximum(hidden, 0), places.cells, places.pooling)
 
 
 def _scale(head: ProjectorHead) -> float:
-    """What the logits are multiplied by before the kernel takes the mixture's shares."""
+    """The factor of the logits: softmax(s z / t) is softmax(z / t) to the power s, normalised."""
     return head.sharpness / head.temperature
 
 
 def _pack_weight(head: ProjectorHead) -> NDArray[np.float32]:
-    """[blocks, length, 16], the scale folded in."""
+    """weight [words, inputs] times the scale as [blocks][length][16], zero-padded."""
     words, inputs = head.weight.shape
     length, blocks = -(-inputs // _LENGTH_STEP) * _LENGTH_STEP, -(-words // 16)
     padded = np.zeros((blocks * 16, inputs), np.float32)
@@ -219,7 +227,11 @@ def _pack_weight(head: ProjectorHead) -> NDArray[np.float32]:
 
 @dataclass
 class _RunningHead:
-    """A head in the kernel's layout, with buffers of its own."""
+    """A head in the kernel's layout, with its own buffers.
+
+    feature: float32 [length], the padded input. shares: float32 [16 * blocks], the mixture's probabilities.
+    out: float32 [slots, hidden]. scalars: length, blocks. before, after: kernel arguments around the LoRA's.
+    """
 
     head: ProjectorHead
     feature: NDArray[np.float32]
@@ -237,7 +249,7 @@ class _RunningHead:
         wanted: NDArray[np.int64],
         table: NDArray[np.float32],
     ) -> _RunningHead:
-        """weights: packed; table: embedding rows of the tokens `wanted` (sorted), behind a row of zeros."""
+        """weights: from `_pack_weight`. table: a row of zeros, then the embeddings of the sorted token ids `wanted`."""
         blocks, length, _ = weights.shape
         words, hidden = len(head.labels), table.shape[1]
         bias = aligned_zeros(blocks * 16, np.float32)
@@ -272,6 +284,7 @@ class _RunningHead:
         function(*self.scalars, rank, slots, hidden, *self.before, low, high, middle, *self.after)
 
     def guesses(self) -> tuple[Guess, ...]:
+        """The most probable labels of the latest run. The sharpness of the mixture is undone for them."""
         shares = self.shares[: len(self.head.labels)]
         if self.head.sharpness != 1:
             shares = shares ** np.float32(1 / self.head.sharpness)
@@ -282,7 +295,11 @@ class _RunningHead:
     def _lora(
         self, a: NDArray[np.float32] | None, b: NDArray[np.float32] | None
     ) -> tuple[int, object, object]:
-        """Rank, A [rank, length] and B [rank, 16 blocks] as tensors, the scale folded into B."""
+        """(rank, A [rank, length], B [rank, 16 * blocks]) as the kernel reads them, with the scale folded into B.
+
+        a: float32 [rank, inputs], b: float32 [words, rank]; both None for no LoRA, which is rank 0.
+        Raises UserError when they do not fit the head.
+        """
         length, blocks = self.scalars
         if a is None and b is None:
             nothing = (as_tensor(aligned_zeros(16, np.float32)) for _ in range(2))

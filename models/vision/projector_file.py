@@ -1,18 +1,24 @@
-"""The projector's file: a safetensors file of heads, each a classifier whose classes are words.
+"""Reads and writes projector files: a safetensors file of heads, each a classifier whose classes are words.
 
-A model's own file and an adapter's part of one are alike. Metadata: format "edge-app-projector", version "3"
-(version "2" knew neither pooling nor sharpness, version "1" neither places nor a part), heads: a JSON list, in
-the order of the image tokens, of {"name", "features": ["pool", "s8.max4", ...], "temperature", "sharpness",
-"labels": [...], "weights": "own" | "tower.classifier", "places": {"map": "s8", "cells": 1, "pooling": "mean" |
-"peaks"}}, where sharpness (1), places, and the pooling in them ("mean") are optional, and the tower's classifier
-is the model's alone.
-Tensors: heads.<name>.weight [words, features] (absent for the tower's classifier), heads.<name>.bias [words]
-(for the tower's classifier: its own when absent), heads.<name>.tokens int32 [words, slots], token ids of the
-language model, -1 for none; with places heads.<name>.places.weight [hidden, channels] and .places.bias
-[hidden]. An adapter's part has in addition the metadata keep: a JSON list of the model's heads that stay, or
-null for all; and tensors heads.<name>.A [rank, features] and heads.<name>.B [words, rank] for those.
+The projector of a model and the projector part of an adapter have the same format.
 
-Everything is checked here, so that what comes out can be run. Knows nothing of running it.
+Metadata:
+- format: "edge-app-projector". version: "3". Version "2" has no pooling and no sharpness; version "1" has no places
+  and no part of an adapter either.
+- heads: a JSON list, in the order of the image tokens, of {"name", "features": ["pool", "s8.max4", ...],
+  "temperature", "sharpness", "labels": [...], "weights": "own" | "tower.classifier", "places": {"map": "s8",
+  "cells": 1, "pooling": "mean" | "peaks"}}. Optional are sharpness (1), places, and their pooling ("mean"). Only a
+  model's head can use the tower's classifier.
+- keep: a JSON list of the model's heads that an adapter keeps, or null for all.
+
+Tensors:
+- heads.<name>.weight [words, features], absent for the tower's classifier.
+- heads.<name>.bias [words]; the tower's own when a head with the tower's classifier has none.
+- heads.<name>.tokens int32 [words, slots]: token ids of the language model, -1 for none.
+- heads.<name>.places.weight [hidden, channels] and heads.<name>.places.bias [hidden], with places.
+- heads.<name>.A [rank, features] and heads.<name>.B [words, rank]: an adapter's LoRA on a head that it keeps.
+
+Reading checks everything, so that what is returned can be run.
 """
 
 from __future__ import annotations
@@ -46,9 +52,9 @@ _LORA = re.compile(r"heads\.[A-Za-z0-9_-]{1,64}\.[AB]")
 
 @dataclass(frozen=True)
 class Places:
-    """A hidden layer at every place of a map, relu(W x + b), pooled over cells x cells.
+    """A hidden layer at every position of a map, relu(W x + b), pooled over cells x cells.
 
-    weight: float32 [hidden, channels], bias: float32 [hidden]. pooling: as models.vision.pooling.pooled says.
+    weight: float32 [hidden, channels]. bias: float32 [hidden]. pooling: see models.vision.pooling.pooled.
     """
 
     map: str
@@ -59,18 +65,18 @@ class Places:
 
     @property
     def size(self) -> int:
-        """Numbers that it adds to a head's features, behind the others."""
+        """The number of inputs that it adds to a head, after the features."""
         return pooled_size(len(self.bias), self.cells, self.pooling)
 
 
 @dataclass(frozen=True)
 class ProjectorHead:
-    """One classifier over features, and the tokens of its words.
+    """A classifier over features, and the tokens of its words.
 
-    weight: float32 [words, features], bias: float32 [words], divided by the temperature when probabilities
-    are taken. tokens: int32 [words, slots], -1 contributes nothing. places: None for none. sharpness: the
-    mixtures that the language model reads are of the probabilities to this power, normalised. Where a head is
-    seldom sure its mixtures would all lie between words, and be read as the same one.
+    weight: float32 [words, features]. bias: float32 [words]. temperature: divides the logits before the softmax.
+    tokens: int32 [words, slots]; -1 contributes nothing to a mixture. places: None for none.
+    sharpness: the mixtures use the probabilities to this power, normalised. The mixtures of a head that is seldom
+        certain would otherwise all lie between the same words and be read alike.
     """
 
     name: str
@@ -85,17 +91,18 @@ class ProjectorHead:
 
     @property
     def slots(self) -> int:
-        """Image tokens that this head makes."""
+        """The number of image tokens of this head."""
         return int(self.tokens.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
 class ProjectorPart:
-    """What an adapter changes of the projector.
+    """An adapter's changes to the projector.
 
-    keep: the model's heads that stay, in this order; None for all. heads: the adapter's own, whose tokens
-    come after the kept ones. lora: "heads.<name>.A" float32 [rank, features] and "heads.<name>.B" [words, rank]
-    of kept heads, added to their weights as B A.
+    keep: the model's heads that stay, in this order; None for all.
+    heads: the adapter's own, whose tokens come after those of the kept ones.
+    lora: "heads.<name>.A" float32 [rank, features] and "heads.<name>.B" [words, rank] of kept heads. B A is added to
+        the head's weight.
     """
 
     keep: tuple[str, ...] | None = None
@@ -125,7 +132,7 @@ def read_projector(path: Path, tower: PackedTower, vocab_size: int) -> tuple[Pro
 
 
 def read_projector_part(path: Path) -> ProjectorPart:
-    """An adapter's part, as far as it can be checked without the model. Raises UserError, naming the file."""
+    """An adapter's projector part, checked as far as possible without the model. Raises UserError, naming the file."""
     file = _open(path, "get a fresh copy of the adapter")
     heads = _heads(file, None)
     keep = _keep(file)
@@ -148,6 +155,28 @@ def check_vocabulary(head: ProjectorHead, vocab_size: int, owner: str) -> None:
         )
 
 
+def write_projector_part(path: Path, part: ProjectorPart) -> None:
+    """Write an adapter's projector part. Weights are stored as float16."""
+    from safetensors.numpy import save_file  # only training writes
+
+    tensors: dict[str, NDArray[Any]] = {name: _half(values) for name, values in part.lora.items()}
+    for head in part.heads:
+        prefix = f"heads.{head.name}"
+        tensors[f"{prefix}.weight"] = _half(head.weight)
+        tensors[f"{prefix}.bias"] = np.ascontiguousarray(head.bias)
+        tensors[f"{prefix}.tokens"] = np.ascontiguousarray(head.tokens)
+        if head.places is not None:
+            tensors[f"{prefix}.places.weight"] = _half(head.places.weight)
+            tensors[f"{prefix}.places.bias"] = np.ascontiguousarray(head.places.bias)
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "heads": json.dumps([_described(head) for head in part.heads], ensure_ascii=False),
+        "keep": json.dumps(part.keep),
+    }
+    save_file(tensors, path, metadata)
+
+
 def _open(path: Path, remedy: str) -> SafetensorsFile:
     file = SafetensorsFile(path)
     if file.metadata.get("format") != FORMAT or file.metadata.get("version") not in READABLE:
@@ -156,13 +185,13 @@ def _open(path: Path, remedy: str) -> SafetensorsFile:
 
 
 def _heads(file: SafetensorsFile, tower: PackedTower | None) -> tuple[ProjectorHead, ...]:
-    """tower: whose classifier a head may be; None in an adapter's part."""
+    """tower: the tower whose classifier heads may use; None for an adapter's part."""
     entries = _json(file, "heads")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise FileError(file.path, ': the metadata "heads" are not a JSON list of objects.')
     if len(entries) > MAX_HEADS:
         raise FileError(file.path, f" has {len(entries)} heads; at most {MAX_HEADS} can run.")
-    heads = tuple(_Entry(file, entry).head(tower) for entry in entries)
+    heads = tuple(_HeadEntry(file, entry).head(tower) for entry in entries)
     names = [head.name for head in heads]
     if len(set(names)) != len(names):
         raise FileError(file.path, f" must have heads with different names, not {names}.")
@@ -199,8 +228,8 @@ def _check_tensors(file: SafetensorsFile, heads: Iterable[ProjectorHead], others
         raise FileError(file.path, f" has a tensor {unknown[0]} that belongs to no head.")
 
 
-class _Entry:
-    """One head's entry in the metadata while it is being checked."""
+class _HeadEntry:
+    """The entry of one head in the metadata, and the tensors of that head. Checks both."""
 
     def __init__(self, file: SafetensorsFile, entry: dict[str, Any]) -> None:
         self._file, self._entry = file, entry
@@ -307,3 +336,23 @@ class _Entry:
 
     def _refuse(self, what: str) -> UserError:
         return FileError(self._file.path, f": the head {self._name} {what}: get a fresh copy of the file.")
+
+
+def _described(head: ProjectorHead) -> dict[str, Any]:
+    """The entry of a head in the metadata."""
+    described: dict[str, Any] = {
+        "name": head.name,
+        "features": list(head.features),
+        "temperature": head.temperature,
+        "sharpness": head.sharpness,
+        "labels": list(head.labels),
+        "weights": "own",
+    }
+    if head.places is not None:
+        places = head.places
+        described["places"] = {"map": places.map, "cells": places.cells, "pooling": places.pooling}
+    return described
+
+
+def _half(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    return np.ascontiguousarray(values, dtype=np.float16)

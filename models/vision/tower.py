@@ -1,7 +1,7 @@
-"""The vision tower at work: an image's two views through EfficientNet-Lite2, compiled, to features.
+"""Runs the compiled vision tower, EfficientNet-Lite2, over both views of an image.
 
-Deterministic: the same image gives the same bits whatever the number of threads. Not thread-safe: one tower
-belongs to one thread (its work buffer is shared between calls). Knows nothing of language.
+The same image gives the same bits for any number of threads. One Python thread must make all calls of a tower, since
+they share its work buffer.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from models.vision.program import plan
 
 @dataclass(frozen=True)
 class TowerFeatures:
-    """What the tower sees in one image; arrays are the caller's own.
+    """The features of one image. The arrays are copies.
 
-    pool: float32 [1280], the mean of both views' pooled features.
-    grid: float32 [81, 1280], the squashed view's features by place, row by row (9 x 9).
+    pool: float32 [1280], the pooled features, mean of both views.
+    grid: float32 [81, 1280], the last map of the squashed view (9 x 9), row by row.
     colour: float32 [128], histograms of the squashed view (see models.vision.preprocess).
-    stages: when asked for, earlier maps of the squashed view, with finer places: "s8" float32 [1089, 48]
-        (33 x 33) and "s16" float32 [289, 120] (17 x 17).
+    stages: earlier and finer maps of the squashed view: "s8" float32 [1089, 48] (33 x 33) and "s16" float32
+        [289, 120] (17 x 17); empty unless requested.
     """
 
     pool: NDArray[np.float32]
@@ -40,7 +40,7 @@ class TowerFeatures:
 
 
 class VisionTower:
-    """EfficientNet-Lite2 ready to run."""
+    """EfficientNet-Lite2 with its weights and its work buffer."""
 
     def __init__(self, packed: PackedTower, library: Library, thread_count: int) -> None:
         self.packed = packed
@@ -59,26 +59,29 @@ class VisionTower:
         thread_count: int,
         progress: Progress = no_progress,
     ) -> VisionTower:
-        """packed: models.vision.tower_file. cache_dir: of compiled code; compiles at the first time."""
+        """packed: from models.vision.tower_file. cache_dir: the folder of compiled code; compiled now if it lacks this.
+
+        progress: receives the stage "compile".
+        """
         library = compile_or_load(
             "vision", "models.vision.kernels:tower_module", {}, path, cache_dir, progress
         )
         return cls(packed, library, thread_count)
 
     def features(self, image: Image, maps: bool = False) -> TowerFeatures:
-        """Everything the tower can tell of an image; earlier stages' maps only if `maps`."""
+        """The features of an image. maps: whether to copy the maps of earlier stages."""
         return self.features_of(prepare(image.pixels), maps)
 
     def features_of(self, prepared: Prepared, maps: bool = False) -> TowerFeatures:
-        """The same from views that are prepared already."""
+        """The features of an image that is already prepared."""
         threads.use_threads(self._threads)
         self._program.input(self._work)[:, :SIDE, :SIDE] = prepared.views
         for function, arguments in self._calls:
             function(*arguments)
         results = {name: place.view(self._work) for name, place in self._program.results.items()}
         return TowerFeatures(
-            pool=results["pool"][:, 0].mean(axis=0),
-            grid=results["grid"][0].copy(),
+            pool=results["pool"][:, 0].mean(axis=0),  # [VIEWS, 1, 1280]
+            grid=results["grid"][0].copy(),  # view 0: the squashed image
             colour=prepared.colour,
             stages={name: results[name][0].copy() for name in ("s8", "s16") if maps},
         )

@@ -1,8 +1,7 @@
-"""A vision tower on disk as the kernels read it: reading and folding the checkpoint is done once, then mapped.
+"""The packed file of a vision tower, which is made from the checkpoint once and then mapped.
 
-A page of header (where each layer's weights lie, a checksum), then the weights, the classifier and its bias,
-float32, all in one run. It is found by the checkpoint's sha256; what does not fit in every respect is not there
-and is made again. Knows nothing of what a layer computes.
+The file has a header page (offsets of each layer, a CRC-32), followed by the weights, the classifier and its bias, all
+float32. Its name contains the checkpoint's sha256. A file that does not match in every respect is made again.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ _MAGIC = b"EDGEEYES"
 
 
 def load_or_pack_tower(checkpoint: Path, digest: str, folder: Path) -> PackedTower:
-    """The tower whose checkpoint has this sha256, from its packed file in the folder or made now.
+    """The tower of a checkpoint, from its packed file in the folder or packed now.
 
-    Raises UserError when the checkpoint is damaged or none. A disk that refuses the packed file costs the next
-    start a tenth of a second, not the answer.
+    digest: sha256 (hex) of the checkpoint. Raises UserError when the checkpoint is damaged or of another kind. If the
+    packed file cannot be written, the checkpoint is packed again at the next start (0.1 s).
     """
     path = folder / f"{packed_name(digest)}-tower-v{VERSION}.pack"
     packed = open_tower(path, digest)
@@ -48,7 +47,7 @@ def load_or_pack_tower(checkpoint: Path, digest: str, folder: Path) -> PackedTow
             f"{checkpoint} is damaged: its sha256 is not the published one; remove the model "
             "(`edge-app models remove`) and pull it again."
         )
-    from models.formats.torch_checkpoint import read_checkpoint  # no start but the first needs it
+    from models.formats.torch_checkpoint import read_checkpoint  # only the first start needs it
 
     packed = pack_tower(read_checkpoint(checkpoint))
     with suppress(OSError, UserError):
@@ -57,7 +56,7 @@ def load_or_pack_tower(checkpoint: Path, digest: str, folder: Path) -> PackedTow
 
 
 def open_tower(path: Path, digest: str) -> PackedTower | None:
-    """Map a packed file; None when it is missing, damaged, or of another checkpoint or version."""
+    """Map a packed file. None when it is missing, damaged, or of another checkpoint or version."""
     try:
         mapped = np.memmap(path, np.uint8, mode="c").view(np.ndarray)
     except (OSError, ValueError):  # missing, or empty

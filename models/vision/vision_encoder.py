@@ -1,8 +1,8 @@
 """The vision encoder: an image through the vision tower and the projector to image tokens.
 
-The tower's features are computed once for each image and shared by all adapters and the router. A projector's
-result depends on the adapter's projector part too and is not cached here. Tower and projector are loaded with
-the first image, so that a conversation without images does not pay for them.
+The tower's features are computed once for each image and shared by all adapters and the router. The projector's
+result also depends on the adapter's projector part; models.compiled_engine caches it. Tower and projector are loaded
+with the first image, so that a conversation without images does not pay for them.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class FakeGeneration(Iterator[Token]):
         self.completion_tokens = 0
         self.dropped_turns = engine.dropped_turns
         self.stop_reason: str | None = None
-        self.prefill_ms, self.first_token_ms, self.decode_ms = 3.0, 4.0, 10.0
+        self.prefill_ms, self.decode_ms = 3.0, 10.0
         self.text = ""
         self._tokens = self._generate(engine, cancel)
 

@@ -61,7 +61,7 @@ def conversation(seed: int, length: int = 9) -> TrainingConversation:
 
 
 class Repeating:
-    """Lessons of which step n is always the same."""
+    """A sampler of which step n is always the same."""
 
     def draw(self, step: int) -> list[TrainingConversation]:
         return [conversation(step), conversation(step + 100)]
@@ -87,8 +87,8 @@ def test_an_interrupted_training_ends_with_the_same_adapter(
 ) -> None:
     monkeypatch.setattr(base, "CHECKPOINT_EVERY", 2)
     whole, first, second = new_language(), new_language(), new_language()
-    lessons: base.Lessons = Repeating()  # type: ignore[assignment]
-    base.train(whole, lessons, 6, tmp_path / "whole.pt", resume=False)
+    sampler: base.ConversationSampler = Repeating()  # type: ignore[assignment]
+    base.train(whole, sampler, 6, tmp_path / "whole.pt", resume=False)
 
     class Interrupted(Repeating):
         def draw(self, step: int) -> list[TrainingConversation]:
@@ -96,10 +96,10 @@ def test_an_interrupted_training_ends_with_the_same_adapter(
                 raise KeyboardInterrupt
             return super().draw(step)
 
-    stopped: base.Lessons = Interrupted()  # type: ignore[assignment]
+    stopped: base.ConversationSampler = Interrupted()  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
         base.train(first, stopped, 6, tmp_path / "parts.pt", resume=False)
-    base.train(second, lessons, 6, tmp_path / "parts.pt", resume=True)
+    base.train(second, sampler, 6, tmp_path / "parts.pt", resume=True)
     for name, value in whole.state().items():
         assert torch.equal(second.state()[name], value), name
     assert any(bool(value.any()) for name, value in whole.state().items() if "lora_B" in name)

@@ -28,8 +28,8 @@ from models.vision.projector_file import (
     ProjectorPart,
     read_projector,
     read_projector_part,
+    write_projector_part,
 )
-from models.vision.projector_writer import write_projector_part
 from models.vision.tower import TowerFeatures
 from tests.models.vision.vision_cases import PATHS, compiled_dir, random_checkpoint
 
