@@ -126,9 +126,8 @@ class CompiledEngine:
             guesses = tokens.heads.get(self._parts.words_head or "", tokens.guesses)
             self._encoded[key] = EncodedImage(row_ids, tokens.embeddings, guesses, tokens.probability)
         self._encoded.move_to_end(key)
-        while (
-            len(self._encoded) > MAX_ENCODED_IMAGES + 2 * self._in_conversation
-        ):  # with and without an adapter
+        most = MAX_ENCODED_IMAGES + 2 * self._in_conversation  # with and without an adapter
+        while len(self._encoded) > most:
             self._encoded.popitem(last=False)
         return self._encoded[key]
 

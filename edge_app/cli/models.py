@@ -146,4 +146,10 @@ def _details(store: ModelStore, name: str) -> dict[str, Any]:
         }
         for file in status.entry.files
     ]
-    return {**_summary(status), "family": status.entry.family, "digest": status.entry.digest, "files": files}
+    return {
+        **_summary(status),
+        "family": status.entry.family,
+        "engine": status.entry.engine,
+        "digest": status.entry.digest,
+        "files": files,
+    }

@@ -71,11 +71,15 @@ class LlamaRuntime:
             name: packed.sections[name] for name in WEIGHTS if name in packed.sections
         }
         arrays["rope"] = rotary_table(config.rope_theta, shape.head_dim, context + max_rows)
+        # The KV cache in float16. Keys: [layers, kv_heads, context / 16, head_dim, 16]. Values: [layers, kv_heads,
+        # context, head_dim]. Masked positions count 0, but must be finite, hence zeros.
         arrays["keys"] = aligned_zeros(cache, np.float16)
         arrays["cached_values"] = aligned_zeros(cache, np.float16)
-        arrays["lora"] = aligned_zeros(64, np.uint8)
+        arrays["lora"] = aligned_zeros(64, np.uint8)  # stands for no LoRA: never read when rank_tiles is 0
         arrays["tokens"] = aligned_zeros(max_rows, np.int32)
-        arrays["image_rows"] = aligned_zeros(shape.hidden, np.float32)
+        arrays["image_rows"] = aligned_zeros(
+            shape.hidden, np.float32
+        )  # one row that stands for no image rows
         kinds = scratch_types()
         for name, size in scratch_sizes(shape, max_rows, context, threads).items():
             arrays[name] = aligned_zeros(size, kinds[name])
@@ -117,7 +121,7 @@ class LlamaRuntime:
         for start in range(0, len(tokens), self.max_rows):
             chunk = tokens[start : start + self.max_rows]
             self._tokens[: len(chunk)] = chunk
-            self._tokens[len(chunk) :] = 0
+            self._tokens[len(chunk) :] = 0  # padding of the last tile of rows: any valid id
             self._prefill(
                 len(chunk), position + start, self._context, rank_tiles, self.threads, *self._arguments
             )

@@ -76,15 +76,17 @@ class Sampler:
             return logits
         penalised = logits.copy()
         ids = np.fromiter(self._said, dtype=np.int64)
-        values = penalised[ids]
+        values = penalised[
+            ids
+        ]  # [tokens said]; both branches below make a token less likely for a penalty above 1
         penalised[ids] = np.where(values > 0, values / penalty, values * penalty)
         return penalised
 
     def _draw(self, logits: Logits) -> int:
         with np.errstate(over="ignore"):  # a temperature close to 0 gives -inf, whose weight is 0
             scaled = (logits.astype(np.float64) - float(logits.max())) / self._sampling.temperature
-        ids = _largest(scaled, self._sampling.top_k)
-        weights = np.exp(scaled[ids])
+        ids = _largest(scaled, self._sampling.top_k)  # [k], or [vocab] without top-k
+        weights = np.exp(scaled[ids])  # at most 1, because the maximum was subtracted
         probabilities = weights / weights.sum()
         ids, probabilities = _nucleus(ids, probabilities, self._sampling.top_p)
         keep = probabilities >= self._sampling.min_p * probabilities.max()
