@@ -1,1 +1,1 @@
-"""LoRA adapters on disk: which there are, and what is in them. Does not know which one a question needs."""
+"""LoRA adapters: their files, installing, loading and training. Must not import router or edge_app (layer contract)."""

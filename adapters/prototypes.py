@@ -1,9 +1,8 @@
-"""Class prototypes of an adapter: examples of its images and questions in features that never change.
+"""Prototypes of an adapter: feature vectors of example images and questions that it is for.
 
-router.safetensors in an adapter's folder holds them; a router compares a question and its image with them.
-The features are the vision tower's and the language model's embedding rows, both frozen, so an adapter's
-prototypes depend on its own examples alone: installing one touches no other's file. Knows nothing of how
-prototypes are weighed, nor of which adapter a question needs.
+They are in router.safetensors in the adapter's folder, and routers compare a question and its image with them. The
+features come from the vision tower and the language model's embedding, which are both frozen. So an adapter's
+prototypes depend only on its own examples, and installing one changes no other's file.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ COLOUR_SHARE = 0.25
 """Length of the colours beside the tower's features, which have length 1."""
 
 _COMMON = 20.0
-"""Token ids far above this say more of a question than those below: byte-level BPE numbers its tokens by how
-common they were when they were made."""
+"""Token ids far above this count more in a question than those below: byte-level BPE numbers its tokens in the order of
+their frequency."""
 
 _UNIT_TOLERANCE = 0.01  # float16 keeps three digits
 

@@ -1,7 +1,7 @@
-"""What a user may ask for as the adapter: one by name, one with a scale, or several summed.
+"""Specifications of adapters: one by name, one with a scale, or the weighted sum of several.
 
-"receipts", "receipts:0.5", "receipts:0.5,medical:0.5". The names are those of installed adapters; "auto" and
-"none" are not adapters and are understood elsewhere. Of files it knows the names of those that come with the app.
+Examples: "receipts", "receipts:0.5", "receipts:0.5,medical:0.5". The names are those of installed adapters. "auto" and
+"none" are no specifications; the router handles them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class AdapterSpec:
 
 
 def parse_spec(text: str) -> AdapterSpec:
-    """Raises UserError for what is none, or names an adapter twice."""
+    """Parse a specification. Raises UserError for a malformed one, or one that names an adapter twice."""
     parts = tuple(_part(piece.strip(), text) for piece in text.split(","))
     names = [name for name, _ in parts]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -52,7 +52,7 @@ def parse_spec(text: str) -> AdapterSpec:
 
 
 def checked_spec(text: str, installed: Collection[str]) -> AdapterSpec:
-    """The same, of adapters that are installed. Raises UserError, with a suggestion for a misspelt name."""
+    """Parse a specification of installed adapters. Raises UserError, with a suggestion for a misspelt name."""
     spec = parse_spec(text)
     for name in spec.names:
         if name not in installed:

@@ -1,6 +1,6 @@
-"""Tries an adapter on a model: it must change what the model computes, and to numbers.
+"""Tries an adapter on a model: it must change the log-probabilities, and they must be finite.
 
-An adapter that is loaded and does nothing looks like one that works. Knows nothing of files.
+Without this, an adapter that has no effect would look like one that works.
 """
 
 from __future__ import annotations

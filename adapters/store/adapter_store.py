@@ -43,7 +43,7 @@ BUNDLED = Path(__file__).parents[1] / "bundled"
 """The adapters that come with the app, a folder each."""
 
 STAGING = ".staging"
-ASIDE = "old-"
+REPLACED = "old-"
 """Prefix of the folder in STAGING that holds an adapter while a new version takes its place."""
 
 _TRIES = 5  # of reading an adapter that is being replaced at that very moment
@@ -86,7 +86,7 @@ class AdapterStore:
     def names(self) -> tuple[str, ...]:
         """Sorted. A folder counts once it has a configuration; no file is read."""
         names = set(_folders(self.directory))
-        names |= {name.removeprefix(ASIDE) for name in _folders(self.directory / STAGING)}
+        names |= {name.removeprefix(REPLACED) for name in _folders(self.directory / STAGING)}
         names |= set(_folders(self.directory))  # one that was out of its place for both
         return tuple(sorted(name for name in names if self._find(name) is not None))
 
@@ -163,7 +163,7 @@ class AdapterStore:
         """
         place = self.directory / name
         if is_name(name):
-            for folder in (place, self.directory / STAGING / f"{ASIDE}{name}", place):
+            for folder in (place, self.directory / STAGING / f"{REPLACED}{name}", place):
                 if (folder / CONFIG_FILE).is_file():
                     return folder
         return None

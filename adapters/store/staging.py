@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from adapters.store.adapter_store import ASIDE, STAGING
+from adapters.store.adapter_store import REPLACED, STAGING
 from models.core.files import alone, sync_directory, written_to
 from models.core.types import Progress, no_progress
 
@@ -41,9 +41,9 @@ class Staging:
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
         sync_directory(folder)
-        place, aside = self._directory / name, self._staging / f"{ASIDE}{name}"
+        place, replaced = self._directory / name, self._staging / f"{REPLACED}{name}"
         if place.exists():
-            place.replace(aside)
+            place.replace(replaced)
         folder.replace(place)
         sync_directory(self._directory)
 
@@ -56,7 +56,7 @@ class Staging:
         """Repair what a change left, or one that was killed. An old adapter without a new one is moved back to its
         place; everything else is deleted."""
         for entry in list(self._staging.iterdir()):
-            name = entry.name.removeprefix(ASIDE)
+            name = entry.name.removeprefix(REPLACED)
             if name != entry.name and not (self._directory / name).exists():
                 entry.replace(self._directory / name)
             elif name != entry.name:

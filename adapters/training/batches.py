@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from adapters.training.data import TrainingRow
-from adapters.training.token_rows import ExampleBuilder, SeenImage, TrainingExample
+from adapters.training.token_rows import ExampleBuilder, TrainingExample, TrainingImage
 
 STEP_TOKENS = 160
 """Tokens of the examples of one step together, about. Steps are small, so that there are many of them."""
@@ -26,7 +26,7 @@ MAX_TURNS = 4
 class ImageQuestions:
     """One image and the questions about it."""
 
-    image: SeenImage
+    image: TrainingImage
     rows: tuple[TrainingRow, ...]
 
 

@@ -39,7 +39,7 @@ CARD_FILE = "README.md"
 
 @dataclass(frozen=True)
 class About:
-    """What a manifest says that no measurement can tell. data, licence: of the training images, in words.
+    """The parts of a manifest that the user gives. data, licence: of the training images, in words.
 
     base_digest: models.hub.store.ModelStore.identity of the base model. command, measure_command: for the card.
     """
@@ -66,9 +66,9 @@ def make_adapter(
     resume: bool = False,
     measured: bool = True,
 ) -> tuple[TrainingReport, AdapterManifest]:
-    """Train, measure on the rows of the split "val" unless `measured` is off, and write the folder `out`.
+    """Train, measure on the rows of the split "val" unless `measured` is False, and write the folder `out`.
 
-    Raises UserError when `out` exists, the name cannot be an adapter's, or the rows do not do.
+    Raises UserError when `out` exists, the name cannot be an adapter's, or the rows cannot be used.
     """
     check_name(about.name)
     if out.exists():
@@ -144,7 +144,7 @@ def _measured(
 
 
 def _examples(rows: Sequence[TrainingRow]) -> tuple[Example, ...]:
-    """Questions of every type in turn, each once, with the answer to one of the images."""
+    """EXAMPLES questions at most, about equally many of every type, each with the answer for one of its images."""
     by_type: dict[str, dict[str, TrainingRow]] = {}
     for row in rows:
         by_type.setdefault(row.type, {}).setdefault(row.question, row)

@@ -1,4 +1,4 @@
-"""An adapter's card, README.md: what it is for, how good it is beside what must be beaten, how it was made."""
+"""An adapter's card, README.md: its purpose, its accuracy beside the baselines, and how it was made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adapters.training.measure import BESIDE
 
 @dataclass(frozen=True)
 class Made:
-    """How it was made. command: that anybody can repeat. notes: what else should be known, Markdown."""
+    """How an adapter was made. command: repeats the training. notes: Markdown that is added to the card."""
 
     command: str
     measure_command: str
@@ -21,7 +21,7 @@ class Made:
 
 
 def card(manifest: AdapterManifest, made: Made) -> str:
-    """Markdown."""
+    """The card as Markdown."""
     parts = [
         f"# {manifest.name}",
         manifest.description,

@@ -26,24 +26,24 @@ PENALTY = 0.1
 HIDDEN = 24
 MOST_PASSES = 60
 MOST_SEEN = 8_000
-"""Images that one fit of a hidden layer looks at, over all passes: some ten seconds."""
+"""Images times passes of one fit of a hidden layer: about ten seconds."""
 
 BATCH = 32
 RATE = 3e-3
 DECAY = 0.05
 SMOOTHING = 0.05
 GAIN = 20.0
-"""On means over places while they are fitted: what is rare in an image has a small mean."""
+"""Factor of means over places while a layer is fitted: what is rare in an image has a small mean."""
 
 PEAKS_GAIN = 5.0
-"""The same on means over cells of the largest value in each."""
+"""The same factor of means over cells of the largest value in each."""
 
 UNKNOWN = -1
 
 
 @dataclass(frozen=True)
 class View:
-    """What a head reads: named features and, unless map is empty, a hidden layer at every place of that map."""
+    """The inputs of a head: named features and, unless map is empty, a hidden layer at every place of that map."""
 
     name: str
     features: tuple[str, ...]
@@ -54,7 +54,7 @@ class View:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Of n images: whole float32 [n, features]; places float32 [n, places, channels], or None."""
+    """The inputs of n images. whole: float32 [n, features]. places: float32 [n, places, channels], or None."""
 
     whole: NDArray[np.float32]
     places: NDArray[np.float32] | None
@@ -65,7 +65,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A head's numbers, as models.vision.projector_file.Head has them."""
+    """A head's weights, as in models.vision.projector_file.ProjectorHead."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -80,7 +80,7 @@ class Fitted:
 
 
 def stack(view: View, seen: Sequence[TowerFeatures]) -> Inputs:
-    """What the view reads of these images."""
+    """The view's inputs of these images."""
     nothing = np.zeros(0, np.float32)
     whole = np.stack(
         [np.concatenate([nothing, *(feature(each, name) for name in view.features)]) for each in seen]
@@ -91,7 +91,10 @@ def stack(view: View, seen: Sequence[TowerFeatures]) -> Inputs:
 def fit(
     view: View, inputs: Inputs, truth: NDArray[np.int64], words: Sequence[int], seed: int
 ) -> list[Fitted]:
-    """A head for every fact. truth: int64 [n, facts], which of its `words[fact]` words, UNKNOWN where not told."""
+    """A head for every fact.
+
+    truth: int64 [n, facts], an index below words[fact], or UNKNOWN. words: the number of words of each fact.
+    """
     if inputs.places is None:
         return [_fit_linear(inputs.whole, truth[:, index], count) for index, count in enumerate(words)]
     return _fit_places(view, inputs, inputs.places, truth, words, seed)
@@ -111,7 +114,10 @@ def _fit_places(
     words: Sequence[int],
     seed: int,
 ) -> list[Fitted]:
-    """One hidden layer and a classifier for every fact, by AdamW; that inputs were standardised is folded in."""
+    """One hidden layer and a classifier for every fact, by AdamW.
+
+    Inputs are standardised. The result takes inputs as they are, because centre and spread are folded into it.
+    """
     torch.manual_seed(seed)
     centre, spread = inputs.whole.mean(0), inputs.whole.std(0) + 1e-3
     middle, width = maps.mean((0, 1)), maps.std((0, 1)) + 1e-3
@@ -156,7 +162,10 @@ def _folded(
     whole: tuple[NDArray[np.float32], NDArray[np.float32]],
     places: tuple[NDArray[np.float32], NDArray[np.float32]],
 ) -> Fitted:
-    """The same function of inputs as they are. whole, places: (centre, spread) that were taken out."""
+    """The fitted layers as a function of inputs that are not standardised. whole, places: (centre, spread) of those.
+
+    W ((x - centre) / spread) + b = (W / spread) x + (b - (W / spread) centre)
+    """
     hidden = local.weight.detach().numpy() / places[1]
     bias = local.bias.detach().numpy() - hidden @ places[0]
     weight = final.weight.detach().numpy().copy()
@@ -172,7 +181,7 @@ def _folded(
 
 
 def _gain(view: View) -> torch.Tensor:
-    """float32 [pooled_size]: what pooled values are multiplied by while they are fitted."""
+    """Factors of pooled values while a layer is fitted, float32 [pooled_size]."""
     if view.pooling == "mean":
         return torch.full((HIDDEN * view.cells**2,), GAIN)
     return torch.cat([torch.ones(HIDDEN), torch.full((HIDDEN,), PEAKS_GAIN)])
@@ -198,7 +207,7 @@ def _torch_means(hidden: torch.Tensor, division: int) -> torch.Tensor:
 
 @cache
 def _cell_shares(places: int, division: int) -> torch.Tensor:
-    """[division * division, places]: what each place counts in the mean of each cell."""
+    """Weight of each place in the mean of each cell, [division * division, places]."""
     side = round(places**0.5)
     one = torch.zeros(division, side)
     for index, (first, last) in enumerate(itertools.pairwise(_edges(side, division))):
@@ -207,7 +216,7 @@ def _cell_shares(places: int, division: int) -> torch.Tensor:
 
 
 def _edges(side: int, division: int) -> list[int]:
-    """Where the cells of a side begin, and where the last one ends."""
+    """Indices at which the cells of a side begin, and at which the last one ends."""
     return [index * side // division for index in range(division + 1)]
 
 

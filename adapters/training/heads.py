@@ -30,13 +30,13 @@ MAX_WORD_LENGTH = 40
 LEAST_IMAGES = 12
 FOLDS = 4
 LEAST_GAIN = 0.03
-"""A head must be right on so much more of the held-out images than the commonest answer."""
+"""Least difference between a head's accuracy on held-out images and the commonest answer's share."""
 
 GOOD = -0.3
-"""A log-likelihood that needs no dearer view."""
+"""Mean log-likelihood from which on no more expensive view is tried."""
 
 READABLE = 0.8
-"""The share that the likeliest word of a mixture must have on average, to be read and not only guessed at."""
+"""Mean share of the likeliest word of a mixture from which on the language model reads the mixture as that word."""
 
 SHARPNESS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
@@ -52,12 +52,12 @@ VIEWS = (
     View("what is seen at every place, by sixths", (), "s16", 6),
     View("the most striking places", (), "s16", 5, "peaks"),
 )
-"""From the cheapest on; a later one must be better, not as good."""
+"""In the order of their cost. A later one is taken only if it is better."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of images in one respect. word_of: by digest."""
+    """What the rows say of images in one respect, such as the colour. word_of: the word of each image, by digest."""
 
     name: str
     word_of: Mapping[str, str]
@@ -77,10 +77,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class OwnHeadResult:
-    """A head that was tried. accuracy: on images it was not fitted on; majority: of the commonest word.
+    """A head that was tried.
 
-    head: None when it was dropped. shares: by digest, float32 [words], for the images it was fitted on by a
-    head that was not fitted on them.
+    images: how many it was fitted on. accuracy: by cross-validation. majority: share of the commonest word.
+    head: None when it was dropped. shares: probabilities float32 [words] of each image, by digest, from the fold of the
+    cross-validation in which the image was held out.
     """
 
     name: str
@@ -95,7 +96,7 @@ class OwnHeadResult:
 def find_facts(rows: Sequence[TrainingRow]) -> list[Facts]:
     """What could become a head: types of questions, then labels, in the order in which they occur.
 
-    Not a type of several questions that are answered yes or no: which one is asked decides the answer.
+    A type of several questions that are answered yes or no is left out, because its answer depends on the question.
     """
     said: dict[str, dict[str, set[str]]] = {}
     asked: dict[str, set[str]] = {}
@@ -149,9 +150,9 @@ def make_heads(
 
 
 def word_tokens(tokenizer: Tokenizer, words: Sequence[str]) -> NDArray[np.int32]:
-    """int32 [words, slots]: each word's tokens as they stand behind a space, cut or padded to the same number.
+    """Each word's tokens as they are after a space, cut or padded to the same number: int32 [words, slots].
 
-    A number is taken without the space, which would be a token of its own.
+    A number is encoded without the space, which would be a token of its own.
     """
     (pad,) = tokenizer.encode(PAD, special=False)
     ids = [tokenizer.encode(word if word[0].isdigit() else f" {word}", special=False) for word in words]
@@ -161,7 +162,7 @@ def word_tokens(tokenizer: Tokenizer, words: Sequence[str]) -> NDArray[np.int32]
 
 @dataclass(frozen=True)
 class _Trial:
-    """How well a view shows one fact of images that its head was not fitted on. shares: float32 [n, words]."""
+    """The cross-validation of one fact in one view. shares: probabilities float32 [n, words]."""
 
     view: View
     likelihood: float
@@ -170,7 +171,7 @@ class _Trial:
 
 
 def _truth(facts: Sequence[Facts], digests: Sequence[str]) -> NDArray[np.int64]:
-    """int64 [images, facts]: which word, UNKNOWN where the rows do not tell."""
+    """Index of each image's word in Facts.words, UNKNOWN without one: int64 [images, facts]."""
     numbers = [{word: index for index, word in enumerate(each.words)} for each in facts]
     return np.array(
         [
@@ -215,14 +216,15 @@ def _is_good(trial: _Trial, facts: Facts) -> bool:
 
 
 def _is_better(trial: _Trial, other: _Trial, facts: Facts) -> bool:
-    """By likelihood, but a view that knows nothing, and knows that, is worse than one that is right but too sure."""
+    """Compare by likelihood, except when only one of the two is more accurate than the commonest answer: that one is
+    better, even if it is overconfident."""
     if _says_more(trial, facts) != _says_more(other, facts):
         return _says_more(trial, facts)
     return trial.likelihood > other.likelihood + 0.005
 
 
 def _says_more(trial: _Trial, facts: Facts) -> bool:
-    """Than the commonest answer."""
+    """Whether the trial is more accurate than the commonest answer, by LEAST_GAIN and more than by chance."""
     return trial.accuracy >= facts.majority + max(LEAST_GAIN, 0.5 / math.sqrt(len(facts.word_of)))
 
 
@@ -244,7 +246,7 @@ def _fit_kept(
     tokenizer: Tokenizer,
     seed: int,
 ) -> dict[int, ProjectorHead]:
-    """By number of the fact; those that are seen best in the same view are fitted together."""
+    """The heads of the kept facts, by index. Facts with the same best view are fitted together."""
     heads: dict[int, ProjectorHead] = {}
     for view in VIEWS:
         chosen = [i for i in kept if best[i].view is view]
@@ -276,7 +278,7 @@ def sharpened(shares: NDArray[np.float32], sharpness: float) -> NDArray[np.float
 
 
 def _sharpness(shares: NDArray[np.float32]) -> float:
-    """The least that makes mixtures of these probabilities readable."""
+    """The least sharpness that makes mixtures of these probabilities readable (see READABLE)."""
     readable = (s for s in SHARPNESS if sharpened(shares, s).max(-1).mean() >= READABLE)
     return next(readable, SHARPNESS[-1])
 
@@ -284,7 +286,7 @@ def _sharpness(shares: NDArray[np.float32]) -> float:
 def cross_fit(
     view: View, seen: Sequence[TowerFeatures], truth: NDArray[np.int64], words: Sequence[int], seed: int
 ) -> list[NDArray[np.float32]]:
-    """For every fact float32 [images, words]: each image's probabilities by heads that were not fitted on it."""
+    """Probabilities float32 [images, words] for every fact, by FOLDS-fold cross-validation."""
     fold = np.random.default_rng(seed).permutation(len(seen)) % FOLDS
     inputs = stack(view, seen)
     shares = [np.zeros((len(seen), count), np.float32) for count in words]

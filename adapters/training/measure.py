@@ -1,9 +1,9 @@
-"""How good an adapter is: the real engine on the validation split, greedily, beside what must be beaten.
+"""Measures an adapter's accuracy on the validation split, with the real engine and greedy decoding.
 
-For every type of question four shares: with the adapter, without it (the base model's own LoRA), blind (the
-adapter without the image and its text), and always the commonest answer. The adapter answers every row; the
-two that stand beside it answer BESIDE rows of each type. What counts as right is
-models.scoring.answer_rules's business.
+There are four shares of right answers for every type of question: with the adapter, without it (the base model's own
+LoRA), blind (the adapter without the image and its text), and for always the commonest answer. The adapter answers
+every row, the base model and the blind adapter BESIDE rows of each type. models.scoring.answer_rules decides which
+answers are right.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ BESIDE = 100
 """Rows of each type, spread over all, that the base model and the blind adapter answer too."""
 
 ROOM = 32
-"""Tokens that an answer may have beyond the expected one's characters: what is longer is wrong anyway."""
+"""Tokens that an answer may have in addition to the number of the expected one's characters. Longer ones are wrong."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What was said to one row; None where it was not asked."""
+    """The answers to one row; None for the ways in which it was not asked."""
 
     row: TrainingRow
     adapter: str
@@ -47,8 +47,8 @@ def measure(
 ) -> list[Answers]:
     """Answers to every row.
 
-    texts: what was read in the images, by digest. progress: answers given, in all. use_words: whether the
-    adapter's prompts have the line of words; the base model's always do.
+    texts: read in the images, by digest. progress: called with the number of answers given, and of all. use_words:
+    whether the adapter's prompts have the line of words; the base model's always have it.
     """
     ordered = sorted(rows, key=lambda row: row.digest)  # questions about one image share what is prefilled
     beside = _spread_by_type(ordered, BESIDE)
@@ -70,7 +70,7 @@ def measure(
 
 
 def accuracies(answers: Sequence[Answers]) -> tuple[Accuracy, ...]:
-    """By set and type, and by whatever else models.scoring.answer_rules counts of a type."""
+    """Shares of right answers by set and by what models.scoring.answer_rules.marks counts."""
     groups: dict[tuple[str, str], list[Answers]] = {}
     for each in answers:
         groups.setdefault((each.row.set, each.row.type), []).append(each)

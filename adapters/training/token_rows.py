@@ -25,7 +25,7 @@ _PIXELS = np.zeros((1, 1, 3), np.uint8)
 
 
 @dataclass(frozen=True)
-class SeenImage:
+class TrainingImage:
     """An image as input of the language model. rows: float32 [tokens, hidden]. text: read in it, as prompts have it."""
 
     digest: str
@@ -46,7 +46,7 @@ class Branch:
 class TrainingExample:
     """One image with its questions. prefix: token ids; a negative one, -(i + 1), stands for row i of the image."""
 
-    image: SeenImage
+    image: TrainingImage
     prefix: tuple[int, ...]
     branches: tuple[Branch, ...]
 
@@ -62,7 +62,7 @@ class ExampleBuilder:
         self._tokenizer, self._prompts, self._use_words = tokenizer, prompts, use_words
         (self._end,) = tokenizer.encode(END, special=True)
 
-    def questions(self, image: SeenImage, rows: Sequence[TrainingRow]) -> TrainingExample:
+    def questions(self, image: TrainingImage, rows: Sequence[TrainingRow]) -> TrainingExample:
         """An example with a branch for every question."""
         prompts = [self._prompt(image, [Message("user", row.question, (_picture(image),))]) for row in rows]
         shared = _shared(prompts)
@@ -72,7 +72,7 @@ class ExampleBuilder:
             branches.append(Branch((*own, *reply), (False,) * len(own) + (True,) * len(reply)))
         return TrainingExample(image, tuple(prompts[0][:shared]), tuple(branches))
 
-    def conversation(self, image: SeenImage, rows: Sequence[TrainingRow]) -> TrainingExample:
+    def conversation(self, image: TrainingImage, rows: Sequence[TrainingRow]) -> TrainingExample:
         """An example of one branch: the questions one after another, the image before the first."""
         messages: list[Message] = []
         tokens: list[int] = []
@@ -90,7 +90,7 @@ class ExampleBuilder:
             image, tuple(tokens[:prefix]), (Branch(tuple(tokens[prefix:]), tuple(learn[prefix:])),)
         )
 
-    def _prompt(self, image: SeenImage, messages: Sequence[Message]) -> list[int]:
+    def _prompt(self, image: TrainingImage, messages: Sequence[Message]) -> list[int]:
         tokens = range(-1, -len(image.rows) - 1, -1)
         encoded = {image.digest: EncodedImage(tokens, image.rows, image.guesses)}
         texts = {image.digest: image.text}
@@ -136,5 +136,5 @@ def _shared(prompts: Sequence[Sequence[int]]) -> int:
     return next((at for at in range(longest) if any(each[at] != first[at] for each in prompts)), longest)
 
 
-def _picture(image: SeenImage) -> Image:
+def _picture(image: TrainingImage) -> Image:
     return Image(_PIXELS, image.digest, "image")

@@ -24,7 +24,7 @@ from adapters.training.features import FeatureCache, load_training_image
 from adapters.training.heads import OwnHead, OwnHeadResult, find_facts, make_heads, sharpened
 from adapters.training.heads_cache import keep_heads, kept_heads
 from adapters.training.learning import HeldOut, Learner, Learnt, Schedule, Step
-from adapters.training.token_rows import ExampleBuilder, SeenImage
+from adapters.training.token_rows import ExampleBuilder, TrainingImage
 from models.core.errors import UserError
 from models.core.types import no_progress
 from models.families.parts import LoadOptions, Parts
@@ -53,12 +53,13 @@ OCR_FILE = "ocr.json"
 
 @dataclass(frozen=True)
 class Options:
-    """How an adapter is trained. ocr, ranks: see adapters.store.manifest.PromptPolicy.
+    """How an adapter is trained.
 
-    steps, minutes: at most so many; 0 takes ROUNDS over all images, at least LEAST_STEPS. own_head: whether
-    the adapter brings heads of its own; "auto" keeps those that held-out images are named better by.
-    start_from: an adapter's folder whose LoRA is trained on; None begins with the model's own LoRA for images,
-    which knows how to read image tokens. Either may have a smaller rank.
+    rank, alpha: of the LoRA. learning_rate: the highest. ocr, ranks: see adapters.store.manifest.PromptPolicy.
+    steps: the most there are; 0 takes ROUNDS epochs, at least LEAST_STEPS. minutes: as many steps as fit into these; 0
+    is no limit. own_head: whether the adapter gets heads of its own; "auto" keeps those that are better than the
+    commonest answer on held-out images. start_from: an adapter's folder, with whose LoRA training begins; None begins
+    with the model's own LoRA for images, which has learnt to read image tokens. Either may have a smaller rank.
     """
 
     rank: int = 16
@@ -75,7 +76,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where training happens. files: the base model. cache_dir: the app's cache. checkpoint: of this run."""
+    """Files and threads of a training. files: the base model. cache_dir: the app's cache. checkpoint: of this run."""
 
     files: ModelFiles
     cache_dir: Path
@@ -85,7 +86,7 @@ class Workplace:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What came of it; accuracies are on held-out images of the train split, by teacher forcing."""
+    """The result of a training. Accuracies are on held-out images of the split "train", by teacher forcing."""
 
     folder: Path
     heads: tuple[OwnHeadResult, ...]
@@ -98,7 +99,7 @@ class TrainingReport:
 
 
 Progress = Callable[[str | Step], None]
-"""Told what is being done as text, and every step of the optimisation."""
+"""Called with a line of text for each stage, and with every step of the optimisation."""
 
 
 def train(
@@ -119,7 +120,7 @@ def train(
     torch.manual_seed(options.seed)
     torch.set_num_threads(place.threads)
     parts = load_parts(place.files, LoadOptions(place.cache_dir, place.threads), no_progress)
-    features = look(rows, parts, place, progress)
+    features = extract_features(rows, parts, place, progress)
     learnt_rows, held_rows = set_aside(rows, min(HELD_OUT_SHARE, MOST_HELD_OUT / len(features)), options.seed)
     recipe, heads_recipe = (
         _recipe(rows, [PROMPT_FORMAT, _plain(options)]),
@@ -135,7 +136,7 @@ def train(
         keep_heads(kept, heads_recipe, heads)
     part = projector_part([each.head for each in heads if each.head], rows, options)
     texts = read_texts(rows, PromptPolicy(options.ocr, ranks=options.ranks), place, progress)
-    seen = see(features, texts, parts, part, heads)
+    seen = encode_images(features, texts, parts, part, heads)
     words = part is None and options.ocr == "never"
     builder = ExampleBuilder(parts.language.tokenizer, parts.prompts, words)
     plan = BatchPlan(_image_questions(learnt_rows, seen), builder, options.seed)
@@ -163,7 +164,7 @@ def train(
     )
 
 
-def look(
+def extract_features(
     rows: Sequence[TrainingRow], parts: Parts, place: Workplace, progress: Progress
 ) -> dict[str, TowerFeatures]:
     """The tower's features of every image, by digest; computed once and cached."""
@@ -184,7 +185,11 @@ def look(
 def projector_part(
     heads: Sequence[ProjectorHead], rows: Sequence[TrainingRow], options: Options
 ) -> ProjectorPart | None:
-    """Own heads in the place of the model's; beside them when open questions need what those say."""
+    """The adapter's part of the projector; None without own heads.
+
+    Own heads replace the model's. They are added to the model's when some type of question has so many answers that it
+    needs the model's general heads, and no text is read.
+    """
     if not heads:
         return None
     closed = {head.name for head in heads}
@@ -198,7 +203,7 @@ def projector_part(
 def read_texts(
     rows: Sequence[TrainingRow], reads: PromptPolicy, place: Workplace, progress: Progress
 ) -> dict[str, str]:
-    """What stands in the images, by digest, as prompts will have it; read once and cached."""
+    """The text in the images as prompts have it, by digest. What is read is cached."""
     if reads.ocr == "never":
         return {}
     cache, reader = OcrCache(place.cache_dir / OCR_FILE), TextReader(place.threads)
@@ -214,14 +219,18 @@ def read_texts(
     return texts
 
 
-def see(
+def encode_images(
     features: Mapping[str, TowerFeatures],
     texts: Mapping[str, str],
     parts: Parts,
     part: ProjectorPart | None,
     heads: Sequence[OwnHeadResult],
-) -> dict[str, SeenImage]:
-    """Every image as the language model will get it, own heads as they see images they were not fitted on."""
+) -> dict[str, TrainingImage]:
+    """Every image as input of the language model, by digest.
+
+    The image tokens of an own head come from cross-validation, by a head that was not fitted on the image: on its own
+    training images a head is surer than it will be on others.
+    """
     assert parts.vision is not None
     _, projector = parts.vision.load()
     kept = [each for each in heads if each.head is not None]
@@ -235,23 +244,25 @@ def see(
             if digest in result.shares:
                 rows[at : at + result.head.slots] = mixtures(result.head, result.shares[digest], parts)
         guesses = made.heads.get(parts.words_head or "", made.guesses)
-        seen[digest] = SeenImage(digest, rows, guesses, texts.get(digest, ""))
+        seen[digest] = TrainingImage(digest, rows, guesses, texts.get(digest, ""))
     return seen
 
 
 def mixtures(head: ProjectorHead, shares: NDArray[np.float32], parts: Parts) -> NDArray[np.float32]:
-    """A head's image tokens for these probabilities, float32 [slots, hidden]: as the projector makes them."""
+    """A head's image tokens for probabilities float32 [words], as the projector makes them: float32 [slots, hidden]."""
     shares = sharpened(shares, head.sharpness)
     return np.stack(
         [shares @ parts.embedding(head.tokens[:, slot].astype(np.int64)) for slot in range(head.slots)]
     ).astype(np.float32)
 
 
-def _image_questions(rows: Sequence[TrainingRow], seen: Mapping[str, SeenImage]) -> list[ImageQuestions]:
+def _image_questions(rows: Sequence[TrainingRow], seen: Mapping[str, TrainingImage]) -> list[ImageQuestions]:
     return [ImageQuestions(seen[digest], tuple(group)) for digest, group in by_image(rows).items()]
 
 
-def _held_out(rows: Sequence[TrainingRow], seen: Mapping[str, SeenImage], builder: ExampleBuilder) -> HeldOut:
+def _held_out(
+    rows: Sequence[TrainingRow], seen: Mapping[str, TrainingImage], builder: ExampleBuilder
+) -> HeldOut:
     examples, types, tokens = [], [], 0
     for digest, group in by_image(rows).items():
         if tokens < SCORED_TOKENS:
@@ -270,7 +281,7 @@ def _begin_as(language: TorchLanguageModel, start: LoraWeights) -> None:
 
 
 def _recipe(rows: Sequence[TrainingRow], choices: object) -> str:
-    """sha256 (hex) of all that decides a result: the rows, and the choices that it depends on."""
+    """sha256 (hex) of everything that decides a result: the rows, and the choices that it depends on."""
     content = [
         choices,
         [[row.digest, row.question, row.answer, row.type, sorted(row.labels.items())] for row in rows],

@@ -21,7 +21,7 @@ from adapters.training.card import Made, card
 from adapters.training.data import read_training_rows
 from adapters.training.heads import OwnHeadResult, find_facts, make_heads
 from adapters.training.measure import Answers, accuracies
-from adapters.training.train import Options, Workplace, look, projector_part, see
+from adapters.training.train import Options, Workplace, encode_images, extract_features, projector_part
 from models.adapter_weights import AdapterWeights
 from models.compiled_engine import CompiledEngine
 from models.core.errors import UserError
@@ -99,18 +99,18 @@ def test_the_image_tokens_that_are_learnt_are_those_that_are_served(
 ) -> None:
     rows = read_training_rows(data)
     parts = load_parts(model_files, LoadOptions(engine_cache, 2), no_progress)
-    features = look(rows, parts, place(model_files, engine_cache, tmp_path), lambda _: None)
+    features = extract_features(rows, parts, place(model_files, engine_cache, tmp_path), lambda _: None)
     learnt, held = rows[:-3], rows[-3:]
     heads = make_heads(find_facts(learnt), features, parts.language.tokenizer, "yes", 0, lambda _: None)
     for options in (Options(), Options(ocr="always")):
         part = projector_part([each.head for each in heads if each.head], rows, options)
         assert part is not None
-        seen = see(features, {}, parts, part, heads)
+        seen = encode_images(features, {}, parts, part, heads)
         packed = engine.adapters.pack(AdapterWeights(LoraWeights("squares", 1, 1, {}), part))
         for row in held:
             served = engine.encode_image(load_image(row.image), packed).embeddings
             np.testing.assert_allclose(seen[row.digest].rows, served, atol=2e-3)
-    base = see(features, {}, parts, None, ())
+    base = encode_images(features, {}, parts, None, ())
     for row in held:
         np.testing.assert_allclose(
             base[row.digest].rows, engine.encode_image(load_image(row.image)).embeddings, atol=1e-5

@@ -15,7 +15,7 @@ import torch
 from adapters.training.batches import BatchPlan, ImageQuestions
 from adapters.training.data import TrainingRow
 from adapters.training.learning import HeldOut, Learner, Schedule, Step, score_held_out
-from adapters.training.token_rows import Branch, SeenImage, TrainingExample, pack
+from adapters.training.token_rows import Branch, TrainingExample, TrainingImage, pack
 from models.core.errors import UserError
 from models.training.language import TorchLanguageModel, branch_mask
 from tests.models.training.test_language import tiny
@@ -23,9 +23,9 @@ from tests.models.training.test_language import tiny
 pytestmark = pytest.mark.train
 
 
-def image(number: int) -> SeenImage:
+def image(number: int) -> TrainingImage:
     rows = np.random.default_rng(number).normal(0, 0.2, (2, 64)).astype(np.float32)
-    return SeenImage(f"image {number}", rows)
+    return TrainingImage(f"image {number}", rows)
 
 
 def branch(seed: int, question: int, answer: int) -> Branch:
@@ -129,10 +129,10 @@ def test_the_adapter_is_left_at_its_best(tmp_path: Path) -> None:
 class PlainBuilder:
     """Builds an example of as many tokens as an image has questions."""
 
-    def questions(self, seen: SeenImage, rows: list[TrainingRow]) -> TrainingExample:
+    def questions(self, seen: TrainingImage, rows: list[TrainingRow]) -> TrainingExample:
         return TrainingExample(seen, (1, -1, -2), tuple(Branch((5, 6), (False, True)) for _ in rows))
 
-    def conversation(self, seen: SeenImage, rows: list[TrainingRow]) -> TrainingExample:
+    def conversation(self, seen: TrainingImage, rows: list[TrainingRow]) -> TrainingExample:
         return TrainingExample(seen, (1, -1, -2), (Branch((5, 6) * len(rows), (False, True) * len(rows)),))
 
 
