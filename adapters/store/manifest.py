@@ -63,13 +63,13 @@ class PromptPolicy:
     """What an adapter was trained to find in its prompts beside the question and the image tokens.
 
     ocr: the text that was read in the images. words: the line of words that the projector's heads name.
-    ranks: the labels of a chart, ranked by their numbers; only with the text. prompt_format: the version of how all
-    of this is written (models.ocr.PROMPT_FORMAT).
+    chart_ranks: the labels of a chart, ranked by their numbers, below the text. prompt_format: the version of how
+    all of this is written (models.ocr.PROMPT_FORMAT).
     """
 
     ocr: ReadsText = "auto"
     words: bool = True
-    ranks: bool = False
+    chart_ranks: bool = False
     prompt_format: int = PROMPT_FORMAT
 
 
@@ -85,7 +85,7 @@ def combine_policies(policies: Iterable[PromptPolicy]) -> PromptPolicy:
     return PromptPolicy(
         ocr,
         any(policy.words for policy in every),
-        any(policy.ranks for policy in readers),
+        any(policy.chart_ranks for policy in readers),
         max(policy.prompt_format for policy in readers),
     )
 
@@ -236,7 +236,7 @@ def _policy(fields: Fields) -> PromptPolicy:
     policy = PromptPolicy(
         ocr=fields.one_of("ocr", READS, "auto"),
         words=fields.flag("words", True),
-        ranks=fields.flag("ranks", prompt_format == 1),
+        chart_ranks=fields.flag("chart_ranks", prompt_format == 1),
         prompt_format=prompt_format,
     )
     fields.done()

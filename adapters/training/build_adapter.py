@@ -108,7 +108,7 @@ def _describe(
             base_digest=about.base_digest,
             tasks=tuple(Counter(row.type for row in learnt)),
             examples=_examples(learnt),
-            reads=PromptPolicy(options.ocr, report.words, options.ranks),
+            reads=PromptPolicy(options.ocr, report.words, options.chart_ranks),
             training=_facts(about, options, report),
         )
         judged = of_split(rows, VALIDATION) if measured else ()

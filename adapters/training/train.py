@@ -55,7 +55,7 @@ OCR_FILE = "ocr.json"
 class Options:
     """How an adapter is trained.
 
-    rank, alpha: of the LoRA. learning_rate: the highest. ocr, ranks: see adapters.store.manifest.PromptPolicy.
+    rank, alpha: of the LoRA. learning_rate: the highest. ocr, chart_ranks: see adapters.store.manifest.PromptPolicy.
     steps: the most there are; 0 takes ROUNDS epochs, at least LEAST_STEPS. minutes: as many steps as fit into these; 0
     is no limit. own_head: whether the adapter gets heads of its own; "auto" keeps those that are better than the
     commonest answer on held-out images. start_from: an adapter's folder, with whose LoRA training begins; None begins
@@ -69,7 +69,7 @@ class Options:
     steps: int = 0
     minutes: float = 0.0
     ocr: ReadsText = "never"
-    ranks: bool = False
+    chart_ranks: bool = False
     own_head: OwnHead = "auto"
     start_from: Path | None = None
 
@@ -135,7 +135,7 @@ def train(
         )
         keep_heads(kept, heads_recipe, heads)
     part = projector_part([each.head for each in heads if each.head], rows, options)
-    texts = read_texts(rows, PromptPolicy(options.ocr, ranks=options.ranks), place, progress)
+    texts = read_texts(rows, PromptPolicy(options.ocr, chart_ranks=options.chart_ranks), place, progress)
     seen = encode_images(features, texts, parts, part, heads)
     words = part is None and options.ocr == "never"
     builder = ExampleBuilder(parts.language.tokenizer, parts.prompts, words)
@@ -212,7 +212,7 @@ def read_texts(
     for done, (digest, row) in enumerate(images.items(), 1):
         page = cache.get(digest) or cache.read(load_training_image(row), reader)
         if reads.ocr == "always" or page.looks_like_document:
-            texts[digest] = as_prompt_lines(page, reads.prompt_format, ranks=reads.ranks)
+            texts[digest] = as_prompt_lines(page, reads.prompt_format, chart_ranks=reads.chart_ranks)
         if done % 50 == 0 or done == len(images):
             cache.save()
             progress(f"read {done} of {len(images)} images")

@@ -207,7 +207,7 @@ def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
             seed=budget.seed,
             steps=budget.steps,
             ocr="always" if file.stem in budget.read else "never",
-            ranks=file.stem in budget.read,
+            chart_ranks=file.stem in budget.read,
             own_head=budget.own_head,
             start_from=start_from,
         )

@@ -45,9 +45,11 @@ class _ReadImage:
         """As the adapter's prompt has them; empty without text."""
         if self.page is None:
             return ""
-        key = reads.prompt_format, reads.ranks
+        key = reads.prompt_format, reads.chart_ranks
         if key not in self._prompt_lines:
-            self._prompt_lines[key] = as_prompt_lines(self.page, reads.prompt_format, ranks=reads.ranks)
+            self._prompt_lines[key] = as_prompt_lines(
+                self.page, reads.prompt_format, chart_ranks=reads.chart_ranks
+            )
         return self._prompt_lines[key]
 
 

@@ -24,13 +24,13 @@ def as_prompt_lines(
     page: PageText,
     prompt_format: int = PROMPT_FORMAT,
     *,
-    ranks: bool = False,
+    chart_ranks: bool = False,
     limit_characters: int = LIMIT_CHARACTERS,
 ) -> str:
     """One row of the page a line, the items of a row separated by a space.
 
     prompt_format: one of models.ocr.PROMPT_FORMATS.
-    ranks: whether a last line ranks the labels of a chart by their numbers.
+    chart_ranks: whether a last line ranks the labels of a chart by their numbers.
 
     In a chart, each number goes to the label it belongs to (see models.ocr.charts). Lines without a letter or digit
     are left out: they are dashes and specks.
@@ -41,7 +41,7 @@ def as_prompt_lines(
     legible = [line for line in page.lines if any(character.isalnum() for character in line.text)]
     table = as_table(rows(legible), _NUMBER_STYLES[prompt_format])
     texts = [" ".join(_plain(line.text) for line in row) for row in table.rows]
-    if ranks:
+    if chart_ranks:
         texts.append(table.ranking)
     texts = [text[:limit_characters] for text in texts if text.strip()]
     if sum(len(text) + 1 for text in texts) - 1 <= limit_characters:

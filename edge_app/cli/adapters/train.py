@@ -45,8 +45,8 @@ def train(
         Path | None, typer.Option(metavar="FILE.md", help="Markdown for the adapter's card.")
     ] = None,
     ocr: Annotated[Ocr, typer.Option(help="Whether text in images is read.")] = "never",
-    ranks: Annotated[
-        bool, typer.Option("--ranks", help="With --ocr: rank the labels of a chart in the prompt.")
+    chart_ranks: Annotated[
+        bool, typer.Option("--chart-ranks", help="With --ocr: rank the labels of a chart in the prompt.")
     ] = False,
     own_head: Annotated[
         OwnHead, typer.Option(help="Whether the adapter gets image heads of its own.")
@@ -117,7 +117,7 @@ def train(
         steps=steps,
         minutes=minutes,
         ocr=ocr,
-        ranks=ranks,
+        chart_ranks=chart_ranks,
         own_head=own_head,
         start_from=start_from,
     )

@@ -129,7 +129,7 @@ def test_the_smallest_manifest_has_sensible_defaults() -> None:
 
 
 def test_an_adapter_of_an_earlier_version_names_no_prompt_format_and_keeps_the_first() -> None:
-    assert parse().reads == PromptPolicy("auto", True, ranks=True, prompt_format=1)
+    assert parse().reads == PromptPolicy("auto", True, chart_ranks=True, prompt_format=1)
     assert parse(reads={"ocr": "always", "words": False}).reads == PromptPolicy("always", False, True, 1)
 
 
@@ -158,7 +158,7 @@ def test_an_adapter_of_a_prompt_format_that_is_not_known_must_be_trained_anew() 
         ({"reads": {"ocr": "sometimes"}}, "one of auto, always, never"),
         ({"reads": {"smell": True}}, "unknown field 'reads.smell'"),
         ({"reads": {"prompt_format": 0}}, "a whole number from 1 on"),
-        ({"reads": {"ranks": "yes"}}, "true or false"),
+        ({"reads": {"chart_ranks": "yes"}}, "true or false"),
         ({"examples": [{"answer": "x"}]}, r"lacks 'examples\[0\].question'"),
         ({"examples": [{"question": "?", "hint": "x"}]}, "examples"),
         ({"accuracy": [{"set": "s", "type": "t", "rows": 0}]}, "a whole number from 1 on"),
@@ -233,7 +233,7 @@ def test_a_sum_reads_what_one_of_its_adapters_wants() -> None:
 
 def test_a_sum_is_asked_in_the_newest_format_of_those_that_read() -> None:
     first, newest = PromptPolicy("always", prompt_format=1), PromptPolicy("auto", prompt_format=2)
-    blind = PromptPolicy("never", ranks=True, prompt_format=3)
+    blind = PromptPolicy("never", chart_ranks=True, prompt_format=3)
     assert combine_policies([first, blind]) == PromptPolicy("always", prompt_format=1)
     assert combine_policies([first, newest]) == PromptPolicy("always", prompt_format=2)
-    assert combine_policies([first, PromptPolicy("auto", ranks=True)]).ranks
+    assert combine_policies([first, PromptPolicy("auto", chart_ranks=True)]).chart_ranks

@@ -49,9 +49,9 @@ def put_together(monkeypatch: pytest.MonkeyPatch) -> list[PageText]:
     """The pages whose text was put together."""
     pages: list[PageText] = []
 
-    def counted(page: PageText, prompt_format: int, *, ranks: bool) -> str:
+    def counted(page: PageText, prompt_format: int, *, chart_ranks: bool) -> str:
         pages.append(page)
-        return as_prompt_lines(page, prompt_format, ranks=ranks)
+        return as_prompt_lines(page, prompt_format, chart_ranks=chart_ranks)
 
     monkeypatch.setattr(image_text, "as_prompt_lines", counted)
     return pages
@@ -89,12 +89,14 @@ def test_every_adapter_gets_the_text_in_the_format_that_it_was_trained_with(
     texts = ImageTexts(reader)
     job = Job(lambda _: None, lambda _: None)
     asked = [
-        PromptPolicy("always", ranks=ranks, prompt_format=version)
+        PromptPolicy("always", chart_ranks=ranks, prompt_format=version)
         for version in (1, 2)
         for ranks in (True, False)
     ]
     said = [texts.of([picture("one")], each, job)["one"] for each in (*asked, *asked)]
     assert said[:4] == said[4:]
-    assert said[:4] == [as_prompt_lines(EUROS, each.prompt_format, ranks=each.ranks) for each in asked]
+    assert said[:4] == [
+        as_prompt_lines(EUROS, each.prompt_format, chart_ranks=each.chart_ranks) for each in asked
+    ]
     assert len(set(said)) == 3, "version 1 finds no chart in it that could be ranked"
     assert (reader.read_images, len(put_together)) == (1, 4)

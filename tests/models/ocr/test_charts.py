@@ -19,7 +19,7 @@ def at(text: str, left: float, y: float, width: float = 0.0) -> TextLine:
 
 
 def ranked(lines: Iterable[TextLine]) -> str:
-    return as_prompt_lines(PageText(tuple(lines)), ranks=True)
+    return as_prompt_lines(PageText(tuple(lines)), chart_ranks=True)
 
 
 def last_line(lines: list[TextLine]) -> str:

@@ -45,7 +45,7 @@ def legend(texts: Sequence[str], left: float = 0.8, top: float = 0.4) -> list[Te
 
 
 def last_line(lines: Sequence[TextLine]) -> str:
-    return as_prompt_lines(PageText(in_reading_order(lines)), ranks=True).split("\n")[-1]
+    return as_prompt_lines(PageText(in_reading_order(lines)), chart_ranks=True).split("\n")[-1]
 
 
 def test_the_labels_of_a_ring_are_ranked() -> None:
@@ -98,7 +98,7 @@ def test_labels_in_a_legend_beside_the_pie_are_ranked() -> None:
 )
 def test_a_fabric_label_is_no_pie(lines: list[TextLine]) -> None:
     assert find_slices(lines) == []
-    text = as_prompt_lines(PageText(in_reading_order(lines)), ranks=True)
+    text = as_prompt_lines(PageText(in_reading_order(lines)), chart_ranks=True)
     assert "Cotton 1" not in text and "Cotton 60%" in text
 
 

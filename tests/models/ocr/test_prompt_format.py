@@ -133,7 +133,7 @@ def test_there_are_golden_prompts_of_every_version_and_new_prompts_have_the_newe
 def test_the_text_of_a_page_is_that_of_its_version(version: int, name: str) -> None:
     texts, rankings = GOLDEN[version]
     assert as_prompt_lines(PAGES[name], version) == texts[name]
-    assert as_prompt_lines(PAGES[name], version, ranks=True) == texts[name] + rankings.get(name, "")
+    assert as_prompt_lines(PAGES[name], version, chart_ranks=True) == texts[name] + rankings.get(name, "")
 
 
 @pytest.mark.parametrize("version", PROMPT_FORMATS)

@@ -73,5 +73,7 @@ def scattered(count: int, number: int) -> TextLine:
 def test_the_work_for_a_page_is_bounded_per_line(layout: Callable[[int, int], TextLine], count: int) -> None:
     lines = [layout(count, number) for number in range(count)]
     CountedLine.looks = 0
-    as_prompt_lines(PageText(tuple(CountedLine(each.text, 0.9, each.box) for each in lines)), ranks=True)
+    as_prompt_lines(
+        PageText(tuple(CountedLine(each.text, 0.9, each.box) for each in lines)), chart_ranks=True
+    )
     assert CountedLine.looks < 400 * count
