@@ -1,8 +1,8 @@
-"""The adapters in memory, ready to run. A budget in bytes bounds them; those used longest ago are dropped first.
+"""Cache of adapters in memory, packed for the engine. Beyond a budget in bytes the least recently used are dropped.
 
-An answer that uses an adapter holds a Lease. What is leased does not change and stays in memory, even if its
-files, its name or the budget change; the next lease sees what is on disk by then. Loading can begin early, on the
-bank's own thread. The engine packs the weights, so that it switches adapters without further work.
+An answer that uses an adapter holds a Lease. Leased weights do not change and stay in memory, even if the files, the
+name or the budget change. The next lease has the files as they are then. Loading can begin early, on the bank's own
+thread. The engine packs the weights, so that it switches adapters without further work.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models.engine import AdapterPacker, PackedAdapter
 
 
 @dataclass(eq=False)
-class _Resident:
+class _LoadedAdapter:
     """One adapter or one sum in memory.
 
     signatures: of the files of each of its adapters when they were read. size: bytes in memory.
@@ -42,7 +42,7 @@ class _Resident:
 
 
 @dataclass(frozen=True)
-class Residence:
+class ResidentAdapter:
     """An entry of AdapterBank.residents. size: bytes in memory. leases: answers that use it now."""
 
     spec: str
@@ -51,9 +51,9 @@ class Residence:
 
 
 class Lease:
-    """The right to use an adapter until it is released.
+    """The use of an adapter until it is released.
 
-    weights: for models.engine; None is no adapter. reads: what belongs into the prompt.
+    weights: for the engine; None for no adapter. reads: what the adapter needs in its prompts.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Lease:
 
 
 class AdapterBank:
-    """The methods may be called from any thread.
+    """The adapters in memory. The methods may be called from any thread.
 
     budget: bytes that adapters may take. Leased ones, and the one used last, stay in memory beyond it.
     packer: of the engine that the adapters are for.
@@ -91,9 +91,9 @@ class AdapterBank:
         self._budget = budget
         self._packer = packer
         self._lock = threading.Lock()
-        self._resident: OrderedDict[AdapterSpec, _Resident] = OrderedDict()
-        self._leased: dict[_Resident, AdapterSpec] = {}
-        self._loading: dict[AdapterSpec, Future[_Resident]] = {}
+        self._resident: OrderedDict[AdapterSpec, _LoadedAdapter] = OrderedDict()
+        self._leased: dict[_LoadedAdapter, AdapterSpec] = {}
+        self._loading: dict[AdapterSpec, Future[_LoadedAdapter]] = {}
         self._worker = ThreadPoolExecutor(1, "adapters")
 
     def prefetch(self, spec: str | None) -> None:
@@ -123,17 +123,17 @@ class AdapterBank:
             self._make_room()
         return Lease(entry.weights, entry.reads, lambda: self._release(entry))
 
-    def residents(self) -> tuple[Residence, ...]:
-        """Those used longest ago first, then leased ones that were replaced or removed and go with their last lease."""
+    def residents(self) -> tuple[ResidentAdapter, ...]:
+        """Those in memory, least recently used first, then leased ones that were replaced or removed on disk."""
         with self._lock:
             here = {entry: spec for spec, entry in self._resident.items()} | self._leased
-            return tuple(Residence(str(s), entry.size, entry.leases) for entry, s in here.items())
+            return tuple(ResidentAdapter(str(s), entry.size, entry.leases) for entry, s in here.items())
 
     def close(self) -> None:
         """Wait for loading and writing to end. Leases stay valid."""
         self._worker.shutdown()
 
-    def _release(self, entry: _Resident) -> None:
+    def _release(self, entry: _LoadedAdapter) -> None:
         with self._lock:
             entry.leases -= 1
             if not entry.leases:
@@ -150,7 +150,7 @@ class AdapterBank:
                 del self._resident[spec]
                 used -= entry.size
 
-    def _current(self, spec: AdapterSpec) -> _Resident:
+    def _current(self, spec: AdapterSpec) -> _LoadedAdapter:
         """The up-to-date entry, loaded on this thread unless another thread is loading it already."""
         while True:
             signatures = self._signatures(spec)
@@ -174,7 +174,7 @@ class AdapterBank:
                 self._resident.pop(spec, None)
             raise
 
-    def _load_for_all(self, spec: AdapterSpec, result: Future[_Resident]) -> _Resident:
+    def _load_for_all(self, spec: AdapterSpec, result: Future[_LoadedAdapter]) -> _LoadedAdapter:
         """Load, and give the entry or the exception to the threads that wait for the result."""
         try:
             entry = self._load(spec)
@@ -191,7 +191,7 @@ class AdapterBank:
         result.set_result(entry)
         return entry
 
-    def _load(self, spec: AdapterSpec) -> _Resident:
+    def _load(self, spec: AdapterSpec) -> _LoadedAdapter:
         if spec.is_plain:
             return self._read(spec.names[0])
         plain = [self._current(AdapterSpec(((name, 1.0),))) for name in spec.names]
@@ -199,13 +199,13 @@ class AdapterBank:
         parts = list(zip((entry.weights for entry in plain), scales, strict=True))
         identity = repr([(each.name, each.generation, scale) for each, scale in parts])
         generation = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") >> 1
-        return _Resident(
+        return _LoadedAdapter(
             self._packer.add(str(spec), generation, parts),
             combine_policies(entry.reads for entry in plain),
             tuple(entry.signatures[0] for entry in plain),
         )
 
-    def _read(self, name: str) -> _Resident:
+    def _read(self, name: str) -> _LoadedAdapter:
         """Load from the packed file, or from the installed files, which writes the packed file."""
         kept = self._kept(name)
         if kept is not None:
@@ -213,7 +213,7 @@ class AdapterBank:
         loaded = self._store.load(name)
         packed = self._packer.pack(loaded.weights)
         self._keep(packed, loaded.signature)
-        return _Resident(packed, loaded.reads, (loaded.signature,))
+        return _LoadedAdapter(packed, loaded.reads, (loaded.signature,))
 
     def _keep(self, packed: PackedAdapter, signature: Signature) -> None:
         """Write the packed file on the bank's thread."""
@@ -222,7 +222,7 @@ class AdapterBank:
         except RuntimeError:  # the bank was closed while this was loading
             self._packer.keep(packed, signature)
 
-    def _kept(self, name: str) -> _Resident | None:
+    def _kept(self, name: str) -> _LoadedAdapter | None:
         """The entry from the packed file; None when there is none of this version, or the files change meanwhile."""
         signature = self._store.signature(name)
         folder = self._store.folder(name)
@@ -235,4 +235,4 @@ class AdapterBank:
             return None
         if self._store.signature(name) != signature:
             return None
-        return _Resident(packed, reads, (signature,))
+        return _LoadedAdapter(packed, reads, (signature,))

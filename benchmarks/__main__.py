@@ -146,6 +146,7 @@ def _threads(files: ModelFiles, cache: Path, folder: Path, threads: int, rounds:
 
 
 def say(text: str) -> None:
+    """Print progress on stderr, since stdout has the table or the JSON."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -33,6 +33,8 @@ _STATE = "state.json"
 
 
 class Trainer(Protocol):
+    """A function that trains an adapter."""
+
     def __call__(self, file: Path, name: str, out: Path, start_from: Path | None) -> None:
         """Train on the train rows of a file and write the adapter to the folder `out`, complete or not at all.
 

@@ -49,11 +49,13 @@ def rate(count: int, ask: Callable[[], dict[str, Any]]) -> Measure:
 
 
 def our_prefill(worker: Worker, adapter: str | None = None) -> Measure:
+    """Tokens per second of a prompt of PROMPT_TOKENS in a RuntimeWorker."""
     prompt = workload.tokens()[: workload.PROMPT_TOKENS]
     return rate(len(prompt), lambda: worker.ask("prefill", tokens=prompt, adapter=adapter))
 
 
 def our_decode(worker: Worker, adapter: str | None = None) -> Measure:
+    """Tokens per second of NEW_TOKENS after the prompt in a RuntimeWorker."""
     tokens = workload.tokens()
     prompt, new = tokens[: workload.PROMPT_TOKENS], tokens[workload.PROMPT_TOKENS :]
 
@@ -65,11 +67,13 @@ def our_decode(worker: Worker, adapter: str | None = None) -> Measure:
 
 
 def peer_prefill(peer: Peer) -> Measure:
+    """The same as our_prefill in the peer."""
     prompt = workload.tokens()[: workload.PROMPT_TOKENS]
     return rate(len(prompt), lambda: peer.worker.ask("prefill", tokens=prompt))
 
 
 def peer_decode(peer: Peer) -> Measure:
+    """The same as our_decode in the peer."""
     tokens = workload.tokens()
     prompt, new = tokens[: workload.PROMPT_TOKENS], tokens[workload.PROMPT_TOKENS :]
 

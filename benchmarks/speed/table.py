@@ -43,9 +43,11 @@ class Target:
     of: Literal["value", "ratio"] = "value"
 
     def met(self, number: float) -> bool:
+        """Whether the number is within the bound."""
         return number >= self.limit if self.bound == "at least" else number <= self.limit
 
     def words(self, unit: str) -> str:
+        """The target as the table shows it, such as "at most 1.5 s"."""
         return f"{self.bound} {self.limit:g} {'x' if self.of == 'ratio' else unit}"
 
 

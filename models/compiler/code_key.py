@@ -2,7 +2,7 @@
 
 The kernels' sources enter the key as syntax trees of the definitions that a build function reaches, followed by name
 from module to module. Comments, docstrings, formatting, annotations of functions, and definitions that the build
-function does not use leave the key alone, so that editing them costs nobody a compilation.
+function does not use leave the key alone, so that editing them causes no compilation.
 
 Parsing the sources takes about 80 ms. The digest is therefore kept beside the compiled code and is valid as long as
 the bytes of every module that was followed are the same, which takes about 2 ms to check.

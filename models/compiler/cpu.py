@@ -61,6 +61,7 @@ class CpuFeatures:
     features: frozenset[str]
 
     def supports(self, path: KernelPath) -> bool:
+        """Whether the processor has every feature that the path needs."""
         return path in _PREFERENCE[self.architecture] and self.features >= REQUIRED[path]
 
 
@@ -87,6 +88,7 @@ def code_target(path: KernelPath, architecture: Architecture, triple: str | None
 
 
 def host_architecture() -> Architecture:
+    """The architecture of this machine."""
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64"):
         return "x86_64"

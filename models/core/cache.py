@@ -1,4 +1,4 @@
-"""Files of the cache: their names, their header pages, and the removal of what nobody uses.
+"""Files of the cache: their names, their header pages, and the removal of unused ones.
 
 Everything in the cache can be made again, so that removing too much costs time and never an answer. Lock files are
 left: they are empty, and to remove one while another process waits for it would let two processes in.

@@ -1,4 +1,4 @@
-"""Errors that a user can cause or mend. The message is one sentence: what is wrong, where, and what to do.
+"""Errors that a user can cause or correct. The message is one sentence: what is wrong, where, and what to do.
 
 Every other exception is a defect of the program and ends it with a traceback.
 """

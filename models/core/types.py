@@ -47,6 +47,8 @@ class Image:
 
 @dataclass(frozen=True)
 class Message:
+    """One message of a conversation. images: shown with it, before its text."""
+
     role: Role
     text: str
     images: tuple[Image, ...] = ()

@@ -1,7 +1,7 @@
 """Matrices of 4- or 8-bit codes in groups of 32 along the input dimension.
 
-The codes and scales of a GGUF block are taken over bit for bit, so that the kernels multiply with the published
-weights. The package `gguf` dequantises to float32, which would lose them.
+The codes and scales of a GGUF block are kept bit for bit, so that the kernels multiply with the published weights. The
+package `gguf` dequantises to float32, which loses them.
 """
 
 from __future__ import annotations
@@ -123,13 +123,15 @@ BLOCK_DECODERS: dict[str, Callable[[NDArray[np.uint8]], QuantizedMatrix]] = {
 
 
 def _quantise_rows(groups: NDArray[np.float32], bits: Bits) -> QuantizedMatrix:
+    """Quantise float32 [rows, inputs/32, 32]. Codes are computed from the scale and minimum as rounded to float16."""
     if not np.isfinite(groups).all():
         raise UserError("a weight matrix holds infinite or undefined numbers; the file is damaged")
     if bits == 8:
         scale = _narrow(np.abs(groups).max(axis=-1) / np.float32(127))
         steps = np.rint(groups * _reciprocal(scale)[..., None])
+        # A scale that is subnormal in float16 has a large relative error, so that |w| / scale can exceed 127.
         return QuantizedMatrix(8, (np.clip(steps, -127, 127) + 128).astype(np.uint8), scale, None)
-    lowest = groups.min(axis=-1)
+    lowest = groups.min(axis=-1)  # [rows, inputs/32]
     minimum = _narrow(lowest)
     scale = _narrow((groups.max(axis=-1) - lowest) / np.float32(15))
     steps = np.rint((groups - minimum.astype(np.float32)[..., None]) * _reciprocal(scale)[..., None])
@@ -137,6 +139,7 @@ def _quantise_rows(groups: NDArray[np.float32], bits: Bits) -> QuantizedMatrix:
 
 
 def _grouped(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[out, inputs] -> [out, inputs/32, 32]"""
     if weights.ndim != 2 or weights.shape[1] % GROUP:
         raise UserError(
             f"a weight matrix of shape {list(weights.shape)} cannot be cut into groups of {GROUP}"
@@ -160,16 +163,19 @@ def _nibbles(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _float16(fields: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """Little-endian bytes [..., 2] -> [...]"""
     halves: NDArray[np.float16] = np.ascontiguousarray(fields).view("<f2")[..., 0]
     return halves
 
 
 def _eight_below(scale: NDArray[np.float16]) -> NDArray[np.float16]:
+    """-8 * scale: exact, or infinite beyond the range of float16."""
     with np.errstate(over="ignore"):
         return scale * np.float16(-8)
 
 
 def _narrow(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Round to float16. Raises UserError for a value beyond its range."""
     with np.errstate(over="ignore"):
         return _finite(values.astype(np.float16))
 
@@ -181,5 +187,6 @@ def _finite(values: NDArray[np.float16]) -> NDArray[np.float16]:
 
 
 def _reciprocal(scale: NDArray[np.float16]) -> NDArray[np.float32]:
+    """1 / scale, and 0 for a scale of 0, which makes the codes of a group of equal weights 0."""
     wide = scale.astype(np.float32)
     return np.divide(np.float32(1), wide, out=np.zeros_like(wide), where=wide != 0)

@@ -22,6 +22,7 @@ class Decode(LlamaWriter):
     """
 
     def write(self) -> None:
+        """Emit the function's body."""
         shape = self.shape
         with self.shared(shape.hidden // GROUP) as (_, group):
             self.embed(self.a["token"], group, i64(0))

@@ -118,10 +118,12 @@ def registers(count: int, dtype: str = "float32", lanes: int = LANES) -> list[Re
 
 
 def lower_half(vector: Expr, lanes: int) -> Expr:
+    """Lanes 0 .. lanes / 2 - 1."""
     return tir.Shuffle([vector], list(range(lanes // 2)))
 
 
 def upper_half(vector: Expr, lanes: int) -> Expr:
+    """Lanes lanes / 2 .. lanes - 1."""
     return tir.Shuffle([vector], list(range(lanes // 2, lanes)))
 
 
@@ -135,6 +137,7 @@ def sum_lanes(vector: Expr, lanes: int = LANES) -> Expr:
 
 
 def max_lanes(vector: Expr, lanes: int = LANES) -> Expr:
+    """The largest of all lanes."""
     while lanes > 1:
         vector = bind(vector)
         vector = tir.max(lower_half(vector, lanes), upper_half(vector, lanes))

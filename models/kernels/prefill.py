@@ -23,6 +23,7 @@ class Prefill(LlamaWriter):
     """
 
     def write(self) -> None:
+        """Emit the function's body."""
         shape, count = self.shape, self.machine.tile_rows
         self.tiles = bind(tir.truncdiv(self.a["rows"] + (count - 1), count))
         with self.shared(self.tiles) as (_, tile):

@@ -96,6 +96,7 @@ class LlamaShape:
         return -(-self.vocab // TILE_ROWS) * TILE_ROWS
 
     def bits(self, role: str) -> int:
+        """Bits of the codes of a linear role: 4 or 8."""
         return int(getattr(self, f"{role}_bits"))
 
     def matrix(self, role: str) -> tuple[int, int]:
