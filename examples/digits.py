@@ -48,8 +48,8 @@ def write(folder: Path, train: int, val: int, seed: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for split, indices in draw_split(digits.target, train, val, seed).items():
-        for index in indices:
-            name = f"{index:04}.png"
+        for number, index in enumerate(indices):
+            name = f"{split}-{number:03}.png"
             to_image(digits.images[index]).save(folder / name)
             answer = str(digits.target[index])
             rows.append(
