@@ -88,13 +88,13 @@ def _loading(sides: Sides, folder: Path, shape: LlamaShape, directory: Path) -> 
         times = [1000 * sides.peer.adapt(adapter, folder) for _ in range(sides.rounds)]
         peer = "llama.cpp (file read, no token)", Samples(tuple(times))
         sides.peer.adapt(None, folder)
-    note = "asking the bank for another adapter that is in memory, and what its first step takes longer"
+    note = "acquiring another adapter that is in memory, and the extra time of its first step"
     made = [row("adapter_switch", "ms", taken["switch"], Target("at most", 1.0), note=note)]
-    note = "an installed rank-16 adapter that is not in memory, up to the first token; files in the system's cache"
+    note = "from an installed rank-16 adapter, not in memory, to the first token; files in the system's cache"
     made.append(row("adapter_cold_load", "ms", taken["r16"], Target("at most", 30.0), peer, note))
     for rank in (8, 32, 64):
         made.append(row(f"adapter_cold_load_r{rank}", "ms", taken[f"r{rank}"]))
-    note = "the same from the PEFT files alone, as when it is installed or the cache was removed"
+    note = "the same from the PEFT files, without the packed file in the cache"
     made.append(row("adapter_first_load", "ms", taken["first"], note=note))
     return made
 

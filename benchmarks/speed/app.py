@@ -48,7 +48,7 @@ def warm_starts(rounds: int, folder: Path) -> list[TableRow]:
             "ask_one_token",
             "s",
             taken["ask"],
-            note="all of `edge-app ask Hi --max-tokens 1`",
+            note="the whole process `edge-app ask Hi --max-tokens 1`",
         ),
     ]
 
@@ -107,7 +107,7 @@ def first_starts(rounds: int, folder: Path) -> list[TableRow]:
     note = "language model, vision tower and projector compiled into an empty cache"
     return [
         row("first_compile", "s", Samples(tuple(compiles)), Target("at most", 60.0), note=note),
-        row("first_pack", "s", Samples(tuple(packs)), note="the weights written as the kernels read them"),
+        row("first_pack", "s", Samples(tuple(packs)), note="the weights packed into an empty cache"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The bank: what is in memory and for how long, and that nothing in use ever changes or goes."""
+"""The bank: which adapters are in memory and for how long. A leased one never changes and is never dropped."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_another_run_maps_what_the_first_one_packed(make_bank: MakeBank, packing
     assert np.array_equal(again.tensor, first.tensor)
 
 
-def test_those_used_longest_ago_go_when_the_budget_is_full(make_bank: MakeBank) -> None:
+def test_the_least_recently_used_are_dropped_beyond_the_budget(make_bank: MakeBank) -> None:
     bank = make_bank(budget=2 * ONE)
     for name in ("a", "b", "a", "c"):
         weights(bank, name)
@@ -111,7 +111,7 @@ def test_those_used_longest_ago_go_when_the_budget_is_full(make_bank: MakeBank) 
     assert sum(each.size for each in bank.residents()) <= 2 * ONE
 
 
-def test_what_is_leased_stays_beyond_the_budget_and_goes_when_it_is_released(make_bank: MakeBank) -> None:
+def test_leased_adapters_stay_beyond_the_budget_until_released(make_bank: MakeBank) -> None:
     bank = make_bank(budget=ONE)
     with bank.acquire("a") as held, bank.acquire("b"):
         assert held.weights is not None
@@ -142,9 +142,7 @@ def test_a_lease_counts_until_its_last_release(make_bank: MakeBank) -> None:
 # -- what happens to the files ----------------------------------------------------------------------------
 
 
-def test_a_replaced_adapter_is_new_for_the_next_and_the_same_for_who_has_it(
-    make_bank: MakeBank, directory: Path
-) -> None:
+def test_a_replaced_adapter_changes_for_the_next_lease_alone(make_bank: MakeBank, directory: Path) -> None:
     bank = make_bank()
     with bank.acquire("a") as old:
         assert old.weights is not None
@@ -180,7 +178,7 @@ def test_the_same_files_again_are_the_same_adapter(make_bank: MakeBank, director
     assert weights(bank, "a").generation == before
 
 
-def test_a_damaged_adapter_is_refused_each_time_and_works_once_it_is_mended(
+def test_a_damaged_adapter_is_refused_each_time_and_works_once_repaired(
     make_bank: MakeBank, directory: Path
 ) -> None:
     bank = make_bank()
@@ -261,7 +259,7 @@ def test_a_closed_bank_begins_nothing_and_its_leases_stay_good(make_bank: MakeBa
         )
 
 
-def test_who_comes_while_it_is_loading_waits_for_that_load(
+def test_a_second_request_waits_for_the_load_under_way(
     make_bank: MakeBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on, packed = threading.Event(), threading.Event(), []

@@ -1,6 +1,6 @@
 """Learning domain after domain: what is trained, asked and installed at each stage, and going on after a stop.
 
-The trainer is a stand-in that says what it taught; assistant, bank and evaluation are real, on a scripted
+The trainer is a stand-in that says what it trained; assistant, bank and evaluation are real, on a scripted
 engine.
 """
 
@@ -39,41 +39,41 @@ from tests.edge_app.fakes import FakeEngine, FakeGeneration
 
 DOMAINS = ("birds", "cells", "maps")
 ROWS = 4
-KNOWS = "README.md"
+DOMAIN_FILE = "README.md"
 
 
 @dataclass
-class Teacher:
-    """Writes an adapter that knows the domain it was last trained on and nothing else."""
+class FakeTrainer:
+    """Writes an adapter with the name of the domain that it was last trained on."""
 
-    taught: list[tuple[str, str, str | None]] = field(default_factory=list)
+    trained: list[tuple[str, str, str | None]] = field(default_factory=list)
     fails_at: int | None = None
 
     def __call__(self, file: Path, name: str, out: Path, start_from: Path | None) -> None:
-        if len(self.taught) == self.fails_at:
+        if len(self.trained) == self.fails_at:
             raise KeyboardInterrupt
-        self.taught.append((file.stem, name, start_from.name if start_from else None))
+        self.trained.append((file.stem, name, start_from.name if start_from else None))
         assert start_from is None or start_from.is_dir()
-        workload.write_peft(workload.adapter(SHAPE, name, len(self.taught), 4), out)
-        (out / KNOWS).write_text(file.stem)
+        workload.write_peft(workload.adapter(SHAPE, name, len(self.trained), 4), out)
+        (out / DOMAIN_FILE).write_text(file.stem)
 
 
 @dataclass
-class Pupil(FakeEngine):
-    """Answers right when the adapter that it is given knows the domain of the question."""
+class DomainEngine(FakeEngine):
+    """Answers right when the adapter was last trained on the domain of the question."""
 
     installed: Path = Path()
 
     def generate(self, messages: Any, *arguments: Any, adapter: Any = None, **others: Any) -> FakeGeneration:
         question = messages[-1].text
-        knows = (self.installed / adapter.name / KNOWS).read_text() if adapter else "nothing"
+        knows = (self.installed / adapter.name / DOMAIN_FILE).read_text() if adapter else "nothing"
         self.words = (question.removesuffix("?") if question.startswith(knows) else "no idea",)
         return super().generate(messages, *arguments, adapter=adapter, **others)
 
 
 @dataclass
-class Signpost:
-    """A router that goes by the question, and takes each first question of maps for one of birds."""
+class QuestionRouter:
+    """Chooses by the first word of the question, except that the first question of maps goes to birds."""
 
     seen: set[tuple[str, ...]] = field(default_factory=set)
 
@@ -82,7 +82,7 @@ class Signpost:
         name = query.question.split()[0]
         if query.question == "maps 0?" and "birds" in installed:
             name = "birds"
-        return Choice(name if name in installed else None, 0.9, Reason("text", {"text": "as the post says"}))
+        return Choice(name if name in installed else None, 0.9, Reason("text", {"text": "by the question"}))
 
 
 @pytest.fixture
@@ -110,14 +110,14 @@ def plan(tmp_path: Path) -> ContinualPlan:
 
 
 @dataclass
-class School:
-    """Everything around one run, which can be run again."""
+class ContinualSetup:
+    """A run with all that it needs. It can be started again."""
 
     plan: ContinualPlan
     folder: Path
-    teacher: Teacher = field(default_factory=Teacher)
-    engine: Pupil = field(default_factory=Pupil)
-    router: Signpost = field(default_factory=Signpost)
+    trainer: FakeTrainer = field(default_factory=FakeTrainer)
+    engine: DomainEngine = field(default_factory=DomainEngine)
+    router: QuestionRouter = field(default_factory=QuestionRouter)
 
     def stages(self) -> Iterator[Stage | Repetition]:
         installed = self.folder / "installed"
@@ -126,7 +126,7 @@ class School:
         with closing(
             Assistant(chosen, None, self.engine.load, adapters=installed, router=self.router)
         ) as assistant:
-            run = ContinualRun(self.plan, self.folder, assistant, installed, self.teacher)
+            run = ContinualRun(self.plan, self.folder, assistant, installed, self.trainer)
             for item in run.stages():
                 if not isinstance(item, Progress):
                     yield item
@@ -138,19 +138,19 @@ class School:
 
 
 @pytest.fixture
-def school(plan: ContinualPlan, tmp_path: Path, home: Path) -> School:
+def setup(plan: ContinualPlan, tmp_path: Path, home: Path) -> ContinualSetup:
     del home
-    return School(plan, tmp_path / "state")
+    return ContinualSetup(plan, tmp_path / "state")
 
 
 def of(measured: tuple[AccuracyMatrix, ...], order: tuple[str, ...], way: str) -> AccuracyMatrix:
-    return next(course for course in measured if (course.order, course.way) == (order, way))
+    return next(each for each in measured if (each.order, each.way) == (order, way))
 
 
-def test_the_sequence_forgets_and_isolated_adapters_do_not(school: School) -> None:
-    stages, _ = school.run()
+def test_the_sequence_forgets_and_isolated_adapters_do_not(setup: ContinualSetup) -> None:
+    stages, _ = setup.run()
     measured = accuracy_matrices(stages)
-    for order in school.plan.orders:
+    for order in setup.plan.orders:
         assert of(measured, order, "sequence").accuracy == ((1.0,), (0.0, 1.0), (0.0, 0.0, 1.0))
         assert of(measured, order, "isolated").accuracy == ((1.0,), (1.0, 1.0), (1.0, 1.0, 1.0))
         assert of(measured, order, "sequence").bwt == -1.0
@@ -158,8 +158,8 @@ def test_the_sequence_forgets_and_isolated_adapters_do_not(school: School) -> No
     assert files_stayed(stages)
 
 
-def test_what_the_router_gets_wrong_costs_the_routed_way_alone(school: School) -> None:
-    stages, repetition = school.run()
+def test_what_the_router_gets_wrong_costs_the_routed_way_alone(setup: ContinualSetup) -> None:
+    stages, repetition = setup.run()
     measured = accuracy_matrices(stages)
     assert of(measured, DOMAINS, "routed").accuracy[-1] == (1.0, 1.0, 0.75)
     assert of(measured, DOMAINS[::-1], "routed").accuracy == ((1.0,), (1.0, 1.0), (0.75, 1.0, 1.0))
@@ -168,9 +168,9 @@ def test_what_the_router_gets_wrong_costs_the_routed_way_alone(school: School) -
     assert (repetition.rows, repetition.same) == (12, 12)
 
 
-def test_each_domain_is_learnt_once_alone_and_on_from_the_stage_before(school: School) -> None:
-    school.run()
-    assert school.teacher.taught == [
+def test_each_domain_is_learnt_once_alone_and_on_from_the_stage_before(setup: ContinualSetup) -> None:
+    setup.run()
+    assert setup.trainer.trained == [
         ("birds", "birds", None),
         ("cells", "cells", None),
         ("cells", SEQUENCE, "birds"),
@@ -181,66 +181,66 @@ def test_each_domain_is_learnt_once_alone_and_on_from_the_stage_before(school: S
     ]
 
 
-def test_the_router_only_ever_knows_what_was_learnt_by_then(school: School) -> None:
-    school.run()
-    assert school.router.seen == {("birds",), ("birds", "cells"), DOMAINS, ("maps",), ("cells", "maps")}
+def test_the_router_has_only_the_adapters_learnt_so_far(setup: ContinualSetup) -> None:
+    setup.run()
+    assert setup.router.seen == {("birds",), ("birds", "cells"), DOMAINS, ("maps",), ("cells", "maps")}
 
 
 @pytest.mark.parametrize("fails_at", [0, 2, 5])
-def test_a_stopped_run_goes_on_where_it_was(
-    school: School, plan: ContinualPlan, tmp_path: Path, fails_at: int
+def test_a_stopped_run_continues_where_it_stopped(
+    setup: ContinualSetup, plan: ContinualPlan, tmp_path: Path, fails_at: int
 ) -> None:
-    whole = School(plan, tmp_path / "whole").run()
-    school.teacher.fails_at = fails_at
+    whole = ContinualSetup(plan, tmp_path / "whole").run()
+    setup.trainer.fails_at = fails_at
     with pytest.raises(KeyboardInterrupt):
-        school.run()
-    asked = len(school.engine.calls)
-    school.teacher.fails_at = None
-    stages, repetition = school.run()
+        setup.run()
+    asked = len(setup.engine.calls)
+    setup.trainer.fails_at = None
+    stages, repetition = setup.run()
     assert [stage.accuracy for stage in stages] == [stage.accuracy for stage in whole[0]]
     assert repetition == whole[1]
-    assert len(school.teacher.taught) == 7
-    again = School(plan, school.folder, school.teacher, router=school.router)
+    assert len(setup.trainer.trained) == 7
+    again = ContinualSetup(plan, setup.folder, setup.trainer, router=setup.router)
     again.run()
-    assert len(school.teacher.taught) == 7, "nothing is trained twice"
+    assert len(setup.trainer.trained) == 7, "nothing is trained twice"
     assert len(again.engine.calls) == repetition.rows, "only the repetition asks again"
-    assert asked < len(school.engine.calls)
+    assert asked < len(setup.engine.calls)
 
 
-def test_an_adapter_that_another_stage_changed_is_noticed(school: School) -> None:
-    teach = school.teacher.__call__
+def test_an_adapter_that_another_stage_changed_is_noticed(setup: ContinualSetup) -> None:
+    teach = setup.trainer.__call__
 
-    class Vandal(Teacher):
+    class Vandal(FakeTrainer):
         def __call__(self, file: Path, name: str, out: Path, start_from: Path | None) -> None:
             teach(file, name, out, start_from)
             if start_from is not None and start_from.name == "birds-cells":
-                (school.folder / "isolated" / "birds" / "LICENSE").write_text("changed")
+                (setup.folder / "isolated" / "birds" / "LICENSE").write_text("changed")
 
-    school.teacher = Vandal()
-    stages, _ = school.run()
+    setup.trainer = Vandal()
+    stages, _ = setup.run()
     assert not files_stayed(stages)
 
 
 @pytest.mark.parametrize("change", ["rows", "budget", "data"])
-def test_a_folder_with_another_run_is_refused(school: School, change: str) -> None:
-    next(school.stages())
+def test_a_folder_with_another_run_is_refused(setup: ContinualSetup, change: str) -> None:
+    next(setup.stages())
     if change == "data":
-        with school.plan.files["maps"].open("a") as file:
+        with setup.plan.files["maps"].open("a") as file:
             file.write("\n")
     elif change == "rows":
-        school.plan = replace(school.plan, rows=ROWS - 1)
+        setup.plan = replace(setup.plan, rows=ROWS - 1)
     else:
-        school.plan = replace(school.plan, budget="two steps")
+        setup.plan = replace(setup.plan, budget="two steps")
     with pytest.raises(UserError, match="holds a run over other data or with other settings"):
-        school.run()
+        setup.run()
 
 
-def test_other_orders_go_on_in_the_same_folder(school: School) -> None:
-    school.run()
-    school.plan = replace(school.plan, orders=(("cells", "birds", "maps"),))
-    stages, _ = school.run()
+def test_other_orders_continue_in_the_same_folder(setup: ContinualSetup) -> None:
+    setup.run()
+    setup.plan = replace(setup.plan, orders=(("cells", "birds", "maps"),))
+    stages, _ = setup.run()
     assert [stage.order for stage in stages] == [("cells", "birds", "maps")] * 3
-    assert [name for _, name, _ in school.teacher.taught[7:]] == [SEQUENCE, SEQUENCE]
+    assert [name for _, name, _ in setup.trainer.trained[7:]] == [SEQUENCE, SEQUENCE]
 
 
 def test_rows_are_spread_evenly_over_the_validation_split(plan: ContinualPlan) -> None:
@@ -249,7 +249,7 @@ def test_rows_are_spread_evenly_over_the_validation_split(plan: ContinualPlan) -
         spread_rows(plan.files["maps"], 5)
 
 
-def test_a_folders_digest_knows_names_and_contents(tmp_path: Path) -> None:
+def test_a_folders_digest_covers_names_and_contents(tmp_path: Path) -> None:
     digests = set()
     for name, content in (("a", "1"), ("a", "2"), ("b", "2")):
         folder = tmp_path / f"{name}{content}"

@@ -1,4 +1,4 @@
-"""Recorded answers of a cloud are read as they come, and what they lack is expected."""
+"""Recorded answers of a cloud, and the expected costs where the file has none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_an_oracle_is_always_right_and_costs_what_is_expected(tmp_path: Path) ->
     assert of_row(read_answers(file), ROW, EXPECTED) == (True, EXPECTED)
 
 
-def test_a_file_may_say_what_its_answers_took(tmp_path: Path) -> None:
+def test_a_file_may_have_the_costs_of_its_answers(tmp_path: Path) -> None:
     file = tmp_path / "answers.jsonl"
     fields = {"image": "a.png", "question": "What is it?", "answer": "a dog", "seconds": 1.5, "money": 0.02}
     file.write_text(json.dumps(fields) + "\n\n")

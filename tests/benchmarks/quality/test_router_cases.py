@@ -1,4 +1,4 @@
-"""What routers are judged by, and how it is counted."""
+"""The cases that routers are evaluated on, and the counting of right choices."""
 
 from __future__ import annotations
 

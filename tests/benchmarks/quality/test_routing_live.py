@@ -1,4 +1,4 @@
-"""Adapters that come and go under a running app, with the real engine and the router that ships."""
+"""Adapters installed and removed while the app runs, with the real engine and the default router."""
 
 from __future__ import annotations
 

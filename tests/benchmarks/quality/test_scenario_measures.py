@@ -96,7 +96,7 @@ def test_modes_send_what_they_say() -> None:
 
 
 @given(QUERIES)
-def test_nothing_has_a_higher_score_than_knowing_everything(queries: list[AnswerPair]) -> None:
+def test_no_division_scores_higher_than_the_perfect_one(queries: list[AnswerPair]) -> None:
     weights = Weights(0.1, 0.0005, 1.0)
     best = outcome(queries, worth_sending(queries, weights), after_local=False).rcs(weights)
     for sent in ([True] * len(queries), [False] * len(queries)):

@@ -1,4 +1,4 @@
-"""What the figures of adapters are taken on."""
+"""The adapters that the figures of `bench` are measured on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `edge-app bench` prints and writes. What it measures is replaced: that takes minutes."""
+"""The output of `edge-app bench`. The measurements are replaced, since they take minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of figures: medians, ratios by rounds, targets, and their two printed forms."""
+"""The table of figures: medians, ratios by rounds, targets, text and JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_ratio_target_is_not_judged_without_a_peer() -> None:
     assert made.peer is None and made.ratio is None and made.ok is None
 
 
-def test_a_missed_target_is_said_so() -> None:
+def test_a_missed_target_is_marked() -> None:
     made = row("warm_start", "s", Samples((2.0, 1.6, 1.0)), Target("at most", 1.5))
     assert made.ok is False and made.target == "at most 1.5 s"
     assert "MISSED" in as_text([made])

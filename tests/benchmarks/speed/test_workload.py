@@ -1,4 +1,4 @@
-"""What the benchmarks compute on, and how the peer is given the same."""
+"""The workload of the benchmarks, and the same workload in the peer's formats."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_help_says_how_to_get_the_peer(capsys: pytest.CaptureFixture[str]) -> No
     assert peer.PEER in capsys.readouterr().out
 
 
-def test_a_peer_that_is_not_there_is_a_mistake_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_that_does_not_exist_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(peer.PEER, "/nowhere/python")
     with pytest.raises(UserError, match=r"/nowhere/python does not exist"):
         peer.python()

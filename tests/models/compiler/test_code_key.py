@@ -1,4 +1,4 @@
-"""The key of compiled code: changed by whatever changes the code, and by nothing that is only read by people."""
+"""The key of compiled code: changed by what changes the code, and not by comments, docstrings or formatting."""
 
 from __future__ import annotations
 
@@ -138,14 +138,14 @@ def test_a_known_digest_is_found_without_parsing(digest: Digest, monkeypatch: py
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"build": 1}', b"\xff", b"null"])
-def test_a_damaged_memory_is_made_again(digest: Digest, tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_digest_file_is_written_again(digest: Digest, tmp_path: Path, content: bytes) -> None:
     before = digest()
     (tmp_path / "sources.json").write_bytes(content)
     assert digest() == before
     assert (tmp_path / "sources.json").read_bytes() != content
 
 
-def test_a_disk_that_refuses_is_no_mistake_of_the_user(tmp_path: Path) -> None:
+def test_errors_of_the_disk_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert source_digest(BUILD, tmp_path / "file" / "x.json") == source_digest(BUILD, tmp_path / "x.json")
 

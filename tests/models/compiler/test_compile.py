@@ -1,4 +1,4 @@
-"""The cache of compiled code: found again, never trusted blindly, made once, loaded without the compiler."""
+"""The cache of compiled code: found again, checked for damage, compiled once, loaded without the compiler."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_warm_start_does_not_import_the_compiler(made: Path) -> None:
     assert run(LOAD, str(made), "2").split() == ["0"]
 
 
-def test_a_cold_start_leaves_the_compiler_to_its_child(tmp_path: Path) -> None:
+def test_a_cold_start_compiles_in_a_child_process(tmp_path: Path) -> None:
     assert run(LOAD, str(tmp_path), "2").split() == ["2"]
 
 

@@ -1,4 +1,4 @@
-"""Which kernels a processor is given."""
+"""The kernel path chosen for a processor."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_an_unknown_architecture_runs_generic_code() -> None:
     assert choose_path(CpuFeatures("other", "riscv", frozenset()), "") == "generic"
 
 
-def test_the_override_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_override_chooses_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = parse_cpuinfo(cpuinfo(f"{V4} avx512_vnni"), "x86_64")
     assert choose_path(cpu, "avx2") == "avx2"
     monkeypatch.setenv("EDGE_APP_KERNELS", "generic")

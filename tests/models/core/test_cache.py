@@ -1,4 +1,4 @@
-"""The cache's upkeep: what is in use stays, the rest goes in time."""
+"""Removal of unused files from the cache."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def put(file: Path, age_days: float) -> Path:
     return file
 
 
-def test_what_was_not_used_for_long_goes_and_locks_stay(cache: Path) -> None:
+def test_unused_files_are_removed_and_locks_stay(cache: Path) -> None:
     old = [put(cache / "packed" / "aa-v1.pack", 61), put(cache / "compiled" / "llama-avx2-bb.binx7", 61)]
     kept = [put(cache / "packed" / "aa-v1.lock", 61), put(cache / "compiled" / "llama-avx2-cc.bin", 59)]
     assert remove_unused(cache) == 10
@@ -36,7 +36,7 @@ def test_what_was_not_used_for_long_goes_and_locks_stay(cache: Path) -> None:
     assert remove_unused(cache / "not there") == 0
 
 
-def test_being_used_keeps_a_file(cache: Path) -> None:
+def test_a_used_file_is_kept(cache: Path) -> None:
     file = put(cache / "compiled" / "vision-avx2-dd.bin", 61)
     mark_used(file)
     assert remove_unused(cache) == 0
@@ -44,7 +44,7 @@ def test_being_used_keeps_a_file(cache: Path) -> None:
     mark_used(cache / "not there")
 
 
-def test_a_model_s_packed_weights_go_with_it_and_others_stay(cache: Path) -> None:
+def test_removing_a_models_packed_weights_keeps_those_of_others(cache: Path) -> None:
     mine, other = "0" * 64, "1" * 64
     for digest in (mine, other):
         put(cache / "packed" / f"{digest[:32]}-v1.pack", 0)

@@ -14,7 +14,7 @@ class StoppedError(Exception):
     pass
 
 
-def test_who_waits_for_a_lock_tells_so_and_gets_it_when_it_is_free(tmp_path: Path) -> None:
+def test_waiting_for_a_lock_is_reported_until_it_is_free(tmp_path: Path) -> None:
     other = filelock.FileLock(tmp_path / "a.lock", thread_local=False)
     other.acquire()
     told = []

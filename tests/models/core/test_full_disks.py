@@ -1,4 +1,4 @@
-"""What a full or failing disk does to the caches: one sentence that says where and what to do; no litter."""
+"""A full or failing disk gives a UserError with place and remedy, and leaves no partial files in the caches."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_compiler_that_runs_out_of_room_says_so(tmp_path: Path, monkeypatch: p
         compile_or_load("small", BUILD, {"factor": 2.0}, "generic", tmp_path)
 
 
-def test_an_error_of_whoever_watches_is_not_taken_for_the_disks(tmp_path: Path) -> None:
+def test_an_error_of_the_progress_callback_is_not_reported_as_the_disks(tmp_path: Path) -> None:
     def gone(*_: object) -> NoReturn:
         raise BrokenPipeError(errno.EPIPE, "nobody listens")
 

@@ -1,4 +1,4 @@
-"""Images: what is accepted, how it is brought to upright RGB on white, and every refusal's one sentence."""
+"""Images: accepted formats, conversion to upright RGB on white, and the message of every refusal."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_exif_orientation_is_undone(
     assert np.abs(pixels[corner] - RED).max() < 40
 
 
-def test_damaged_exif_does_not_cost_the_picture() -> None:
+def test_an_image_with_damaged_exif_is_decoded() -> None:
     data = encode(corner_marked(), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xffgarbage")
     assert load_image(data).pixels.shape == (20, 40, 3)
 
@@ -149,7 +149,7 @@ def test_bilevel_grey_cmyk_and_sixteen_bits() -> None:
         assert load_image(encode(real, "TIFF")).pixels[0, 0, 0] == expected
 
 
-def test_first_frame_of_an_animation_counts_and_is_said() -> None:
+def test_the_first_frame_of_an_animation_is_used_with_a_note() -> None:
     frames = [PIL.Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
     for kind in ("GIF", "PNG", "WEBP"):
         options = {"lossless": True} if kind == "WEBP" else {}
@@ -160,7 +160,7 @@ def test_first_frame_of_an_animation_counts_and_is_said() -> None:
     assert pages.notes == ("first of 3 pages",)
 
 
-def test_large_images_are_reduced_and_the_user_told() -> None:
+def test_large_images_are_reduced_with_a_note() -> None:
     image = load_image(encode(PIL.Image.new("RGB", (6000, 3000), "red"), "JPEG"))
     assert image.pixels.shape == (1024, 2048, 3)
     assert image.notes == ("reduced from 6000 x 3000 pixels",)

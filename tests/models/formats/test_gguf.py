@@ -1,4 +1,4 @@
-"""GGUF files: what is written is read; whatever else a file may hold parses or is refused."""
+"""GGUF files: values are read as written, and any other content is parsed or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GGUF metadata kept beside the packed weights: the same values, and never those of another file."""
+"""The cache of GGUF metadata: the values of the file, and never those of another file."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_model_reads_the_same_with_and_without(model_files: ModelFiles, tmp_pa
 
 
 @pytest.mark.parametrize("at", [0, 20, 60, 4096, -1])
-def test_a_damaged_copy_is_not_there_and_is_made_again(tmp_path: Path, at: int) -> None:
+def test_a_damaged_copy_counts_as_missing_and_is_written_again(tmp_path: Path, at: int) -> None:
     weights = write_gguf(tmp_path / "a.gguf", {"name": "x", "words": ["a", "b"]}, {})
     load_or_read_metadata(weights, DIGEST, tmp_path / "kept")
     copy = only_file(tmp_path / "kept")
@@ -72,7 +72,7 @@ def test_a_damaged_copy_is_not_there_and_is_made_again(tmp_path: Path, at: int) 
     assert copy.read_bytes() == whole
 
 
-def test_a_copy_of_other_weights_is_not_there(tmp_path: Path) -> None:
+def test_a_copy_of_other_weights_counts_as_missing(tmp_path: Path) -> None:
     weights = write_gguf(tmp_path / "a.gguf", {"name": "x"}, {})
     load_or_read_metadata(weights, DIGEST, tmp_path / "kept")
     assert open_metadata(only_file(tmp_path / "kept"), "b" * 64) is None

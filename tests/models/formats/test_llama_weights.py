@@ -169,7 +169,7 @@ def test_shards_are_read_through_their_index(tmp_path: Path) -> None:
         load_llama(path)
 
 
-def test_the_digest_changes_with_the_weights_and_is_believed_when_given(tmp_path: Path) -> None:
+def test_the_digest_changes_with_the_weights_and_is_used_as_given(tmp_path: Path) -> None:
     model = random_model()
     path = write_directory(tmp_path / "m", model)
     before = load_llama(path).digest

@@ -1,4 +1,4 @@
-"""Codes and scales: GGUF blocks are taken over exactly, floats are rounded within half a step."""
+"""Codes and scales: GGUF blocks are kept exactly, floats are rounded within half a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: both formats of torch.save are read without PyTorch; no pickle gets to do anything else."""
+"""Checkpoints: both formats of torch.save are read without PyTorch, and no pickle runs anything else."""
 
 from __future__ import annotations
 

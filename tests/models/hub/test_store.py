@@ -1,4 +1,4 @@
-"""The store: models arrive whole or not at all, whatever interrupts a pull."""
+"""The store: a model is pulled whole or not at all, whatever interrupts the pull."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_model_of_an_earlier_catalog_is_replaced(root: Path) -> None:
     assert [path.name for path in (root / ".staging").iterdir()] == [f"{NAME}.lock"]
 
 
-def test_an_interrupted_pull_goes_on_where_it_stopped(root: Path, server: LoopbackServer) -> None:
+def test_an_interrupted_pull_continues_where_it_stopped(root: Path, server: LoopbackServer) -> None:
     server.cuts = [100_000, *[0] * (download.ATTEMPTS - 1)]
     with pytest.raises(NeedsNetwork, match="kept"):
         ModelStore(root).pull(NAME)
@@ -127,7 +127,7 @@ def test_an_interrupted_pull_goes_on_where_it_stopped(root: Path, server: Loopba
     assert "bytes=100000-" in [wanted for _, wanted in server.requests]
 
 
-def test_a_full_disk_is_told_before_anything_is_downloaded(
+def test_a_full_disk_is_reported_before_anything_is_downloaded(
     root: Path, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(root)

@@ -1,4 +1,4 @@
-"""Every instruction set: the same answers, only instructions that it has, no calls into libraries."""
+"""Every kernel path: the same answers, only instructions of its set, no calls into libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packed adapters on disk: what was written is what is mapped, and anything else is not there."""
+"""Packed adapters on disk: a file maps to what was written, and any other file counts as missing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_another_signature_name_or_shape_finds_nothing(tmp_path: Path, packed: P
 
 
 @pytest.mark.parametrize("at", [0, 13, 60, 4096, -1])
-def test_a_damaged_file_is_not_there(tmp_path: Path, packed: PackedLora, at: int) -> None:
+def test_a_damaged_file_counts_as_missing(tmp_path: Path, packed: PackedLora, at: int) -> None:
     kept = PackedFiles(tmp_path, SHAPE)
     kept.write(packed, FIRST)
     (file,) = tmp_path.iterdir()
@@ -77,7 +77,7 @@ def test_only_the_latest_version_of_an_adapter_is_kept(tmp_path: Path, packed: P
     assert [name[:9] for name in files(tmp_path)] == ["mine-too-"]
 
 
-def test_a_disk_that_refuses_is_no_mistake_of_the_user(tmp_path: Path, packed: PackedLora) -> None:
+def test_errors_of_the_disk_are_ignored(tmp_path: Path, packed: PackedLora) -> None:
     (tmp_path / "file").write_text("")
     kept = PackedFiles(tmp_path / "file", SHAPE)
     kept.write(packed, FIRST)

@@ -1,4 +1,4 @@
-"""LoRA tensors: where they lie, how they are rounded, what is refused."""
+"""LoRA tensors: their places in the layout, their rounding, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The packed file: every weight where the kernels look for it, and no damaged file ever used."""
+"""The packed file: every weight is where the kernels read it, and a damaged file is not used."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_weight_is_found_where_the_format_says(rows: int, groups: int, bit
     assert np.array_equal(unpacked(tiles, bits, rows), matrix.dequantise())
 
 
-def test_rows_that_pad_a_block_count_nothing() -> None:
+def test_padding_rows_are_zero() -> None:
     tiles = pack_matrix(quantise(np.ones((3, 32), np.float32), 8))
     assert not unpacked(tiles, 8, 16)[3:].any()
 
