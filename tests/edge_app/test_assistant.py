@@ -1,5 +1,5 @@
-"""One turn in, a stream of events out, whatever happens in between. The engine is a fake: its answers do not
-matter here, the order of things does."""
+"""One turn in, a stream of events out, also when it is stopped or fails. The engine is a fake, because only the order
+of events matters here."""
 
 from __future__ import annotations
 
@@ -469,7 +469,7 @@ for event in assistant.answer(Turn("How far?")):
 
 
 def test_kill_9_costs_at_most_the_last_second_of_an_answer() -> None:
-    """By a clock that goes on by a tenth of a second with every word."""
+    """The clock is advanced by a tenth of a second with every word."""
     child = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, check=False)
     assert child.returncode == -9, child.stderr
     store = SessionStore.open()

@@ -1,4 +1,4 @@
-"""Adapters in turns: which one answers, what is read for it, and that it stays while it is in use."""
+"""Adapters in turns: the choice, the text that is read for one, and its lease while it answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGE = PageText((TextLine("TOTAL 9.90", 0.99, (0.1, 0.1, 0.9, 0.2)),))
 
 @dataclass
 class FakeReader:
-    """Finds the same text in every image. looks: happens while it looks."""
+    """Finds the same text in every image. looks: called during a reading."""
 
     page: PageText | None = PAGE
     looks: Callable[[threading.Event | None], None] = lambda _: None
@@ -309,7 +309,7 @@ def test_a_document_is_read_while_the_question_is_still_typed(
     declare(directory, "receipts", "always")
     page = document()
     assert len(read_events(list(assistant.prepare([png(), page])))) == 1
-    for adapter in ("none", "receipts"):  # what was read as a document need not be read again for either
+    for adapter in ("none", "receipts"):  # the text of a document is kept for both
         assert read_events(list(assistant.answer(Turn("?", images=(page,), adapter=adapter)))) == []
     assert [list(call.texts.values()) for call in engine.calls] == [["TOTAL 9.90"]] * 2
     assert (reader.read_documents, reader.read_all) == (1, 0)

@@ -1,4 +1,4 @@
-"""Pictures: the same bytes are decoded once, and a name belongs to the turn, not to the bytes."""
+"""Pictures: the same bytes are decoded once, under whatever names turns give them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.edge_app.conftest import png
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What was given to the decoder."""
+    """The sources that were decoded."""
     calls: list[object] = []
 
     def counting(source: object, name: str | None = None) -> object:
