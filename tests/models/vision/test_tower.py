@@ -23,7 +23,7 @@ from models.vision.preprocess import prepare
 from models.vision.tower import VisionTower
 from tests.models.vision.vision_cases import PATHS, compiled_dir, drawn_images, random_checkpoint
 
-REFERENCE = Path(__file__).parents[2] / "fixtures" / "tower_reference.npz"
+REFERENCE = Path(__file__).parents[2] / "fixtures" / "numerics" / "tower_reference.npz"
 FUSED = tuple(path for path in PATHS if path != "generic")
 RANDOM = np.random.default_rng(3)
 
