@@ -22,6 +22,11 @@ FAMILIES: ExtensionPoint[Family] = ExtensionPoint(
 
 def load_parts(files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts:
     """The model's parts, made by its family. Raises UserError when that is unknown or the files do not fit."""
+    if not files.family:
+        raise UserError(
+            f"The model {files.name} names no family, which the compiled engine and training need; it can only be "
+            f"used with its engine {files.engine!r}."
+        )
     family = FAMILIES.load(files.family)
     if family is None:
         raise UserError(

@@ -81,6 +81,12 @@ def test_an_unknown_family_is_refused_by_name(directory: Path, tmp_path: Path) -
         CompiledEngine.load(model_files(directory, family="smolvlm"), cache_dir=tmp_path)
 
 
+def test_a_model_of_another_engine_has_no_parts_to_train(directory: Path, tmp_path: Path) -> None:
+    files = model_files(directory, family="", engine="toy")
+    with pytest.raises(UserError, match=r"tiny names no family.*only be used with its engine 'toy'"):
+        families.load_parts(files, LoadOptions(tmp_path, 1), no_progress)
+
+
 def test_a_family_of_another_distribution_is_found_by_its_name(
     directory: Path, engine_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
