@@ -36,8 +36,10 @@ Compare = Callable[..., bool]
 
 def still(app: ChatApp) -> None:
     """No blinking cursor, no gliding."""
-    app.chat.composer.prompt.cursor_blink = False
-    app.chat.composer.prompt._pause_blink(visible=True)  # it stays as it is, which may be away
+    prompt = app.chat.composer.prompt
+    prompt.cursor_blink = False
+    prompt._line_cache.clear()  # else a line drawn while the cursor was blinked away would be shown again
+    prompt.refresh()
     app.animation_level = "none"
 
 
