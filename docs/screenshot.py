@@ -1,8 +1,8 @@
-"""Takes the picture of the chat for the README: the real chat, the real model, one question about one image.
+"""Takes the screenshot of the chat for the README, with the real model and one question about one image.
 
     python docs/screenshot.py IMAGE QUESTION OUT.svg
 
-Leaves the user's own chats alone: nothing is saved. Columns and lines: SIZE.
+No chat is saved.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from edge_app.tui.app import DEFECTS_FILE, ChatApp
 from edge_app.tui.dependencies import ChatDependencies
 
 SIZE = (96, 30)
+"""Columns and lines of the terminal."""
 
 
 async def take(image: Path, question: str, out: Path) -> None:
@@ -45,7 +46,7 @@ async def take(image: Path, question: str, out: Path) -> None:
     app = ChatApp(dependencies)
     try:
         async with app.run_test(size=SIZE) as pilot:
-            for _ in range(2):  # the second time is what a user who has the model sees
+            for _ in range(2):  # the second time without the messages of loading
                 await app.chat.action_new()
                 app.chat.composer.attach([image])
                 await _idle(app)
@@ -59,7 +60,7 @@ async def take(image: Path, question: str, out: Path) -> None:
 
 
 async def _idle(app: ChatApp) -> None:
-    """Until the model is loaded, images are looked at, and the answer has ended."""
+    """Waits until the model is loaded, the images are encoded, and the answer has ended."""
     await asyncio.sleep(0.2)
     while any(worker.group in ("prepare", "attach", "send", "answer") for worker in app.workers):
         await asyncio.sleep(0.05)

@@ -1,6 +1,6 @@
-"""Holds the engine and the adapters in memory: loads them at their first use and tells how that goes.
+"""Holds the engine and the adapters in memory. Both are loaded at their first use, with Progress events.
 
-Everything but `prefetch` runs on the inference thread. Knows no turns and no sessions.
+Everything but `prefetch` runs on the inference thread.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 
 def load_engine(settings: Settings, progress: ProgressCallback) -> Engine:
-    """Pulls what is missing and loads the model. Raises UserError, and NeedsNetwork when it is offline."""
+    """Downloads missing files and loads the model of the settings.
+
+    progress: receives the stages of the download and of loading. It is used during the call only.
+    Raises UserError, and NeedsNetwork when files are missing and the app is offline.
+    """
     from models.core.cache import remove_unused
     from models.engine import load_model
     from models.hub.store import ModelStore
@@ -34,7 +38,7 @@ def load_engine(settings: Settings, progress: ProgressCallback) -> Engine:
     store = ModelStore(paths.ensure(paths.models_directory()))
     files = store.pull(settings.model, progress=progress, offline=offline.is_on)
     cache = paths.ensure(paths.cache_directory())
-    with _nothing_collected():
+    with _without_garbage_collection():
         engine = load_model(
             files,
             cache_dir=cache,
@@ -47,9 +51,8 @@ def load_engine(settings: Settings, progress: ProgressCallback) -> Engine:
 
 
 @contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """A vocabulary is a hundred thousand objects that stay: looking for garbage among them again and again
-    would be a tenth of the time to start."""
+def _without_garbage_collection() -> Iterator[None]:
+    """Loading creates about 100,000 objects that stay; collecting garbage meanwhile takes 10% of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -64,7 +67,10 @@ LoadEngine = Callable[[Settings, ProgressCallback], "Engine"]
 
 
 class EngineHost:
-    """broadcast: tells progress of the load to everyone who waits for it, not only to who started it."""
+    """The engine of the settings' model with its adapters.
+
+    load: loads an engine. broadcast: emits an event to all jobs that wait, since a load concerns all of them.
+    """
 
     def __init__(
         self,
@@ -82,7 +88,7 @@ class EngineHost:
         self._engine: Engine | None = None
 
     def engine(self, job: Job) -> Engine:
-        """The engine, pulled and loaded if it is not yet. Raises UserError, NeedsNetwork, CancelledError."""
+        """The engine; the first call loads it. Raises UserError, NeedsNetwork, CancelledError."""
         if self._engine is None:
             leave_if_cancelled(job)
             self._engine = self._load(self._settings, reporter(job, self._broadcast))
@@ -91,19 +97,19 @@ class EngineHost:
         return self._engine
 
     def acquire(self, adapter: str | None, job: Job) -> Lease:
-        """The adapter for the engine, to be released. Raises UserError, and what `engine` raises."""
+        """A lease of an adapter, which the caller must release. Raises UserError, and what `engine` raises."""
         self.engine(job)
         assert self._bank is not None, "the bank is made with the engine"
         return self._bank.acquire(adapter)
 
     def prefetch(self, adapter: str | None) -> None:
-        """Begin to load an adapter, if there is an engine yet. From any thread."""
+        """Begins to load an adapter in the background, if the engine is loaded. May be called on any thread."""
         bank = self._bank
         if bank is not None:
             bank.prefetch(adapter)
 
     def encode(self, image: Image, job: Job) -> float:
-        """Encodes an image unless that was done before, and says so. Returns the milliseconds it took."""
+        """Encodes an image unless it is encoded already, and emits ImageEncoded. Returns the time in milliseconds."""
         engine = self.engine(job)
         leave_if_cancelled(job)
         cached = engine.is_encoded(image)
@@ -117,6 +123,7 @@ class EngineHost:
         return milliseconds
 
     def close(self) -> None:
+        """Frees the adapters and the engine."""
         if self._bank is not None:
             self._bank.close()
             self._bank = None
@@ -126,12 +133,13 @@ class EngineHost:
 
 
 def leave_if_cancelled(job: Job) -> None:
+    """Raises CancelledError when the job was cancelled."""
     if job.cancelled.is_set():
         raise CancelledError
 
 
 def reporter(job: Job, emit: Callable[[Event], None]) -> ProgressCallback:
-    """A progress callback that emits events, and leaves whatever calls it once the job is cancelled."""
+    """A progress callback that emits Progress events. It raises CancelledError once the job is cancelled."""
 
     def progress(stage: Stage, message: str, done: int, total: int | None) -> None:
         leave_if_cancelled(job)

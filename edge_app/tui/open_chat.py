@@ -151,7 +151,7 @@ class OpenChat:
         if isinstance(end, Answered):
             await self._answered(last, end.answer)
             return None
-        return end.message if isinstance(end, Failed) else "The answer ended without an end."
+        return end.message if isinstance(end, Failed) else "The turn ended without an answer."
 
     def _note(self, event: TurnSaved | Routed, last: LastTurn) -> None:
         match event:

@@ -75,7 +75,7 @@ def _pixels(path: Path, image: Image) -> tuple[int, int]:
 
 
 class RemoveButton(Static):
-    """Removes a chip by mouse; on the keyboard the chip's own keys do."""
+    """Removes an image by a click. On the keyboard the keys of the chip do that."""
 
     @dataclass
     class Pressed(Message):
@@ -90,15 +90,13 @@ class AttachmentChip(Vertical, can_focus=True):
     """An attached image. withheld: it is marked never to leave this machine."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "delete,backspace", "remove", "Remove", id="attachment.remove", tooltip="Take the image back"
-        ),
+        Binding("delete,backspace", "remove", "Remove", id="attachment.remove", tooltip="Remove the image"),
         Binding(
             "n",
             "never_send",
             "Never send",
             id="attachment.never_send",
-            tooltip="Mark the image never to be sent to any cloud, or not",
+            tooltip="Mark the image never to be sent, or remove the mark",
         ),
     ]
     withheld: reactive[bool] = reactive(False)

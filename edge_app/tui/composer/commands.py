@@ -38,7 +38,7 @@ COMMANDS = (
         "image",
     ),
     Command(
-        "detach", "name", "/detach [NAME]", "Detach images", "Take back an attached image, or all.", "detach"
+        "detach", "name", "/detach [NAME]", "Detach images", "Remove an attached image, or all.", "detach"
     ),
     Command("new", "", "/new", "New chat", "Start a new chat; this one stays saved.", "new", ("clear",)),
     Command(
@@ -70,7 +70,7 @@ COMMANDS = (
         "mode",
         "/mode [auto|fast|quality|eco]",
         "Choose the mode",
-        "Say what matters most in the answers to come.",
+        "Choose what matters most in the next answers.",
         "mode",
     ),
     Command(
@@ -101,21 +101,21 @@ COMMANDS = (
         "offline",
         "switch",
         "/offline [on|off]",
-        "Offline, or not",
-        "Nothing leaves this machine; without a word, the other way round.",
+        "Offline mode",
+        "Forbid or allow the network; without an argument, the opposite of now.",
         "offline",
     ),
     Command(
         "copy", "", "/copy", "Copy the last answer", "Copy the last answer to the clipboard.", "copy_answer"
     ),
     Command("help", "", "/help", "Help", "Show the keys and the commands.", "help"),
-    Command("quit", "", "/quit", "Quit", "Leave; everything is saved already.", "quit", ("exit",)),
+    Command("quit", "", "/quit", "Quit", "Quit; everything is saved already.", "quit", ("exit",)),
 )
 MODE_HELP: dict[Mode, str] = {
-    "auto": "here; what is doubtful is asked for again in the cloud",
-    "fast": "here, unless there is no hope for it",
-    "quality": "the cloud first, here when it cannot",
-    "eco": "the least energy; the cloud only when told to",
+    "auto": "this device; for an unsure answer, the cloud",
+    "fast": "this device, unless its answer is hopeless",
+    "quality": "the cloud; when it fails, this device",
+    "eco": "the least energy; the cloud only on request",
 }
 MODES: tuple[Mode, ...] = tuple(MODE_HELP)
 ON_OFF = ("on", "off")

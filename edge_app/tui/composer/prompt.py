@@ -104,7 +104,7 @@ class PromptInput(TextArea):
             "Earlier input",
             id="prompt.up",
             show=False,
-            tooltip="A line or a suggestion up; on the first line, the input before",
+            tooltip="Go up a line or a suggestion; on the first line, to the input before",
         ),
         Binding(
             "down",
@@ -112,7 +112,7 @@ class PromptInput(TextArea):
             "Later input",
             id="prompt.down",
             show=False,
-            tooltip="A line or a suggestion down; on the last line, the input after",
+            tooltip="Go down a line or a suggestion; on the last line, to the input after",
         ),
         Binding(
             "ctrl+shift+z,alt+z",
@@ -120,7 +120,7 @@ class PromptInput(TextArea):
             "Redo",
             id="prompt.redo",
             show=False,
-            tooltip="Do again what Ctrl+Z undid",
+            tooltip="Redo the change that Ctrl+Z undid",
         ),
     ]
 

@@ -22,7 +22,7 @@ from edge_app.system.terminal_text import one_line, printable
 from edge_app.tui.conversation.messages import MessageView
 from edge_app.tui.text import answer_line, is_unsure, progress_text, seconds
 
-LOCAL, BROKEN = "The answer from this device", "The other answer, as far as it came"
+LOCAL, BROKEN = "The answer from this device", "The other answer, incomplete"
 
 
 class OtherAnswer(Vertical):

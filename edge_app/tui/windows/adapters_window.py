@@ -8,8 +8,8 @@ from adapters.store.adapter_store import InstalledAdapter
 from edge_app.tui.windows.finder import Finder, Found
 
 CHOICES = (
-    Found("auto", "auto", "the one that fits the question"),
-    Found("none", "none", "the plain model"),
+    Found("auto", "auto", "the adapter that suits the question"),
+    Found("none", "none", "the model alone"),
 )
 
 
@@ -18,7 +18,7 @@ def described(adapter: InstalledAdapter) -> str:
     if adapter.problem:
         return f"cannot be used: {adapter.problem}"
     manifest = adapter.manifest
-    return f"{manifest.version} · {manifest.description}" if manifest else "says nothing of itself"
+    return f"{manifest.version} · {manifest.description}" if manifest else "has no description"
 
 
 class AdaptersWindow(Finder):

@@ -33,10 +33,14 @@ class Finder(Window[str]):
     """Returns the value of the chosen entry. words: the initial search. hint: the placeholder of the line."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "move(1)", "Next", id="list.next", show=False, tooltip="The next one"),
-        Binding("up", "move(-1)", "Previous", id="list.previous", show=False, tooltip="The one before"),
-        Binding("pagedown", "move(8)", "Further", id="list.further", show=False, tooltip="Eight on"),
-        Binding("pageup", "move(-8)", "Back", id="list.back", show=False, tooltip="Eight back"),
+        Binding("down", "move(1)", "Next", id="list.next", show=False, tooltip="Go to the next entry"),
+        Binding(
+            "up", "move(-1)", "Previous", id="list.previous", show=False, tooltip="Go to the previous entry"
+        ),
+        Binding(
+            "pagedown", "move(8)", "Further", id="list.further", show=False, tooltip="Go down eight entries"
+        ),
+        Binding("pageup", "move(-8)", "Back", id="list.back", show=False, tooltip="Go up eight entries"),
     ]
 
     def __init__(self, title: str, words: str, hint: str) -> None:

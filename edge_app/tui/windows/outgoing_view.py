@@ -32,7 +32,7 @@ class OutgoingView(Vertical, can_focus=True):
             "mark",
             "Never send",
             id="consent.mark",
-            tooltip="Mark the image never to be sent, or not",
+            tooltip="Mark the image never to be sent, or remove the mark",
         ),
     ]
     withheld: reactive[bool] = reactive(False)

@@ -19,9 +19,12 @@ from router.choice import Candidate
 
 
 class RouteWindow(Window[None]):
-    """which: "The last question" or the like. find: gives a Routed or a Failed after any Progress; what else it
-    gives is left out. elsewhere: what the place is called that is not this device. report: says a defect in a
-    sentence."""
+    """Shows a route.
+
+    which: the heading, such as "The last question". find: yields Progress events, then a Routed or a Failed; other
+    events are ignored. elsewhere: the word for the place that is not this device. report: logs a defect and returns a
+    sentence about it.
+    """
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class RouteWindow(Window[None]):
 
 
 def described(route: Route, milliseconds: float, elsewhere: str) -> Content:
-    """The decision, its reason, and a table of what it was made from."""
+    """The decision, its reason, and a table of the candidates."""
     adapter = f"adapter {one_line(route.adapter)}" if route.adapter else "no adapter"
     sure = "" if route.probability is None else f", probability {route.probability:.2f}"
     took = f" · {milliseconds:.1f} ms" if milliseconds else ""
