@@ -148,10 +148,8 @@ def _wait(child: subprocess.Popen[bytes], task: bytes, alive: Callable[[], None]
     """Write the task and wait for the child process to end. It never outlives this call."""
     try:
         assert child.stdin is not None
-        with (
-            contextlib.suppress(BrokenPipeError),
-            child.stdin,
-        ):  # one that ended already explains it on stderr
+        # A child process that has ended already has written the reason to stderr.
+        with contextlib.suppress(BrokenPipeError), child.stdin:
             child.stdin.write(task)
         while True:
             try:

@@ -64,9 +64,8 @@ def load_image(source: Path | str | bytes, name: str | None = None) -> Image:
         path = Path(source).expanduser()
         name, data = name or path.name, _read(path)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # about damaged metadata, and about Pillow's size limit: ours are lower
+        # Pillow warns about damaged metadata, and about a size limit of its own. Ours are lower.
+        warnings.simplefilter("ignore")
         opened = _open(data, name)
         _check_pixels(opened, name)
         notes = [note for note in (_frames_note(opened), _size_note(opened)) if note]

@@ -162,9 +162,8 @@ class _GgufCursor:
             pieces.append(view[start:position])
         self.position = position
         try:
-            texts = str(b"\0".join(pieces), "utf-8").split(
-                "\0"
-            )  # in UTF-8, a NUL byte is part of no other character
+            # In UTF-8 a NUL byte is part of no other character.
+            texts = str(b"\0".join(pieces), "utf-8").split("\0")
             if len(texts) != count:  # count is 0, or a string has a NUL in it
                 texts = [str(piece, "utf-8") for piece in pieces]
         except UnicodeDecodeError:
