@@ -22,7 +22,7 @@ from adapters.training.charts.questions import (
     questions_about,
 )
 from adapters.training.charts.scene import KINDS, Chart, Kind, random_chart
-from adapters.training.charts.words import TRAINING_WORDS, UNSEEN_WORDS, Words
+from adapters.training.charts.words import TRAINING_WORDS, UNSEEN_WORDS, ChartWords
 from adapters.training.charts.writing import Counts, write_charts
 from models.core.errors import UserError
 from models.core.images import load_image
@@ -30,7 +30,7 @@ from models.core.images import load_image
 seeds = st.integers(0, 2**32 - 1)
 
 
-def chart_of(kind: Kind, seed: int, words: Words = TRAINING_WORDS) -> Chart:
+def chart_of(kind: Kind, seed: int, words: ChartWords = TRAINING_WORDS) -> Chart:
     return random_chart(kind, words, np.random.default_rng(seed))
 
 
@@ -94,7 +94,7 @@ def test_answers_follow_from_what_is_shown(kind: Kind, seed: int) -> None:
 
 
 @pytest.mark.parametrize("words", [TRAINING_WORDS, UNSEEN_WORDS])
-def test_always_saying_the_same_gets_a_quarter(words: Words) -> None:
+def test_always_saying_the_same_gets_a_quarter(words: ChartWords) -> None:
     answers: dict[str, Counter[str]] = defaultdict(Counter)
     for seed in range(600):
         chart = chart_of(KINDS[seed % len(KINDS)], seed, words)
