@@ -28,7 +28,7 @@ from models.engine import AdapterPacker, PackedAdapter
 class _LoadedAdapter:
     """One adapter or one sum in memory.
 
-    signatures: of the files of each of its adapters when they were read. size: bytes in memory.
+    signatures: the state of each adapter's files when they were read. size: bytes in memory.
     """
 
     weights: PackedAdapter
@@ -83,7 +83,7 @@ class AdapterBank:
     """The adapters in memory. The methods may be called from any thread.
 
     budget: bytes that adapters may take. Leased ones, and the one used last, stay in memory beyond it.
-    packer: of the engine that the adapters are for.
+    packer: packs adapters for the engine that runs them.
     """
 
     def __init__(self, store: AdapterStore, budget: int, packer: AdapterPacker) -> None:
@@ -124,7 +124,7 @@ class AdapterBank:
         return Lease(entry.weights, entry.reads, lambda: self._release(entry))
 
     def residents(self) -> tuple[ResidentAdapter, ...]:
-        """Those in memory, least recently used first, then leased ones that were replaced or removed on disk."""
+        """Adapters in memory, least recently used first, then leased ones that were replaced or removed on disk."""
         with self._lock:
             here = {entry: spec for spec, entry in self._resident.items()} | self._leased
             return tuple(ResidentAdapter(str(s), entry.size, entry.leases) for entry, s in here.items())

@@ -25,7 +25,7 @@ from models.engine import FeatureExtractor, FeatureSizes, ImageFeatures, TextEmb
 from models.formats.safetensors_file import FLOAT_TYPES, SafetensorsFile
 
 PROTOTYPES_FILE = "router.safetensors"
-FORMAT = "edge-app-prototypes 1"  # one entry of metadata: several would be written in any order
+FORMAT = "edge-app-prototypes 1"  # a single metadata entry, because the order of several varies
 MOST = 64
 """Prototypes of each kind that are kept: 0.2 MB of an adapter."""
 
@@ -33,13 +33,13 @@ MOST_ACCEPTED = 1024
 """Prototypes of each kind that a file from elsewhere may hold."""
 
 COLOUR_SHARE = 0.25
-"""Length of the colours beside the tower's features, which have length 1."""
+"""Norm of the colour part of an image vector. The part of the pooled features has norm 1."""
 
 _COMMON = 20.0
-"""Token ids far above this count more in a question than those below: byte-level BPE numbers its tokens in the order of
-their frequency."""
+"""Scale of the token weight log(1 + id / _COMMON). Byte-level BPE numbers tokens by falling frequency, so a large id is
+a rare token."""
 
-_UNIT_TOLERANCE = 0.01  # float16 keeps three digits
+_UNIT_TOLERANCE = 0.01  # float16 has about three significant digits
 
 T = TypeVar("T")
 
@@ -67,9 +67,10 @@ def image_vector(seen: ImageFeatures) -> NDArray[np.float32]:
 
 
 def question_vector(embedder: TextEmbedder, question: str) -> NDArray[np.float32]:
-    """One question as a unit vector, float32 [hidden]: the mean of its tokens' directions, rare ones first.
+    """One question as a unit vector, float32 [hidden]: the weighted mean of its tokens' unit embeddings.
 
-    Case and spacing do not count. A question without words has the vector zero.
+    Rare tokens have larger weights (see _COMMON). Case and spacing do not count. A question without words has the
+    vector zero.
     """
     pieces = re.findall(r"[^\W_]+|[^\w\s]", question.lower())
     ids, rows = embedder.token_embeddings("".join(f" {piece}" for piece in pieces))
@@ -85,8 +86,8 @@ def make_prototypes(
 ) -> Prototypes:
     """Prototypes of an adapter's examples, whose images and questions need not correspond.
 
-    Repeated ones count once, and at most MOST of each are taken, spread over all. UserError when there are
-    neither.
+    Repeated ones count once, and at most MOST of each are taken, spread over all. Raises UserError when
+    there are neither.
     """
     pictures = list({image.digest: image for image in images}.values())
     return prototypes_of(
@@ -98,7 +99,10 @@ def make_prototypes(
 def prototypes_of(
     images: Sequence[NDArray[np.float32]], questions: Sequence[NDArray[np.float32]]
 ) -> Prototypes:
-    """The same from vectors that are there already (see image_vector, question_vector)."""
+    """Prototypes of image vectors and question vectors (see image_vector, question_vector).
+
+    Question vectors of zeros are left out. Raises UserError when no vector remains.
+    """
     asked = [vector for vector in _spread(questions) if vector.any()]
     if not len(images) and not asked:
         raise UserError("The adapter has no example to make prototypes of; give it a question at least.")
@@ -109,7 +113,7 @@ def prototypes_of(
 
 
 def _rows(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """[vectors, their length]; [0, 0] without any."""
+    """The vectors as a matrix, float32 [vectors, length]; [0, 0] without any."""
     return np.array(vectors, np.float32).reshape(len(vectors), len(vectors[0]) if vectors else 0)
 
 
@@ -170,7 +174,7 @@ def _unit_rows(path: Path, file: SafetensorsFile, name: str) -> NDArray[np.float
         )
     rows = file.floats(name)
     lengths = np.linalg.norm(rows, axis=1)
-    if not np.all(np.abs(lengths - 1) <= _UNIT_TOLERANCE):  # not a number is not near 1 either
+    if not np.all(np.abs(lengths - 1) <= _UNIT_TOLERANCE):  # also true for NaN
         raise _refused(path, f"{name!r} has rows that are not unit vectors")
     unit: NDArray[np.float32] = rows / lengths[:, None].astype(np.float32)
     return unit

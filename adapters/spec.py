@@ -31,11 +31,11 @@ class AdapterSpec:
 
     @property
     def is_plain(self) -> bool:
-        """One adapter as it is."""
+        """Whether this is one adapter with scale 1."""
         return len(self.parts) == 1 and self.parts[0][1] == 1.0
 
     def __str__(self) -> str:
-        """The same specification always reads the same: scales of 1 are left out."""
+        """The canonical text, without scales of 1."""
         return ",".join(name if scale == 1.0 else f"{name}:{scale!r}" for name, scale in self.parts)
 
 
@@ -72,7 +72,7 @@ def _part(piece: str, text: str) -> tuple[str, float]:
         scale = float(number)
     except ValueError:
         scale = math.nan
-    if not abs(scale) <= LARGEST_SCALE:  # which NaN is not
+    if not abs(scale) <= LARGEST_SCALE:  # also true for NaN
         raise UserError(
             f"{text!r} gives {name} the scale {number!r}; a number from {-LARGEST_SCALE:g} to {LARGEST_SCALE:g} "
             "is needed."
@@ -81,7 +81,9 @@ def _part(piece: str, text: str) -> tuple[str, float]:
 
 
 def _remedy(name: str, installed: Collection[str]) -> str:
-    from adapters.store.adapter_store import bundled_names  # not needed until something is wrong
+    from adapters.store.adapter_store import (
+        bundled_names,  # imported here, because only error messages need it
+    )
 
     if name in bundled_names():
         return f" here yet; it comes with the app: run `edge-app adapters install {name}`."

@@ -69,8 +69,8 @@ class CompiledAdapterPacker:
     def open(self, folder: Path, name: str, signature: object) -> CompiledAdapter | None:
         """The LoRA from its packed file, and the projector part from the adapter's folder.
 
-        None when there is no packed file of this signature or the projector part is damaged: reading the whole
-        adapter then tells what is wrong.
+        None when there is no packed file of this signature or the projector part is damaged. Reading the whole
+        adapter then raises the error.
         """
         lora = self._files.open(name, signature)
         if lora is None:
@@ -96,7 +96,7 @@ Weighted = Sequence[tuple[CompiledAdapter, float]]
 
 
 def _add_projectors(parts: Weighted) -> ProjectorPart | None:
-    """Every head that one of the adapters keeps, then their own heads; LoRAs of heads add up."""
+    """The sum of projector parts: every head that one of them keeps, their own heads, and the sum of head LoRAs."""
     if all(adapter.projector is None for adapter, _ in parts):
         return None
     keep: list[str] | None = []

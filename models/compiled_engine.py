@@ -38,7 +38,7 @@ from models.vision.vision_encoder import VisionEncoder
 MAX_ENCODED_IMAGES = 64
 """Encoded images that are kept in addition to those of the last conversation.
 
-An image that is encoded again gets new row ids, and the KV cache of its prompts is then of no use."""
+An image that is encoded again gets new row ids, so the KV cache of its prompts cannot be used."""
 
 PLAIN_PENALTY = 1.1
 """The repetition penalty without an adapter, when the sampling settings leave it to the engine."""
@@ -134,7 +134,7 @@ class CompiledEngine:
     def certainty(self, image: Image, adapter: PackedAdapter | None = None) -> float | None:
         """The probability of the projector's heads (models.vision.projector.ImageTokens), 0..1.
 
-        None for an adapter without heads of its own: its answers do not follow from what the model's heads say.
+        None for an adapter without heads of its own, because its answers do not follow from the model's heads.
         """
         if adapter is not None:
             part = as_compiled(adapter).projector

@@ -136,7 +136,7 @@ class ImageEncoding(Protocol):
 
     @property
     def guesses(self) -> Sequence[tuple[str, float]]:
-        """What the vision encoder makes of the image, as (label, probability), best first; may be empty."""
+        """The vision encoder's labels for the image, as (label, probability), best first; may be empty."""
         ...
 
 

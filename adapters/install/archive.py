@@ -37,7 +37,7 @@ _DAMAGE = (
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Put the adapter's files into the empty folder target. Raises FileError.
+    """Put the adapter's files into the empty folder target. Raises FileError for anything else in the archive.
 
     The first bytes decide whether it is a .zip or a .tar.gz.
     """
@@ -227,8 +227,8 @@ def _damaged(archive: Path) -> Iterator[None]:
     try:
         yield
     except (*_DAMAGE, OSError) as error:
-        # zipfile raises EINVAL when a damaged directory makes it seek to before the file.
-        # any other OSError is the disk's.
+        # zipfile raises EINVAL when a damaged directory makes it seek to before the file. Any other OSError
+        # comes from the disk.
         if type(error) is OSError and error.errno != errno.EINVAL:
             raise
         raise FileError(

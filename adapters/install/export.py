@@ -19,7 +19,7 @@ from adapters.store.manifest import MANIFEST_FILE, SIGNATURE_FILE
 from models.core.errors import UserError
 from models.core.files import sync_directory, written_to
 
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip archive can name
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip archive can store
 
 
 def export(
@@ -30,11 +30,11 @@ def export(
     publisher: str = "",
     force: bool = False,
 ) -> Signer | None:
-    """Write the archive, in which one folder has the adapter's files; returns who signed it.
+    """Write the archive, in which one folder has the adapter's files. Returns its signer, None without a signature.
 
-    key: a private key to sign with, as publisher; without one the signature that came along is kept.
-    Raises UserError when the adapter is not what its manifest says, and for an archive that exists or cannot
-    be written.
+    key: a private key to sign with, in the name of publisher; None keeps the signature that the adapter came with.
+    force: replace an archive that exists. Raises UserError when the adapter's files do not match its manifest, and
+    when the archive exists or cannot be written.
     """
     if archive.suffix.lower() != ".zip":
         raise UserError(f"{archive} does not end in .zip; adapters are exported as .zip.")

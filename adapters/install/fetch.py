@@ -46,8 +46,12 @@ def _no_progress(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Fetched:
-    """source: fetches the same adapter again. revision: the commit, of a source that has commits. bundled: whether it
-    came with the app. left_out: files of a repository that are no part of an adapter and were not fetched."""
+    """What was fetched.
+
+    source: an argument of `fetch` that fetches the same adapter again. revision: the commit; empty for a source
+    without commits. bundled: whether it comes with the app. left_out: files of a repository that are no part of an
+    adapter and were not fetched.
+    """
 
     source: str
     revision: str = ""
@@ -66,8 +70,9 @@ def fetch(
     """Put the files into the folder target, which is empty.
 
     source: a folder, a .zip or .tar.gz, an https address of either or of an adapter.toml with its files beside
-    it, hf:owner/repository[@revision], or the name of a bundled adapter. sha256: what the archive must hash
-    to. Raises NeedsNetwork when the source is on the network and that is off or out of reach, else UserError.
+    it, hf:owner/repository[@revision], or the name of a bundled adapter. sha256: the
+    archive's expected digest (hex). Raises NeedsNetwork when the source is on the network and the app is offline or
+    the server cannot be reached, and UserError for every other failure.
     """
     if sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise UserError(f"--sha256 {sha256!r} is not a sha256; it has 64 hexadecimal digits.")
@@ -102,7 +107,7 @@ def fetch(
 
 
 def _is(there: Callable[[], bool]) -> bool:
-    """Whether something exists; False when the question itself fails, for example because a name is too long."""
+    """Whether something exists; False when the check itself fails, for example because a name is too long."""
     try:
         return there()
     except OSError:
@@ -154,7 +159,7 @@ def _from_web(address: str, target: Path, sha256: str, progress: Progress) -> Fe
 
 
 def _fetch_listed(client: httpx.Client, address: str, target: Path, progress: Progress) -> None:
-    """An adapter.toml, and beside it the files whose hashes it lists, and the signature if there is one."""
+    """Fetch an adapter.toml, the files beside it whose hashes it lists, and the signature if there is one."""
     manifest = target / MANIFEST_FILE
     _get(client, address, manifest, ALLOWED_FILES[MANIFEST_FILE], progress)
     for name in parse_manifest(manifest.read_bytes(), Path(MANIFEST_FILE)).files:
@@ -171,7 +176,7 @@ def _fetch_listed(client: httpx.Client, address: str, target: Path, progress: Pr
 
 
 def _from_hub(source: str, target: Path, progress: Progress) -> Fetched:
-    from huggingface_hub import get_token, hf_hub_url  # half a second, for the few who need it
+    from huggingface_hub import get_token, hf_hub_url  # imported here, because the import takes half a second
 
     from models.hub.download import without_user
 
@@ -206,12 +211,12 @@ def _from_hub(source: str, target: Path, progress: Progress) -> Fetched:
 
 @contextmanager
 def _open(address: str, shown: str) -> Iterator[httpx.Client]:
-    """A client for the address' server that never leaves https. shown: the address without a password."""
+    """A client that refuses requests outside https, except to this machine. shown: the address without its password."""
     import httpx
 
     from models.hub.download import open_client
 
-    def check(request: httpx.Request) -> None:  # of redirects too
+    def check(request: httpx.Request) -> None:  # called for redirects too
         if request.url.scheme != "https" and not (
             request.url.scheme == "http" and request.url.host in _LOOPBACK
         ):
@@ -226,7 +231,7 @@ def _open(address: str, shown: str) -> Iterator[httpx.Client]:
 
 
 def _parse_listing(path: Path, source: str) -> tuple[str, tuple[str, ...]]:
-    """The commit, and the names of its files."""
+    """The commit and the names of its files, from the hub's JSON in path."""
     try:
         match json.loads(path.read_bytes()):
             case {"sha": str(commit), "siblings": list(siblings)} if re.fullmatch("[0-9a-f]{40}", commit):
@@ -245,9 +250,10 @@ def _get(
     *,
     absent: bool = False,
 ) -> None:
-    """The file at an address, at most so many bytes. absent: whether it may not be there; then nothing is written.
+    """Download the file at an address to target.
 
-    Tried again from the start when the connection breaks: adapters are a few MB.
+    most: the bytes that it may have. absent: whether the server may lack the file, in which case nothing is written.
+    A broken connection restarts the download from the beginning, since adapters have only a few MB.
     """
     import httpx
 

@@ -1,7 +1,7 @@
 """Installs an adapter: fetches it, checks its files, tries it on the model, and then puts it in its place.
 
-adapters.install.fetch gets the files, .archive and .verify check them, .probe tries them, and adapters.store.staging
-puts them in place of an earlier version.
+fetch.py gets the files, archive.py and verify.py check them, probe.py tries them, and adapters/store/staging.py puts
+them in place of an earlier version.
 """
 
 from __future__ import annotations
@@ -47,26 +47,29 @@ class NotNewer(UserError):
 
 
 class Models(Protocol):
-    """The models on this machine: what installing needs of them."""
+    """The operations on this machine's models that installing needs."""
 
     @property
     def default(self) -> str:
-        """The model of adapters that name none."""
+        """The base model of adapters that do not name one."""
         ...
 
     def identity(self, name: str) -> str:
-        """models.hub.store.ModelStore.identity. Raises UserError for a model that the app does not know."""
+        """See models.hub.store.ModelStore.identity. Raises UserError for an unknown model."""
         ...
 
     def load(self, name: str) -> Engine:
-        """The model, pulled if need be; belongs to whoever gave it. Raises UserError, NeedsNetwork."""
+        """A model's engine. Downloads what is missing. Raises UserError, NeedsNetwork. The caller must not close it."""
         ...
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to install. source, sha256: see adapters.install.fetch. name: to install it under; empty takes its own.
-    force: also when that version, or a newer one, is here. newer: only when it is newer, as an update."""
+    """What to install.
+
+    source, sha256: see adapters.install.fetch. name: the name to install under; empty takes the adapter's own.
+    force: replace an installed adapter of the same or a newer version. newer: install only a newer version.
+    """
 
     source: str
     name: str = ""
@@ -125,7 +128,7 @@ class Installer:
         self._changed = changed
 
     def install(self, wanted: Wanted) -> Outcome:
-        """Install an adapter, or raise UserError with nothing changed (NeedsNetwork when that is why)."""
+        """Install an adapter. Raises UserError or NeedsNetwork, and then leaves the store unchanged."""
         if wanted.name:
             check_name(wanted.name)
         with changing(self._store.directory, self._progress) as staging:
@@ -148,7 +151,7 @@ class Installer:
         """Remove an adapter. Raises UserError when there is none."""
         self._store.folder(name)
         with changing(self._store.directory, self._progress) as staging:
-            self._store.folder(name)  # another process may have been faster
+            self._store.folder(name)  # raises when another process has removed it
             staging.discard(name)
             self._changed(name)
 
@@ -278,7 +281,7 @@ def _check_replacing(candidate: CheckedAdapter, wanted: Wanted) -> None:
 def _made_manifest(
     folder: Path, files: tuple[str, ...], wanted: Wanted, fetched: Fetched, base_model: str
 ) -> AdapterManifest:
-    """For a folder as the peft library saves it."""
+    """A manifest for a folder that the peft library saved, which has none."""
     name = check_name(wanted.name or _name_in(fetched.source))
     return AdapterManifest(
         name=name,

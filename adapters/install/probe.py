@@ -57,7 +57,7 @@ def _answer(
     tokens: Iterator[Token] = engine.generate([message], sampling, adapter=adapter, use_words=use_words)
     try:
         answer = [(token.id, token.logprob) for token in tokens]
-    except UserError:  # how sampling refuses logits that are no numbers
+    except UserError:  # raised by sampling when logits are NaN
         answer = [(0, math.nan)]
     if not all(math.isfinite(logprob) for _, logprob in answer):
         raise UserError(
@@ -68,7 +68,7 @@ def _answer(
 
 
 def _picture() -> Image:
-    """Something to look at: colours that run into one another, and a square."""
+    """A test image of 256 x 256 pixels: colour gradients and a square."""
     rows, columns = np.mgrid[0:256, 0:256].astype(np.uint8)
     pixels = np.stack([rows, columns, 255 - rows], axis=-1)
     pixels[96:160, 96:160] = (250, 240, 40)

@@ -1,7 +1,7 @@
-"""Who made an adapter: Ed25519 signatures, and the publishers that the user trusts.
+"""Ed25519 signatures of adapters, and the publishers that the user trusts.
 
 signature.json in an adapter's folder: {"publisher": name, "public_key": base64 of the key's 32 bytes,
-"signature": base64 of 64 bytes}. Signed is the UTF-8 text of three lines, each ended by a newline:
+"signature": base64 of 64 bytes}. The signed message is UTF-8 text of three lines, each ended by a newline:
 "edge-app adapter signature 1", the publisher's name, and the sha256 (hex) of adapter.toml, which in turn holds
 the sha256 of every other file. The package cryptography makes keys and checks signatures.
 """
@@ -33,7 +33,11 @@ _MOST_TRUSTED = 2**20  # bytes of the file of publishers
 
 @dataclass(frozen=True)
 class Signer:
-    """Who signed an adapter. publisher: what the signature says; only the fingerprint proves anything."""
+    """The signer of an adapter.
+
+    publisher: the name in the signature, which anyone can choose. fingerprint: sha256 (hex) of the public key, which
+    identifies the signer.
+    """
 
     publisher: str
     fingerprint: str
@@ -61,11 +65,11 @@ class Publishers:
         return dict(sorted(content.items()))
 
     def name_of(self, fingerprint: str) -> str | None:
-        """What the user calls the publisher with this key, or None for one that is not trusted."""
+        """The user's name for the publisher with this key, or None when it is not trusted."""
         return next((name for name, known in self.all().items() if known == fingerprint), None)
 
     def add(self, name: str, key: str) -> str:
-        """Trust a publisher from now on; returns the key's fingerprint. key: see fingerprint_of."""
+        """Trust a publisher. Returns the key's fingerprint. key: see fingerprint_of. Raises UserError."""
         _check_publisher(name)
         publishers, fingerprint = dict(self.all()), fingerprint_of(key)
         if publishers.get(name, fingerprint) != fingerprint:
@@ -78,7 +82,7 @@ class Publishers:
         return fingerprint
 
     def remove(self, name: str) -> None:
-        """Trust a publisher no more. Raises UserError when none has that name."""
+        """Remove a trusted publisher. Raises UserError when none has that name."""
         publishers = dict(self.all())
         if publishers.pop(name, None) is None:
             raise UserError(f"No trusted publisher is called {name!r}; see `edge-app adapters trust list`.")
@@ -96,9 +100,9 @@ class Publishers:
 
 
 def read_signer(folder: Path) -> Signer | None:
-    """Who signed the adapter in a folder; None when nobody did.
+    """The signer of the adapter in a folder; None when it has no signature.
 
-    Raises UserError when there is a signature that is damaged or of something else: never to be used.
+    Raises UserError when the signature is damaged or does not fit the adapter, which must then not be used.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -175,7 +179,10 @@ def make_key(file: Path) -> str:
 
 
 def fingerprint_of(key: str) -> str:
-    """sha256 (hex) of a public key. key: that itself, the key in base64, or a file that holds either."""
+    """The fingerprint of a public key: sha256 (hex) of its 32 bytes.
+
+    key: the fingerprint, the key in base64, or the path of a file that holds either. Raises UserError otherwise.
+    """
     text = key.strip()
     path = Path(key).expanduser()
     if _key_text(text) is None and path.is_file():
@@ -226,7 +233,7 @@ def _check_publisher(name: str) -> None:
 
 
 def _problem_of_publisher(name: str) -> str:
-    """The rest of a sentence that says what is wrong with a name; empty for one that can be used."""
+    """The end of an error message about a publisher's name; empty when the name is valid."""
     if name.strip() and len(name) <= _MOST_NAME and name.isprintable():
         return ""
     return f"is {name[:40]!r}; it must be up to {_MOST_NAME} characters on one line."

@@ -1,4 +1,4 @@
-"""Checks an adapter's folder against its manifest: every file, every hash, and that the weights can be used."""
+"""Checks an adapter's folder against its manifest, and that its weights can be used."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def check_hashes(folder: Path, manifest: AdapterManifest, made: Mapping[str, str
 
 
 def check_base(manifest: AdapterManifest, identity: str) -> None:
-    """Raises UserError when the adapter was trained on other weights. identity: of the manifest's base model here."""
+    """Raises UserError when the adapter was trained on other weights. identity: of the installed base model."""
     if manifest.base_digest not in (NOT_DECLARED, identity):
         raise UserError(
             f"The adapter {manifest.name} was made for other weights of {manifest.base_model} (digest "

@@ -46,7 +46,7 @@ STAGING = ".staging"
 REPLACED = "old-"
 """Prefix of the folder in STAGING that holds an adapter while a new version takes its place."""
 
-_TRIES = 5  # of reading an adapter that is being replaced at that very moment
+_TRIES = 5  # attempts to read an adapter while another process replaces it
 
 Signature = tuple[tuple[int, int, int], ...]
 """(inode, size, modification time in ns) of each of an adapter's files."""
@@ -54,8 +54,11 @@ Signature = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True)
 class InstalledAdapter:
-    """manifest: None for a folder without adapter.toml, or when there is a problem. problem: what is wrong with the
-    folder. record: None for a folder that was copied here by hand."""
+    """An adapter's folder and what its manifest and record say, without the weights.
+
+    manifest: None for a folder without adapter.toml, or when there is a problem. problem: what is wrong with the
+    folder. record: None for a folder that was copied here by hand.
+    """
 
     name: str
     folder: Path
@@ -87,13 +90,13 @@ class AdapterStore:
         """Sorted. A folder counts once it has a configuration; no file is read."""
         names = set(_folders(self.directory))
         names |= {name.removeprefix(REPLACED) for name in _folders(self.directory / STAGING)}
-        names |= set(_folders(self.directory))  # one that was out of its place for both
+        names |= set(_folders(self.directory))  # an adapter may have moved back between the two listings
         return tuple(sorted(name for name in names if self._find(name) is not None))
 
     def get(self, name: str) -> InstalledAdapter:
         """An adapter's manifest and record, without its weights. Raises UserError when there is no such adapter."""
         for attempt in range(_TRIES):
-            before = self._stamp(name) if attempt else None  # only a second look need be sure of itself
+            before = self._stamp(name) if attempt else None  # the first attempt skips the check for changes
             folder = before[0] if before else self.folder(name)
             try:
                 found = InstalledAdapter(name, folder, *read_manifest(folder))
@@ -112,8 +115,7 @@ class AdapterStore:
                 continue
 
     def load(self, name: str) -> LoadedAdapter:
-        """The adapter's tensors and what it reads. Raises UserError when it is not there, damaged or not
-        supported."""
+        """An adapter's tensors and prompt policy. Raises UserError when it is missing, damaged or not supported."""
         for _ in range(_TRIES):
             before, problem, loaded = self._stamp(name), None, None
             try:
@@ -136,7 +138,7 @@ class AdapterStore:
         return self._find(name) is not None
 
     def folder(self, name: str) -> Path:
-        """Where an adapter's files are just now. Raises UserError when there is no such adapter."""
+        """The folder that has an adapter's files now. Raises UserError when there is no such adapter."""
         folder = self._find(name)
         if folder is None:
             raise UserError(
@@ -145,7 +147,10 @@ class AdapterStore:
         return folder
 
     def _stamp(self, name: str) -> tuple[Path, Signature]:
-        """Where an adapter is and what its files are: the same before and after a reading, it read one version."""
+        """An adapter's folder and the signature of its files.
+
+        If it is the same before and after a read, the read saw one version.
+        """
         folder = self.folder(name)
         stats = []
         for file in ALLOWED_FILES:
@@ -158,8 +163,8 @@ class AdapterStore:
     def _find(self, name: str) -> Path | None:
         """The folder of an adapter; None without one.
 
-        While a new version takes its place, the adapter is in STAGING. The place is looked at again after that, because
-        the new version may have arrived in between.
+        While a new version takes its place, the adapter is in STAGING. Its own folder is checked again after that,
+        because the new version may have arrived in between.
         """
         place = self.directory / name
         if is_name(name):
@@ -177,7 +182,7 @@ def _read_folder(folder: Path, signature: Signature, name: str) -> LoadedAdapter
 
 
 def read_policy(folder: Path) -> PromptPolicy:
-    """What the adapter in a folder reads.
+    """The prompt policy of the adapter in a folder.
 
     Raises UserError when its manifest is damaged, or its prompts cannot be made by this version of the app.
     """

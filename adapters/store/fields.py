@@ -1,6 +1,6 @@
-"""The fields of a table from a file that others wrote, checked one by one as they are taken.
+"""Checked access to the fields of a table from an untrusted file.
 
-Errors name the file and the field and say what the field must be.
+Errors name the file and the field, and say what the field must be.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Fields:
             raise FileError(self._path, f" has the unknown field {self._where(key)!r}; take it out.")
 
     def line(self, key: str, default: str | None = None) -> str:
-        """Text of one line; without a default it must be there and say something."""
+        """Text of one line. Without a default the field is required and must not be empty."""
         value = self.text(key, default, _LINE)
         if "\n" in value or "\t" in value:
             raise self._wrong(key, "text of one line")

@@ -50,7 +50,7 @@ ReadsText = Literal["auto", "always", "never"]
 READS: tuple[ReadsText, ...] = ("auto", "always", "never")
 _MOST_READING_FIRST: tuple[ReadsText, ...] = ("always", "auto", "never")
 NOT_DECLARED = ""
-"""The base_digest of an adapter whose author did not say which weights it was trained on."""
+"""The base_digest of an adapter whose manifest does not name the weights that it was trained on."""
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _ON_WINDOWS = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
@@ -74,7 +74,7 @@ class PromptPolicy:
 
 
 def combine_policies(policies: Iterable[PromptPolicy]) -> PromptPolicy:
-    """The policy of a sum of adapters: what one of them wants is in the prompt.
+    """The policy of a sum of adapters: the prompt has everything that one of them needs.
 
     It is written in the newest format of those that read text, or of all when none does.
     """
@@ -118,7 +118,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class AdapterManifest:
-    """What adapter.toml says.
+    """The content of adapter.toml.
 
     version: as PEP 440 has it. description: one line. base_model: a name from `edge-app models list`.
     base_digest: models.hub.store.ModelStore.identity of it, or NOT_DECLARED. training: facts by name (data, licence,
@@ -142,7 +142,7 @@ class AdapterManifest:
 
 
 def is_name(name: str) -> bool:
-    """Whether an adapter may have this name: a folder's name on every system that means nothing else."""
+    """Whether an adapter may have this name: it is not reserved and is a valid folder name on every system."""
     return bool(_NAME.fullmatch(name) and not _ON_WINDOWS.fullmatch(name) and name.lower() not in RESERVED)
 
 
@@ -164,7 +164,7 @@ def parse_manifest(data: bytes, path: Path) -> AdapterManifest:
 
 
 def parse_toml(data: bytes, path: Path) -> dict[str, Any]:
-    """The file's tables as they are, not checked. Raises UserError for what is no TOML."""
+    """The file's tables, not checked. Raises UserError when the file is too large or not TOML."""
     if len(data) > ALLOWED_FILES[MANIFEST_FILE]:
         raise FileError(
             path, f" is larger than {ALLOWED_FILES[MANIFEST_FILE]} bytes; no manifest needs that."
@@ -173,7 +173,7 @@ def parse_toml(data: bytes, path: Path) -> dict[str, Any]:
         raise FileError(path, f" has more than {_MOST_DOTS} full stops; shorten its texts.")
     try:
         return tomllib.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
+    except (ValueError, RecursionError) as error:  # ValueError itself for a number of thousands of digits
         raise FileError(path, f" is not TOML ({error}); correct it or get a fresh copy.") from None
 
 
@@ -231,7 +231,7 @@ def check_prompt_format(manifest: AdapterManifest) -> None:
 
 
 def _policy(fields: Fields) -> PromptPolicy:
-    """Without a format it is 1, the only one when manifests named none. Every adapter got ranks then."""
+    """The policy in [reads]. A manifest without prompt_format is of format 1, where every adapter got chart ranks."""
     prompt_format = fields.count("prompt_format", 1)
     policy = PromptPolicy(
         ocr=fields.one_of("ocr", READS, "auto"),

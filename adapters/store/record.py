@@ -26,11 +26,11 @@ _MOST_BYTES = 2**21
 class InstallRecord:
     """How an adapter was installed.
 
-    source: what `adapters install` takes to install it again. revision: the commit it was, of a source that
-    has commits. sha256: what the archive was pinned to, if it was. date: ISO 8601, UTC. signed_by: the
-    fingerprint of the key that signed it, BY_THE_APP for one that came with the app, or empty. base_digest:
-    of the model it was tried on. declared: whether the manifest is its author's; the app writes one for a
-    plain PEFT folder. made: sha256 by name of files that the app added.
+    source: the argument of `adapters install` that installs it again. revision: the commit; empty for a source without
+    commits. sha256: the digest (hex) that the archive was pinned to, or empty. date: ISO 8601, UTC. signed_by: the
+    fingerprint of the key that signed it, BY_THE_APP for one that comes with the app, or empty. base_digest: of the
+    model that it was tested on. declared: whether the manifest is its author's; the app writes one for a plain PEFT
+    folder. made: sha256 by name of files that the app added.
     """
 
     source: str

@@ -16,7 +16,7 @@ from adapters.training.data import TrainingRow
 from adapters.training.token_rows import ExampleBuilder, TrainingExample, TrainingImage
 
 STEP_TOKENS = 160
-"""Tokens of the examples of one step together, about. Steps are small, so that there are many of them."""
+"""Approximate number of tokens in the examples of one step. Steps are small, so that there are many of them."""
 
 CONVERSATION_SHARE = 0.25
 MAX_TURNS = 4
@@ -33,7 +33,7 @@ class ImageQuestions:
 class BatchPlan:
     """An endless sequence of batches. `steps_an_epoch` steps see every image once.
 
-    tokens: of all examples. step_tokens: of a step, about.
+    tokens: of all examples. step_tokens: approximate number of tokens in a step.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ CARD_FILE = "README.md"
 
 @dataclass(frozen=True)
 class About:
-    """The parts of a manifest that the user gives. data, licence: of the training images, in words.
+    """The parts of a manifest that the user gives. data, licence: source and licence of the training images, as text.
 
     base_digest: models.hub.store.ModelStore.identity of the base model. command, measure_command: for the card.
     """

@@ -20,7 +20,7 @@ from models.core.files import file_digest
 
 TRAIN, VALIDATION = "train", "val"
 VALIDATION_SHARE = 0.2
-"""Of the images, when the rows say nothing about a split."""
+"""Share of the images that becomes the validation split of rows without splits."""
 
 LEAST_IMAGES = 8
 MAX_QUESTION, MAX_ANSWER, MAX_TYPE = 4000, 4000, 64
@@ -61,7 +61,7 @@ def read_training_rows(file: Path, images: Path | None = None) -> tuple[Training
 
 
 def read_validation_rows(file: Path, images: Path | None = None) -> tuple[TrainingRow, ...]:
-    """The rows of the split "val" of a file, which may have no others. Raises UserError as above."""
+    """The rows of the split "val" of a file, which may have no others. Raises UserError as read_training_rows does."""
     rows = of_split(_read(file, images), VALIDATION)
     if not rows:
         raise UserError(f'{file} has no rows of the split "{VALIDATION}" to measure on.')

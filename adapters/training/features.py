@@ -1,6 +1,6 @@
 """The vision tower's features of the training images, computed once and cached.
 
-They are computed by the compiled tower that the engine also answers with, so that training and inference see the same
+They are computed by the compiled tower that the engine also answers with, so that training and inference use the same
 numbers. Maps are stored in half precision.
 """
 
@@ -22,7 +22,7 @@ from models.vision.efficientnet import HEAD_CHANNELS
 from models.vision.tower import TowerFeatures, VisionTower
 
 VERSION = 1
-"""Of what is kept: raised when preparing images or the tower changes."""
+"""Version of the cached features. Increase it when the preparation of images or the tower changes."""
 
 MAPS = ("s8", "s16")
 
@@ -31,14 +31,14 @@ class FeatureCache:
     """Features by image digest, a file each. Belongs to one thread, as the tower does."""
 
     def __init__(self, tower: VisionTower, identity: str, cache_dir: Path) -> None:
-        """identity: of the tower's weights; another one, other features."""
+        """identity: digest (hex) of the tower's weights, part of the name of the cache's folder."""
         self._tower = tower
         self._folder = cache_dir / "features" / f"{identity[:16]}-{VERSION}"
 
     def of(
         self, rows: Sequence[TrainingRow], progress: Callable[[int, int], None]
     ) -> dict[str, TowerFeatures]:
-        """By digest, of every image of the rows. progress: told images done and in all.
+        """By digest, of every image of the rows. progress: called with the number of images done and of all.
 
         Raises UserError, naming the line, for an image that cannot be decoded.
         """
@@ -58,7 +58,7 @@ class FeatureCache:
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError):
-            file.unlink()  # damaged: made again
+            file.unlink()  # damaged, so the features are computed again
         seen = self._tower.features(load_training_image(row), maps=True)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}.npz")

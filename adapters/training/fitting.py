@@ -1,8 +1,8 @@
 """Fits heads to labelled features: softmax regression, optionally behind a hidden layer at every place of a map.
 
-The hidden layer is fitted for all facts together, because what makes one of them visible helps the others. This is
-PyTorch, which training needs anyway: scikit-learn has no estimator with a layer that several classifiers share and
-whose outputs are pooled over places, and its softmax regression takes no soft targets, which models.training fits.
+The hidden layer is fitted for all facts together, because what makes one of them visible helps the others. The
+fits use PyTorch. scikit-learn has no estimator with a layer that several classifiers share and whose outputs are pooled
+over places, and its softmax regression takes no soft targets, which models.training fits.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ READABLE = 0.8
 
 SHARPNESS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
-PAD = "."  # fills the slots behind a short word: a mixture with nothing in it would be rescaled to noise
+PAD = "."  # fills the slots after a short word, because an empty mixture would be rescaled to noise
 MAX_SLOTS = 4
 
 GLOBAL = ("pool", "colour")
@@ -57,7 +57,7 @@ VIEWS = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What the rows say of images in one respect, such as the colour. word_of: the word of each image, by digest."""
+    """The labels of images for one property, such as the colour. word_of: the word of each image, by digest."""
 
     name: str
     word_of: Mapping[str, str]
@@ -94,7 +94,7 @@ class OwnHeadResult:
 
 
 def find_facts(rows: Sequence[TrainingRow]) -> list[Facts]:
-    """What could become a head: types of questions, then labels, in the order in which they occur.
+    """Candidates for heads: types of questions, then labels, in the order in which they occur.
 
     A type of several questions that are answered yes or no is left out, because its answer depends on the question.
     """

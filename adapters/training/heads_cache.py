@@ -16,7 +16,7 @@ from models.vision.projector_file import Places, ProjectorHead
 
 
 def keep_heads(file: Path, recipe: str, results: Sequence[OwnHeadResult]) -> None:
-    """Write results, to be found again under the same recipe only."""
+    """Write results. `kept_heads` returns them for the same recipe only."""
     arrays: dict[str, NDArray[Any]] = {}
     described = []
     for number, each in enumerate(results):
@@ -36,7 +36,7 @@ def keep_heads(file: Path, recipe: str, results: Sequence[OwnHeadResult]) -> Non
 
 
 def kept_heads(file: Path, recipe: str) -> list[OwnHeadResult] | None:
-    """What was kept under this recipe; None when there is nothing, or something else."""
+    """The results of this recipe; None when the file is missing, damaged or of another recipe."""
     try:
         with np.load(file, allow_pickle=False) as stored:
             content = json.loads(str(stored["described"]))

@@ -33,7 +33,7 @@ image are learnt late and suddenly, so a flat curve means little before."""
 
 SCORED_TOGETHER = 8
 
-SURE = 0.01  # nats a token: with every held-out answer right and this loss, training ends
+SURE = 0.01  # nats a token; training ends at this loss if every held-out answer is right
 PACE_STEPS = 12
 """Steps after which the seconds a step are known, and the number of steps that fit into the given minutes."""
 

@@ -23,12 +23,12 @@ BESIDE = 100
 """Rows of each type, spread over all, that the base model and the blind adapter answer too."""
 
 ROOM = 32
-"""Tokens that an answer may have in addition to the number of the expected one's characters. Longer ones are wrong."""
+"""An answer may have this many tokens more than the expected answer has characters. Longer ones are wrong."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers to one row; None for the ways in which it was not asked."""
+    """The answers to one row; None for a baseline that did not answer it."""
 
     row: TrainingRow
     adapter: str

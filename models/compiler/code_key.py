@@ -66,7 +66,7 @@ def source_digest(build: str, kept: Path) -> str:
     digest = hashlib.sha256(json.dumps(definitions, sort_keys=True).encode()).hexdigest()
     modules = {name.partition(":")[0] for name in definitions}
     content = {"build": build, "python": _PYTHON, "modules": _byte_digests(modules), "digest": digest}
-    with suppress(OSError, UserError):  # a disk that refuses costs the parsing at the next start
+    with suppress(OSError, UserError):  # without the file, the next start parses again
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(kept, json.dumps(content).encode())
     return digest
@@ -133,7 +133,7 @@ def _names(statements: Iterable[ast.stmt]) -> set[str]:
 
 
 def _bound(statement: ast.stmt) -> list[str]:
-    """The names that a top-level statement binds; none for one that merely runs."""
+    """The names that a top-level statement binds; empty for one that binds none."""
     match statement:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             return [name]
@@ -157,7 +157,7 @@ def _without_prose(statement: ast.stmt) -> ast.stmt:
 
 
 def _is_docstring(statement: ast.stmt) -> bool:
-    """A string that stands alone: a docstring, or the comment below a constant."""
+    """Whether the statement is a string alone: a docstring, or the description below a constant."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)
@@ -166,13 +166,16 @@ def _is_docstring(statement: ast.stmt) -> bool:
 
 
 def _byte_digests(modules: Iterable[str]) -> dict[str, str]:
-    """sha256 (hex) of the source of each module, and of this one, which decides what counts."""
+    """sha256 (hex) of the source of each module, and of this one, since it selects the definitions."""
     names = sorted({*modules, __name__})
     return {name: hashlib.sha256(_source(name).read_bytes()).hexdigest() for name in names}
 
 
 def _is_submodule(package: str, name: str) -> bool:
-    """Asked of packages alone: to look for a part of a module would import it, and the compiler with it."""
+    """Whether the package has a module of this name.
+
+    False for a module without looking further, since find_spec would import the module, and the compiler with it.
+    """
     is_package = _source(package).name == "__init__.py"
     return is_package and importlib.util.find_spec(f"{package}.{name}") is not None
 

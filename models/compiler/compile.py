@@ -145,7 +145,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _wait(child: subprocess.Popen[bytes], task: bytes, alive: Callable[[], None]) -> None:
-    """Write the task and wait for the child process to end. It never outlives this call."""
+    """Write the task and wait for the child process to end. It is killed when `alive` raises."""
     try:
         assert child.stdin is not None
         # A child process that has ended already has written the reason to stderr.

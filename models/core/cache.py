@@ -1,6 +1,6 @@
 """Files of the cache: their names, their header pages, and the removal of unused ones.
 
-Everything in the cache can be made again, so that removing too much costs time and never an answer. Lock files are
+Everything in the cache can be made again, so removing a file costs time alone. Lock files are
 left: they are empty, and to remove one while another process waits for it would let two processes in.
 """
 
@@ -81,7 +81,7 @@ def read_header(magic: bytes, page: bytes) -> dict[str, Any] | None:
 def _modified(file: Path) -> float:
     try:
         return file.stat().st_mtime
-    except OSError:  # another process was faster
+    except OSError:  # another process has removed it
         return time.time()
 
 

@@ -25,7 +25,7 @@ def no_progress(stage: Stage, message: str, done: int, total: int | None) -> Non
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A decoded image. Images with the same digest are equal, whatever their names and subclasses.
+    """A decoded image. Images with the same digest are equal, even with other names or subclasses.
 
     pixels: uint8 [height, width, 3], RGB, upright, alpha composed on white.
     digest: sha256 (hex) of the file's bytes.

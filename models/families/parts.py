@@ -24,7 +24,8 @@ from models.vision.vision_encoder import VisionEncoder
 class Parts:
     """The parts of a model in memory.
 
-    language: the language model with the conversation's KV cache. side_context: the same weights with another.
+    language: the language model with the conversation's KV cache. side_context: the same weights with a KV cache of
+    their own.
     embedding: the rows of the language model's embedding, by token id.
     prompts: builds the model's prompts.
     vision: the vision encoder; None for a model that reads text alone.

@@ -5,7 +5,7 @@ is used, and a file that does not fit is a UserError that names it.
 
 The package `gguf` is not used: opening the default model's file takes it 2.4 s (0.06 s here), because it makes several
 numpy arrays for each of the vocabulary's strings, and a file whose array claims 2**40 elements makes it run for ever.
-The tests hold this reader against it.
+The tests compare this reader with it.
 """
 
 from __future__ import annotations

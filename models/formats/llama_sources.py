@@ -157,7 +157,7 @@ def half_split_rows(rows: int, head_dim: int) -> NDArray[np.intp]:
 
 
 class _Numbers:
-    """Positive numbers from metadata or a JSON object. A UserError names the key whose value is none."""
+    """Positive numbers from metadata or a JSON object. A UserError names the key with any other value."""
 
     def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
         self._path = path

@@ -107,7 +107,7 @@ class ModelStore:
                 f"run `edge-app models pull {name}` once with a network ({_megabytes(entry.download_size)})"
             )
         with self._locked(name, progress):
-            if found := self._pulled(entry):  # another process was faster
+            if found := self._pulled(entry):  # another process has pulled it
                 return found
             self._fetch(entry, progress)
         files = self._pulled(entry)

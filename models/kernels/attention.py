@@ -136,8 +136,8 @@ class Attention:
         """Compute exp(s_j - m_c) of one chunk into "scores", and its peak and mass into the stores.
 
         cache: offset of the head's keys. queries: offsets in "queries" of rows, rotated and scaled. last: the last
-        position that each query sees. scores: offsets in "scores", CHUNK float32 each. blocks_at_once: blocks of 16
-        positions whose scores are summed at once; len(queries) * blocks_at_once vectors are held in registers.
+        position that each query attends to. scores: offsets in "scores", CHUNK float32 each. blocks_at_once: blocks
+        of 16 positions whose scores are summed at once; len(queries) * blocks_at_once vectors are held in registers.
         """
         peaks = [Register() for _ in queries]
         for peak in peaks:

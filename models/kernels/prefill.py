@@ -131,7 +131,7 @@ class Prefill(LlamaWriter):
     def _attend(self, layer: Expr) -> None:
         """Attention of tiles of one head's queries.
 
-        Later tiles see more positions. The items are therefore dealt to the threads in turn.
+        Later tiles attend to more positions, so the threads take tiles in turn.
         """
         count, heads = self.machine.attention_rows, self.shape.heads
         with phase(self.threads) as thread:
@@ -154,7 +154,7 @@ class Prefill(LlamaWriter):
         scores = [bind(slot * CHUNK) for slot in slots]
         queries = [bind(row * shape.attention_width + head * shape.head_dim) for row in rows]
         last = [bind(self.a["position"] + row) for row in rows]
-        # The last position that any row of the tile sees.
+        # The last position that any row of the tile attends to.
         reach = bind(self.a["position"] + tir.min(first + count, self.a["rows"]) - 1)
         chunks = bind(tir.truncdiv(reach, CHUNK) + 1)
         with tir.serial(chunks) as chunk:

@@ -209,7 +209,7 @@ def load_or_pack(
 
 
 def _packed_now(path: Path, digest: str, read: Callable[[], LlamaWeights], progress: Progress) -> PackedModel:
-    """Pack the weights. The caller holds the lock, so that unfinished files are those of writers that died."""
+    """Pack the weights. The caller holds the lock, so unfinished files were left by processes that ended early."""
     for unfinished in path.parent.glob(f"{path.name}?*"):
         unfinished.unlink(missing_ok=True)
     write_packed(path, digest, read(), progress)

@@ -17,7 +17,7 @@ from adapters.training.charts.scene import Chart
 
 SCHEMES: Final = ("accent", "tableau20", "set3", "category20b", "paired", "warmgreys")
 FONT: Final = "Liberation Sans"
-"""The one inside the wheel of vl-convert; a font that is missing leaves its text out without a word."""
+"""The font in the wheel of vl-convert. Text in a font that is missing is left out without an error."""
 
 WEIGHTS: Final = ("normal", "normal", "bold")
 THEMES: Final = ("none", "latimes", "vox", "quartz", "powerbi", "excel")

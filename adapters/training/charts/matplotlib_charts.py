@@ -38,7 +38,7 @@ PALETTES: Final = (
 )
 FONTS: Final = ("DejaVu Sans", "DejaVu Serif", "DejaVu Sans Mono", "STIXGeneral", "cmr10")
 CANDLE_STYLES: Final = ("yahoo", "charles", "binance", "default", "classic")
-"""Green or white rises, red or black falls; styles with other conventions could not be told without a legend."""
+"""Green or white rises, red or black falls; styles with other colours would need a legend."""
 _DOTS: Final = 100  # an inch
 
 

@@ -29,7 +29,7 @@ CHART_TYPES: Final[dict[Kind, str]] = {
 ORDINALS: Final = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 QUESTIONS_A_CHART: Final = 3
 FURTHER_QUESTIONS: Final = 6
-"""On top, about a chart that is learnt from: they share its image and its text, so that they cost little."""
+"""Questions in addition, for charts of the split "train". They share its image and its text, so they cost little."""
 
 _MARKS: Final[dict[Kind, tuple[str, str]]] = {
     "bar": ("from the left", "bar"),
@@ -46,7 +46,7 @@ class Question:
 
 
 def number(value: float) -> str:
-    """As it is printed in charts and answers: without a decimal point when it is whole."""
+    """A number as charts and answers print it, without a decimal point when it is whole."""
     return f"{value:g}"
 
 
@@ -85,8 +85,11 @@ def questions_about(chart: Chart, rng: Generator) -> tuple[Question, ...]:
 
 
 def further_questions(chart: Chart, asked: Sequence[Question], rng: Generator) -> tuple[Question, ...]:
-    """FURTHER_QUESTIONS at most that were not asked: two comparisons first, each with the one that has the opposite
-    answer, so that only looking at the chart helps; then any."""
+    """At most FURTHER_QUESTIONS questions that are not in `asked`.
+
+    The first are two comparisons, each followed by the one with the opposite answer, so that the answer can only be
+    learnt from the chart. The others are of any type.
+    """
     makers = _makers(chart)
     found = {question.text: question for question in asked}
     for _ in range(FURTHER_QUESTIONS // 3 if _yes_no in makers else 0):
@@ -100,7 +103,7 @@ def further_questions(chart: Chart, asked: Sequence[Question], rng: Generator) -
 
 
 def _makers(chart: Chart) -> list[Callable[[Chart, Generator], Question]]:
-    """What can be asked about a chart, the likelier the more often."""
+    """The functions that make questions about a chart. One that occurs twice is chosen twice as often."""
     makers: list[Callable[[Chart, Generator], Question]] = [_chart_type]
     if chart.candles:
         return [*makers, _direction_overall, _last_direction, _highest_close]
@@ -117,7 +120,7 @@ def _makers(chart: Chart) -> list[Callable[[Chart, Generator], Question]]:
 
 
 def _has_order(chart: Chart) -> bool:
-    """Which one is highest can be seen (a flat line has only printed numbers to tell)."""
+    """Whether the marks show which label is highest. A flat line shows it by printed numbers alone."""
     return not chart.candles and (chart.trend is None or (chart.trend != "flat" and _clear_ends(chart)))
 
 
@@ -177,7 +180,7 @@ def _yes_no(chart: Chart, rng: Generator) -> Question:
 
 
 def _pair(chart: Chart, rng: Generator) -> tuple[int, int, bool]:
-    """Two labels whose values can be told apart, and whether it is asked if the first is higher, not lower."""
+    """Indices of two labels with clearly different values, and whether to ask if the first is higher (else lower)."""
     first, second = (int(i) for i in rng.choice(len(chart.labels), 2, replace=False))
     higher = bool(rng.random() < 0.6)
     if (chart.values[first] == chart.values[second]) or abs(

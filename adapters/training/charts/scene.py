@@ -19,7 +19,7 @@ MOST: Final = 6
 """Categories, points or slices of a chart."""
 
 _STEPS: Final = {10: 1, 20: 1, 50: 1, 100: 1, 200: 5, 500: 10, 1000: 10}
-"""Highest value of an axis -> what printed values are multiples of."""
+"""Highest value of an axis -> step of the printed values."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _category(words: ChartWords, rng: Generator) -> tuple[str, tuple[str, ...]]:
 def _period(
     words: ChartWords, rng: Generator, least: int = 3, most: int = MOST
 ) -> tuple[str, tuple[str, ...]]:
-    """Consecutive ones."""
+    """A kind of period and `least` to `most` consecutive labels of it."""
     fitting = [noun for noun, all_of in words.periods.items() if len(all_of) >= least]
     noun = str(rng.choice(fitting))
     everything = words.periods[noun]

@@ -1,4 +1,4 @@
-"""The words that stand in charts; those of the unseen split occur in no training chart (but for the months)."""
+"""The words in charts. Those of the unseen split occur in no training chart, except for the months."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class ChartWords:
-    """What may stand in a chart. categories, periods: noun -> words; periods have an order."""
+    """The words that a chart may contain. categories, periods: noun -> words; periods have an order."""
 
     categories: dict[str, tuple[str, ...]]
     periods: dict[str, tuple[str, ...]]

@@ -1,7 +1,7 @@
 """Writes a folder of chart images and their questions, in the schema that training and `eval` read.
 
-charts.jsonl has the splits train and val. charts_unseen.jsonl is for judging only (its split is val): drawn with
-another library and with other words. Equal seeds (and library versions) give equal files.
+charts.jsonl has the splits train and val. charts_unseen.jsonl is for evaluation only (its split is val): its
+charts are drawn with another library and with other words. Equal seeds (and library versions) give equal files.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def write_charts(out: Path, seed: int, counts: Counts) -> Iterator[int]:
 def _example(
     index: int, words: ChartWords, draw: Draw, rng: Generator, further: bool
 ) -> tuple[Chart, bytes, list[dict[str, str]]]:
-    """One chart, its picture and its questions, with further ones if wanted; kinds take turns."""
+    """One chart, its PNG and its rows. The kind follows from the index. further: add further_questions."""
     chart = random_chart(KINDS[index % len(KINDS)], words, rng)
     questions = questions_about(chart, rng)
     if further:
