@@ -274,7 +274,7 @@ def _check_replacing(candidate: CheckedAdapter, wanted: Wanted) -> None:
         relation = "newer than" if old.manifest.is_newer_than(new) else "the same version as"
         raise NotNewer(
             f"{name} {old.manifest.version} is installed, which is {relation} this {new.version}; --force "
-            "replaces it all the same."
+            "replaces it anyway."
         )
 
 

@@ -123,7 +123,7 @@ class Fields:
         try:
             shown = repr(self._table[key])
         except (ValueError, RecursionError):  # thousands of digits, or of tables in tables
-            shown = "something enormous"
+            shown = "a very large value"
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         return FileError(self._path, f" has {self._where(key)} = {shown}; it must be {wanted}.")
 

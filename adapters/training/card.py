@@ -58,7 +58,6 @@ def _table(accuracy: Sequence[Accuracy], command: str) -> str:
         lines.append(f"| {row.set} | {row.type} | {row.rows} | {shares} |")
     return (
         "## Accuracy\n\nPercent right on validation images that training never saw, the real engine, greedy. "
-        ""
         f"Blind is the adapter without the image; it and the model without the adapter answered at most {BESIDE} "
         "rows of each.\n\n" + "\n".join(lines) + f"\n\nMeasured with\n\n    {command}"
     )

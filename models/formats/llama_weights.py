@@ -186,7 +186,7 @@ def _check_config(path: Path, config: LlamaConfig, tensors: int) -> None:
     """Checks that must precede the computation of shapes."""
     if config.num_layers * len(LINEAR_ROLES + NORM_ROLES) > tensors:
         raise UserError(
-            f"{path} says {config.num_layers} layers but holds {tensors} tensors; it is incomplete"
+            f"{path} states {config.num_layers} layers but holds {tensors} tensors; it is incomplete"
         )
     if config.num_heads % config.num_kv_heads:
         raise UserError(

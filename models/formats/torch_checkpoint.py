@@ -134,7 +134,7 @@ def _read_legacy(content: bytes) -> tuple[Mapping[str, _Tensor], Storages]:
         position += 8
         end = position + count * storage.dtype.itemsize
         if count != storage.length or end > len(content):
-            raise pickle.UnpicklingError(f"storage {key!r} is not as long as its tensors say")
+            raise pickle.UnpicklingError(f"storage {key!r} does not have the length that its tensors need")
         arrays[key] = np.frombuffer(content, storage.dtype, count, position)
         position = end
     return tensors, lambda storage: _known(arrays, storage.key)
@@ -172,7 +172,9 @@ def _read_zip(content: bytes) -> tuple[Mapping[str, _Tensor], Storages]:
         if storage.key not in arrays:
             raw = member(f"data/{storage.key}")
             if len(raw) != storage.length * storage.dtype.itemsize:
-                raise pickle.UnpicklingError(f"storage {storage.key!r} is not as long as its tensors say")
+                raise pickle.UnpicklingError(
+                    f"storage {storage.key!r} does not have the length that its tensors need"
+                )
             arrays[storage.key] = np.frombuffer(raw, storage.dtype)
         return arrays[storage.key]
 
@@ -234,7 +236,7 @@ def _check_instructions(content: bytes, position: int) -> int:
             if instruction.name not in _ALLOWED_INSTRUCTIONS:
                 raise pickle.UnpicklingError(f"its pickle uses {instruction.name}")
             if instruction.name == "LONG_BINPUT" and int(argument or 0) > len(content):
-                raise pickle.UnpicklingError("its pickle asks for absurd amounts of memory")
+                raise pickle.UnpicklingError("its pickle needs too much memory")
             if instruction.name == "GLOBAL":
                 _allowed_name(*str(argument).split(" ", 1))
     except ValueError as error:
@@ -251,7 +253,7 @@ def _allowed_name(module: str, name: str) -> Any:
     if module == "torch" and name in _STORAGE_DTYPES:
         return _StorageType(name)
     raise pickle.UnpicklingError(
-        f"it asks for {module[:80]}.{name[:80]}, which a checkpoint of tensors does not need"
+        f"it imports {module[:80]}.{name[:80]}, which a checkpoint of tensors does not need"
     )
 
 

@@ -107,7 +107,7 @@ def check_status(response: httpx.Response, what: str) -> None:
         raise _TransientError(f"it answered {status}")
     if not response.is_success:
         raise UserError(
-            f"{what} cannot be had: the server answered {status} {response.reason_phrase}".rstrip()
+            f"{what} could not be downloaded: the server answered {status} {response.reason_phrase}".rstrip()
         )
 
 

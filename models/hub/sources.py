@@ -48,7 +48,7 @@ def fetch(file: CatalogFile, target: Path, received: Received) -> None:
                 _copy(path, file.pin, target)
     except httpx.InvalidURL:  # its message may hold a part of a password
         raise UserError(
-            f"{file.pin.name} has an address that is none; correct the package index or HF_ENDPOINT"
+            f"{file.pin.name} has no valid address; correct the package index or HF_ENDPOINT"
         ) from None
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error.strerror or error})") from None

@@ -97,8 +97,8 @@ class ChatTemplate:
     def segments(self, messages: Sequence[tuple[Role, str]]) -> list[Segment]:
         """The conversation up to the position where the assistant's answer begins, in order.
 
-        messages: (role, content). Contents are inserted unchanged, whatever the template does to them. A
-        template's default system message is left out.
+        messages: (role, content). Contents are inserted unchanged, even where the template would strip or
+        escape them. A template's default system message is left out.
         Raises UserError when the template refuses the conversation or its output is too long.
         """
         marked = [(role, f"\ue000{number}\ue001") for number, (role, _) in enumerate(messages)]

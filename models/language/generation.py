@@ -165,7 +165,7 @@ class StopMatcher:
     def feed(self, text: str) -> str:
         """Add a piece and return the text that can be shown. Sets `stopped` when a stop sequence is complete.
 
-        The stop sequence and everything behind it are never returned.
+        The stop sequence and everything after it are never returned.
         """
         self._held += text
         ends = [found for stop in self._stops if (found := self._held.find(stop)) >= 0]
@@ -193,7 +193,7 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def _held_back(decoder: StreamDecoder, stops: StopMatcher) -> str:
-    """The rest at the end of an answer: U+FFFD for an incomplete character, half a stop sequence as it is."""
+    """The text that was held back at the end of an answer: U+FFFD for an incomplete character, then a partial stop."""
     return stops.feed(decoder.flush()) + stops.flush()
 
 

@@ -2,7 +2,7 @@
 
 A user message with images consists of the following parts: for each image its rows, then (optionally) a line of
 words that the projector's heads suggest, then (when it was read) the text found in the image; then the question.
-Training and inference build their prompts with `PromptBuilder`, so that both see the same tokens.
+Training and inference build their prompts with `PromptBuilder`, so that both use the same tokens.
 """
 
 from __future__ import annotations

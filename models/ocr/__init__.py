@@ -1,15 +1,15 @@
-"""Text in images: it is read, put into rows, and laid out for a prompt."""
+"""Reads the text in images, puts it into rows and formats it for a prompt."""
 
 from typing import Final
 
 PROMPT_FORMAT: Final = 2
-"""The version of what a prompt says about an image: the line of words, the rows of text, the ranks of a chart.
+"""The version of the text about an image in a prompt: the line of words, the rows of text, the ranks of a chart.
 
-An adapter only understands prompts of the version that it was trained with, which its adapter.toml records. Whoever
-changes anything in a prompt adds a version here, and keeps the earlier ones in models.ocr.prompt_text.
+An adapter works only with prompts of the version that it was trained with, which its adapter.toml records. A change to
+this text needs a new version here, and models.ocr.prompt_text must still make the earlier ones.
 
 1: numbers with `$`, `%`, `k` and `M`. Charts are ranked for every adapter.
-2: numbers with other currencies and units too. Charts are ranked for the adapters that ask for ranks.
+2: numbers with other currencies and units too. Charts are ranked for adapters whose policy has chart_ranks.
 """
 
 PROMPT_FORMATS: Final = (1, 2)

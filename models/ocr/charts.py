@@ -48,8 +48,11 @@ _AXIS_TO_LARGEST: Final = (0.6, 5.0)  # the last tick, as a multiple of the larg
 
 @dataclass(frozen=True)
 class ChartTable:
-    """rows: of a page in reading order, with each label of a chart beside its numbers. ranking: the chart's labels with
-    their ranks, the highest first; empty when the page is no chart, or one that is not ranked."""
+    """The rows of a page, and the ranks of its chart.
+
+    rows: in reading order, with each label of a chart beside its numbers. ranking: the chart's labels with their
+    ranks, the highest first; empty when the page is no chart or its chart is not ranked.
+    """
 
     rows: list[list[TextLine]]
     ranking: str
@@ -65,7 +68,7 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Tick:
-    """A line that is a number: of an axis, or printed in a plot."""
+    """A line that is a number, on an axis or printed in a plot."""
 
     line: TextLine
     number: float
@@ -161,9 +164,10 @@ def _column_entries(labels: Sequence[TextLine], numbers: Sequence[Sequence[_Tick
 
 
 def _vertical_axis(numbers: Sequence[_Tick]) -> list[_Tick]:
-    """The ticks from the lowest up: one below the other, each as high as its number says; empty without an axis.
+    """The ticks of a vertical axis, from the lowest up; empty without an axis.
 
-    Two aligned numbers define a scale; the scale that most numbers aligned with the first of them fit is the axis.
+    Two numbers with the same left or right edge define a linear scale. The axis is the scale that the most numbers
+    with that edge fit, within _AXIS_OFF.
     """
     best: list[_Tick] = []
     for edge in (0, 2):
@@ -183,7 +187,7 @@ def _vertical_axis(numbers: Sequence[_Tick]) -> list[_Tick]:
 
 
 def _on_scale(one: _Tick, other: _Tick, aligned: Sequence[_Tick]) -> list[_Tick]:
-    """The numbers that stand where the scale of two of them puts them; empty when higher up is not larger."""
+    """The numbers that fit the scale of two of them; empty when the scale does not grow upwards."""
     rise = one.line.centre[1] - other.line.centre[1]
     if one.number == other.number or abs(rise) < _AXIS_RISE:
         return []
@@ -199,8 +203,10 @@ def _on_scale(one: _Tick, other: _Tick, aligned: Sequence[_Tick]) -> list[_Tick]
 
 
 def _labels(row: Sequence[_Item], style: NumberStyle) -> list[TextLine]:
-    """A row's lines if they stand at equal distances, else its words if they do (neighbours are often read as one
-    line); empty when neither do."""
+    """A row's lines if they are evenly spaced, else its words if those are; empty otherwise.
+
+    Words are tried because neighbouring labels are often read as one line.
+    """
     words = [_Item(word, style.parse(word.text)) for item in row for word in _words(item.line)]
     for labels in (row, words):
         if _evenly_spaced(labels) and _can_be_labels(labels):
@@ -259,9 +265,9 @@ def _numbers_above(labels: Sequence[TextLine], rows: _Rows) -> list[list[_Tick]]
 
 
 def _is_plot(numbers: Sequence[_Tick], labels: Sequence[TextLine], words: Sequence[TextLine]) -> bool:
-    """Whether numbers stand above labels, not all at one height, and few words among them, as a legend has.
+    """Whether numbers are above labels, at different heights, with at most a legend's number of words among them.
 
-    words: all lines of the page that are no numbers. In a receipt each row has words.
+    words: all lines of the page that are not numbers. A receipt has words in each row, and so is no plot.
     """
     heights = [tick.line.centre[1] for tick in numbers]
     if len(numbers) < LEAST_LABELS or max(heights) - min(heights) < _PLOT_SPREAD:
@@ -278,7 +284,7 @@ def _is_plot(numbers: Sequence[_Tick], labels: Sequence[TextLine], words: Sequen
 
 
 def _bars(rows: _Rows) -> list[_LabelNumbers]:
-    """The bars above the lowest horizontal axis, from the highest down; empty when they are no whole chart."""
+    """The bars above the lowest horizontal axis, from the highest down; empty when they are not a complete chart."""
     for place in reversed(range(len(rows))):
         ticks = _horizontal_axis(rows[place])
         if ticks:
@@ -288,7 +294,10 @@ def _bars(rows: _Rows) -> list[_LabelNumbers]:
 
 
 def _horizontal_axis(row: Sequence[_Item]) -> list[_Tick]:
-    """The numbers of a row from the left, if each is as far out as it says; one item of the row may be misread."""
+    """The ticks of a horizontal axis: a row's numbers if they fit a linear scale, else empty.
+
+    One item of the row may be misread.
+    """
     numbers = _ticks(row)
     least = max(LEAST_TICKS, len(row) - 1)
     if not least <= len(numbers) <= MOST_TICKS:
@@ -308,7 +317,7 @@ def _horizontal_axis(row: Sequence[_Item]) -> list[_Tick]:
 
 
 def _bars_above(ticks: Sequence[_Tick], rows: _Rows) -> list[_LabelNumbers]:
-    """The bars right above their axis, from the highest down; empty when a label was read without its number."""
+    """The bars above their axis, from the highest down; empty when a label was read without its number."""
     first, last = ticks[0], ticks[-1]
     scale = (last.line.centre[0] - first.line.centre[0]) / (last.number - first.number)  # width per unit
     found: list[_LabelNumbers] = []
@@ -324,23 +333,23 @@ def _bars_above(ticks: Sequence[_Tick], rows: _Rows) -> list[_LabelNumbers]:
 
 
 def _ends_bar(line: TextLine, number: float, first: _Tick, scale: float) -> bool:
-    """Whether a number stands where its bar ends. first: a tick. scale: width per unit."""
+    """Whether a number is at the end of its bar. first: a tick of the axis. scale: width per unit."""
     off = line.box[0] - (first.line.centre[0] + scale * (number - first.number))
     return _BAR_OFF[0] <= off <= _BAR_OFF[1]
 
 
 def _pie(rows: Sequence[Sequence[TextLine]]) -> list[_LabelNumbers]:
-    """The labels of a pie; empty when there is none, or a label has no text beside the marks of ticks."""
+    """The labels of a pie; empty when there is none, or a label has no text but tick marks."""
     slices = find_slices([line for row in rows for line in row])
     entries = [_LabelNumbers(_bare(each.text), (each.share,)) for each in slices]
     return entries if all(entry.label for entry in entries) else []
 
 
 def _ticks(items: Iterable[_Item]) -> list[_Tick]:
-    """Those that are numbers."""
+    """The items that are numbers."""
     return [_Tick(item.line, item.number) for item in items if item.number is not None]
 
 
 def _bare(text: str) -> str:
-    """Without the marks of ticks."""
+    """The text without tick marks at its ends."""
     return text.strip(TICK_MARKS)

@@ -15,10 +15,11 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom, as shares of the image's width and height."""
 
 SAME_ROW = 0.5
-"""Two lines share a row when they overlap by at least this share of the lower one's height..."""
+"""Two lines can share a row when they overlap by at least this share of the smaller height."""
 
 SAME_COLUMN = 0.5
-"""...unless they overlap by more than this share of the narrower one's width: then one stands above the other."""
+"""Two lines cannot share a row when they overlap by more than this share of the narrower one's width, because one is
+then above the other."""
 
 DOCUMENT_LINES = 5
 DOCUMENT_COVER = 0.03
@@ -56,10 +57,10 @@ class PageText:
 
     @property
     def looks_like_document(self) -> bool:
-        """Whether the image is mainly there to be read.
+        """Whether the image consists mainly of text.
 
-        The rule: at least DOCUMENT_LINES lines, which together cover at least DOCUMENT_COVER of the image and
-        were read with a mean probability of at least DOCUMENT_PROBABILITY. A shop sign or a number plate in a
+        It has at least DOCUMENT_LINES lines, which together cover at least DOCUMENT_COVER of the image and were
+        read with a mean probability of at least DOCUMENT_PROBABILITY. A shop sign or a number plate in a
         photo has fewer lines; leaves and bricks taken for letters are read with less certainty.
         """
         boxes = [line.box for line in self.lines]
@@ -81,7 +82,7 @@ def rows(lines: Sequence[TextLine]) -> list[list[TextLine]]:
 
     A line joins the row whose nearest line (in x) it overlaps most, so that rows of a tilted page follow the tilt;
     without an overlap of SAME_ROW it begins a row of its own. Lines are taken from the top down, and a row that
-    ends above every line still to come is not compared any more, so the time grows with the number of lines.
+    ends above every remaining line is not compared any more, so the time grows with the number of lines.
     """
     ordered = sorted(lines, key=lambda line: (line.centre[1], line.box[0]))
     tops_to_come = list(accumulate((line.box[1] for line in reversed(ordered)), min))[::-1]
@@ -116,8 +117,8 @@ class _Row:
         self.bottom = max(self.bottom, line.box[3])
 
     def overlap(self, line: TextLine) -> float:
-        """The height that a line has in common with the row's line nearest to it in x, as a share of the lower of
-        the two; 0 when the line stands above or below any line of the row."""
+        """The height that a line has in common with the row's line nearest to it in x, as a share of the
+        smaller height; 0 when the line is above or below any line of the row."""
         left, top, right, bottom = line.box
         if self.bottom <= top:
             return 0.0

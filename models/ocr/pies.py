@@ -24,12 +24,10 @@ _MINUS: Final = ("-", "–", "−")
 
 # A ring is an ellipse in shares of the image's width and height.
 _RADIUS: Final = (0.25, 0.6)  # of the labels' centres, horizontal and vertical
-_ELONGATION: Final = (
-    2.0  # largest radius, as a multiple of the smallest: what the image's aspect makes of a circle
-)
-_OFF_RING: Final = (
-    0.1  # between a label's centre and where its slice puts it: labels are read with half their width
-)
+# Largest radius as a multiple of the smallest. A circle is an ellipse in shares of an image that is not square.
+_ELONGATION: Final = 2.0
+# Tolerance between a label's centre and its place on the ellipse. It includes half of the label's width.
+_OFF_RING: Final = 0.1
 _TURNS: Final = 180  # angles that are tried for the beginning of the first slice
 
 # Shares of the image's width, unless another unit is named.
@@ -70,9 +68,9 @@ def _slice(line: TextLine) -> Slice | None:
 def _form_ring(slices: Sequence[Slice]) -> bool:
     """Whether each label is at the middle of its slice of one ellipse.
 
-    The labels are taken in the order of their angles, clockwise from the left. Then the angle of each slice's
-    middle is known but for the beginning of the first one, and for each beginning the ellipse that fits the labels
-    best is two straight lines: x = cx + rx cos(angle), y = cy + ry sin(angle).
+    The labels are taken in the order of their angles, clockwise from the left. The shares then give the angle of
+    each slice's middle, up to the angle at which the first slice begins, of which _TURNS values are tried. For each,
+    two linear regressions give the best ellipse: x = cx + rx cos(angle) and y = cy + ry sin(angle).
     """
     mean_x = sum(each.line.centre[0] for each in slices) / len(slices)
     mean_y = sum(each.line.centre[1] for each in slices) / len(slices)

@@ -20,7 +20,7 @@ class NumberStyle:
     units: Mapping[str, float]
 
     def parse(self, text: str) -> float | None:
-        """The number that a text is, without a tick's mark beside it; None for any other text."""
+        """The number in a text, apart from tick marks at its ends; None for any other text."""
         match = self.pattern.fullmatch(text.rstrip(TICK_MARKS).lstrip(TICK_MARKS.replace("-", "")))
         if match is None:
             return None

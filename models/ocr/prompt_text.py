@@ -12,12 +12,12 @@ from models.ocr.page_layout import PageText, rows
 from models.ocr.printed_numbers import CURRENCIES, DOLLARS, NumberStyle
 
 LIMIT_CHARACTERS: Final = 3000
-"""Of text in a prompt, by default: a long till receipt is 1500; 3000 are 1000 to 2000 tokens."""
+"""Default limit of an image's text in a prompt, about 1000 to 2000 tokens. A long till receipt has 1500 characters."""
 
 LEFT_OUT: Final = "..."
 
 _NUMBER_STYLES: Mapping[int, NumberStyle] = MappingProxyType({1: DOLLARS, 2: CURRENCIES})
-"""By prompt format."""
+"""The style of numbers by prompt format."""
 
 
 def as_prompt_lines(
@@ -32,11 +32,11 @@ def as_prompt_lines(
     prompt_format: one of models.ocr.PROMPT_FORMATS.
     chart_ranks: whether a last line ranks the labels of a chart by their numbers.
 
-    In a chart, each number goes to the label it belongs to (see models.ocr.charts). Lines without a letter or digit
-    are left out: they are dashes and specks.
+    In a chart, each number is beside its label (see models.ocr.charts). Lines without a letter or digit are left out,
+    because they are dashes and specks.
 
-    When the text is longer than limit_characters, rows are left out of the middle (a document names its author at
-    the top and its result at the bottom) and LEFT_OUT marks the place. Empty for a page without text.
+    When the text is longer than limit_characters, rows in the middle are left out and LEFT_OUT marks the place,
+    because a document has its author at the top and its result at the bottom. Empty for a page without text.
     """
     legible = [line for line in page.lines if any(character.isalnum() for character in line.text)]
     table = as_table(rows(legible), _NUMBER_STYLES[prompt_format])
@@ -70,5 +70,5 @@ def _shortened(texts: Sequence[str], limit: int) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """One line, single spaces, without the marks of ticks."""
+    """The text on one line, with single spaces and without tick marks."""
     return " ".join(word for word in text.split() if word.strip("-–—|_"))

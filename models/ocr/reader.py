@@ -26,16 +26,16 @@ from models.core.types import Image
 from models.ocr.page_layout import Box, PageText, TextLine, in_reading_order
 
 READ_SIDE: Final = 960
-"""Longest side, in pixels, at which text is detected; it is recognised at the image's own resolution."""
+"""Longest side, in pixels, at which text is detected. It is recognised at the image's own resolution."""
 
 GLANCE_SIDE: Final = 320
-"""Longest side, in pixels, at which the detector first looks whether there are any lines."""
+"""Longest side, in pixels, of the copy on which the detector first checks whether there are any lines."""
 
 GLANCE_LINES: Final = 4
 """An image with fewer detected lines than this at GLANCE_SIDE is no document."""
 
 LEAST_PROBABILITY: Final = 0.5
-"""Lines recognised with less are dropped: they are seldom text."""
+"""Lines recognised with a lower probability are dropped, because they are seldom text."""
 
 REPORTS_NOTHING: Final = "ORT_DISABLE_TELEMETRY"
 """Without this variable the official builds of onnxruntime, from 1.29 on, report every use to their maker from native
@@ -184,7 +184,7 @@ def _as_user_error(image: Image) -> Iterator[None]:
         yield
     except (ReadingStopped, UserError):
         raise
-    except Exception as error:  # anything at all: OpenCV, onnxruntime, memory
+    except Exception as error:  # OpenCV and onnxruntime raise exceptions of many types
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise UserError(
             f"The text in {image.name} cannot be read ({reason[0]}); try a smaller copy of the image."
@@ -207,7 +207,7 @@ def _load(threads: int) -> Any:
     cv2.setNumThreads(threads)
     return RapidOCR(
         params={
-            "Global.use_cls": False,  # upside-down lines: none in upright images, and it takes a tenth of the time
+            "Global.use_cls": False,  # detects upside-down lines, which upright images lack, in a tenth of the time
             "Global.log_level": "critical",
             "EngineConfig.onnxruntime.intra_op_num_threads": min(threads, thread_settings.available_cpus()),
             "Det.model_path": str(_model(folder, "*_det_*.onnx")),
@@ -235,7 +235,7 @@ def _detect(library: Any, pixels: NDArray[np.uint8]) -> tuple[list[NDArray[np.ui
     prepared, record = library.preprocess_img(pixels)
     try:
         crops, found = library.detect_and_crop(prepared, record)
-    except RapidOCRError:  # how the library says that there is no text
+    except RapidOCRError:  # raised when there is no text
         return [], []
     height, width = pixels.shape[:2]
     corners = map_boxes_to_original(found.boxes.astype(np.float64), record, height, width) / (width, height)

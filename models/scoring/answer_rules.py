@@ -1,12 +1,12 @@
-"""When an answer is right. The model card, the adapters' cards and `eval` all count by this rule.
+"""Decides whether an answer is right, for the model card, the adapters' cards and `eval`.
 
-It depends on the type of the question:
+The rule depends on the type of the question:
 
 - `main_object`: the answer names the object. Accepted names are the expected label and, when the label is the
   name of a class of the tower, every WordNet lemma of its synset ("sandbar", "sand bar"). The answer is right when
   an accepted name stands in it as whole words, written together or apart ("bull frog", "bullfrog"), and is not
-  denied right before ("not a tench"). Only in this direction: a broader word ("dog" for "beagle") is wrong. Two
-  classes that share a name (crane, maillot) share their lemmas.
+  denied right before ("not a tench"). A broader word ("dog" for "beagle") is wrong. Two classes that share a name
+  (crane, maillot) share their lemmas.
 - `date`: the same day, however written (models.scoring.normal_forms.as_date).
 - `company`, `address`: the same letters and digits; case, accents, punctuation and spaces do not count.
 - `json`: an object with the same keys, each value right by the rule that has the key's name.
@@ -88,9 +88,10 @@ def is_right(kind: str, expected: str, answer: str) -> bool:
 
 
 def marks(kind: str, expected: str, answer: str) -> dict[str, bool]:
-    """What is counted for one answer, by name.
+    """Whether one answer is right, by the name under which it is counted.
 
-    The type itself, and for `json` also "json parses" (the answer is an object) and "json KEY" for each expected key.
+    The names are the type itself and, for `json`, "json parses" (the answer is an object) and "json KEY" for each
+    expected key.
     """
     if kind != "json":
         return {kind: is_right(kind, expected, answer)}
@@ -116,7 +117,7 @@ def _object(text: str) -> Mapping[str, Any] | None:
 
 
 def _same_words(answer: str, expected: str) -> bool:
-    """Compared as names when they are in letters that `normalise` does not know."""
+    """Whether both have the same words. Texts without any letter that `normalise` keeps are compared by `as_name`."""
     words = normalise(expected)
     return normalise(answer) == words if words else as_name(answer) == as_name(expected)
 

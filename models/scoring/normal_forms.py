@@ -1,4 +1,4 @@
-"""Numbers, dates and names in a form in which different spellings of one thing are equal."""
+"""Numbers, dates and names in a normal form, which is equal for different spellings of one value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _MONTH_FIRST: Final = re.compile(r"([a-z]{3})[a-z]*\.?\s+(\d{1,2})\s*,?\s+(\d{4}
 
 
 def as_number(text: str) -> Decimal | None:
-    """12.50 == 12.5 == RM 12.50 == 12.50%; 1,250 == 1250. None when the text is not a single number."""
+    """The number in a text, for example 12.5 for "12.50", "RM 12.50" and "12.50%", and 1250 for "1,250".
+
+    None when the text is not a single number.
+    """
     match = _AMOUNT.fullmatch(text.strip())
     if match is None:
         return None
@@ -31,7 +34,7 @@ def as_number(text: str) -> Decimal | None:
 
 
 def as_date(text: str) -> datetime.date | None:
-    """14/03/2018 == 14-3-18 == 14 MAR 2018 == March 14, 2018 == 2018-03-14.
+    """The date in a text. 14/03/2018, 14-3-18, 14 MAR 2018, March 14, 2018 and 2018-03-14 are the same date.
 
     The day comes before the month when both are numbers. Years of two digits are of this century. None when the text
     is not a single date.

@@ -61,7 +61,7 @@ def answer(
 def named_right(
     engine: CompiledEngine, photos: Sequence[tuple[Row, Image]], way: Way, adapter: PackedAdapter | None
 ) -> int:
-    """How many photos are named right, asked for the main object."""
+    """The number of photos whose main object the model names right."""
     return sum(
         names_object(
             answer(engine, [Message("user", MAIN_OBJECT, (image,))], way, SHORT, adapter), row["label"]
@@ -81,7 +81,7 @@ def photo_table(engine: CompiledEngine, photos: Sequence[tuple[Row, Image]]) -> 
 
 
 def caption_line(engine: CompiledEngine, captions: Sequence[tuple[Row, Image]]) -> str:
-    """In how many captions any labelled object is named."""
+    """A line with the number of descriptions that name any labelled object of their image."""
     said = [
         (row, answer(engine, [Message("user", TALK[0], (image,))], WAYS[2], GREEDY, engine.base_adapter))
         for row, image in captions

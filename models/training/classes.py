@@ -17,7 +17,7 @@ KINDS = Path(__file__).with_name("kinds.toml")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of object. facts: answers by what is asked: "eat", "live", "use", "made" or "fact"."""
+    """A kind of object. facts: an answer by topic, which is "eat", "live", "use", "made" or "fact"."""
 
     word: str
     group: str

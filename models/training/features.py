@@ -60,7 +60,7 @@ def compute(
 
 
 def cached(cache: Path, make: Callable[[], TrainingFeatures], images: Sequence[str]) -> TrainingFeatures:
-    """The features from the file `cache` if it has exactly these images; otherwise made, and written to it."""
+    """The features from the file `cache` if it has exactly these images. Otherwise they are made and written to it."""
     if cache.is_file():
         with np.load(cache, allow_pickle=False) as stored:
             if tuple(stored["images"].tolist()) == tuple(images):

@@ -22,7 +22,7 @@ from models.training.classes import ClassName
 from models.training.features import TrainingFeatures
 
 PAD = "."
-"""Fills the slots behind a short name. RMS normalisation would scale a mixture of nothing up to noise."""
+"""Fills the slots after a short name, because RMS normalisation would scale an empty mixture up to noise."""
 
 SETTINGS = (
     "plain background", "indoors", "on a table", "grass", "forest", "street", "garden", "cage or zoo",
@@ -95,7 +95,7 @@ def class_heads(tokenizer: Tokenizer, classes: Sequence[ClassName], temperature:
 
 
 def classifier_temperature(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> float:
-    """The temperature of the greatest likelihood. logits: [n, 1000]. classes: the labels, [n]."""
+    """The temperature with the largest likelihood. logits: [n, 1000]. classes: the labels, [n]."""
     candidates = np.linspace(0.4, 2.0, 33)
     likelihoods = [
         np.log(softmax(logits / t)[np.arange(len(classes)), classes] + 1e-12).mean() for t in candidates

@@ -52,7 +52,7 @@ LEFT_OUT = frozenset(
         "How big is it?",
     }
 )
-"""Asked, looked at, and not kept: the plain model's answers were mostly wrong."""
+"""Questions whose answers are not kept, because the plain model answers them mostly wrong."""
 
 SAMPLING = Sampling(max_tokens=72, repetition_penalty=1.1)
 

@@ -1,4 +1,4 @@
-"""Scenes: what a training image shows, as the probabilities of all words of the projector's heads.
+"""Scenes: the content of a training image, as the probabilities of all words of the projector's heads.
 
 Answers are derived from the same probabilities (the most likely name, setting and colours), so that the language model
 learns to say what its image tokens contain and not to guess. Scenes come from real photos or are synthetic. A synthetic

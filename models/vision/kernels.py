@@ -59,7 +59,7 @@ TILES: dict[KernelPath, Tiles] = {
     "neon": Tiles(4, 1, 3),
     "generic": Tiles(2, 1, 2),
 }
-"""The fastest of those that were measured; neon was not measured. Larger tiles do not fit into the registers."""
+"""The fastest measured sizes; those for neon were not measured. Larger tiles do not fit into the registers."""
 
 
 def tower_module(path: KernelPath) -> tvm.IRModule:

@@ -32,7 +32,7 @@ _WHOLE = {"pool": HEAD_CHANNELS, "colour": COLOUR_BINS}
 _POOLED = re.compile(rf"(?P<map>{'|'.join(MAPS)})\.(?P<how>mean|max)(?P<cells>[1-{MAX_CELLS}])")
 
 FEATURES = f'"pool", "colour" and, for the maps {", ".join(MAPS)}, names like "s8.mean1" or "s16.max4"'
-"""For messages."""
+"""The valid names, for error messages."""
 
 
 def feature_size(name: str) -> int | None:
@@ -92,5 +92,5 @@ def pooled(places: NDArray[np.float32], division: int, pooling: Pooling) -> NDAr
 
 
 def pooled_size(hidden: int, division: int, pooling: Pooling) -> int:
-    """The length of what `pooled` returns for a layer of `hidden` units."""
+    """The length of the result of `pooled` for a layer of `hidden` units."""
     return hidden * (division**2 if pooling == "mean" else 2)

@@ -1,8 +1,8 @@
 """The projector: the vision tower's features to image tokens, embeddings that the language model reads like words.
 
-Each head classifies the image in one respect (its object, its setting, a colour) and gives probabilities over words.
-An image token is the mixture of the embeddings of these words. Image tokens therefore lie where the language model
-expects words, and express nothing beyond the vocabulary of the heads.
+Each head classifies one property of the image (its object, its setting, a colour) and gives probabilities over words.
+An image token is the mixture of the embeddings of these words. Image tokens are therefore close to embeddings of words,
+and carry nothing beyond the vocabulary of the heads.
 """
 
 from __future__ import annotations
@@ -185,10 +185,14 @@ class Projector:
         names = list(base) if part.keep is None else list(part.keep)
         for name in names:
             if name not in base:
-                raise UserError(f"The adapter keeps a head {name}, which this model's projector has not.")
+                raise UserError(
+                    f"The adapter keeps a head {name}, which this model's projector does not have."
+                )
         for head in part.heads:
             if head.name in names:
-                raise UserError(f"The adapter brings a head {head.name} beside the model's own of that name.")
+                raise UserError(
+                    f"The adapter has a head {head.name} and keeps the model's head of that name."
+                )
         for tensor in part.lora:
             if tensor not in {f"heads.{name}.{side}" for name in names for side in "AB"}:
                 raise UserError(
@@ -210,7 +214,7 @@ def seen_places(places: Places, features: TowerFeatures) -> NDArray[np.float32]:
 
 
 def _scale(head: ProjectorHead) -> float:
-    """The factor of the logits: softmax(s z / t) is softmax(z / t) to the power s, normalised."""
+    """The factor s / t of the logits z. softmax(s z / t) is softmax(z / t) to the power s, normalised."""
     return head.sharpness / head.temperature
 
 

@@ -18,7 +18,7 @@ Tensors:
 - heads.<name>.places.weight [hidden, channels] and heads.<name>.places.bias [hidden], with places.
 - heads.<name>.A [rank, features] and heads.<name>.B [words, rank]: an adapter's LoRA on a head that it keeps.
 
-Reading checks everything, so that what is returned can be run.
+Reading checks everything, so that the returned heads can run.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class ProjectorHead:
 
     weight: float32 [words, features]. bias: float32 [words]. temperature: divides the logits before the softmax.
     tokens: int32 [words, slots]; -1 contributes nothing to a mixture. places: None for none.
-    sharpness: the mixtures use the probabilities to this power, normalised. The mixtures of a head that is seldom
-        certain would otherwise all lie between the same words and be read alike.
+    sharpness: the mixtures use the probabilities to this power, normalised. Without it, the mixtures of a head that is
+        seldom certain would all be close to the same mean, and the language model could not tell them apart.
     """
 
     name: str
@@ -119,7 +119,7 @@ class ProjectorPart:
 def read_projector(path: Path, tower: PackedTower, vocab_size: int) -> tuple[ProjectorHead, ...]:
     """The heads of a model's projector, checked against the tower and the language model's vocabulary.
 
-    Raises UserError, naming the file and the head, for whatever does not fit or is not finite.
+    Raises UserError, naming the file and the head, for a tensor that does not fit or is not finite.
     """
     file = _open(path, "install the model again")
     heads = _heads(file, tower)
@@ -137,7 +137,7 @@ def read_projector_part(path: Path) -> ProjectorPart:
     heads = _heads(file, None)
     keep = _keep(file)
     if keep == () and not heads:
-        raise FileError(path, " leaves no head to see with: get a fresh copy of the adapter.")
+        raise FileError(path, " leaves the projector without a head: get a fresh copy of the adapter.")
     lora = {name: file.floats(name) for name in file.tensors if _LORA.fullmatch(name)}
     _check_tensors(file, heads, lora)
     for name, values in lora.items():
@@ -185,7 +185,7 @@ def _open(path: Path, remedy: str) -> SafetensorsFile:
 
 
 def _heads(file: SafetensorsFile, tower: PackedTower | None) -> tuple[ProjectorHead, ...]:
-    """tower: the tower whose classifier heads may use; None for an adapter's part."""
+    """The heads in the metadata. tower: heads may use its classifier; None for an adapter's part."""
     entries = _json(file, "heads")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise FileError(file.path, ': the metadata "heads" are not a JSON list of objects.')
@@ -218,7 +218,7 @@ def _json(file: SafetensorsFile, key: str) -> object:
 
 
 def _check_tensors(file: SafetensorsFile, heads: Iterable[ProjectorHead], others: Iterable[str] = ()) -> None:
-    """Every tensor belongs to a head, or is one of `others`."""
+    """Raise UserError for a tensor that belongs to no head and is not one of `others`."""
     known = set(others)
     for head in heads:
         parts = ["weight", "bias", "tokens", *(("places.weight", "places.bias") if head.places else ())]

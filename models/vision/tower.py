@@ -59,7 +59,7 @@ class VisionTower:
         thread_count: int,
         progress: Progress = no_progress,
     ) -> VisionTower:
-        """packed: from models.vision.tower_file. cache_dir: the folder of compiled code; compiled now if it lacks this.
+        """packed: from models.vision.tower_file. cache_dir: the folder of compiled code, which is made if missing.
 
         progress: receives the stage "compile".
         """

@@ -1,4 +1,4 @@
-"""The packed file of a vision tower, which is made from the checkpoint once and then mapped.
+"""The packed file of a vision tower, which is made from the checkpoint once and then memory-mapped.
 
 The file has a header page (offsets of each layer, a CRC-32), followed by the weights, the classifier and its bias, all
 float32. Its name contains the checkpoint's sha256. A file that does not match in every respect is made again.

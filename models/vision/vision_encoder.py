@@ -48,7 +48,7 @@ class VisionEncoder:
         return projector.tokens(self.features(image), part)
 
     def features(self, image: Image) -> TowerFeatures:
-        """The tower's features with all maps: any adapter can use them without a second run of the tower."""
+        """The tower's features with all maps, so that any adapter can use them without a second run of the tower."""
         tower, _ = self.load()
         if image.digest not in self._features:
             self._features[image.digest] = tower.features(image, maps=True)
