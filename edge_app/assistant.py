@@ -144,7 +144,7 @@ class Assistant:
     def _cancellable(
         self, runner: TurnRunner, events: Generator[Event, None, None]
     ) -> Generator[Event, None, None]:
-        """The events of a runner, which `cancel` stops until they end."""
+        """The events of a runner. `cancel` stops the runner until they end."""
         with self._lock:
             self._runners.add(runner)
         try:
@@ -180,7 +180,7 @@ class Assistant:
         yield from self._run_job(lambda job: self._prepare(images, job))
 
     def cancel(self) -> None:
-        """Stops every answer under way. What came is kept, and the answer ends with stop_reason "cancelled"."""
+        """Stops every running answer. The text so far is kept, and the answer ends with stop_reason "cancelled"."""
         with self._lock:
             runners, jobs = list(self._runners), list(self._settling)
         for runner in runners:
@@ -204,7 +204,7 @@ class Assistant:
 
     @consenter.setter
     def consenter(self, consenter: Consenter | None) -> None:
-        """For a front end that is made after its assistant."""
+        """Set by a front end that is made after its assistant."""
         self._cloud.consenter = consenter
 
     def __enter__(self) -> Self:
@@ -258,13 +258,13 @@ class Assistant:
         return not self._brings_adapters or not unsettled()
 
     def _settle(self, job: Job) -> None:
-        """Runs on the inference thread."""
+        """Installs the bundled adapters that are missing. Runs on the inference thread."""
         engine = self._host.engine(job)
         if not self._has_bundled():
             settle(self.settings, engine, reporter(job, job.emit))
 
     def _prepare(self, images: Sequence[Picture], job: Job) -> None:
-        """Runs on the inference thread."""
+        """The work of `prepare`. Runs on the inference thread."""
         engine = self._host.engine(job)
         engine.load_vision(reporter(job, self._thread.broadcast))
         self._settle(job)

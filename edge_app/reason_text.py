@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edge_app.system.terminal_text import capitalised
 from router.types import Reason
 
 CLAUSES = {
@@ -65,7 +66,7 @@ def clause(reason: Reason, elsewhere: str = "cloud", whose: str = "") -> str:
 def sentence(reason: Reason) -> str:
     """The clause with a capital letter and a full stop."""
     text = clause(reason)
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{capitalised(text)}."
 
 
 def inside(message: str) -> str:

@@ -1,1 +1,1 @@
-"""Decides which adapter answers a question, on which place, and how sure the answer is."""
+"""Chooses the adapter and the place that answer a question, and computes how likely an answer is right."""

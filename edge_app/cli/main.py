@@ -47,9 +47,8 @@ def bench(context: typer.Context) -> None:
     Example:
       edge-app bench --quick
     """
-    harness = import_module(
-        "benchmarks.__main__"
-    )  # by name: edge_app must not import benchmarks (layer contract)
+    # By name, because edge_app must not import benchmarks (layer contract).
+    harness = import_module("benchmarks.__main__")
     output.leave(harness.main(context.args) or output.ExitCode.ANSWERED)
 
 

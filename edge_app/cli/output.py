@@ -1,8 +1,7 @@
-"""Writes to stdout and stderr, and sets the exit code. No other module does.
+"""Writes results to stdout and messages to stderr, and sets the exit code.
 
-Results go to stdout, everything else to stderr. Progress on a terminal is one line that changes; elsewhere it is one
-line for each long step. Control characters are removed from text on a terminal, since models, files and saved chats may
-contain them. A pipe gets the text unchanged.
+Progress on a terminal is one line that changes; elsewhere it is one line for each long step. Control characters are
+removed from text on a terminal, since models, files and saved chats may contain them. A pipe gets the text unchanged.
 """
 
 from __future__ import annotations
@@ -24,9 +23,8 @@ if TYPE_CHECKING:
 BROKEN_PIPE = 141  # the status that a shell reports for a program ended by SIGPIPE: 128 + 13
 CLEAR_LINE = "\r\x1b[2K"
 TAKES_LONG = ("pull", "pack", "compile")
-USAGE_ERROR: Any = typer.BadParameter.__bases__[
-    0
-]  # click's UsageError, of whichever click typer brings along
+# click's UsageError. Typer may contain a click of its own, so it is taken from typer's exception.
+USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 
 
 class ExitCode(IntEnum):
@@ -100,9 +98,8 @@ def run(app: typer.Typer) -> None:
     """Runs the command line and exits with its code. Other exceptions than UserError are defects and pass through."""
     try:
         returned = app(prog_name="edge-app", standalone_mode=False)
-        code = (
-            returned if isinstance(returned, int) else ExitCode.ANSWERED
-        )  # typer returns the code of typer.Exit
+        # typer returns the code of typer.Exit
+        code = returned if isinstance(returned, int) else ExitCode.ANSWERED
     except USAGE_ERROR as error:
         error.show(file=sys.stderr)
         code = ExitCode.USAGE

@@ -45,7 +45,7 @@ class Standing:
 
     @property
     def is_open(self) -> bool:
-        """It can be asked, and the user allowed it or can be asked to."""
+        """Whether it can be asked, and the user has allowed it or can be asked for consent."""
         return self.obstacle is None and self.permission.action != "refuse"
 
     @property
@@ -107,7 +107,8 @@ class CloudAccess:
     def propose(
         self, messages: Sequence[Message], sampling: Sampling, longest_side: int | None = None
     ) -> Payload:
-        """The complete request.
+        """Builds the complete request.
+
 
         longest_side: of images, in pixels; the settings' value counts when it is smaller. Raises UserError when an
         image can no longer be read, or when there is no endpoint.

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from edge_app.cloud.errors import CloudError, Kind
+from edge_app.system.terminal_text import capitalised
 
 FAILURES = 3
 FIRST_REST = 30.0
@@ -73,7 +74,7 @@ class Breaker:
                 seconds = max(1.0, self._until - self._clock())
                 raise CloudError(
                     "resting",
-                    f"{at[0].upper()}{at[1:]} failed {self._failures} times in a row and is left alone for "
+                    f"{capitalised(at)} failed {self._failures} times in a row and is left alone for "
                     f"another {seconds:.0f} seconds.",
                 )
             is_trial = state == "half-open"

@@ -128,7 +128,7 @@ class _Clock:
         streaming = self._last - self._first
         if streaming > self._limits.slow_after and self._characters / streaming < self._limits.least_rate:
             rate = f"{self._characters / streaming:.1f} characters a second"
-            raise CloudError("slow", f"The answer of {self._endpoint} only drips ({rate}); it was cut off.")
+            raise CloudError("slow", f"The answer of {self._endpoint} is too slow ({rate}); it was cut off.")
 
     def check(self) -> None:
         now, at, limits = time.monotonic(), str(self._endpoint), self._limits
@@ -147,7 +147,7 @@ class _Clock:
 class _Request:
     """The request's thread.
 
-    pieces: what was received; an exception comes last. It holds no object of the library, which might hold the key.
+    pieces: what was received; an exception comes last. It has no object of the library, since these may hold the key.
     began: set when the request is sent.
     """
 
@@ -208,7 +208,7 @@ class _Request:
             for choice in chunk.choices or ():
                 text = choice.delta.content or choice.delta.refusal or "" if choice.delta is not None else ""
                 if not isinstance(text, str):
-                    raise NotAStreamError("its text is none")
+                    raise NotAStreamError("its text is not a string")
                 if text:
                     self._has_text = True
                     self.pieces.put(CloudText(text))

@@ -94,12 +94,12 @@ def judge(
 ) -> Permission:
     """Whether a request may be sent.
 
-    images: of the request. known: the user's decisions. interactive: there is a user who can be asked. allow_cloud: the
-    option --allow-cloud.
+    images: of the request. known: the user's decisions. interactive: a user can be asked. allow_cloud: the option
+    --allow-cloud.
 
     1. Nothing is sent with a withheld image, or to a host that was refused for good, even with --allow-cloud.
     2. Scripts need --allow-cloud each time. What was allowed in the chat does not count for them.
-    3. A user who allowed the chat, or the host for good, is not asked again.
+    3. The user is not asked again after allowing the chat, or the host for good.
     """
     if withheld := tuple(image.name for image in images if image.digest in known.withheld):
         return Permission("refuse", Reason("image_withheld", {"images": withheld}))

@@ -53,7 +53,7 @@ def endpoint(url: str, model: str) -> Endpoint:
     text = url.strip()
     if any(sign in text for sign in "@?#"):  # first, because later messages repeat the text
         raise UserError(
-            "The cloud address may hold no user name, password, query or fragment; the key is given apart."
+            "The cloud address may hold no user name, password, query or fragment; the key is set separately."
         )
     try:
         parts = urlsplit(text)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.key import Key
-from edge_app.system.terminal_text import printable
+from edge_app.system.terminal_text import capitalised, printable
 from models.core.errors import NeedsNetwork, UserError
 
 Kind = Literal[
@@ -112,7 +112,7 @@ def _rules(
     def ended_early(_: Any) -> CloudError:
         if begun:
             return CloudError("cut", f"The connection to {at} broke in the middle of the answer.")
-        return _malformed(at, "it ends before it begins")
+        return _malformed(at, "it ends before its first text")
 
     def no_connection(link: Any) -> CloudError:
         if begun:
@@ -138,7 +138,7 @@ def _rules(
         ),
         (
             openai.APIError,
-            lambda link: CloudError("server", f"{_upper(at)} reports an error{_said(link, key)}."),
+            lambda link: CloudError("server", f"{capitalised(at)} reports an error{_said(link, key)}."),
         ),
     )
 
@@ -161,7 +161,7 @@ def seconds_to_wait(headers: Any) -> float | None:
 
 
 def _status(error: Any, endpoint: Endpoint, key: Key | None) -> CloudError:
-    at, status = _upper(str(endpoint)), int(error.status_code)
+    at, status = capitalised(str(endpoint)), int(error.status_code)
     wait = seconds_to_wait(error.response.headers)
     kind: Kind
     if status < 400:
@@ -180,12 +180,15 @@ def _status(error: Any, endpoint: Endpoint, key: Key | None) -> CloudError:
 
 
 _BY_STATUS: dict[int, tuple[Kind, str]] = {
-    401: ("unauthorised", "{} does not accept the key, or wants one; give it with `edge-app cloud setup`."),
+    401: (
+        "unauthorised",
+        "{} does not accept the key, or requires one; give it with `edge-app cloud setup`.",
+    ),
     403: ("forbidden", "{} does not let this key use the model {model}."),
     404: ("no_model", "{} has no model {model}, or its address is not {url}."),
     413: ("too_large", "{} does not take a question and images this large; lower cloud_image_size."),
 }
-_ELSEWHERE = "{} sends on to {}, where nothing was sent; if that is right, set it as the address."
+_ELSEWHERE = "{} redirects to {}, where nothing was sent; if that is the right address, set it as cloud_url."
 _NO_NAME = "The name {} cannot be found; check the address, or the connection to the internet."
 _NOTHING_THERE = "Nothing accepts connections for {}; is it running, and the address right?"
 
@@ -193,10 +196,6 @@ _NOTHING_THERE = "Nothing accepts connections for {}; is it running, and the add
 def _unsafe(at: str, error: ssl.SSLError) -> CloudError:
     why = getattr(error, "verify_message", "") or error.reason or "the handshake failed"
     return CloudError("tls", f"There is no safe connection to {at} ({str(why).lower()}); nothing was sent.")
-
-
-def _upper(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _malformed(at: str, why: str) -> CloudError:

@@ -67,7 +67,7 @@ class Entry:
 class Ledger(DatabaseFile):
     """prices: by model, for a million tokens. daily_limit: in the same currency. Local endpoints are free."""
 
-    holds = "the record of what left"
+    holds = "the record of sent requests"
 
     def __init__(
         self, file: Path, prices: Mapping[str, Price] | None = None, daily_limit: float | None = None
@@ -124,7 +124,7 @@ class Ledger(DatabaseFile):
         done: CloudDone | None,
         text: str,
     ) -> None:
-        """Completes the row of an attempt. done: the endpoint's counts, None when it did not end. text: what came."""
+        """Completes the row of an attempt. done: the endpoint's counts, None when it did not end. text: the answer."""
         prompt, completion, counted = payload.prompt_tokens, tokens_of(text), False
         if done is not None and done.prompt_tokens is not None and done.completion_tokens is not None:
             prompt, completion, counted = done.prompt_tokens, done.completion_tokens, True

@@ -58,7 +58,7 @@ class CostTable(DatabaseFile):
     a cloud answer uses outside this machine, which nothing measures either; added to what is expected of the cloud.
     """
 
-    holds = "what answers took"
+    holds = "the cost averages"
 
     def __init__(self, file: Path, cloud: Expected, elsewhere: float) -> None:
         super().__init__(file)

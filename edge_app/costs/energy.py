@@ -1,8 +1,8 @@
 """Energy used on this machine: measured where the system allows it, else estimated from times and marked as such.
 
 Intel and AMD processors count the energy of their package. Linux shows the counters under /sys/class/powercap (RAPL),
-usually to root only. They include whatever else ran meanwhile. The estimate is the processor time of this process and
-the time that passed, each times a power from the settings.
+usually to root only. They include the energy that other programs use. The estimate is the processor time of this
+process and the time that passed, each times a power from the settings.
 """
 
 from __future__ import annotations
@@ -55,10 +55,6 @@ class EnergyMeter:
     def __init__(self, power: Power, powercap: Path = POWERCAP) -> None:
         self._power = power
         self._ranges = _zones(powercap)
-
-    @property
-    def measures(self) -> bool:
-        return bool(self._ranges)
 
     def now(self) -> Reading:
         counters = {zone: _number(zone / "energy_uj") for zone in self._ranges}

@@ -83,7 +83,7 @@ def logged_answers(results: Sequence[tuple[EvaluationRow, Prediction]]) -> list[
     for row, prediction in results:
         if prediction.evidence is None:
             raise UserError(
-                f"{row.set}, {row.image}: an answer from elsewhere says nothing about this device."
+                f"{row.set}, {row.image}: an answer of the cloud cannot be used to fit the confidence."
             )
         evidence = {**prediction.evidence, "logprobs": tuple(prediction.evidence["logprobs"])}
         found.append(Logged(Evidence(**evidence), prediction.correct, f"{row.set}/{row.image}"))
@@ -197,7 +197,7 @@ def _check(logged: Sequence[Logged], folds: int) -> None:
     right = sum(each.right for each in logged)
     if len({each.image for each in logged}) < folds or not 0 < right < len(logged):
         raise UserError(
-            f"Of {len(logged)} answers {right} are right: confidence needs some of both, about at least {folds} images."
+            f"Of {len(logged)} answers {right} are right; the fit needs some of both, about at least {folds} images."
         )
 
 

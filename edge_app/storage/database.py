@@ -37,7 +37,9 @@ USER_CAUSED = (  # a full disk, a wrong permission, another process, a file that
 
 
 class DatabaseFile:
-    """One connection to the database; `holds` names in messages what a subclass keeps there.
+    """One connection to the database.
+
+    holds: what the subclass keeps there, for messages.
 
     Safe to use from several threads. Several processes may have the file open. Every method raises UserError when
     the disk is full or read-only, when the file is no database, and when it is locked for BUSY_SECONDS.
@@ -100,7 +102,11 @@ class DatabaseFile:
 
 
 def is_alive(process: int, started: float) -> bool:
-    """Whether a process still runs. started: seconds since the epoch; tells it from a later one of its number."""
+    """Whether a process still runs.
+
+    process: its number. started: when it began, in seconds since the epoch, because a later process may have the same
+        number.
+    """
     try:
         return bool(abs(psutil.Process(process).create_time() - started) < 1.0)
     except psutil.NoSuchProcess:

@@ -62,7 +62,7 @@ def _answer(turn: SavedTurn) -> list[str]:
     if turn.kept:
         parts.append(f"*Local answer, kept: {turn.kept.strip()}*")
     if turn.broken:
-        parts.append(f"*Of an answer from elsewhere, as far as it came: {turn.broken.strip()}*")
+        parts.append(f"*The other answer, incomplete: {turn.broken.strip()}*")
     if turn.result:
         made = [turn.result.model]
         if turn.result.place == "local":

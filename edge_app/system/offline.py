@@ -53,7 +53,7 @@ TAKE_AN_ADDRESS = {"connect": 0, "connect_ex": 0, "bind": 0, "sendto": -1, "send
 
 
 class Switch:
-    """The switch. It may be turned on and off any number of times, on any thread; only the user's choices turn it."""
+    """The switch. It may be turned on and off any number of times, on any thread, by the user's choice alone."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -93,7 +93,7 @@ class Switch:
             _set_hub_offline(offline=os.environ.get("HF_HUB_OFFLINE", "").strip().lower() not in NO)
 
     def toggle(self) -> bool:
-        """Turns the switch over. Returns whether it is on now."""
+        """Changes the state of the switch. Returns whether it is on now."""
         if self._is_on:
             self.turn_off()
         else:
@@ -166,7 +166,7 @@ def _wrap_socket_methods(own: Switch) -> None:
 
 def _check_socket(own: Any, family: int, *_: Any) -> None:
     if family in (*INTERNET, UNSPECIFIED) and not isinstance(own, socket.socket):
-        raise _refusal("a socket of its own kind")
+        raise _refusal("an unchecked socket")
 
 
 def _check_peer(own: Any, address: Any) -> None:

@@ -31,6 +31,11 @@ def one_line(text: str) -> str:
     return " ".join(printable(text).split())
 
 
+def capitalised(text: str) -> str:
+    """The text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
 def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
     """Rows of cells as lines with aligned columns. right: indices of columns that are aligned to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

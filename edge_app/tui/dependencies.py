@@ -89,5 +89,5 @@ class ChatDependencies:
             return f"The {key} is {value} until you quit: {error}"
         variable = ENVIRONMENT_PREFIX + key.upper()
         if os.environ.get(variable, value) not in ("", value):
-            return f"The {key} is {value} until you quit: {variable} in the environment says otherwise, and wins."
+            return f"The {key} is {value} until you quit: {variable} in the environment overrides it."
         return ""

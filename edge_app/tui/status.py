@@ -110,5 +110,5 @@ class StatusLine(Horizontal):
     def _show(self) -> None:
         title = one_line(self.chat)
         self.query_one("#status-chat", Static).update(Content(title))
-        room = self.size.width - min(len(title), TITLE_COLUMNS) - 2
-        self.query_one("#status-facts", Static).update(Content(fitting(self.facts(), room)))
+        columns = self.size.width - min(len(title), TITLE_COLUMNS) - 2
+        self.query_one("#status-facts", Static).update(Content(fitting(self.facts(), columns)))

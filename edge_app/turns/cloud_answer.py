@@ -31,7 +31,7 @@ class CloudAnswer:
     when there is none. stopped: set from any thread to end the answer within a tenth of a second.
 
     After `run` exactly one of these holds: `whole` (complete), `cancelled`, `refused` (the reason why nothing was sent)
-    or `error`. text: what came in any case. interruption: the KeyboardInterrupt that cancelled the answer.
+    or `error`. text: what was received in any case. interruption: the KeyboardInterrupt that cancelled the answer.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ class _ReadImage:
         self._prompt_lines: dict[tuple[int, bool], str] = {}
 
     def prompt_lines(self, reads: PromptPolicy) -> str:
-        """As the adapter's prompt has them; empty without text."""
+        """The lines for the adapter's prompt; empty without text."""
         if self.page is None:
             return ""
         key = reads.prompt_format, reads.chart_ranks

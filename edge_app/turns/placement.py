@@ -65,8 +65,8 @@ class PlacePlan:
     def pause_below(self) -> float | None:
         """The confidence below which a local answer is paused; None when it is always completed.
 
-        It is completed when the user has to be asked for consent, because the user decides with the whole answer in
-        view.
+        It is completed when the user has to be asked for consent, because the user decides after reading the whole
+        answer.
         """
         if not self.standing.is_open or self.standing.permission.action != "send":
             return None

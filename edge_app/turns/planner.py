@@ -56,7 +56,7 @@ class PlannedTurn:
 
 
 class Planner:
-    """sessions: None saves nothing. pictures: decoded images, kept for the life of the app."""
+    """Plans turns. sessions: None saves nothing. pictures: decoded images, kept for the life of the app."""
 
     def __init__(
         self,

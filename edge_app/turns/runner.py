@@ -47,8 +47,8 @@ class TurnDependencies:
 class TurnRunner:
     """Runs one turn. Iterate the events of `answer` or of `ask_again` once; `cancel` may be called from any thread.
 
-    If the caller closes the iterator, what came of the answer is saved with status "stopped". A KeyboardInterrupt while
-    waiting stops the answer, and is raised again after the last event.
+    If the caller closes the iterator, the text so far is saved with status "stopped". A KeyboardInterrupt while waiting
+    stops the answer, and is raised again after the last event.
     """
 
     def __init__(self, planned: PlannedTurn, dependencies: TurnDependencies) -> None:
@@ -64,7 +64,7 @@ class TurnRunner:
         self._interruption: KeyboardInterrupt | None = None
 
     def cancel(self) -> None:
-        """Stops whatever is under way; what came is kept."""
+        """Stops the running answer. The text so far is kept."""
         self._stopped.set()
         if (job := self._job) is not None:
             self._dependencies.thread.cancel(job)
@@ -82,7 +82,7 @@ class TurnRunner:
     def ask_again(self, saved: SavedTurn) -> Events:
         """Asks the endpoint because the user wants that. The events end in Answered, or in Failed.
 
-        saved: the turn. Its answer stays when the endpoint gives none, and is kept beside one that comes.
+        saved: the turn. Its answer stays when the endpoint gives none, and is kept beside the new one otherwise.
         """
         assert self._planned.session is not None, "a saved turn belongs to a session"
         self._recorder = TurnRecorder(
@@ -122,7 +122,7 @@ class TurnRunner:
     def _answer_here(self, first: FirstPlace) -> Events:
         """Answers on this device. If the cloud has failed before, this answer counts whatever its confidence.
 
-        first: why this device.
+        first: this device, with the reasons for it.
         """
         planned, resources, asked_first = self._planned, self._dependencies.local, self._cloud is not None
         if planned.choice is not None:
@@ -257,7 +257,7 @@ class TurnRunner:
     # -- the caller closes the iterator
 
     def _guarded(self, events: Events, otherwise: Callable[[], Answer | None]) -> Events:
-        """otherwise: the answer to save when the caller leaves before any place has given one; None saves nothing."""
+        """otherwise: the answer to save if the iterator is closed before any place has answered; None saves nothing."""
         try:
             yield from events
         finally:
@@ -267,7 +267,7 @@ class TurnRunner:
             raise self._interruption
 
     def _save_on_leaving(self, otherwise: Callable[[], Answer | None]) -> None:
-        """At stage "local" the inference thread has saved the answer already."""
+        """Saves the answer so far. At stage "local" the inference thread has saved it already."""
         self._stopped.set()
         if self._stage == "local":
             return

@@ -1,7 +1,8 @@
-"""Chooses on logged answers how far below a threshold the beginning of an answer must be for the answer to be paused.
+"""Computes the slack of a confidence rule from logged answers, and measures what pausing with it saves and loses.
 
-Some answers that are paused would have been right. The slack is the smallest with which at most the share LOST of the
-answers that are right and would have been kept is lost, at each of several thresholds.
+An answer is paused when the logit of its beginning is more than the slack below the log-odds of a threshold. Some
+paused answers would have been right. The slack is the smallest with which, at each of THRESHOLDS, at most the share
+LOST of the right answers at or above the threshold is paused.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Stopping:
 
 
 def with_slack(rule: Rule, logged: Sequence[Logged]) -> Rule:
-    """The rule with the slack that these answers allow; the largest when there is no right answer to learn from."""
+    """The rule with the smallest slack that these answers allow; the largest possible one without a right answer."""
     rule = replace(rule, least_tokens=LEAST_TOKENS)
     confidence = Confidence(rule)
     lowest = [(confidence.logit(each.evidence), _lowest(confidence, each)) for each in logged if each.right]
@@ -56,7 +57,7 @@ def with_slack(rule: Rule, logged: Sequence[Logged]) -> Rule:
 
 
 def stopped_at(confidence: Confidence, logged: Logged, threshold: float) -> int | None:
-    """After how many tokens the answer would be paused; None when it would not."""
+    """The number of tokens after which the answer would be paused; None when it would be completed."""
     for part in beginnings(logged.evidence):
         if confidence.hopeless(part, threshold):
             return len(part.logprobs)
@@ -64,7 +65,7 @@ def stopped_at(confidence: Confidence, logged: Logged, threshold: float) -> int 
 
 
 def stopping(judged: Sequence[tuple[Confidence, Logged]], threshold: float) -> Stopping:
-    """judged: each answer with a rule that was not fitted on it."""
+    """The effect of pausing at a threshold. judged: each answer with a rule that was not fitted on it."""
     seen = [
         (each, confidence.judge(each.evidence).probability, stopped_at(confidence, each, threshold))
         for confidence, each in judged

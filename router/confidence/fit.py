@@ -140,9 +140,8 @@ class _LoggedTable:
         present = np.unique(self.adapter[rows])
         adapter, width, count = self.adapter[rows], self.x.shape[1], len(present)
         columns = np.hstack([self.x[rows] * (adapter == each)[:, None] for each in present])
-        columns = np.hstack(
-            [np.zeros((len(rows), width)), columns]
-        )  # a row depends on the u_a of its adapter alone
+        # A row depends on the u_a of its adapter alone, so the columns of v are 0.
+        columns = np.hstack([np.zeros((len(rows), width)), columns])
         away = np.kron(np.hstack([-np.ones((count, 1)), np.eye(count)]), np.eye(width))  # -> v_a = u_a - v
         penalty = np.asarray(away.T @ (np.tile(_own_penalty(own), count)[:, None] * away), np.float64)
         penalty[:width, :width] += np.diag([0.0, *[shared] * len(FEATURES)])

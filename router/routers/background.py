@@ -3,8 +3,8 @@
 It holds centres of ordinary photos, questions about images, plain chat, and two heads that tell chat from questions
 about an image. router.routers.make_background makes the file from the lists of questions that this module reads.
 
-Vectors are compared after the mean of ordinary vectors is subtracted, because what all vectors have in common tells
-nothing apart.
+The mean of ordinary vectors is subtracted before vectors are compared, because a component that all vectors share
+does not distinguish them.
 """
 
 from __future__ import annotations
@@ -119,7 +119,9 @@ class QuestionLikeness:
 
 @dataclass(frozen=True)
 class Background:
-    """chat: how many of the question examples, counted from the end, are plain chat; the others ask about an image.
+    """The background of one model.
+
+    chat: the number of question examples, counted from the end, that are plain chat. The others ask about an image.
 
     words, state: heads over a question's vector, and over the language model's hidden state after the question.
     """
@@ -141,7 +143,7 @@ class Background:
         return len(query.words) == self.sizes.text and has_image_size
 
     def compare(self, query: Query) -> QuestionLikeness:
-        """The query's question beside ordinary ones."""
+        """Compares the query's question with the ordinary questions."""
         vector = self.question.centred(query.words)
         cosines = self.question.examples @ vector  # [n]
         about_images, chat = cosines[: len(cosines) - self.chat], cosines[len(cosines) - self.chat :]

@@ -40,8 +40,8 @@ class ChatDetector(Protocol):
     def is_chat(self, query: Query, question: QuestionLikeness, own: float) -> bool:
         """Whether the query is plain chat.
 
-        question: the query's question beside ordinary ones. own: cosine to the questions of the adapter that the image
-        points to, -1..1.
+        question: the query's question compared with ordinary ones. own: cosine to the questions of the adapter that
+        suits the image best, -1..1.
         """
         ...
 

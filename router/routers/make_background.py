@@ -65,9 +65,8 @@ def centres(vectors: NDArray[np.float32], count: int) -> NDArray[np.float32]:
         chosen.append(int(distance.argmax()))
     middle = vectors[chosen]
     for _ in range(KMEANS_ROUNDS):
-        squares = (middle**2).sum(
-            axis=1
-        ) - 2 * vectors @ middle.T  # [n, count], minus |vector|^2, which is constant
+        # Squared distances [n, count] without |vector|^2, which is the same for all centres.
+        squares = (middle**2).sum(axis=1) - 2 * vectors @ middle.T
         nearest = squares.argmin(axis=1)
         own = [vectors[nearest == index] for index in range(len(middle))]
         middle = np.stack([mine.mean(axis=0) if len(mine) else middle[i] for i, mine in enumerate(own)])

@@ -31,7 +31,8 @@ QUESTION_WEIGHT = 0.3
 """Weight of the question's lead (cosine) beside the image's nearness, which is 1 for a typical image."""
 
 THRESHOLD = 0.1
-"""What both together must reach. At 0 hardly any ordinary image passes; at 1 half of the adapter's own images do."""
+"""The weighted sum of both must exceed this. At 0 hardly any ordinary image passes. At 1 half of the adapter's own
+images do."""
 
 QUESTION_ALONE = 0.2
 """The lead that a question needs when there is no image to judge by."""
@@ -47,7 +48,7 @@ ORDINARY, OWN = 0.98, 0.1
 """Quantiles of likeness: 2% of ordinary images exceed the first, 90% of an adapter's own images exceed the second."""
 
 LEAST_GAP = 0.1
-"""Least difference between the likeness of a typical own image and the level; two or three examples do not show it."""
+"""Least difference between the likeness of a typical own image and the level. A few examples do not determine it."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Ridge regression in closed form over the vision tower's frozen features: +1 for the adapter's images, -1 for the bundled
 ordinary ones. The border between the two is placed by leave-one-out values, which ridge regression gives without
 further fits. A head reads the examples of its own adapter and the background only, so that installing an adapter
-changes no other score. Likeness of the question adds a little to the score; a ChatDetector overrules it.
+changes no other score. The question's likeness adds a little to the score. When a ChatDetector finds plain chat, the
+scores of adapters for images become negative.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ RIDGE = 0.005
 most 1 / 1408."""
 
 LEAST_SPREAD = 0.05
-"""Least standard deviation of a side's leave-one-out values: a few examples that are nearly copies of one another do
-not show how much others vary."""
+"""Least standard deviation of a side's leave-one-out values. A few examples that are nearly copies of one another
+would underestimate it."""
 
 LENIENCE = 0.1
 """How far the border is moved towards ordinary images, in units of the distance between the two sides' means.
@@ -54,7 +55,7 @@ SHARPNESS = 15.0
 class AdapterHead:
     """weight: float32 [1408], over centred features; None for an adapter without images.
 
-    `value` is above 0 for an image that is rather the adapter's, and about 0.5 for a typical one.
+    `value` is above 0 for an image that suits the adapter, and about 0.5 for a typical one.
     question: the adapter's questions, centred unit vectors, float32 [m, hidden].
     """
 
@@ -129,20 +130,18 @@ def fit_image_head(
     inverse = np.linalg.inv(scaled + np.float32(RIDGE) * np.eye(len(scaled), dtype=np.float32))
     dual = root * (inverse @ (root * wanted))  # [N]
     values = products @ dual  # [N], fitted, about -1..1
-    leverage = np.minimum(
-        (scaled * inverse).sum(axis=1) + share, 1 - 1e-6
-    )  # diagonal of the hat matrix, with the mean
+    # [N]: diagonal of the hat matrix, with the mean
+    leverage = np.minimum((scaled * inverse).sum(axis=1) + share, 1 - 1e-6)
     left_out = wanted - (wanted - values) / (1 - leverage)
-    if len(own) == 1:  # without its only example the adapter has nothing to be fitted to
+    if len(own) == 1:  # without its only example there is nothing to fit
         left_out[0] = values[0]
     ours, theirs = left_out[: len(own)], left_out[len(own) :]
     spread = ours.std() + LEAST_SPREAD, theirs.std() + LEAST_SPREAD
     # The border is nearer to the mean of the side that varies less.
     border = (ours.mean() * spread[1] + theirs.mean() * spread[0]) / sum(spread)
     distance = max(ours.mean() - theirs.mean(), LEAST_SPREAD)
-    dual -= (
-        share * dual.sum()
-    )  # the weight then applies to vectors from which the weighted mean was not subtracted
+    # The weight then applies to vectors from which the weighted mean was not subtracted.
+    dual -= share * dual.sum()
     weight = dual[: len(own)] @ own + dual[len(own) :] @ ordinary.examples  # [features]
     bias = -(means @ dual) - border
     return (weight / distance).astype(np.float32), float(bias / distance) + LENIENCE

@@ -35,7 +35,7 @@ NamesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME]...", help="Names; all adapters if none is given.")
 ]
 YesOption = Annotated[
-    bool, typer.Option("--yes", help="Install unsigned adapters, or of unknown publishers, unasked.")
+    bool, typer.Option("--yes", help="Do not ask about unsigned adapters and unknown publishers.")
 ]
 
 

@@ -81,7 +81,7 @@ def new_key(
         Path, typer.Argument(metavar="FILE", help="The private key; FILE.pub gets the public one.")
     ],
 ) -> None:
-    """Make a key to sign adapters with. Keep FILE secret; give FILE.pub to those who shall trust you.
+    """Make a key to sign adapters with. Keep FILE secret. Give FILE.pub to your users.
 
     \b
     Example:

@@ -13,7 +13,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
-from edge_app.system.terminal_text import text_table
+from edge_app.system.terminal_text import capitalised, text_table
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def setup(
 ) -> None:
     """Set up an OpenAI-compatible endpoint. Sends nothing. On a terminal, asks for missing options.
 
-    The key is saved in the system's keyring, never in a file. Or set EDGE_APP_CLOUD_KEY.
+    The key is saved in the system's keyring, never in a file. EDGE_APP_CLOUD_KEY can be set instead.
 
     \b
     Examples:
@@ -74,9 +74,9 @@ def setup(
     place = endpoint(url, model)
     secret = _key(asks=asks, from_stdin=key_stdin, host=place.host)
     change_settings_file(paths.config_file(), {"cloud_url": place.url, "cloud_model": place.model})
-    output.say(f"{_upper(place)} is set up with the model {place.model}. Nothing has been sent.")
+    output.say(f"{capitalised(str(place))} is set up with the model {place.model}. Nothing has been sent.")
     if (left := load_settings()).cloud_url != place.url or left.cloud_model != place.model:
-        output.say("EDGE_APP_CLOUD_URL or EDGE_APP_CLOUD_MODEL in the environment says otherwise, and wins.")
+        output.say("EDGE_APP_CLOUD_URL or EDGE_APP_CLOUD_MODEL in the environment overrides this.")
     if secret is not None:
         keys.save(place.host, secret)
         output.say("The key is in the keyring.")
@@ -129,7 +129,7 @@ def test(
     if json:
         output.result_json(measured)
         return
-    output.result(f"{_upper(place)} answers: {' '.join(text.split())[:200]}")
+    output.result(f"{capitalised(str(place))} answers: {' '.join(text.split())[:200]}")
     output.result(
         f"first word after {measured['first_ms']:.0f} ms, the whole after {measured['total_ms']:.0f} ms"
     )
@@ -229,7 +229,7 @@ def forget(
     output.say(f"Forgot {host}{', its key' if had_key else ''} and what you allowed; the ledger stays.")
     left = load_settings()
     if left.cloud_url or left.cloud_model or keys.find(host):
-        output.say("The environment (EDGE_APP_CLOUD_…) still has something of it; unset that too.")
+        output.say("The environment still sets the cloud (EDGE_APP_CLOUD_…); unset these variables too.")
 
 
 def _key(*, asks: bool, from_stdin: bool, host: str) -> Key | None:
@@ -294,11 +294,6 @@ def _decisions() -> Iterator[ConsentStore]:
 
 def _place(place: Endpoint) -> dict[str, Any]:
     return {"place": place.noun, "host": place.host, "model": place.model}
-
-
-def _upper(place: Endpoint) -> str:
-    text = str(place)
-    return text[0].upper() + text[1:]
 
 
 def _shown(value: Any) -> str:

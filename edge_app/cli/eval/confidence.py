@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from edge_app.evaluation.confidence import Line
     from router.confidence.early_stop import Stopping
 
-THRESHOLDS = (0.2, 0.4, 0.6, 0.8)
-
 
 def confidence(
     files: DomainFiles,
@@ -73,6 +71,7 @@ def confidence(
     )
     from edge_app.evaluation.rows import read_rows
     from edge_app.system import paths
+    from router.confidence.early_stop import THRESHOLDS
 
     if picture is not None:
         plots.check_picture(picture)

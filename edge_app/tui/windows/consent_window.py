@@ -1,7 +1,7 @@
 """Asks for consent before a question leaves this machine: the window, and the consenter that opens it.
 
-The window shows everything that would be sent. It can open while the user types, so no letter is a key of it, and
-Enter without a choice says no.
+The window shows everything that would be sent. It can open while the user types, so it has no letter keys, and Enter
+without a choice says no.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Found:
 
 
 class Finder(Window[str]):
-    """Returns the value of the chosen entry. words: the initial search. hint: the placeholder of the line."""
+    """Returns the value of the chosen entry. words: the initial search. placeholder: of the line."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "move(1)", "Next", id="list.next", show=False, tooltip="Go to the next entry"),
@@ -43,11 +43,11 @@ class Finder(Window[str]):
         Binding("pageup", "move(-8)", "Back", id="list.back", show=False, tooltip="Go up eight entries"),
     ]
 
-    def __init__(self, title: str, words: str, hint: str) -> None:
+    def __init__(self, title: str, words: str, placeholder: str) -> None:
         super().__init__()
         self._title = title
         self._words = words
-        self._hint = hint
+        self._placeholder = placeholder
         self._found: Sequence[Found] = ()
 
     def find(self, words: str) -> Sequence[Found]:
@@ -79,7 +79,7 @@ class Finder(Window[str]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="window") as window:
             window.border_title = Content(self._title)
-            yield Input(self._words, placeholder=self._hint)
+            yield Input(self._words, placeholder=self._placeholder)
             yield OptionList(markup=False)
             yield Static("", classes="nothing")
             if hint := self.hint():

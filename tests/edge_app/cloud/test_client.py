@@ -42,7 +42,7 @@ PATIENT = Limits(first=30.0, stall=30.0, total=60.0, slow_after=30.0, answer_byt
 HASTY = {
     "begin": replace(PATIENT, first=0.3),
     "go on": replace(PATIENT, stall=0.3),
-    "drips": replace(PATIENT, slow_after=0.3, least_rate=50.0),
+    "is too slow": replace(PATIENT, slow_after=0.3, least_rate=50.0),
 }
 """One short limit each, by what its error says: a slow machine must not run into another one first."""
 
@@ -194,7 +194,7 @@ def test_pieces_of_the_network_are_not_pieces_of_the_answer() -> None:
         (says_nothing, "timeout", "begin"),
         (stops_in_the_middle, "timeout", "go on"),
         (breaks_off, "cut", "in the middle"),
-        (drips, "slow", "drips"),
+        (drips, "slow", "is too slow"),
         (never_ends(word("blah " * 50)), "huge", "50,000 bytes"),
         (never_ends(b"a" * 1000), "huge", "50,000 bytes"),
         (never_ends(b": still here\n\n"), "huge", ""),

@@ -79,7 +79,7 @@ FAULTS: dict[str, tuple[Script, str]] = {
     "never begins": (lambda wire: wire.wait_until_gone(), "too long to begin"),
     "stops in the middle": (stops_in_the_middle, "too long to go on"),
     "the plug is pulled": (breaks_off, "broke in the middle"),
-    "drip": (drips, "only drips"),
+    "drip": (drips, "is too slow"),
     "huge": (floods, "is cut off"),
     "redirect": (status(307, Location="https://evil.example/v1"), "evil.example"),
 }

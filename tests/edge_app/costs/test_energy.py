@@ -53,7 +53,6 @@ def test_without_counters_it_is_an_estimate_and_says_so(
     clocks = SimpleNamespace(perf_counter=lambda: next(passed), process_time=lambda: next(busy))
     monkeypatch.setattr(energy, "time", clocks)
     meter = EnergyMeter(POWER, tmp_path / "absent")
-    assert not meter.measures
     used = meter.since(meter.now())
     assert not used.measured
     assert used.joules == pytest.approx(1.5 * 10 + 4 * 2)
@@ -64,7 +63,8 @@ def test_counters_that_may_not_be_read_are_as_good_as_none(tmp_path: Path) -> No
     folder = zone(tmp_path, "0", "package-0", 0)
     (folder / "energy_uj").unlink()
     (folder / "energy_uj").mkdir()  # a folder in place of the file cannot be read
-    assert not EnergyMeter(POWER, tmp_path).measures
+    meter = EnergyMeter(POWER, tmp_path)
+    assert not meter.since(meter.now()).measured
 
 
 def test_a_counter_that_stops_being_readable_ends_in_an_estimate(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_study_has_lines_for_all_for_closed_and_open_questions_and_for_each_se
 
 def test_answers_without_evidence_or_of_one_kind_cannot_be_studied() -> None:
     results = answered("birds", 40)
-    with pytest.raises(UserError, match="elsewhere"):
+    with pytest.raises(UserError, match="an answer of the cloud"):
         logged_answers([(row, replace(p, evidence=None)) for row, p in results])
     with pytest.raises(UserError, match="some of both"):
         judged_held_out([(row, replace(p, correct=True)) for row, p in results], fit_whole, 5)

@@ -105,8 +105,8 @@ async def test_the_adapter_is_chosen_in_a_window(make_app: MakeApp, assistant: S
         await opened(pilot, AdaptersWindow)
         options = app.screen.query_one(OptionList)
         assert [str(options.get_option_at_index(place).prompt) for place in range(4)] == [
-            "auto  the one that fits the question",
-            "none  the plain model",
+            "auto  the adapter that suits the question",
+            "none  the model alone",
             "medical  1.2 · Knows all about medical.",
             "receipts  1.2 · Knows all about receipts.",
         ]
