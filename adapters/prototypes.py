@@ -91,8 +91,11 @@ def make_prototypes(
     """
     pictures = list({image.digest: image for image in images}.values())
     return prototypes_of(
-        [image_vector(extractor.image_features(image)) for image in _spread(pictures)],
-        [question_vector(extractor, question) for question in _spread(list(dict.fromkeys(questions)))],
+        [image_vector(extractor.image_features(image)) for image in spread_evenly(pictures, MOST)],
+        [
+            question_vector(extractor, question)
+            for question in spread_evenly(list(dict.fromkeys(questions)), MOST)
+        ],
     )
 
 
@@ -103,13 +106,10 @@ def prototypes_of(
 
     Question vectors of zeros are left out. Raises UserError when no vector remains.
     """
-    asked = [vector for vector in _spread(questions) if vector.any()]
+    asked = [vector for vector in spread_evenly(questions, MOST) if vector.any()]
     if not len(images) and not asked:
         raise UserError("The adapter has no example to make prototypes of; give it a question at least.")
-    return Prototypes(
-        _rows(_spread(images)),
-        _rows(asked),
-    )
+    return Prototypes(_rows(spread_evenly(images, MOST)), _rows(asked))
 
 
 def _rows(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -184,10 +184,10 @@ def _refused(path: Path, why: str) -> UserError:
     return FileError(path, f" cannot serve the router: {why}; install the adapter again.")
 
 
-def _spread(items: Sequence[T]) -> list[T]:
-    """At most MOST of the items, evenly over all, in their order."""
-    step = max(len(items) / MOST, 1.0)
-    return [items[int(i * step)] for i in range(min(len(items), MOST))]
+def spread_evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` of the items, at equal distances, in their order."""
+    step = max(len(items) / most, 1.0)
+    return [items[int(i * step)] for i in range(min(len(items), most))]
 
 
 def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.prototypes import make_prototypes, write_prototypes
+from adapters.prototypes import MOST, make_prototypes, spread_evenly, write_prototypes
 from adapters.store.manifest import (
     MANIFEST_FILE,
     Accuracy,
@@ -98,7 +98,7 @@ def _describe(
     try:
         learnt = of_split(rows, TRAIN)
         firsts = [group[0] for group in by_image(learnt).values()]
-        pictures = [load_training_image(row) for row in _spread(firsts, 64)]
+        pictures = [load_training_image(row) for row in spread_evenly(firsts, MOST)]
         write_prototypes(folder, make_prototypes(engine, pictures, [row.question for row in learnt]))
         manifest = AdapterManifest(
             name=about.name,
@@ -149,7 +149,7 @@ def _examples(rows: Sequence[TrainingRow]) -> tuple[Example, ...]:
     for row in rows:
         by_type.setdefault(row.type, {}).setdefault(row.question, row)
     share = max(1, EXAMPLES // len(by_type))
-    chosen = [row for questions in by_type.values() for row in _spread(list(questions.values()), share)]
+    chosen = [row for questions in by_type.values() for row in spread_evenly(list(questions.values()), share)]
     return tuple(Example(row.question, row.answer, row.type) for row in chosen[:EXAMPLES])
 
 
@@ -168,8 +168,3 @@ def _facts(about: About, options: Options, report: TrainingReport) -> dict[str, 
         "minutes": f"{report.minutes:.1f}",
         "command": about.command,
     }
-
-
-def _spread(items: Sequence[TrainingRow], most: int) -> list[TrainingRow]:
-    step = max(len(items) / most, 1.0)
-    return [items[int(index * step)] for index in range(min(len(items), most))]

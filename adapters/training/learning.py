@@ -7,7 +7,6 @@ was never stopped.
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import time
 from collections import defaultdict
@@ -23,7 +22,7 @@ from adapters.training.batches import BatchPlan
 from adapters.training.token_rows import TrainingExample, pack
 from models.core.errors import UserError
 from models.training.examples import NOT_LEARNT
-from models.training.language import PackedBatch, TorchLanguageModel
+from models.training.language import PackedBatch, TorchLanguageModel, cosine_rate
 
 WARM_UP = 30
 EVALUATIONS = 8
@@ -117,7 +116,8 @@ class Learner:
         recent: list[float] = []
         started, step, score = time.monotonic(), self._first, self._best[0] if self._best else None
         while step < self._total:
-            self._set_rate(learning_rate(step, self._total, schedule.learning_rate))
+            warm_up = min(WARM_UP, self._total // 5)
+            self._set_rate(cosine_rate(step, self._total, schedule.learning_rate, warm_up))
             recent = [*recent[-19:], self._step(pack(self._plan.step(step), self._language.embedding))]
             step += 1
             pace = (time.monotonic() - started) / (step - self._first)
@@ -185,15 +185,6 @@ class Learner:
         self._optimiser.load_state_dict(saved["optimiser"])
         self._first, self._total, self._since_best = saved["step"], saved["total"], saved["since_best"]
         self._best = (HeldOutScore(**saved["best"]), saved["best_step"], saved["best_state"])
-
-
-def learning_rate(step: int, steps: int, highest: float) -> float:
-    """Linear warm-up, then a cosine from `highest` down to a twentieth of it."""
-    warm_up = min(WARM_UP, steps // 5)
-    if step < warm_up:
-        return highest * (step + 1) / warm_up
-    done = (step - warm_up) / max(1, steps - warm_up)
-    return highest * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def score_held_out(language: TorchLanguageModel, held_out: HeldOut) -> HeldOutScore:

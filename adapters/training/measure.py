@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from adapters.prototypes import spread_evenly
 from adapters.store.manifest import Accuracy
 from adapters.training.data import TrainingRow
 from adapters.training.features import load_training_image
@@ -102,16 +103,11 @@ def _rows(name: str, kind: str, group: Sequence[Answers]) -> Iterator[Accuracy]:
 
 
 def _spread_by_type(rows: Sequence[TrainingRow], most: int) -> list[int]:
-    """Indices of at most `most` rows of each type, evenly over all."""
+    """Indices of at most `most` rows of each type, at equal distances."""
     of_type: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         of_type.setdefault(row.type, []).append(index)
-    steps = {kind: max(len(each) / most, 1.0) for kind, each in of_type.items()}
-    return sorted(
-        each[int(place * steps[kind])]
-        for kind, each in of_type.items()
-        for place in range(min(len(each), most))
-    )
+    return sorted(index for indices in of_type.values() for index in spread_evenly(indices, most))
 
 
 def _answer(

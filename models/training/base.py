@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from models.training.classes import load_classes
 from models.training.dialogues import Talk, Turn, article
 from models.training.examples import ConversationWriter, ImageRows, TrainingConversation, pack
 from models.training.features import cached, compute, read_rows
-from models.training.language import PackedBatch, TorchLanguageModel
+from models.training.language import PackedBatch, TorchLanguageModel, cosine_rate
 from models.training.replies import REPLIES
 from models.training.scenes import SceneMaker
 from models.training.tower import load_tower
@@ -150,11 +149,8 @@ class ConversationSampler:
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up to LEARNING_RATE, then a half cosine down to a twentieth of it."""
-    if step < WARM_UP:
-        return LEARNING_RATE * (step + 1) / WARM_UP
-    done = (step - WARM_UP) / max(1, steps - WARM_UP)
-    return LEARNING_RATE * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
+    """The learning rate of a step, at most LEARNING_RATE (see cosine_rate)."""
+    return cosine_rate(step, steps, LEARNING_RATE, WARM_UP)
 
 
 def train(

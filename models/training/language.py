@@ -8,6 +8,7 @@ share the tokens before them.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,17 @@ class PackedBatch:
     owner: Tensor
     targets: Tensor
     branches: tuple[tuple[int, ...], ...] = ()
+
+
+def cosine_rate(step: int, steps: int, highest: float, warm_up: int) -> float:
+    """The learning rate of a step, counted from 0.
+
+    It rises linearly to `highest` in `warm_up` steps, then falls by half a cosine to a twentieth of that.
+    """
+    if step < warm_up:
+        return highest * (step + 1) / warm_up
+    done = (step - warm_up) / max(1, steps - warm_up)
+    return highest * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 class TorchLanguageModel:
