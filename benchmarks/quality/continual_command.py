@@ -49,12 +49,12 @@ def continual(
         int, typer.Option(metavar="N", min=1, help="Validation rows a domain, evenly spread.")
     ] = 60,
     read: Annotated[
-        list[str] | None, typer.Option(metavar="DOMAIN", help="The text in its images is read; repeatable.")
+        list[str] | None, typer.Option(metavar="DOMAIN", help="Read the text in its images; repeatable.")
     ] = None,
     own_head: Annotated[OwnHead, typer.Option(help="Whether adapters bring heads of their own.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the training.")] = 0,
     state: Annotated[
-        Path, typer.Option(metavar="DIR", help="Everything is kept here; a stopped run goes on.")
+        Path, typer.Option(metavar="DIR", help="Keep everything here; a stopped run continues.")
     ] = Path("continual"),
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="Draw the heat maps of accuracy there.")
@@ -230,10 +230,10 @@ def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
 def _fewer(rows: Sequence[TrainingRow], most: int) -> list[TrainingRow]:
     """The training rows of at most `most` images, evenly spread, and the rows of the other splits."""
     from adapters.training.data import TRAIN, by_image, of_split
+    from edge_app.evaluation.rows import evenly_spread
 
     groups = list(by_image(of_split(rows, TRAIN)).values())
-    step = max(len(groups) / most, 1.0)
-    kept = [row for number in range(min(len(groups), most)) for row in groups[int(number * step)]]
+    kept = [row for group in evenly_spread(groups, most) for row in group]
     return [*kept, *(row for row in rows if row.split != TRAIN)]
 
 

@@ -121,11 +121,11 @@ class ContinualRun:
         same.
         """
         domain = order[number]
-        lessons: list[tuple[str, Path, Path | None]] = [(domain, self._alone(domain), None)]
+        trainings: list[tuple[str, Path, Path | None]] = [(domain, self._alone(domain), None)]
         if number:
             _, before = self._sequence(order, number - 1)
-            lessons.append((*self._sequence(order, number), before))
-        for name, folder, start_from in lessons:
+            trainings.append((*self._sequence(order, number), before))
+        for name, folder, start_from in trainings:
             if not folder.exists():
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 self._train(self._plan.files[domain], name, folder, start_from)

@@ -49,9 +49,9 @@ def router(
 ) -> None:
     """Compare the routers over the installed adapters: how often they are right, and what a decision costs.
 
-    A file belongs to the adapter whose name it has, or begins with (charts_unseen.jsonl: charts); the images of any
-    other file are general, and right is no adapter. To the files' own questions come some 350 that were written by
-    hand, half of which thresholds were chosen with (development), half not (judgement).
+    A file belongs to the adapter whose name is that of the file or its beginning (charts_unseen.jsonl: charts). The
+    images of other files are general, and no adapter is right for them. About 350 questions written by hand are added
+    to the files' own. Thresholds were chosen with half of these (development), not with the other half (judgement).
 
     \b
     Example:
@@ -73,7 +73,7 @@ def router(
     if not any(case.right for case in every):
         raise UserError(
             f"None of the files is named after an installed adapter ({', '.join(installed) or 'there is none'}); "
-            "name one so, or install its adapter: edge-app adapters install NAME."
+            "name a file after one, or install an adapter: edge-app adapters install NAME."
         )
     line = output.ProgressLine()
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from adapters.prototypes import image_vector, question_vector
 from benchmarks.quality.router_cases import Case
 from edge_app.assistant import Assistant, Turn
+from edge_app.evaluation.rows import evenly_spread
 from edge_app.events import Answered, Failed
 from models.core.errors import UserError
 from models.core.images import load_image
@@ -159,11 +160,7 @@ def sampled(cases: Sequence[Case], most: int) -> list[Case]:
     groups: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         groups[case.group].append(case)
-    kept = []
-    for own in groups.values():
-        step = max(len(own) / most, 1.0)
-        kept += [own[int(number * step)] for number in range(min(len(own), most))]
-    return kept
+    return [case for own in groups.values() for case in evenly_spread(own, most)]
 
 
 @dataclass(frozen=True)
@@ -221,10 +218,8 @@ def first_tokens(assistant: Assistant, cases: Sequence[Case], turns: int) -> Fir
     Raises UserError for a turn that fails.
     """
     pictured = list({case.image: case for case in cases if case.image is not None}.values())
-    step = max(len(pictured) / (turns + 1), 1.0)
-    chosen = [pictured[int(number * step)] for number in range(min(len(pictured), turns + 1))]
     new, shown = [], []
-    for number, case in enumerate(chosen):
+    for number, case in enumerate(evenly_spread(pictured, turns + 1)):
         times = [_first_token(assistant, question, case.image) for question in (case.question, AGAIN)]
         if number:  # the very first turn loads the model
             new.append(times[0])

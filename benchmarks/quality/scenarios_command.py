@@ -44,10 +44,10 @@ def scenarios(
     predictions: AnswersOption = None,
     cloud_answers: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.jsonl", help="A cloud's recorded answers; else one that always knows."),
+        typer.Option(metavar="FILE.jsonl", help="Recorded answers of a cloud [default: the rows' own]."),
     ] = None,
     write_oracle: Annotated[
-        Path | None, typer.Option(metavar="OUT.jsonl", help="Write the answers of that one, from the data.")
+        Path | None, typer.Option(metavar="OUT.jsonl", help="Write the rows' own answers there.")
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="Draw accuracy against cloud share there.")

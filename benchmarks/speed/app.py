@@ -167,7 +167,7 @@ def at(home: Path) -> dict[str, str]:
 
 
 def linked_home(home: Path) -> Path:
-    """A home that links to the user's models and caches. Its sessions are its own, so that theirs stay as they are."""
+    """A home that links to the user's models and caches. It has its own sessions, so the user's stay unchanged."""
     if not home.exists():
         (home / "data").mkdir(parents=True)
         (home / "data" / "models").symlink_to(paths.models_directory(), target_is_directory=True)

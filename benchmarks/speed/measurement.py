@@ -25,7 +25,7 @@ Measure = Callable[[], float]
 
 
 def alternate(rounds: int, measures: Mapping[str, Measure]) -> dict[str, Samples]:
-    """Take each measure once a round. Returns `rounds` samples of each; a first round more is not counted.
+    """Take each measure once a round. Returns `rounds` samples of each. A round before them is not counted.
 
     The order is reversed every second round, so that no measure always follows the same other one.
     """

@@ -31,8 +31,8 @@ The peer is llama.cpp through llama-cpp-python, built for this machine. In a vir
     {PEER}=../peer/bin/python make bench
 
 It is used too when it is installed beside edge_app. Without it the same rows are measured and compared with
-nothing. On processors with AMX, GCC 12 miscompiles llama.cpp's AMX code, which then dies at its first matrix
-product: use a newer GCC or clang, or build without AMX by adding to CMAKE_ARGS
+nothing. On processors with AMX, GCC 12 miscompiles llama.cpp's AMX code, which then crashes at its first
+matrix product: use a newer GCC or clang, or build without AMX by adding to CMAKE_ARGS
 -DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8"""
 
 # GGUF version 3 (docs/gguf.md in the ggml repository): numbers of value types and tensor types, alignment of the data.

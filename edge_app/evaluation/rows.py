@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from adapters.spec import checked_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
@@ -27,6 +27,8 @@ from models.hub.store import ModelStore
 from models.scoring.answer_rules import is_right, marks
 
 FIELDS = ("image", "question", "answer", "type")
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,12 @@ def _fields(line: str, place: str) -> dict[str, str]:
             raise UserError(f"{place} has no text for {name!r}; rows need {', '.join(FIELDS)}.")
     checked: dict[str, str] = fields
     return checked
+
+
+def evenly_spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most `most` of the items, at even distances, in their order."""
+    step = max(len(items) / most, 1.0)
+    return [items[int(number * step)] for number in range(min(len(items), most))]
 
 
 def evaluate(

@@ -17,9 +17,9 @@ SHAPE = LlamaShape(96, 160, 2, 6, 2, 16, 333, 1e-5, 4, 4, 4, 4, 4, 4, 4, 0)
 def put(
     directory: Path, name: str, seed: int = 0, rank: int = 4, shape: LlamaShape = SHAPE, times: float = 1.0
 ) -> Path:
-    """Installs, or replaces, a random adapter as the store's other users do: by renaming folders.
+    """Installs or replaces a random adapter by renaming folders, as the installer does. Returns its folder.
 
-    times: how much stronger than a small one; some 20 change what a model says.
+    times: factor on the weights A and B. With about 20 the adapter changes the tokens that a model generates.
     """
     staging = directory / ".staging"
     staging.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Small adapters made on the spot, and a model that stands in for the real one where only its answers matter."""
+"""Makes small adapters, and a fake model for tests that need no more of it than its log-probabilities."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def tensors(rank: int = 4, seed: int = 1, layers: int = LAYERS) -> Tensors:
-    """As the peft library names them, for the model of tests.models.tiny_directory."""
+    """Random LoRA tensors, float32, with peft's names, for the model of tests.models.tiny_directory."""
     rng = np.random.default_rng(seed)
     made: Tensors = {}
     for layer in range(layers):
@@ -47,7 +47,7 @@ def tensors(rank: int = 4, seed: int = 1, layers: int = LAYERS) -> Tensors:
 
 
 def write_peft(folder: Path, stored: Tensors | None = None, rank: int = 4, **config: object) -> Path:
-    """A folder as the peft library saves it."""
+    """Writes a folder as peft saves it. config: further fields of adapter_config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     targets = [module.rpartition(".")[2] for module in SHAPES]
     fields = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": targets, **config}
@@ -57,7 +57,7 @@ def write_peft(folder: Path, stored: Tensors | None = None, rank: int = 4, **con
 
 
 def write_adapter(folder: Path, stored: Tensors | None = None, **changes: Any) -> Path:
-    """The same with a manifest; changes: of its fields, `version` say."""
+    """As write_peft, with a manifest. changes: fields of the manifest, such as version."""
     write_peft(folder, stored)
     manifest = AdapterManifest(
         name="plants",
@@ -72,7 +72,7 @@ def write_adapter(folder: Path, stored: Tensors | None = None, **changes: Any) -
 
 
 def write_manifest_for(folder: Path, manifest: AdapterManifest) -> Path:
-    """Into the folder, with the hashes of what is there."""
+    """Writes the manifest into the folder, with the hashes of the files in it."""
     names = {file.name for file in folder.iterdir()} - {MANIFEST_FILE}
     digests = {name: file_digest(folder / name) for name in names}
     (folder / MANIFEST_FILE).write_bytes(write_manifest(replace(manifest, files=digests)))
@@ -95,14 +95,14 @@ def tarred(folder: Path, archive: Path, top: str = "") -> Path:
 
 @dataclass(frozen=True)
 class FakePacker:
-    """Takes adapters as they are."""
+    """Returns adapters unchanged."""
 
     def pack(self, weights: AdapterWeights) -> AdapterWeights:
         return weights
 
 
 class FakeModel:
-    """Log-probabilities that depend on the LoRA as a model's would: not at all when B is zero."""
+    """Its log-probabilities depend on the LoRA as those of a model do: not at all when B is zero."""
 
     has_vision = True
     adapters = FakePacker()
@@ -160,6 +160,6 @@ class FakeModels:
 def make_installer(
     directory: Path, confirm: Callable[[CheckedAdapter], bool] = lambda _: True, models: Any = None
 ) -> Installer:
-    """Into directory, with the publishers of the file beside it."""
+    """An installer into the directory. Its trusted publishers are in publishers.json beside it."""
     publishers = Publishers(directory.with_name("publishers.json"))
     return Installer(AdapterStore(directory), models or FakeModels(), publishers, confirm)

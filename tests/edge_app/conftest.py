@@ -1,5 +1,8 @@
-"""Every test of the app has its own EDGE_APP_HOME, and no setting from the developer's environment except
-EDGE_APP_KERNELS, with which the whole suite is run on another kernel path."""
+"""Fixtures for the tests of the app.
+
+Every test has its own EDGE_APP_HOME, and no setting from the developer's environment except EDGE_APP_KERNELS, with
+which the whole suite can be run on another kernel path.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.upper().startswith("EDGE_APP_") and name != "EDGE_APP_KERNELS":
             monkeypatch.delenv(name)
     monkeypatch.setenv("EDGE_APP_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("EDGE_APP_BUNDLED_ADAPTERS", "0")  # which tests that are about them switch on
+    monkeypatch.setenv("EDGE_APP_BUNDLED_ADAPTERS", "0")  # the tests of bundled adapters turn it on
     return tmp_path / "home"
 
 
 @pytest.fixture(autouse=True)
 def online_afterwards() -> Iterator[None]:
-    """What a test's command line switched offline was to end with its process."""
+    """Turns the offline switch off after each test, since it stays on for the life of a process."""
     yield
     switch.turn_off()
 

@@ -1,4 +1,4 @@
-"""An engine that answers by the script, for tests of what surrounds it."""
+"""A scripted engine and a scripted router, for tests of the code around them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.adapters.folders import SHAPE
 
 @dataclass
 class Call:
-    """One generate() as the engine saw it."""
+    """The arguments of one call of generate()."""
 
     messages: tuple[Message, ...]
     sampling: Sampling
@@ -67,8 +67,11 @@ class FakeGeneration(Iterator[Token]):
 
 @dataclass
 class FakeEngine:
-    """words: the answer. logprob: of each of its tokens. before_token(n): happens before the n-th one.
-    loading: happens at the load."""
+    """Generates the same words for every question.
+
+    words: the answer, a token each. logprob: of each token. before_token: called with the number of each token before
+    it is generated. loading: called when the engine is loaded.
+    """
 
     generation: ClassVar[int] = 1
 
@@ -103,7 +106,7 @@ class FakeEngine:
         return image.digest in self.encoded
 
     def image_features(self, image: Image) -> TowerFeatures:
-        """Nothing but zeros: what a router makes of them is not tested here."""
+        """Zeros, since the choice of a real router is not tested with this engine."""
         self._note()
         del image
         zeros = np.zeros((81, 1280), np.float32)
@@ -120,7 +123,7 @@ class FakeEngine:
 
     def certainty(self, image: Image, adapter: PackedAdapter | None = None) -> float | None:
         del adapter
-        assert self.is_encoded(image), "judging an answer never makes the engine look again"
+        assert self.is_encoded(image), "certainty is asked for encoded images only"
         return 0.9
 
     def generate(
@@ -150,7 +153,7 @@ class FakeEngine:
 
 @dataclass
 class FakeRouter:
-    """Always chooses the same."""
+    """Always chooses the same adapter."""
 
     adapter: str | None = "medical"
     asked: list[tuple[Query, Collection[str]]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Small random Llama models, and what they compute in plain float32 numpy."""
+"""Small random Llama models, and a reference that computes their logits in float32 numpy."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def runtime(
 
 
 def rounded(x: Array, group: int = 32) -> Array:
-    """What is left of activations after int8 codes with one scale for each group of the last axis."""
+    """Activations rounded to int8 and back, with one scale for each group along the last axis."""
     grouped = x.reshape(*x.shape[:-1], -1, group)
     scale = np.maximum(np.abs(grouped).max(axis=-1, keepdims=True), 1e-30) / 127
     return (np.rint(grouped / scale) * scale).reshape(x.shape).astype(np.float32)

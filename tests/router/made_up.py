@@ -1,4 +1,4 @@
-"""Made-up features for routers: kinds of images and questions, each around a centre of its own."""
+"""Random features for tests of routers: kinds of images and questions, each around its own centre."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ BACKGROUND = _background()
 
 
 def state_of(question: str) -> NDArray[np.float32]:
-    """A stand-in for the hidden state: the vector of the kind and number with which the question ends."""
+    """In place of the hidden state: the vector of the kind and number at the end of the question."""
     kind, number = question.split()[-2:]
     return near(int(kind), HIDDEN, int(number))
 

@@ -1,6 +1,7 @@
-"""Changes a store again and again, stopped (SIGKILL, or Ctrl-C) at one operation on its files later each time;
-run by test_kill.py with what to do and how to stop it. After each stop the store has the old state or the new
-one, whole, and the next change puts right what was left.
+"""Repeats a change of an adapter store and stops it by SIGKILL or SIGINT, each time one file operation later.
+
+test_kill.py runs it with the change ("install", "replace" or "remove") and the way to stop. After each stop the store
+must have the complete old state or the complete new state, and the next change must remove what the stop left behind.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ States = tuple[tuple[str, ...], ...]
 
 
 def stopped_at(root: Path, number: int, change: Callable[[], object], how: str) -> bool:
-    """Whether a child that makes the change was stopped at its nth operation under root."""
+    """Makes the change in a child process. Returns whether it was stopped at its operation `number` under root."""
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
@@ -54,7 +55,7 @@ def stopped_at(root: Path, number: int, change: Callable[[], object], how: str) 
 
 
 def state(directory: Path) -> tuple[str, ...]:
-    """The version that is there, if any; fails when it is not whole."""
+    """The version of the installed adapter; empty when none is installed. Fails when the adapter is incomplete."""
     store = AdapterStore(directory)
     for adapter in store.all():
         assert verify_installed(adapter, FakeModels().identity) is None, adapter
@@ -65,7 +66,7 @@ def state(directory: Path) -> tuple[str, ...]:
 
 
 def main(root: Path, what: str, how: str) -> int:
-    """Prints how many stops there were before the change came through."""
+    """Prints the number of stops before the change completed."""
     one, two = (write_adapter(root / f"{n}", tensors(seed=n), version=f"{n}.0") for n in (1, 2))
     directory, before = root / "adapters", root / "before"
     installer = make_installer(directory)

@@ -35,7 +35,7 @@ Script = Callable[["Wire"], None]
 
 @dataclass
 class Wire:
-    """The server's end of a connection. gone: set when the client has hung up."""
+    """The server's end of a connection. gone: set when the client has closed its end."""
 
     connection: socket.socket
     gone: threading.Event = field(default_factory=threading.Event)
@@ -86,9 +86,10 @@ def status(code: int, body: object = None, **headers: str) -> Script:
 
 
 class Misbehaving:
-    """Use as a context manager. scripts: what is done with the next requests, in order; the last one stays.
+    """Use as a context manager.
 
-    requests: all that came. wires: the connections they came on.
+    scripts: for the next requests, in order; the last one also serves all later requests. requests: all received
+    requests. wires: their connections.
     """
 
     def __init__(self, *scripts: Script, certificate: tuple[Path, Path] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Shared by the tests of cloud turns: a user who replies, and helpers to ask and to read results.
+"""Helpers for the tests of cloud turns: a fake user, and functions that ask questions and read results.
 
 The endpoint is a real server on loopback. The engine is a fake, because its text does not matter here.
 """
@@ -36,7 +36,7 @@ LOCAL, CLOUD = "A cat.", "A tabby."
 
 @dataclass
 class FakeUser:
-    """Gives the same reply to every proposal."""
+    """Gives the same reply to every proposal. meanwhile: called before each reply."""
 
     reply: Reply = "once"
     asked: list[Proposal] = field(default_factory=list)

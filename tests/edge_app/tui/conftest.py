@@ -1,4 +1,4 @@
-"""A scripted assistant in place of the engine: the chat must be testable without a model."""
+"""Fixtures for the tests of the chat, with a scripted assistant, so that they need no model."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ ANSWER = Answer(
 
 @dataclass
 class ScriptedAssistant:
-    """Answers with the given events; cloud: what asking the cloud gives. gate: when set, waits before each of them
-    until it is opened.
+    """Yields the given events. An exception among them is raised in its place.
 
-    Events may hold exceptions, which are raised in their place.
+    script: the events of a turn. cloud: the events of ask_cloud. preparation: the events of prepare. gate: when set,
+    it is acquired before each event, so that a test can release the events one by one.
     """
 
     script: list[Event | BaseException] = field(default_factory=list)
@@ -81,7 +81,7 @@ class ScriptedAssistant:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def answers(self, text: str, **changes: object) -> None:
-        """The script of a plain answer, a word a token."""
+        """Sets the script to a plain answer with a token for each word. changes: fields of the Answer."""
         *words, last = text.split(" ")
         self.script = [
             TurnSaved("0123456789ab", 1),
@@ -145,7 +145,7 @@ def assistant() -> ScriptedAssistant:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder: two images, one with a space in its name, a folder with one more, and a text.
 
-    The images are bitmaps whatever their names say: their sizes do not depend on an encoder's version.
+    The images are BMP files in spite of their names, so that their sizes do not depend on an encoder's version.
     """
     folder = tmp_path / "photos"
     (folder / "trip").mkdir(parents=True)
@@ -159,14 +159,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def picture(left: str, right: str) -> PIL.Image.Image:
-    """Two halves, so that which side is up can be seen."""
+    """An image with two halves of different colours, so that its orientation can be seen."""
     image = PIL.Image.new("RGB", (64, 48), left)
     image.paste(right, (32, 0, 64, 48))
     return image
 
 
 class Clock:
-    """Stands still until it is told to go on, so that elapsed times are the same in every run."""
+    """A clock whose time tests set, so that elapsed times are the same in every run. now: in seconds."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -195,7 +195,7 @@ MakeApp = Callable[..., ChatApp]
 def make_app(
     assistant: ScriptedAssistant, folder: Path, clock: Clock, tmp_path: Path, decisions: ConsentStore
 ) -> MakeApp:
-    """Previews are half blocks of a fixed cell size, whatever terminal the tests run in."""
+    """Makes apps. Previews are half blocks of a fixed cell size, so that they do not depend on the terminal."""
     import textual_image.widget
     from textual_image import _terminal
 
@@ -229,16 +229,17 @@ def make_app(
 
 
 async def settled(pilot: Pilot[None]) -> None:
-    """Everything that was set going has come to an end. Windows that are open wait for the user, and a folder
-    tree always waits for folders to read."""
+    """Waits until all workers have finished and all messages are handled.
+
+    The workers of open windows, which wait for the user, and the loader of a folder tree, which never ends, are left
+    out.
+    """
     await pilot.pause()
     while ending := [
         w for w in pilot.app.workers if w.group not in ("window", "_loader") and not w.is_finished
     ]:
         await pilot.app.workers.wait_for_complete(ending)
-    for _ in range(
-        5
-    ):  # a message may send another: on a busy machine idling is no sign that all were handled
+    for _ in range(5):  # handling a message may post another one, so one idle moment is not enough
         await pilot._wait_for_screen()
     await pilot.pause()
 
@@ -247,19 +248,19 @@ async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: fl
     """Polls until the condition holds. seconds: only bounds a hang."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
+        assert time.monotonic() < deadline, "the condition did not become true"
         await pilot.pause(0.01)
     await pilot.pause()
 
 
 async def opened(pilot: Pilot[None], window: type[Screen[Any]]) -> None:
-    """The window is there, with what it holds."""
+    """Waits until the window is open and its content is loaded."""
     await until(pilot, lambda: isinstance(pilot.app.screen, window))
     await settled(pilot)
 
 
 async def picker_shows(pilot: Pilot[None], name: str) -> FilePicker:
-    """The window to pick an image from, once its tree has read the folder that holds the name."""
+    """Waits until the file picker's tree shows this name. Returns the picker."""
     await opened(pilot, FilePicker)
     picker = pilot.app.screen
     assert isinstance(picker, FilePicker)
@@ -270,7 +271,7 @@ async def picker_shows(pilot: Pilot[None], name: str) -> FilePicker:
 
 
 async def type_text(pilot: Pilot[None], text: str) -> None:
-    """At the prompt's cursor, with the suggestions that follow. In one piece: a key at a time is slow."""
+    """Inserts a text at the prompt's cursor in one piece, since single keys are slow, and waits for suggestions."""
     assert isinstance(pilot.app, ChatApp)
     pilot.app.chat.composer.prompt.insert(text)
     await settled(pilot)

@@ -8,7 +8,7 @@ from models.compiler.cpu import KernelPath
 from models.kernels.emit import bind, f32, function, i64, launch, load, phase, share, splat, store
 
 
-def build(path: KernelPath, factor: float) -> IRModule:  # noqa: ARG001  # every machine multiplies
+def build(path: KernelPath, factor: float) -> IRModule:  # noqa: ARG001  # the same on every path
     """`scale(count, threads, x, y)` for count groups of 16 values."""
     if factor == 0:
         raise ValueError("a factor of zero makes no sense")

@@ -67,7 +67,7 @@ def _typed(content: Any) -> tuple[int, bytes]:
 
 
 def float_tensor(values: NDArray[np.float32], kind: str) -> tuple[str, tuple[int, ...], bytes]:
-    """F32, F16 or BF16 (cut, so use values whose lower halves are zero)."""
+    """A tensor as F32, F16 or BF16. BF16 is truncated, so use values whose lower 16 bits are zero."""
     if kind == "BF16":
         content = (values.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
     else:

@@ -1,7 +1,7 @@
-"""Pulls a model again and again, killed (SIGKILL) at one event later each time; run by test_store.py.
+"""Repeats the pull of a model and kills it with SIGKILL, each time one event later. test_store.py runs it.
 
-An event is an operation on a file under the root, or a report of progress. After each kill there must be no
-model or a whole one, and a pull that is not disturbed must then complete it.
+An event is an operation on a file under the root, or a report of progress. After each kill there must be no model or
+a complete one, and an undisturbed pull must then complete it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def pull(root: Path, kill_at: int) -> None:
 
 
 def whole_or_nothing(root: Path) -> bool:
-    """Whether the model is there; fails if it is there in part."""
+    """Whether the model is there. Fails when it is incomplete."""
     found = ModelStore(root).find(NAME)
     if found is None:
         return False
@@ -48,7 +48,7 @@ def whole_or_nothing(root: Path) -> bool:
 
 
 def main(root: Path) -> int:
-    """Prints how many kills there were before a pull came through."""
+    """Prints the number of kills before a pull completed."""
     catalog = root / "catalog.toml"
     text = catalog.read_text()
     for kill_at in range(10_000):

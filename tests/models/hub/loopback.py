@@ -1,4 +1,4 @@
-"""A web server on the loopback interface that serves files with ranges, and can be told to misbehave."""
+"""A web server on the loopback interface that serves files with ranges, and can be set to fail."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class LoopbackServer:
     """Use as a context manager.
 
     files: content by path. requests: (path, Range header) of every request so far.
-    statuses: answers that are given first, one a request. cuts: how many bytes of the body the next answers
+    statuses: HTTP statuses of the next requests, one each. cuts: how many bytes of the body the next answers
     send before the connection is closed. ranges: whether Range is honoured. pause: seconds between pieces.
-    redirects: where paths have moved to. stalls: files are answered with their first 64 KiB, and then nothing more.
+    redirects: new paths, by path. stalls: files are answered with their first 64 KiB, and then nothing more.
     """
 
     def __init__(self) -> None:

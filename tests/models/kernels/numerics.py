@@ -1,6 +1,6 @@
-"""What the numerics tests share: the committed reference outputs, and runtimes of the real model.
+"""Helpers for the numerics tests: the committed reference outputs, and runtimes of the real model.
 
-Not a test. The fixtures are made by tests/fixtures/numerics/make.py, which explains what they are.
+The fixtures are made by tests/fixtures/numerics/make.py, which explains what they are.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Reference = str
 
 @dataclass(frozen=True)
 class Kept:
-    """What the fixture keeps of one row of reference logits."""
+    """The kept part of one row of reference logits: sample [SAMPLE], top and top_ids [TOP] (see cases)."""
 
     sample: NDArray[np.float32]
     top: NDArray[np.float32]
@@ -88,11 +88,11 @@ class Fixtures:
 
 
 def layer_logits(model: LlamaRuntime, lora: PackedLora | None = None) -> NDArray[np.float32]:
-    """What a single-layer runtime makes of cases.random_rows, at the ids that the fixtures keep."""
+    """The logits [inputs, ids] of a single-layer runtime for cases.random_rows, at the ids that the fixtures keep."""
     ids = cases.sample_ids(model.shape.vocab)[:: cases.LAYER_STEP]
     logits = []
     for rows in cases.random_rows(model.shape.hidden):
-        tokens = -1 - np.arange(len(rows), dtype=np.int32)  # rows of numbers instead of words
+        tokens = -1 - np.arange(len(rows), dtype=np.int32)  # negative ids select the given rows
         logits.append(model.prefill(tokens, rows, 0, lora)[ids].copy())
     return np.stack(logits)
 
@@ -119,7 +119,7 @@ def runtime(weights: LlamaWeights, folder: Path, cache: Path, path: KernelPath |
 
 
 def adapter(model: LlamaRuntime, rank: int) -> PackedLora:
-    """cases.random_adapter, ready to run."""
+    """cases.random_adapter, packed for the runtime."""
     shape = model.shape
     widths = {
         "hidden": shape.hidden,

@@ -1,4 +1,4 @@
-"""What the vision tests share: the processor's kernel paths, where compiled code is kept, made-up weights."""
+"""Helpers for the vision tests: the processor's kernel paths, the folder of compiled code, random weights."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TAPPED_BLOCKS = {"s8": 6, "s16": 14}
 
 
 def compiled_dir() -> Path:
-    """Kept between runs: entries are keyed by everything that they depend on."""
+    """The folder of compiled code, kept between runs. Its keys contain everything that an entry depends on."""
     home = os.environ.get("EDGE_APP_TEST_HOME") or platformdirs.user_cache_path("edge-app-tests")
     return Path(home) / "compiled"
 
 
 def random_checkpoint(seed: int) -> dict[str, NDArray[Any]]:
-    """Tensors named and shaped as an EfficientNet-Lite2's, scaled so that signals neither die nor grow."""
+    """Tensors named and shaped as an EfficientNet-Lite2's, scaled so that activations keep their magnitude."""
     random = np.random.default_rng(seed)
     tensors: dict[str, NDArray[Any]] = {}
 
