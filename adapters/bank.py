@@ -207,22 +207,22 @@ class AdapterBank:
 
     def _read(self, name: str) -> _LoadedAdapter:
         """Load from the packed file, or from the installed files, which writes the packed file."""
-        kept = self._kept(name)
-        if kept is not None:
-            return kept
+        cached = self._open_packed(name)
+        if cached is not None:
+            return cached
         loaded = self._store.load(name)
         packed = self._packer.pack(loaded.weights)
-        self._keep(packed, loaded.signature)
+        self._write_packed(packed, loaded.signature)
         return _LoadedAdapter(packed, loaded.reads, (loaded.signature,))
 
-    def _keep(self, packed: PackedAdapter, signature: Signature) -> None:
+    def _write_packed(self, packed: PackedAdapter, signature: Signature) -> None:
         """Write the packed file on the bank's thread."""
         try:
             self._worker.submit(self._packer.keep, packed, signature)
         except RuntimeError:  # the bank was closed while this was loading
             self._packer.keep(packed, signature)
 
-    def _kept(self, name: str) -> _LoadedAdapter | None:
+    def _open_packed(self, name: str) -> _LoadedAdapter | None:
         """The entry from the packed file; None when there is none of this version, or the files change meanwhile."""
         signature = self._store.signature(name)
         folder = self._store.folder(name)

@@ -1,4 +1,4 @@
-"""What the packages above `models` use of an engine, and how a model's engine is chosen.
+"""The interface of engines for the packages above `models`, and the choice of a model's engine.
 
 An engine is one model in memory. It answers conversations, computes features of images and texts for the router,
 and packs adapters into the form that it runs. The catalog entry of a model names its engine in the key `engine`; the
@@ -66,7 +66,7 @@ class FeatureExtractor(TextEmbedder, Protocol):
     """The part of an engine that computes features of a question and of its image."""
 
     def image_features(self, image: Image) -> ImageFeatures:
-        """Raises UserError when the model has no vision encoder."""
+        """The features of an image. Raises UserError when the model has no vision encoder."""
         ...
 
 
@@ -111,7 +111,7 @@ class AdapterPacker(Protocol):
     """The part of an engine that makes adapters ready to run. Its methods may be called from any thread."""
 
     def pack(self, weights: AdapterWeights) -> PackedAdapter:
-        """Raises UserError when the adapter does not fit the model, or when the engine runs no adapters."""
+        """The adapter in this engine's form. Raises UserError when it does not fit the model or no adapter can run."""
         ...
 
     def add(self, name: str, generation: int, parts: Sequence[tuple[PackedAdapter, float]]) -> PackedAdapter:
@@ -208,9 +208,9 @@ class Engine(FeatureExtractor, TextScorer, Protocol):
         ...
 
     def certainty(self, image: Image, adapter: PackedAdapter | None = None) -> float | None:
-        """How certain the vision encoder is of what the prompt says about the image, 0..1.
+        """The probability that the prompt describes the image correctly, 0..1, as the vision encoder estimates it.
 
-        None when that says nothing about the answer, as with an adapter that reads images in its own way.
+        None when the answer does not depend on that description, for example with an adapter that has its own heads.
         """
         ...
 

@@ -92,7 +92,7 @@ class CheckedAdapter:
 
     @property
     def signed_by(self) -> str:
-        """As in InstallRecord."""
+        """See InstallRecord.signed_by."""
         if self.fetched.bundled:
             return BY_THE_APP
         return self.signer.fingerprint if self.signer else ""
@@ -194,7 +194,7 @@ class Installer:
         return candidate
 
     def _check(self, wanted: Wanted, folder: Path, fetched: Fetched) -> CheckedAdapter:
-        """All checks that need no model."""
+        """Run all checks that need no model. Raises UserError."""
         self._progress("load", "Checking the files", 0, 1)
         files = list_files(folder)
         path = folder / MANIFEST_FILE

@@ -17,7 +17,7 @@ from models.engine import Engine, PackedAdapter
 from models.lora.weights import LoraWeights
 
 QUESTION = "What is this, and what can you tell me about it?"
-"""Asked of an adapter that brings no example questions."""
+"""The question for an adapter without example questions."""
 
 MOST_QUESTIONS = 3
 _TOKENS = 4  # of each answer: prefill and decode both run

@@ -92,7 +92,7 @@ def read_weights(folder: Path, name: str) -> AdapterWeights:
 
 
 def verify_installed(adapter: InstalledAdapter, identity: Callable[[str], str]) -> str | None:
-    """What is wrong with an installed adapter, in one sentence; None when nothing is.
+    """The problem of an installed adapter as a sentence; None when it has none.
 
     identity: of a model by name, see check_base.
     """

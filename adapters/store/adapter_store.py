@@ -87,7 +87,7 @@ class AdapterStore:
         self.directory = directory
 
     def names(self) -> tuple[str, ...]:
-        """Sorted. A folder counts once it has a configuration; no file is read."""
+        """The names of the adapters, sorted. A folder counts if it has adapter_config.json; no file is read."""
         names = set(_folders(self.directory))
         names |= {name.removeprefix(REPLACED) for name in _folders(self.directory / STAGING)}
         names |= set(_folders(self.directory))  # an adapter may have moved back between the two listings
@@ -131,7 +131,7 @@ class AdapterStore:
         raise UserError(f"The adapter {name} keeps changing while it is read; try again.")
 
     def signature(self, name: str) -> Signature:
-        """Changes when a file is replaced or rewritten. Raises UserError when there is no such adapter."""
+        """The state of an adapter's files, which changes when one is written. Raises UserError for an unknown name."""
         return self._stamp(name)[1]
 
     def has(self, name: str) -> bool:

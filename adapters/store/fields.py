@@ -103,7 +103,7 @@ class Fields:
         return tuple(Fields(v, self._path, f"{self._where(key)}[{i}]") for i, v in enumerate(values))
 
     def facts(self, most: int) -> Mapping[str, str]:
-        """Every field of the table, as text; numbers are taken as they are written."""
+        """Every field of the table as text. Integers and floats are converted."""
         if len(self._table) > most:
             raise FileError(self._path, f": {self._name} has more than {most} fields.")
         facts = {}

@@ -60,7 +60,7 @@ _MOST_EXAMPLES, _MOST_TASKS, _MOST_FACTS, _MOST_ROWS = 500, 100, 100, 500
 
 @dataclass(frozen=True)
 class PromptPolicy:
-    """What an adapter was trained to find in its prompts beside the question and the image tokens.
+    """The parts of prompts, beside the question and the image tokens, with which an adapter was trained.
 
     ocr: the text that was read in the images. words: the line of words that the projector's heads name.
     chart_ranks: the labels of a chart, ranked by their numbers, below the text. prompt_format: the version of how
@@ -101,10 +101,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Measured on so many rows of one type of question; shares from 0 to 1.
+    """Shares of right answers, 0..1, on rows of one type of question.
 
-    base: the model without the adapter. blind: with the adapter, without the image. majority: the commonest
-    answer given every time.
+    set: the name of the file of rows. adapter: the model with the adapter. base: the model without the adapter.
+    blind: with the adapter, without the image. majority: the commonest answer given every time.
     """
 
     set: str

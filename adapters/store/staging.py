@@ -53,8 +53,10 @@ class Staging:
         sync_directory(self._directory)
 
     def tidy(self) -> None:
-        """Repair what a change left, or one that was killed. An old adapter without a new one is moved back to its
-        place; everything else is deleted."""
+        """Clean up after a change, also after one that was killed.
+
+        An old adapter without a new one is moved back to its place. Everything else is deleted.
+        """
         for entry in list(self._staging.iterdir()):
             name = entry.name.removeprefix(REPLACED)
             if name != entry.name and not (self._directory / name).exists():

@@ -1,4 +1,4 @@
-"""Which examples are learnt at which step. The examples of a step depend only on its number and the seed.
+"""Selects the examples of each training step. They depend only on the step's number and the seed.
 
 Every image comes once an epoch, in a new order. A share of the images with several questions is learnt as a
 conversation, because a chat asks several questions about one image.

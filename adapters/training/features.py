@@ -38,8 +38,9 @@ class FeatureCache:
     def of(
         self, rows: Sequence[TrainingRow], progress: Callable[[int, int], None]
     ) -> dict[str, TowerFeatures]:
-        """By digest, of every image of the rows. progress: called with the number of images done and of all.
+        """The features of every image of the rows, by digest.
 
+        progress: called with the number of images done and of all.
         Raises UserError, naming the line, for an image that cannot be decoded.
         """
         first = {row.digest: row for row in reversed(rows)}
@@ -80,5 +81,5 @@ def load_training_image(row: TrainingRow) -> Image:
 def _features(
     pool: NDArray[np.float32], colour: NDArray[np.float32], maps: dict[str, NDArray[np.float32]]
 ) -> TowerFeatures:
-    """Without the grid, which no head that is fitted here reads."""
+    """TowerFeatures with an empty grid, which no head that is fitted here reads."""
     return TowerFeatures(pool, np.zeros((0, HEAD_CHANNELS), np.float32), colour, maps)

@@ -36,7 +36,7 @@ GAIN = 20.0
 """Factor of means over places while a layer is fitted: what is rare in an image has a small mean."""
 
 PEAKS_GAIN = 5.0
-"""The same factor of means over cells of the largest value in each."""
+"""Factor of the mean over cells of the largest value in each, while a layer is fitted."""
 
 UNKNOWN = -1
 

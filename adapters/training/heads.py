@@ -52,7 +52,7 @@ VIEWS = (
     View("what is seen at every place, by sixths", (), "s16", 6),
     View("the most striking places", (), "s16", 5, "peaks"),
 )
-"""In the order of their cost. A later one is taken only if it is better."""
+"""The views that are tried, in the order of their cost. A later one is taken only if it is better."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Facts:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Sorted; numbers by their value."""
+        """The distinct words, sorted; numbers by their value."""
         return tuple(
             sorted(set(self.word_of.values()), key=lambda word: (len(word) if word.isdigit() else 0, word))
         )

@@ -39,7 +39,10 @@ PACE_STEPS = 12
 
 @dataclass(frozen=True)
 class HeldOutScore:
-    """On held-out images. loss: nats a token. accuracy, by_type: shares of answers that greedy decoding gets right."""
+    """The score on held-out images.
+
+    loss: nats a token. accuracy: share of answers that greedy decoding gets right. by_type: the same by question type.
+    """
 
     loss: float
     accuracy: float

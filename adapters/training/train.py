@@ -44,7 +44,7 @@ from models.vision.tower import TowerFeatures
 HELD_OUT_SHARE = 0.1
 MOST_HELD_OUT = 100  # images
 SCORED_TOKENS = 10_000
-"""Of held-out examples: they are scored several times, which should not take longer than learning."""
+"""Limit on the tokens of held-out examples, because scoring them several times should not take longer than learning."""
 
 ROUNDS = 3
 LEAST_STEPS = 160
@@ -53,7 +53,7 @@ OCR_FILE = "ocr.json"
 
 @dataclass(frozen=True)
 class Options:
-    """How an adapter is trained.
+    """The options of a training.
 
     rank, alpha: of the LoRA. learning_rate: the highest. ocr, chart_ranks: see adapters.store.manifest.PromptPolicy.
     steps: the most there are; 0 takes ROUNDS epochs, at least LEAST_STEPS. minutes: as many steps as fit into these; 0
@@ -229,7 +229,7 @@ def encode_images(
     """Every image as input of the language model, by digest.
 
     The image tokens of an own head come from cross-validation, by a head that was not fitted on the image: on its own
-    training images a head is surer than it will be on others.
+    training images a head is more certain than on other images.
     """
     assert parts.vision is not None
     _, projector = parts.vision.load()

@@ -1,4 +1,4 @@
-"""How many threads compute, and how they wait for work.
+"""The number of threads that compute, and the way they wait for work.
 
 TVM keeps a thread pool for each Python thread that calls a kernel. By default it takes half of the CPUs on x86 and
 its threads spin for 0.15 s after every call. Both are set here.
@@ -43,9 +43,8 @@ def default_threads() -> int:
 def prepare_environment() -> None:
     """Set what TVM's runtime reads from the environment whenever a pool is made, unless the user has set it.
 
-    Called when the first compiled code is loaded, before TVM's runtime library, and never at an import. TVM has no
-    other way to say it: the most threads of a pool, their binding to CPUs, and the polls before they sleep are not
-    arguments of any function.
+    Called when the first compiled code is loaded, before TVM's runtime library, and never at an import. TVM takes
+    the largest size of a pool, the binding of threads to CPUs and the polls before they sleep from no other place.
     """
     os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", str(SPIN_COUNT))
     os.environ.setdefault("TVM_NUM_THREADS", str(max(available_cpus(), 1)))

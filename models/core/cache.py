@@ -28,7 +28,7 @@ def packed_name(digest: str) -> str:
 
 
 def mark_used(file: Path) -> None:
-    """Record, to the day, that the file was used. A cache that cannot be written is used all the same."""
+    """Record the day on which the file was used. Does nothing when the cache cannot be written."""
     with suppress(OSError):
         if time.time() - file.stat().st_mtime > _DAY:
             file.touch()
@@ -86,7 +86,7 @@ def _modified(file: Path) -> float:
 
 
 def _remove(files: Iterable[Path]) -> int:
-    """A file that cannot be removed (open, on some systems) is left to a later time."""
+    """Remove files and return their bytes. A file that cannot be removed, for example an open one, is left."""
     freed = 0
     for file in list(files):
         if file.suffix != ".lock" and file.is_file():

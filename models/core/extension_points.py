@@ -2,7 +2,7 @@
 
 An entry point is a line in the metadata of an installed distribution (importlib.metadata): a group, a name and the
 object "module:attribute". Modules are imported when an implementation is needed. The metadata of distributions are
-read only for names that are not built in, so that they cost a start of the default model nothing.
+read only for names that are not built in, so that the default model starts without that cost.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ MAX_FILE_BYTES: Final = 100 * 2**20
 """Files larger than this are refused without being read."""
 
 MAX_DECODED_PIXELS: Final = 50_000_000
-"""At 4 bytes per pixel, decoding takes at most 200 MB."""
+"""Images with more pixels are refused. At 4 bytes per pixel, decoding takes at most 200 MB."""
 
 MAX_JPEG_PIXELS: Final = 150_000_000
-"""For a baseline JPEG, whose decoder can reduce while it decodes and never holds all pixels."""
+"""The same limit for a baseline JPEG, whose decoder reduces while it decodes and never holds all pixels."""
 
 MAX_SIDE: Final = 2048
 """Longest side of the result in pixels. Small print stays legible and the pixels take less than 13 MB."""
@@ -108,7 +108,7 @@ def _check_length(length: int, name: str) -> None:
 
 
 def _open(data: bytes, name: str) -> PIL.Image.Image:
-    """Read the header alone."""
+    """Open an image and read its header alone. Raises UserError when the format is not supported."""
     try:
         opened = PIL.Image.open(io.BytesIO(data))
     except PIL.Image.DecompressionBombError:

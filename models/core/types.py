@@ -56,7 +56,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen.
+    """The settings with which the next token is chosen.
 
     temperature: 0 is greedy. top_k 0, top_p 1, min_p 0 and repetition_penalty 1 are off.
     repetition_penalty: None lets the engine choose (Engine.generate). seed: None draws a new one.

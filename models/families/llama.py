@@ -80,7 +80,7 @@ def load_language(
 def _read_tokenizer(
     weights: Path, digest: str, config: ModelConfig, packed_folder: Path
 ) -> tuple[Tokenizer, ChatTemplate]:
-    """From a GGUF file with this sha256, or from a Hugging Face directory."""
+    """The tokenizer and template of a GGUF file with this sha256, or of a Hugging Face directory. Raises UserError."""
     if weights.is_dir():
         tokenizer = Tokenizer.from_directory(weights)
         template = ChatTemplate.from_directory(weights) if config.chat_template is None else None

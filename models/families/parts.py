@@ -1,6 +1,6 @@
-"""What a family of models makes for the compiled engine.
+"""The parts that a family of models loads for the compiled engine.
 
-A family is a combination of architectures: which language model, which vision encoder, how they are joined. Its
+A family is a combination of a language model's architecture, a vision encoder's, and the way they are joined. Its
 module has one function, `load`, which reads a model's files and returns `Parts`.
 """
 
@@ -44,7 +44,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How to load a model.
+    """The choices with which a model is loaded.
 
     cache_dir: the folder of compiled code and packed weights. threads: threads that compute.
     context_length: positions in the KV cache; None takes the default in the model's config.json.

@@ -48,7 +48,7 @@ _MASKED = -1e30  # score of a masked position; finite, since inf - inf is not a 
 
 @dataclass(frozen=True)
 class ChunkStore:
-    """Where the results of the chunks of one (row, head) are stored.
+    """The offsets at which the results of the chunks of one (row, head) are stored.
 
     chunks: offset in "chunk_peaks" and in "chunk_masses", one float32 for each chunk. sums: offset in "chunk_sums",
     float32 [chunk, head_dim].

@@ -17,7 +17,7 @@ Expr = Any  # a tvm.tirx expression
 
 @dataclass(frozen=True)
 class Machine:
-    """What the emitted code may use on a kernel path.
+    """The registers and instructions that emitted code may use on a kernel path.
 
     lanes: 32-bit lanes of one register, which are the output rows of one integer accumulator.
     tile_rows: activation rows of a prefill tile, each with an accumulator in a register.

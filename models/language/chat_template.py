@@ -64,7 +64,7 @@ class ChatTemplate:
 
     @classmethod
     def from_gguf(cls, file: GgufFile | GgufMetadata) -> ChatTemplate:
-        """From the file's metadata. Raises UserError when it has no template, as files of base models have none."""
+        """The template in a file's metadata. Raises UserError when it has none, as is usual for base models."""
         source = file.metadata.get("tokenizer.chat_template")
         if not isinstance(source, str):
             raise UserError(f"{file.path} has no chat template; choose a model that is made for chat")
@@ -80,7 +80,7 @@ class ChatTemplate:
 
     @classmethod
     def from_directory(cls, directory: Path) -> ChatTemplate:
-        """From chat_template.jinja, or tokenizer_config.json's chat_template (the one named "default")."""
+        """The template in chat_template.jinja or tokenizer_config.json (the one named "default"). Raises UserError."""
         settings = read_json(directory / "tokenizer_config.json")
         source = settings.get("chat_template")
         if isinstance(source, list):

@@ -1,4 +1,4 @@
-"""From messages to the tokens of a prompt: chat template, text, and rows that stand for images.
+"""Builds the tokens of a prompt from messages: chat template, text, and rows that stand for images.
 
 A user message with images consists of the following parts: for each image its rows, then (optionally) a line of
 words that the projector's heads suggest, then (when it was read) the text found in the image; then the question.
@@ -67,7 +67,7 @@ class Prompt:
 
     @property
     def image_tokens(self) -> int:
-        """How many of the tokens are image rows."""
+        """The number of tokens that are image rows."""
         return sum(token < 0 for token in self.tokens)
 
     def inputs(self, start: int, stop: int) -> tuple[NDArray[np.int32], NDArray[np.float32] | None]:

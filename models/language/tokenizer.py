@@ -52,7 +52,7 @@ class Tokenizer:
 
     @classmethod
     def from_gguf(cls, file: GgufFile | GgufMetadata) -> Tokenizer:
-        """From a file's metadata. Raises UserError when the tokenizer is of another kind or damaged."""
+        """The tokenizer in a file's metadata. Raises UserError when it is of another kind or damaged."""
         values = file.metadata
         kind = values.get("tokenizer.ggml.model")
         if kind != "gpt2":
@@ -80,7 +80,7 @@ class Tokenizer:
 
     @classmethod
     def from_directory(cls, directory: Path) -> Tokenizer:
-        """From tokenizer.json and tokenizer_config.json of a Hugging Face directory. Raises UserError."""
+        """The tokenizer in tokenizer.json and tokenizer_config.json of a Hugging Face directory. Raises UserError."""
         path = directory / "tokenizer.json"
         content = read_json(path)
         if not _is_byte_level(content):
@@ -157,7 +157,7 @@ class StreamDecoder:
         return self._utf8.decode(self._tokenizer.token_bytes(number))
 
     def flush(self) -> str:
-        """At the end of the stream: U+FFFD for an incomplete character, else an empty text."""
+        """The text at the end of the stream: U+FFFD for an incomplete character, else empty."""
         return self._utf8.decode(b"", final=True)
 
 

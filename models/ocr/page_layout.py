@@ -30,7 +30,7 @@ _TINY = 1e-9
 
 @dataclass(frozen=True)
 class TextLine:
-    """A run of text. probability: that it was read correctly, 0..1."""
+    """A line of text. probability: 0..1, that it was read correctly."""
 
     text: str
     probability: float
@@ -73,7 +73,7 @@ class PageText:
 
 
 def in_reading_order(lines: Sequence[TextLine]) -> tuple[TextLine, ...]:
-    """The same lines, row by row."""
+    """The lines in the order of their rows, each row from left to right."""
     return tuple(line for row in rows(lines) for line in row)
 
 

@@ -38,8 +38,8 @@ LEAST_PROBABILITY: Final = 0.5
 """Lines recognised with a lower probability are dropped, because they are seldom text."""
 
 REPORTS_NOTHING: Final = "ORT_DISABLE_TELEMETRY"
-"""Without this variable the official builds of onnxruntime, from 1.29 on, report every use to their maker from native
-code, and store an identifier of this machine on its disk."""
+"""The environment variable that switches off the telemetry of onnxruntime. Without it the official builds from 1.29 on
+report every use to their maker from native code, and store an identifier of this machine on its disk."""
 
 _NARROWEST: Final = 48
 """Least width, in pixels, of a crop of 48 pixels in height. Lines are recognised one by one without further padding,

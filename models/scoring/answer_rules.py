@@ -32,7 +32,7 @@ CLASSES = Path(__file__).parents[1] / "bundled" / "edge-vlm-135m" / "classes.tsv
 """WordNet id, tab, lemmas separated by ", ": the tower's classes in the order of its outputs."""
 
 READ_OFF = Decimal("0.05")
-"""How far from the value a number that is read off an axis may be, as a share of it."""
+"""Largest relative error of a number that is read off an axis."""
 
 _KEEPS_S = ("ss", "us", "is")
 _DENIED = re.compile(r"\b(?:not|no|isn t|never)(?: (?:a|an|the|any))?$")

@@ -52,7 +52,7 @@ def as_date(text: str) -> datetime.date | None:
 
 
 def as_name(text: str) -> str:
-    """Only the letters and digits, without case and accents: "B&W Co., Ltd." == "b & w co ltd"."""
+    """The letters and digits of a text, without case and accents. "B&W Co., Ltd." and "b & w co ltd" are equal."""
     plain = unicodedata.normalize("NFKD", text).casefold()
     return "".join(character for character in plain if character.isalnum())
 

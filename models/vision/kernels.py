@@ -41,7 +41,7 @@ MEMORY = (("work", "float32"), ("weights", "float32"))
 
 @dataclass(frozen=True)
 class Tiles:
-    """How many outputs a kernel accumulates in registers at once.
+    """The numbers of outputs that a kernel accumulates in registers at once.
 
     pixels, blocks: pixels x channel blocks of a pointwise convolution and of the stem.
     columns: pixels of one channel block of a depthwise convolution.

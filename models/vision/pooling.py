@@ -26,7 +26,7 @@ MAX_CELLS = 9
 """The finest division of a map is MAX_CELLS x MAX_CELLS cells."""
 
 Pooling = Literal["mean", "peaks"]
-"""How a hidden layer at every position of a map becomes one vector, see `pooled`."""
+"""The pooling of a hidden layer over the positions of a map (see `pooled`)."""
 
 _WHOLE = {"pool": HEAD_CHANNELS, "colour": COLOUR_BINS}
 _POOLED = re.compile(rf"(?P<map>{'|'.join(MAPS)})\.(?P<how>mean|max)(?P<cells>[1-{MAX_CELLS}])")
