@@ -181,7 +181,7 @@ class CompiledEngine:
         """See models.engine.Engine.
 
         adapter: None uses the model's own LoRA in a conversation with images, even when see_images hides them, so
-        that the two answers differ only by what the images show.
+        that the two answers differ only by the image tokens.
         texts: see models.language.prompt.PromptBuilder.
         A repetition penalty of None is PLAIN_PENALTY without `adapter` and 1 with one. The model alone repeats
         itself without a penalty, and an adapter often has to repeat words of its prompt.

@@ -70,9 +70,9 @@ def fetch(
     """Put the files into the folder target, which is empty.
 
     source: a folder, a .zip or .tar.gz, an https address of either or of an adapter.toml with its files beside
-    it, hf:owner/repository[@revision], or the name of a bundled adapter. sha256: the
-    archive's expected digest (hex). Raises NeedsNetwork when the source is on the network and the app is offline or
-    the server cannot be reached, and UserError for every other failure.
+    it, hf:owner/repository[@revision], or the name of a bundled adapter. sha256: the archive's expected digest (hex).
+    Raises NeedsNetwork when the source is on the network and the app is offline or the server cannot be reached, and
+    UserError for every other failure.
     """
     if sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise UserError(f"--sha256 {sha256!r} is not a sha256; it has 64 hexadecimal digits.")
@@ -85,7 +85,7 @@ def fetch(
     if web:
         return _from_web(source, target, sha256, progress)
     path = Path(source).expanduser() if source.startswith("~/") else Path(source)
-    folder, archive = source != "" and _is(path.is_dir), _is(path.is_file)
+    folder, archive = source != "" and _holds(path.is_dir), _holds(path.is_file)
     if sha256 and not archive:
         raise UserError(f"--sha256 is of an archive, and {source} is none; leave it out.")
     if source.startswith("hf:"):
@@ -106,10 +106,10 @@ def fetch(
     return Fetched(str(path.resolve()))
 
 
-def _is(there: Callable[[], bool]) -> bool:
-    """Whether something exists; False when the check itself fails, for example because a name is too long."""
+def _holds(check: Callable[[], bool]) -> bool:
+    """The result of a check of the file system; False when it raises, for example because a name is too long."""
     try:
-        return there()
+        return check()
     except OSError:
         return False
 

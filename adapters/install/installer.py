@@ -68,7 +68,7 @@ class Wanted:
     """What to install.
 
     source, sha256: see adapters.install.fetch. name: the name to install under; empty takes the adapter's own.
-    force: replace an installed adapter of the same or a newer version. newer: install only a newer version.
+    force: replace any installed adapter of this name. newer: install only a newer version, as an update does.
     """
 
     source: str
@@ -100,6 +100,8 @@ class CheckedAdapter:
 
 @dataclass(frozen=True)
 class Outcome:
+    """The result of an installation. adapter: as installed. candidate: as it was checked before."""
+
     adapter: InstalledAdapter
     candidate: CheckedAdapter
 
@@ -216,6 +218,7 @@ class Installer:
         return candidate
 
     def _replaced(self, name: str) -> InstalledAdapter | None:
+        """The installed adapter of this name. Raises UserError when the name cannot be used on this disk."""
         names = self._store.names()
         for other in names:
             if other != name and other.casefold() == name.casefold():
@@ -230,6 +233,7 @@ class Installer:
         return None
 
     def _check_trust(self, candidate: CheckedAdapter) -> None:
+        """Ask for consent unless a trusted publisher signed the adapter. Raises UserError when it is refused."""
         signer = candidate.signer
         if candidate.fetched.bundled or (signer and self._publishers.name_of(signer.fingerprint)):
             return

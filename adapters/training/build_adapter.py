@@ -68,7 +68,9 @@ def make_adapter(
 ) -> tuple[TrainingReport, AdapterManifest]:
     """Train, measure on the rows of the split "val" unless `measured` is False, and write the folder `out`.
 
-    Raises UserError when `out` exists, the name cannot be an adapter's, or the rows cannot be used.
+    about: for the manifest and the card. resume, progress: see adapters.training.train.train. Returns the training's
+    report and the manifest. Raises UserError when `out` exists, the name cannot be an adapter's, or the rows cannot be
+    used.
     """
     check_name(about.name)
     if out.exists():

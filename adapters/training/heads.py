@@ -126,7 +126,11 @@ def make_heads(
     seed: int,
     say: Callable[[str], None],
 ) -> list[OwnHeadResult]:
-    """A result for each of `facts`. choice: "yes" keeps every head, "no" makes none."""
+    """Fit heads and return a result for each of `facts`.
+
+    choice: "auto" keeps the heads that are better than the commonest answer, "yes" keeps all, "no" makes none.
+    say: called with a line about each trial.
+    """
     if choice == "no" or not facts:
         return []
     digests = list(dict.fromkeys(digest for each in facts for digest in each.word_of))
@@ -212,12 +216,15 @@ def _best_views(
 
 
 def _is_good(trial: _Trial, facts: Facts) -> bool:
+    """Whether no more expensive view needs to be tried."""
     return trial.likelihood >= GOOD and _says_more(trial, facts)
 
 
 def _is_better(trial: _Trial, other: _Trial, facts: Facts) -> bool:
-    """Compare by likelihood, except when only one of the two is more accurate than the commonest answer: that one is
-    better, even if it is overconfident."""
+    """Whether the trial has the larger likelihood.
+
+    If only one of the two is more accurate than the commonest answer, that one is better, even if it is overconfident.
+    """
     if _says_more(trial, facts) != _says_more(other, facts):
         return _says_more(trial, facts)
     return trial.likelihood > other.likelihood + 0.005

@@ -116,7 +116,7 @@ def _answer(
     row: TrainingRow,
     adapter: PackedAdapter | None,
     use_words: bool,
-    see: bool,
+    see_images: bool,
     texts: Mapping[str, str],
 ) -> str:
     generation = engine.generate(
@@ -124,7 +124,7 @@ def _answer(
         Sampling(max_tokens=len(row.answer) + ROOM),
         adapter=adapter,
         use_words=use_words,
-        see_images=see,
+        see_images=see_images,
         texts=texts,
     )
     return "".join(token.text for token in generation).strip()

@@ -21,7 +21,7 @@ from adapters.store.manifest import PROJECTOR_FILE, PromptPolicy, ReadsText
 from adapters.training.batches import BatchPlan, ImageQuestions
 from adapters.training.data import TRAIN, TrainingRow, by_image, of_split, set_aside
 from adapters.training.features import FeatureCache, load_training_image
-from adapters.training.heads import OwnHead, OwnHeadResult, find_facts, make_heads, sharpened
+from adapters.training.heads import MAX_WORDS, OwnHead, OwnHeadResult, find_facts, make_heads, sharpened
 from adapters.training.heads_cache import keep_heads, kept_heads
 from adapters.training.learning import HeldOut, Learner, Learnt, Schedule, Step
 from adapters.training.token_rows import ExampleBuilder, TrainingImage
@@ -111,9 +111,11 @@ def train(
     *,
     resume: bool = False,
 ) -> TrainingReport:
-    """Train on the rows of the split "train"; write the PEFT folder `out` with its projector part.
+    """Train on the rows of the split "train" and write the PEFT folder `out` with its projector part.
 
-    Raises UserError for images that cannot be read and for an adapter to start from that does not fit.
+    progress: see Progress. resume: continue from the heads and the checkpoint of an earlier run with the same rows and
+    options. Raises UserError when the checkpoint is of another run, for images that cannot be read, and for an adapter
+    to start from that does not fit.
     """
     started = time.monotonic()
     rows = of_split(rows, TRAIN)
@@ -122,10 +124,8 @@ def train(
     parts = load_parts(place.files, LoadOptions(place.cache_dir, place.threads), no_progress)
     features = extract_features(rows, parts, place, progress)
     learnt_rows, held_rows = set_aside(rows, min(HELD_OUT_SHARE, MOST_HELD_OUT / len(features)), options.seed)
-    recipe, heads_recipe = (
-        _recipe(rows, [PROMPT_FORMAT, _plain(options)]),
-        _recipe(rows, [options.own_head, options.seed]),
-    )
+    recipe = _recipe(rows, [PROMPT_FORMAT, _plain(options)])
+    heads_recipe = _recipe(rows, [options.own_head, options.seed])
     kept = place.checkpoint.with_suffix(".heads.npz")
     heads = kept_heads(kept, heads_recipe) if resume else None
     if heads is None:
@@ -196,7 +196,7 @@ def projector_part(
     answers: dict[str, set[str]] = {}
     for row in rows:
         answers.setdefault(row.type, set()).add(row.answer)
-    is_open = any(len(said) > 48 for kind, said in answers.items() if kind not in closed)
+    is_open = any(len(said) > MAX_WORDS for kind, said in answers.items() if kind not in closed)
     return ProjectorPart(None if is_open and options.ocr == "never" else (), tuple(heads))
 
 
@@ -273,6 +273,7 @@ def _held_out(
 
 
 def _begin_as(language: TorchLanguageModel, start: LoraWeights) -> None:
+    """Start from another LoRA. Raises UserError when its rank is larger than the trained one's."""
     if start.rank > language.rank:
         raise UserError(
             f"Training begins with {start.name}, which has rank {start.rank}; use --rank {start.rank} or more."

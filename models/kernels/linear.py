@@ -265,7 +265,7 @@ class Linear:
         mean = total.value * f32(1.0 / activations.width)
         return bind(f32(1.0) / tir.sqrt(mean + f32(self.shape.epsilon)))
 
-    # -- consuming them ----------------------------------------------------------------------------------
+    # -- consuming activations ---------------------------------------------------------------------------
 
     def block(
         self,
