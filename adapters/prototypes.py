@@ -167,6 +167,7 @@ def check_sizes(path: Path, prototypes: Prototypes, sizes: FeatureSizes) -> None
 
 
 def _unit_rows(path: Path, file: SafetensorsFile, name: str) -> NDArray[np.float32]:
+    """A tensor of the file as unit vectors, float32 [rows, size]. Raises UserError when it has anything else."""
     tensor = file.tensors[name]
     if tensor.type not in FLOAT_TYPES or len(tensor.shape) != 2 or tensor.shape[0] > MOST_ACCEPTED:
         raise _refused(

@@ -61,6 +61,7 @@ def checked_spec(text: str, installed: Collection[str]) -> AdapterSpec:
 
 
 def _part(piece: str, text: str) -> tuple[str, float]:
+    """The name and scale in one part of a specification. Raises UserError."""
     name, colon, number = piece.partition(":")
     if name in RESERVED:
         raise UserError(f"{text!r} uses {name!r} like an adapter; it stands alone or not at all.")
@@ -81,9 +82,9 @@ def _part(piece: str, text: str) -> tuple[str, float]:
 
 
 def _remedy(name: str, installed: Collection[str]) -> str:
-    from adapters.store.adapter_store import (
-        bundled_names,  # imported here, because only error messages need it
-    )
+    """The end of the error message about an adapter that is not installed."""
+    # Imported here, because only error messages need it.
+    from adapters.store.adapter_store import bundled_names
 
     if name in bundled_names():
         return f" here yet; it comes with the app: run `edge-app adapters install {name}`."

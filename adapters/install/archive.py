@@ -96,6 +96,7 @@ class _Names:
         return check_file_name(parts[-1], self._archive)
 
     def _enter(self, parts: list[str], shallow: bool) -> None:
+        """Check that the entry is in the archive's one folder."""
         if not shallow:
             raise FileError(
                 self._archive,
@@ -110,6 +111,7 @@ class _Names:
             )
 
     def _parts(self, name: str) -> list[str]:
+        """The folders and the name in an entry's path. Raises FileError for one that leads out of the archive."""
         self._count += 1
         if self._count > MOST_ENTRIES:
             raise FileError(
@@ -125,6 +127,7 @@ class _Names:
 
 
 def _unpack_zip(archive: Path, target: Path) -> None:
+    """Unpack a .zip archive. Raises FileError."""
     names = _Names(archive)
     with _damaged(archive), zipfile.ZipFile(archive) as packed:
         entries = packed.infolist()
@@ -150,6 +153,7 @@ def _unpack_zip(archive: Path, target: Path) -> None:
 
 
 def _unpack_tar(archive: Path, target: Path) -> None:
+    """Unpack a .tar.gz archive. Raises FileError."""
     names, done = _Names(archive), 0
     with _damaged(archive), gzip.open(archive) as stream:
         measured = _Measured(stream, archive)
@@ -224,6 +228,7 @@ def _special(archive: Path, name: str, link: bool) -> UserError:
 
 @contextmanager
 def _damaged(archive: Path) -> Iterator[None]:
+    """Turn the exceptions of zipfile, tarfile and gzip into a FileError."""
     try:
         yield
     except (*_DAMAGE, OSError) as error:

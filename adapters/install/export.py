@@ -65,6 +65,7 @@ def export(
 
 
 def _pack(archive: Path, folder: str, sources: dict[str, Path]) -> None:
+    """Write a zip archive under a temporary name and rename it. sources: the files by name."""
     part = archive.with_name(f".{archive.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as packed:

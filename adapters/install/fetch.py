@@ -115,6 +115,7 @@ def _holds(check: Callable[[], bool]) -> bool:
 
 
 def _copy_folder(folder: Path, target: Path) -> None:
+    """Copy an adapter's files. Raises UserError for any other entry of the folder."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except PermissionError as error:
@@ -135,6 +136,7 @@ def _copy_folder(folder: Path, target: Path) -> None:
 
 
 def _from_web(address: str, target: Path, sha256: str, progress: Progress) -> Fetched:
+    """Download an archive and unpack it, or an adapter.toml with the files that it lists."""
     from models.hub.download import without_user
 
     shown = without_user(address)
@@ -176,6 +178,7 @@ def _fetch_listed(client: httpx.Client, address: str, target: Path, progress: Pr
 
 
 def _from_hub(source: str, target: Path, progress: Progress) -> Fetched:
+    """Download the adapter's files of a Hugging Face repository at one commit."""
     from huggingface_hub import get_token, hf_hub_url  # imported here, because the import takes half a second
 
     from models.hub.download import without_user
@@ -278,6 +281,7 @@ def _get(
 def _counted(
     pieces: Iterable[bytes], tell: Callable[[int, int | None], None], total: int | None
 ) -> Iterable[bytes]:
+    """Pass the pieces on and report their bytes to `tell`."""
     done = 0
     tell(0, total)
     for piece in pieces:
@@ -287,6 +291,7 @@ def _counted(
 
 
 def _write(pieces: Iterable[bytes], target: Path, most: int, what: str) -> None:
+    """Write the pieces to target. Raises UserError when they have more than `most` bytes. what: for the message."""
     written = 0
     with target.open("wb") as file:
         for piece in pieces:

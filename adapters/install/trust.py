@@ -240,6 +240,7 @@ def _problem_of_publisher(name: str) -> str:
 
 
 def _read_private(file: Path) -> Ed25519PrivateKey:
+    """The private key in a PEM file. Raises UserError when it is not an Ed25519 key."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key

@@ -31,6 +31,7 @@ class Fields:
         return tuple(self._table)
 
     def take(self, key: str, default: object = None) -> Any:
+        """The value of a field, not checked, which then counts as taken."""
         self._left.discard(key)
         return self._table.get(key, default)
 
@@ -48,6 +49,7 @@ class Fields:
         return value
 
     def text(self, key: str, default: str | None = None, longest: int = _TEXT) -> str:
+        """Text without control characters. Without a default the field is required and must not be empty."""
         value = self.take(key, default)
         if not isinstance(value, str) or (default is None and not value.strip()):
             raise self._wrong(key, "text")
@@ -58,12 +60,14 @@ class Fields:
         return value
 
     def lines(self, key: str, most: int) -> tuple[str, ...]:
+        """At most `most` texts of one line; empty when the field is missing."""
         values = self.take(key, [])
         if not isinstance(values, list) or len(values) > most:
             raise self._wrong(key, f"a list of at most {most}")
         return tuple(Fields({key: value}, self._path, self._name).line(key) for value in values)
 
     def digest(self, key: str, default: str | None = None) -> str:
+        """A sha256 (hex), or the default."""
         value = self.take(key, default)
         if not isinstance(value, str) or not (value == default or _SHA256.fullmatch(value)):
             raise self._wrong(key, "a sha256 of 64 small hexadecimal digits")
@@ -76,18 +80,21 @@ class Fields:
         return value
 
     def one_of(self, key: str, values: tuple[Any, ...], default: Any) -> Any:
+        """One of the values."""
         value = self.take(key, default)
         if value not in values:
             raise self._wrong(key, f"one of {', '.join(values)}")
         return value
 
     def count(self, key: str, default: int | None = None) -> int:
+        """A whole number from 1 to 2**53 - 1."""
         value = self.take(key, default)
         if type(value) is not int or not 0 < value < 2**53:
             raise self._wrong(key, "a whole number from 1 on")
         return value
 
     def share(self, key: str) -> float:
+        """A number from 0 to 1."""
         value = self.take(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise self._wrong(key, "a share from 0 to 1")
@@ -97,6 +104,7 @@ class Fields:
         return Fields(self.take(key, {}), self._path, self._where(key))
 
     def tables(self, key: str, most: int) -> tuple[Fields, ...]:
+        """At most `most` tables; empty when the field is missing."""
         values = self.take(key, [])
         if not isinstance(values, list) or len(values) > most:
             raise self._wrong(key, f"a list of at most {most} tables")
@@ -118,6 +126,7 @@ class Fields:
         return f"{self._name}.{key}" if self._name else key
 
     def _wrong(self, key: str, wanted: str) -> UserError:
+        """The error for a field that is missing or has a wrong value. wanted: what it must be."""
         if key not in self._table:
             return FileError(self._path, f" lacks {self._where(key)!r}; it must be {wanted}.")
         try:

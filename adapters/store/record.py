@@ -75,6 +75,7 @@ def write_record(folder: Path, record: InstallRecord) -> None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """The content of installed.json; None when it is missing. Raises UserError when it is damaged."""
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
@@ -92,6 +93,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _record(stored: Mapping[str, Any], path: Path) -> InstallRecord:
+    """The record in the file's content. Raises UserError when a field is missing or of another type."""
     match stored:
         case {
             "source": str(source),

@@ -96,6 +96,7 @@ def _describe(
     progress: Progress,
     measured: bool,
 ) -> AdapterManifest:
+    """Write prototypes, card and manifest of a trained adapter, after measuring it if asked."""
     engine = load_model(place.files, cache_dir=place.cache_dir, threads=place.threads)
     try:
         learnt = of_split(rows, TRAIN)
@@ -135,6 +136,7 @@ def _measured(
     place: Workplace,
     progress: Progress,
 ) -> tuple[Accuracy, ...]:
+    """The adapter's accuracy on the rows, from the trained files."""
     adapter = engine.adapters.pack(read_adapter(folder, manifest.name))
     texts = read_texts(rows, manifest.reads, place, progress)
 
@@ -156,6 +158,7 @@ def _examples(rows: Sequence[TrainingRow]) -> tuple[Example, ...]:
 
 
 def _facts(about: About, options: Options, report: TrainingReport) -> dict[str, str]:
+    """The facts about the training in the manifest."""
     return {
         "data": about.data,
         "licence": about.licence,

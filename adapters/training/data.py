@@ -69,6 +69,7 @@ def read_validation_rows(file: Path, images: Path | None = None) -> tuple[Traini
 
 
 def _read(file: Path, images: Path | None) -> tuple[TrainingRow, ...]:
+    """The checked rows of a file, each with a split. Raises UserError."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -89,6 +90,7 @@ def _read(file: Path, images: Path | None) -> tuple[TrainingRow, ...]:
 
 
 def of_split(rows: Sequence[TrainingRow], split: str) -> tuple[TrainingRow, ...]:
+    """The rows of one split."""
     return tuple(row for row in rows if row.split == split)
 
 
@@ -116,6 +118,7 @@ def set_aside(
 
 
 def _row(line: str, place: str, images: Path, set_name: str, digests: dict[Path, str]) -> TrainingRow:
+    """The row in one line. digests: of the images so far, extended by this one. Raises UserError."""
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -152,6 +155,7 @@ def _text(fields: Mapping[str, Any], key: str, place: str, longest: int, default
 
 
 def _labels(fields: Mapping[str, Any], place: str) -> dict[str, str]:
+    """The labels of a row. Raises UserError when they are not words by name."""
     labels = fields.get("labels", {})
     fits = isinstance(labels, dict) and all(
         _LABEL_NAME.fullmatch(name) and isinstance(word, str) and 0 < len(word) <= MAX_TYPE
@@ -163,6 +167,7 @@ def _labels(fields: Mapping[str, Any], place: str) -> dict[str, str]:
 
 
 def _with_splits(rows: list[TrainingRow]) -> list[TrainingRow]:
+    """The rows with a split each. Raises UserError when only some rows have one."""
     said = [row for row in rows if row.split]
     if said and len(said) < len(rows):
         lacking = next(row for row in rows if not row.split)
@@ -175,6 +180,7 @@ def _with_splits(rows: list[TrainingRow]) -> list[TrainingRow]:
 
 
 def _check(rows: Sequence[TrainingRow]) -> None:
+    """Raise UserError for an image in both splits, and for a question with two answers."""
     split_of: dict[str, str] = {}
     for row in rows:
         if split_of.setdefault(row.digest, row.split) != row.split:
@@ -187,4 +193,5 @@ def _check(rows: Sequence[TrainingRow]) -> None:
 
 
 def _rank(digest: str, salt: str) -> str:
+    """A number (hex) that orders images at random, always in the same way."""
     return hashlib.sha256(f"{digest} {salt}".encode()).hexdigest()

@@ -51,6 +51,7 @@ class FeatureCache:
         return found
 
     def _one(self, row: TrainingRow) -> TowerFeatures:
+        """The features of one image, from its file or computed now and written."""
         file = self._folder / row.digest[:2] / f"{row.digest}.npz"
         try:
             with np.load(file, allow_pickle=False) as stored:

@@ -195,6 +195,7 @@ def _best_views(
     seed: int,
     say: Callable[[str], None],
 ) -> list[_Trial]:
+    """The best trial of each fact. More expensive views are tried only for facts without a good one."""
     best: dict[int, _Trial] = {}
     for view in VIEWS:
         open_ = [i for i in range(len(facts)) if i not in best or not _is_good(best[i], facts[i])]

@@ -48,6 +48,7 @@ def kept_heads(file: Path, recipe: str) -> list[OwnHeadResult] | None:
 
 
 def _described(head: ProjectorHead, prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """The fields of a head as JSON. Its arrays are added to `arrays` under the prefix."""
     for key in ("weight", "bias", "tokens"):
         arrays[prefix + key] = getattr(head, key)
     described = {
@@ -62,6 +63,7 @@ def _described(head: ProjectorHead, prefix: str, arrays: dict[str, NDArray[Any]]
 
 
 def _result(fields: dict[str, Any], prefix: str, stored: Any) -> OwnHeadResult:
+    """The inverse of `keep_heads` for one result."""
     described, digests = fields.pop("head", None), fields.pop("digests", [])
     if described is None:
         return OwnHeadResult(**fields, head=None, shares={})

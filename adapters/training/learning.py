@@ -148,6 +148,7 @@ class Learner:
         return score
 
     def _finished(self, step: int, score: HeldOutScore | None) -> bool:
+        """Whether training can end before the schedule does."""
         perfect = score is not None and score.accuracy == 1 and score.loss < SURE
         return perfect or (step * 2 > self._total and self._since_best >= PATIENCE)
 
@@ -164,6 +165,7 @@ class Learner:
         return float(loss.detach())
 
     def _save(self, step: int) -> None:
+        """Write the checkpoint under a temporary name and rename it."""
         partial = self._checkpoint.with_suffix(".partial")
         assert self._best is not None
         best, at, state = self._best
@@ -177,6 +179,7 @@ class Learner:
         partial.replace(self._checkpoint)
 
     def _load(self) -> None:
+        """Continue from the checkpoint if there is one. Raises UserError when it has another recipe."""
         if not self._checkpoint.is_file():
             return
         saved: dict[str, Any] = torch.load(self._checkpoint, weights_only=True)

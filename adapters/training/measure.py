@@ -79,6 +79,7 @@ def accuracies(answers: Sequence[Answers]) -> tuple[Accuracy, ...]:
 
 
 def _rows(name: str, kind: str, group: Sequence[Answers]) -> Iterator[Accuracy]:
+    """The accuracies of one type of question in one set."""
     ((commonest, _),) = Counter(each.row.answer for each in group).most_common(1)
     said: dict[str, list[str | None]] = {
         "adapter": [each.adapter for each in group],
@@ -119,6 +120,7 @@ def _answer(
     see_images: bool,
     texts: Mapping[str, str],
 ) -> str:
+    """The answer to one row, by greedy decoding."""
     generation = engine.generate(
         [Message("user", row.question, (image,))],
         Sampling(max_tokens=len(row.answer) + ROOM),

@@ -263,6 +263,7 @@ def _image_questions(rows: Sequence[TrainingRow], seen: Mapping[str, TrainingIma
 def _held_out(
     rows: Sequence[TrainingRow], seen: Mapping[str, TrainingImage], builder: ExampleBuilder
 ) -> HeldOut:
+    """The held-out examples, limited to about SCORED_TOKENS tokens."""
     examples, types, tokens = [], [], 0
     for digest, group in by_image(rows).items():
         if tokens < SCORED_TOKENS:

@@ -111,6 +111,7 @@ class _Module:
 
 
 def _parse(module_name: str) -> _Module:
+    """The definitions and imports of a module."""
     module, tree = _Module(), ast.parse(_source(module_name).read_bytes())
     for node in ast.walk(tree):  # also those inside functions
         if isinstance(node, ast.ImportFrom):

@@ -125,6 +125,7 @@ def _open(data: bytes, name: str) -> PIL.Image.Image:
 
 
 def _check_pixels(opened: PIL.Image.Image, name: str) -> None:
+    """Raise UserError when an image has no pixels or too many to decode."""
     width, height = opened.size
     reducible = opened.format == "JPEG" and not opened.info.get("progressive")
     limit = MAX_JPEG_PIXELS if reducible else MAX_DECODED_PIXELS
@@ -138,6 +139,7 @@ def _check_pixels(opened: PIL.Image.Image, name: str) -> None:
 
 
 def _frames_note(opened: PIL.Image.Image) -> str | None:
+    """A note when only the first of several frames or pages is used."""
     if opened.format not in (*_ANIMATIONS, *_PAGED):
         return None  # the further frames of a phone's multi-picture JPEG are previews
     try:

@@ -130,15 +130,18 @@ class _GgufCursor:
         return start
 
     def number(self, layout: str, what: str) -> int | float:
+        """A number in the format of the struct module. what: names it in errors."""
         value: int | float = struct.unpack_from(layout, self.view, self.take(struct.calcsize(layout), what))[
             0
         ]
         return value
 
     def count(self, layout: str, what: str) -> int:
+        """A whole number in the format of the struct module."""
         return int(self.number(layout, what))
 
     def string(self, what: str, limit: int | None = None) -> str:
+        """A string with its length before it. limit: most bytes."""
         size = self.count("<Q", what)
         if limit is not None and size > limit:
             raise self.damaged(f"{what} is {size} bytes long")
@@ -171,6 +174,7 @@ class _GgufCursor:
         return texts
 
     def value(self, kind: int, what: str, depth: int = 0) -> Value:
+        """A metadata value of the type number `kind`. depth: of nesting in arrays."""
         if kind == _STRING:
             return self.string(what)
         if kind == _ARRAY:
@@ -182,12 +186,14 @@ class _GgufCursor:
         raise self.damaged(f"{what} has the unknown type {kind}")
 
     def boolean(self, what: str) -> bool:
+        """A byte that is 0 or 1."""
         value = self.count("<B", what)
         if value > 1:
             raise self.damaged(f"{what} is a truth value of {value}")
         return bool(value)
 
     def array(self, what: str, depth: int) -> Value:
+        """An array of metadata values, with its element type and length before it."""
         if depth == MAX_NESTING:
             raise self.damaged(f"{what} is nested more than {MAX_NESTING} deep")
         kind = self.count("<I", what)
@@ -207,6 +213,7 @@ class _GgufCursor:
 
 
 def _map(path: Path) -> NDArray[np.uint8]:
+    """The file's bytes, mapped read-only. Raises UserError."""
     try:
         if path.stat().st_size == 0:
             raise UserError(f"{path} is empty; download it again")
@@ -218,6 +225,7 @@ def _map(path: Path) -> NDArray[np.uint8]:
 
 
 def _read_counts(reader: _GgufCursor) -> tuple[int, int, int]:
+    """The version, and the numbers of tensors and of metadata values."""
     start = reader.take(4, "its first four bytes")
     if bytes(reader.view[start : start + 4]) != MAGIC:
         raise reader.damaged("it does not start with GGUF")
@@ -244,6 +252,7 @@ def _read_metadata(reader: _GgufCursor, count: int) -> dict[str, Value]:
 
 
 def _read_tensor_infos(reader: _GgufCursor, count: int, alignment: int) -> dict[str, TensorInfo]:
+    """The table of tensors, with offsets from the start of the file."""
     infos: dict[str, TensorInfo] = {}
     for _ in range(count):
         info = _read_tensor_info(reader, alignment)

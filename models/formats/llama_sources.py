@@ -86,6 +86,7 @@ class GgufSource:
         return self._file.tensors[self._names[name]].type
 
     def _read_config(self) -> LlamaConfig:
+        """The configuration in the file's metadata. Raises UserError."""
         values = _Numbers(self.path, self._file.metadata)
         architecture = self._file.metadata.get("general.architecture")
         if architecture != "llama":
@@ -164,6 +165,7 @@ class _Numbers:
         self._values = values
 
     def integer(self, key: str, default: int | None = None) -> int:
+        """A positive whole number. Without a default the key is required."""
         value = self._values.get(key)
         value = default if value is None else value
         if type(value) is not int or not 0 < value < 1 << 31:
@@ -171,6 +173,7 @@ class _Numbers:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
+        """A positive number. Without a default the key is required."""
         value = self._values.get(key)
         value = default if value is None else value
         if type(value) not in (int, float) or not 0 < value < 1e30:  # type: ignore[operator]
@@ -200,6 +203,7 @@ def _refuse_gguf_features(path: Path, metadata: Mapping[str, Any]) -> None:
 
 
 def _refuse_hugging_face_features(path: Path, settings: Mapping[str, Any]) -> None:
+    """Raise UserError for a setting that the kernels cannot compute."""
     if settings.get("model_type") != "llama":
         raise UserError(f"{path} has the model_type {settings.get('model_type')!r}; only llama is supported")
     if settings.get("hidden_act", "silu") != "silu":
@@ -215,6 +219,7 @@ def _refuse_hugging_face_features(path: Path, settings: Mapping[str, Any]) -> No
 
 
 def _hugging_face_config(path: Path, settings: Mapping[str, Any]) -> LlamaConfig:
+    """The configuration in config.json. Raises UserError."""
     values = _Numbers(path, settings)
     hidden, heads = values.integer("hidden_size"), values.integer("num_attention_heads")
     rope = _Numbers(path, {**settings, **(settings.get("rope_parameters") or {})})

@@ -163,6 +163,7 @@ class _Layers(Sequence[LlamaLayer]):
 
 
 def _check_tensors(source: TensorSource) -> None:
+    """Raise UserError unless the source has exactly the tensors of its configuration."""
     config, found = source.config, source.shapes()
     _check_config(source.path, config, len(found))
     expected = _expected_shapes(config)
@@ -204,6 +205,7 @@ def _check_config(path: Path, config: LlamaConfig, tensors: int) -> None:
 
 
 def _expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor that a model of this configuration has, by name."""
     hidden, inner = config.hidden_size, config.intermediate_size
     queries, keys = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     layer: dict[str, tuple[int, ...]] = {

@@ -84,6 +84,7 @@ def damaged(path: Path, what: str) -> UserError:
 
 
 def _map(path: Path) -> NDArray[np.uint8]:
+    """The file's bytes, mapped read-only. Raises UserError."""
     try:
         if path.stat().st_size < 8:
             raise damaged(path, "it is shorter than its header")
@@ -95,6 +96,7 @@ def _map(path: Path) -> NDArray[np.uint8]:
 
 
 def _read_header(path: Path, data: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
+    """The header, and the offset of the data in bytes. Raises UserError."""
     size = struct.unpack("<Q", data[:8].tobytes())[0]
     if size > min(len(data) - 8, MAX_HEADER_BYTES):
         raise damaged(path, f"its header claims {size} bytes")
@@ -115,6 +117,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _stored(path: Path, name: str, entry: Any, start: int, end: int) -> StoredTensor:
+    """The checked entry of one tensor. start, end: of the data in the file, in bytes. Raises UserError."""
     match entry:
         case {"dtype": str(kind), "shape": list(shape), "data_offsets": [int(first), int(last)]}:
             pass

@@ -205,6 +205,7 @@ def _materialise(tensor: _Tensor, storage: Storages) -> NDArray[Any]:
 
 
 def _load_tensors(content: bytes, position: int) -> tuple[Mapping[str, _Tensor], int]:
+    """The tensors in the pickle at position, by name, and the pickle's end."""
     tensors, end = _load(content, position)
     if not isinstance(tensors, dict):
         raise pickle.UnpicklingError("its content is no dictionary of tensors")
@@ -229,6 +230,7 @@ def _load(content: bytes, position: int) -> tuple[Any, int]:
 
 
 def _check_instructions(content: bytes, position: int) -> int:
+    """Raise UnpicklingError for an instruction that is not allowed. Returns the pickle's end."""
     stream = io.BytesIO(content)
     stream.seek(position)
     try:
@@ -258,6 +260,8 @@ def _allowed_name(module: str, name: str) -> Any:
 
 
 class _StrictUnpickler(pickle.Unpickler):
+    """An unpickler that imports nothing and accepts only storages as persistent objects."""
+
     def find_class(self, module: str, name: str) -> Any:
         return _allowed_name(module, name)
 

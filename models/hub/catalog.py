@@ -182,6 +182,7 @@ class _CatalogTable:
         return UserError(f"{self.path}: {self.name}.{key} is {self._fields.get(key)!r}, not {wanted}")
 
     def text(self, key: str, pattern: re.Pattern[str] | None = None) -> str:
+        """Text, which must match the pattern if there is one."""
         value = self._fields.get(key)
         if not isinstance(value, str) or (pattern and not pattern.fullmatch(value)):
             raise self.wrong(key, f"text of the form {pattern.pattern}" if pattern else "text")
@@ -191,6 +192,7 @@ class _CatalogTable:
         return self.text(key) if key in self._fields else ""
 
     def count(self, key: str) -> int:
+        """A positive whole number."""
         value = self._fields.get(key)
         if type(value) is not int or value <= 0:
             raise self.wrong(key, "a positive whole number")
@@ -200,6 +202,7 @@ class _CatalogTable:
         return _CatalogTable(self.path, f"{self.name}.{key}", self._fields.get(key))
 
     def tables(self, key: str) -> dict[str, _CatalogTable]:
+        """A table of tables, by name."""
         tables = self._fields.get(key)
         if not isinstance(tables, dict) or not tables:
             raise self.wrong(key, "a table of tables")
@@ -210,6 +213,7 @@ class _CatalogTable:
 
 
 def _entry(table: _CatalogTable, name: str) -> CatalogEntry:
+    """The catalog entry in a table. Raises UserError."""
     if not _NAME.fullmatch(name):
         raise UserError(f"{table.path}: {name!r} is no name for a model (small letters, digits, . _ -)")
     files = tuple(_file(fields, role) for role, fields in table.tables("files").items())
@@ -237,6 +241,7 @@ def _pin(table: _CatalogTable) -> Pin:
 
 
 def _source(table: _CatalogTable) -> Source:
+    """The source that a file's table names. Raises UserError."""
     kind, _, rest = table.text("source").partition(":")
     if kind == "pypi" and (match := _PYPI.fullmatch(rest)):
         return PypiSource(match[1], match[2], _pin(table.table("archive")), table.text("member"))

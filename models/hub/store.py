@@ -223,6 +223,7 @@ def check_digests(files: ModelFiles) -> None:
 
 
 def _fetch_files(entry: CatalogEntry, staging: Path, progress: Progress) -> None:
+    """Fetch the files that the staging folder lacks. progress: bytes of all files together."""
     from models.hub import sources  # imports an HTTP client, which takes half a second; most starts need none
 
     total, before = entry.download_size, 0

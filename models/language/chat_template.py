@@ -128,6 +128,7 @@ class ChatTemplate:
         return begin + whole[len(alone) :]
 
     def _render(self, messages: Sequence[tuple[str, str]], *, answer: bool) -> str:
+        """The output of the template. answer: whether it ends where the assistant's answer begins. Raises UserError."""
         pieces: list[str] = []
         left = MAX_OUTPUT
         conversation = [{"role": role, "content": content} for role, content in messages]

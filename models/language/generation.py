@@ -116,6 +116,7 @@ class Generation(Iterator[Token]):
         return logits
 
     def _decode(self, logits: Logits, sampler: Sampler) -> Iterator[Token]:
+        """Choose, decode and yield tokens until the answer ends. logits: of the first one, float32 [vocab]."""
         runtime, prefix, tokenizer = self._model.runtime, self._model.prefix, self._model.tokenizer
         decoder, stops = tokenizer.stream(), StopMatcher(self._sampling.stop)
         free = runtime.context_length - len(prefix)

@@ -143,6 +143,7 @@ class PromptBuilder:
         return Prompt([*shown, *tokens], () if image is None else (image,))
 
     def _image(self, image: EncodedImage, use_words: bool, text: str) -> list[int]:
+        """The tokens of one image: prefix, row ids, suffix, line of words, text."""
         wording = self._wording
         after = wording.suffix + (wording.line(image.guesses) if use_words else "")
         after += wording.text.format(text=text) if text else ""

@@ -156,6 +156,7 @@ class LlamaRuntime:
             )
 
     def _check_image_rows(self, tokens: NDArray[np.int32], image_rows: NDArray[np.float32] | None) -> Any:
+        """The image rows as a kernel argument. Raises ValueError when they do not fit the tokens or the model."""
         lowest = int(tokens.min(initial=0))
         if image_rows is None:
             if lowest < 0:

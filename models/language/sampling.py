@@ -83,6 +83,7 @@ class Sampler:
         return penalised
 
     def _draw(self, logits: Logits) -> int:
+        """Draw a token id from logits [vocab] after temperature and filters."""
         with np.errstate(over="ignore"):  # a temperature close to 0 gives -inf, whose weight is 0
             scaled = (logits.astype(np.float64) - float(logits.max())) / self._sampling.temperature
         ids = _largest(scaled, self._sampling.top_k)  # [k], or [vocab] without top-k

@@ -171,6 +171,7 @@ def parse_config(data: bytes, path: Path) -> PeftConfig:
 
 
 def _read_config(path: Path) -> bytes:
+    """The bytes of adapter_config.json. Raises UserError when it is missing or too large."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_CONFIG_BYTES + 1)

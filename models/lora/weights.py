@@ -106,6 +106,7 @@ def add_packed(shape: LlamaShape, name: str, generation: int, parts: Weighted) -
 
 
 def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
+    """Raise UserError unless every tensor is finite and has its shape in a model of this shape."""
     if not 1 <= weights.rank <= MAX_RANK:
         raise UserError(
             f"The adapter {weights.name} has rank {weights.rank}; ranks from 1 to {MAX_RANK} can run."

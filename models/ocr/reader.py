@@ -180,6 +180,7 @@ class OcrCache:
 
 @contextmanager
 def _as_user_error(image: Image) -> Iterator[None]:
+    """Turn any exception of the libraries into a UserError that names the image."""
     try:
         yield
     except (ReadingStopped, UserError):
@@ -192,6 +193,7 @@ def _as_user_error(image: Image) -> Iterator[None]:
 
 
 def _load(threads: int) -> Any:
+    """rapidocr with its two models. Raises UserError when it cannot be imported."""
     os.environ[REPORTS_NOTHING] = "1"  # read once, when onnxruntime is loaded
     try:
         import cv2
@@ -207,7 +209,8 @@ def _load(threads: int) -> Any:
     cv2.setNumThreads(threads)
     return RapidOCR(
         params={
-            "Global.use_cls": False,  # detects upside-down lines, which upright images lack, in a tenth of the time
+            # Turning upside-down lines would take a tenth of the time, and upright images have none.
+            "Global.use_cls": False,
             "Global.log_level": "critical",
             "EngineConfig.onnxruntime.intra_op_num_threads": min(threads, thread_settings.available_cpus()),
             "Det.model_path": str(_model(folder, "*_det_*.onnx")),
@@ -257,6 +260,7 @@ def _recognise(
 
 
 def _read_pages(file: Path) -> dict[str, PageText]:
+    """The pages in the cache's file. Raises UserError when it is damaged."""
     try:
         content = json.loads(file.read_bytes())
         return {

@@ -220,6 +220,7 @@ def _masks(batch: PackedBatch) -> list[Tensor]:
 
 
 def _build(weights: LlamaWeights, embedding: NDArray[np.float32]) -> Any:
+    """The frozen transformers model with the dequantised weights in bfloat16."""
     c = weights.config
     config = TransformersConfig(
         hidden_size=c.hidden_size, intermediate_size=c.intermediate_size, num_hidden_layers=c.num_layers,
@@ -243,6 +244,7 @@ def _build(weights: LlamaWeights, embedding: NDArray[np.float32]) -> Any:
 
 
 def _peft_config(rank: int, alpha: int) -> dict[str, Any]:
+    """The content of adapter_config.json."""
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

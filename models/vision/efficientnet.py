@@ -127,6 +127,7 @@ class _TensorReader:
         self._left = {name: tensors[name] for name in tensors if not name.endswith(".num_batches_tracked")}
 
     def take(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """A tensor as float32. Raises UserError when it is missing, not finite or of another shape."""
         tensor = self._left.pop(name, None)
         if tensor is None:
             raise UserError(

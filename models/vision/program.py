@@ -110,6 +110,7 @@ class _Planner:
         self._current = target
 
     def block(self, block: PackedBlock, tap: str | None) -> None:
+        """Add a block. tap: the region of its result if that is one of the program's results."""
         source = hidden = self._current
         if block.expand:
             hidden = self._pointwise(block.expand, source, "expanded", relu=True)
@@ -122,12 +123,14 @@ class _Planner:
             self._results[tap] = self._current
 
     def head(self, layer: Convolution) -> None:
+        """Add the last convolution and the mean over its map."""
         grid = self._pointwise(layer, self._current, "grid", relu=True)
         pool = self._map("pool", 1, layer.channels)
         self._call("average", VIEWS, grid.side**2, grid.blocks, grid.region, pool.region)
         self._results |= {"grid": grid, "pool": pool}
 
     def finish(self) -> Program:
+        """The program, with offsets in place of regions."""
         offsets: dict[str, int] = {}
         end = 0
         for region, size in self._sizes.items():
@@ -146,6 +149,7 @@ class _Planner:
     def _pointwise(
         self, layer: Convolution, source: _Map, region: str, relu: bool, residual: _Map | None = None
     ) -> _Map:
+        """Add a 1x1 convolution into a region. residual: a map that is added to the result."""
         target = self._map(region, source.side, layer.channels)
         self._call(
             "pointwise",
@@ -164,6 +168,7 @@ class _Planner:
         return target
 
     def _depthwise(self, block: PackedBlock, source: _Map) -> _Map:
+        """Add a depthwise convolution into the region "filtered"."""
         outputs = -(-source.side // block.stride)
         padding = max((outputs - 1) * block.stride + block.kernel - source.side, 0)  # TensorFlow's "same"
         target = self._map("filtered", outputs, source.channels)
@@ -182,6 +187,7 @@ class _Planner:
         return target
 
     def _map(self, region: str, side: int, channels: int) -> _Map:
+        """A map in a region, which grows to hold it."""
         made = _Map(region, side, channels)
         size = (made.pixels + SLACK_ROWS) * made.blocks * LANES
         self._sizes[region] = max(size, self._sizes.get(region, 0))

@@ -169,6 +169,7 @@ class Projector:
         return ImageTokens(embeddings, guesses, first, min(each[0][1] for each in own or [first]))
 
     def _with_part(self, part: ProjectorPart) -> list[_RunningHead]:
+        """The heads that run with an adapter's part, prepared now or kept from before. Raises UserError."""
         if part not in self._parts:
             kept = self._kept(part)
             for head in part.heads:
@@ -281,6 +282,7 @@ class _RunningHead:
         a: NDArray[np.float32] | None,
         b: NDArray[np.float32] | None,
     ) -> None:
+        """Compute `shares` and `out` for an image. a, b: the LoRA as in `_lora`."""
         np.concatenate(head_inputs(self.head, features), out=self.feature[: self.head.weight.shape[1]])
         rank, low, high = self._lora(a, b)
         middle = as_tensor(aligned_zeros(rank + 1, np.float32))

@@ -199,6 +199,7 @@ def _heads(file: SafetensorsFile, tower: PackedTower | None) -> tuple[ProjectorH
 
 
 def _keep(file: SafetensorsFile) -> tuple[str, ...] | None:
+    """The names in the metadata "keep"; None for all. Raises UserError."""
     keep = _json(file, "keep") if "keep" in file.metadata else None
     if keep is None:
         return None
@@ -239,6 +240,7 @@ class _HeadEntry:
         self._name = name
 
     def head(self, tower: PackedTower | None) -> ProjectorHead:
+        """The head. tower: the tower whose classifier it may use. Raises UserError."""
         features, labels, places = self._words("features"), self._words("labels"), self._places()
         sizes = [feature_size(name) for name in features]
         if None in sizes or not (features or places):
@@ -254,6 +256,7 @@ class _HeadEntry:
         )
 
     def _places(self) -> Places | None:
+        """The hidden layer of the head; None without one. Raises UserError."""
         places = self._entry.get("places")
         if isinstance(places, dict):
             places = {"pooling": "mean", **places}
@@ -277,6 +280,7 @@ class _HeadEntry:
     def _matrix(
         self, features: tuple[str, ...], length: int, words: int, tower: PackedTower | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The weight [words, length] and the bias [words]. Raises UserError."""
         weights = self._entry.get("weights", "own")
         if weights == "own":
             return self._floats("weight", (words, length)), self._floats("bias", (words,))
@@ -293,6 +297,7 @@ class _HeadEntry:
         return tower.classifier, tower.classifier_bias
 
     def _tokens(self, words: int) -> NDArray[np.int32]:
+        """The token ids, int32 [words, slots]. Raises UserError."""
         name = f"heads.{self._name}.tokens"
         stored = self._file.tensors.get(name)
         if stored is None or stored.type != "I32":
@@ -305,6 +310,7 @@ class _HeadEntry:
         return tokens
 
     def _floats(self, part: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """A tensor of the head as float32. Raises UserError when it is missing, not finite or of another shape."""
         name = f"heads.{self._name}.{part}"
         if name not in self._file.tensors:
             raise self._refuse(f"lacks its {part}")
@@ -318,6 +324,7 @@ class _HeadEntry:
         return values
 
     def _positive(self, key: str) -> float:
+        """A number above 0, default 1. Raises UserError."""
         value = self._entry.get(key, 1.0)
         if (
             isinstance(value, bool)

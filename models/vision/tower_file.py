@@ -78,6 +78,7 @@ def open_tower(path: Path, digest: str) -> PackedTower | None:
 
 
 def _content(packed: PackedTower, digest: str) -> bytes:
+    """The bytes of the packed file."""
     rest = b"".join(
         array.astype(np.float32, copy=False).tobytes()
         for array in (packed.weights, packed.classifier, packed.classifier_bias)
