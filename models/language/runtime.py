@@ -77,9 +77,8 @@ class LlamaRuntime:
         arrays["cached_values"] = aligned_zeros(cache, np.float16)
         arrays["lora"] = aligned_zeros(64, np.uint8)  # stands for no LoRA: never read when rank_tiles is 0
         arrays["tokens"] = aligned_zeros(max_rows, np.int32)
-        arrays["image_rows"] = aligned_zeros(
-            shape.hidden, np.float32
-        )  # one row that stands for no image rows
+        # One row, which is passed for a prompt without image rows.
+        arrays["image_rows"] = aligned_zeros(shape.hidden, np.float32)
         kinds = scratch_types()
         for name, size in scratch_sizes(shape, max_rows, context, threads).items():
             arrays[name] = aligned_zeros(size, kinds[name])

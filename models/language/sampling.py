@@ -76,9 +76,8 @@ class Sampler:
             return logits
         penalised = logits.copy()
         ids = np.fromiter(self._said, dtype=np.int64)
-        values = penalised[
-            ids
-        ]  # [tokens said]; both branches below make a token less likely for a penalty above 1
+        values = penalised[ids]  # [tokens said]
+        # For a penalty above 1, both branches make a token less likely.
         penalised[ids] = np.where(values > 0, values / penalty, values * penalty)
         return penalised
 

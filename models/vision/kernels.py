@@ -185,9 +185,8 @@ def stem(machine: Machine) -> Any:
             image, row = bind(tir.truncdiv(line, side)), bind(tir.truncmod(line, side))
             x = bind(a["source"] + (image * padded + row * 2) * padded * 3)
             with tir.serial(_ceil_div(side, columns)) as number:
-                first = bind(
-                    tir.min(number * columns, side - columns)
-                )  # the last tile overlaps the one before
+                # The last tile overlaps the one before it.
+                first = bind(tir.min(number * columns, side - columns))
                 for block in range(0, 2, width):
                     tile(line, x, first, block)
     return builder.result

@@ -64,9 +64,8 @@ def cells(places: NDArray[np.float32], division: int, how: str) -> NDArray[np.fl
     how: "mean" or "max". Returns float32 [division * division * channels], cell by cell.
     """
     side = round(len(places) ** 0.5)
-    starts = [
-        index * side // division for index in range(division)
-    ]  # cells differ by at most one row or column
+    # The sizes of cells differ by at most one row or column.
+    starts = [index * side // division for index in range(division)]
     combine = np.maximum if how == "max" else np.add
     square = places.reshape(side, side, -1)
     # reduceat combines from each start to the next: [side, side, c] -> [division, side, c] -> [division, division, c]

@@ -109,9 +109,8 @@ class Projector:
             raise ValueError(f"the hidden size must be a multiple of {HIDDEN_STEP}, not {rows.shape[1]}")
         table = aligned_zeros((len(wanted) + 1, rows.shape[1]), np.float32)  # row 0: the token -1
         table[1:] = rows
-        packed: dict[
-            tuple[int, float], NDArray[np.float32]
-        ] = {}  # several heads may use the tower's classifier
+        # Several heads may use the tower's classifier, which is packed once.
+        packed: dict[tuple[int, float], NDArray[np.float32]] = {}
         for head in heads:
             key = (id(head.weight), _scale(head))
             if key not in packed:
