@@ -56,8 +56,11 @@ Offer = Literal["ask_cloud"]
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """prompt: tokens of the prompt, images included. image: of these, the image tokens. cached: of the prompt, those
-    that were in the KV cache. completion: generated tokens."""
+    """Numbers of tokens of an answer.
+
+    prompt: tokens of the prompt, images included. image: of these, the image tokens. cached: of the prompt, those
+    that were in the KV cache. completion: generated tokens.
+    """
 
     prompt: int = 0
     image: int = 0

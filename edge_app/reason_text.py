@@ -1,4 +1,4 @@
-"""Renders reasons (router.types.Reason) as text. The only module that holds their sentences.
+"""Renders reasons (router.types.Reason) and candidates as text. The only module that holds the reasons' sentences.
 
 A reason becomes a clause: lower case, no full stop. The label of an answer joins the clauses of its reasons.
 """
@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edge_app.system.terminal_text import capitalised
+from edge_app.system.terminal_text import capitalised, one_line
 from router.types import Reason
+
+if TYPE_CHECKING:
+    from router.choice import Candidate
 
 CLAUSES = {
     "text": "{text}",
@@ -57,7 +61,10 @@ candidate, from the fields image and question. A kind that is not here shows its
 
 
 def clause(reason: Reason, elsewhere: str = "cloud", whose: str = "") -> str:
-    """elsewhere: what the place is called that is not this device. whose: put before "confidence"."""
+    """The clause of a reason: lower case, no full stop.
+
+    elsewhere: what the place is called that is not this device. whose: put before "confidence".
+    """
     values = {name: _shown(name, value, elsewhere) for name, value in reason.fields.items()}
     pattern = CLAUSES.get(reason.kind, CLAUSES["text"])
     return pattern.format(**values, elsewhere=elsewhere, whose=whose, likeness=_likeness(reason))
@@ -76,6 +83,18 @@ def inside(message: str) -> str:
     """
     text = message.rstrip(".")
     return text[:1].lower() + text[1:]
+
+
+def candidate_rows(candidates: Sequence[Candidate]) -> list[tuple[str, str, str, str]]:
+    """Cells for a table of candidates: name, score, image and question; "-" for what is unknown."""
+
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2f}"
+
+    return [
+        (one_line(each.adapter), f"{each.score:+.1f}", share(each.image), share(each.question))
+        for each in candidates
+    ]
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ class Candidate:
 
     score: the router's score as a logit; above 0 when the adapter suits better than no adapter.
     image, question: similarity to the adapter's own images and questions, -1..1; None when the adapter has no such
-        examples, the query has no image, or the router does not compute them.
+        examples, the query has no image, or the router does not compute them. HeadRouter gives the value of its head
+        as `image`.
     """
 
     adapter: str

@@ -34,7 +34,10 @@ LOCAL_SHARE = 0.8
 
 @dataclass(frozen=True)
 class ModeOutcome:
-    """threshold: the least confidence of a local answer that is kept; None where the mode has no threshold."""
+    """The outcome of one mode.
+
+    threshold: the least confidence of a local answer that is kept; None where the mode has no threshold.
+    """
 
     mode: Mode
     threshold: float | None

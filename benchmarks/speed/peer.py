@@ -58,7 +58,10 @@ class Peer:
     """A process of llama_cpp_worker with one variant loaded at a time."""
 
     def __init__(self, python: str, weights: Path, folder: Path, threads: int, length: int) -> None:
-        """python: an interpreter that has llama-cpp-python. folder: for the Q4_0 file, which is kept, and the log."""
+        """Starts the process, and makes the Q4_0 file unless it exists.
+
+        python: an interpreter that has llama-cpp-python. folder: for the Q4_0 file, which is kept, and the log.
+        """
         script = Path(__file__).with_name("llama_cpp_worker.py")
         self.worker = Worker([python, str(script)], folder / "llama_cpp.log")
         self.about = {key: str(value) for key, value in self.worker.ask("about").items()}

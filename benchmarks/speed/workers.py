@@ -29,7 +29,10 @@ class Worker:
     def __init__(
         self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        """log: file for its stderr. environment: None for this process's own."""
+        """Starts the process.
+
+        log: file for its stderr. environment: None for this process's own.
+        """
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(

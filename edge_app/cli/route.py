@@ -11,6 +11,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption, ModeOption, OfflineOption, load_settings
+from edge_app.reason_text import candidate_rows
 from edge_app.system.terminal_text import text_table
 
 if TYPE_CHECKING:
@@ -76,13 +77,6 @@ def _text(route: Route, router: str) -> str:
     lines = [f"{where}{sure}", route.reason]
     if route.candidates:
         heading = ("CANDIDATE", "SCORE", "IMAGE", "QUESTION")
-        rows = [
-            (each.adapter, f"{each.score:+.1f}", _share(each.image), _share(each.question))
-            for each in route.candidates
-        ]
+        rows = candidate_rows(route.candidates)
         lines += ["", text_table([heading, *rows], right=(1, 2, 3)), f"Judged by the router {router}."]
     return "\n".join(lines)
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

@@ -82,7 +82,10 @@ class Breaker:
             return is_trial
 
     def end(self, outcome: Kind | None, *, trial: bool) -> None:
-        """outcome: None for an answer, else the kind of failure; "cancelled" changes nothing. trial: from `enter`."""
+        """Called when a question has ended.
+
+        outcome: None for an answer, else the kind of failure; "cancelled" changes nothing. trial: from `enter`.
+        """
         with self._lock:
             if trial:
                 self._trying = False

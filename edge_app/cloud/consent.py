@@ -65,7 +65,9 @@ class HostConsent:
 
 @dataclass(frozen=True)
 class Permission:
-    """send: the request may be sent. ask: the user is asked first. refuse: it is not sent.
+    """Whether a request may be sent.
+
+    send: the request may be sent. ask: the user is asked first. refuse: it is not sent.
 
     reason: why it is not sent; None unless refused.
     """

@@ -38,7 +38,10 @@ class OutgoingImage:
 
 
 def outgoing(image: Image, longest_side: int = DEFAULT_SIDE) -> OutgoingImage:
-    """longest_side: in pixels; a smaller image is not enlarged."""
+    """Prepares an image for sending.
+
+    longest_side: in pixels; a smaller image is not enlarged.
+    """
     full = PIL.Image.fromarray(image.pixels)
     sent = _within(full, longest_side)
     jpeg = _jpeg(sent)

@@ -29,7 +29,10 @@ Status = Literal["sending", "complete", "interrupted"] | Kind
 
 @dataclass(frozen=True)
 class SentImage:
-    """digest: of the user's file. sha256, bytes, width, height: of the JPEG that was sent."""
+    """An image of a request.
+
+    digest: of the user's file. sha256, bytes, width, height: of the JPEG that was sent.
+    """
 
     digest: str
     sha256: str
@@ -65,7 +68,10 @@ class Entry:
 
 
 class Ledger(DatabaseFile):
-    """prices: by model, for a million tokens. daily_limit: in the same currency. Local endpoints are free."""
+    """The requests in the database, with their costs and the daily limit.
+
+    prices: by model, for a million tokens. daily_limit: in the same currency. Local endpoints are free.
+    """
 
     holds = "the record of sent requests"
 
@@ -160,7 +166,10 @@ class Ledger(DatabaseFile):
         return float(row["spent"])
 
     def _keep_to_limit(self, payload: Payload, most: float | None) -> None:
-        """most: the cost with the longest answer; None without a price."""
+        """Raises CloudError ("spent") when a request could exceed the daily limit.
+
+        most: the cost with the longest answer; None without a price.
+        """
         limit = self._daily_limit
         if limit is None or payload.endpoint.is_local:
             return

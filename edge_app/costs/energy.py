@@ -19,7 +19,10 @@ MICRO = 1e-6
 
 @dataclass(frozen=True)
 class Energy:
-    """measured: by the processor's counters; False for an estimate."""
+    """An amount of energy.
+
+    measured: by the processor's counters; False for an estimate.
+    """
 
     joules: float
     measured: bool

@@ -29,7 +29,10 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """facts: by section, JSON values; sizes are in bytes. problems: sentences; empty when all is well."""
+    """What `doctor` shows.
+
+    facts: by section, JSON values; sizes are in bytes. problems: sentences; empty when all is well.
+    """
 
     facts: dict[str, Any]
     problems: tuple[str, ...]

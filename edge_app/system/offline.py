@@ -170,7 +170,10 @@ def _check_socket(own: Any, family: int, *_: Any) -> None:
 
 
 def _check_peer(own: Any, address: Any) -> None:
-    """address: as Python takes it for the socket's family; None when the socket is connected already."""
+    """Allows sockets of this machine and loopback addresses. Raises NeedsNetwork for others.
+
+    address: as Python takes it for the socket's family; None when the socket is connected already.
+    """
     if address is None or own.family in ON_THIS_MACHINE:
         return
     if own.family not in INTERNET or not is_loopback(_text(address[0])):

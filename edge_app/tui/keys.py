@@ -48,7 +48,10 @@ def key_label(key: str) -> str:
 
 
 def _key(keys: str, action: str, name: str, text: str, *, label: str = "", priority: bool = True) -> Binding:
-    """label: shown in the footer; empty leaves the binding out there."""
+    """A binding of the chat.
+
+    label: shown in the footer; empty leaves the binding out there.
+    """
     return Binding(
         keys, action, label or text, id=f"chat.{name}", tooltip=text, show=bool(label), priority=priority
     )

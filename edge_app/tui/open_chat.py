@@ -38,7 +38,10 @@ class LastTurn:
 
 
 class OpenChat:
-    """key: returns the label of a binding's key. session: the chat's id; None until its first question is saved."""
+    """The chat that is open.
+
+    key: returns the label of a binding's key. session: the chat's id; None until its first question is saved.
+    """
 
     def __init__(
         self,

@@ -54,7 +54,10 @@ class _ReadImage:
 
 
 class ImageTexts:
-    """reader: None makes models.ocr.reader.TextReader with this number of threads."""
+    """Reads the text in images, and keeps what was read.
+
+    reader: None makes models.ocr.reader.TextReader with this number of threads.
+    """
 
     def __init__(self, reader: Reader | None = None, threads: int | None = None) -> None:
         self._reader = reader or TextReader(threads)

@@ -112,7 +112,10 @@ class LocalDraft:
         return 1000 * decoded / generation.decode_ms
 
     def _evidence(self) -> Evidence:
-        """margin: the best score minus the second best, where no adapter has the score 0."""
+        """What the confidence of the answer so far is computed from.
+
+        margin: the best score minus the second best, where no adapter has the score 0.
+        """
         candidates = [candidate.score for candidate in self.choice.candidates]
         scores = sorted([0.0, *candidates], reverse=True)
         return Evidence(

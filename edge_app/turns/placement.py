@@ -93,7 +93,10 @@ class PlacePlan:
         return Route(None, first.place, str(label), reason_kind=label.kind)
 
     def local_label(self, first: FirstPlace, choice: Choice, probability: float | None) -> Label:
-        """probability: the confidence of a complete answer; None for one that was stopped."""
+        """The label of a local answer.
+
+        probability: the confidence of a complete answer; None for one that was stopped.
+        """
         judged = () if probability is None else self.escalation(probability).reasons
         return Label("local", self.elsewhere, (*first.reasons, choice.reason, *judged))
 

@@ -257,7 +257,10 @@ class TurnRunner:
     # -- the caller closes the iterator
 
     def _guarded(self, events: Events, otherwise: Callable[[], Answer | None]) -> Events:
-        """otherwise: the answer to save if the iterator is closed before any place has answered; None saves nothing."""
+        """The events. Saves the answer so far if the caller closes the iterator before the end.
+
+        otherwise: the answer to save if the iterator is closed before any place has answered; None saves nothing.
+        """
         try:
             yield from events
         finally:

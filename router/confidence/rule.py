@@ -73,7 +73,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ConfidenceEstimate:
-    """probability: that the answer is right, 0..1. fitted: False for an adapter without data."""
+    """The result of judging an answer.
+
+    probability: that the answer is right, 0..1. fitted: False for an adapter without data.
+    """
 
     probability: float
     fitted: bool
@@ -208,6 +211,8 @@ def _probability(logit: float) -> float:
 
 @cache
 def bundled_rule() -> Rule:
+    """The rule in BUNDLED, read once."""
+
     content = _read(BUNDLED)
     return Rule(
         centre=_vector(content["centre"], BUNDLED),

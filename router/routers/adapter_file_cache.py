@@ -19,8 +19,11 @@ Stamp = tuple[int, int, int]
 
 
 class AdapterFileCache(Generic[Made]):
-    """directory: the folder of the adapters. file: name of the file in each adapter's folder. make: computes the value
-    from the file's path; may raise UserError."""
+    """Values computed from one file of each adapter.
+
+    directory: the folder of the adapters. file: name of the file in each adapter's folder. make: computes the value
+    from the file's path; may raise UserError.
+    """
 
     def __init__(self, directory: Path, file: str, make: Callable[[Path], Made]) -> None:
         self._directory = directory

@@ -77,7 +77,10 @@ class FeatureBackground:
 
     @classmethod
     def of(cls, mean: NDArray[np.float32], vectors: NDArray[np.float32]) -> FeatureBackground:
-        """vectors: examples as they were computed, not centred, [n, features]."""
+        """Makes a background from uncentred vectors.
+
+        vectors: examples as they were computed, not centred, [n, features].
+        """
         return cls(mean, _centred(vectors, mean))
 
     def centred(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -155,6 +158,8 @@ class Background:
 
 @cache
 def bundled_background() -> Background:
+    """The background in BUNDLED, read once."""
+
     tensors = {name: value.astype(np.float32) for name, value in load_file(BUNDLED).items()}
     image, question = (
         FeatureBackground.of(tensors[f"{kind}.mean"], tensors[f"{kind}.examples"])

@@ -37,6 +37,8 @@ development half of router/bundled/asked.txt."""
 
 
 class ChatDetector(Protocol):
+    """Recognises plain chat under an image."""
+
     def is_chat(self, query: Query, question: QuestionLikeness, own: float) -> bool:
         """Whether the query is plain chat.
 
@@ -47,6 +49,8 @@ class ChatDetector(Protocol):
 
 
 class ChatByWords:
+    """Recognises plain chat by the question's word embeddings alone."""
+
     def __init__(self, background: Background | None = None) -> None:
         self._background = background or bundled_background()
 
@@ -55,6 +59,8 @@ class ChatByWords:
 
 
 class ChatByState:
+    """Recognises plain chat by the hidden state, which is read when the word embeddings leave a doubt."""
+
     def __init__(self, read: ReadState, background: Background | None = None) -> None:
         self._read = read
         self._background = background or bundled_background()

@@ -122,7 +122,10 @@ def _scale(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> tuple[flo
 def _candidate(
     name: str, adapter: ScaledPrototypes, image: NDArray[np.float32] | None, question: QuestionLikeness
 ) -> Candidate:
-    """image: centred. Plain chat under an image gets a score below 0, whatever the image shows."""
+    """Scores one adapter.
+
+    image: centred. Plain chat under an image gets a score below 0, whatever the image shows.
+    """
     own = float(likeness(adapter.question @ question.vector, 1)) if len(adapter.question) else None
     seen = (
         float(likeness(adapter.image @ image, NEAREST_IMAGES))
@@ -140,6 +143,9 @@ def _candidate(
 
 
 def is_chat(question: QuestionLikeness, own: float | None) -> bool:
-    """own: cosine to the adapter's questions, None when it has none; a question nearer to these is not chat."""
+    """Whether a question is plain chat.
+
+    own: cosine to the adapter's questions, None when it has none; a question nearer to these is not chat.
+    """
     other = max(question.about_images, -1.0 if own is None else own)
     return question.chat >= CHAT_LIKENESS and question.chat - other >= CHAT_LEAD

@@ -53,7 +53,9 @@ SHARPNESS = 15.0
 
 @dataclass(frozen=True)
 class AdapterHead:
-    """weight: float32 [1408], over centred features; None for an adapter without images.
+    """The fitted head of one adapter.
+
+    weight: float32 [1408], over centred features; None for an adapter without images.
 
     `value` is above 0 for an image that suits the adapter, and about 0.5 for a typical one.
     question: the adapter's questions, centred unit vectors, float32 [m, hidden].
@@ -64,7 +66,10 @@ class AdapterHead:
     question: NDArray[np.float32]
 
     def value(self, image: NDArray[np.float32]) -> float:
-        """image: centred, float32 [1408]."""
+        """The value of the head for an image.
+
+        image: centred, float32 [1408].
+        """
         assert self.weight is not None, "an adapter without images has no weight"
         return float(self.weight @ image) + self.bias
 
@@ -150,7 +155,10 @@ def fit_image_head(
 def _candidate(
     name: str, head: AdapterHead, image: NDArray[np.float32] | None, question: QuestionLikeness
 ) -> Candidate:
-    """image: centred."""
+    """Scores one adapter.
+
+    image: centred.
+    """
     own = float(likeness(head.question @ question.vector, 1)) if len(head.question) else None
     lead = 0.0 if own is None else question.lead(own)
     if image is None or head.weight is None:

@@ -46,7 +46,11 @@ class NoticeLine(Static):
 
 
 class Composer(Vertical):
-    """busy: an answer is being generated; questions are refused, commands are not."""
+    """The prompt with its suggestions, the attached images and the notice.
+
+
+    busy: an answer is being generated; questions are refused, commands are not.
+    """
 
     @dataclass
     class Asked(Message):

@@ -100,23 +100,26 @@ def _paths_of_line(line: str) -> Sequence[Path]:
         words = shlex.split(line)
     except ValueError:
         return []
-    paths = [_path(word, shell=False) for word in words]
+    paths = [_unquoted_path(word) for word in words]
     return [p for p in paths if p is not None] if all(p is not None and _is_file(p) for p in paths) else []
 
 
-def _path(text: str, shell: bool = True) -> Path | None:
-    """One path in any notation; None for a text that is no path. shell: quotes and escapes are removed."""
+def _path(text: str) -> Path | None:
+    """One path in any notation; None for a text that is no path."""
+    if text.startswith("file://") or _is_file(expanded(text)):
+        return _unquoted_path(text)
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return None
+    return _unquoted_path(words[0]) if len(words) == 1 else None
+
+
+def _unquoted_path(text: str) -> Path | None:
+    """A path or file URL without quotes and escapes; None for a URL of another machine."""
     if text.startswith("file://"):
         parts = urlsplit(text)
         return Path(unquote(parts.path)) if parts.netloc in ("", "localhost") else None
-    if shell and not _is_file(expanded(text)):
-        try:
-            words = shlex.split(text)
-        except ValueError:
-            return None
-        if len(words) != 1:
-            return None
-        return _path(words[0], shell=False)
     return expanded(text)
 
 

@@ -139,7 +139,10 @@ class PromptInput(TextArea):
 
     @dataclass
     class SuggestionTaken(Message):
-        """or_sent: Enter was pressed, which sends the text when the suggestions are out of date."""
+        """The highlighted suggestion was accepted.
+
+        or_sent: Enter was pressed, which sends the text when the suggestions are out of date.
+        """
 
         or_sent: bool
 

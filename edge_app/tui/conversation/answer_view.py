@@ -53,7 +53,10 @@ class OtherAnswer(Vertical):
         self.toggle()
 
     def hold(self, what: str, text: str) -> None:
-        """what: the title, as in "The answer from this device". text: the answer; empty hides it."""
+        """Sets the answer that is folded.
+
+        what: the title, as in "The answer from this device". text: the answer; empty hides it.
+        """
         self._what, self.text = what, text
         self.display = bool(text.strip())
         self._body.update(Content(printable(text).strip()))
@@ -72,7 +75,10 @@ class OtherAnswer(Vertical):
 
 
 class AnswerView(MessageView):
-    """clock: monotonic seconds. stop_key, other_key: names of the keys that stop it and that show the other answer."""
+    """One answer of the conversation.
+
+    clock: monotonic seconds. stop_key, other_key: names of the keys that stop it and that show the other answer.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(

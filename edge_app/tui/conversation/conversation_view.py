@@ -16,7 +16,10 @@ from edge_app.tui.conversation.saved_chat import EarlierChat
 
 
 class ConversationView(VerticalScroll, can_focus=False):
-    """welcome: shown while it is empty. other_key: name of the key that unfolds the other answer."""
+    """The scrolling list of questions, answers and remarks.
+
+    welcome: shown while it is empty. other_key: name of the key that unfolds the other answer.
+    """
 
     def __init__(
         self, welcome: str, preview: Callable[..., Widget], clock: Callable[[], float], other_key: str

@@ -16,7 +16,10 @@ from edge_app.tui.windows.window import Window
 
 
 class HelpWindow(Window[None]):
-    """groups: headings with their bindings. remapped: keys of the settings, by binding id."""
+    """The window with the help.
+
+    groups: headings with their bindings. remapped: keys of the settings, by binding id.
+    """
 
     def __init__(self, groups: Sequence[tuple[str, list[Binding]]], remapped: Mapping[str, str]) -> None:
         super().__init__()

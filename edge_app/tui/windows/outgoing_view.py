@@ -24,7 +24,10 @@ from edge_app.tui.text import file_size
 
 
 class OutgoingView(Vertical, can_focus=True):
-    """withheld: the image is marked never to be sent."""
+    """An image of a request.
+
+    withheld: the image is marked never to be sent.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(

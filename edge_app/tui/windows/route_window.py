@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from edge_app.events import Event, Failed, Progress, Route, Routed
+from edge_app.reason_text import candidate_rows
 from edge_app.system.terminal_text import one_line, text_table
 from edge_app.tui.stream import batches
 from edge_app.tui.text import progress_text
@@ -89,14 +90,6 @@ def _table(candidates: Sequence[Candidate]) -> Content:
     """Names to the left, figures to the right."""
     if not candidates:
         return Content.styled("There was nothing to choose from.", "dim")
-    rows = [("candidate", "score", "image", "question")]
-    rows += [
-        (one_line(each.adapter), f"{each.score:+.1f}", _share(each.image), _share(each.question))
-        for each in candidates
-    ]
+    rows = [("candidate", "score", "image", "question"), *candidate_rows(candidates)]
     heading, *lines = text_table(rows, right=(1, 2, 3)).splitlines()
     return Content("\n").join([Content.styled(heading, "dim"), *map(Content, lines)])
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
