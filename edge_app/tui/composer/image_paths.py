@@ -50,7 +50,7 @@ def expanded(text: str) -> Path:
     """The path with ~ expanded; "~name" stays as it is when this machine has no user of that name."""
     try:
         return Path(text).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # no such user, or NUL in the name
         return Path(text)
 
 

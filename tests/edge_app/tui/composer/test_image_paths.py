@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_app.tui.composer.image_paths import (
@@ -67,6 +67,7 @@ def test_other_pasted_text_stays_text(folder: Path, text: str) -> None:
 
 
 @given(st.text())
+@example("~\x00")
 def test_any_text_can_be_asked_about(text: str) -> None:
     pasted_images(text)
     mentions(text)
