@@ -238,7 +238,7 @@ class Installer:
         if candidate.fetched.bundled or (signer and self._publishers.name_of(signer.fingerprint)):
             return
         if not self._confirm(candidate):
-            raise UserError(f"{candidate.name} was not installed: nobody that you trust signed it.")
+            raise UserError(f"{candidate.name} was not installed: no publisher that you trust signed it.")
 
 
 @contextmanager

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 Role = Literal["system", "user", "assistant"]
 
 StopReason = Literal["stop", "length", "cancelled"]
-"""Why an answer ended: the model ended it or a stop string did; max_tokens or the context was full; cancelled."""
+"""The reason why an answer ended.
+
+"stop": the model or a stop string ended it. "length": max_tokens or the context was reached. "cancelled": by the user.
+"""
 
 Stage = Literal["pull", "pack", "compile", "load", "encode", "read", "prefill"]
 Progress = Callable[[Stage, str, int, int | None], None]

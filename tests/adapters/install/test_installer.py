@@ -484,7 +484,7 @@ def test_a_removed_adapter_is_gone(installer: Installer, directory: Path, source
         installer.remove("plants")
 
 
-# -- whoever is in the way --------------------------------------------------------------------------------
+# -- files and processes in the way --------------------------------------------------------------------------------
 
 
 class _LeaveError(Exception):
@@ -521,7 +521,7 @@ def test_whatever_stops_it_leaves_the_old_adapter(
 
 
 def test_an_adapter_on_its_way_out_is_still_read(installer: Installer, directory: Path, source: Path) -> None:
-    """Between the two renames of a replacement, as a reader and as whoever comes after a kill see it."""
+    """The state between the two renames of a replacement, for a reader and for the next process after a kill."""
     installer.install(Wanted(str(source)))
     aside = directory / ".staging" / "old-plants"
     (directory / "plants").replace(aside)

@@ -204,13 +204,13 @@ def test_unsigned_and_untrusted_adapters_are_asked_about(tmp_path: Path, signed:
     installer = make_installer(tmp_path / "adapters", confirm=lambda c: bool(asked.append(c)))
     unsigned = write_adapter(tmp_path / "unsigned")
     for source in (unsigned, signed):
-        with pytest.raises(UserError, match="nobody that you trust signed it"):
+        with pytest.raises(UserError, match="no publisher that you trust signed it"):
             installer.install(Wanted(str(source)))
     assert [candidate.signer and candidate.signer.publisher for candidate in asked] == [None, "Field Lab"]
     assert AdapterStore(tmp_path / "adapters").names() == ()
 
 
-def test_a_signature_that_does_not_verify_is_refused_whoever_says_yes(tmp_path: Path, signed: Path) -> None:
+def test_a_signature_that_does_not_verify_is_refused_even_with_consent(tmp_path: Path, signed: Path) -> None:
     manifest = parse_manifest((signed / MANIFEST_FILE).read_bytes(), signed)
     signature = (signed / SIGNATURE_FILE).read_bytes()
     write_peft(signed, tensors(seed=9))

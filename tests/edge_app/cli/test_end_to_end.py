@@ -203,7 +203,7 @@ def test_an_adapter_in_its_folder_changes_the_answer_and_taking_it_away_changes_
 
 
 def make_heads(folder: Path) -> None:
-    """Eyes of its own for an adapter: a random head, in place of the model's."""
+    """A projector part for an adapter: a random head in place of the model's heads."""
     random = np.random.default_rng(4)
     weight, tokens = random.normal(0, 0.1, (3, 1280)), random.integers(1000, 40000, (3, 2))
     labels = ("one", "two", "three")
