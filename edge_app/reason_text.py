@@ -123,9 +123,10 @@ class Label:
 
 
 def _without_repeats(reasons: Sequence[Reason]) -> list[Reason]:
-    """The reasons, without "mode" when a later one names the mode again."""
+    """The reasons, without "mode" when a later one names the mode again, and without an obstacle that was named."""
     repeated = any(reason.kind == "mode_keeps_local" for reason in reasons)
-    return [reason for reason in reasons if not (repeated and reason.kind == "mode")]
+    named = [reason.fields["obstacle"] for reason in reasons if reason.kind == "mode_but"]
+    return [reason for reason in reasons if reason not in named and not (repeated and reason.kind == "mode")]
 
 
 def _shown(name: str, value: object, elsewhere: str) -> object:

@@ -19,6 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 QUESTION = "Which digit is this?"
+ANSWERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SIDE = 224  # pixels
 
 
@@ -51,7 +52,7 @@ def write(folder: Path, train: int, val: int, seed: int) -> Path:
         for number, index in enumerate(indices):
             name = f"{split}-{number:03}.png"
             to_image(digits.images[index]).save(folder / name)
-            answer = str(digits.target[index])
+            answer = ANSWERS[digits.target[index]]
             rows.append(
                 {"image": name, "question": QUESTION, "answer": answer, "type": "digit", "split": split}
             )

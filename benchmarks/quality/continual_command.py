@@ -66,14 +66,14 @@ def continual(
 
     (a) one LoRA that is trained on; (b) an adapter a domain, the right one given; (c) the same adapters with
     the router's choice. Last: mean accuracy at the end. MAA: mean accuracy along the way. BWT: backward
-    transfer, what the earlier domains lost by the end. Needs pip install 'edge-app[train]'.
+    transfer, what the earlier domains lost by the end. Needs pip install -e '.[train]'.
 
     \b
     Example:
       edge-app eval continual remote_sensing.jsonl medical.jsonl shapes.jsonl --picture continual.svg
     """
     if find_spec("torch") is None or find_spec("transformers") is None:
-        raise UserError("Continual learning trains: run pip install 'edge-app[train]'.")
+        raise UserError("Continual learning trains: run pip install -e '.[train]'.")
     from benchmarks.quality.continual_measures import accuracy_matrices
     from benchmarks.quality.continual_run import ContinualPlan, ContinualRun
     from edge_app.assistant import Assistant

@@ -103,7 +103,7 @@ def ask(
     )
     # A pipe gets only the final answer, and with a cloud that is not known until the turn ends.
     whole = no_stream or (settings.cloud_url is not None and not sys.stdout.isatty())
-    screen = _Screen(stream=not (json or whole))
+    screen = Screen(stream=not (json or whole))
     store = SessionStore.open()
     assistant = Assistant(settings, store, consenter=_consenter(screen))
     turn = Turn(
@@ -117,7 +117,7 @@ def ask(
         allow_cloud=allow_cloud,
     )
     with closing(store), closing(assistant), closing(assistant.answer(turn)) as events:
-        answer = _show(events, screen, assistant)
+        answer = show_turn(events, screen, assistant)
         if json:
             output.result_json(answer.as_json())
         elif whole:
@@ -151,7 +151,7 @@ def _standard_input() -> str:
         raise UserError(f"The text on standard input is not UTF-8 (byte {error.start}).") from None
 
 
-def _consenter(screen: _Screen) -> Consenter | None:
+def _consenter(screen: Screen) -> Consenter | None:
     """Asks the user at the terminal; None when stdin or stderr is no terminal."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
@@ -160,10 +160,11 @@ def _consenter(screen: _Screen) -> Consenter | None:
     return TerminalConsenter(screen.end_line)
 
 
-def _show(events: Iterator[Event], screen: _Screen, assistant: Assistant) -> Answer:
+def show_turn(events: Iterator[Event], screen: Screen, assistant: Assistant) -> Answer:
     """Shows the events as they arrive and returns the answer. Ends the command when the turn fails.
 
-    Ctrl-C cancels the answer. The stopped answer is then shown and returned.
+    Ctrl-C cancels the answer. The stopped answer is then shown and returned. A second Ctrl-C ends the command at once;
+    the stopped answer is saved all the same. Raises KeyboardInterrupt then.
     """
     from edge_app.events import Answered, Failed
 
@@ -175,13 +176,17 @@ def _show(events: Iterator[Event], screen: _Screen, assistant: Assistant) -> Ans
                     output.leave(event.exit_code)
                 if isinstance(event, Answered):
                     return event.answer
+            if screen.interrupted:  # a second Ctrl-C ended the events before the stopped answer came
+                raise KeyboardInterrupt
             raise RuntimeError("the turn ended without an answer and without a failure")
         except KeyboardInterrupt:
+            if screen.interrupted:
+                raise
             screen.interrupted = True
             assistant.cancel()
 
 
-class _Screen:
+class Screen:
     """Prints the answer on stdout and everything else on stderr.
 
     stream: print text as it is generated. When a second answer begins, a line on stderr separates the two. When the

@@ -24,9 +24,7 @@ def check_picture(path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise UserError(
-            "A picture needs matplotlib; install the extra: pip install 'edge-app[train]'."
-        ) from None
+        raise UserError("A picture needs matplotlib; install the extra: pip install -e '.[train]'.") from None
 
 
 def plotting() -> Any:

@@ -1,8 +1,8 @@
 """Runs the assistant over rows of questions with known answers, and counts the right ones.
 
-Rows are JSON objects, one a line, with at least image, question, answer and type; split is optional. Predictions are
-written as they are made, so that an interrupted run continues where it stopped. models.scoring.answer_rules decides
-which answers are right.
+Rows are JSON objects, one a line, with at least image, question and answer; type and split are optional.
+Predictions are written as they are made, so that an interrupted run continues where it stopped.
+models.scoring.answer_rules decides which answers are right.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from adapters.spec import checked_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
+from adapters.training.data import DEFAULT_TYPE
 from edge_app.assistant import Assistant, Turn
 from edge_app.costs.energy import Energy, EnergyMeter, Power
 from edge_app.events import Answer, Answered, Failed, Progress
@@ -152,9 +153,11 @@ def _fields(line: str, place: str) -> dict[str, str]:
         fields = json.loads(line)
     except ValueError as error:
         raise UserError(f"{place} is not JSON ({error}).") from error
+    if isinstance(fields, dict):
+        fields.setdefault("type", DEFAULT_TYPE)
     for name in FIELDS:
         if not isinstance(fields, dict) or not isinstance(fields.get(name), str):
-            raise UserError(f"{place} has no text for {name!r}; rows need {', '.join(FIELDS)}.")
+            raise UserError(f"{place} has no text for {name!r}; rows need image, question and answer.")
     checked: dict[str, str] = fields
     return checked
 

@@ -37,6 +37,14 @@ def test_every_kind_in_the_source_has_a_sentence_and_every_sentence_is_used() ->
     assert used_kinds() == set(CLAUSES)
 
 
+def test_an_obstacle_that_the_mode_named_is_not_named_again() -> None:
+    obstacle = Reason("allow_cloud_missing", {"endpoint": "the cloud"})
+    reasons = (Reason("mode_but", {"mode": "quality", "obstacle": obstacle}), BELOW, obstacle)
+    assert str(Label("local", "cloud", reasons)) == (
+        "local: mode quality, but asking the cloud needs --allow-cloud; confidence 0.41 below 0.60"
+    )
+
+
 @pytest.mark.parametrize(
     ("label", "text", "kind"),
     [

@@ -83,6 +83,6 @@ def _drawers() -> tuple[Draw, Draw]:
         from adapters.training.charts import altair_charts, matplotlib_charts
     except ImportError as error:
         raise UserError(
-            f"Charts cannot be drawn without {error.name}; install it with: pip install 'edge-app[train]'."
+            f"Charts cannot be drawn without {error.name}; install it with: pip install -e '.[train]'."
         ) from None
     return matplotlib_charts.draw, altair_charts.draw

@@ -75,7 +75,7 @@ def train(
     """Train an adapter from labelled images on this machine.
 
     Each row of DATA.jsonl is an object with image, question and answer; type (the kind of question) and split
-    ("train" or "val") are optional. Twenty images are enough for a first try. Needs pip install 'edge-app[train]'.
+    ("train" or "val") are optional. Twenty images are enough for a first try. Needs pip install -e '.[train]'.
 
     \b
     Example:
@@ -84,7 +84,7 @@ def train(
     if find_spec("torch") is None or find_spec("transformers") is None:
         from models.core.errors import UserError
 
-        raise UserError("Training needs PyTorch and transformers: run pip install 'edge-app[train]'.")
+        raise UserError("Training needs PyTorch and transformers: run pip install -e '.[train]'.")
     from adapters.training.build_adapter import About, make_adapter
     from adapters.training.data import VALIDATION, of_split, read_training_rows, read_validation_rows
     from adapters.training.train import Options, Workplace

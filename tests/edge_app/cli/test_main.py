@@ -18,15 +18,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self, cast
 
 import pytest
 from typer.main import get_command
 
 import edge_app
 from edge_app import assistant
+from edge_app.assistant import Assistant
+from edge_app.cli.ask import Screen, show_turn
 from edge_app.cli.eval.evaluate import EVALUATIONS
 from edge_app.cli.main import app, main
+from edge_app.events import Event
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.errors import NeedsNetwork
@@ -498,6 +502,25 @@ def test_ctrl_c_with_json_still_prints_the_object() -> None:
     assert child.returncode == 130, err
     assert json.loads(out)["stop_reason"] == "cancelled"
     assert "word" in json.loads(out)["answer"]
+
+
+@pytest.mark.parametrize("second", [KeyboardInterrupt, StopIteration])
+def test_a_second_ctrl_c_ends_the_command_as_interrupted(second: type[BaseException]) -> None:
+    """It comes while the stopped answer is awaited, either here or inside the turn, whose events then just end."""
+    raised = iter([KeyboardInterrupt, second])
+    cancelled: list[bool] = []
+
+    class Interrupted:
+        def __iter__(self) -> Self:
+            return self
+
+        def __next__(self) -> Event:
+            raise next(raised)
+
+    answering = cast(Assistant, SimpleNamespace(cancel=lambda: cancelled.append(True)))
+    with pytest.raises(KeyboardInterrupt):
+        show_turn(Interrupted(), Screen(stream=True), answering)
+    assert cancelled == [True]
 
 
 def test_a_reader_that_leaves_ends_it_quietly_and_the_answer_is_saved_as_stopped() -> None:

@@ -21,7 +21,7 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch.setattr(train, "find_spec", lambda _: None)
     done = run("adapters", "train", str(tmp_path / "birds.jsonl"), "--name", "birds")
     assert done.code == 1
-    assert "pip install 'edge-app[train]'" in done.stderr
+    assert "pip install -e '.[train]'" in done.stderr
 
 
 @pytest.mark.train

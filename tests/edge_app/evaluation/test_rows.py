@@ -13,6 +13,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 import pytest
 
+from adapters.training.data import DEFAULT_TYPE
 from edge_app import assistant as assistant_module
 from edge_app import settings
 from edge_app.assistant import Assistant
@@ -104,6 +105,13 @@ def test_every_row_is_answered_scored_and_counted(assistant: Assistant, pets: Pa
         1,
     )
     assert (yes_no.rows, yes_no.correct, yes_no.majority_answer) == (2, 1, "A cat!")
+
+
+def test_a_row_without_a_type_has_the_type_that_training_gives_it(tmp_path: Path) -> None:
+    file = tmp_path / "birds.jsonl"
+    file.write_text('{"image": "a.jpg", "question": "Which bird is this?", "answer": "a robin"}\n')
+    (row,) = read_rows([file], None, None, None)
+    assert row.type == DEFAULT_TYPE
 
 
 def test_prediction_rows_have_the_documented_keys(assistant: Assistant, pets: Path, tmp_path: Path) -> None:
