@@ -18,7 +18,10 @@ APPLICATION = "edge-app"
 
 def _home() -> Path | None:
     value = os.environ.get("EDGE_APP_HOME", "")
-    return Path(value).expanduser().absolute() if value else None
+    try:
+        return Path(value).expanduser().absolute() if value else None
+    except RuntimeError as error:
+        raise UserError(f"EDGE_APP_HOME is {value}, and {Path(value).parts[0]} names no user.") from error
 
 
 def config_directory() -> Path:

@@ -70,12 +70,17 @@ class Pictures:
             return _with_file(source)
         if isinstance(source, bytes):
             return self._decode(source, None)
-        path = source.expanduser()
-        if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
-            load_image(path)  # raises UserError
         try:
+            path = source.expanduser()
+        except RuntimeError as error:  # "~name" of a user that there is not
+            raise UserError(
+                f"Cannot read {source}: {source.parts[0]} names no user of this machine."
+            ) from error
+        try:
+            if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
+                load_image(path)  # raises UserError
             return self._decode(path.read_bytes(), path.name)
-        except OSError as error:
+        except OSError as error:  # also a name that is too long
             raise UserError(f"Cannot read {path}: {error.strerror}.") from error
 
     def _decode(self, data: bytes, name: str | None) -> ReadPicture:

@@ -50,6 +50,12 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     assert pictures.read(file).image.digest != before.image.digest
 
 
+@pytest.mark.parametrize("name", ["~no-such-user-here/a.jpg", "a" * 5000 + ".jpg"])
+def test_a_name_that_the_system_refuses_is_told_in_one_sentence(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name[:12]}.*(names no user|too long|no file)"):
+        Pictures().read(Path(name))
+
+
 def test_only_so_much_is_kept(monkeypatch: pytest.MonkeyPatch, decoded: list[object]) -> None:
     monkeypatch.setattr(context, "DECODED_BYTES", 300)
     pictures = Pictures()
