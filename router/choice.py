@@ -21,12 +21,16 @@ class Query:
     question: the text. words: its features (adapters.prototypes.question_vector), float32 [hidden].
     image: features of the image that the question is about (adapters.prototypes.image_vector), float32 [1408];
         None without an image. picture: that image, for a router that reads more than its features.
+    previous_question: the last answered question of the conversation about the same image; None when there is none.
+    previous_adapter: the adapter that answered it; None for the plain model and for the cloud.
     """
 
     question: str
     words: NDArray[np.float32]
     image: NDArray[np.float32] | None
     picture: Image | None = None
+    previous_question: str | None = None
+    previous_adapter: str | None = None
 
 
 @dataclass(frozen=True)

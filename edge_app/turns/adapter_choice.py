@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from edge_app.engine.engine_host import EngineHost, leave_if_cancelled
 from edge_app.engine.inference_thread import Job
 from edge_app.events import Routed
-from edge_app.turns.conversation import shown_last
+from edge_app.turns.image_focus import ImageFocus
 from edge_app.turns.planner import PlannedTurn
-from models.core.types import Message
 from router.choice import Choice, Query, Router
 from router.place_policy import FirstPlace
 from router.types import RouterName
@@ -44,21 +43,28 @@ class AdapterChooser:
         if choice is None:
             engine = self._host.engine(job)
             leave_if_cancelled(job)
-            messages: Sequence[Message] = planned.messages
+            focus = planned.focus
             if not planned.turn.see_images:
-                messages = [replace(message, images=()) for message in messages]
-            choice = self._ask_router(engine, messages, planned.installed)
+                focus = replace(focus, image=None)
+            choice = self._ask_router(engine, planned.turn.question, focus, planned.installed)
         milliseconds = planned.route_ms + 1000 * (time.perf_counter() - started)
         job.emit(Routed(planned.places.route(choice, first), planned.turn.mode, milliseconds))
         return choice, milliseconds
 
-    def _ask_router(self, engine: Engine, messages: Sequence[Message], installed: Sequence[str]) -> Choice:
-        """For the last message, and the image that was shown last."""
+    def _ask_router(
+        self, engine: Engine, question: str, focus: ImageFocus, installed: Sequence[str]
+    ) -> Choice:
         from adapters.prototypes import image_vector, question_vector  # numpy code that a start does not need
 
-        question, image = messages[-1].text, shown_last(messages)
-        features = None if image is None else image_vector(engine.image_features(image))
-        query = Query(question, question_vector(engine, question), features, image)
+        image = focus.image
+        query = Query(
+            question,
+            question_vector(engine, question),
+            None if image is None else image_vector(engine.image_features(image)),
+            image,
+            previous_question=focus.previous_question,
+            previous_adapter=focus.previous_adapter,
+        )
         if isinstance(self._router, str):
             from router.routers import make_router
 

@@ -183,11 +183,11 @@ def _answered(turn: SavedTurn) -> bool:
     return bool(turn.answer.strip()) and turn.status in ("complete", "stopped", "interrupted")
 
 
+def answered_turns(turns: Sequence[SavedTurn]) -> tuple[SavedTurn, ...]:
+    """The turns that are in the messages: those with an answer, one for each user message but the last."""
+    return tuple(turn for turn in turns if _answered(turn))
+
+
 def new_images(pictures: Sequence[ReadPicture]) -> tuple[NewImage, ...]:
     """Converts pictures for the session store."""
     return tuple(NewImage(p.image.digest, p.image.name, p.data) for p in pictures)
-
-
-def shown_last(messages: Sequence[Message]) -> Image | None:
-    """The image that the last question is about: the one that was shown last. None when there is none."""
-    return next((message.images[-1] for message in reversed(messages) if message.images), None)

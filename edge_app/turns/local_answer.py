@@ -15,7 +15,6 @@ from edge_app.engine.engine_host import EngineHost, leave_if_cancelled, reporter
 from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Answer, ContextTrimmed, Failed, StopReason, TokenText
 from edge_app.turns.adapter_choice import AdapterChooser
-from edge_app.turns.conversation import shown_last
 from edge_app.turns.image_text import ImageTexts
 from edge_app.turns.local_draft import LocalDraft
 from edge_app.turns.planner import PlannedTurn
@@ -145,7 +144,7 @@ class LocalAnswer:
             progress=reporter(job, job.emit),
         )
         draft.weights_generation = (lease.weights or engine).generation
-        image = shown_last(planned.messages) if planned.turn.see_images else None
+        image = planned.focus.image if planned.turn.see_images else None
         draft.head = engine.certainty(image, lease.weights) if image is not None else None
 
     def _encode(self, job: Job) -> None:
@@ -165,7 +164,7 @@ class LocalAnswer:
         side = planned.places.scenario.budgets.image_side
         started = time.perf_counter()
         texts = self._texts.of(images, lease.reads, job, side)
-        image = shown_last(planned.messages)
+        image = planned.focus.image
         self.draft.ocr = self._texts.probability(image, lease.reads.ocr, side) if image is not None else None
         self.draft.image_ms += 1000 * (time.perf_counter() - started)
         return texts

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_app.events import Answer, StopReason, Timing, TokenCounts
-from edge_app.turns.conversation import shown_last
 from edge_app.turns.planner import PlannedTurn
 from router.choice import Choice
 from router.confidence.rule import Confidence, Evidence
@@ -125,6 +124,6 @@ class LocalDraft:
             head=self.head,
             route=self.choice.probability,
             margin=scores[0] - scores[1] if candidates else None,
-            has_image=self._planned.turn.see_images and shown_last(self._planned.messages) is not None,
+            has_image=self._planned.turn.see_images and self._planned.focus.image is not None,
             ocr=self.ocr,
         )

@@ -17,7 +17,8 @@ from edge_app.events import Turn
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SavedTurn, SessionStore
 from edge_app.system.battery import battery
-from edge_app.turns.conversation import Pictures, ReadPicture, assemble, assembled_again
+from edge_app.turns.conversation import Pictures, ReadPicture, answered_turns, assemble, assembled_again
+from edge_app.turns.image_focus import ImageFocus, image_in_question
 from edge_app.turns.placement import PlacePlan
 from models.core.errors import UserError
 from models.core.types import Message, Sampling
@@ -33,6 +34,7 @@ class PlannedTurn:
     session: id of the session that it continues; None for a new one, or when nothing is saved.
     system: the system prompt to save with the question; None leaves the session's as it is.
     messages: the whole conversation, this question last. new: the images of this turn.
+    focus: the image that the question is about.
     installed: names of the installed adapters that the choice is among.
     choice: None when the router chooses, which needs the engine.
     started: `time.perf_counter()` when the turn was handed over. route_ms: milliseconds that `choice` took.
@@ -43,6 +45,7 @@ class PlannedTurn:
     system: str | None
     messages: tuple[Message, ...]
     new: tuple[ReadPicture, ...]
+    focus: ImageFocus
     sampling: Sampling
     installed: tuple[str, ...]
     choice: Choice | None
@@ -93,6 +96,7 @@ class Planner:
             system=turn.system if turn.system is not None or session else self._settings.system,
             messages=messages,
             new=new,
+            focus=image_in_question(messages, answered_turns(session.turns) if session else ()),
             sampling=_within(turn.sampling or self._settings.sampling(), places.scenario.budgets),
             installed=installed,
             choice=choice,
@@ -120,6 +124,7 @@ class Planner:
             system=None,
             messages=messages,
             new=(),
+            focus=image_in_question(messages, answered_turns([t for t in chat.turns if t.id < turn])),
             sampling=_within(self._settings.sampling(), places.scenario.budgets),
             installed=(),
             choice=None,

@@ -175,6 +175,16 @@ def test_a_later_question_is_routed_by_the_image_shown_last(assistant: Assistant
     assert [query.image is not None for query, _ in router.asked] == [True, True]
 
 
+def test_a_follow_up_is_routed_with_the_turn_that_it_follows(
+    assistant: Assistant, router: FakeRouter
+) -> None:
+    session = ask(assistant, "How many?", images=(png("red"),)).session
+    ask(assistant, "Are you sure?", session=session)
+    ask(assistant, "And these?", images=(png("blue"),), session=session)
+    followed = [(query.previous_question, query.previous_adapter) for query, _ in router.asked]
+    assert followed == [(None, None), ("How many?", "medical"), (None, None)]
+
+
 def test_a_blind_turn_is_routed_blindly(assistant: Assistant, router: FakeRouter) -> None:
     ask(assistant, images=(png(),), see_images=False)
     assert [query.image is None for query, _ in router.asked] == [True]
