@@ -165,7 +165,9 @@ class LocalAnswer:
         started = time.perf_counter()
         texts = self._texts.of(images, lease.reads, job, side)
         image = planned.focus.image
-        self.draft.ocr = self._texts.probability(image, lease.reads.ocr, side) if image is not None else None
+        if image is not None:
+            self.draft.ocr = self._texts.probability(image, lease.reads.ocr, side)
+            self.draft.read_text = texts.get(image.digest, "")
         self.draft.image_ms += 1000 * (time.perf_counter() - started)
         return texts
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edge_app.events import Answer, StopReason, Timing, TokenCounts
 from edge_app.turns.planner import PlannedTurn
+from models.scoring.text_overlap import share_in_text
 from router.choice import Choice
 from router.confidence.rule import Confidence, Evidence
 from router.place_policy import FirstPlace
@@ -29,6 +30,7 @@ class LocalDraft:
     first_token_ms: since the turn was handed over. generation: None before generation begins.
     logprobs: natural logarithms, one for each token. weights_generation: of the weights that answer, as in Evidence.
     head, ocr: certainty of the projector's heads and of the text reader about the image in question, 0..1.
+    read_text: the text of that image in the prompt; empty for none.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class LocalDraft:
         self.weights_generation: int | None = None
         self.head: float | None = None
         self.ocr: float | None = None
+        self.read_text = ""
         self._planned = planned
         self._first = first
         self._model = model
@@ -126,4 +129,5 @@ class LocalDraft:
             margin=scores[0] - scores[1] if candidates else None,
             has_image=self._planned.turn.see_images and self._planned.focus.image is not None,
             ocr=self.ocr,
+            in_text=share_in_text(self.text, self.read_text) if self.read_text else None,
         )

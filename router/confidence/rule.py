@@ -57,6 +57,8 @@ class Evidence:
     route: the router's probability of its choice, 0..1. margin: the score of the choice minus the next best, where no
         adapter has the score 0.
     ocr: mean recognition probability of the text that was read, 0..1.
+    in_text: share of the answer's words that occur in that text, 0..1 (models.scoring.text_overlap). The rule does
+        not use it.
 
     A value is None when there was no such thing.
     """
@@ -69,6 +71,7 @@ class Evidence:
     margin: float | None
     has_image: bool
     ocr: float | None
+    in_text: float | None = None
 
 
 @dataclass(frozen=True)

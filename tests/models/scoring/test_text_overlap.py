@@ -1,0 +1,17 @@
+"""The words of an answer are looked up in the text that was read."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.scoring.text_overlap import share_in_text
+
+PAGE = "ACME Trading\nTel: 555-0143\nTOTAL 12.75"
+
+
+@pytest.mark.parametrize(
+    ("answer", "share"),
+    [("12.75", 1.0), ("Acme Trading.", 1.0), ("acme stores", 0.5), ("a dog", 0.0), ("...", None), ("", None)],
+)
+def test_share_of_an_answers_words_in_the_text(answer: str, share: float | None) -> None:
+    assert share_in_text(answer, PAGE) == share
