@@ -37,6 +37,7 @@ from models.core.errors import FileError, UserError
 from models.core.files import file_digest
 from models.core.types import Progress, no_progress
 from models.engine import Engine
+from models.hub.store import BaseDigests
 
 UNDECLARED_VERSION = "0"
 """The version of a plain PEFT folder, which has none."""
@@ -54,8 +55,8 @@ class Models(Protocol):
         """The base model of adapters that do not name one."""
         ...
 
-    def identity(self, name: str) -> str:
-        """See models.hub.store.ModelStore.identity. Raises UserError for an unknown model."""
+    def base_digests(self, name: str) -> BaseDigests:
+        """See models.hub.store.ModelStore.base_digests. Raises UserError for an unknown model."""
         ...
 
     def load(self, name: str) -> Engine:
@@ -166,9 +167,9 @@ class Installer:
             candidate = self._check(wanted, folder, fetched)
             weights = read_weights(folder, candidate.name)
         manifest, name = candidate.manifest, candidate.name
-        identity = self._models.identity(manifest.base_model)
+        base = self._models.base_digests(manifest.base_model)
         check_prompt_format(manifest)
-        check_base(manifest, identity)
+        check_base(manifest, base)
         self._check_trust(candidate)
         model = self._models.load(manifest.base_model)
         check_prototypes(folder, model.feature_sizes)
@@ -184,7 +185,7 @@ class Installer:
             InstallRecord(
                 source=fetched.source,
                 date=datetime.now(UTC).isoformat(timespec="seconds"),
-                base_digest=identity,
+                base_digest=base.current,
                 revision=fetched.revision,
                 sha256=wanted.sha256.lower(),
                 signed_by=candidate.signed_by,

@@ -24,6 +24,7 @@ from models.adapter_weights import AdapterWeights, read_adapter
 from models.core.errors import FileError, UserError
 from models.core.files import file_digest
 from models.engine import FeatureSizes
+from models.hub.store import BaseDigests
 
 
 def list_files(folder: Path) -> tuple[str, ...]:
@@ -67,12 +68,12 @@ def check_hashes(folder: Path, manifest: AdapterManifest, made: Mapping[str, str
             )
 
 
-def check_base(manifest: AdapterManifest, identity: str) -> None:
-    """Raises UserError when the adapter was trained on other weights. identity: of the installed base model."""
-    if manifest.base_digest not in (NOT_DECLARED, identity):
+def check_base(manifest: AdapterManifest, base: BaseDigests) -> None:
+    """Raises UserError when the adapter was trained on other weights. base: of the installed base model."""
+    if manifest.base_digest != NOT_DECLARED and manifest.base_digest not in base.accepted:
         raise UserError(
             f"The adapter {manifest.name} was made for other weights of {manifest.base_model} (digest "
-            f"{manifest.base_digest[:12]}…) than this app has ({identity[:12]}…); get a version for these."
+            f"{manifest.base_digest[:12]}…) than this app has ({base.current[:12]}…); get a version for these."
         )
 
 
@@ -91,10 +92,10 @@ def read_weights(folder: Path, name: str) -> AdapterWeights:
     return weights
 
 
-def verify_installed(adapter: InstalledAdapter, identity: Callable[[str], str]) -> str | None:
+def verify_installed(adapter: InstalledAdapter, base_digests: Callable[[str], BaseDigests]) -> str | None:
     """The problem of an installed adapter as a sentence; None when it has none.
 
-    identity: of a model by name, see check_base.
+    base_digests: of a model by name, see check_base.
     """
     folder, manifest, record = adapter.folder, adapter.manifest, adapter.record
     try:
@@ -105,7 +106,7 @@ def verify_installed(adapter: InstalledAdapter, identity: Callable[[str], str]) 
             check_hashes(folder, manifest, record.made if record else {})
             read_signer(folder)
             check_prompt_format(manifest)
-            check_base(manifest, identity(manifest.base_model))
+            check_base(manifest, base_digests(manifest.base_model))
         read_weights(folder, adapter.name)
         if manifest is None:
             raise FileError(

@@ -121,7 +121,7 @@ class AdapterManifest:
     """The content of adapter.toml.
 
     version: as PEP 440 has it. description: one line. base_model: a name from `edge-app models list`.
-    base_digest: models.hub.store.ModelStore.identity of it, or NOT_DECLARED. training: facts by name (data, licence,
+    base_digest: one of models.hub.store.BaseDigests, or NOT_DECLARED. training: facts by name (data, licence,
     recipe …). files: sha256 (hex) by name of every file but the manifest and its signature.
     """
 

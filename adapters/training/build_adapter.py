@@ -41,7 +41,7 @@ CARD_FILE = "README.md"
 class About:
     """The parts of a manifest that the user gives. data, licence: source and licence of the training images, as text.
 
-    base_digest: models.hub.store.ModelStore.identity of the base model. command, measure_command: for the card.
+    base_digest: models.hub.store.BaseDigests.current of the base model. command, measure_command: for the card.
     """
 
     name: str

@@ -195,7 +195,7 @@ def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
             name=name,
             version="1.0.0",
             description=f"Answers questions like those in {file.name}.",
-            base_digest=store.identity(settings.model),
+            base_digest=store.base_digests(settings.model).current,
             data=file.name,
             licence="not stated",
             command="edge-app eval continual",

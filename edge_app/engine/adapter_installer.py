@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edge_app.settings import Settings
     from models.core.types import Progress
     from models.engine import Engine
+    from models.hub.store import BaseDigests
 
 
 class AppModels:
@@ -34,11 +35,11 @@ class AppModels:
     def default(self) -> str:
         return self._settings.model
 
-    def identity(self, name: str) -> str:
-        """The identity of a model (see models.hub.store.ModelStore). Raises UserError for an unknown one."""
+    def base_digests(self, name: str) -> BaseDigests:
+        """See models.hub.store.ModelStore.base_digests. Raises UserError for an unknown model."""
         from models.hub.store import ModelStore
 
-        return ModelStore(paths.models_directory()).identity(name)
+        return ModelStore(paths.models_directory()).base_digests(name)
 
     def load(self, name: str) -> Engine:
         """The engine of a model. Downloads missing files. Raises UserError, and NeedsNetwork when offline."""

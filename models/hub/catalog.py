@@ -88,6 +88,7 @@ class CatalogEntry:
     bundled: directory of its files that come with the app, or None.
     family: see models.families.registry; may be "" for another engine than the default.
     engine: see models.engine.load_model.
+    earlier_base_digests: see models.hub.store.BaseDigests.
     """
 
     name: str
@@ -97,6 +98,7 @@ class CatalogEntry:
     files: tuple[CatalogFile, ...]
     bundled: Path | None
     engine: str = DEFAULT_ENGINE
+    earlier_base_digests: tuple[str, ...] = ()
 
     @property
     def download_size(self) -> int:
@@ -198,6 +200,13 @@ class _CatalogTable:
             raise self.wrong(key, "a positive whole number")
         return value
 
+    def digests(self, key: str) -> tuple[str, ...]:
+        """A list of sha256, empty when it is left out."""
+        value = self._fields.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(v, str) and _SHA256.fullmatch(v) for v in value):
+            raise self.wrong(key, f"a list of text of the form {_SHA256.pattern}")
+        return tuple(value)
+
     def table(self, key: str) -> _CatalogTable:
         return _CatalogTable(self.path, f"{self.name}.{key}", self._fields.get(key))
 
@@ -229,6 +238,7 @@ def _entry(table: _CatalogTable, name: str) -> CatalogEntry:
         files=files,
         bundled=table.path.parent / bundled if bundled else None,
         engine=engine,
+        earlier_base_digests=table.digests("earlier_base_digests"),
     )
 
 

@@ -47,6 +47,19 @@ class ModelFiles:
 
 
 @dataclass(frozen=True)
+class BaseDigests:
+    """What an adapter's manifest may say of the weights that it was trained on.
+
+    current: sha256 (hex) over the published weights and the projector. The rest of the bundled files does not matter to
+    an adapter: the base LoRA answers where no adapter does, and the wording is recorded as the prompt format.
+    accepted: current, and digests of other forms that earlier versions wrote for weights that are the same.
+    """
+
+    current: str
+    accepted: frozenset[str]
+
+
+@dataclass(frozen=True)
 class ModelStatus:
     """A line of the list of models. pulled: whether it is on this machine. default: whether it is the default."""
 
@@ -89,6 +102,16 @@ class ModelStore:
             if file.is_file() and file.suffix != ".md":
                 digest.update(f"{file.name} {file_digest(file)}\n".encode())
         return digest.hexdigest()
+
+    def base_digests(self, name: str) -> BaseDigests:
+        """The digests that adapters of this model may declare. Raises UserError when the model is unknown."""
+        entry = self.catalog.entry(name)
+        digest = hashlib.sha256(entry.digest.encode())
+        if (projector := _projector(entry)) is not None:
+            digest.update(f"{projector.name} {file_digest(projector)}\n".encode())
+        current = digest.hexdigest()
+        # Version 0.1 wrote the identity.
+        return BaseDigests(current, frozenset((current, self.identity(name), *entry.earlier_base_digests)))
 
     def pull(self, name: str, progress: Progress = no_progress, *, offline: bool = False) -> ModelFiles:
         """The model, downloaded first if it is not on this machine.
@@ -252,3 +275,15 @@ def _archive_size(file: CatalogFile) -> int:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.0f} MB"
+
+
+def _projector(entry: CatalogEntry) -> Path | None:
+    """The projector that config.json of the bundled folder names; None without one."""
+    if entry.bundled is None:
+        return None
+    try:
+        name = json.loads((entry.bundled / "config.json").read_bytes()).get("projector")
+    except (OSError, ValueError, AttributeError):  # reported by models.model_config when the model is loaded
+        return None
+    path = entry.bundled / name if isinstance(name, str) and name else None
+    return path if path is not None and path.is_file() else None

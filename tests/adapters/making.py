@@ -23,10 +23,11 @@ from models.core.errors import UserError
 from models.core.files import file_digest
 from models.core.types import Image, Message, Sampling, Token
 from models.engine import FeatureSizes
+from models.hub.store import BaseDigests
 from models.vision.tower import TowerFeatures
 from tests.models.tiny_directory import HIDDEN, INNER, KV_WIDTH, LAYERS, WIDTH
 
-MODEL, IDENTITY = "tiny", "1" * 64
+MODEL, BASE_DIGEST, EARLIER_BASE_DIGEST = "tiny", "1" * 64, "0" * 64
 SHAPES = {
     "self_attn.q_proj": (WIDTH, HIDDEN), "self_attn.v_proj": (KV_WIDTH, HIDDEN),
     "mlp.down_proj": (HIDDEN, INNER),
@@ -64,7 +65,7 @@ def write_adapter(folder: Path, stored: Tensors | None = None, **changes: Any) -
         version="1.0",
         description="Names plants by their leaves",
         base_model=MODEL,
-        base_digest=IDENTITY,
+        base_digest=BASE_DIGEST,
         tasks=("species",),
         examples=(Example("Which plant is this?", "an oak", "species"),),
     )
@@ -147,10 +148,10 @@ class FakeModels:
     def __init__(self) -> None:
         self.model = FakeModel()
 
-    def identity(self, name: str) -> str:
+    def base_digests(self, name: str) -> BaseDigests:
         if name != MODEL:
             raise UserError(f"There is no model named {name!r}.")
-        return IDENTITY
+        return BaseDigests(BASE_DIGEST, frozenset((BASE_DIGEST, EARLIER_BASE_DIGEST)))
 
     def load(self, name: str) -> FakeModel:
         assert name == MODEL

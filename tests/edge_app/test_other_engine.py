@@ -96,7 +96,7 @@ def test_it_reads_images_in_its_own_way(assistant: Assistant, tmp_path: Path) ->
 def test_an_adapter_is_installed_tried_and_used_as_the_engine_packs_it(
     assistant: Assistant, tmp_path: Path
 ) -> None:
-    identity = ModelStore(paths.models_directory()).identity("parrot")
+    identity = ModelStore(paths.models_directory()).base_digests("parrot").current
     (tmp_path / "plants").mkdir()
     write_adapter(tmp_path / "plants", base_model="parrot", base_digest=identity)
     with closing(AppModels(SETTINGS, no_progress)) as models:

@@ -182,7 +182,7 @@ def verify(names: NamesArgument = None, json: JsonOption = False) -> None:
     models = AppModels(load_settings(), lambda *_: None)
     problems = {}
     for name in names or store.names():
-        problems[name] = verify_installed(store.get(name), models.identity)
+        problems[name] = verify_installed(store.get(name), models.base_digests)
     if json:
         output.result_json([{"name": name, "problem": problem} for name, problem in problems.items()])
     else:

@@ -102,7 +102,7 @@ def train(
         name=name,
         version=version,
         description=description or f"Answers questions like those in {data.name}.",
-        base_digest=store.identity(settings.model),
+        base_digest=store.base_digests(settings.model).current,
         data=source or data.name,
         licence=licence,
         command=_command(),

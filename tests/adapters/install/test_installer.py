@@ -27,7 +27,8 @@ from models.core.errors import NeedsNetwork, UserError
 from models.core.files import file_digest
 from models.packing.lora_layout import MAX_RANK
 from tests.adapters.making import (
-    IDENTITY,
+    BASE_DIGEST,
+    EARLIER_BASE_DIGEST,
     MODEL,
     FakeModels,
     make_installer,
@@ -86,9 +87,9 @@ def test_an_installed_adapter_is_what_its_source_was(
     assert store.load("plants").weights.lora.rank == 4
     record = outcome.adapter.record
     assert record is not None
-    assert (record.source, record.declared, record.base_digest) == (str(source), True, IDENTITY)
+    assert (record.source, record.declared, record.base_digest) == (str(source), True, BASE_DIGEST)
     assert record.date.endswith("+00:00")
-    assert verify_installed(outcome.adapter, FakeModels().identity) is None
+    assert verify_installed(outcome.adapter, FakeModels().base_digests) is None
     assert {file.name for file in (directory / ".staging").iterdir()} <= {"lock"}
 
 
@@ -126,7 +127,7 @@ def test_a_folder_that_peft_saved_gets_a_manifest(
     assert adapter.record is not None
     assert not adapter.record.declared
     assert (adapter.manifest.base_model, adapter.manifest.base_digest) == (MODEL, "")
-    assert adapter.record.base_digest == IDENTITY
+    assert adapter.record.base_digest == BASE_DIGEST
     assert set(adapter.manifest.files) == {"adapter_config.json", "adapter_model.safetensors", "README.md"}
     installer.install(Wanted(str(folder), name="other"))
     assert AdapterStore(directory).names() == ("my-lora", "other")
@@ -281,6 +282,16 @@ def test_what_is_wrong_with_a_file_is_said_of_the_file_that_the_user_has(
         UserError, match=f"^The signature of 'Ada' does not fit {re.escape(str(signed))}/adapter"
     ):
         installer.install(Wanted(str(signed)))
+
+
+def test_an_adapter_with_an_earlier_digest_of_the_same_weights_is_installed_and_verified(
+    installer: Installer, source: Path
+) -> None:
+    manifest = parse_manifest((source / MANIFEST_FILE).read_bytes(), source)
+    write_manifest_for(source, replace(manifest, base_digest=EARLIER_BASE_DIGEST))
+    adapter = installer.install(Wanted(str(source))).adapter
+    assert adapter.manifest is not None and adapter.manifest.base_digest == EARLIER_BASE_DIGEST
+    assert verify_installed(adapter, FakeModels().base_digests) is None
 
 
 @pytest.mark.parametrize(

@@ -50,5 +50,5 @@ def test_two_processes_that_install_at_once_wait_for_one_another(tmp_path: Path)
     ]
     assert [process.wait(120) for process in processes] == [0, 0, 0]
     adapter = AdapterStore(tmp_path / "adapters").get("plants")
-    assert verify_installed(adapter, FakeModels().identity) is None
+    assert verify_installed(adapter, FakeModels().base_digests) is None
     assert [file.name for file in (tmp_path / "adapters" / ".staging").iterdir()] == ["lock"]

@@ -18,6 +18,7 @@ from models.adapter_weights import AdapterWeights
 from models.compiled_engine import CompiledEngine
 from models.core.errors import UserError
 from models.core.types import Token
+from models.hub.store import BaseDigests
 from models.lora.peft_format import read_peft
 from models.lora.weights import LoraWeights
 from tests.adapters.making import MODEL, FakeModel, make_installer, tensors, write_adapter, write_peft
@@ -57,8 +58,9 @@ class TinyModels:
     def __init__(self, engine: CompiledEngine) -> None:
         self._engine = engine
 
-    def identity(self, name: str) -> str:
-        return "1" * 64 if name == MODEL else ""
+    def base_digests(self, name: str) -> BaseDigests:
+        assert name == MODEL
+        return BaseDigests("1" * 64, frozenset(("1" * 64,)))
 
     def load(self, name: str) -> CompiledEngine:
         assert name == MODEL

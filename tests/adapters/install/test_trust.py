@@ -30,6 +30,7 @@ from adapters.prototypes import PROTOTYPES_FILE
 from adapters.store.adapter_store import AdapterStore, InstalledAdapter
 from adapters.store.manifest import MANIFEST_FILE, SIGNATURE_FILE, parse_manifest
 from models.core.errors import UserError
+from models.hub.store import BaseDigests
 from tests.adapters.making import (
     FakeModels,
     make_installer,
@@ -294,16 +295,18 @@ def test_an_export_overwrites_only_by_force_and_packs_nothing_damaged(tmp_path: 
 
 def test_verify_says_what_is_wrong(tmp_path: Path, signed: Path) -> None:
     adapter = installed(tmp_path, signed)
-    identity = FakeModels().identity
-    assert verify_installed(adapter, identity) is None
-    assert "other weights of tiny" in str(verify_installed(adapter, lambda _: "3" * 64))
+    base = FakeModels().base_digests
+    assert verify_installed(adapter, base) is None
+    assert "other weights of tiny" in str(
+        verify_installed(adapter, lambda _: BaseDigests("3" * 64, frozenset()))
+    )
     (adapter.folder / PROTOTYPES_FILE).write_bytes(b"x")
-    assert PROTOTYPES_FILE in str(verify_installed(adapter, identity))
+    assert PROTOTYPES_FILE in str(verify_installed(adapter, base))
     (adapter.folder / PROTOTYPES_FILE).unlink()
-    assert f"lacks {PROTOTYPES_FILE}" in str(verify_installed(adapter, identity))
+    assert f"lacks {PROTOTYPES_FILE}" in str(verify_installed(adapter, base))
 
 
 def test_verify_cannot_vouch_for_what_was_put_there_by_hand(tmp_path: Path) -> None:
     write_peft(tmp_path / "adapters" / "mine")
     adapter = AdapterStore(tmp_path / "adapters").get("mine")
-    assert "put there by hand" in str(verify_installed(adapter, FakeModels().identity))
+    assert "put there by hand" in str(verify_installed(adapter, FakeModels().base_digests))

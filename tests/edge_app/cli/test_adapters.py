@@ -89,7 +89,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    digest = ModelStore(paths.models_directory()).identity(BASE)
+    digest = ModelStore(paths.models_directory()).base_digests(BASE).current
     return write_adapter(tmp_path / "source", base_model=BASE, base_digest=digest)
 
 

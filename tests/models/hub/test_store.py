@@ -237,3 +237,55 @@ def test_the_identity_changes_with_what_the_app_bundles(root: Path) -> None:
     assert store.identity(NAME) == before
     (root / "ours" / "base_lora" / "adapter_model.safetensors").write_bytes(b"two")
     assert store.identity(NAME) != before
+
+
+def test_the_base_digest_covers_the_published_weights_and_the_projector_alone(root: Path) -> None:
+    bundle(root, projector=b"a projector", base_lora=b"one", config='{"projector": "projector.safetensors"}')
+    before = ModelStore(root).base_digests(NAME)
+    again = '{"projector": "projector.safetensors", "prompt": {"image_suffix": ","}}'
+    bundle(root, projector=b"a projector", base_lora=b"two", config=again)
+    assert ModelStore(root).base_digests(NAME).current == before.current
+    bundle(root, projector=b"another", base_lora=b"two", config=again)
+    after = ModelStore(root).base_digests(NAME)
+    assert after.current != before.current
+    assert before.current not in after.accepted
+
+
+def test_the_identity_that_earlier_versions_wrote_is_an_accepted_base_digest(root: Path) -> None:
+    bundle(root, projector=b"a projector", base_lora=b"one", config='{"projector": "projector.safetensors"}')
+    store = ModelStore(root)
+    base, identity = store.base_digests(NAME), store.identity(NAME)
+    assert identity != base.current
+    assert base.accepted == {identity, base.current}
+
+
+def test_without_bundled_files_the_base_digest_is_what_earlier_versions_wrote(root: Path) -> None:
+    store = ModelStore(root)
+    assert store.base_digests(NAME).current == store.identity(NAME)
+
+
+def test_the_base_digest_of_version_0_1_0_is_accepted_by_the_default_model(root: Path) -> None:
+    of_0_1_0 = "3b11220a66d3daac936d2e549da0248729f1ec8b5ecccc516e317b48d87c6c15"
+    assert of_0_1_0 in ModelStore(root).base_digests(OTHER).accepted
+
+
+@pytest.mark.parametrize("value", ['"0000"', '["0000"]', "[1]"])
+def test_an_earlier_base_digest_that_is_none_is_refused(root: Path, value: str) -> None:
+    catalog = root / "catalog.toml"
+    line = f"[models.tiny]\nearlier_base_digests = {value}\n"
+    catalog.write_text(catalog.read_text().replace("[models.tiny]\n", line))
+    with pytest.raises(UserError, match="earlier_base_digests"):
+        ModelStore(root)
+
+
+def bundle(root: Path, *, projector: bytes, base_lora: bytes, config: str) -> None:
+    """Writes the folder of bundled files of the model NAME, and names it in the catalog."""
+    catalog = root / "catalog.toml"
+    if "bundled" not in catalog.read_text():
+        catalog.write_text(
+            catalog.read_text().replace("[models.tiny]\n", '[models.tiny]\nbundled = "ours"\n')
+        )
+    (root / "ours" / "base_lora").mkdir(parents=True, exist_ok=True)
+    (root / "ours" / "base_lora" / "adapter_model.safetensors").write_bytes(base_lora)
+    (root / "ours" / "projector.safetensors").write_bytes(projector)
+    (root / "ours" / "config.json").write_text(config)
