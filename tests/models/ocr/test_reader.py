@@ -71,6 +71,16 @@ def test_a_receipt_is_read_row_by_row(reader: TextReader, receipt: Image) -> Non
     assert 0.6 < top < 0.7 < bottom < 0.82
 
 
+@pytest.mark.parametrize("angle", [8, -12, 90, 180, 270])
+def test_a_turned_receipt_is_read_as_the_upright_one(reader: TextReader, receipt: Image, angle: int) -> None:
+    picture = PIL.Image.fromarray(receipt.pixels).resize((840, 600))
+    turned = picture.rotate(
+        angle, expand=True, fillcolor=(120, 100, 80), resample=PIL.Image.Resampling.BICUBIC
+    )
+    page = reader.read(image(np.asarray(turned)))
+    assert as_prompt_lines(page).split("\n") == [" ".join(filter(None, items)) for items in RECEIPT]
+
+
 def test_a_document_is_told_from_a_photo(reader: TextReader, receipt: Image, photo: Image) -> None:
     assert reader.read_document(receipt) == reader.read(receipt)
     assert reader.read_document(photo) is None
