@@ -134,7 +134,7 @@ class LocalAnswer:
         texts = self._read(lease, job)
         leave_if_cancelled(job)
         draft.generation = engine.generate(
-            planned.messages,
+            planned.focus.messages,
             planned.sampling,
             adapter=lease.weights,
             use_words=planned.turn.use_words and lease.reads.words,
@@ -150,7 +150,7 @@ class LocalAnswer:
     def _encode(self, job: Job) -> None:
         """Encodes the images. New ones are always reported, earlier ones when they are encoded again."""
         engine, new = self._host.engine(job), {picture.image.digest for picture in self._planned.new}
-        for message in self._planned.messages:
+        for message in self._planned.focus.messages:
             for image in message.images:
                 if image.digest in new or not engine.is_encoded(image):
                     self.draft.image_ms += self._host.encode(image, job)
@@ -160,7 +160,7 @@ class LocalAnswer:
         planned = self._planned
         if not planned.turn.see_images:
             return {}
-        images = [image for message in planned.messages for image in message.images]
+        images = [image for message in planned.focus.messages for image in message.images]
         side = planned.places.scenario.budgets.image_side
         started = time.perf_counter()
         texts = self._texts.of(images, lease.reads, job, side)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from adapters.spec import parse_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
@@ -16,12 +17,14 @@ from edge_app.costs.averages import PRIOR_LOCAL, CostAverages
 from edge_app.events import Turn
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SavedTurn, SessionStore
+from edge_app.system import paths
 from edge_app.system.battery import battery
 from edge_app.turns.conversation import Pictures, ReadPicture, answered_turns, assemble, assembled_again
 from edge_app.turns.image_focus import ImageFocus, image_in_question
 from edge_app.turns.placement import PlacePlan
 from models.core.errors import UserError
 from models.core.types import Message, Sampling
+from models.hub.catalog import read_catalog
 from router.choice import Choice, choose_as_asked
 from router.place_policy import Budgets, Scenario, scenario
 from router.types import Mode
@@ -34,7 +37,7 @@ class PlannedTurn:
     session: id of the session that it continues; None for a new one, or when nothing is saved.
     system: the system prompt to save with the question; None leaves the session's as it is.
     messages: the whole conversation, this question last. new: the images of this turn.
-    focus: the image that the question is about.
+    focus: the image that the question is about, and the conversation as the model on this device reads it.
     installed: names of the installed adapters that the choice is among.
     choice: None when the router chooses, which needs the engine.
     started: `time.perf_counter()` when the turn was handed over. route_ms: milliseconds that `choice` took.
@@ -96,7 +99,7 @@ class Planner:
             system=turn.system if turn.system is not None or session else self._settings.system,
             messages=messages,
             new=new,
-            focus=image_in_question(messages, answered_turns(session.turns) if session else ()),
+            focus=self._focus(messages, session.turns if session else (), len(new)),
             sampling=_within(turn.sampling or self._settings.sampling(), places.scenario.budgets),
             installed=installed,
             choice=choice,
@@ -124,7 +127,7 @@ class Planner:
             system=None,
             messages=messages,
             new=(),
-            focus=image_in_question(messages, answered_turns([t for t in chat.turns if t.id < turn])),
+            focus=self._focus(messages, [each for each in chat.turns if each.id < turn], len(saved.images)),
             sampling=_within(self._settings.sampling(), places.scenario.budgets),
             installed=(),
             choice=None,
@@ -139,6 +142,18 @@ class Planner:
         power = battery() if mode == "auto" else None
         on_battery = power is not None and not power.plugged
         return scenario(mode, on_battery, self._settings.weights(), self._settings.eco())
+
+    def _focus(self, messages: Sequence[Message], earlier: Sequence[SavedTurn], new: int) -> ImageFocus:
+        """earlier: the turns of the session before this one. new: how many images came with the question."""
+        several = sum(len(message.images) for message in messages) > 1
+        at_once = self._images_at_once if several else 1
+        return image_in_question(messages, answered_turns(earlier), new=new, images_at_once=at_once)
+
+    @cached_property
+    def _images_at_once(self) -> int:
+        """How many images the model sees in one prompt; 1 for one that no catalog has."""
+        entry = read_catalog(paths.models_directory() / "catalog.toml").entries.get(self._settings.model)
+        return 1 if entry is None else entry.images_at_once
 
     def _places(self, turn: Turn, messages: Sequence[Message], session: str | None) -> PlacePlan:
         """The averages are read only when an endpoint is set up."""

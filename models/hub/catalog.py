@@ -89,6 +89,7 @@ class CatalogEntry:
     family: see models.families.registry; may be "" for another engine than the default.
     engine: see models.engine.load_model.
     earlier_base_digests: see models.hub.store.BaseDigests.
+    images_at_once: how many images of a conversation the model sees in one prompt.
     """
 
     name: str
@@ -99,6 +100,7 @@ class CatalogEntry:
     bundled: Path | None
     engine: str = DEFAULT_ENGINE
     earlier_base_digests: tuple[str, ...] = ()
+    images_at_once: int = 1
 
     @property
     def download_size(self) -> int:
@@ -207,6 +209,9 @@ class _CatalogTable:
             raise self.wrong(key, f"a list of text of the form {_SHA256.pattern}")
         return tuple(value)
 
+    def optional_count(self, key: str, default: int) -> int:
+        return self.count(key) if key in self._fields else default
+
     def table(self, key: str) -> _CatalogTable:
         return _CatalogTable(self.path, f"{self.name}.{key}", self._fields.get(key))
 
@@ -239,6 +244,7 @@ def _entry(table: _CatalogTable, name: str) -> CatalogEntry:
         bundled=table.path.parent / bundled if bundled else None,
         engine=engine,
         earlier_base_digests=table.digests("earlier_base_digests"),
+        images_at_once=table.optional_count("images_at_once", 1),
     )
 
 

@@ -1,0 +1,172 @@
+"""Finds what a question says about images: which one it names, whether it is about several, whether it needs one.
+
+Works on English text by rules. Text in quotes is left out, because the question talks about it and does not say it. The
+rules rather find nothing than too much: a question in which nothing is found is about the image shown last.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_ONE = r"(?:photo|photograph|picture|pic|image|snapshot|screenshot|shot|scan)"
+_MANY = _ONE[:-1] + r")s"
+_KIND = rf"(?:{_ONE}|receipt|chart|graph|drawing|slide|diagram|map)"
+"""Nouns that name an image beside a number or an order."""
+
+_FIRST_TEN = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_SHORT = ("1st", "2nd", "3rd", "4th", "5th", "6th", "7th", "8th", "9th", "10th")
+_ORDINALS = {word: number for words in (_FIRST_TEN, _SHORT) for number, word in enumerate(words, 1)}
+_CARDINALS = {word: number for number, word in enumerate(("one", "two", "three", "four", "five"), 1)}
+_LAST = ("last", "latest", "newest", "most recent")
+_BEFORE = ("previous", "prior", "preceding", "earlier", "former")
+_ORDER = "|".join((*_ORDINALS, *_LAST, *_BEFORE, "other"))
+
+_BY_ORDER = re.compile(
+    rf"\b(?P<order>{_ORDER}) (?:(?:attached|uploaded|posted|sent|shown) )?"
+    rf"(?:{_KIND}\b|one\b(?! (?:in|on|of|from)\b))"
+)
+_BY_NUMBER = re.compile(
+    rf"\b{_KIND} (?:no\.? ?|number |# ?)?(?P<number>\d{{1,2}}|{'|'.join(_CARDINALS)})\b(?![.:]\d)"
+)
+_EARLIER = re.compile(
+    rf"\b(?:{_ONE}|one) (?:from |i (?:sent|showed you|showed|attached|posted) )?"
+    r"(?:before|earlier|previously)\b(?! (?:the|a|an|i|we|he|she|they|it)\b)"
+)
+_THIS = re.compile(rf"\b(?:this|that|the new|the current) (?:{_KIND}|one)\b")
+
+_COUNT = r"(?:two|three|four|five|\d)"
+_GROUP = rf"(?:them|these|those|both|the (?:{_COUNT}|{_MANY}|{_COUNT} {_MANY}))"
+_SEVERAL = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"\bcompar(?:e|ing|ison of|ison between) {_GROUP}\b",
+        r"^(?:please |now |can you |could you )*compare(?: please)?\W*$",
+        rf"\b(?:the|these|those|all|both|my|which|what|{_COUNT}) (?:of (?:the|these|my) )?(?:{_COUNT} )?{_MANY}\b",
+        rf"\b(?:both|all|each|either|neither|one|which|any|none) of {_GROUP}\b",
+        rf"\b(?:differences?|similarit(?:y|ies)) between {_GROUP}\b",
+        r"\b(?:what'?s?|is|are|spot|find|tell me|list|name|see|any) (?:the )?(?:main |biggest )?"
+        r"(?:differences?|similarit(?:y|ies))\W*$",
+        r"\b(?:they|these|those|the two|both) (?:have|share) (?:\w+ )?in common\b",
+        r"\bhow (?:do|are) (?:they|these|those|the two) (?:differ|different|similar|related|alike)\b",
+        r"\b(?:are|do) (?:they|these|those|the two|both) (?:\w+ ){0,2}(?:same|similar|alike|different|differ|match)\b",
+        rf"\bwhich (?:one|{_ONE}) (?:is|was|has|had|shows|looks|are|do|does|would|contains|costs?)\b",
+        r"\bwhich (?:is|was|looks) (?:the )?(?:more|less|most|least|better|best|worse|worst|\w{2,}er|\w{2,}est)\b",
+    )
+)
+_AGAINST = re.compile(
+    r"\b(?:than|versus|vs|same|similar to|different from|differs? from|compar\w+|unlike|match(?:es)?)\b"
+)
+"""Beside the name of one image, these words set it against the image in question."""
+
+_QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|(?<!\w)'[^']*'(?!\w)")
+_MOST_WORDS = 40
+"""Nothing is found in longer questions, which contain pasted text."""
+
+_SOUGHT = rf"(?:{_ONE}|attachment|{_MANY})"
+_ALONE = (
+    rf"{_SOUGHT}\b(?![ -](?:formats?|process\w*|edit\w*|librar\w+|quality|albums?|frames?|galler\w+|files?|sizes?|"
+    r"tags?|compression|recognition|classif\w+|segmentation|sensors?|booths?|shoots?|books?|resolution|viewers?|apps?|"
+    r"search|hosting|rights?|generat\w+|models?|registr\w+|windows?)\b)"
+)
+"""The noun, and not the beginning of a compound such as "image format"."""
+_PLEASE = r"(?:please |pls |can you |could you |would you |just )*"
+_LOOK_AT = (
+    r"(?:describe|caption|explain|summari[sz]e|analy[sz]e|look at|read|transcribe|tell me about|identify)"
+)
+_THERE = r"(?:what'?s?|who|where|when|which|whose|how|why|is|are|does|do|was|were|anyone|anything|count|name|read)\b"
+_THIS_IMAGE = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"\b(?:this|these|those|that) (?:attached |uploaded )?{_ALONE}(?! (?:that|which|i (?:took|take|saw))\b)",
+        rf"\b(?:attached|uploaded|enclosed) {_ALONE}",
+        rf"\b{_SOUGHT} (?:that )?i(?:'ve| have)? (?:just )?(?:attached|uploaded|sent|gave|posted|shared)\b",
+    )
+)
+_THE_IMAGE = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"\b{_THERE}[^.?!]* (?:in|on) the {_ALONE}\W*$",
+        rf"^{_PLEASE}{_LOOK_AT} the {_ALONE}(?: please| briefly| in detail| for me| in (?:one|a|two) \w+)*\W*$",
+        rf"^(?:what|who|where|when)(?:'?s| is| does| was| did)? the {_ALONE}"
+        r" (?:showing|show|shows|about|depict|depicts|say|contain|taken|made)\W*$",
+        rf"\bin the {_ALONE}, ",
+    )
+)
+_OTHER_SUBJECT = re.compile(
+    r"\b(?:translat\w+|spell|spelling|grammar|rephrase|reword|rewrite|proofread|synonyms?|"
+    r"how (?:do|would) (?:you|i|we) say|the (?:words?|phrase|sentence|term)|docker\w*|container|kubernetes|boot|"
+    r"kernel|firmware|html|css|python|javascript|java|code|function|linux|ubuntu|iso|disk|virtual|"
+    r"big picture|bigger picture)\b"
+)
+"""Words of questions whose image is no picture that could have been attached."""
+
+
+def named(question: str, names: Sequence[str], current: int, new: int = 0) -> frozenset[int]:
+    """The images that a question names, as positions in the order of showing.
+
+    names: the file names of all images shown so far, in their order. current: the position of the image that the
+    question is about if it names none. new: how many of the last images came with this question; when they are
+    several, orders and numbers count them alone.
+    """
+    text = _said(question)
+    start = len(names) - new if new > 1 else 0
+    found = {position for position, name in enumerate(names) if _mentions(question, name)}
+    for match in _BY_ORDER.finditer(text):
+        found.add(_position(match["order"], start, len(names), current))
+    for match in _BY_NUMBER.finditer(text):
+        number = match["number"]
+        found.add(start + (_CARDINALS.get(number) or int(number)) - 1)
+    if _EARLIER.search(text):
+        found.add(current - 1)
+    if found and _THIS.search(text):
+        found.add(current)
+    return frozenset(position for position in found if 0 <= position < len(names))
+
+
+def is_about_several(question: str, named_images: frozenset[int], current: int) -> bool:
+    """Whether a question is about several images at once, as "compare them" is.
+
+    Only meaningful when several were shown. named_images, current: as `named` returns and takes them.
+    """
+    text = _said(question)
+    if len(named_images) > 1 or any(pattern.search(text) for pattern in _SEVERAL):
+        return True
+    return bool(named_images - {current}) and _AGAINST.search(text) is not None
+
+
+def needs_image(question: str, *, after_talk: bool) -> bool:
+    """Whether a question speaks of an image as if one were attached, as "What is in this photo?" does.
+
+    after_talk: whether there are earlier messages. "The photo" may then be one that was talked about, and only "this
+    photo" and "the attached photo" count.
+    """
+    text = _said(question)
+    if _OTHER_SUBJECT.search(text):
+        return False
+    return any(
+        pattern.search(text) for pattern in (_THIS_IMAGE if after_talk else (*_THIS_IMAGE, *_THE_IMAGE))
+    )
+
+
+def _said(question: str) -> str:
+    """Lower case without quoted text, words separated by single spaces; empty for a question that is too long."""
+    text = " ".join(_QUOTED.sub(" ", question.lower().replace("’", "'")).split())
+    return text if len(text.split()) <= _MOST_WORDS else ""
+
+
+def _position(order: str, start: int, count: int, current: int) -> int:
+    if order in _ORDINALS:
+        return start + _ORDINALS[order] - 1
+    if order in _LAST:
+        return count - 1
+    if order in _BEFORE or count != 2:  # the other one of more than two is the one before
+        return current - 1
+    return 1 - current
+
+
+def _mentions(question: str, name: str) -> bool:
+    """Whether the question contains a file name. A name without a suffix would be an ordinary word."""
+    if not re.search(r"\w\.\w{2,4}$", name):
+        return False
+    return re.search(rf"(?<![\w.]){re.escape(name.lower())}(?!\w)", question.lower()) is not None

@@ -1,0 +1,219 @@
+"""What questions say about images: labelled questions of both kinds."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_app.turns.image_references import is_about_several, named, needs_image
+
+NAMES = ("cat.jpg", "IMG_1234.png", "coffee.jpg")
+"""Three images were shown; the question is about the last one if it names none."""
+
+NAMED = {
+    "What is in the first photo?": 0,
+    "what was in the 1st pic": 0,
+    "Describe the first image again.": 0,
+    "and the second one?": 1,
+    "Tell me more about photo 2": 1,
+    "What is shown in image #1?": 0,
+    "What colour was the car in picture one?": 0,
+    "Is the previous image brighter?": 1,
+    "What was in the photo before?": 1,
+    "What did the picture I sent earlier show?": 1,
+    "What is in the last photo?": 2,
+    "Go back to IMG_1234.png: what is it?": 1,
+    "And cat.jpg?": 0,
+    "What is the total on the first receipt?": 0,
+    "What does the third chart show?": 2,
+    "What is in the most recent picture?": 2,
+}
+
+UNNAMED = (
+    "What is this?",
+    "What is the first word on the sign?",
+    "Which is the second one from the left?",
+    "Is it 2 metres tall?",
+    "Is there a cat in it?",
+    "What is the first thing you see?",
+    "Who took the last train?",
+    "What is the photo 3.5 about?",
+    "What happened before the photo was taken?",
+    'What does "the first photo" mean?',
+    "What is on the other side?",
+)
+
+SEVERAL = (
+    "compare them",
+    "Compare the two photos.",
+    "Can you compare?",
+    "which of the two is older",
+    "Which of them is bigger?",
+    "What is the difference between the photos?",
+    "what's the difference?",
+    "spot the differences",
+    "What do they have in common?",
+    "Are they the same?",
+    "Are these the same animal?",
+    "Which one is older?",
+    "Which photo is better?",
+    "which is bigger",
+    "What is in these pictures?",
+    "Describe both images.",
+    "Is it bigger than the one in the first photo?",
+    "Is this the same dog as in the previous picture?",
+    "How do the first photo and the second one differ?",
+    "How are they different?",
+    "Which of these photos is the sharpest?",
+    "Is the dog in photo 1 older than the dog in photo 2?",
+    "Do both pictures show a dog?",
+    "Summarise all three images.",
+)
+
+NOT_SEVERAL = (
+    "What is this?",
+    "What is the difference between a cat and a dog?",
+    "Compare it to a dog.",
+    "What is the same in German?",
+    "What is in the first photo?",
+    "And its colour?",
+    "Are you sure?",
+    "Which animal is this?",
+    "Which is the capital of France?",
+    "Are both animals brown?",
+    "How many of the cells are red?",
+    "Is it bigger than a horse?",
+    "Do they look happy?",
+)
+
+NEEDED = (
+    "What is in this photo?",
+    "what's in this pic",
+    "Describe this image.",
+    "Describe the picture.",
+    "describe the image in detail please",
+    "What is in the attached image?",
+    "Read the text in this screenshot",
+    "Who is the man in the picture?",
+    "What colour is the car in the photo?",
+    "How many people are in the photo?",
+    "Is there a dog in the image?",
+    "What does the picture show?",
+    "What is the photo about?",
+    "Caption this photo",
+    "What breed is the dog in this picture?",
+    "Where was this photo taken?",
+    "Look at the picture I attached and tell me the total.",
+    "What do you see in the image?",
+    "Summarise the attached screenshot.",
+    "what are these pictures of",
+    "Is this image real?",
+    "In the photo, what is the woman holding?",
+    "Can you describe the photo for me?",
+    "Write a caption for this photo.",
+    "What's wrong with this picture?",
+    "When was the photo taken?",
+    "Which bird is in that picture?",
+    "whats the text in the screenshot",
+    "Extract the date from the attached scan.",
+    "Do you like this picture?",
+)
+
+ORDINARY = (
+    "How do I take a good photo?",
+    "What is the best photo format?",
+    "How big is an image file?",
+    "What is image processing?",
+    "Who painted the Mona Lisa?",
+    "Write a poem about a photo.",
+    "Translate: What is in this photo?",
+    'How do you say "What is in this picture?" in French?',
+    "What is the big picture?",
+    "Which camera makes the best pictures?",
+    "Can you see images?",
+    "How do I attach an image?",
+    "How do I run this docker image?",
+    "Write HTML that shows the picture in the middle.",
+    "What is the difference between a photo and a picture?",
+    "How do I resize images in Python?",
+    "Who took the first photo?",
+    "When was the first photograph taken?",
+    "Who wrote The Picture of Dorian Gray?",
+    "What does a screenshot show?",
+    "Explain the image format PNG.",
+    "Why are old photos yellow?",
+    "How do I delete this photo album?",
+    "How do I take a screenshot on a Mac?",
+    "Tell me a joke about photographers.",
+    "What is a mental image?",
+    "Is a picture worth a thousand words?",
+    "How can I print photos at home?",
+    "How do I make the photo brighter?",
+    "My photos are blurred, what can I do?",
+    "What is the image of a linear map?",
+    "Give me tips for the photo contest.",
+    "Who is in charge of image rights?",
+    "Explain the picture frame market.",
+    "Where are photos stored on my phone?",
+    "Give it a shot.",
+    "How much does this scanner cost?",
+    "What is a good caption for a beach photo?",
+)
+
+
+@pytest.mark.parametrize("question", NAMED)
+def test_the_image_that_a_question_names_is_found(question: str) -> None:
+    assert named(question, NAMES, current=2) == {NAMED[question]}
+    assert not is_about_several(question, named(question, NAMES, current=2), current=2)
+
+
+@pytest.mark.parametrize("question", UNNAMED)
+def test_a_question_without_a_reference_names_no_image(question: str) -> None:
+    assert named(question, NAMES, current=2) == frozenset()
+
+
+def test_the_other_of_two_is_the_one_that_is_not_in_question() -> None:
+    assert named("What is in the other picture?", NAMES[:2], current=1) == {0}
+    assert named("What is in the other picture?", NAMES[:2], current=0) == {1}
+    assert named("And the other one?", NAMES, current=2) == {1}
+
+
+def test_an_image_that_was_not_shown_is_not_named() -> None:
+    assert named("What is in the fourth photo?", NAMES, current=2) == frozenset()
+    assert named("What is in the previous photo?", NAMES[:1], current=0) == frozenset()
+
+
+def test_numbers_count_the_images_of_a_question_that_brings_several() -> None:
+    assert named("What is in image 2?", NAMES, current=2, new=2) == {2}
+    assert named("What is in the first one?", NAMES, current=2, new=2) == {1}
+    assert named("What is in the first one?", NAMES, current=2, new=1) == {0}
+
+
+@pytest.mark.parametrize("question", SEVERAL)
+def test_a_comparison_is_about_several_images(question: str) -> None:
+    assert is_about_several(question, named(question, NAMES, current=2), current=2)
+
+
+@pytest.mark.parametrize("question", NOT_SEVERAL)
+def test_other_questions_are_about_one_image(question: str) -> None:
+    assert not is_about_several(question, named(question, NAMES, current=2), current=2)
+
+
+@pytest.mark.parametrize("question", NEEDED)
+def test_a_question_about_an_attached_image_needs_one(question: str) -> None:
+    assert needs_image(question, after_talk=False)
+
+
+@pytest.mark.parametrize("question", ORDINARY)
+def test_an_ordinary_question_needs_no_image(question: str) -> None:
+    assert not needs_image(question, after_talk=False)
+
+
+def test_the_photo_that_was_talked_about_needs_no_attachment() -> None:
+    assert not needs_image("Who is in the photo?", after_talk=True)
+    assert needs_image("Who is in this photo?", after_talk=True)
+
+
+def test_a_long_text_is_not_searched() -> None:
+    assert not needs_image(
+        "Summarise: " + "she looked at it for a while " * 10 + "in this photo", after_talk=False
+    )
