@@ -166,6 +166,14 @@ class CompiledEngine:
         prompt = self._parts.prompts.to_continue(text, None if image is None else self.encode_image(image))
         return self._parts.side_context.shares(prompt, [encode(option, special=False) for option in options])
 
+    def blind_logprob(
+        self, messages: Sequence[Message], answer: Sequence[int], adapter: PackedAdapter | None = None
+    ) -> float | None:
+        """See models.engine.TextScorer. The LoRA is that of `generate`; the conversation's KV cache is not touched."""
+        chosen = self._chosen(messages, adapter)
+        prompt = self._parts.prompts.build(messages, {}, see_images=False)
+        return self._parts.side_context.last_logprob(prompt, answer, _active(chosen))
+
     def generate(
         self,
         messages: Sequence[Message],
@@ -190,7 +198,7 @@ class CompiledEngine:
             sampling = replace(sampling, repetition_penalty=PLAIN_PENALTY if adapter is None else 1.0)
         check(sampling)
         images = {image.digest: image for message in messages for image in message.images}
-        chosen = (self.base_adapter if images else None) if adapter is None else as_compiled(adapter)
+        chosen = self._chosen(messages, adapter)
         self._in_conversation = len(images)
 
         def build(part: Sequence[Message], read: Mapping[str, str]) -> Prompt:
@@ -209,7 +217,7 @@ class CompiledEngine:
             self._parts.language,
             build(fitted.messages, kept),
             sampling,
-            ActiveAdapter(_adapter_key(chosen), None if chosen is None else chosen.lora),
+            _active(chosen),
             dropped_turns=fitted.dropped_turns,
             cancel=cancel or threading.Event(),
             progress=progress,
@@ -220,10 +228,20 @@ class CompiledEngine:
         self._encoded.clear()
         del self._parts
 
+    def _chosen(self, messages: Sequence[Message], adapter: PackedAdapter | None) -> CompiledAdapter | None:
+        """The adapter whose LoRA answers: without one the model's own, in a conversation with images."""
+        if adapter is not None:
+            return as_compiled(adapter)
+        return self.base_adapter if any(message.images for message in messages) else None
+
     def _vision(self) -> VisionEncoder:
         if self._parts.vision is None:
             raise UserError(f"{self.name} cannot see images; choose another model with EDGE_APP_MODEL.")
         return self._parts.vision
+
+
+def _active(adapter: CompiledAdapter | None) -> ActiveAdapter:
+    return ActiveAdapter(_adapter_key(adapter), None if adapter is None else adapter.lora)
 
 
 def _adapter_key(adapter: CompiledAdapter | None) -> AdapterKey:

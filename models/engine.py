@@ -71,7 +71,7 @@ class FeatureExtractor(TextEmbedder, Protocol):
 
 
 class TextScorer(Protocol):
-    """The part of an engine that runs the plain language model over texts outside the conversation."""
+    """The part of an engine that runs the language model over texts outside the conversation."""
 
     def text_state(self, text: str) -> NDArray[np.float32]:
         """The final hidden state after a text, float32 [FeatureSizes.text].
@@ -86,6 +86,18 @@ class TextScorer(Protocol):
         """The probability of each option after the image and the text, given that one of the options follows.
 
         Returns float64 [options], which sum to 1. Raises ValueError when text and options are too long.
+        """
+        ...
+
+    def blind_logprob(
+        self, messages: Sequence[Message], answer: Sequence[int], adapter: PackedAdapter | None = None
+    ) -> float | None:
+        """The natural logarithm of the probability of an answer's last token if the messages had no images.
+
+        messages: as in Engine.generate, the user's last. answer: token ids, at least one, as `Token.id` of an answer to
+        them. adapter: the one that answered.
+
+        Returns None when this engine does not compute it, or when the messages are too long.
         """
         ...
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,17 +37,24 @@ LEAST_SCALE = 1e-3
 
 NEWTON_STEPS = 30
 
+Penalties = tuple[float, float]
+"""On the shared weights, and on each adapter's offset."""
+
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Logged:
-    """An answer that is known to be right or wrong. image: identifies its image, for the folds."""
+    """An answer that is known to be right or wrong.
+
+    image: identifies its image, for the folds. author: who wrote the question; None for the rows of a file.
+    """
 
     evidence: Evidence
     right: bool
     image: str
+    author: str | None = None
 
     @property
     def kind(self) -> str:
@@ -59,12 +66,17 @@ def fold_of(image: str, folds: int) -> int:
     return int.from_bytes(hashlib.sha256(image.encode()).digest()[:8], "big") % folds
 
 
-def fit(logged: Sequence[Logged]) -> Rule:
-    """A complete rule. Its slack is infinite, so that nothing is hopeless until with_slack has set it."""
-    raw = _raw(logged)
-    centre, scale = _standard(raw)
-    table = _LoggedTable.of(logged, centre, scale)
-    penalties = _chosen(logged, table, table.fit, itertools.product(SHARED_PENALTIES, OWN_PENALTIES))
+def fit(
+    logged: Sequence[Logged], used: Collection[str] = FEATURES, penalties: Penalties | None = None
+) -> Rule:
+    """A complete rule. Its slack is infinite, so that nothing is hopeless until with_slack has set it.
+
+    used: the features that get weights; the others count nothing. penalties: None to choose them by cross-validation.
+    """
+    centre, scale = _standard(_raw(logged, used))
+    table = _LoggedTable.of(logged, centre, scale, used)
+    if penalties is None:
+        penalties = _shared_penalties(logged, table)
     found = table.fit(np.arange(len(logged)), penalties)
     return Rule(
         centre=tuple(centre.tolist()),
@@ -75,6 +87,11 @@ def fit(logged: Sequence[Logged]) -> Rule:
         least_tokens=1,
         adapters=table.offsets(found),
     )
+
+
+def chosen_penalties(logged: Sequence[Logged]) -> Penalties:
+    """The penalties that `fit` chooses for these answers."""
+    return _shared_penalties(logged, _LoggedTable.of(logged, *_standard(_raw(logged))))
 
 
 def fit_offsets(logged: Sequence[Logged], rule: Rule) -> dict[str, AdapterOffset]:
@@ -90,9 +107,6 @@ def fit_offsets(logged: Sequence[Logged], rule: Rule) -> dict[str, AdapterOffset
 
 
 _LEAST = np.array([-np.inf, *(-np.inf if name in EITHER_WAY else 0.0 for name in FEATURES)])
-
-Penalties = tuple[float, float]
-"""On the shared weights, and on each adapter's offset."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +133,10 @@ class _LoggedTable:
     generations: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, logged: Sequence[Logged], centre: Array, scale: Array) -> _LoggedTable:
-        standardised = (_raw(logged) - centre) / scale
+    def of(
+        cls, logged: Sequence[Logged], centre: Array, scale: Array, used: Collection[str] = FEATURES
+    ) -> _LoggedTable:
+        standardised = (_raw(logged, used) - centre) / scale
         within = np.clip(np.nan_to_num(standardised, nan=0.0), -FARTHEST, FARTHEST)
         names = tuple(sorted({each.kind for each in logged}))
         return cls(
@@ -189,6 +205,10 @@ def _generation(logged: Sequence[Logged], kind: str) -> int | None:
     return found.pop()
 
 
+def _shared_penalties(logged: Sequence[Logged], table: _LoggedTable) -> Penalties:
+    return _chosen(logged, table, table.fit, itertools.product(SHARED_PENALTIES, OWN_PENALTIES))
+
+
 def _chosen(
     logged: Sequence[Logged],
     table: _LoggedTable,
@@ -206,10 +226,12 @@ def _chosen(
     return min(among, key=left_out_loss)
 
 
-def _raw(logged: Sequence[Logged]) -> Array:
-    """[rows, features], NaN for what is missing."""
+def _raw(logged: Sequence[Logged], used: Collection[str] = FEATURES) -> Array:
+    """[rows, features], NaN for what is missing or not used."""
     rows = [[np.nan if value is None else value for value in features(each.evidence)] for each in logged]
-    return np.array(rows, np.float64).reshape(len(logged), len(FEATURES))
+    raw = np.array(rows, np.float64).reshape(len(logged), len(FEATURES))
+    raw[:, [name not in used for name in FEATURES]] = np.nan
+    return raw
 
 
 def _standard(raw: Array) -> tuple[Array, Array]:

@@ -18,7 +18,7 @@ from typing import Any
 from models.core.errors import UserError
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "confidence.json"
-FORMAT = 1
+FORMAT = 2
 
 NO_ADAPTER = "none"
 """The file's name for answers without an adapter; no adapter can have it."""
@@ -43,7 +43,9 @@ SUREST = 1e-4
 SURE_TOKEN = 1e-2
 """Least distance of a token's probability from 1. Most tokens are nearer than that; the others tell answers apart."""
 
-FEATURES = ("mean", "low", "least", "whole", "tokens", "head", "route", "margin", "image", "ocr")
+FEATURES = (
+    "mean", "low", "least", "whole", "tokens", "head", "route", "margin", "image", "ocr", "scope", "contrast",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,10 @@ class Evidence:
     ocr: mean recognition probability of the text that was read, 0..1.
     in_text: share of the answer's words that occur in that text, 0..1 (models.scoring.text_overlap). The rule does
         not use it.
+    scope: the log-odds that the question is one of the tasks of the adapter, or of the plain model without one.
+    image_contrast: log p(token | image, question) - log p(token | question), of the answer's least certain token.
 
-    A value is None when there was no such thing.
+    A value is None when there was no such thing, or when it is not known.
     """
 
     logprobs: tuple[float, ...]
@@ -72,6 +76,8 @@ class Evidence:
     has_image: bool
     ocr: float | None
     in_text: float | None = None
+    scope: float | None = None
+    image_contrast: float | None = None
 
 
 @dataclass(frozen=True)
@@ -179,8 +185,8 @@ def features(evidence: Evidence) -> tuple[float | None, ...]:
     Probabilities are converted to log-odds (odds), because they differ mainly close to 1.
 
     mean: of the geometric mean of the tokens' probabilities. low: of their lower decile. least: of the least probable
-    token. whole: of the product. tokens: natural logarithm of their number. image: 1 or 0. All log-odds lie within
-    +-9.2 (SUREST), those of tokens below 4.6 (SURE_TOKEN).
+    token. whole: of the product. tokens: natural logarithm of their number. image: 1 or 0. scope, contrast: as in
+    Evidence. All other log-odds lie within +-9.2 (SUREST), those of tokens below 4.6 (SURE_TOKEN).
     """
     logprobs, count = evidence.logprobs, len(evidence.logprobs)
     total = sum(logprobs)
@@ -195,6 +201,8 @@ def features(evidence: Evidence) -> tuple[float | None, ...]:
         evidence.margin,
         1.0 if evidence.has_image else 0.0,
         None if evidence.ocr is None else odds(evidence.ocr),
+        evidence.scope,
+        evidence.image_contrast,
     )
 
 

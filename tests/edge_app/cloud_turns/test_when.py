@@ -17,7 +17,7 @@ from edge_app.events import (
 )
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
-from router.confidence.rule import BLIND, FEATURES, NO_ADAPTER
+from router.confidence.rule import BLIND, FEATURES, FORMAT, NO_ADAPTER
 from router.place_policy import Mode
 from tests.edge_app.cloud.misbehaving import (
     STREAM,
@@ -174,7 +174,7 @@ def judge_plain_answers_by_their_tokens() -> None:
         "rows": 500,
         "right": 300,
     }
-    content = {"format": 1, "features": list(FEATURES), "adapters": {NO_ADAPTER + BLIND: own}}
+    content = {"format": FORMAT, "features": list(FEATURES), "adapters": {NO_ADAPTER + BLIND: own}}
     paths.ensure(paths.data_directory())
     paths.confidence_file().write_text(json.dumps(content))
 

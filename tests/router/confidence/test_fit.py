@@ -136,3 +136,17 @@ def test_an_answer_less_sure_than_any_that_was_logged_is_not_vouched_for(logged:
     lost = replace(logged[0].evidence, logprobs=(-8.0,) * 10, head=0.99)
     assert confidence.judge(lost).probability < 0.05
     assert confidence.judge(replace(lost, adapter="new")).probability < 0.05
+
+
+def test_a_feature_that_is_not_used_counts_nothing(logged: list[Logged]) -> None:
+    used = [name for name in FEATURES if name != "head"]
+    rule = fit(logged, used, (1.0, 10.0))
+    number = FEATURES.index("head")
+    weights = [rule.weights[number], *(own.weights[number] for own in rule.adapters.values())]
+    assert weights == pytest.approx([0.0] * 3, abs=1e-9)
+    assert fit(logged).weights[number] > 0.1
+
+
+def test_a_beginning_has_no_contrast_yet(logged: list[Logged]) -> None:
+    evidence = replace(logged[0].evidence, image_contrast=3.0)
+    assert {part.image_contrast for part in beginnings(evidence)} == {None}

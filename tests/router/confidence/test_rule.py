@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from models.core.errors import UserError
 from router.confidence.rule import (
     FEATURES,
+    FORMAT,
     UNFITTED,
     AdapterOffset,
     Confidence,
@@ -103,6 +104,15 @@ def test_what_is_missing_counts_neither_for_nor_against() -> None:
     assert confidence.judge(bare) == Confidence(rule(mean=1.0)).judge(bare)
 
 
+def test_the_question_and_what_the_image_changes_count() -> None:
+    confidence = Confidence(rule(scope=1.0, contrast=0.5))
+    asked = replace(SURE, scope=2.0, image_contrast=1.0)
+    other_question, unseen = replace(asked, scope=-2.0), replace(asked, image_contrast=-1.0)
+    assert odds(confidence.judge(asked).probability) == pytest.approx(2.5)
+    assert odds(confidence.judge(other_question).probability) == pytest.approx(-1.5)
+    assert odds(confidence.judge(unseen).probability) == pytest.approx(1.5)
+
+
 def test_an_answer_of_which_nothing_came_is_not_right() -> None:
     assert Confidence(rule(mean=1.0)).judge(replace(SURE, logprobs=())).probability == 0
 
@@ -135,7 +145,7 @@ def test_every_judgement_is_a_probability(logprobs: list[float], probability: fl
 def test_the_users_adapters_stand_beside_the_bundled_ones(tmp_path: Path) -> None:
     file = tmp_path / "confidence.json"
     own = {"generation": 7, "intercept": -1.0, "weights": list(ZEROS), "rows": 40, "right": 12}
-    file.write_text(json.dumps({"format": 1, "features": list(FEATURES), "adapters": {"mine": own}}))
+    file.write_text(json.dumps({"format": FORMAT, "features": list(FEATURES), "adapters": {"mine": own}}))
     judge = Confidence.load(file).judge
     mine, none_such = (judge(replace(SURE, adapter=name)) for name in ("mine", "other"))
     assert mine.fitted
@@ -148,12 +158,12 @@ def test_the_users_adapters_stand_beside_the_bundled_ones(tmp_path: Path) -> Non
     [
         "{",
         "[]",
-        '{"format": 2}',
-        json.dumps({"format": 1, "features": ["mean"], "adapters": {}}),
-        json.dumps({"format": 1, "features": list(FEATURES), "adapters": {"mine": {"intercept": 0}}}),
+        '{"format": 1}',
+        json.dumps({"format": FORMAT, "features": ["mean"], "adapters": {}}),
+        json.dumps({"format": FORMAT, "features": list(FEATURES), "adapters": {"mine": {"intercept": 0}}}),
         json.dumps(
             {
-                "format": 1,
+                "format": FORMAT,
                 "features": list(FEATURES),
                 "adapters": {"a": {"intercept": 0, "weights": [1], "rows": 1, "right": 1}},
             }
