@@ -15,30 +15,34 @@ from edge_app.cli.options import (
     AdapterOption,
     AllowCloudOption,
     ContinueOption,
+    ImageOption,
     ModeOption,
     OfflineOption,
     SessionOption,
     load_settings,
+    say_attached,
     session_id,
 )
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from edge_app.assistant import Assistant
     from edge_app.cloud.consent import Consenter
     from edge_app.events import Answer, Event
+    from edge_app.question_images import QuestionWithImages
 
 
 def ask(
     question: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[QUESTION]", help='The question; "-" stands for the text from stdin.'),
+        typer.Argument(
+            metavar="[QUESTION]",
+            help='The question, with or without paths of images; "-" stands for the text from stdin.',
+        ),
     ] = None,
-    image: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH", help="An image; may be repeated.")
-    ] = None,
+    image: ImageOption = None,
     adapter: AdapterOption = None,
     mode: ModeOption = None,
     offline: OfflineOption = None,
@@ -79,10 +83,11 @@ def ask(
     \b
     Examples:
       edge-app ask "What is in this photo?" --image photo.jpg
+      edge-app ask "What is in ~/photos/cat.jpg?"
       edge-app ask "And what colour is it?" --continue
       git diff | edge-app ask "Summarise this:" - --json
     """
-    words = _question(question or [])
+    typed = _question(question or [], image or [])
     if "" in (stop or ()):
         raise typer.BadParameter("--stop is empty; give the text that ends the answer.")
     from edge_app.assistant import Assistant, Turn
@@ -103,12 +108,12 @@ def ask(
     )
     # A pipe gets only the final answer, and with a cloud that is not known until the turn ends.
     whole = no_stream or (settings.cloud_url is not None and not sys.stdout.isatty())
-    screen = Screen(stream=not (json or whole))
+    screen = Screen(stream=not (json or whole), attached=typed.images)
     store = SessionStore.open()
     assistant = Assistant(settings, store, consenter=_consenter(screen))
     turn = Turn(
-        question=words,
-        images=tuple(image or ()),
+        question=typed.text,
+        images=(*(image or ()), *typed.images),
         session=session_id(store, session, continue_),
         adapter=settings.adapter,
         mode=settings.mode,
@@ -132,16 +137,24 @@ def ask(
             raise KeyboardInterrupt
 
 
-def _question(arguments: list[str]) -> str:
-    """The arguments joined by spaces. Standard input replaces "-", and is the question when there are no arguments."""
-    if not arguments and sys.stdin.isatty():
+def _question(arguments: list[str], given: list[Path]) -> QuestionWithImages:
+    """The arguments joined by spaces, without the images that they name.
+
+    Standard input replaces "-", and is the question when the arguments have no other. It is data: its paths are left
+    alone. given: the images of the options.
+    """
+    from edge_app.question_images import QuestionWithImages, read_arguments
+
+    at = arguments.index("-") if "-" in arguments else len(arguments)
+    before = read_arguments(arguments[:at], given)
+    after = read_arguments(arguments[at + 1 :], [*given, *before.images])
+    images = before.images + after.images
+    if before.text and at == len(arguments):
+        return before
+    if not before.text and at == len(arguments) and sys.stdin.isatty():
         raise typer.BadParameter('Give a question, as in: edge-app ask "What is this?" --image photo.jpg')
-    arguments = arguments or ["-"]
-    if "-" not in arguments:
-        return " ".join(arguments)
-    at = arguments.index("-")
-    parts = (" ".join(arguments[:at]), _standard_input(), " ".join(arguments[at + 1 :]))
-    return "\n\n".join(part for part in parts if part)
+    parts = (before.text, _standard_input(), after.text)
+    return QuestionWithImages("\n\n".join(part for part in parts if part), images)
 
 
 def _standard_input() -> str:
@@ -192,10 +205,12 @@ class Screen:
     stream: print text as it is generated. When a second answer begins, a line on stderr separates the two. When the
     cloud fails in between, the local answer is printed again.
 
+    attached: the images that the question named, which are said unless the turn fails at once.
     interrupted: Ctrl-C was pressed. told: the label that was shown when the cloud was asked.
     """
 
-    def __init__(self, *, stream: bool) -> None:
+    def __init__(self, *, stream: bool, attached: Sequence[Path] = ()) -> None:
+        self._attached = attached
         self.interrupted = False
         self.told = ""
         self._stream = stream
@@ -205,6 +220,10 @@ class Screen:
     def show(self, event: Event) -> None:
         from edge_app.events import Answered, CloudFailed, Escalated, Failed, Progress, TokenText
 
+        if self._attached and not isinstance(event, Progress | Failed):
+            self._line.clear()
+            say_attached(self._attached)
+            self._attached = ()
         match event:
             case Progress():
                 self._line.show(event)

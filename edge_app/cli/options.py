@@ -5,11 +5,14 @@ Imported by every command, so it must import neither pydantic nor the model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge_app.cli import output
+from edge_app.system.terminal_text import one_line
 from router.types import Mode
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ OfflineOption = Annotated[
 ]
 AllowCloudOption = Annotated[
     bool, typer.Option("--allow-cloud", help="Allow asking the cloud, if one is set up.")
+]
+ImageOption = Annotated[
+    list[Path] | None, typer.Option("--image", metavar="PATH", help="An image; may be repeated.")
 ]
 SessionOption = Annotated[
     str | None,
@@ -65,6 +71,12 @@ def load_settings(**command_line: Any) -> Settings:
     from edge_app.settings import for_this_process
 
     return for_this_process(**command_line)
+
+
+def say_attached(images: Sequence[Path]) -> None:
+    """Says which images of the question's text are attached, since nobody named them by an option."""
+    for image in images:
+        output.say(f"attached {one_line(image.name)}")
 
 
 def session_id(store: SessionStore, session: str | None, continue_: bool) -> str | None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edge_app.cli import output
-from edge_app.cli.options import JsonOption, ModeOption, OfflineOption, load_settings
+from edge_app.cli.options import (
+    ImageOption,
+    JsonOption,
+    ModeOption,
+    OfflineOption,
+    load_settings,
+    say_attached,
+)
 from edge_app.reason_text import candidate_rows
 from edge_app.system.terminal_text import text_table
 
@@ -19,10 +25,11 @@ if TYPE_CHECKING:
 
 
 def route(
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question.")],
-    image: Annotated[
-        list[Path] | None, typer.Option("--image", metavar="PATH", help="An image; may be repeated.")
-    ] = None,
+    question: Annotated[
+        list[str],
+        typer.Argument(metavar="QUESTION", help="The question, with or without paths of images."),
+    ],
+    image: ImageOption = None,
     mode: ModeOption = None,
     offline: OfflineOption = None,
     json: JsonOption = False,
@@ -35,12 +42,15 @@ def route(
     """
     from edge_app.assistant import Assistant, Turn
     from edge_app.events import Failed, Progress, Routed
+    from edge_app.question_images import read_arguments
 
     settings = load_settings(mode=mode, offline=offline)
+    typed = read_arguments(question, image or ())
+    turn = Turn(typed.text, (*(image or ()), *typed.images), mode=settings.mode)
     line = output.ProgressLine()
     found = None
     with closing(Assistant(settings, None)) as assistant:
-        for event in assistant.route(Turn(question, tuple(image or ()), mode=settings.mode)):
+        for event in assistant.route(turn):
             if isinstance(event, Progress):
                 line.show(event)
             elif isinstance(event, Failed):
@@ -49,6 +59,7 @@ def route(
             elif isinstance(event, Routed):
                 found = event
     line.clear()
+    say_attached(typed.images)
     assert found is not None, "routing ends in a route or a failure"
     if json:
         output.result_json(_as_json(found.route, settings.router, found.mode, found.milliseconds))

@@ -18,10 +18,10 @@ from textual.widgets import Footer, Markdown
 
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.events import Failed, Progress, Ready
+from edge_app.image_paths import typed_path
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.composer.attachments import Attachment
 from edge_app.tui.composer.composer import Composer
-from edge_app.tui.composer.image_paths import typed_path
 from edge_app.tui.conversation.conversation_view import ConversationView
 from edge_app.tui.conversation.messages import MessageView
 from edge_app.tui.conversation.saved_chat import earlier_questions, load_chat

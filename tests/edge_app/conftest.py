@@ -58,6 +58,30 @@ def store(home: Path) -> Iterator[SessionStore]:
     store.close()
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: two images, one with a space in its name, a folder with one more, and a text.
+
+    The images are BMP files in spite of their names, so that their sizes do not depend on an encoder's version.
+    """
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    picture("#b02020", "#f0e0c0").save(folder / "cat.png", "BMP")
+    picture("#2060b0", "#e0f0ff").save(folder / "red house.jpg", "BMP")
+    picture("#208040", "#d0f0d0").save(folder / "trip" / "lake.png", "BMP")
+    (folder / "notes.txt").write_text("no image")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return folder
+
+
+def picture(left: str, right: str) -> PIL.Image.Image:
+    """An image with two halves of different colours, so that its orientation can be seen."""
+    image = PIL.Image.new("RGB", (64, 48), left)
+    image.paste(right, (32, 0, 64, 48))
+    return image
+
+
 def png(colour: str = "red", size: tuple[int, int] = (8, 6)) -> bytes:
     buffer = io.BytesIO()
     PIL.Image.new("RGB", size, colour).save(buffer, "PNG")

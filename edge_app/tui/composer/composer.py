@@ -17,11 +17,12 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
+from edge_app.image_paths import is_file, typed_path
+from edge_app.question_images import read_question, stand_in
 from edge_app.system.terminal_text import one_line, printable
 from edge_app.tui.composer import commands
 from edge_app.tui.composer.attachments import Attachment, AttachmentBar, AttachmentChip, read_attachment
 from edge_app.tui.composer.commands import Command
-from edge_app.tui.composer.image_paths import mentions, stand_in, typed_path, without_mentions
 from edge_app.tui.composer.prompt import PromptInput
 from edge_app.tui.composer.suggestions import Suggestion, SuggestionList, suggestions
 from edge_app.tui.dependencies import ChatDependencies
@@ -167,13 +168,18 @@ class Composer(Vertical):
     @work(group="send", exclusive=True)
     async def _send(self, text: str) -> None:
         given = commands.parse(text)
-        if given is not None and not typed_path(text).is_file():
+        if (
+            given is not None
+            and not is_file(typed_path(text))
+            and not is_file(Path(text.split(maxsplit=1)[0]))
+        ):
             self._command(*given, text)
             return
         if self.busy:
             self.say("The answer before is not finished yet; Esc stops it.", wrong=True)
             return
         await self._read.wait()  # images that are still being read belong to this question
+        before = len(self.attachments)
         question = await self._question(text)
         if question is None:
             return
@@ -183,21 +189,28 @@ class Composer(Vertical):
                 self.say("Write what you want to know about the image.", wrong=True)
             return
         await self._clear(text)
+        if typed := attachments[before:]:
+            self.say(f"attached {', '.join(attachment.name for attachment in typed)}")
         self.post_message(self.Asked(text, question, attachments))
 
     async def _question(self, text: str) -> str | None:
-        """Attaches the images that a text mentions. Returns the text for the model; None when an image failed."""
+        """Attaches the images that a text names. Returns the text for the model; None when an image failed."""
         path = typed_path(text) if "\n" not in text.strip() else None
-        if path is not None and text.strip().startswith(("/", "~", "file://")) and path.is_file():
+        if path is not None and text.strip().startswith(("/", "~", "file://")) and is_file(path):
             if not await self._attach_all([path]):
                 return None
             self.prompt.clear()
             return ""
-        found = mentions(text)
-        before = len(self.attachments)
-        if found and not await self._attach_all([mention.file for mention in found]):
+        try:
+            read = read_question(text, [attachment.path for attachment in self.attachments])
+        except UserError as error:
+            self.say(str(error), wrong=True)
             return None
-        return without_mentions(text, found, before)
+        if read.images and not await self._attach_all(read.images):
+            return None
+        if not read.text:
+            self.prompt.clear()
+        return read.text
 
     def _command(self, name: str, argument: str, text: str) -> None:
         command = commands.find(name)
@@ -297,7 +310,11 @@ class Composer(Vertical):
     @work(group="attach")
     async def _take_mention(self, image: Path, start: tuple[int, int], end: tuple[int, int]) -> None:
         """Attaches the image of a mention at once, so that it is seen before the question is sent."""
-        number = len(self.attachments) + 1
+        number, prompt = len(self.attachments) + 1, self.prompt
         if await self._attach_all([image]):
-            words = stand_in(self.prompt.get_text_range((0, 0), start), number, several=number > 1)
-            self.prompt.replace(words, start, end, maintain_selection_offset=False)
+            before, after = (
+                prompt.get_text_range((0, 0), start),
+                prompt.get_text_range(end, prompt.document.end),
+            )
+            words = stand_in(before, after, number, several=number > 1)
+            prompt.replace(words, start, end, maintain_selection_offset=False)

@@ -12,8 +12,8 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
+from edge_app.image_paths import pasted_images
 from edge_app.system.terminal_text import printable
-from edge_app.tui.composer.image_paths import pasted_images
 
 
 class History:

@@ -23,7 +23,8 @@ from edge_app.tui.app import ChatApp
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.dependencies import ChatDependencies
 from models.hub.store import ModelFiles
-from tests.edge_app.tui.conftest import picture, type_text
+from tests.edge_app.conftest import picture
+from tests.edge_app.tui.conftest import type_text
 
 pytestmark = pytest.mark.slow
 

@@ -105,6 +105,43 @@ async def test_a_typed_mention_is_attached_when_sent(
         assert assistant.turns[0].images == (folder / "cat.png",)
 
 
+@pytest.mark.parametrize("form", ["./cat.png", "cat.png", "{0}/cat.png", "'cat.png'", "file://{0}/cat.png"])
+async def test_a_path_in_a_question_is_attached_when_sent_and_that_is_said(
+    make_app: MakeApp, assistant: ScriptedAssistant, folder: Path, form: str
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        app.chat.composer.prompt.recall(f"What is in {form.format(folder)}?")
+        await press(pilot, "enter")
+        assert assistant.turns[0].question == "What is in the image?"
+        assert [Path(str(image)).name for image in assistant.turns[0].images] == ["cat.png"]
+        assert notice(app) == "attached cat.png"
+
+
+async def test_a_question_may_begin_with_a_path(
+    make_app: MakeApp, assistant: ScriptedAssistant, folder: Path
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        app.chat.composer.prompt.recall(f"{folder}/cat.png what is this?")
+        await press(pilot, "enter")
+        assert assistant.turns[0].question == "what is this?"
+        assert assistant.turns[0].images == (folder / "cat.png",)
+
+
+@pytest.mark.parametrize("text", ["What is ./gone.png?", "What is https://example.org/cat.png?"])
+async def test_an_image_that_is_not_there_keeps_the_question(
+    make_app: MakeApp, assistant: ScriptedAssistant, text: str
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        app.chat.composer.prompt.recall(text)
+        await press(pilot, "enter")
+        assert "no file" in notice(app) or "on the web" in notice(app)
+        assert app.chat.composer.prompt.text == text
+        assert assistant.turns == []
+
+
 async def test_a_pasted_path_is_attached_and_other_text_is_typed(make_app: MakeApp, folder: Path) -> None:
     app = make_app()
     async with app.run_test() as pilot:

@@ -18,7 +18,8 @@ from edge_app.tui.windows.consent_window import ChatConsenter, ConsentWindow, co
 from edge_app.tui.windows.outgoing_view import OutgoingView
 from models.core.images import load_image
 from models.core.types import Message, Sampling
-from tests.edge_app.tui.conftest import MakeApp, picture, press, settled, until
+from tests.edge_app.conftest import picture
+from tests.edge_app.tui.conftest import MakeApp, press, settled, until
 
 CLOUD = endpoint("https://api.example.com", "big")
 SERVER = endpoint("http://localhost:11434", "llava")

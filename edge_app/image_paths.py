@@ -1,6 +1,7 @@
-"""Finds image paths in typed and pasted text: quoted, escaped, as file URLs, or mentioned as "@path".
+"""Paths of images as people write them: quoted, escaped, as file URLs, beginning with ~, or mentioned as "@path".
 
-The only effect is to look up whether a file exists; no file is read.
+The only effect is to look up whether a file exists; no file is read. edge_app.question_images finds such paths in
+questions.
 """
 
 from __future__ import annotations
@@ -41,9 +42,12 @@ IMAGE_SUFFIXES = frozenset(
 )
 """The files that the picker lists. A file with another suffix can be attached by its path."""
 
+_REFUSED_SUFFIXES = frozenset(
+    [".heic", ".heif"]
+)  # images that cannot be read, which is said when they are attached
+
 _LONGEST_PASTE = 20_000
 _MENTION = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]*)"?|(?P<plain>[^\s"]\S*)?)')
-_PUNCTUATION = "?!.,;:)]}'\""
 
 
 def expanded(text: str) -> Path:
@@ -55,7 +59,13 @@ def expanded(text: str) -> Path:
 
 
 def looks_like_image(path: Path) -> bool:
+    """Whether the name is one that the picker lists."""
     return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def names_an_image(path: Path) -> bool:
+    """Whether the name says that it is an image, readable or not."""
+    return path.suffix.lower() in IMAGE_SUFFIXES | _REFUSED_SUFFIXES
 
 
 def shown(path: Path) -> str:
@@ -70,7 +80,7 @@ def shown(path: Path) -> str:
 def typed_path(text: str) -> Path:
     """The path in the argument of `/image`: may be quoted, escaped, a file:// URL, begin with ~, or have spaces."""
     text = text.strip()
-    if _is_file(expanded(text)):
+    if is_file(expanded(text)):
         return expanded(text)
     found = _path(text)
     return found if found is not None else expanded(text)
@@ -94,36 +104,46 @@ def pasted_images(text: str) -> tuple[Path, ...]:
 def _paths_of_line(line: str) -> Sequence[Path]:
     """One path that may contain spaces, or several in shell notation; empty when a file is missing."""
     whole = _path(line)
-    if whole is not None and _is_file(whole):
+    if whole is not None and is_file(whole):
         return [whole]
     try:
         words = shlex.split(line)
     except ValueError:
         return []
-    paths = [_unquoted_path(word) for word in words]
-    return [p for p in paths if p is not None] if all(p is not None and _is_file(p) for p in paths) else []
+    paths = [unquoted_path(word) for word in words]
+    return [p for p in paths if p is not None] if all(p is not None and is_file(p) for p in paths) else []
 
 
 def _path(text: str) -> Path | None:
     """One path in any notation; None for a text that is no path."""
-    if text.startswith("file://") or _is_file(expanded(text)):
-        return _unquoted_path(text)
+    if text.startswith("file://") or is_file(expanded(text)):
+        return unquoted_path(text)
     try:
         words = shlex.split(text)
     except ValueError:
         return None
-    return _unquoted_path(words[0]) if len(words) == 1 else None
+    return unquoted_path(words[0]) if len(words) == 1 else None
 
 
-def _unquoted_path(text: str) -> Path | None:
+def unquoted_path(text: str) -> Path | None:
     """A path or file URL without quotes and escapes; None for a URL of another machine."""
     if text.startswith("file://"):
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:  # a bracket that is no address
+            return None
         return Path(unquote(parts.path)) if parts.netloc in ("", "localhost") else None
     return expanded(text)
 
 
-def _is_file(path: Path) -> bool:
+def exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except (OSError, ValueError):  # any text may come here: it can be too long for a name or contain NUL
@@ -151,45 +171,6 @@ def mention_before(line: str, column: int) -> Mention | None:
             offset = match.start() + (2 if match["quoted"] is not None else 1)
             return Mention(match.start(), match.end(), path[: max(0, column - offset)])
     return None
-
-
-def mentions(text: str) -> list[Mention]:
-    """All mentions that name a file on disk or end in an image suffix. Punctuation at the end is left out."""
-    found = []
-    for match in _MENTION.finditer(text):
-        if match["quoted"]:
-            found.append(Mention(match.start(), match.end(), match["quoted"]))
-            continue
-        written = match["plain"] or ""
-        bare = written.rstrip(_PUNCTUATION)
-        path = next((p for p in (written, bare) if p and _is_file(expanded(p))), bare)
-        mention = Mention(match.start(), match.start() + 1 + len(path), path)
-        if path and (_is_file(mention.file) or looks_like_image(mention.file)):
-            found.append(mention)
-    return found
-
-
-def without_mentions(text: str, found: Sequence[Mention], before: int = 0) -> str:
-    """The text for the model, with paths replaced: they say nothing about the image and may reveal private names.
-
-    before: how many images are attached already, for numbering.
-    """
-    result, end = "", 0
-    for number, mention in enumerate(found, before + 1):
-        result += text[end : mention.start]
-        result += stand_in(result, number, several=before + len(found) > 1)
-        end = mention.end
-    result += text[end:]
-    return re.sub(r"(?<=\S)[ \t]{2,}", " ", result).strip()
-
-
-def stand_in(preceding: str, number: int, *, several: bool) -> str:
-    """The words that replace a mention: "the image" or "image 2" within a sentence, nothing at the beginning of a
-    line or after a sentence."""
-    line = preceding.rpartition("\n")[2].rstrip()
-    if not line or line[-1] in ".?!:":
-        return ""
-    return f"image {number}" if several else "the image"
 
 
 def quoted_mention(path: str, *, closed: bool = True) -> str:
