@@ -91,20 +91,23 @@ class Answer:
     adapter: a name, or a sum such as "receipts:0.5,medical:0.5"; None for the plain model (whose base LoRA is a part
         of it), and for a cloud answer.
     place: "cloud" is any endpoint, also one on this machine; `reason` names which.
-    confidence: the calibrated probability that a local answer is right, 0..1 (router.confidence.rule); None when
-        nothing was generated here.
+    confidence: the probability that a local answer is right, 0..1 (router.confidence.rule); None when nothing was
+        generated here, and for a decline.
+    declined: the text says that the question cannot be answered (router.confidence.declines, or a built-in reply).
+    calibrated: the confidence was fitted for the adapter, or for the plain model; False without a confidence.
     reason: the label to show with the answer, with its place and why, such as
         "cloud: local confidence 0.41 below 0.60" or "local server: as you asked".
     reason_kind: the kind of the last reason in the label (edge_app.reason_text.CLAUSES), for programs; "text" for an
         answer that was saved before kinds were recorded.
     model: name of the model that answered.
     mean_logprob, min_logprob: natural logarithms, over the answer's tokens; None when nothing was generated here.
-    evidence: what the confidence was computed from; None for a cloud answer, and for a turn read from disk.
+    evidence: what the confidence was computed from; None for a cloud answer, for a built-in reply, and for a turn
+        read from disk.
     tokens_per_second: of decoding, without the first token; None when fewer than two tokens came.
     session: None when the turn was not saved.
     kept: the local answer, when there was one before the cloud's.
     broken: the beginning of a cloud answer that broke off; the answer is then the local one.
-    offer: what the user may do about a local answer that is likely wrong.
+    offer: what the user may do about a local answer that is likely wrong or a decline.
     """
 
     text: str
@@ -112,6 +115,8 @@ class Answer:
     place: Place
     mode: Mode
     confidence: float | None
+    declined: bool = False
+    calibrated: bool = False
     reason: str
     reason_kind: str = "text"
     model: str
@@ -241,7 +246,7 @@ class Escalated:
 
     reason, reason_kind: the label that the cloud's answer will have. probability: that the local answer is right.
     threshold: the least probability with which it would have stayed. Both are None when there is no local answer to
-    judge.
+    judge; the probability is None for a decline.
     """
 
     reason: str

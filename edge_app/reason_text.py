@@ -40,7 +40,9 @@ CLAUSES = {
     "confidence": "{whose}confidence {probability:.2f}",
     "confidence_below": "{whose}confidence {probability:.2f} below {threshold:.2f}",
     "confidence_enough": "{whose}confidence {probability:.2f}, {threshold:.2f} is enough",
+    "declined": "this device does not know",
     "mode_keeps_local": "mode {mode} asks the {elsewhere} only when told to",
+    "mode_keeps_decline": "mode {mode} asks the {elsewhere} about that only when told to",
     # why the endpoint gave no answer
     "no_cloud": "no cloud is set up",
     "cloud_misconfigured": "{error}",
@@ -124,7 +126,7 @@ class Label:
 
 def _without_repeats(reasons: Sequence[Reason]) -> list[Reason]:
     """The reasons, without "mode" when a later one names the mode again, and without an obstacle that was named."""
-    repeated = any(reason.kind == "mode_keeps_local" for reason in reasons)
+    repeated = any(reason.kind in ("mode_keeps_local", "mode_keeps_decline") for reason in reasons)
     named = [reason.fields["obstacle"] for reason in reasons if reason.kind == "mode_but"]
     return [reason for reason in reasons if reason not in named and not (repeated and reason.kind == "mode")]
 

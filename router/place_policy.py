@@ -77,6 +77,11 @@ class Scenario:
         """The mode, or "auto, on battery"."""
         return f"{self.mode}, on battery" if self.on_battery else self.mode
 
+    @property
+    def escalates_declines(self) -> bool:
+        """Whether a question that this device declined to answer is asked in the cloud."""
+        return self.mode in ("auto", "quality")
+
     def utility(self, expected: Expected) -> float:
         return (
             expected.correct
@@ -172,6 +177,25 @@ def escalation(
     if obstacle is not None:
         return Escalation(False, limit, (below, obstacle))
     return Escalation(True, limit, (below,))
+
+
+def escalation_of_decline(
+    scenario: Scenario, why: Reason, cloud: Expected | None, obstacle: Reason | None = None
+) -> Escalation:
+    """Whether a question that this device declined to answer is asked in the cloud. A decline is never right.
+
+    why: the reason of the decline. cloud, obstacle: as for `escalation`.
+    """
+    limit = threshold(scenario, cloud)
+    if cloud is None:
+        return Escalation(False, limit, (why,) if obstacle is None else (why, obstacle))
+    if not scenario.escalates_declines:
+        return Escalation(False, limit, (why, Reason("mode_keeps_decline", {"mode": scenario.mode})))
+    if limit <= 0:
+        return Escalation(False, limit, (why,))
+    if obstacle is not None:
+        return Escalation(False, limit, (why, obstacle))
+    return Escalation(True, limit, (why,))
 
 
 def threshold(scenario: Scenario, cloud: Expected | None) -> float:

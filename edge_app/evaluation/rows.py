@@ -75,9 +75,9 @@ class EvaluationOptions:
 class Prediction:
     """An answered row, as a line of the predictions file.
 
-    expected: the known answer. timing_ms: as in `ask --json`. options: the fields of EvaluationOptions. evidence: the
-    fields of router.confidence.rule.Evidence; None for an answer of the cloud. energy: the fields of
-    edge_app.costs.energy.Energy, measured on this machine.
+    expected: the known answer. declined, calibrated, timing_ms: as in `ask --json`. options: the fields of
+    EvaluationOptions. evidence: the fields of router.confidence.rule.Evidence; None for an answer of the cloud and for
+    a built-in reply. energy: the fields of edge_app.costs.energy.Energy, measured on this machine.
     """
 
     image: str
@@ -95,6 +95,8 @@ class Prediction:
     options: Mapping[str, Any]
     evidence: Mapping[str, Any] | None
     energy: Mapping[str, Any]
+    declined: bool = False
+    calibrated: bool = False
 
 
 @dataclass(frozen=True)
@@ -265,6 +267,8 @@ def _prediction(row: EvaluationRow, answer: Answer, options: EvaluationOptions, 
         adapter=answer.adapter,
         place=answer.place,
         confidence=answer.confidence,
+        declined=answer.declined,
+        calibrated=answer.calibrated,
         mean_logprob=answer.mean_logprob,
         min_logprob=answer.min_logprob,
         timing_ms=asdict(answer.timings),

@@ -18,6 +18,7 @@ from edge_app.events import Answer, Escalated, Event, StopReason, Timing, TokenC
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import TimedSaver, TurnRecorder
 from models.core.errors import UserError
+from router.confidence.declines import is_decline
 from router.types import Reason
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class CloudAnswer:
             place="cloud",
             mode=planned.turn.mode,
             confidence=None,
+            declined=is_decline(self.text),
             reason=self._why.reason,
             reason_kind=self._why.reason_kind,
             model=request.endpoint.model if request is not None else "",

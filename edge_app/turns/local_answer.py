@@ -15,6 +15,7 @@ from edge_app.engine.engine_host import EngineHost, leave_if_cancelled, reporter
 from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Answer, ContextTrimmed, Failed, StopReason, TokenText
 from edge_app.turns.adapter_choice import AdapterChooser
+from edge_app.turns.built_in_replies import BuiltInReply
 from edge_app.turns.image_text import ImageTexts
 from edge_app.turns.local_draft import LocalDraft
 from edge_app.turns.planner import PlannedTurn
@@ -97,16 +98,26 @@ class LocalAnswer:
     def stop(self) -> None:
         """Ends the answer where it is, as cancelled, in the place of a job that was cancelled before it ran."""
         try:
-            self._end("cancelled")
-        except UserError as error:
-            self.outcome = Failed(str(error), error.exit_code)
+            self._end_or_fail("cancelled")
         finally:
             self.release()
+
+    def reply(self, reply: BuiltInReply) -> None:
+        """Ends the answer with a built-in reply, in the place of a job. Runs on any thread."""
+        self.draft.reply = reply
+        self._end_or_fail("stop")
 
     def release(self) -> None:
         """Gives the adapter back. May be called more than once, from any thread."""
         if self._lease is not None:
             self._lease.release()
+
+    def _end_or_fail(self, stop_reason: StopReason) -> None:
+        """As `_end`. A disk error is the outcome."""
+        try:
+            self._end(stop_reason)
+        except UserError as error:
+            self.outcome = Failed(str(error), error.exit_code)
 
     def _end(self, stop_reason: StopReason) -> None:
         answer = self.draft.answer(stop_reason)

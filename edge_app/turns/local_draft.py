@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_app.events import Answer, StopReason, Timing, TokenCounts
+from edge_app.turns.built_in_replies import BuiltInReply
 from edge_app.turns.planner import PlannedTurn
 from models.scoring.text_overlap import share_in_text
 from router.choice import Choice
-from router.confidence.rule import Confidence, Evidence
-from router.place_policy import FirstPlace
+from router.confidence.declines import is_decline
+from router.confidence.rule import Confidence, ConfidenceEstimate, Evidence
+from router.place_policy import Escalation, FirstPlace
 from router.types import Reason
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class LocalDraft:
     head, ocr: certainty of the projector's heads and of the text reader about the image in question, 0..1.
     read_text: the text of that image in the prompt; empty for none.
     image_contrast: as in Evidence; None before the answer is complete.
+    reply: the text that is given instead of a generated one; None when the model answers.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class LocalDraft:
         self.ocr: float | None = None
         self.read_text = ""
         self.image_contrast: float | None = None
+        self.reply: BuiltInReply | None = None
         self._planned = planned
         self._first = first
         self._model = model
@@ -63,25 +67,43 @@ class LocalDraft:
 
     @property
     def text(self) -> str:
+        if self.reply is not None:
+            return self.reply.text
         return self.generation.text if self.generation is not None else ""
+
+    @property
+    def is_decline(self) -> bool:
+        """Whether the text so far declines to answer."""
+        return self.reply.declined if self.reply is not None else is_decline(self.text)
 
     def is_hopeless(self, below: float) -> bool:
         """Whether the answer, when it is complete, will have a confidence below `below`, judged by its beginning."""
         return self._confidence().hopeless(self._evidence(), below)
 
+    def escalation(self) -> Escalation | None:
+        """Whether the question is asked in the cloud after the text so far; None when there is nothing to judge."""
+        places, reply, estimate = self._planned.places, self.reply, self._estimate()
+        if reply is not None:
+            return places.escalation_of_decline(reply.reason) if reply.declined and reply.for_cloud else None
+        if self.is_decline:
+            return places.escalation_of_decline(Reason("declined"))
+        return None if estimate is None else places.escalation(estimate.probability)
+
     def answer(self, stop_reason: StopReason) -> Answer:
         """The answer if it ends here. Only a complete answer has its confidence in the label, and an offer."""
         planned, generation, logprobs = self._planned, self.generation, self.logprobs
-        evidence = self._evidence()
-        confidence = self._confidence().judge(evidence).probability if logprobs else None
-        judged = confidence if stop_reason != "cancelled" else None
-        label = planned.places.local_label(self._first, self.choice, judged)
+        estimate = self._estimate()
+        judged = self.escalation() if stop_reason != "cancelled" else None
+        label = planned.places.local_label(*self._reasons(judged))
+        probability = None if estimate is None else estimate.probability
         return Answer(
             text=self.text,
             adapter=self.choice.adapter,
             place="local",
             mode=planned.turn.mode,
-            confidence=confidence,
+            confidence=probability,
+            declined=self.is_decline,
+            calibrated=estimate is not None and estimate.fitted,
             reason=str(label),
             reason_kind=label.kind,
             model=self._model,
@@ -105,9 +127,22 @@ class LocalDraft:
             session=self._session,
             mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
             min_logprob=min(logprobs) if logprobs else None,
-            evidence=evidence,
-            offer="ask_cloud" if judged is not None and planned.places.offers(judged) else None,
+            evidence=self._evidence() if self.reply is None else None,
+            offer="ask_cloud" if judged is not None and planned.places.offers(probability) else None,
         )
+
+    def _reasons(self, judged: Escalation | None) -> tuple[Reason, ...]:
+        """Why this device answers, why with this adapter, and why the answer is kept. A reply has its own reason."""
+        first, kept = self._first.reasons, () if judged is None else judged.reasons
+        if self.reply is not None:
+            return (*first, *(kept or (self.reply.reason,)))
+        return (*first, self.choice.reason, *kept)
+
+    def _estimate(self) -> ConfidenceEstimate | None:
+        """The confidence of the text so far; None for a decline, and when nothing was generated."""
+        if not self.logprobs or self.is_decline:
+            return None
+        return self._confidence().judge(self._evidence())
 
     def _speed(self) -> float | None:
         """Tokens per second of decoding; the first token comes from the prefill and is not counted."""

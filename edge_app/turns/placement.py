@@ -18,6 +18,7 @@ from router.place_policy import (
     Scenario,
     cloud_first_failed,
     escalation,
+    escalation_of_decline,
     first_place,
     threshold,
 )
@@ -56,10 +57,16 @@ class PlacePlan:
 
         Without an endpoint the reason mentions that only when the user allowed the cloud, and only once.
         """
-        obstacle = self.standing.closed_because
+        return escalation(self.scenario, probability, self.cloud, self._obstacle())
+
+    def escalation_of_decline(self, why: Reason) -> Escalation:
+        """Whether a question that this device declined to answer is asked in the cloud."""
+        return escalation_of_decline(self.scenario, why, self.cloud, self._obstacle())
+
+    def _obstacle(self) -> Reason | None:
         if self.cloud is None and (self.scenario.cloud_first or not self.allow_cloud):
-            obstacle = None
-        return escalation(self.scenario, probability, self.cloud, obstacle)
+            return None
+        return self.standing.closed_because
 
     @property
     def pause_below(self) -> float | None:
@@ -73,11 +80,13 @@ class PlacePlan:
         worst = self.escalation(0.0)
         return worst.threshold if worst.escalate else None
 
-    def offers(self, probability: float) -> bool:
+    def offers(self, probability: float | None) -> bool:
         """Whether the user is offered to ask the cloud: the answer is below the threshold of the mode's weights,
-        also in a mode that does not escalate by itself."""
+        also in a mode that does not escalate by itself, or it is a decline, which has no probability."""
         if self.cloud is None or not self.standing.is_open:
             return False
+        if probability is None:
+            return True
         return probability < threshold(replace(self.scenario, escalates=True), self.cloud)
 
     def route(self, choice: Choice, first: FirstPlace) -> Route:
@@ -92,13 +101,9 @@ class PlacePlan:
         label = Label("", self.elsewhere, first.reasons)
         return Route(None, first.place, str(label), reason_kind=label.kind)
 
-    def local_label(self, first: FirstPlace, choice: Choice, probability: float | None) -> Label:
-        """The label of a local answer.
-
-        probability: the confidence of a complete answer; None for one that was stopped.
-        """
-        judged = () if probability is None else self.escalation(probability).reasons
-        return Label("local", self.elsewhere, (*first.reasons, choice.reason, *judged))
+    def local_label(self, *reasons: Reason) -> Label:
+        """The label of a local answer. reasons: for its place, its adapter, and why it is kept."""
+        return Label("local", self.elsewhere, reasons)
 
     def cloud_label(self, why: FirstPlace | Escalation) -> Label:
         return Label(self.elsewhere, self.elsewhere, why.reasons)

@@ -16,14 +16,26 @@ from typing import Literal
 from edge_app.cloud.access import CloudAccess
 from edge_app.costs.averages import CostAverages
 from edge_app.engine.inference_thread import InferenceThread, Job
-from edge_app.events import Answer, Answered, CloudFailed, Escalated, Event, Failed, Routed, TurnSaved
+from edge_app.events import (
+    Answer,
+    Answered,
+    CloudFailed,
+    Escalated,
+    Event,
+    Failed,
+    Routed,
+    TokenText,
+    TurnSaved,
+)
 from edge_app.reason_text import Label, clause, inside
 from edge_app.storage.sessions import SavedTurn, SavedTurnId, SessionStore
+from edge_app.turns.built_in_replies import BuiltInReply, built_in_reply
 from edge_app.turns.cloud_answer import CloudAnswer
 from edge_app.turns.local_answer import LocalAnswer, LocalResources
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import TurnRecorder
 from models.core.errors import NeedsNetwork, UserError
+from router.choice import Choice
 from router.place_policy import Escalation, FirstPlace
 from router.types import Reason
 
@@ -62,6 +74,7 @@ class TurnRunner:
         self._kept: Answer | None = None
         self._cloud: CloudAnswer | None = None
         self._interruption: KeyboardInterrupt | None = None
+        self._reply: BuiltInReply | None = None
 
     def cancel(self) -> None:
         """Stops the running answer. The text so far is kept."""
@@ -96,7 +109,8 @@ class TurnRunner:
         saved = self._recorder.saved
         if saved is not None:
             yield TurnSaved(saved.session, saved.turn)
-        first = self._places.first()
+        reply = self._reply = built_in_reply(self._planned)
+        first = FirstPlace("local") if reply is not None and not reply.for_cloud else self._places.first()
         if first.place == "local":
             yield from self._answer_here(first)
             return
@@ -125,12 +139,16 @@ class TurnRunner:
         first: this device, with the reasons for it.
         """
         planned, resources, asked_first = self._planned, self._dependencies.local, self._cloud is not None
-        if planned.choice is not None:
-            resources.host.prefetch(planned.choice.adapter)
-            yield Routed(self._places.route(planned.choice, first), planned.turn.mode, planned.route_ms)
         local = LocalAnswer(planned, first, resources, self._recorder)
+        choice = planned.choice if self._reply is None else Choice(None, None, self._reply.reason)
+        if choice is not None:
+            resources.host.prefetch(choice.adapter)
+            yield Routed(self._places.route(choice, first), planned.turn.mode, planned.route_ms)
         try:
-            yield from self._compute(local, None if asked_first else self._places.pause_below)
+            if self._reply is not None:
+                yield from self._give(self._reply, local)
+            else:
+                yield from self._compute(local, None if asked_first else self._places.pause_below)
             doubt = None if asked_first else self._doubt(local)
             if doubt is None:
                 yield self._local_end(local)
@@ -146,6 +164,12 @@ class TurnRunner:
             yield self._local_end(local)
         finally:
             local.release()
+
+    def _give(self, reply: BuiltInReply, local: LocalAnswer) -> Events:
+        """Gives a built-in reply, which is saved before it is shown."""
+        local.reply(reply)
+        self._stage = "local"
+        yield TokenText(reply.text)
 
     def _compute(self, local: LocalAnswer, pause_below: float | None) -> Events:
         """Runs the computation on the inference thread. Updates the cost averages when the answer ended."""
@@ -196,12 +220,11 @@ class TurnRunner:
         """The decision to ask the cloud after a local answer; None when the local answer stays."""
         if self._stopped.is_set():
             return None
+        escalation, answer = local.draft.escalation(), local.outcome
         if local.is_paused:
-            return self._places.escalation(self._complete_or_not(local).confidence or 0.0)
-        answer = local.outcome
-        if not isinstance(answer, Answer) or answer.confidence is None or answer.stop_reason == "cancelled":
+            return escalation
+        if escalation is None or not isinstance(answer, Answer) or answer.stop_reason == "cancelled":
             return None
-        escalation = self._places.escalation(answer.confidence)
         return escalation if escalation.escalate else None
 
     # -- the end

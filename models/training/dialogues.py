@@ -6,11 +6,14 @@ Every answer is derived from the head probabilities of a scene and from the fact
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.training.classes import ClassName
-from models.training.scenes import Scene
+
+if TYPE_CHECKING:
+    from models.training.scenes import Scene  # imports torch
 
 Turn = tuple[str, str]
 MAIN_OBJECT = "What is the main object in this photo?"

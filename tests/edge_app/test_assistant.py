@@ -97,6 +97,8 @@ def test_the_json_object_has_exactly_the_keys_that_scripts_rely_on(assistant: As
             "place",
             "mode",
             "confidence",
+            "declined",
+            "calibrated",
             "reason",
             "reason_kind",
             "model",

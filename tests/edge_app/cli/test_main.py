@@ -114,7 +114,18 @@ def test_ask_json_prints_one_object(run: Run, engine: FakeEngine, photo: str) ->
     printed = json.loads(outcome.stdout)
     assert (outcome.code, outcome.stderr) == (0, "")
     assert list(printed) == [
-        *("answer", "adapter", "place", "mode", "confidence", "reason", "reason_kind", "model"),
+        *(
+            "answer",
+            "adapter",
+            "place",
+            "mode",
+            "confidence",
+            "declined",
+            "calibrated",
+            "reason",
+            "reason_kind",
+            "model",
+        ),
         *("stop_reason", "tokens"),
         *("timing_ms", "tokens_per_second", "session", "kept", "broken"),
     ]

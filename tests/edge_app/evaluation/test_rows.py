@@ -122,6 +122,7 @@ def test_prediction_rows_have_the_documented_keys(assistant: Assistant, pets: Pa
     assert list(rows[0]) == [
         *("image", "question", "answer", "expected", "type", "correct", "adapter", "place", "confidence"),
         *("mean_logprob", "min_logprob", "timing_ms", "options", "evidence", "energy"),
+        *("declined", "calibrated"),
     ]
     assert (rows[0]["image"], rows[0]["expected"], rows[0]["mean_logprob"]) == ("images/a.png", "cat", -0.5)
     assert len(rows[0]["evidence"]["logprobs"]) == 3

@@ -1,0 +1,44 @@
+"""Built-in replies: texts of the app that answer a question, or decline to, in the place of the model.
+
+A reply is decided from the planned turn, before anything is loaded or sent. A new case is one more function in CASES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from router.types import Reason
+
+if TYPE_CHECKING:
+    from edge_app.turns.planner import PlannedTurn
+
+
+@dataclass(frozen=True)
+class BuiltInReply:
+    """A reply for which nothing is generated. It has no confidence.
+
+    text: for the user. declined: it is no answer, such as "There is no image in this chat."
+    reason: why it is given; its kind has a clause in edge_app/reason_text.py.
+    for_cloud: the cloud may know better. It is asked first in mode quality, and after a decline where the mode hands
+        over. Otherwise this device replies, whatever the mode.
+    """
+
+    text: str
+    declined: bool
+    reason: Reason
+    for_cloud: bool = False
+
+
+Case = Callable[["PlannedTurn"], BuiltInReply | None]
+"""Returns the reply to the turn; None when the case does not apply."""
+
+CASES: tuple[Case, ...] = ()
+"""In the order in which they are tried; the first reply counts."""
+
+
+def built_in_reply(planned: PlannedTurn, cases: Sequence[Case] | None = None) -> BuiltInReply | None:
+    """The reply to a turn; None when the model is to answer. cases: None takes CASES."""
+    replies = (case(planned) for case in (CASES if cases is None else cases))
+    return next((reply for reply in replies if reply is not None), None)
