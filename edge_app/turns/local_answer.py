@@ -226,7 +226,7 @@ class LocalAnswer:
         first = draft.logprobs[:CONTRASTED_TOKENS]
         position = first.index(min(first))
         answer = draft.tokens[: position + 1]
-        blind = self._host.engine(job).blind_logprob(planned.messages, answer, lease.weights)
+        blind = self._host.engine(job).blind_logprob(planned.focus.messages, answer, lease.weights)
         return None if blind is None else first[position] - blind
 
     def _pauses(self, below: float) -> bool:

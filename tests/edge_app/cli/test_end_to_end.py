@@ -110,6 +110,19 @@ def test_a_second_question_about_an_image_computes_only_what_is_new(assistant: A
     assert second.tokens.cached >= first.tokens.prompt
 
 
+def test_a_second_image_is_answered_as_if_it_were_the_only_one(assistant: Assistant) -> None:
+    question, back = "What is this?", "What is in the first photo?"
+    alone = ask(assistant, question, images=(picture(1),))
+    first = ask(assistant, question, images=(picture(0),))
+    first_again = ask(assistant, back, session=first.session)
+    session = ask(assistant, question, images=(picture(0),)).session
+    second = ask(assistant, question, images=(picture(1),), session=session)
+    assert (second.text, second.tokens.prompt) == (alone.text, alone.tokens.prompt)
+    assert second.mean_logprob == pytest.approx(alone.mean_logprob, abs=1e-3)
+    third = ask(assistant, back, session=session)
+    assert (third.text, third.tokens.prompt) == (first_again.text, first_again.tokens.prompt)
+
+
 def test_the_image_and_its_words_reach_the_model_and_blind_turns_see_neither(assistant: Assistant) -> None:
     question = "What is in this photo?"
     seen = [ask(assistant, question, images=(picture(seed),)) for seed in (0, 1)]

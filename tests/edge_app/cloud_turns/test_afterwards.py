@@ -59,6 +59,22 @@ def test_a_chat_goes_on_across_places(make: Make, server: Misbehaving, engine: F
     assert [message["content"] for message in sent] == ["One?", CLOUD, "Two?", LOCAL, "Three?"]
 
 
+def test_the_cloud_is_sent_the_whole_conversation_and_this_device_reads_what_is_about_the_image(
+    make: Make, server: Misbehaving, engine: FakeEngine
+) -> None:
+    assistant = make(server.url)
+    session = ask(assistant, "What is this?", images=(png("red"),)).session
+    ask(assistant, "And this?", images=(png("blue"),), session=session)
+    here = engine.calls[-1].messages
+    assert [(m.text, len(m.images)) for m in here] == [("And this?", 1)]
+    sent = server.requests[-1].fields()["messages"]
+    assert [len(m["content"]) for m in sent if m["role"] == "user"] == [2, 2]  # an image and a text each
+    ask(assistant, "What is in the first photo?", session=session)
+    again = [(m.text, len(m.images)) for m in engine.calls[-1].messages if m.role == "user"]
+    assert again == [("What is this?", 1), ("What is in the first photo?", 0)]
+    assert engine.calls[-1].messages[0].images != here[0].images
+
+
 def test_the_export_shows_places_reasons_and_the_kept_answer(
     make: Make, server: Misbehaving, store: SessionStore
 ) -> None:
