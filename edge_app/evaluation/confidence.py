@@ -1,8 +1,11 @@
 """Fits the confidence rule to logged answers and measures it by cross-validation.
 
 Images are divided into folds. A rule that is fitted on all other folds judges the answers about the images of a fold.
-So each answer is judged once, by a rule fitted without it and without other answers about its image. The rule that
-is written in the end is fitted on all answers.
+The answer to a question that has an author is judged by a rule fitted without all questions of that author as well. So
+each answer is judged once, by a rule that has seen neither its image nor its author's way to ask. The rule that is
+written in the end is fitted on all answers.
+
+No answer out of scope and in chat is right. Declines have no confidence: they are in no fit and in no figure of it.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +25,11 @@ from models.core.errors import UserError
 from models.core.files import write_whole
 from models.scoring.answer_rules import normalise
 from router.confidence.early_stop import Stopping, stopping, with_slack
-from router.confidence.fit import Logged, fit, fit_offsets, fold_of
+from router.confidence.fit import Logged, Penalties, fit, fit_offsets, fold_of
 from router.confidence.rule import (
     FEATURES,
     FORMAT,
+    NO_ADAPTER,
     AdapterOffset,
     Confidence,
     Evidence,
@@ -36,6 +41,8 @@ from router.confidence.rule import (
 MOST_CHOICES = 10
 """A type of question is closed when it has at most this many different answers."""
 
+Result = tuple[EvaluationRow, Prediction]
+
 LEAST_ROWS = 20
 """An adapter with fewer answers gets no rule of its own; the shared rule judges it."""
 
@@ -44,9 +51,9 @@ LEAST_ROWS = 20
 class Judged:
     """An answer with its held-out probability of being right.
 
-    closed: whether its type of question is closed. confidence: the rule fitted on the other folds. probability: by that
-    rule. without: the probability by the shared part of a rule fitted on the other sets, as an adapter without data
-    gets it.
+    closed: whether its type of question is closed. confidence: the rule fitted on the other folds and authors.
+    probability: by that rule. without: the probability by a rule fitted on the other sets and authors, as an adapter
+    without data gets it.
     """
 
     row: EvaluationRow
@@ -77,7 +84,25 @@ class Line:
     bins: tuple[Bin, ...]
 
 
-def logged_answers(results: Sequence[tuple[EvaluationRow, Prediction]]) -> list[Logged]:
+def judgeable(results: Sequence[Result]) -> tuple[list[Result], list[EvaluationRow]]:
+    """The answers that have a confidence, and the rows that the model declined to answer or the app answered itself."""
+    has = [prediction.place != "local" or prediction.confidence is not None for _, prediction in results]
+    answers = [each for each, judged in zip(results, has, strict=True) if judged]
+    return answers, [row for (row, _), judged in zip(results, has, strict=True) if not judged]
+
+
+def with_scopes(results: Sequence[Result], scopes: Mapping[tuple[str, str], float]) -> list[Result]:
+    """The answers with the log-odds of scope of these (kind, question) in the place of the app's own."""
+    found = []
+    for row, prediction in results:
+        scope = scopes.get((row.set, row.question))
+        known = scope is None or prediction.evidence is None
+        evidence = prediction.evidence if known else {**(prediction.evidence or {}), "scope": scope}
+        found.append((row, replace(prediction, evidence=evidence)))
+    return found
+
+
+def logged_answers(results: Sequence[Result]) -> list[Logged]:
     """The answers in the form that rules are fitted on. Raises UserError for an answer that no local model made."""
     found = []
     for row, prediction in results:
@@ -86,7 +111,8 @@ def logged_answers(results: Sequence[tuple[EvaluationRow, Prediction]]) -> list[
                 f"{row.set}, {row.image}: an answer of the cloud cannot be used to fit the confidence."
             )
         evidence = {**prediction.evidence, "logprobs": tuple(prediction.evidence["logprobs"])}
-        found.append(Logged(Evidence(**evidence), prediction.correct, f"{row.set}/{row.image}"))
+        right = prediction.correct and row.scope == "in"
+        found.append(Logged(Evidence(**evidence), right, f"{row.set}/{row.image}", row.author))
     return found
 
 
@@ -94,9 +120,12 @@ Fit = Callable[[Sequence[Logged]], Rule]
 """Fits a rule to answers: `fit_whole` or `fit_beside_bundled`."""
 
 
-def fit_whole(logged: Sequence[Logged]) -> Rule:
-    """A rule whose shared part and adapters are all fitted to these answers, as the bundled rule is made."""
-    return with_slack(fit(logged), logged)
+def fit_whole(logged: Sequence[Logged], penalties: Penalties | None = None) -> Rule:
+    """A rule whose shared part and adapters are all fitted to these answers, as the bundled rule is made.
+
+    penalties: None to choose them by cross-validation.
+    """
+    return with_slack(fit(logged, penalties=penalties), logged)
 
 
 def fit_beside_bundled(logged: Sequence[Logged]) -> Rule:
@@ -112,45 +141,55 @@ def own_fits(logged: Sequence[Logged]) -> dict[str, AdapterOffset]:
     return fit_offsets(enough, bundled_rule()) if enough else {}
 
 
-def judged_held_out(
-    results: Sequence[tuple[EvaluationRow, Prediction]], make: Fit, folds: int
-) -> list[Judged]:
-    """Judges each answer by a rule fitted on the other folds. Raises UserError with too few right or wrong answers.
+def judged_held_out(results: Sequence[Result], make: Fit, folds: int) -> list[Judged]:
+    """Judges each answer by a rule fitted on the other folds and authors.
 
-    results: rows with their predictions. make: fits a rule. folds: the number of parts of the images.
+    results: rows with their predictions. make: fits a rule. folds: the number of parts of
+    the images. Raises UserError with too few right or wrong answers.
     """
     logged = logged_answers(results)
     _check(logged, folds)
-    closed = _closed([row for row, _ in results])
+    closed = _closed([row for row, _ in results if row.scope == "in"])
     of_fold = [fold_of(f"fold {each.image}", folds) for each in logged]
-    rules = [
-        make([each for each, own in zip(logged, of_fold, strict=True) if own != fold])
-        for fold in range(folds)
-    ]
-    others = _defaults(results, logged, make)
+
+    @cache
+    def without(fold: int, author: str | None) -> Confidence:
+        return Confidence(
+            make(
+                [
+                    each
+                    for each, own in zip(logged, of_fold, strict=True)
+                    if own != fold and (author is None or each.author != author)
+                ]
+            )
+        )
+
+    others = _Defaults(results, logged, make)
     judged = []
     for (row, prediction), each, fold in zip(results, logged, of_fold, strict=True):
-        confidence = Confidence(rules[fold])
+        confidence = without(fold, each.author)
         judged.append(
             Judged(
                 row=row,
                 prediction=prediction,
                 logged=each,
-                closed=closed[row.set, row.type],
+                closed=closed.get((row.set, row.type), False),
                 confidence=confidence,
                 probability=confidence.judge(each.evidence).probability,
-                without=others[row.set].judge(each.evidence).probability,
+                without=others.of(row).judge(each.evidence).probability,
             )
         )
     return judged
 
 
 def lines(judged: Sequence[Judged]) -> list[Line]:
-    """Lines for all answers, for closed and open questions, and for each set."""
+    """Lines for all answers, for those in scope, for closed and open questions in scope, and for each set."""
+    in_scope = [each for each in judged if each.row.scope == "in"]
     parts = {
         "all": list(judged),
-        "closed questions": [each for each in judged if each.closed],
-        "open questions": [each for each in judged if not each.closed],
+        "in scope": in_scope if len(in_scope) < len(judged) else [],
+        "closed questions": [each for each in in_scope if each.closed],
+        "open questions": [each for each in in_scope if not each.closed],
     }
     for each in judged:
         parts.setdefault(each.row.set, []).append(each)
@@ -209,17 +248,32 @@ def _closed(rows: Sequence[EvaluationRow]) -> dict[tuple[str, str], bool]:
     return {kind: len(set(own)) <= min(MOST_CHOICES, len(own) // 2) for kind, own in answers.items()}
 
 
-def _defaults(
-    results: Sequence[tuple[EvaluationRow, Prediction]], logged: Sequence[Logged], make: Fit
-) -> dict[str, Confidence]:
-    """By set, the shared part of a rule fitted on the other sets; of the bundled rule when that cannot be fitted."""
-    found = {}
-    for name in {row.set for row, _ in results}:
-        others = [each for (row, _), each in zip(results, logged, strict=True) if row.set != name]
+class _Defaults:
+    """By set and author, a rule fitted on the other sets and authors, without the offsets of their adapters.
+
+    The offset of the plain model stays, because the app always has it. The bundled rule stands in where nothing can be
+    fitted.
+    """
+
+    def __init__(self, results: Sequence[Result], logged: Sequence[Logged], make: Fit) -> None:
+        self._rows = [(row, each) for (row, _), each in zip(results, logged, strict=True)]
+        self._make = make
+        self._found: dict[tuple[str, str | None], Confidence] = {}
+
+    def of(self, row: EvaluationRow) -> Confidence:
+        key = row.set, row.author
+        if key not in self._found:
+            self._found[key] = self._fitted(*key)
+        return self._found[key]
+
+    def _fitted(self, name: str, author: str | None) -> Confidence:
+        others = [
+            each for row, each in self._rows if row.set != name and (author is None or each.author != author)
+        ]
         right = sum(each.right for each in others)
-        rule = make(others) if 0 < right < len(others) else bundled_rule()
-        found[name] = Confidence(replace(rule, adapters={}))
-    return found
+        rule = self._make(others) if 0 < right < len(others) else bundled_rule()
+        plain = {kind: own for kind, own in rule.adapters.items() if kind == NO_ADAPTER}
+        return Confidence(replace(rule, adapters=plain))
 
 
 def _line(name: str, own: Sequence[Judged]) -> Line:
@@ -231,6 +285,8 @@ def _line(name: str, own: Sequence[Judged]) -> Line:
         "mean log-probability": means,
         "least log-probability": [min(each.logged.evidence.logprobs) for each in own],
         "head probability": [each.logged.evidence.head or 0.0 for each in own],
+        "scope": [each.logged.evidence.scope or 0.0 for each in own],
+        "image contrast": [each.logged.evidence.image_contrast or 0.0 for each in own],
         "router margin": [each.logged.evidence.margin or 0.0 for each in own],
         "length": [-float(len(each.logged.evidence.logprobs)) for each in own],
     }

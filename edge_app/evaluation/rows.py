@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from adapters.spec import checked_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
@@ -29,6 +29,9 @@ from models.scoring.answer_rules import is_right, marks
 
 FIELDS = ("image", "question", "answer", "type")
 
+Scope = Literal["in", "out", "chat"]
+"""Whether a question about an image can be answered here. "chat" is not about the image."""
+
 Item = TypeVar("Item")
 
 
@@ -37,6 +40,8 @@ class EvaluationRow:
     """A question with its known answer.
 
     set: the name of its file, without the suffix. image: the path as it is written in the file. file: the image file.
+    scope: of the question; no answer is right out of scope and in chat. author: who wrote the question; None for the
+    rows of a file.
     """
 
     set: str
@@ -45,6 +50,8 @@ class EvaluationRow:
     question: str
     answer: str
     type: str
+    scope: Scope = "in"
+    author: str | None = None
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -143,7 +150,9 @@ def _rows_of(file: Path, images: Path | None, split: str | None, limit: int | No
         if split is None or fields.get("split") == split:
             where = (images or file.parent) / fields["image"]
             rows.append(
-                EvaluationRow(file.stem, fields["image"], where, *(fields[name] for name in FIELDS[1:]))
+                EvaluationRow(
+                    file.stem, fields["image"], where, fields["question"], fields["answer"], fields["type"]
+                )
             )
     if not rows:
         raise UserError(f"{file} has no rows" + (f" of the split {split!r}." if split else "."))

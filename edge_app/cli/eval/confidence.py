@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from edge_app.cli import output
 from edge_app.cli.eval.answered import answered_by_set, as_first_asked
+from edge_app.cli.eval.confidence_tables import ablation_table, kept_table, quality_table, stopping_table
 from edge_app.cli.options import (
     AdapterOption,
     AnswersOption,
@@ -22,11 +23,6 @@ from edge_app.cli.options import (
     LimitOption,
     OfflineOption,
 )
-from edge_app.system.terminal_text import text_table
-
-if TYPE_CHECKING:
-    from edge_app.evaluation.confidence import Line
-    from router.confidence.early_stop import Stopping
 
 
 def confidence(
@@ -37,6 +33,19 @@ def confidence(
     adapter: AdapterOption = None,
     folds: FoldsOption = 5,
     predictions: AnswersOption = None,
+    questions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help="Ask these as well: questions by kind, in and out of scope."),
+    ] = None,
+    scopes: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.json", help="Scopes of the questions by encoders that never saw their author."
+        ),
+    ] = None,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Also measure each group of features alone and left out.")
+    ] = False,
     picture: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw reliability there.")] = None,
     shared: Annotated[
         Path | None,
@@ -53,101 +62,84 @@ def confidence(
     that is written is fitted on all answers. It holds what each adapter adds to the bundled rule, and goes to
     your data directory, where the app finds it.
 
+    Questions of a kind are asked about images of the file of that name. Each has an author, and its answer is
+    judged by a rule fitted without that author's questions. Out of scope and in chat no answer is right.
+
     \b
-    Example:
+    Examples:
       edge-app eval confidence birds.jsonl --predictions answers --picture reliability.svg
+      edge-app eval confidence birds.jsonl --questions asked.jsonl --ablation --dry-run
     """
+    from edge_app.costs.averages import cloud_prior
     from edge_app.evaluation import plots
+    from edge_app.evaluation.ablation import ablations
     from edge_app.evaluation.confidence import (
         fit_beside_bundled,
         fit_whole,
+        judgeable,
         judged_held_out,
         lines,
         logged_answers,
         own_fits,
         stoppings,
+        with_scopes,
         write_own,
         write_shared,
     )
+    from edge_app.evaluation.kept_shares import kept_shares
+    from edge_app.evaluation.questions import paired, read_questions, read_scopes
     from edge_app.evaluation.rows import read_rows
     from edge_app.system import paths
     from router.confidence.early_stop import THRESHOLDS
+    from router.confidence.fit import chosen_penalties
+    from router.place_policy import scenario, threshold
 
     if picture is not None:
         plots.check_picture(picture)
-    rows = read_rows(files, images, None if split == "all" else split, limit)
+    wanted = None if split == "all" else split
+    rows, left_out = read_rows(files, images, wanted, limit), {}
+    if questions is not None:
+        pairing = paired(read_questions(questions), read_rows(files, images, wanted, None))
+        rows, left_out = (*rows, *pairing.rows), dict(pairing.left_out)
     settings, options = as_first_asked(adapter, offline)
-    results = answered_by_set(settings, rows, options, predictions)
-    judged = judged_held_out(results, fit_whole if shared else fit_beside_bundled, folds)
+    given = with_scopes(answered_by_set(settings, rows, options, predictions), read_scopes(scopes or []))
+    results, declined = judgeable(given)
+    whole = partial(fit_whole, penalties=chosen_penalties(logged_answers(results)))
+    judged = judged_held_out(results, whole if shared else fit_beside_bundled, folds)
     report, stopped = lines(judged), stoppings(judged, THRESHOLDS)
+    prior = cloud_prior(settings)
+    prior = replace(prior, joules=prior.joules + settings.cloud_joules)
+    limit_of_auto = threshold(scenario("auto", False, settings.weights()), prior)
+    kept = kept_shares(judged, declined, limit_of_auto)
+    parts = ablations(results, folds) if ablation else []
     if picture is not None:
         plots.draw_reliability(report, picture)
     if not dry_run:
         logged = logged_answers(results)
         if shared is not None:
-            write_shared(shared, fit_whole(logged))
+            write_shared(shared, whole(logged))
             output.say(f"Wrote {shared}.")
         else:
             fitted = own_fits(logged)
             write_own(paths.confidence_file(), fitted)
             output.say(f"Wrote {paths.confidence_file()}: {', '.join(sorted(fitted)) or 'no adapter'}.")
     if json:
-        output.result_json(_as_json(report, stopped, folds, options.weights))
-    else:
-        output.result(f"{_table(report)}\n\n{_stopping_table(stopped)}")
-
-
-def _as_json(
-    report: Sequence[Line], stopped: Sequence[Stopping], folds: int, identity: str
-) -> dict[str, Any]:
-    return {
-        "folds": folds,
-        "weights": identity,
-        "lines": [asdict(line) for line in report],
-        "stopping": [asdict(each) for each in stopped],
-    }
-
-
-def _table(report: Sequence[Line]) -> str:
-    """The AUROC of each score and the calibration error of the confidence, as text."""
-    scores = list(report[0].aurocs)
-    heading = ("ANSWERS", "ROWS", "WRONG", "ECE", *(f"{score.upper()}" for score in scores))
-    rows = [
-        (
-            line.name,
-            str(line.rows),
-            str(line.rows - line.right),
-            f"{100 * line.ece:.1f}%",
-            *(_area(line.aurocs[score]) for score in scores),
+        output.result_json(
+            {
+                "folds": folds,
+                "weights": options.weights,
+                "lines": [asdict(line) for line in report],
+                "stopping": [asdict(each) for each in stopped],
+                "threshold": limit_of_auto,
+                "kept": [asdict(each) for each in kept],
+                "ablation": [asdict(each) for each in parts],
+                "left_out": left_out,
+            }
         )
-        for line in report
-    ]
-    note = (
-        "ECE: calibration error of the confidence, in ten bins. Other columns: AUROC of the confidence, of the\n"
-        "confidence for an adapter without data (fitted on the other files), and of scores that need no fitting.\n"
-        "-: all answers are right, or all wrong."
-    )
-    return text_table([heading, *rows], right=range(1, len(heading))) + f"\n{note}"
-
-
-def _area(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _stopping_table(stopped: Sequence[Stopping]) -> str:
-    rows = [
-        (
-            f"{each.threshold:.1f}",
-            f"{each.lost} of {each.kept}",
-            f"{each.wrong_stopped} of {each.wrong}",
-            f"{100 * each.saved / max(each.tokens, 1):.0f}%",
-        )
-        for each in stopped
-    ]
-    return text_table(
-        [
-            ("GIVEN UP EARLY BELOW", "RIGHT AND TO BE KEPT", "WRONG", "TOKENS SAVED"),
-            *rows,
-        ],
-        right=(0, 1, 2, 3),
-    )
+        return
+    tables = [quality_table(report), stopping_table(stopped), kept_table(kept, limit_of_auto)]
+    if parts:
+        tables.append(ablation_table(parts))
+    if left_out:
+        tables.append("\n".join(f"Left out: {count} questions, {why}." for why, count in left_out.items()))
+    output.result("\n\n".join(tables))

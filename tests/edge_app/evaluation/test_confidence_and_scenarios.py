@@ -21,7 +21,14 @@ from edge_app.evaluation.confidence import (
     write_own,
     write_shared,
 )
-from edge_app.evaluation.rows import EvaluationOptions, EvaluationRow, Prediction, weights_identity
+from edge_app.evaluation.questions import paired, read_questions
+from edge_app.evaluation.rows import (
+    EvaluationOptions,
+    EvaluationRow,
+    Prediction,
+    read_rows,
+    weights_identity,
+)
 from edge_app.system import paths
 from models.core.errors import UserError
 from router.confidence import rule as rule_module
@@ -173,6 +180,86 @@ def test_eval_confidence_can_measure_alone(run: Run, given: tuple[list[str], Pat
     assert printed["lines"][0]["rows"] == 140
     assert 0.5 < printed["lines"][0]["aurocs"]["confidence"] <= 1
     assert not paths.confidence_file().exists()
+
+
+@pytest.fixture
+def asked(given: tuple[list[str], Path], tmp_path: Path) -> Path:
+    """A file of questions by two authors, with an answer to each: sure of itself, though never right out of scope."""
+    files, folder = given
+    questions = tmp_path / "asked.jsonl"
+    lines = [
+        {"kind": kind, "question": f"{scope} {number}?", "scope": scope, "author": author, "task": task}
+        for kind, scope, task in (("birds", "out", None), ("bills", "chat", None), ("bees", "out", None))
+        for author in ("ann", "bob")
+        for number in range(12)
+    ]
+    questions.write_text("\n".join(json.dumps(each) for each in lines))
+    dice = random.Random(7)
+    options = replace(OPTIONS, weights=weights_identity("edge-vlm-135m", "auto"))
+    for row in paired(
+        read_questions(questions), read_rows([Path(file) for file in files], None, "val", None)
+    ).rows:
+        prediction = replace(predicted(row, dice), answer="something", correct=False, options=asdict(options))
+        declined = {"confidence": None} if row.question == "out 0?" else {}
+        with (folder / f"{row.set}.jsonl").open("a") as stream:
+            stream.write(json.dumps({**asdict(prediction), **declined}) + "\n")
+    return questions
+
+
+def test_eval_confidence_asks_questions_in_and_out_of_scope(
+    run: Run, given: tuple[list[str], Path], asked: Path
+) -> None:
+    files, folder = given
+    arguments = ["eval", "confidence", *files, "--predictions", str(folder), "--questions", str(asked)]
+    printed = json.loads(run(*arguments, "--dry-run", "--ablation", "--json").stdout)
+    by_name = {line["name"]: line for line in printed["lines"]}
+    assert by_name["in scope"]["rows"] == 140
+    assert by_name["all"]["rows"] == 140 + 2 * 24 - 2  # two questions were declined
+    kept = {each["kind"]: each for each in printed["kept"]}
+    assert (kept["birds"]["out"]["rows"], kept["bills"]["chat"]["rows"]) == (24, 24)
+    assert kept["all"]["right"]["rows"] == by_name["in scope"]["right"]
+    assert kept["birds"]["out"]["kept"] < 24
+    assert printed["left_out"] == {"no images of bees": 24}
+    assert printed["ablation"][0]["name"] == "all features"
+    table = run(*arguments, "--dry-run").stdout
+    assert "KEPT ON THE DEVICE" in table and "Left out: 24 questions, no images of bees." in table
+
+
+def test_scopes_of_encoders_that_never_saw_the_author_tell_what_is_out_of_scope(
+    run: Run, given: tuple[list[str], Path], asked: Path, tmp_path: Path
+) -> None:
+    files, folder = given
+    scopes = tmp_path / "scopes.json"
+    by_kind: dict[str, dict[str, float]] = {"birds": {}, "bills": {}}
+    for question in read_questions(asked):
+        by_kind.get(question.kind, {})[question.question] = -4.0
+    for row in read_rows([Path(file) for file in files], None, "val", None):
+        by_kind[row.set][row.question] = 4.0
+    scopes.write_text(json.dumps(by_kind))
+    arguments = ["eval", "confidence", *files, "--predictions", str(folder), "--questions", str(asked)]
+    arguments += ["--shared", str(tmp_path / "rule.json"), "--json"]
+    plain = json.loads(run(*arguments).stdout)
+    told = json.loads(run(*arguments, "--scopes", str(scopes)).stdout)
+    assert told["lines"][0]["aurocs"]["confidence"] > plain["lines"][0]["aurocs"]["confidence"] + 0.05
+    assert told["kept"][-1]["out"]["kept"] == 0
+    assert run(*arguments, "--scopes", str(folder)).code == 1
+
+
+def test_no_answer_is_judged_by_a_rule_that_saw_its_author() -> None:
+    results = [
+        (replace(row, author=("ann", "bob", None)[number % 3]), each)
+        for number, (row, each) in enumerate(answered("birds", 60))
+    ]
+    seen: list[set[str | None]] = []
+
+    def spy(logged: object) -> object:
+        seen.append({each.author for each in logged})  # type: ignore[attr-defined]
+        return bundled_rule()
+
+    judged_held_out(results, spy, 4)  # type: ignore[arg-type]
+    assert {frozenset(each) for each in seen} >= {
+        frozenset({"ann", None}), frozenset({"bob", None}), frozenset({"ann", "bob", None}),
+    }  # fmt: skip
 
 
 def test_eval_scenarios_has_every_measure(run: Run, given: tuple[list[str], Path]) -> None:
