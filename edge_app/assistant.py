@@ -32,6 +32,7 @@ from edge_app.turns.runner import TurnDependencies, TurnRunner
 from models.core.errors import UserError
 from router.choice import Router
 from router.confidence.rule import Confidence
+from router.scope import TaskScope
 from router.types import Mode
 
 __all__ = ["Assistant", "Turn"]
@@ -63,7 +64,8 @@ class Assistant:
         self._brings_adapters = settings.bundled_adapters and adapters is None
         self._thread = InferenceThread()
         self._host = EngineHost(settings, self.adapters, load, self._thread.broadcast)
-        self._chooser = AdapterChooser(self._host, self.adapters.directory, router or settings.router)
+        scope = TaskScope(self.adapters.directory, paths.cache_directory())
+        self._chooser = AdapterChooser(self._host, self.adapters.directory, scope, router or settings.router)
         self._texts = ImageTexts(reader, settings.threads)
         self._cloud = CloudAccess(settings, consenter)
         self._costs = CostAverages(settings, learns=sessions is not None)

@@ -23,7 +23,7 @@ CLAUSES = {
     "adapter_asked": "adapter {adapter}, as asked",
     "adapter_suits": "looks like {adapter}{likeness}",
     "no_adapter_suits": "no adapter: nearest is {adapter}{likeness}",
-    "plain_chat": "no adapter: the question is plain chat, not about the image",
+    "question_out_of_scope": "no adapter: the image looks like {adapter}, the question is none of its tasks{likeness}",
     "other_language_model": "no adapter: the router knows the questions of another language model only",
     "too_many_adapters": "no adapter: there are too many for the model to read what they are for",
     "adapters_need_image": "no adapter: there is no image, and those installed are for images",
@@ -140,7 +140,7 @@ def _shown(name: str, value: object, elsewhere: str) -> object:
 
 
 def _likeness(reason: Reason) -> str:
-    """For adapter_suits and no_adapter_suits, such as ": image 0.91, question 0.50"; unknown values are left out."""
+    """For adapter_suits and its opposites, such as ": image 0.91, question 0.50"; unknown values are left out."""
     known = {name: reason.fields.get(name) for name in ("image", "question")}
     figures = [f"{name} {value:.2f}" for name, value in known.items() if isinstance(value, int | float)]
     return f": {', '.join(figures)}" if figures else ""

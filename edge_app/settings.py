@@ -75,8 +75,8 @@ class Settings(BaseSettings):
     adapter: str = "auto"
     """The adapter: a name, "none", "auto", or a sum such as "receipts:0.5,medical:0.5"."""
 
-    router: RouterName = "cascade"
-    """The router that chooses the adapter for "auto": "cascade", "heads", "prototypes" or "model" (docs/routing.md)."""
+    router: RouterName = "heads"
+    """The router that chooses the adapter for "auto": "heads", "prototypes" or "model" (docs/routing.md)."""
 
     adapter_memory: int = Field(default=256, ge=1, le=1_000_000)
     """Megabytes of memory for adapters; an adapter of rank 16 takes about 6."""
@@ -198,6 +198,12 @@ class Settings(BaseSettings):
     def eco(self) -> Budgets:
         """The limits of the mode eco."""
         return Budgets(image_side=self.eco_image_size, tokens=self.eco_max_tokens)
+
+    @field_validator("router", mode="before")
+    @classmethod
+    def _renamed_router(cls, name: object) -> object:
+        """ "cascade" of earlier versions was the heads with a detector of plain chat, which the heads now contain."""
+        return "heads" if name == "cascade" else name
 
     @field_validator("worth", mode="before")
     @classmethod

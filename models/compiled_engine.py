@@ -21,7 +21,7 @@ from models.compiler import threads as thread_settings
 from models.core.cache import PACKED
 from models.core.errors import UserError
 from models.core.types import Image, Message, Progress, Sampling, no_progress
-from models.engine import Engine, FeatureSizes, PackedAdapter
+from models.engine import Abilities, Engine, FeatureSizes, PackedAdapter
 from models.families.parts import LoadOptions, Parts
 from models.families.registry import load_parts
 from models.hub.store import ModelFiles
@@ -74,6 +74,7 @@ class CompiledEngine:
         self.feature_sizes = FeatureSizes(
             self.shape.hidden, HEAD_CHANNELS + COLOUR_BINS if self.has_vision else 0
         )
+        self.abilities = Abilities(image_tasks=parts.image_tasks)
         self.adapters = CompiledAdapterPacker(self.shape, packed_folder)
         self.base_adapter = None if parts.base_lora is None else CompiledAdapter(parts.base_lora)
         self._parts = parts

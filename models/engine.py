@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from models.core.errors import UserError
@@ -39,6 +39,16 @@ class FeatureSizes:
 
     text: int
     image: int
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a model can answer, as its publisher states it.
+
+    image_tasks: what it was trained to answer about an image: example questions by task. Empty when nothing is stated.
+    """
+
+    image_tasks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class ImageFeatures(Protocol):
@@ -201,6 +211,9 @@ class Engine(FeatureExtractor, TextScorer, Protocol):
 
     @property
     def feature_sizes(self) -> FeatureSizes: ...
+
+    @property
+    def abilities(self) -> Abilities: ...
 
     @property
     def adapters(self) -> AdapterPacker: ...

@@ -6,6 +6,7 @@ Field names follow mlc-chat-config.json where it has them; context_length is its
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ class ModelConfig:
     projector, base_lora: a file and a PEFT folder beside config.json.
     chat_template: replaces the one in the published weights. wording: the text around images in prompts.
     words_head: the projector head whose labels the prompt has in words.
+    image_tasks: what the model was trained to answer about an image: example questions by task.
     """
 
     context_length: int = DEFAULT_CONTEXT_LENGTH
@@ -32,6 +34,7 @@ class ModelConfig:
     chat_template: str | None = None
     wording: Wording = field(default_factory=Wording)
     words_head: str | None = None
+    image_tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_model_config(directory: Path | None) -> ModelConfig:
@@ -59,6 +62,9 @@ def read_model_config(directory: Path | None) -> ModelConfig:
             least=float(words.get("minimum_probability", float, Wording.least)),
         ),
         words_head=words.get("head", str, "") or None,
+        image_tasks={
+            name: tuple(map(str, examples)) for name, examples in reader.get("tasks", dict, {}).items()
+        },
     )
 
 

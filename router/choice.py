@@ -40,7 +40,7 @@ class Candidate:
     score: the router's score as a logit; above 0 when the adapter suits better than no adapter.
     image, question: similarity to the adapter's own images and questions, -1..1; None when the adapter has no such
         examples, the query has no image, or the router does not compute them. HeadRouter gives the value of its head
-        as `image`.
+        as `image`, and as `question` the probability that the question is one of the adapter's tasks.
     """
 
     adapter: str
@@ -88,20 +88,26 @@ def choose_as_asked(adapter: str, installed: Collection[str]) -> Choice:
     return Choice(named, None, Reason("adapter_asked", {"adapter": named}))
 
 
-def decide(candidates: Collection[Candidate], *, chat: bool) -> Choice:
+def decide(candidates: Collection[Candidate], otherwise: Reason | None = None) -> Choice:
     """The candidate with the highest score if that is above 0, otherwise no adapter.
 
     The probability is the softmax over the scores of all candidates and 0 for no adapter.
 
-    chat: the question was classified as plain chat; the reason says so when no adapter is chosen.
+    otherwise: the reason when no adapter is chosen; None gives the likeness to the best candidate.
     """
     ranked = sorted(candidates, key=lambda each: -each.score)
     best = ranked[0]
     logits = np.array([0.0, *(each.score for each in ranked)])  # [1 + candidates]
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
-    likeness = {"adapter": best.adapter, "image": best.image, "question": best.question}
     if best.score > 0:
-        return Choice(best.adapter, float(shares[1]), Reason("adapter_suits", likeness), tuple(ranked))
-    reason = Reason("plain_chat") if chat else Reason("no_adapter_suits", likeness)
+        return Choice(best.adapter, float(shares[1]), likeness_reason("adapter_suits", best), tuple(ranked))
+    reason = otherwise or likeness_reason("no_adapter_suits", best)
     return Choice(None, float(shares[0]), reason, tuple(ranked))
+
+
+def likeness_reason(kind: str, candidate: Candidate) -> Reason:
+    """A reason with the candidate's name and likeness."""
+    return Reason(
+        kind, {"adapter": candidate.adapter, "image": candidate.image, "question": candidate.question}
+    )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-RouterName = Literal["prototypes", "model", "heads", "cascade"]
+RouterName = Literal["heads", "prototypes", "model"]
 ROUTERS: tuple[RouterName, ...] = get_args(RouterName)
 
 Mode = Literal["auto", "fast", "quality", "eco"]

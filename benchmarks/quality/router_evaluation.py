@@ -22,6 +22,7 @@ from benchmarks.quality.router_cases import Case
 from edge_app.assistant import Assistant, Turn
 from edge_app.evaluation.rows import evenly_spread
 from edge_app.events import Answered, Failed
+from edge_app.system import paths
 from models.core.errors import UserError
 from models.core.images import load_image
 from models.core.types import Sampling
@@ -29,6 +30,7 @@ from models.vision.efficientnet import HEAD_CHANNELS
 from models.vision.tower import TowerFeatures
 from router.choice import Query, Router
 from router.routers import make_router
+from router.scope import TaskScope
 from router.types import RouterName
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ def decide_all(
     report: Report,
 ) -> list[Decision]:
     """The router's decision for every case. One uncounted decision comes first, in which it reads the adapters."""
-    router = make_router(name, directory, engine)
+    router = make_router(name, directory, engine, TaskScope(directory, paths.cache_directory()))
     _decide(router, cases[0], installed, features, engine, name)
     decisions = []
     for number, case in enumerate(cases, 1):

@@ -15,6 +15,7 @@ from edge_app.turns.image_focus import ImageFocus
 from edge_app.turns.planner import PlannedTurn
 from router.choice import Choice, Query, Router
 from router.place_policy import FirstPlace
+from router.scope import TaskScope
 from router.types import RouterName
 
 if TYPE_CHECKING:
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
 class AdapterChooser:
     """Runs on the inference thread, because the router reads the engine's features.
 
-    directory: the folder of the installed adapters. router: a router, or the name of one that is made at its first use.
+    directory: the folder of the installed adapters. scope: over the same folder. router: a router, or the name of one
+    that is made at its first use.
     """
 
-    def __init__(self, host: EngineHost, directory: Path, router: Router | RouterName) -> None:
+    def __init__(
+        self, host: EngineHost, directory: Path, scope: TaskScope, router: Router | RouterName
+    ) -> None:
         self._host = host
         self._directory = directory
+        self._scope = scope
         self._router = router
 
     def choose(self, planned: PlannedTurn, first: FirstPlace, job: Job) -> tuple[Choice, float]:
@@ -68,5 +73,5 @@ class AdapterChooser:
         if isinstance(self._router, str):
             from router.routers import make_router
 
-            self._router = make_router(self._router, self._directory, engine)
+            self._router = make_router(self._router, self._directory, engine, self._scope)
         return self._router.choose(query, installed)

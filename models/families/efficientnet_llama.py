@@ -45,4 +45,9 @@ def load(files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts:
         heads = read_projector(projector, tower.packed, vocabulary)
         return tower, Projector.load(heads, embedding, vocabulary, path, compiled, options.threads, progress)
 
-    return replace(parts, vision=VisionEncoder(load_vision), words_head=config.words_head)
+    return replace(
+        parts,
+        vision=VisionEncoder(load_vision),
+        words_head=config.words_head,
+        image_tasks=config.image_tasks,
+    )

@@ -6,7 +6,8 @@ module has one function, `load`, which reads a model's files and returns `Parts`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +32,7 @@ class Parts:
     vision: the vision encoder; None for a model that reads text alone.
     words_head: the head of the projector whose labels the prompt has in words; None for the first head.
     base_lora: the model's own LoRA for conversations with images; None for none.
+    image_tasks: example questions about an image by task, as in models.model_config.ModelConfig.
     """
 
     language: LanguageModel
@@ -40,6 +42,7 @@ class Parts:
     vision: VisionEncoder | None
     words_head: str | None
     base_lora: PackedLora | None
+    image_tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from models.engine import TextScorer
 from router.choice import Router
+from router.scope import AdapterScope
 from router.types import RouterName
 
 
-def make_router(name: RouterName, directory: Path, engine: TextScorer) -> Router:
+def make_router(name: RouterName, directory: Path, engine: TextScorer, scope: AdapterScope) -> Router:
     """A router over the adapters in a directory.
 
-    name: "prototypes" compares with the nearest examples; "model" has the language model name an adapter; "heads"
-        fits a linear head for each adapter; "cascade" is "heads" that reads the language model's hidden state when
-        the words leave it in doubt whether a question is about the image.
+    name: "heads" asks whether the image suits a linear head of each adapter and the question one of its tasks;
+        "prototypes" compares with the nearest examples; "model" has the language model name an adapter.
+    scope: over the same directory.
     """
     if name == "model":
         from router.routers.ask_model import ModelRouter
@@ -24,7 +25,6 @@ def make_router(name: RouterName, directory: Path, engine: TextScorer) -> Router
         from router.routers.prototypes import PrototypeRouter
 
         return PrototypeRouter(directory)
-    from router.routers.chat_detection import ChatByState, ChatByWords
     from router.routers.ridge_heads import HeadRouter
 
-    return HeadRouter(directory, ChatByWords() if name == "heads" else ChatByState(engine.text_state))
+    return HeadRouter(directory, scope)

@@ -67,7 +67,7 @@ class ModelRouter:
                 Candidate(name, float(score), None, None)
                 for name, score in zip(names, scores[:-1], strict=True)
             ]
-            return decide(candidates, chat=False)
+            return decide(candidates)
         return Choice(None, 1.0, Reason("too_many_adapters"))
 
     def _gained(self, introduction: str, names: Sequence[str], query: Query) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """The bundled background: features of ordinary images and questions, against which likeness is judged.
 
-It holds centres of ordinary photos, questions about images, plain chat, and two heads that tell chat from questions
-about an image. router.routers.make_background makes the file from the lists of questions that this module reads.
+It holds centres of ordinary photos, questions about images, and plain chat. router.routers.make_background makes the
+file from the lists of questions that this module reads.
 
 The mean of ordinary vectors is subtracted before vectors are compared, because a component that all vectors share
 does not distinguish them.
@@ -33,7 +33,7 @@ CHAT = "chat"
 """Section of both lists: questions that are about no image."""
 
 SPECIAL = "special images"
-"""Section of GENERAL: about images that some adapter might be for. Used to fit the chat heads, but not as examples of
+"""Section of GENERAL: about images that some adapter might be for. Not used as examples of
 ordinary questions."""
 
 ANY_IMAGE, PHOTOS = "any image", "photos"
@@ -89,17 +89,6 @@ class FeatureBackground:
 
 
 @dataclass(frozen=True)
-class ChatHead:
-    """A linear head. weight: float32 [features]. The logit is above 0 for a question about the image."""
-
-    weight: NDArray[np.float32]
-    bias: float
-
-    def logit(self, vector: NDArray[np.float32]) -> float:
-        return float(self.weight @ vector) + self.bias
-
-
-@dataclass(frozen=True)
 class QuestionLikeness:
     """A question compared with ordinary questions. All values are cosines, -1..1.
 
@@ -125,15 +114,11 @@ class Background:
     """The background of one model.
 
     chat: the number of question examples, counted from the end, that are plain chat. The others ask about an image.
-
-    words, state: heads over a question's vector, and over the language model's hidden state after the question.
     """
 
     image: FeatureBackground
     question: FeatureBackground
     chat: int
-    words: ChatHead
-    state: ChatHead
 
     @property
     def sizes(self) -> FeatureSizes:
@@ -165,10 +150,7 @@ def bundled_background() -> Background:
         FeatureBackground.of(tensors[f"{kind}.mean"], tensors[f"{kind}.examples"])
         for kind in ("image", "question")
     )
-    words, state = (
-        ChatHead(tensors[f"{kind}.weight"], float(tensors[f"{kind}.bias"][0])) for kind in ("words", "state")
-    )
-    return Background(image, question, int(tensors["question.chat"][0]), words, state)
+    return Background(image, question, int(tensors["question.chat"][0]))
 
 
 def centre_prototypes(

@@ -3,17 +3,15 @@
     python -m router.routers.make_background --data DIR --models DIR --cache DIR
 
 Reads the train split of photos and captions, and general_questions.txt. Of the images it keeps the mean and the cluster
-centres of their features, from which no image can be reconstructed. The heads that tell chat from questions about
-an image are fitted to the questions.
+centres of their features, from which no image can be reconstructed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +20,13 @@ from safetensors.numpy import save_file
 from adapters.prototypes import image_vector, question_vector
 from models.core.errors import UserError
 from models.core.images import load_image
-from models.engine import FeatureExtractor, TextEmbedder, TextScorer, load_model
+from models.engine import FeatureExtractor, TextEmbedder, load_model
 from models.hub.store import ModelStore
-from router.routers.background import BUNDLED, CHAT, GENERAL, SPECIAL, ChatHead, read_questions
-from router.routers.chat_detection import FORM
-
-STRENGTH = 30.0
-"""Penalty on the heads' squared weights. Values from 10 to 100 give the same results on the development half of
-asked.txt."""
+from router.routers.background import BUNDLED, CHAT, GENERAL, SPECIAL, read_questions
 
 SETS = ("photos", "captions")
 CENTRES = 128
 KMEANS_ROUNDS = 20
-NEWTON_ROUNDS = 30
-
-
-class BackgroundEngine(FeatureExtractor, TextScorer, Protocol):
-    """The part of models.engine.Engine that is used here."""
 
 
 def general_images(data: Path) -> list[Path]:
@@ -85,18 +73,11 @@ def background_tensors(
 
 
 def make(
-    engine: BackgroundEngine, images: Sequence[Path], questions: Mapping[str, Sequence[str]]
+    engine: FeatureExtractor, images: Sequence[Path], questions: Mapping[str, Sequence[str]]
 ) -> dict[str, NDArray[np.floating]]:
     """All tensors of the file. questions: by section (router.routers.background.read_questions)."""
     seen = np.stack([image_vector(engine.image_features(load_image(path))) for path in images])
-    return background_tensors("image", seen, CENTRES) | question_tensors(engine, questions)
-
-
-def question_tensors(
-    engine: BackgroundEngine, questions: Mapping[str, Sequence[str]]
-) -> dict[str, NDArray[np.floating]]:
-    """The tensors that are made from the questions."""
-    return question_background(engine, questions) | chat_heads(engine, questions)
+    return background_tensors("image", seen, CENTRES) | question_background(engine, questions)
 
 
 def question_background(
@@ -108,45 +89,6 @@ def question_background(
     vectors = np.stack([question_vector(embedder, question) for question in asked])
     chat = np.array([len(questions[CHAT])], np.float16)
     return background_tensors("question", vectors, None) | {"question.chat": chat}
-
-
-def chat_heads(
-    engine: BackgroundEngine, questions: Mapping[str, Sequence[str]]
-) -> dict[str, NDArray[np.float32]]:
-    """The tensors of the two heads, by name."""
-    about = [question for kind, own in questions.items() if kind != CHAT for question in own]
-    ways: dict[str, Callable[[str], NDArray[np.float32]]] = {
-        "words": lambda question: question_vector(engine, question),
-        "state": lambda question: engine.text_state(FORM.format(question)),
-    }
-    tensors: dict[str, NDArray[np.float32]] = {}
-    for name, vector in ways.items():
-        own, other = (np.stack([vector(each) for each in side]) for side in (about, questions[CHAT]))
-        head = fit_chat_head(own, other, STRENGTH)
-        tensors |= {f"{name}.weight": head.weight, f"{name}.bias": np.array([head.bias], np.float32)}
-    return tensors
-
-
-def fit_chat_head(about: NDArray[np.float32], chat: NDArray[np.float32], strength: float) -> ChatHead:
-    """Logistic regression by Newton's method.
-
-    about: vectors of questions about an image, [n, features]. chat: vectors of plain chat, [m, features].
-    strength: penalty on the squared weights, over features of standard deviation 1.
-    """
-    vectors = np.concatenate([about, chat]).astype(np.float64)  # [n + m, features]
-    mean, spread = vectors.mean(axis=0), vectors.std(axis=0) + 1e-3 * vectors.std()
-    inputs = np.column_stack([(vectors - mean) / spread, np.ones(len(vectors))])
-    wanted = np.concatenate([np.ones(len(about)), np.zeros(len(chat))])
-    penalty = np.full(inputs.shape[1], strength)
-    penalty[-1] = 1e-6  # the bias is not penalised
-    solution = np.zeros(inputs.shape[1])
-    for _ in range(NEWTON_ROUNDS):
-        shares = 1 / (1 + np.exp(-np.clip(inputs @ solution, -50, 50)))  # [n + m], 0..1
-        gradient = inputs.T @ (shares - wanted) + penalty * solution
-        hessian = (inputs * (shares * (1 - shares))[:, None]).T @ inputs + np.diag(penalty)
-        solution -= np.linalg.solve(hessian, gradient)
-    weight = solution[:-1] / spread  # for features that are not standardised
-    return ChatHead(weight.astype(np.float32), float(solution[-1] - weight @ mean))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -88,9 +88,7 @@ class PrototypeRouter:
             return self._adapters.no_candidate(installed)
         question = self._background.compare(query)
         image = None if query.image is None else self._background.image.centred(query.image)
-        candidates = [_candidate(name, each, image, question) for name, each in able.items()]
-        best = max(candidates, key=lambda each: each.score)
-        return decide(candidates, chat=is_chat(question, best.question))
+        return decide([_candidate(name, each, image, question) for name, each in able.items()])
 
 
 def scale_prototypes(path: Path, prototypes: Prototypes, background: Background) -> ScaledPrototypes:

@@ -3,12 +3,13 @@
 Ridge regression in closed form over the vision tower's frozen features: +1 for the adapter's images, -1 for the bundled
 ordinary ones. The border between the two is placed by leave-one-out values, which ridge regression gives without
 further fits. A head reads the examples of its own adapter and the background only, so that installing an adapter
-changes no other score. The question's likeness adds a little to the score. When a ChatDetector finds plain chat, the
-scores of adapters for images become negative.
+changes no other score. An adapter suits when its head and the scope of its tasks (router/scope.py) both say so: the
+lower of the two decides.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
-from router.choice import OTHER_MODEL, Candidate, Choice, Query, decide
+from router.choice import OTHER_MODEL, Candidate, Choice, Query, decide, likeness_reason
 from router.routers.adapter_file_cache import AdapterFileCache
-from router.routers.background import (
-    Background,
-    FeatureBackground,
-    QuestionLikeness,
-    bundled_background,
-    centre_prototypes,
-    likeness,
-)
-from router.routers.chat_detection import ChatDetector
+from router.routers.background import Background, FeatureBackground, bundled_background, centre_prototypes
+from router.scope import AdapterScope, is_follow_up
+from router.types import Reason
 
 RIDGE = 0.005
 """Penalty on the squared weights. The inputs are unit vectors, so the mean square of one of the 1408 features is at
@@ -41,14 +36,11 @@ LENIENCE = 0.1
 """How far the border is moved towards ordinary images, in units of the distance between the two sides' means.
 Leave-one-out values are lower than those of new images where there are few examples."""
 
-QUESTION_WEIGHT = 0.2
-"""Weight of the question's lead beside the head's value; both are about 1 or less."""
-
-QUESTION_ALONE = 0.2
-"""The lead that a question needs when there is no image to judge by."""
-
 SHARPNESS = 15.0
 """Multiplier that converts a head's value to log-odds."""
+
+FOLLOWED = 1.0
+"""The least log-odds of the scope of an adapter that answered the turn which a follow-up relies on."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +50,10 @@ class AdapterHead:
     weight: float32 [1408], over centred features; None for an adapter without images.
 
     `value` is above 0 for an image that suits the adapter, and about 0.5 for a typical one.
-    question: the adapter's questions, centred unit vectors, float32 [m, hidden].
     """
 
     weight: NDArray[np.float32] | None
     bias: float
-    question: NDArray[np.float32]
 
     def value(self, image: NDArray[np.float32]) -> float:
         """The value of the head for an image.
@@ -77,38 +67,45 @@ class AdapterHead:
 class HeadRouter:
     """A router over the adapters in one directory. A head is fitted again when its adapter changes."""
 
-    def __init__(self, directory: Path, detector: ChatDetector, background: Background | None = None) -> None:
+    def __init__(self, directory: Path, scope: AdapterScope, background: Background | None = None) -> None:
         self._background = background or bundled_background()
-        self._detector = detector
+        self._scope = scope
         self._heads = AdapterFileCache(directory, PROTOTYPES_FILE, self._fit)
 
     def choose(self, query: Query, installed: Collection[str]) -> Choice:
-        """The adapter that suits best, or none. Adapters without prototypes are never chosen."""
+        """The adapter that suits best, or none. Adapters without example questions or images are never chosen."""
         if not self._background.fits(query):
             return OTHER_MODEL
         heads = self._heads.of(installed)
         able = {n: head for n, head in heads.items() if query.image is not None or head.weight is None}
+        image = None if query.image is None else self._background.image.centred(query.image)
+        candidates = [
+            _candidate(name, head, image, scope)
+            for name, head in able.items()
+            if (scope := self._scope_of(name, query)) is not None
+        ]
         if not able:
             return self._heads.no_candidate(installed)
-        question = self._background.compare(query)
-        image = None if query.image is None else self._background.image.centred(query.image)
-        candidates = [_candidate(name, head, image, question) for name, head in able.items()]
-        best = max(candidates, key=lambda each: each.score)
-        chat = (
-            image is not None
-            and best.score > 0
-            and best.image is not None
-            and self._detector.is_chat(query, question, -1.0 if best.question is None else best.question)
+        if not candidates:
+            return Choice(None, 1.0, Reason("adapters_without_examples"))
+        seen = [each for each in candidates if each.image is not None and each.image > 0]
+        nearest = max(seen, key=lambda each: each.image or 0.0, default=None)
+        return decide(
+            candidates, likeness_reason("question_out_of_scope", nearest) if nearest is not None else None
         )
-        if chat:  # "Thank you" under an image is not about it, whatever the image shows
-            candidates = [_as_chat(each) for each in candidates]
-        return decide(candidates, chat=chat)
+
+    def _scope_of(self, name: str, query: Query) -> float | None:
+        """Log-odds that the question is a task of the adapter. A follow-up stays with the adapter it follows."""
+        scope = self._scope.of_adapter(query.question, name)
+        if scope is not None and name == query.previous_adapter and is_follow_up(query.question):
+            return max(scope, FOLLOWED)
+        return scope
 
     def _fit(self, path: Path) -> AdapterHead:
-        image, question = centre_prototypes(path, read_prototypes(path), self._background)
+        image, _ = centre_prototypes(path, read_prototypes(path), self._background)
         if not len(image):
-            return AdapterHead(None, 0.0, question)
-        return AdapterHead(*fit_image_head(image, self._background.image), question)
+            return AdapterHead(None, 0.0)
+        return AdapterHead(*fit_image_head(image, self._background.image))
 
 
 def fit_image_head(
@@ -152,24 +149,13 @@ def fit_image_head(
     return (weight / distance).astype(np.float32), float(bias / distance) + LENIENCE
 
 
-def _candidate(
-    name: str, head: AdapterHead, image: NDArray[np.float32] | None, question: QuestionLikeness
-) -> Candidate:
+def _candidate(name: str, head: AdapterHead, image: NDArray[np.float32] | None, scope: float) -> Candidate:
     """Scores one adapter.
 
-    image: centred.
+    image: centred. scope: log-odds that the question is one of the adapter's tasks.
     """
-    own = float(likeness(head.question @ question.vector, 1)) if len(head.question) else None
-    lead = 0.0 if own is None else question.lead(own)
+    asked = 1 / (1 + math.exp(-scope))
     if image is None or head.weight is None:
-        return Candidate(name, SHARPNESS * (lead - QUESTION_ALONE), None, own)
+        return Candidate(name, scope, None, asked)
     seen = head.value(image)
-    score = SHARPNESS * (seen + QUESTION_WEIGHT * lead)
-    return Candidate(name, score, float(np.clip(seen, -1, 1)), own)
-
-
-def _as_chat(candidate: Candidate) -> Candidate:
-    """The score of an adapter for images becomes negative; that of an adapter for questions alone stays."""
-    if candidate.image is None:
-        return candidate
-    return Candidate(candidate.adapter, -abs(candidate.score), candidate.image, candidate.question)
+    return Candidate(name, min(SHARPNESS * seen, scope), float(np.clip(seen, -1, 1)), asked)

@@ -15,7 +15,7 @@ from edge_app.system import paths
 from models.compiled_adapters import CompiledAdapterPacker
 from models.core.cache import PACKED
 from models.core.types import Image, Message, Progress, Sampling, Token, no_progress
-from models.engine import PackedAdapter
+from models.engine import Abilities, PackedAdapter
 from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
 from router.choice import Candidate, Choice, Query
@@ -74,6 +74,7 @@ class FakeEngine:
     """
 
     generation: ClassVar[int] = 1
+    abilities: ClassVar[Abilities] = Abilities()
 
     words: tuple[str, ...] = ("A ", "cat", ".")
     logprob: float = -0.5

@@ -35,14 +35,14 @@ def test_an_unknown_adapter_is_refused_with_those_it_may_be() -> None:
 
 def test_the_best_candidate_is_chosen_if_it_suits_better_than_none() -> None:
     shapes, medical = Candidate("shapes", 3.0, 0.8, 0.4), Candidate("medical", -2.0, 0.1, None)
-    choice = decide([medical, shapes], chat=False)
+    choice = decide([medical, shapes])
     assert (choice.adapter, choice.candidates) == ("shapes", (shapes, medical))
     assert choice.probability == pytest.approx(0.9465, abs=1e-4)
     assert choice.reason == Reason("adapter_suits", {"adapter": "shapes", "image": 0.8, "question": 0.4})
 
 
-@pytest.mark.parametrize(("chat", "kind"), [(True, "plain_chat"), (False, "no_adapter_suits")])
-def test_without_a_suitable_candidate_no_adapter_is_chosen(chat: bool, kind: str) -> None:
-    choice = decide([Candidate("medical", -2.0, 0.1, None)], chat=chat)
-    assert (choice.adapter, choice.reason.kind) == (None, kind)
+@pytest.mark.parametrize("why", [None, Reason("question_out_of_scope", {"adapter": "medical"})])
+def test_without_a_suitable_candidate_no_adapter_is_chosen(why: Reason | None) -> None:
+    choice = decide([Candidate("medical", -2.0, 0.1, None)], why)
+    assert (choice.adapter, choice.reason.kind) == (None, why.kind if why else "no_adapter_suits")
     assert choice.probability == pytest.approx(0.8808, abs=1e-4)

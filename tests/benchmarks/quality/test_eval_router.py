@@ -14,7 +14,7 @@ from edge_app.cli.main import main
 from models.compiled_engine import CompiledEngine
 from models.hub.store import ModelFiles
 from tests.adapters.folders import put
-from tests.router.routers.test_background import QUESTIONS, drawn
+from tests.router.routers.test_background import QUESTIONS, declare, drawn
 
 
 def write_domain(folder: Path, kind: str) -> Path:
@@ -39,6 +39,7 @@ def files(
     (home / "cache").symlink_to(engine_cache)
     for kind, questions in QUESTIONS.items():
         folder = put(home / "data" / "adapters", kind)
+        declare(folder, kind)
         write_prototypes(folder, make_prototypes(engine, [drawn(kind, n) for n in range(20)], questions))
     return [str(write_domain(tmp_path, kind)) for kind in QUESTIONS]
 
@@ -51,7 +52,7 @@ def test_routers_are_compared_and_what_they_get_wrong_is_written_down(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     mistakes = tmp_path / "wrong.jsonl"
-    chosen = ["--router", "prototypes", "--router", "cascade", "--turns", "0", "--mistakes", str(mistakes)]
+    chosen = ["--router", "prototypes", "--router", "heads", "--turns", "0", "--mistakes", str(mistakes)]
 
     def run(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["edge-app", "eval", "router", *files, *chosen, *arguments])
@@ -62,7 +63,7 @@ def test_routers_are_compared_and_what_they_get_wrong_is_written_down(
         return captured.out
 
     report = json.loads(run("--json"))
-    assert set(report["routers"]) == {"prototypes", "cascade"}
+    assert set(report["routers"]) == {"prototypes", "heads"}
     for router in report["routers"].values():
         assert router["groups"]["held-out questions"] == {"right": 4, "of": 4, "share": 1.0}
         assert router["groups"]["plain chat, no image"]["share"] == 1.0

@@ -29,9 +29,9 @@ class Router:
         cells = Candidate("cells", 3.25, None if query.image is None else 0.91, 0.5)
         maps = Candidate("maps", -2.0, None, -0.1)
         if query.image is None:
-            return replace(decide([maps], chat=False), probability=0.8)
+            return replace(decide([maps]), probability=0.8)
         assert set(installed) == {"cells", "maps"}
-        return replace(decide([cells, maps], chat=False), probability=0.96)
+        return replace(decide([cells, maps]), probability=0.96)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_route_prints_the_choice_its_reason_and_every_candidate(
         "CANDIDATE  SCORE  IMAGE  QUESTION",
         "cells       +3.2   0.91      0.50",
         "maps        -2.0      -     -0.10",
-        "Judged by the router cascade.",
+        "Judged by the router heads.",
     ]
     assert not engine.calls, "nothing is answered"
     assert saved_image_names() == set(), "and nothing is saved"
@@ -93,7 +93,7 @@ def test_route_json_prints_one_object(run: Run, engine: FakeEngine, photo: str) 
     assert found == {
         "adapter": "cells",
         "place": "local",
-        "router": "cascade",
+        "router": "heads",
         "mode": "auto",
         "probability": 0.96,
         "reason": "looks like cells: image 0.91, question 0.50",

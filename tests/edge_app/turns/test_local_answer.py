@@ -23,6 +23,7 @@ from edge_app.turns.recorder import TurnRecorder
 from models.core.errors import UserError
 from router.confidence.rule import Confidence, Evidence, bundled_rule
 from router.place_policy import FirstPlace
+from router.scope import TaskScope
 from tests.adapters.folders import put
 from tests.edge_app.fakes import FakeEngine, FakeRouter
 
@@ -65,7 +66,8 @@ def host(thread: InferenceThread, adapters: AdapterStore, engine: FakeEngine) ->
 
 @pytest.fixture
 def resources(host: EngineHost, adapters: AdapterStore) -> LocalResources:
-    chooser = AdapterChooser(host, adapters.directory, FakeRouter("medical"))
+    scope = TaskScope(adapters.directory, None)
+    chooser = AdapterChooser(host, adapters.directory, scope, FakeRouter("medical"))
     return LocalResources(host, chooser, ImageTexts(), Hopeless)
 
 

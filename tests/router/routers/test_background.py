@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import pytest
 
 from adapters.prototypes import image_vector, make_prototypes, question_vector, write_prototypes
+from adapters.store.manifest import (
+    MANIFEST_FILE,
+    NOT_DECLARED,
+    REQUIRED_FILES,
+    AdapterManifest,
+    Example,
+    write_manifest,
+)
 from models.compiled_engine import CompiledEngine
 from models.core.types import Image
 from router.choice import Choice, Query, Router
 from router.routers import make_router
 from router.routers.background import BUNDLED, CHAT, GENERAL, SPECIAL, bundled_background, read_questions
 from router.routers.make_background import centres
+from router.scope import TaskScope
+
+FILES = dict.fromkeys(REQUIRED_FILES, "0" * 64)
 
 
 def test_the_background_is_whole_and_small(engine: CompiledEngine) -> None:
@@ -72,6 +86,15 @@ QUESTIONS = {
 }
 
 
+def declare(folder: Path, kind: str) -> None:
+    """Writes a manifest with the kind's questions as examples."""
+    examples = tuple(Example(question, task="counting") for question in QUESTIONS[kind])
+    manifest = AdapterManifest(
+        kind, "1.0.0", f"Counts {kind}.", "edge-vlm-135m", NOT_DECLARED, ("counting",), examples, files=FILES
+    )
+    (folder / MANIFEST_FILE).write_bytes(write_manifest(manifest))
+
+
 @pytest.fixture(scope="module")
 def router(engine: CompiledEngine, tmp_path_factory: pytest.TempPathFactory) -> Router:
     directory = tmp_path_factory.mktemp("adapters")
@@ -79,20 +102,27 @@ def router(engine: CompiledEngine, tmp_path_factory: pytest.TempPathFactory) -> 
         (directory / kind).mkdir()
         made = make_prototypes(engine, [drawn(kind, seed) for seed in range(20)], questions)
         write_prototypes(directory / kind, made)
-    return make_router("cascade", directory, engine)
+        declare(directory / kind, kind)
+    return make_router("heads", directory, engine, TaskScope(directory, None))
 
 
-def ask(router: Router, engine: CompiledEngine, question: str, image: Image | None) -> Choice:
+def ask(
+    router: Router, engine: CompiledEngine, question: str, image: Image | None, after: str | None = None
+) -> Choice:
+    """after: the adapter that answered a turn about the image before."""
     seen = None if image is None else image_vector(engine.image_features(image))
-    return router.choose(Query(question, question_vector(engine, question), seen), tuple(QUESTIONS))
+    query = Query(question, question_vector(engine, question), seen)
+    if after is not None:
+        query = replace(query, previous_question=QUESTIONS[after][0], previous_adapter=after)
+    return router.choose(query, tuple(QUESTIONS))
 
 
 @pytest.mark.parametrize("kind", QUESTIONS)
-@pytest.mark.parametrize("question", ["own", "What is this?", "Describe the picture.", ""])
+@pytest.mark.parametrize("question", ["own", "Please count the {}.", "Could you tell me the number of {}?"])
 def test_images_of_a_kind_never_seen_go_to_the_adapter_with_their_like(
     router: Router, engine: CompiledEngine, kind: str, question: str
 ) -> None:
-    asked = QUESTIONS[kind][0] if question == "own" else question
+    asked = QUESTIONS[kind][0] if question == "own" else question.format(kind)
     for seed in range(100, 104):
         choice = ask(router, engine, asked, drawn(kind, seed))
         assert choice.adapter == kind, choice.reason
@@ -111,14 +141,22 @@ def test_chat_that_goes_on_under_an_image_gets_no_adapter(
     router: Router, engine: CompiledEngine, question: str
 ) -> None:
     choice = ask(router, engine, question, drawn("discs", 100))
-    assert (choice.adapter, choice.reason.kind) == (None, "plain_chat")
+    assert (choice.adapter, choice.reason.kind) == (None, "question_out_of_scope")
 
 
-@pytest.mark.parametrize("question", ["And this one?", "Are you sure?", "What else?", "How many?", "Why?"])
-def test_follow_up_questions_stay_with_the_image(
+@pytest.mark.parametrize(
+    "question", ["Who drew this?", "What does it cost?", "When was it made?", "Is the picture well done?"]
+)
+def test_what_no_task_asks_gets_no_adapter(router: Router, engine: CompiledEngine, question: str) -> None:
+    choice = ask(router, engine, question, drawn("discs", 100))
+    assert (choice.adapter, choice.reason.kind) == (None, "question_out_of_scope")
+
+
+@pytest.mark.parametrize("question", ["And this one?", "Are you sure?", "What about here?", "Why?"])
+def test_follow_up_questions_stay_with_the_adapter(
     router: Router, engine: CompiledEngine, question: str
 ) -> None:
-    assert ask(router, engine, question, drawn("discs", 100)).adapter == "discs"
+    assert ask(router, engine, question, drawn("discs", 100), after="discs").adapter == "discs"
 
 
 def test_a_textured_picture_of_nothing_gets_no_adapter(router: Router, engine: CompiledEngine) -> None:

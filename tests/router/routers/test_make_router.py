@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from adapters.prototypes import PROTOTYPES_FILE, prototypes_of, write_prototypes
-from router.choice import Candidate, Query, Router
+from router.choice import Candidate, Router
 from router.routers.adapter_file_cache import AdapterFileCache
 from router.routers.background import likeness
-from router.routers.chat_detection import ChatByState, ChatByWords
 from router.routers.prototypes import PrototypeRouter
 from router.routers.ridge_heads import HeadRouter
 from router.types import Reason
@@ -23,22 +22,18 @@ from tests.router.made_up import (
     ALL,
     BACKGROUND,
     HIDDEN,
-    IMAGE_SIZE,
     KINDS,
+    MadeUpScope,
     around,
     ask,
     install,
-    near,
-    query,
-    state_of,
 )
 
 Make = Callable[[Path], Router]
 
 MAKERS: dict[str, Make] = {
     "prototypes": lambda directory: PrototypeRouter(directory, BACKGROUND),
-    "heads": lambda directory: HeadRouter(directory, ChatByWords(BACKGROUND), BACKGROUND),
-    "cascade": lambda directory: HeadRouter(directory, ChatByState(state_of, BACKGROUND), BACKGROUND),
+    "heads": lambda directory: HeadRouter(directory, MadeUpScope(directory), BACKGROUND),
 }
 
 
@@ -77,23 +72,8 @@ def test_a_generic_question_leaves_the_choice_to_the_image(router: Router) -> No
     assert ask(router, ALL, KINDS["cells"], 104).adapter == "cells"
 
 
-def test_a_question_of_another_domain_does_not_outweigh_the_image(router: Router) -> None:
-    assert ask(router, ALL, KINDS["cells"], KINDS["receipts"]).adapter == "cells"
-
-
 def test_plain_chat_under_an_image_is_no_question_about_it(router: Router) -> None:
-    choice = ask(router, ALL, KINDS["cells"], 290)
-    assert choice.adapter is None
-    assert choice.reason.kind == "plain_chat"
-
-
-def test_what_an_adapter_is_asked_is_no_chat_to_it_however_alike(make: Make, directory: Path) -> None:
-    folder = directory / "cells"
-    chat = near(290, HIDDEN, 190)
-    images = list(around(KINDS["cells"], IMAGE_SIZE, 20))
-    write_prototypes(folder, prototypes_of(images, [chat]))
-    router = make(directory)
-    assert router.choose(query(KINDS["cells"], 290, 190), ALL).adapter == "cells"
+    assert ask(router, ALL, KINDS["cells"], 290).adapter is None
 
 
 def test_ordinary_images_get_no_adapter_and_the_reason_names_the_nearest(router: Router) -> None:
@@ -194,11 +174,6 @@ def test_prototypes_of_another_language_model_say_so(make: Make, directory: Path
     assert "another model" in str(choice.reason.fields["message"])
 
 
-def test_an_empty_question_is_judged_by_the_image(router: Router) -> None:
-    empty = Query("", np.zeros(HIDDEN, np.float32), near(2, IMAGE_SIZE, 999))
-    assert router.choose(empty, ALL).adapter == "cells"
-
-
 def test_probabilities_of_near_equals_are_shared(make: Make, directory: Path) -> None:
     install(directory, "twin", KINDS["cells"])
     choice = ask(make(directory), (*ALL, "twin"), 2, 2)
@@ -221,6 +196,7 @@ def test_each_adapter_is_read_once_and_again_only_when_it_changed(
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / PROTOTYPES_FILE).write_bytes(content)
+        (tmp_path / name / "kind").write_text("1 20")
     read: list[str] = []
     make_of = AdapterFileCache._read
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from router.choice import Choice, Query
-from router.routers.background import FeatureBackground, QuestionLikeness
-from router.routers.chat_detection import ChatByState, ChatByWords
+from router.choice import Query
+from router.routers.background import FeatureBackground
 from router.routers.ridge_heads import RIDGE, HeadRouter, fit_image_head
 from tests.router.made_up import (
     ALL,
@@ -21,12 +21,12 @@ from tests.router.made_up import (
     HIDDEN,
     IMAGE_SIZE,
     KINDS,
+    MadeUpScope,
     around,
     ask,
     install,
     near,
     query,
-    state_of,
 )
 
 
@@ -79,60 +79,47 @@ def test_copies_of_one_image_give_a_head_that_knows_it() -> None:
 def test_few_examples_do(tmp_path: Path, count: int) -> None:
     for name, kind in KINDS.items():
         install(tmp_path, name, kind, images=count)
-    router = HeadRouter(tmp_path, ChatByWords(BACKGROUND), BACKGROUND)
+    router = HeadRouter(tmp_path, MadeUpScope(tmp_path), BACKGROUND)
     for name, kind in KINDS.items():
         assert ask(router, ALL, kind, 104).adapter == name
     assert ask(router, ALL, 107, 104).adapter is None
     assert ask(router, ALL, 600, 104).adapter is None, "an image of a kind that nobody knows"
 
 
-class Never:
-    """A detector that must not be used."""
-
-    def is_chat(self, query: Query, question: QuestionLikeness, own: float) -> bool:
-        raise AssertionError(query, question, own)
-
-
-def test_what_the_question_is_about_is_asked_only_when_the_image_points_somewhere(tmp_path: Path) -> None:
+def test_a_question_that_is_none_of_the_tasks_gets_no_adapter_whatever_the_image(tmp_path: Path) -> None:
     install(tmp_path, "cells", 2)
-    router = HeadRouter(tmp_path, Never(), BACKGROUND)
-    assert ask(router, ("cells",), 107, 290).adapter is None
-    assert ask(router, ("cells",), None, 290).adapter is None
-    with pytest.raises(AssertionError):
-        ask(router, ("cells",), 2, 290)
+    install(tmp_path, "receipts", 3)
+    router = HeadRouter(tmp_path, MadeUpScope(tmp_path), BACKGROUND)
+    for question in (3, 290, 170):
+        choice = ask(router, ("cells", "receipts"), 2, question)
+        assert choice.adapter is None
+        assert choice.reason.kind == "question_out_of_scope"
+        assert choice.reason.fields["adapter"] == "cells"
 
 
-class Counting:
-    """A hidden state that counts how often it is read."""
-
-    def __init__(self) -> None:
-        self.reads = 0
-
-    def __call__(self, text: str) -> NDArray[np.float32]:
-        self.reads += 1
-        return state_of(text)
-
-
-def test_the_state_is_read_in_doubt_only(tmp_path: Path) -> None:
+def test_an_adapter_without_declared_tasks_is_not_chosen(tmp_path: Path) -> None:
     install(tmp_path, "cells", 2)
-    states = Counting()
-    router = HeadRouter(tmp_path, ChatByState(states, BACKGROUND), BACKGROUND)
+    (tmp_path / "cells" / "kind").unlink()
+    router = HeadRouter(tmp_path, MadeUpScope(tmp_path), BACKGROUND)
+    assert ask(router, ("cells",), 2, 2).reason.kind == "adapters_without_examples"
 
-    def chosen(question: int) -> tuple[Choice, int]:
-        before = states.reads
-        return router.choose(query(2, question), ("cells",)), states.reads - before
 
-    own, reads = chosen(2)
-    assert (own.adapter, reads) == ("cells", 0), "like the adapter's own questions"
-    chat, reads = chosen(290)
-    assert (chat.adapter, reads) == (None, 1)
-    assert chat.reason.kind == "plain_chat"
+@pytest.mark.parametrize("question", ["Why? 170 1", "and 170 1", "are you sure? 170 1"])
+def test_a_follow_up_stays_with_the_adapter_of_the_turn_before(tmp_path: Path, question: str) -> None:
+    install(tmp_path, "cells", 2)
+    router = HeadRouter(tmp_path, MadeUpScope(tmp_path), BACKGROUND)
+    first = query(2, 2)
+    follows = replace(first, question=question, previous_question=first.question, previous_adapter="cells")
+    assert router.choose(follows, ("cells",)).adapter == "cells"
+    assert router.choose(replace(follows, previous_adapter=None), ("cells",)).adapter is None
+    other_image = replace(follows, image=query(107, 2).image)
+    assert router.choose(other_image, ("cells",)).adapter is None
 
 
 def test_an_installation_counts_at_once_and_leaves_every_other_decision_as_it_was(tmp_path: Path) -> None:
     for name, kind in KINDS.items():
         install(tmp_path, name, kind, images=64)
-    router = HeadRouter(tmp_path, ChatByState(state_of, BACKGROUND), BACKGROUND)
+    router = HeadRouter(tmp_path, MadeUpScope(tmp_path), BACKGROUND)
     queries = [query(image, question) for image in (1, 2, 3, 107, None) for question in (1, 2, 104, 290)]
 
     def decisions(installed: Collection[str]) -> list[str | None]:
@@ -149,9 +136,9 @@ def test_an_installation_counts_at_once_and_leaves_every_other_decision_as_it_wa
     assert decisions(ALL) == before
 
 
-def test_a_candidate_that_chat_rules_out_says_how_its_image_looked(tmp_path: Path) -> None:
+def test_a_candidate_that_its_scope_rules_out_says_how_its_image_looked(tmp_path: Path) -> None:
     install(tmp_path, "cells", 2)
-    router = HeadRouter(tmp_path, ChatByState(state_of, BACKGROUND), BACKGROUND)
+    router = HeadRouter(tmp_path, MadeUpScope(tmp_path), BACKGROUND)
     (candidate,) = ask(router, ("cells",), 2, 290).candidates
     assert candidate.score < 0
     assert candidate.image is not None
@@ -160,6 +147,6 @@ def test_a_candidate_that_chat_rules_out_says_how_its_image_looked(tmp_path: Pat
 
 def test_vectors_of_another_language_model_get_no_adapter_and_the_reason_says_so(tmp_path: Path) -> None:
     install(tmp_path, "cells", 2)
-    router = HeadRouter(tmp_path, ChatByWords(BACKGROUND), BACKGROUND)
+    router = HeadRouter(tmp_path, MadeUpScope(tmp_path), BACKGROUND)
     other = Query("What?", np.ones(HIDDEN + 1, np.float32), near(2, IMAGE_SIZE, 999))
     assert router.choose(other, ("cells",)).reason.kind == "other_language_model"

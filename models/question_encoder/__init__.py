@@ -1,0 +1,1 @@
+"""Sentence vectors of questions, and whether a question asks for one of a list of declared tasks."""

@@ -1,0 +1,159 @@
+"""Whether a question asks for what an adapter, or the plain model, was made to answer.
+
+An adapter declares its tasks by the example questions in its manifest. The plain model's tasks about images are in its
+configuration. A question that is none of them is out of scope, whatever the image looks like.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from adapters.spec import parse_spec
+from adapters.store.manifest import MANIFEST_FILE, parse_manifest
+from models.core.errors import UserError
+from models.core.files import write_whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from models.question_encoder.scope import ScopeModel, Tasks, TaskVectors
+
+MOST_EXAMPLES = 16
+"""Examples of one task that are encoded."""
+
+MOST_CHARACTERS = 1000
+"""How much of a question is read. The encoder reads 64 tokens at most."""
+
+_FOLLOWS = re.compile(
+    r"(and|n|but|so|why|y|how come|how do you know|how can you|are you|r u|you sure|u sure|is that|was that|really|rly|"
+    r"what about|how about|now|next|same|ok(ay)?( and| n| now)?|no it|explain)\b",
+    re.IGNORECASE,
+)
+MOST_WORDS = 8
+"""Words of a question that can rely on the turn before. Longer ones are complete by themselves."""
+
+FOLDER = "tasks"
+"""Folder of the cache with encoded examples. Encoding 50 of them takes about 0.1 s."""
+
+
+@cache
+def bundled_scope_model() -> ScopeModel:
+    """The model that comes with the app, loaded once (about 0.1 s)."""
+    from models.question_encoder.scope import ScopeModel
+
+    return ScopeModel.load()
+
+
+class AdapterScope(Protocol):
+    """The part of TaskScope that routers use."""
+
+    def of_adapter(self, question: str, adapter: str) -> float | None: ...
+
+
+class TaskScope:
+    """Log-odds that a question is in the scope of who answers. Used from one thread.
+
+    directory: the folder of the installed adapters. cache_dir: where encoded examples are kept; None keeps them in
+    memory alone. load: loads the model at the first use.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        cache_dir: Path | None,
+        load: Callable[[], ScopeModel] = bundled_scope_model,
+    ) -> None:
+        self._directory = directory
+        self._folder = cache_dir / FOLDER if cache_dir is not None else None
+        self._load = load
+        self._of_adapters: dict[str, tuple[object, TaskVectors | None]] = {}
+        self._of_tasks: dict[str, TaskVectors] = {}
+        self._question: tuple[str, NDArray[np.float32]] | None = None
+
+    def of_adapter(self, question: str, adapter: str) -> float | None:
+        """The log-odds for an installed adapter, or for the best part of a sum; None when it declares no examples."""
+        names = parse_spec(adapter).names
+        found = [
+            self._logit(question, vectors)
+            for vectors in map(self._adapter_vectors, names)
+            if vectors is not None
+        ]
+        return max(found, default=None)
+
+    def of_tasks(self, question: str, tasks: Tasks) -> float | None:
+        """The log-odds for tasks that are given by their examples; None without examples."""
+        if not any(tasks.values()):
+            return None
+        key = json.dumps({name: list(examples) for name, examples in tasks.items()})
+        if key not in self._of_tasks:
+            self._of_tasks[key] = self._encoded(tasks)
+        return self._logit(question, self._of_tasks[key])
+
+    def _logit(self, question: str, vectors: TaskVectors) -> float:
+        model, text = self._load(), question.strip()[:MOST_CHARACTERS]
+        if self._question is None or self._question[0] != text:
+            self._question = text, model.vector(text)
+        return model.logit(self._question[1], vectors)
+
+    def _adapter_vectors(self, name: str) -> TaskVectors | None:
+        path = self._directory / name / MANIFEST_FILE
+        try:
+            status = path.stat()
+            stamp = status.st_ino, status.st_size, status.st_mtime_ns
+            known = self._of_adapters.get(name)
+            if known is None or known[0] != stamp:
+                tasks = declared_tasks(path)
+                known = stamp, self._encoded(tasks) if tasks else None
+                self._of_adapters[name] = known
+            return known[1]
+        except (OSError, UserError):  # it is being removed, or its manifest is damaged
+            return None
+
+    def _encoded(self, tasks: Tasks) -> TaskVectors:
+        """From the cache on disk, else encoded and kept there."""
+        import numpy as np
+
+        from models.question_encoder.scope import TaskVectors
+
+        model = self._load()
+        text = json.dumps([model.identity, {name: list(examples) for name, examples in tasks.items()}])
+        file = self._folder and self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
+        counts = tuple(len(examples) for examples in tasks.values() if examples)
+        if file is not None:
+            with suppress(OSError, ValueError):
+                examples = np.load(file, allow_pickle=False)
+                if examples.dtype == np.float32 and examples.shape[:1] == (sum(counts),):
+                    return TaskVectors(examples, counts)
+        vectors = model.encode(tasks)
+        if file is not None:
+            with suppress(OSError, UserError):  # a cache that cannot be written costs time alone
+                file.parent.mkdir(parents=True, exist_ok=True)
+                buffer = io.BytesIO()
+                np.save(buffer, vectors.examples)
+                write_whole(file, buffer.getvalue())
+        return vectors
+
+
+def is_follow_up(question: str) -> bool:
+    """Whether a question is short and begins like one that relies on the turn before ("why?", "and its colour?")."""
+    text = question.strip()
+    return len(text.split()) <= MOST_WORDS and _FOLLOWS.match(text) is not None
+
+
+def declared_tasks(path: Path) -> dict[str, list[str]]:
+    """The example questions of a manifest by task. Raises UserError, and OSError when the file cannot be read."""
+    tasks: dict[str, list[str]] = {}
+    for example in parse_manifest(path.read_bytes(), path).examples:
+        own = tasks.setdefault(example.task, [])
+        if example.question not in own and len(own) < MOST_EXAMPLES:
+            own.append(example.question)
+    return tasks
