@@ -161,6 +161,7 @@ class LocalAnswer:
         draft.weights_generation = (lease.weights or engine).generation
         image = planned.focus.image if planned.turn.see_images else None
         draft.head = engine.certainty(image, lease.weights) if image is not None else None
+        draft.scope = self._chooser.scope_of(planned, draft.choice, engine)
 
     def _encode(self, job: Job) -> None:
         """Encodes the images. New ones are always reported, earlier ones when they are encoded again."""

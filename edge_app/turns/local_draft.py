@@ -33,6 +33,7 @@ class LocalDraft:
     logprobs: natural logarithms, one for each token. weights_generation: of the weights that answer, as in Evidence.
     tokens: their ids.
     head, ocr: certainty of the projector's heads and of the text reader about the image in question, 0..1.
+    scope: the log-odds that the question is one of the tasks of who answers, as in Evidence.
     read_text: the text of that image in the prompt; empty for none.
     image_contrast: as in Evidence; None before the answer is complete.
     reply: the text that is given instead of a generated one; None when the model answers.
@@ -55,6 +56,7 @@ class LocalDraft:
         self.tokens: list[int] = []
         self.weights_generation: int | None = None
         self.head: float | None = None
+        self.scope: float | None = None
         self.ocr: float | None = None
         self.read_text = ""
         self.image_contrast: float | None = None
@@ -169,5 +171,6 @@ class LocalDraft:
             has_image=self._planned.turn.see_images and self._planned.focus.image is not None,
             ocr=self.ocr,
             in_text=share_in_text(self.text, self.read_text) if self.read_text else None,
+            scope=self.scope,
             image_contrast=self.image_contrast,
         )
