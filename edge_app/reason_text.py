@@ -30,6 +30,7 @@ CLAUSES = {
     "adapters_without_examples": "no adapter: none of those installed has examples to compare with",
     "adapters_unreadable": "no adapter: {message}",
     "not_routed": "stopped before an adapter was chosen",
+    "text_read": "the text that was read in the image",
     # which place first
     "mode": "mode {mode}",
     "mode_on_battery": "mode {mode}, leaning to eco on battery",

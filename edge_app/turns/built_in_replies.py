@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuiltInReply:
-    """A reply for which nothing is generated. It has no confidence.
+    """A reply for which nothing is generated.
 
     text: for the user. declined: it is no answer, such as "There is no image in this chat."
     reason: why it is given; its kind has a clause in edge_app/reason_text.py.
     for_cloud: the cloud may know better. It is asked first in mode quality, and after a decline where the mode hands
         over. Otherwise this device replies, whatever the mode.
+    probability: that it is right, 0..1; None for a reply that has no confidence.
     """
 
     text: str
     declined: bool
     reason: Reason
     for_cloud: bool = False
+    probability: float | None = None
 
 
 Case = Callable[["PlannedTurn"], BuiltInReply | None]

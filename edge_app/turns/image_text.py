@@ -80,6 +80,10 @@ class ImageTexts:
         }
         return {digest: text for digest, text in texts.items() if text}
 
+    def page(self, image: Image, job: Job) -> PageText:
+        """All text in an image, read at its full size. Raises as `of` does."""
+        return self._get(image, "always", job, None).page or PageText(())
+
     def probability(self, image: Image, wanted: ReadsText, longest_side: int | None = None) -> float | None:
         """Mean probability of the text that was read in an image, 0..1; None when there was none."""
         known = self._known.get(self._key(image, wanted, longest_side))

@@ -21,12 +21,20 @@ from edge_app.turns.local_draft import LocalDraft
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import FLUSH_SECONDS, TurnRecorder
 from models.core.errors import UserError
+from models.ocr.columns import transcript
+from router.choice import Choice
 from router.confidence.rule import Confidence
 from router.place_policy import FirstPlace
+from router.types import Reason
 
 CONTRASTED_TOKENS = 8
 """Of so many tokens of an answer, the least certain one is compared with what the model says without the image. One
 comparison costs one prefill of the question. More of them would take as long as the answer."""
+
+TEXT_READ = Reason("text_read")
+"""Of a reply that is the text in an image."""
+
+NO_TEXT = "No text was found in this image."
 
 JUDGED_TOKENS = 4
 """An answer that may be paused is judged after every so many tokens."""
@@ -130,6 +138,8 @@ class LocalAnswer:
         try:
             if not continues:
                 self._begin(job)
+            if self.draft.reply is not None:
+                return "stop"
             return self._generate(job, pause_below, continues=continues)
         except CancelledError:
             return "cancelled"
@@ -137,6 +147,9 @@ class LocalAnswer:
     def _begin(self, job: Job) -> None:
         """Does everything that comes before the first token."""
         planned, draft = self._planned, self.draft
+        if planned.asks_for_text:
+            self._give_text(job)
+            return
         engine = self._host.engine(job)
         self.ready = time.perf_counter()
         self._host.prefetch(draft.choice.adapter)
@@ -162,6 +175,26 @@ class LocalAnswer:
         image = planned.focus.image if planned.turn.see_images else None
         draft.head = engine.certainty(image, lease.weights) if image is not None else None
         draft.scope = self._chooser.scope_of(planned, draft.choice, engine)
+
+    def _give_text(self, job: Job) -> None:
+        """Replies with all text in the image in question, read at its full size."""
+        draft, image = self.draft, self._planned.focus.image
+        assert image is not None, "asks_for_text"
+        started = time.perf_counter()
+        page = self._texts.page(image, job)
+        draft.image_ms = 1000 * (time.perf_counter() - started)
+        leave_if_cancelled(job)
+        text = transcript(page)
+        draft.choice = Choice(None, None, TEXT_READ)
+        draft.reply = BuiltInReply(
+            text or NO_TEXT,
+            declined=not text,
+            reason=TEXT_READ,
+            for_cloud=not text,
+            probability=page.probability if text else None,
+        )
+        draft.first_token_ms = self._planned.elapsed()
+        job.emit(TokenText(draft.text))
 
     def _encode(self, job: Job) -> None:
         """Encodes the images. New ones are always reported, earlier ones when they are encoded again."""

@@ -142,6 +142,8 @@ class LocalDraft:
 
     def _estimate(self) -> ConfidenceEstimate | None:
         """The confidence of the text so far; None for a decline, and when nothing was generated."""
+        if self.reply is not None and self.reply.probability is not None:
+            return ConfidenceEstimate(self.reply.probability, fitted=False)
         if not self.logprobs or self.is_decline:
             return None
         return self._confidence().judge(self._evidence())

@@ -22,6 +22,7 @@ from edge_app.system.battery import battery
 from edge_app.turns.conversation import Pictures, ReadPicture, answered_turns, assemble, assembled_again
 from edge_app.turns.image_focus import ImageFocus, image_in_question
 from edge_app.turns.placement import PlacePlan
+from edge_app.turns.text_requests import asks_for_all_text
 from models.core.errors import UserError
 from models.core.types import Message, Sampling
 from models.hub.catalog import read_catalog
@@ -55,6 +56,11 @@ class PlannedTurn:
     places: PlacePlan
     started: float
     route_ms: float
+
+    @property
+    def asks_for_text(self) -> bool:
+        """Whether the answer is the text in the image in question. No model and no adapter takes part in it."""
+        return self.turn.see_images and self.focus.image is not None and asks_for_all_text(self.turn.question)
 
     def elapsed(self) -> float:
         """Milliseconds since the turn was handed over."""

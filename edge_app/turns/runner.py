@@ -31,7 +31,7 @@ from edge_app.reason_text import Label, clause, inside
 from edge_app.storage.sessions import SavedTurn, SavedTurnId, SessionStore
 from edge_app.turns.built_in_replies import BuiltInReply, built_in_reply
 from edge_app.turns.cloud_answer import CloudAnswer
-from edge_app.turns.local_answer import LocalAnswer, LocalResources
+from edge_app.turns.local_answer import TEXT_READ, LocalAnswer, LocalResources
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import TurnRecorder
 from models.core.errors import NeedsNetwork, UserError
@@ -110,7 +110,8 @@ class TurnRunner:
         if saved is not None:
             yield TurnSaved(saved.session, saved.turn)
         reply = self._reply = built_in_reply(self._planned)
-        first = FirstPlace("local") if reply is not None and not reply.for_cloud else self._places.first()
+        stays_here = self._planned.asks_for_text if reply is None else not reply.for_cloud
+        first = FirstPlace("local") if stays_here else self._places.first()
         if first.place == "local":
             yield from self._answer_here(first)
             return
@@ -140,7 +141,9 @@ class TurnRunner:
         """
         planned, resources, asked_first = self._planned, self._dependencies.local, self._cloud is not None
         local = LocalAnswer(planned, first, resources, self._recorder)
-        choice = planned.choice if self._reply is None else Choice(None, None, self._reply.reason)
+        choice = planned.choice
+        if self._reply is not None or planned.asks_for_text:
+            choice = Choice(None, None, TEXT_READ if self._reply is None else self._reply.reason)
         if choice is not None:
             resources.host.prefetch(choice.adapter)
             yield Routed(self._places.route(choice, first), planned.turn.mode, planned.route_ms)
@@ -189,7 +192,7 @@ class TurnRunner:
                 for _ in job:
                     pass
             self._job = None
-        if isinstance(local.outcome, Answer):
+        if isinstance(local.outcome, Answer) and local.draft.reply is None:
             self._dependencies.costs.learn_local(local.outcome, local.ready, before)
 
     def _ask_cloud(

@@ -1,0 +1,130 @@
+"""A request to read the text in an image is answered with that text; no model takes part in it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edge_app import settings
+from edge_app.assistant import Assistant, Turn
+from edge_app.events import Answer, Answered, Event, Failed, Routed, TokenText
+from edge_app.storage.sessions import SessionStore
+from edge_app.system import paths
+from edge_app.turns.local_answer import NO_TEXT
+from models.core.errors import UserError
+from models.core.types import Image
+from models.ocr.page_layout import PageText, TextLine
+from models.ocr.reader import ReadingStopped
+from tests.adapters.folders import put
+from tests.edge_app.conftest import png
+from tests.edge_app.fakes import FakeEngine, FakeRouter
+
+PAGE = PageText(
+    (
+        TextLine("ACME", 0.9, (0.1, 0.1, 0.3, 0.2)),
+        TextLine("TOTAL", 0.8, (0.1, 0.4, 0.3, 0.5)),
+        TextLine("9.90", 0.8, (0.6, 0.4, 0.8, 0.5)),
+    )
+)
+
+
+@dataclass
+class FakeReader:
+    """Finds the same text in every image. error: raised instead."""
+
+    page: PageText = PAGE
+    error: Exception | None = None
+
+    def read(self, image: Image, cancel: threading.Event | None = None) -> PageText:
+        del image, cancel
+        if self.error is not None:
+            raise self.error
+        return self.page
+
+    def read_document(self, image: Image, cancel: threading.Event | None = None) -> PageText | None:
+        del image, cancel
+        raise AssertionError("all text is wanted")
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def reader() -> FakeReader:
+    return FakeReader()
+
+
+@pytest.fixture
+def assistant(store: SessionStore, engine: FakeEngine, reader: FakeReader, home: Path) -> Iterator[Assistant]:
+    put(home / "data" / "adapters", "receipts", 1)
+    chosen = settings.load(paths.config_file())
+    assistant = Assistant(chosen, store, engine.load, router=FakeRouter(), reader=reader)
+    yield assistant
+    assistant.close()
+
+
+def events_of(assistant: Assistant, question: str = "Read the text.", **turn: object) -> list[Event]:
+    return list(assistant.answer(Turn(question, **{"images": (png(),), **turn})))  # type: ignore[arg-type]
+
+
+def final(events: list[Event]) -> Answer:
+    assert isinstance(events[-1], Answered), events
+    return events[-1].answer
+
+
+@pytest.mark.parametrize("adapter", ["auto", "none", "receipts"])
+def test_the_answer_is_the_read_text(
+    assistant: Assistant, engine: FakeEngine, store: SessionStore, adapter: str
+) -> None:
+    events = events_of(assistant, adapter=adapter)
+    answer = final(events)
+    assert answer.text == "ACME\nTOTAL 9.90"
+    assert "".join(event.text for event in events if isinstance(event, TokenText)) == answer.text
+    assert (answer.place, answer.adapter, answer.declined, answer.calibrated) == ("local", None, False, False)
+    assert (answer.reason, answer.reason_kind) == ("local: the text that was read in the image", "text_read")
+    assert answer.confidence == pytest.approx(PAGE.probability)
+    assert not engine.calls and not engine.encoded
+    assert store.get(store.latest()).turns[-1].answer == answer.text
+
+
+def test_the_route_is_told_once(assistant: Assistant) -> None:
+    (routed,) = [event for event in events_of(assistant) if isinstance(event, Routed)]
+    assert (routed.route.adapter, routed.route.place, routed.route.reason_kind) == (
+        None,
+        "local",
+        "text_read",
+    )
+
+
+def test_an_image_without_text_is_declined(assistant: Assistant, reader: FakeReader) -> None:
+    reader.page = PageText(())
+    answer = final(events_of(assistant))
+    assert (answer.text, answer.declined, answer.confidence) == (NO_TEXT, True, None)
+
+
+def test_the_image_of_an_earlier_question_is_read(assistant: Assistant) -> None:
+    first = final(events_of(assistant, "What is this?", adapter="none"))
+    answer = final(events_of(assistant, "Read it to me.", images=(), session=first.session))
+    assert answer.text == "ACME\nTOTAL 9.90"
+
+
+def test_another_question_is_for_the_model(assistant: Assistant, engine: FakeEngine) -> None:
+    assert final(events_of(assistant, "What is the total?", adapter="receipts")).text == "A cat."
+    assert engine.calls
+
+
+def test_an_unreadable_image_is_an_error(assistant: Assistant, reader: FakeReader) -> None:
+    reader.error = UserError("The text in it cannot be read.")
+    assert events_of(assistant)[-1] == Failed("The text in it cannot be read.", 1)
+
+
+def test_a_stopped_reading_is_a_stopped_answer(assistant: Assistant, reader: FakeReader) -> None:
+    reader.error = ReadingStopped()
+    answer = final(events_of(assistant))
+    assert (answer.text, answer.stop_reason) == ("", "cancelled")
