@@ -31,6 +31,8 @@ CLAUSES = {
     "adapters_unreadable": "no adapter: {message}",
     "not_routed": "stopped before an adapter was chosen",
     "text_read": "the text that was read in the image",
+    "no_image": "there is no image to look at",
+    "several_images": "the question is about several images and this device looks at one",
     # which place first
     "mode": "mode {mode}",
     "mode_on_battery": "mode {mode}, leaning to eco on battery",

@@ -36,7 +36,26 @@ class BuiltInReply:
 Case = Callable[["PlannedTurn"], BuiltInReply | None]
 """Returns the reply to the turn; None when the case does not apply."""
 
-CASES: tuple[Case, ...] = ()
+
+def image_obstacle(planned: PlannedTurn) -> BuiltInReply | None:
+    """The reply to a question about an image that is not there, or about more images than the model sees at once."""
+    obstacle = planned.focus.obstacle
+    if obstacle == "no_image":
+        text = (
+            "No image is attached. Attach one to the question: with /image PATH or Ctrl+O in the chat, with "
+            "--image PATH on the command line."
+        )
+        return BuiltInReply(text, True, Reason("no_image"))
+    if obstacle == "several_images":
+        text = (
+            "I can look at one image at a time, so I cannot answer a question about several. Ask about one of "
+            'them, for example "What is in the first image?"'
+        )
+        return BuiltInReply(text, True, Reason("several_images"), for_cloud=True)
+    return None
+
+
+CASES: tuple[Case, ...] = (image_obstacle,)
 """In the order in which they are tried; the first reply counts."""
 
 

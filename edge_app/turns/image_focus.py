@@ -65,18 +65,31 @@ def image_in_question(
         image, obstacle = _decide(question, shown, before, brought, images_at_once)
         about.append(image)
     image = about[-1]
-    if image is None and needs_image(questions[-1].text, after_talk=len(questions) > 1):
+    refused = [_was_refused(turn) for turn in answered]
+    refused += [False] * (len(questions) - len(refused))
+    earlier = [
+        turn
+        for turn, of, is_refused in zip(answered, about, refused, strict=False)
+        if of == image and not is_refused
+    ]
+    previous = earlier[-1] if earlier else None
+    belongs = [of in (None, image) and not is_refused for of, is_refused in zip(about, refused, strict=True)]
+    read = _read(messages, belongs, [of == image for of in about], image)
+    if image is None and needs_image(questions[-1].text, [message.text for message in read[:-1]]):
         obstacle = "no_image"
-    previous = next(
-        (turn for turn, of in reversed(list(zip(answered, about, strict=False))) if of == image), None
-    )
     return ImageFocus(
         image,
-        tuple(messages) if images_at_once > 1 or image is None else _belonging(messages, about, image),
+        tuple(messages) if images_at_once > 1 else read,
         obstacle,
         None if previous is None else previous.question,
-        previous.result.adapter if previous is not None and previous.result is not None else None,
+        None if previous is None or previous.result is None else previous.result.adapter,
     )
+
+
+def _was_refused(turn: SavedTurn) -> bool:
+    """Whether the app declined the question without the model. The model would repeat that about the next image."""
+    answer = turn.result
+    return answer is not None and answer.declined and answer.place == "local" and not answer.tokens.completion
 
 
 def _decide(
@@ -100,25 +113,24 @@ def _decide(
     return shown[min(names, default=current)], None
 
 
-def _belonging(
-    messages: Sequence[Message], about: Sequence[Image | None], image: Image
+def _read(
+    messages: Sequence[Message], belongs: Sequence[bool], is_about: Sequence[bool], image: Image | None
 ) -> tuple[Message, ...]:
-    """The messages about one image and those before any image, with that image alone, where it is first asked about.
+    """The messages of the questions that belong, with one image alone, where it is first asked about.
 
-    about: the image of each question in the messages.
+    belongs, is_about: for each question whether it is kept, and whether it is about the image.
     """
     kept: list[Message] = []
-    number, belongs, is_placed = 0, True, False
+    number, is_kept, is_placed = -1, True, image is None
     for message in messages:
         if message.role != "user":
-            if belongs:
+            if is_kept:
                 kept.append(message)
             continue
-        of = about[number]
         number += 1
-        belongs = of is None or of == image
-        if belongs:
-            places = of == image and not is_placed
-            kept.append(replace(message, images=(image,) if places else ()))
+        is_kept = belongs[number]
+        if is_kept:
+            places = is_about[number] and not is_placed
+            kept.append(replace(message, images=(image,) if places and image is not None else ()))
             is_placed = is_placed or places
     return tuple(kept)

@@ -75,6 +75,7 @@ _LOOK_AT = (
     r"(?:describe|caption|explain|summari[sz]e|analy[sz]e|look at|read|transcribe|tell me about|identify)"
 )
 _THERE = r"(?:what'?s?|who|where|when|which|whose|how|why|is|are|does|do|was|were|anyone|anything|count|name|read)\b"
+_ANY = re.compile(rf"\b{_SOUGHT}\b")
 _THIS_IMAGE = tuple(
     re.compile(pattern)
     for pattern in (
@@ -135,17 +136,18 @@ def is_about_several(question: str, named_images: frozenset[int], current: int) 
     return bool(named_images - {current}) and _AGAINST.search(text) is not None
 
 
-def needs_image(question: str, *, after_talk: bool) -> bool:
+def needs_image(question: str, earlier: Sequence[str] = ()) -> bool:
     """Whether a question speaks of an image as if one were attached, as "What is in this photo?" does.
 
-    after_talk: whether there are earlier messages. "The photo" may then be one that was talked about, and only "this
-    photo" and "the attached photo" count.
+    earlier: what was said before. When an image was spoken of, "the photo" may be that one, and only "this photo" and
+    "the attached photo" count.
     """
     text = _said(question)
     if _OTHER_SUBJECT.search(text):
         return False
+    is_spoken_of = any(_ANY.search(each.lower()) for each in earlier)
     return any(
-        pattern.search(text) for pattern in (_THIS_IMAGE if after_talk else (*_THIS_IMAGE, *_THE_IMAGE))
+        pattern.search(text) for pattern in (_THIS_IMAGE if is_spoken_of else (*_THIS_IMAGE, *_THE_IMAGE))
     )
 
 

@@ -75,6 +75,30 @@ def test_the_cloud_is_sent_the_whole_conversation_and_this_device_reads_what_is_
     assert engine.calls[-1].messages[0].images != here[0].images
 
 
+def test_a_comparison_of_images_is_asked_of_the_cloud_alone(
+    make: Make, server: Misbehaving, engine: FakeEngine
+) -> None:
+    assistant = make(server.url)
+    session = ask(assistant, "What is this?", images=(png("red"),)).session
+    ask(assistant, "And this?", images=(png("blue"),), session=session)
+    calls = len(engine.calls)
+    compared = ask(assistant, "Which of the two is older?", session=session)
+    assert (compared.text, compared.reason_kind, len(engine.calls)) == (CLOUD, "several_images", calls)
+    kept = ask(assistant, "Compare them.", session=session, mode="fast")
+    assert (kept.declined, kept.confidence, "one image at a time" in kept.text) == (True, None, True)
+    ask(assistant, "And its colour?", session=session)
+    assert "Compare them." not in [message.text for message in engine.calls[-1].messages]
+
+
+def test_an_image_that_is_not_there_is_missed_before_anything_is_loaded_or_sent(
+    make: Make, server: Misbehaving, engine: FakeEngine
+) -> None:
+    answer = ask(make(server.url), "What is in this photo?", mode="quality")
+    assert (answer.declined, answer.place, answer.reason_kind) == (True, "local", "no_image")
+    assert answer.text.startswith("No image is attached.") and "--image PATH" in answer.text
+    assert not engine.threads and not server.requests
+
+
 def test_the_export_shows_places_reasons_and_the_kept_answer(
     make: Make, server: Misbehaving, store: SessionStore
 ) -> None:

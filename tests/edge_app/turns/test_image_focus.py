@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from edge_app.events import Answer, Timing, TokenCounts
+from edge_app.storage.sessions import SavedTurn
 from edge_app.turns.image_focus import ImageFocus, image_in_question
 from models.core.types import Image, Message
 
@@ -102,6 +104,25 @@ def test_a_model_that_sees_several_images_reads_the_whole_conversation() -> None
     found = image_in_question(messages, new=1, images_at_once=2)
     assert found.messages == tuple(messages)
     assert found.image == CUP
+
+
+def refused(number: int, question: str) -> SavedTurn:
+    """A turn that the app declined."""
+    answer = Answer(
+        text=question.upper(), adapter=None, place="local", mode="auto", confidence=None, declined=True, reason="",
+        model="", stop_reason="stop", tokens=TokenCounts(), timings=Timing(), tokens_per_second=None, session=None,
+    )  # fmt: skip
+    return SavedTurn(number, question, answer.text, "complete", None, "", (), answer)
+
+
+def test_the_model_does_not_read_what_the_app_declined() -> None:
+    question = "What is in this photo?"
+    found = image_in_question(conversation(question, (question, CAT)), [refused(1, question)], new=1)
+    assert read(found) == [(question, (CAT,))]
+    both = [("What is this?", CAT, CUP), "What is in image 2?"]
+    found = image_in_question(conversation(*both), [refused(1, "What is this?")])
+    assert (found.image, found.obstacle, found.previous_question) == (CUP, None, None)
+    assert read(found) == [("What is in image 2?", (CUP,))]
 
 
 def test_a_question_about_an_image_that_is_not_there_is_an_obstacle() -> None:

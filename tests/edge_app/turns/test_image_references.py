@@ -200,20 +200,19 @@ def test_other_questions_are_about_one_image(question: str) -> None:
 
 @pytest.mark.parametrize("question", NEEDED)
 def test_a_question_about_an_attached_image_needs_one(question: str) -> None:
-    assert needs_image(question, after_talk=False)
+    assert needs_image(question)
 
 
 @pytest.mark.parametrize("question", ORDINARY)
 def test_an_ordinary_question_needs_no_image(question: str) -> None:
-    assert not needs_image(question, after_talk=False)
+    assert not needs_image(question)
 
 
 def test_the_photo_that_was_talked_about_needs_no_attachment() -> None:
-    assert not needs_image("Who is in the photo?", after_talk=True)
-    assert needs_image("Who is in this photo?", after_talk=True)
+    assert not needs_image("Who is in the photo?", ["I sold a photo yesterday.", "Congratulations!"])
+    assert needs_image("Who is in this photo?", ["I sold a photo yesterday.", "Congratulations!"])
+    assert needs_image("Who is in the photo?", ["Hello.", "Hello! How can I help?"])
 
 
 def test_a_long_text_is_not_searched() -> None:
-    assert not needs_image(
-        "Summarise: " + "she looked at it for a while " * 10 + "in this photo", after_talk=False
-    )
+    assert not needs_image("Summarise: " + "she looked at it for a while " * 10 + "in this photo")
