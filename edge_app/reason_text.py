@@ -30,6 +30,7 @@ CLAUSES = {
     "adapters_without_examples": "no adapter: none of those installed has examples to compare with",
     "adapters_unreadable": "no adapter: {message}",
     "not_routed": "stopped before an adapter was chosen",
+    "field_read": "read in a labelled field",
     "text_read": "the text that was read in the image",
     "no_image": "there is no image to look at",
     "several_images": "the question is about several images and this device looks at one",

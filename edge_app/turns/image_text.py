@@ -86,9 +86,13 @@ class ImageTexts:
 
     def probability(self, image: Image, wanted: ReadsText, longest_side: int | None = None) -> float | None:
         """Mean probability of the text that was read in an image, 0..1; None when there was none."""
-        known = self._known.get(self._key(image, wanted, longest_side))
-        page = known.page if known is not None else None
+        page = self.known(image, wanted, longest_side)
         return page.probability if page is not None and page.lines else None
+
+    def known(self, image: Image, wanted: ReadsText, longest_side: int | None = None) -> PageText | None:
+        """What `of` has read in an image; None when it has read nothing, or when the image is no document."""
+        known = self._known.get(self._key(image, wanted, longest_side))
+        return known.page if known is not None else None
 
     def _key(self, image: Image, wanted: ReadsText, longest_side: int | None) -> _Key:
         """What was read at full size is also used where a smaller size would do."""

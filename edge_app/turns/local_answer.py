@@ -20,21 +20,21 @@ from edge_app.turns.image_text import ImageTexts
 from edge_app.turns.local_draft import LocalDraft
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import FLUSH_SECONDS, TurnRecorder
+from edge_app.turns.text_replies import TEXT_READ, all_text, field_value
 from models.core.errors import UserError
-from models.ocr.columns import transcript
+from models.ocr.page_layout import PageText
+from models.scoring.text_overlap import nearest_lines
 from router.choice import Choice
 from router.confidence.rule import Confidence
 from router.place_policy import FirstPlace
-from router.types import Reason
 
 CONTRASTED_TOKENS = 8
 """Of so many tokens of an answer, the least certain one is compared with what the model says without the image. One
 comparison costs one prefill of the question. More of them would take as long as the answer."""
 
-TEXT_READ = Reason("text_read")
-"""Of a reply that is the text in an image."""
-
-NO_TEXT = "No text was found in this image."
+DOCUMENT_LINES = 6
+"""Lines of a document in a prompt of the plain model, those nearest to the question. With all lines it is right less
+often."""
 
 JUDGED_TOKENS = 4
 """An answer that may be paused is judged after every so many tokens."""
@@ -161,11 +161,23 @@ class LocalAnswer:
         lease = self._lease = self._host.acquire(draft.choice.adapter, job)
         texts = self._read(lease, job)
         leave_if_cancelled(job)
+        use_words = planned.turn.use_words and lease.reads.words
+        page = self._document(lease)
+        if page is not None:
+            reply = field_value(planned.turn.question, page)
+            if reply is not None:
+                self._give(reply, job)
+                return
+            texts = {
+                digest: nearest_lines(text, planned.turn.question, DOCUMENT_LINES)
+                for digest, text in texts.items()
+            }
+            use_words = False
         draft.generation = engine.generate(
             planned.focus.messages,
             planned.sampling,
             adapter=lease.weights,
-            use_words=planned.turn.use_words and lease.reads.words,
+            use_words=use_words,
             see_images=planned.turn.see_images,
             texts=texts,
             cancel=job.cancelled,
@@ -184,17 +196,13 @@ class LocalAnswer:
         page = self._texts.page(image, job)
         draft.image_ms = 1000 * (time.perf_counter() - started)
         leave_if_cancelled(job)
-        text = transcript(page)
         draft.choice = Choice(None, None, TEXT_READ)
-        draft.reply = BuiltInReply(
-            text or NO_TEXT,
-            declined=not text,
-            reason=TEXT_READ,
-            for_cloud=not text,
-            probability=page.probability if text else None,
-        )
-        draft.first_token_ms = self._planned.elapsed()
-        job.emit(TokenText(draft.text))
+        self._give(all_text(page), job)
+
+    def _give(self, reply: BuiltInReply, job: Job) -> None:
+        self.draft.reply = reply
+        self.draft.first_token_ms = self._planned.elapsed()
+        job.emit(TokenText(reply.text))
 
     def _encode(self, job: Job) -> None:
         """Encodes the images. New ones are always reported, earlier ones when they are encoded again."""
@@ -219,6 +227,14 @@ class LocalAnswer:
             self.draft.read_text = texts.get(image.digest, "")
         self.draft.image_ms += 1000 * (time.perf_counter() - started)
         return texts
+
+    def _document(self, lease: Lease) -> PageText | None:
+        """The text of the image in question when the plain model is to answer and the image is a document."""
+        planned = self._planned
+        image = planned.focus.image if planned.turn.see_images else None
+        if image is None or lease.weights is not None:
+            return None
+        return self._texts.known(image, lease.reads.ocr, planned.places.scenario.budgets.image_side)
 
     def _generate(self, job: Job, pause_below: float | None, *, continues: bool) -> StopReason | None:
         """Generates tokens until the answer ends (returns why) or is paused (returns None).

@@ -86,7 +86,11 @@ class LocalDraft:
         """Whether the question is asked in the cloud after the text so far; None when there is nothing to judge."""
         places, reply, estimate = self._planned.places, self.reply, self._estimate()
         if reply is not None:
-            return places.escalation_of_decline(reply.reason) if reply.declined and reply.for_cloud else None
+            if not reply.for_cloud:
+                return None
+            if reply.declined:
+                return places.escalation_of_decline(reply.reason)
+            return None if reply.probability is None else places.escalation(reply.probability)
         if self.is_decline:
             return places.escalation_of_decline(Reason("declined"))
         return None if estimate is None else places.escalation(estimate.probability)
@@ -137,7 +141,7 @@ class LocalDraft:
         """Why this device answers, why with this adapter, and why the answer is kept. A reply has its own reason."""
         first, kept = self._first.reasons, () if judged is None else judged.reasons
         if self.reply is not None:
-            return (*first, *(kept or (self.reply.reason,)))
+            return (*first, *(kept if kept and self.reply.declined else (self.reply.reason, *kept)))
         return (*first, self.choice.reason, *kept)
 
     def _estimate(self) -> ConfidenceEstimate | None:

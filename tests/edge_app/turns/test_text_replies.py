@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import PIL.Image
+import PIL.ImageDraw
 import pytest
 
 from edge_app import settings
@@ -14,7 +17,7 @@ from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, Event, Failed, Routed, TokenText
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
-from edge_app.turns.local_answer import NO_TEXT
+from edge_app.turns.text_replies import FIELD_RIGHT, NO_TEXT
 from models.core.errors import UserError
 from models.core.types import Image
 from models.ocr.page_layout import PageText, TextLine
@@ -34,9 +37,10 @@ PAGE = PageText(
 
 @dataclass
 class FakeReader:
-    """Finds the same text in every image. error: raised instead."""
+    """Finds the same text in every image. document: what is found when only documents are read. error: raised."""
 
     page: PageText = PAGE
+    document: PageText | None = None
     error: Exception | None = None
 
     def read(self, image: Image, cancel: threading.Event | None = None) -> PageText:
@@ -47,7 +51,7 @@ class FakeReader:
 
     def read_document(self, image: Image, cancel: threading.Event | None = None) -> PageText | None:
         del image, cancel
-        raise AssertionError("all text is wanted")
+        return self.document
 
 
 @pytest.fixture
@@ -67,6 +71,16 @@ def assistant(store: SessionStore, engine: FakeEngine, reader: FakeReader, home:
     assistant = Assistant(chosen, store, engine.load, router=FakeRouter(), reader=reader)
     yield assistant
     assistant.close()
+
+
+def drawn_page() -> bytes:
+    """White, with thin lines, as a page of text has."""
+    picture = PIL.Image.new("RGB", (200, 200), "white")
+    for x in range(10, 200, 20):
+        PIL.ImageDraw.Draw(picture).line((x, 20, x, 180), "black", 2)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def events_of(assistant: Assistant, question: str = "Read the text.", **turn: object) -> list[Event]:
@@ -128,3 +142,52 @@ def test_a_stopped_reading_is_a_stopped_answer(assistant: Assistant, reader: Fak
     reader.error = ReadingStopped()
     answer = final(events_of(assistant))
     assert (answer.text, answer.stop_reason) == ("", "cancelled")
+
+
+LINES = PageText(
+    tuple(
+        TextLine(text, 0.8, (0.1, 0.05 * n, 0.9, 0.05 * n + 0.03))
+        for n, text in enumerate(
+            ("Harbour Office", "Phone: 0123 456789", "a", "b", "c", "d", "e", "f", "The last boat")
+        )
+    )
+)
+
+
+def test_a_labelled_field_is_answered_without_the_model(
+    assistant: Assistant, engine: FakeEngine, reader: FakeReader
+) -> None:
+    reader.document = LINES
+    answer = final(events_of(assistant, "What is the phone number?", adapter="none", images=(drawn_page(),)))
+    assert (answer.text, answer.adapter, answer.declined) == ("0123 456789", None, False)
+    assert answer.confidence == pytest.approx(FIELD_RIGHT * 0.8)
+    assert answer.reason == "local: read in a labelled field; confidence 0.72"
+    assert not engine.calls
+
+
+def test_an_adapter_answers_questions_about_fields_itself(assistant: Assistant, reader: FakeReader) -> None:
+    reader.document = LINES
+    assert (
+        final(
+            events_of(assistant, "What is the phone number?", adapter="receipts", images=(drawn_page(),))
+        ).text
+        == "A cat."
+    )
+
+
+def test_the_plain_model_gets_the_lines_nearest_to_the_question(
+    assistant: Assistant, engine: FakeEngine, reader: FakeReader
+) -> None:
+    reader.document = LINES
+    final(events_of(assistant, "Which boat is it?", adapter="none", images=(drawn_page(),)))
+    (call,) = engine.calls
+    (text,) = call.texts.values()
+    assert text.split("\n") == ["Harbour Office", "Phone: 0123 456789", "a", "b", "c", "The last boat"]
+    assert not call.use_words
+
+
+def test_a_photo_is_asked_about_as_before(assistant: Assistant, engine: FakeEngine) -> None:
+    final(events_of(assistant, "What is the phone number?", adapter="none"))
+    (call,) = engine.calls
+    assert not call.texts
+    assert call.use_words

@@ -1,0 +1,40 @@
+"""Replies with text that was read in an image: all of it, or the value of a labelled field."""
+
+from __future__ import annotations
+
+from edge_app.turns.built_in_replies import BuiltInReply
+from models.ocr.columns import transcript
+from models.ocr.labelled_fields import find_field
+from models.ocr.page_layout import PageText
+from router.types import Reason
+
+TEXT_READ = Reason("text_read")
+"""Of a reply that is all text in an image."""
+
+NO_TEXT = "No text was found in this image."
+
+FIELD_RIGHT = 0.9
+"""The share of right values among the fields that were found on pages set aside for choosing (docs/accuracy.md)."""
+
+
+def all_text(page: PageText) -> BuiltInReply:
+    """The text of a page. Its probability is the mean recognition probability. A page without text is a decline."""
+    text = transcript(page)
+    return BuiltInReply(
+        text or NO_TEXT,
+        declined=not text,
+        reason=TEXT_READ,
+        for_cloud=not text,
+        probability=page.probability if text else None,
+    )
+
+
+def field_value(question: str, page: PageText) -> BuiltInReply | None:
+    """The value of the field that a question asks for; None when the model is to answer."""
+    field = find_field(question, page)
+    if field is None:
+        return None
+    probability = FIELD_RIGHT * field.probability
+    return BuiltInReply(
+        field.text, declined=False, reason=Reason("field_read"), for_cloud=True, probability=probability
+    )
