@@ -107,7 +107,7 @@ def _decide(
     if len(set(shown)) == 1:
         return shown[current], None
     names = named(question.text, [image.name for image in shown], current, new)
-    several = is_about_several(question.text, names, current) or (new > 1 and not names)
+    several = is_about_several(question.text, names, current, new) or (new > 1 and not names)
     if several:
         return shown[current], "several_images" if images_at_once == 1 else None
     return shown[min(names, default=current)], None

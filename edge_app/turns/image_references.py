@@ -23,7 +23,7 @@ _BEFORE = ("previous", "prior", "preceding", "earlier", "former")
 _ORDER = "|".join((*_ORDINALS, *_LAST, *_BEFORE, "other"))
 
 _BY_ORDER = re.compile(
-    rf"\b(?P<order>{_ORDER}) (?:(?:attached|uploaded|posted|sent|shown) )?"
+    rf"\b(?P<this>this )?(?P<order>{_ORDER}) (?:(?:attached|uploaded|posted|sent|shown) )?"
     rf"(?:{_KIND}\b|one\b(?! (?:in|on|of|from)\b))"
 )
 _BY_NUMBER = re.compile(
@@ -36,24 +36,37 @@ _EARLIER = re.compile(
 _THIS = re.compile(rf"\b(?:this|that|the new|the current) (?:{_KIND}|one)\b")
 
 _COUNT = r"(?:two|three|four|five|\d)"
-_GROUP = rf"(?:them|these|those|both|the (?:{_COUNT}|{_MANY}|{_COUNT} {_MANY}))"
+_ALL = (
+    rf"(?:them|the {_COUNT} {_MANY}|(?:the|these|those|both) {_MANY}"
+    rf"|(?:these|those|both|the {_COUNT})(?! (?!is|are|was|has|have|do|does|look|looks|shows?|would|and|please)\w))"
+)
+"""The images together: "these" and "the two" without another noun."""
 _SEVERAL = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"\bcompar(?:e|ing|ison of|ison between) {_GROUP}\b",
+        rf"\bcompar(?:e|ing|ison of|ison between) {_ALL}\b",
         r"^(?:please |now |can you |could you )*compare(?: please)?\W*$",
-        rf"\b(?:the|these|those|all|both|my|which|what|{_COUNT}) (?:of (?:the|these|my) )?(?:{_COUNT} )?{_MANY}\b",
-        rf"\b(?:both|all|each|either|neither|one|which|any|none) of {_GROUP}\b",
-        rf"\b(?:differences?|similarit(?:y|ies)) between {_GROUP}\b",
+        rf"\b(?:the|these|those|all|both|which|{_COUNT}) (?:of (?:the|these|my) )?(?:{_COUNT} )?{_MANY}\b",
+        rf"\b(?:both|either|neither|which|one) of {_ALL}\b",
+        rf"\b(?:differences?|similarit(?:y|ies)) between {_ALL}\b",
         r"\b(?:what'?s?|is|are|spot|find|tell me|list|name|see|any) (?:the )?(?:main |biggest )?"
         r"(?:differences?|similarit(?:y|ies))\W*$",
         r"\b(?:they|these|those|the two|both) (?:have|share) (?:\w+ )?in common\b",
         r"\bhow (?:do|are) (?:they|these|those|the two) (?:differ|different|similar|related|alike)\b",
-        r"\b(?:are|do) (?:they|these|those|the two|both) (?:\w+ ){0,2}(?:same|similar|alike|different|differ|match)\b",
-        rf"\bwhich (?:one|{_ONE}) (?:is|was|has|had|shows|looks|are|do|does|would|contains|costs?)\b",
-        r"\bwhich (?:is|was|looks) (?:the )?(?:more|less|most|least|better|best|worse|worst|\w{2,}er|\w{2,}est)\b",
+        r"\b(?:are|do) (?:they|these|those|the two|both) (?:all |the |about |look )*"
+        r"(?:same|similar|alike|different|differ|match)\b",
+        rf"\bwhich {_ONE} (?:is|was|has|had|shows|looks|do|does|would|contains)\b",
     )
 )
+_WHICH = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"\bwhich one (?:is|was|has|had|shows|looks|do|does|would|contains|costs?)\b(?!.* or )",
+        r"\bwhich (?:is|was|looks) (?:more|less|better|worse|(?!number|order|other|after)\w{2,}er)\b(?!.* or )",
+        r"\bwhich (?:is|was|looks) the (?:most|least|best|worst|\w{2,}est)\b",
+    )
+)
+"""Of several images, or of several things in an image that came with the question."""
 _AGAINST = re.compile(
     r"\b(?:than|versus|vs|same|similar to|different from|differs? from|compar\w+|unlike|match(?:es)?)\b"
 )
@@ -114,7 +127,13 @@ def named(question: str, names: Sequence[str], current: int, new: int = 0) -> fr
     start = len(names) - new if new > 1 else 0
     found = {position for position, name in enumerate(names) if _mentions(question, name)}
     for match in _BY_ORDER.finditer(text):
-        found.add(_position(match["order"], start, len(names), current))
+        is_against = _AGAINST.search(text) is not None
+        if match["this"] or (match["order"] == "other" and new == 1 and not is_against):
+            found.add(current)  # an image comes with the words "this other one" or "and the other image"
+        elif match["order"] in _LAST and new == 1 and is_against:
+            found.add(current - 1)
+        else:
+            found.add(_position(match["order"], start, len(names), current))
     for match in _BY_NUMBER.finditer(text):
         number = match["number"]
         found.add(start + (_CARDINALS.get(number) or int(number)) - 1)
@@ -125,13 +144,14 @@ def named(question: str, names: Sequence[str], current: int, new: int = 0) -> fr
     return frozenset(position for position in found if 0 <= position < len(names))
 
 
-def is_about_several(question: str, named_images: frozenset[int], current: int) -> bool:
+def is_about_several(question: str, named_images: frozenset[int], current: int, new: int = 0) -> bool:
     """Whether a question is about several images at once, as "compare them" is.
 
-    Only meaningful when several were shown. named_images, current: as `named` returns and takes them.
+    Only meaningful when several were shown. named_images, current, new: as `named` returns and takes them.
     """
     text = _said(question)
-    if len(named_images) > 1 or any(pattern.search(text) for pattern in _SEVERAL):
+    patterns = _SEVERAL if new == 1 else (*_SEVERAL, *_WHICH)
+    if len(named_images) > 1 or any(pattern.search(text) for pattern in patterns):
         return True
     return bool(named_images - {current}) and _AGAINST.search(text) is not None
 

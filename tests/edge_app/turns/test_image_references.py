@@ -83,6 +83,15 @@ NOT_SEVERAL = (
     "How many of the cells are red?",
     "Is it bigger than a horse?",
     "Do they look happy?",
+    "Which of these cells is the largest?",
+    "Which is longer, a mile or a yard?",
+    "Which is the number of white cells?",
+    "Are there any of those small ones?",
+    "Compare these bars.",
+    "Are these cells different from healthy ones?",
+    "What is the difference between the two bars?",
+    "Add all of them up.",
+    "How many pictures hang on the wall?",
 )
 
 NEEDED = (
@@ -177,6 +186,14 @@ def test_the_other_of_two_is_the_one_that_is_not_in_question() -> None:
     assert named("And the other one?", NAMES, current=2) == {1}
 
 
+def test_the_other_image_that_comes_with_the_question_is_that_one() -> None:
+    assert named("And this other photo, what is in it?", NAMES[:2], current=1, new=1) == {1}
+    assert named("And the other photo, what is in it?", NAMES[:2], current=1, new=1) == {1}
+    assert named("And in this second photo?", NAMES, current=2, new=1) == {2}
+    for question in ("Is it bigger than the last one?", "Is this one bigger than the other one?"):
+        assert is_about_several(question, named(question, NAMES[:2], current=1, new=1), current=1, new=1)
+
+
 def test_an_image_that_was_not_shown_is_not_named() -> None:
     assert named("What is in the fourth photo?", NAMES, current=2) == frozenset()
     assert named("What is in the previous photo?", NAMES[:1], current=0) == frozenset()
@@ -191,6 +208,13 @@ def test_numbers_count_the_images_of_a_question_that_brings_several() -> None:
 @pytest.mark.parametrize("question", SEVERAL)
 def test_a_comparison_is_about_several_images(question: str) -> None:
     assert is_about_several(question, named(question, NAMES, current=2), current=2)
+
+
+def test_the_smallest_of_a_new_image_is_a_thing_in_it() -> None:
+    question = "Which one is the smallest?"
+    assert is_about_several(question, frozenset(), current=1, new=0)
+    assert not is_about_several(question, frozenset(), current=1, new=1)
+    assert is_about_several("Which photo is sharper?", frozenset(), current=1, new=1)
 
 
 @pytest.mark.parametrize("question", NOT_SEVERAL)
