@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+from threadpoolctl import ThreadpoolController
 from tokenizers import Tokenizer
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "question-encoder"
@@ -102,6 +103,8 @@ class QuestionEncoder:
         # A text is one segment, so that the embedding of segment 0 is the same for each of its tokens.
         self._positions = _float(tensors["embeddings.position"])
         self._norm = _norm(tensors, "embeddings.norm")
+        # A question is too small to be divided: on a busy machine a second thread makes it ten times as slow.
+        self._blas = ThreadpoolController()
         self._layers = [_layer(tensors, f"layer.{number}") for number in range(LAYERS)]
 
     @classmethod
@@ -118,9 +121,10 @@ class QuestionEncoder:
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         found = np.zeros((len(ids), HIDDEN), np.float32)
         order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
-            found[batch] = self._encode([ids[number] for number in batch])
+        with self._blas.limit(limits=1, user_api="blas"):
+            for start in range(0, len(order), BATCH):
+                batch = order[start : start + BATCH]
+                found[batch] = self._encode([ids[number] for number in batch])
         return found
 
     def _encode(self, ids: Sequence[Sequence[int]]) -> Floats:

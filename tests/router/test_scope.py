@@ -17,7 +17,16 @@ from adapters.store.manifest import (
     write_manifest,
 )
 from models.question_encoder.scope import ScopeModel, Tasks, TaskVectors
-from router.scope import MOST_EXAMPLES, TaskScope, declared_tasks, is_follow_up
+from router.scope import (
+    BUNDLED,
+    MOST_EXAMPLES,
+    TaskScope,
+    _file_name,
+    bundled_scope_model,
+    bundled_tasks,
+    declared_tasks,
+    is_follow_up,
+)
 
 
 def declare(directory: Path, name: str, examples: tuple[Example, ...]) -> Path:
@@ -134,3 +143,9 @@ def test_short_questions_that_rely_on_the_turn_before_are_follow_ups(question: s
 )
 def test_complete_questions_are_no_follow_ups(question: str) -> None:
     assert not is_follow_up(question)
+
+
+def test_the_examples_that_come_with_the_app_are_encoded_already() -> None:
+    names = {file.name for file in BUNDLED.glob("*.npy")}
+    wanted = {_file_name(bundled_scope_model().identity, tasks) for tasks in bundled_tasks()}
+    assert wanted == names, "run `python -m router.scope`"
