@@ -41,6 +41,18 @@ def router(
     turns: Annotated[
         int, typer.Option(metavar="N", min=0, help="Real turns that the time to first token is taken from.")
     ] = 12,
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.jsonl", help="Questions of other writers, by kind of image (docs/routing.md)."
+        ),
+    ] = None,
+    scopes: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.json", help="Log-odds of scope without the writer of a question; repeatable."
+        ),
+    ] = None,
     mistakes: Annotated[
         Path | None, typer.Option(metavar="OUT.jsonl", help="Write every wrong choice there.")
     ] = None,
@@ -57,9 +69,10 @@ def router(
     Example:
       edge-app eval router medical.jsonl receipts.jsonl photos.jsonl
     """
-    from benchmarks.quality.router_cases import GENERIC, OWN_WORDS, cases
+    from benchmarks.quality.router_cases import OWN_WORDS, cases, written_cases
     from benchmarks.quality.router_evaluation import ImageFeatureFile, decide_all, sampled
     from edge_app.engine.engine_host import load_engine
+    from edge_app.evaluation.questions import read_questions, read_scopes
     from edge_app.evaluation.rows import read_rows
     from edge_app.events import Progress
     from edge_app.system import paths
@@ -70,6 +83,8 @@ def router(
     installed = _installed()
     rows = read_rows(files, images, split, None)
     every = cases(rows, installed)
+    if questions is not None:
+        every += written_cases(read_questions(questions), rows, installed)
     if not any(case.right for case in every):
         raise UserError(
             f"None of the files is named after an installed adapter ({', '.join(installed) or 'there is none'}); "
@@ -98,13 +113,14 @@ def router(
                 images_seen,
                 engine,
                 lambda done, total, name=name: show(f"Router {name}", done, total),  # type: ignore[misc]
+                read_scopes(scopes or ()),
             )
     finally:
         engine.close()
     wait = None
     if turns:
         line.show(Progress("encode", "Measuring the time to first token", 0, None))
-        wait = _first_tokens(settings, [case for case in every if case.group in (OWN_WORDS, GENERIC)], turns)
+        wait = _first_tokens(settings, [case for case in every if case.group == OWN_WORDS], turns)
     line.clear()
     if mistakes is not None:
         _write_mistakes(mistakes, results)
@@ -215,15 +231,28 @@ def _text(results: Results, wait: FirstToken | None) -> str:
 
 
 def _accuracy_table(results: Results) -> str:
-    """A line for each group, and one for its questions of the half for judgement."""
-    from benchmarks.quality.router_cases import MUST_REACH
+    """A line for each group, and lines for its questions of the half for judgement, or for kinds of images."""
+    from benchmarks.quality.router_cases import MUST_REACH, WRITTEN
 
     rows = [("RIGHT CHOICES", "CASES", "MUST REACH", *(name.upper() for name in results))]
     for group, least in MUST_REACH.items():
         own = {name: [each for each in made if each.case.group == group] for name, made in results.items()}
         reach = "" if least is None else f"{100 * least:.0f}%"
-        for label, half in ((group, None), ("  the half for judgement", "judgement")):
-            found = [_share_of(made, half) for made in own.values()]
+        parts = [(group, own)]
+        if group in WRITTEN.values():
+            kinds = dict.fromkeys(each.case.set for made in own.values() for each in made)
+            parts += [
+                (
+                    f"  {kind}",
+                    {n: [each for each in made if each.case.set == kind] for n, made in own.items()},
+                )
+                for kind in kinds
+            ]
+        else:
+            judged = {n: [each for each in made if each.case.half == "judgement"] for n, made in own.items()}
+            parts.append(("  the half for judgement", judged))
+        for label, part in parts:
+            found = [_share_of(made) for made in part.values()]
             most = max((share.of for share in found if share), default=0)
             if most:
                 shown = ("-" if share is None else f"{100 * share.value:.1f}%" for share in found)
@@ -231,10 +260,10 @@ def _accuracy_table(results: Results) -> str:
     return text_table(rows, right=range(1, len(rows[0])))
 
 
-def _share_of(decisions: Sequence[Decision], half: str | None) -> Share | None:
+def _share_of(decisions: Sequence[Decision]) -> Share | None:
     from benchmarks.quality.router_evaluation import shares
 
-    return shares(decisions, lambda each: "all" if half in (None, each.case.half) else None).get("all")
+    return shares(decisions, lambda _: "all").get("all")
 
 
 def _cost_table(results: Results, wait: FirstToken | None) -> str:

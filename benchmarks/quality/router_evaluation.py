@@ -30,7 +30,7 @@ from models.vision.efficientnet import HEAD_CHANNELS
 from models.vision.tower import TowerFeatures
 from router.choice import Query, Router
 from router.routers import make_router
-from router.scope import TaskScope
+from router.scope import AdapterScope, TaskScope
 from router.types import RouterName
 
 if TYPE_CHECKING:
@@ -116,6 +116,21 @@ class ImageFeatureFile:
         partial.replace(self._file)
 
 
+class LeftOutScope:
+    """The scope of installed adapters, but for questions whose log-odds are given.
+
+    given: by (adapter, question), of an encoder that was trained without the question's writer.
+    """
+
+    def __init__(self, scope: AdapterScope, given: Mapping[tuple[str, str], float]) -> None:
+        self._scope = scope
+        self._given = given
+
+    def of_adapter(self, question: str, adapter: str) -> float | None:
+        known = self._given.get((adapter, question))
+        return self._scope.of_adapter(question, adapter) if known is None else known
+
+
 def decide_all(
     name: RouterName,
     directory: Path,
@@ -124,9 +139,15 @@ def decide_all(
     features: ImageFeatureFile,
     engine: Engine,
     report: Report,
+    scopes: Mapping[tuple[str, str], float] | None = None,
 ) -> list[Decision]:
-    """The router's decision for every case. One uncounted decision comes first, in which it reads the adapters."""
-    router = make_router(name, directory, engine, TaskScope(directory, paths.cache_directory()))
+    """The router's decision for every case. One uncounted decision comes first, in which it reads the adapters.
+
+    scopes: see LeftOutScope.
+    """
+    router = make_router(
+        name, directory, engine, LeftOutScope(TaskScope(directory, paths.cache_directory()), scopes or {})
+    )
     _decide(router, cases[0], installed, features, engine, name)
     decisions = []
     for number, case in enumerate(cases, 1):

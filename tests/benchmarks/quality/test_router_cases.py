@@ -13,18 +13,20 @@ from benchmarks.quality.router_cases import (
     CROSSED,
     GENERAL_ASKED,
     GENERAL_ROWS,
-    GENERIC,
     MUST_REACH,
     OWN_WORDS,
     ROWS,
     TEXT,
     UNDER_IMAGE,
     UNKNOWN,
+    WRITTEN,
     Case,
     adapter_of,
     cases,
+    written_cases,
 )
 from benchmarks.quality.router_evaluation import Decision, Share, cost, sampled, shares
+from edge_app.evaluation.questions import DOCUMENT, Question
 from edge_app.evaluation.rows import EvaluationRow
 from router.routers.background import ANY_IMAGE, ASKED, CHAT, GENERAL, PHOTOS, read_questions
 
@@ -69,26 +71,42 @@ def test_every_group_has_its_cases(every: list[Case]) -> None:
         ROWS: 14,
         GENERAL_ROWS: 10,
         OWN_WORDS: 2 * 40 * 3,
-        GENERIC: 3 * 50 * 3,
         GENERAL_ASKED: 40 * 3,
         TEXT: 60,
         UNDER_IMAGE: 3 * 60,
         CROSSED: 2 * 40 * 2,
         UNKNOWN: 7,
     }
-    assert set(counts) == set(MUST_REACH)
+    assert set(counts) | set(WRITTEN.values()) == set(MUST_REACH)
 
 
 def test_right_is_the_adapter_of_the_image_or_none(every: list[Case]) -> None:
     own = {"medical": "medical", "charts_unseen": "charts", "photos": None}
     for case in every:
-        if case.group in (GENERAL_ROWS, GENERAL_ASKED, TEXT, UNDER_IMAGE, UNKNOWN):
+        if case.group in (GENERAL_ROWS, GENERAL_ASKED, TEXT, UNDER_IMAGE, CROSSED, UNKNOWN):
             assert case.right is None
         else:
             assert case.right == own[case.set]
         assert (case.image is None) == (case.group == TEXT)
         assert case.image is None or case.image.parent.name == case.set
         assert (case.without is not None) == (case.group == UNKNOWN)
+
+
+def test_questions_of_other_writers_get_images_of_their_kind_and_the_adapter_in_scope_alone() -> None:
+    asked = [
+        Question("medical", "How many?", "in", "count", "a"),
+        Question("medical", "Who is ill?", "out", None, "a"),
+        Question("photos", "What is it?", "in", "object", "b"),
+        Question("medical", "What does it say?", "out", DOCUMENT, "b"),
+        Question("maps", "Where?", "in", "place", "b"),
+    ]
+    made = written_cases(asked, [*rows("medical", 4), *rows("photos", 5)], INSTALLED)
+    assert Counter((case.group, case.set, case.right) for case in made) == {
+        (WRITTEN["in"], "medical", "medical"): 3,
+        (WRITTEN["out"], "medical", None): 3,
+        (WRITTEN["in"], "photos", None): 3,
+    }
+    assert all(case.image is not None and case.image.parent.name == case.set for case in made)
 
 
 def test_half_of_the_written_questions_are_kept_from_development(every: list[Case]) -> None:
