@@ -32,7 +32,7 @@ from edge_app.turns.runner import TurnDependencies, TurnRunner
 from models.core.errors import UserError
 from router.choice import Router
 from router.confidence.rule import Confidence
-from router.scope import TaskScope
+from router.scope import QuestionScope, TaskScope
 from router.types import Mode
 
 __all__ = ["Assistant", "Turn"]
@@ -43,7 +43,7 @@ class Assistant:
 
     sessions: where turns are saved; None saves nothing, and then no turn continues another.
     load: makes the engine, at its first use. adapters: the folder of the adapters; None for the user's own.
-    router, reader: None for the settings' router, and for models.ocr.reader.
+    router, scope, reader: None for the settings' router, for router.scope, and for models.ocr.reader.
     consenter: asks the user before anything is sent; None when there is no user to ask.
     """
 
@@ -55,6 +55,7 @@ class Assistant:
         *,
         adapters: Path | None = None,
         router: Router | None = None,
+        scope: QuestionScope | None = None,
         reader: Reader | None = None,
         consenter: Consenter | None = None,
     ) -> None:
@@ -64,7 +65,7 @@ class Assistant:
         self._brings_adapters = settings.bundled_adapters and adapters is None
         self._thread = InferenceThread()
         self._host = EngineHost(settings, self.adapters, load, self._thread.broadcast)
-        scope = TaskScope(self.adapters.directory, paths.cache_directory())
+        scope = scope or TaskScope(self.adapters.directory, paths.cache_directory())
         self._chooser = AdapterChooser(self._host, self.adapters.directory, scope, router or settings.router)
         self._texts = ImageTexts(reader, settings.threads)
         self._cloud = CloudAccess(settings, consenter)

@@ -62,6 +62,12 @@ class AdapterScope(Protocol):
     def of_adapter(self, question: str, adapter: str) -> float | None: ...
 
 
+class QuestionScope(AdapterScope, Protocol):
+    """The methods of TaskScope."""
+
+    def of_tasks(self, question: str, tasks: Tasks) -> float | None: ...
+
+
 class TaskScope:
     """Log-odds that a question is in the scope of who answers. Used from one thread.
 

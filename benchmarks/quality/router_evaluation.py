@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from adapters.prototypes import image_vector, question_vector
 from benchmarks.quality.router_cases import Case
 from edge_app.assistant import Assistant, Turn
+from edge_app.evaluation.left_out_scope import LeftOutScope
 from edge_app.evaluation.rows import evenly_spread
 from edge_app.events import Answered, Failed
 from edge_app.system import paths
@@ -30,7 +31,7 @@ from models.vision.efficientnet import HEAD_CHANNELS
 from models.vision.tower import TowerFeatures
 from router.choice import Query, Router
 from router.routers import make_router
-from router.scope import AdapterScope, TaskScope
+from router.scope import TaskScope
 from router.types import RouterName
 
 if TYPE_CHECKING:
@@ -116,21 +117,6 @@ class ImageFeatureFile:
         partial.replace(self._file)
 
 
-class LeftOutScope:
-    """The scope of installed adapters, but for questions whose log-odds are given.
-
-    given: by (adapter, question), of an encoder that was trained without the question's writer.
-    """
-
-    def __init__(self, scope: AdapterScope, given: Mapping[tuple[str, str], float]) -> None:
-        self._scope = scope
-        self._given = given
-
-    def of_adapter(self, question: str, adapter: str) -> float | None:
-        known = self._given.get((adapter, question))
-        return self._scope.of_adapter(question, adapter) if known is None else known
-
-
 def decide_all(
     name: RouterName,
     directory: Path,
@@ -143,10 +129,13 @@ def decide_all(
 ) -> list[Decision]:
     """The router's decision for every case. One uncounted decision comes first, in which it reads the adapters.
 
-    scopes: see LeftOutScope.
+    scopes: log-odds of scope by (kind, question), as edge_app.evaluation.left_out_scope takes them.
     """
     router = make_router(
-        name, directory, engine, LeftOutScope(TaskScope(directory, paths.cache_directory()), scopes or {})
+        name,
+        directory,
+        engine,
+        LeftOutScope(TaskScope(directory, paths.cache_directory()), scopes or {}, installed),
     )
     _decide(router, cases[0], installed, features, engine, name)
     decisions = []

@@ -91,17 +91,6 @@ def judgeable(results: Sequence[Result]) -> tuple[list[Result], list[EvaluationR
     return answers, [row for (row, _), judged in zip(results, has, strict=True) if not judged]
 
 
-def with_scopes(results: Sequence[Result], scopes: Mapping[tuple[str, str], float]) -> list[Result]:
-    """The answers with the log-odds of scope of these (kind, question) in the place of the app's own."""
-    found = []
-    for row, prediction in results:
-        scope = scopes.get((row.set, row.question))
-        known = scope is None or prediction.evidence is None
-        evidence = prediction.evidence if known else {**(prediction.evidence or {}), "scope": scope}
-        found.append((row, replace(prediction, evidence=evidence)))
-    return found
-
-
 def logged_answers(results: Sequence[Result]) -> list[Logged]:
     """The answers in the form that rules are fitted on. Raises UserError for an answer that no local model made."""
     found = []

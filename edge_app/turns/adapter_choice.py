@@ -15,7 +15,7 @@ from edge_app.turns.image_focus import ImageFocus
 from edge_app.turns.planner import PlannedTurn
 from router.choice import Choice, Query, Router
 from router.place_policy import FirstPlace
-from router.scope import TaskScope
+from router.scope import QuestionScope
 from router.types import RouterName
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class AdapterChooser:
     """
 
     def __init__(
-        self, host: EngineHost, directory: Path, scope: TaskScope, router: Router | RouterName
+        self, host: EngineHost, directory: Path, scope: QuestionScope, router: Router | RouterName
     ) -> None:
         self._host = host
         self._directory = directory

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,31 +49,50 @@ def answered(
 
 
 def answered_by_set(
-    settings: Settings, rows: Sequence[EvaluationRow], options: EvaluationOptions, folder: Path | None
+    settings: Settings,
+    rows: Sequence[EvaluationRow],
+    options: EvaluationOptions,
+    folder: Path | None,
+    scopes: Mapping[tuple[str, str], float] | None = None,
 ) -> list[tuple[EvaluationRow, Prediction]]:
-    """Each row with its prediction. folder: gets a predictions file for each set; None writes nothing."""
+    """Each row with its prediction.
+
+    folder: gets a predictions file for each set; None writes nothing. scopes: log-odds of scope by (kind, question),
+    which routing and confidence use in the place of the app's own (edge_app.evaluation.left_out_scope).
+    """
+    if scopes:  # predictions that were made with others are refused
+        digest = hashlib.sha256(repr(sorted(scopes.items())).encode()).hexdigest()[:16]
+        options = replace(options, weights=f"{options.weights}+scopes {digest}")
     if folder is None:
-        return _answered(settings, [(rows, None)], options)
+        return _answered(settings, [(rows, None)], options, scopes)
     paths.ensure(folder)
     parts = [
         ([row for row in rows if row.set == name], folder / f"{name}.jsonl")
         for name in dict.fromkeys(row.set for row in rows)
     ]
-    return _answered(settings, parts, options)
+    return _answered(settings, parts, options, scopes)
 
 
 def _answered(
     settings: Settings,
     parts: Sequence[tuple[Sequence[EvaluationRow], Path | None]],
     options: EvaluationOptions,
+    scopes: Mapping[tuple[str, str], float] | None = None,
 ) -> list[tuple[EvaluationRow, Prediction]]:
+    from adapters.store.adapter_store import AdapterStore
     from edge_app.assistant import Assistant
+    from edge_app.evaluation.left_out_scope import LeftOutScope
     from edge_app.evaluation.rows import evaluate
     from edge_app.events import Progress
+    from router.scope import TaskScope
 
     line, total = output.ProgressLine(), sum(len(rows) for rows, _ in parts)
+    scope, folder = None, paths.adapters_directory()
+    if scopes:
+        own = TaskScope(folder, paths.cache_directory())
+        scope = LeftOutScope(own, scopes, AdapterStore(folder).names())
     results = []
-    with closing(Assistant(settings, None)) as assistant:
+    with closing(Assistant(settings, None, scope=scope)) as assistant:
         for rows, file in parts:
             for item in evaluate(assistant, rows, options, file):
                 if isinstance(item, Progress):

@@ -82,7 +82,6 @@ def confidence(
         logged_answers,
         own_fits,
         stoppings,
-        with_scopes,
         write_own,
         write_shared,
     )
@@ -102,8 +101,8 @@ def confidence(
         pairing = paired(read_questions(questions), read_rows(files, images, wanted, None))
         rows, left_out = (*rows, *pairing.rows), dict(pairing.left_out)
     settings, options = as_first_asked(adapter, offline)
-    given = with_scopes(answered_by_set(settings, rows, options, predictions), read_scopes(scopes or []))
-    results, declined = judgeable(given)
+    answers = answered_by_set(settings, rows, options, predictions, read_scopes(scopes or []))
+    results, declined = judgeable(answers)
     whole = partial(fit_whole, penalties=chosen_penalties(logged_answers(results)))
     judged = judged_held_out(results, whole if shared else fit_beside_bundled, folds)
     report, stopped = lines(judged), stoppings(judged, THRESHOLDS)
