@@ -50,8 +50,8 @@ class Turn:
 StopReason = Literal["stop", "length", "cancelled", "content_filter"]
 """content_filter: the endpoint ended its answer for its content."""
 
-Offer = Literal["ask_cloud"]
-"""What the user may do about an answer: ask the cloud the same question (Assistant.ask_cloud)."""
+Offer = Literal["ask_cloud", "set_up_cloud"]
+"""What the user may do about an answer: ask the cloud the same question (Assistant.ask_cloud), or set up a cloud."""
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
     from edge_app.assistant import Assistant
     from edge_app.cloud.consent import Consenter
-    from edge_app.events import Answer, Event
+    from edge_app.events import Answer, Event, Turn
     from edge_app.question_images import QuestionWithImages
+    from edge_app.settings import Settings
+    from router.choice import Candidate
 
 
 def ask(
@@ -127,7 +129,11 @@ def ask(
             output.result_json(answer.as_json())
         elif whole:
             output.result(answer.text)
-        if answer.reason != screen.told and (settings.cloud_url or settings.mode == "quality" or allow_cloud):
+        if not json and (sys.stderr.isatty() or answer.declined):
+            _say_about(answer, turn, screen.candidates, settings)
+        elif answer.reason != screen.told and (
+            settings.cloud_url or settings.mode == "quality" or allow_cloud
+        ):
             output.say(f"({answer.reason})")  # shown only where there can be several places
         if answer.stop_reason == "length":
             output.say(f"(cut after {answer.tokens.completion} tokens; --max-tokens allows more)")
@@ -206,19 +212,21 @@ class Screen:
     cloud fails in between, the local answer is printed again.
 
     attached: the images that the question named, which are said unless the turn fails at once.
-    interrupted: Ctrl-C was pressed. told: the label that was shown when the cloud was asked.
+    interrupted: Ctrl-C was pressed. told: the label that was shown when the cloud was asked. candidates: the adapters
+    that the router compared.
     """
 
     def __init__(self, *, stream: bool, attached: Sequence[Path] = ()) -> None:
         self._attached = attached
         self.interrupted = False
         self.told = ""
+        self.candidates: tuple[Candidate, ...] = ()
         self._stream = stream
         self._line = output.ProgressLine()
         self._shown = ""  # the printed part of the current answer
 
     def show(self, event: Event) -> None:
-        from edge_app.events import Answered, CloudFailed, Escalated, Failed, Progress, TokenText
+        from edge_app.events import Answered, CloudFailed, Escalated, Failed, Progress, Routed, TokenText
 
         if self._attached and not isinstance(event, Progress | Failed):
             self._line.clear()
@@ -252,6 +260,8 @@ class Screen:
             case Answered():
                 self.end_line()
             case _:
+                if isinstance(event, Routed):
+                    self.candidates = event.route.candidates
                 _remark(event)
 
     def end_line(self) -> None:
@@ -262,12 +272,32 @@ class Screen:
         self._shown = ""
 
 
+def _say_about(answer: Answer, turn: Turn, candidates: Sequence[Candidate], settings: Settings) -> None:
+    """Prints the line about an answer, with what can be done about one that is unsure or a decline."""
+    from edge_app.answer_text import adapter_words, another_adapter, answer_line, needs_help, speed_text
+    from edge_app.cloud.endpoint import endpoint
+
+    elsewhere = "cloud"
+    if settings.cloud_url is not None:
+        elsewhere = endpoint(settings.cloud_url, settings.cloud_model or "").noun
+    offers = []
+    if needs_help(answer):
+        if answer.offer == "ask_cloud" and not turn.allow_cloud:
+            offers.append(f"--allow-cloud asks the {elsewhere}")
+        elif answer.offer == "set_up_cloud":
+            offers.append("`edge-app cloud setup` sets up a cloud to ask")
+        if (other := another_adapter(turn.adapter, answer.adapter, candidates)) is not None:
+            offers.append(f"--adapter {other} tries {adapter_words(other)}")
+    speed = speed_text(answer)
+    output.say(answer_line(answer, elsewhere, offers), f" · {speed}" if speed else "")
+
+
 def _remark(event: Event) -> None:
     from edge_app.events import ContextTrimmed, ImageEncoded, Routed
 
     match event:
-        case Routed(route) if route.adapter and route.probability is not None:
-            output.say(f"({route.reason})")
+        case Routed(route) if route.adapter and route.probability is not None and not sys.stderr.isatty():
+            output.say(f"(adapter {route.adapter})")  # on a terminal it is in the line about the answer
         case ImageEncoded(name=name, notes=notes) if notes:
             output.say(f"({name}: {', '.join(notes)})")
         case ContextTrimmed(dropped):

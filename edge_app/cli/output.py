@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edge_app.events import Progress
 
 BROKEN_PIPE = 141  # the status that a shell reports for a program ended by SIGPIPE: 128 + 13
+DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 CLEAR_LINE = "\r\x1b[2K"
 TAKES_LONG = ("pull", "pack", "compile")
 # click's UsageError. Typer may contain a click of its own, so it is taken from typer's exception.
@@ -58,9 +59,12 @@ def result_json(value: Any) -> None:
     result(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def say(text: str) -> None:
-    """Writes a message that is not part of the result to stderr."""
-    print(printable(text) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+def say(text: str, aside: str = "") -> None:
+    """Writes a message that is not part of the result to stderr. aside: its end, which is dimmed on a terminal."""
+    if sys.stderr.isatty():
+        dimmed = f"{DIM}{printable(aside)}{PLAIN}" if aside and "NO_COLOR" not in os.environ else aside
+        text, aside = printable(text), dimmed
+    print(text + aside, file=sys.stderr, flush=True)
 
 
 def megabytes(count: int) -> str:

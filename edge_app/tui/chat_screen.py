@@ -66,7 +66,10 @@ class ChatScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         parts = self._dependencies
         yield StatusLine(parts.battery)
-        yield ConversationView(self._welcome(), parts.preview, parts.clock, self._key("message.other"))
+        elsewhere = "cloud" if self._endpoint is None else self._endpoint.noun
+        yield ConversationView(
+            self._welcome(), parts.preview, parts.clock, self._key("message.other"), elsewhere
+        )
         yield Composer(parts, f"Ask something · {self._key('prompt.send')} sends")
         yield Footer(show_command_palette=False)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from edge_app.answer_text import adapter_words, another_adapter, needs_help, sure_text
 from edge_app.events import Answer, Answered, Event, Failed, Routed, Turn, TurnSaved
-from edge_app.system.terminal_text import one_line
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.conversation_view import ConversationView
@@ -15,9 +15,7 @@ from edge_app.tui.conversation.saved_chat import EarlierChat
 from edge_app.tui.conversation.turn_view import show_turn
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.status import NEW_CHAT, StatusLine
-from edge_app.tui.text import is_unsure
 from edge_app.tui.windows.route_window import RouteWindow
-from router.choice import Candidate
 
 
 @dataclass
@@ -35,6 +33,13 @@ class LastTurn:
     saved: TurnSaved | None = None
     routed: Routed | None = None
     answer: Answer | None = None
+
+    @property
+    def another_adapter(self) -> str | None:
+        """The adapter for another try; None when nothing is left to try."""
+        used = self.answer.adapter if self.answer is not None else None
+        candidates = self.routed.route.candidates if self.routed is not None else ()
+        return another_adapter(self.adapter, used, candidates)
 
 
 class OpenChat:
@@ -94,23 +99,25 @@ class OpenChat:
     async def try_again(self) -> None:
         """Asks the last question again with the next best adapter."""
         last = self._last
-        other = another_adapter(last) if last is not None else None
+        other = last.another_adapter if last is not None else None
         if last is None or last.asked is None or other is None:
             self._refuse("There is no other adapter that suits the last question.")
         else:
             await self.ask(last.asked, other)
 
     def route_window(self, question: str) -> RouteWindow | None:
-        """The route of this question, else of the one in the prompt, else of the last one; None without any."""
+        """The route of this question, else of the one in the prompt, else all about the last one; None without any."""
         last, backend, report = self._last, self._dependencies.backend, self._dependencies.report
         elsewhere = self._status.endpoint.noun if self._status.endpoint is not None else "cloud"
         question = question or self._composer.prompt.text
         if question.strip():
             turn = self._turn(question, None, "")
             return RouteWindow("The next question", question, lambda: backend.route(turn), elsewhere, report)
-        if last is not None and last.routed is not None:
-            routed = last.routed
-            return RouteWindow("The last question", last.question, lambda: iter((routed,)), elsewhere, report)
+        if last is not None and (last.routed is not None or last.answer is not None):
+            events = tuple(event for event in (last.routed,) if event is not None)
+            return RouteWindow(
+                "The last question", last.question, lambda: iter(events), elsewhere, report, last.answer
+            )
         self._refuse("Write a question first; its route is shown without asking it.")
         return None
 
@@ -128,7 +135,7 @@ class OpenChat:
     def forget(self) -> None:
         """Closes the chat. The next question begins a new one."""
         self.session = self._last = None
-        self._status.routed, self._status.confidence, self._status.unsure = "", None, False
+        self._status.routed = self._status.sure = ""
 
     # -- inside
 
@@ -165,35 +172,21 @@ class OpenChat:
 
     async def _answered(self, last: LastTurn, answer: Answer) -> None:
         last.answer = answer
-        await last.view.end(answer)
-        is_local = answer.place == "local"
-        self._status.confidence, self._status.unsure = (
-            answer.confidence if is_local else None,
-            is_unsure(answer),
-        )
-        last.view.offer(self._offers(last, answer))
+        await last.view.end(answer, self._offers(last, answer))
+        self._status.sure = sure_text(answer)
 
-    def _offers(self, last: LastTurn, answer: Answer) -> str:
-        if not is_unsure(answer):
-            return ""
-        offers = []
-        if answer.offer == "ask_cloud" and self._status.endpoint is not None:
-            offers.append(f"{self._key('chat.ask_cloud')} asks {self._status.endpoint}")
-        if last.asked is not None and (other := another_adapter(last)) is not None:
-            how = "without an adapter" if other == "none" else f"with adapter {one_line(other)}"
-            offers.append(f"{self._key('chat.try_again')} tries again {how}")
-        return " · ".join(offers)
+    def _offers(self, last: LastTurn, answer: Answer) -> list[str]:
+        """What the user can do about an answer that is unsure or a decline, as clauses."""
+        if not needs_help(answer):
+            return []
+        offers, endpoint = [], self._status.endpoint
+        if answer.offer == "ask_cloud" and endpoint is not None:
+            offers.append(f"{self._key('chat.ask_cloud')} asks the {endpoint.noun}")
+        elif answer.offer == "set_up_cloud" and endpoint is None:
+            offers.append("`edge-app cloud setup` sets up a cloud to ask")
+        if last.asked is not None and (other := last.another_adapter) is not None:
+            offers.append(f"{self._key('chat.try_again')} tries {adapter_words(other)}")
+        return offers
 
     def _refuse(self, sentence: str) -> None:
         self._composer.say(sentence, wrong=True)
-
-
-def another_adapter(last: LastTurn) -> str | None:
-    """The adapter for another try: "auto" after a named one, else the best unused candidate that scores above no
-    adapter, else "none". None when nothing is left to try."""
-    if last.adapter != "auto":
-        return None if last.adapter == "none" else "auto"
-    used = last.answer.adapter if last.answer is not None else None
-    candidates: Sequence[Candidate] = last.routed.route.candidates if last.routed is not None else ()
-    suits = (each.adapter for each in candidates if each.adapter != used and each.score > 0)
-    return next(suits, "none" if used is not None else None)

@@ -29,7 +29,7 @@ BATTERY_SECONDS = 30.0
 
 SHOWN = (
     *("chat", "model", "doing", "adapter", "routed", "mode", "offline", "endpoint", "failing"),
-    *("battery", "confidence", "unsure"),
+    *("battery", "sure"),
 )
 
 
@@ -53,8 +53,8 @@ class StatusLine(Horizontal):
     """The status line; each reactive attribute is shown when it is set.
 
     model: its name. doing: the step of loading it. routed: the adapter that "auto" chose last. endpoint: of the
-    cloud, None when none is set up. failing: the endpoint did not answer the last question. confidence: of the last
-    answer, None without one. unsure: that confidence is low.
+    cloud, None when none is set up. failing: the endpoint did not answer the last question. sure: how sure the
+    last answer is, in words; empty when that is unknown.
     """
 
     chat: reactive[str] = reactive(NEW_CHAT)
@@ -67,8 +67,7 @@ class StatusLine(Horizontal):
     endpoint: reactive[Endpoint | None] = reactive[Endpoint | None](None)
     failing: reactive[bool] = reactive(False)
     battery: reactive[Battery | None] = reactive[Battery | None](None)
-    confidence: reactive[float | None] = reactive[float | None](None)
-    unsure: reactive[bool] = reactive(False)
+    sure: reactive[str] = reactive("")
 
     def __init__(self, read_battery: Callable[[], Battery | None]) -> None:
         super().__init__()
@@ -96,7 +95,6 @@ class StatusLine(Horizontal):
         adapter = one_line(self.adapter)
         if self.adapter == "auto" and self.routed:
             adapter += f" ({one_line(self.routed)})"
-        confidence = "" if self.confidence is None else f"confidence {self.confidence:.2f}"
         return [
             Fact(one_line(self.doing), 0),
             Fact("" if self.doing else one_line(self.model), 6),
@@ -104,7 +102,7 @@ class StatusLine(Horizontal):
             Fact(f"mode {self.mode}", 2),
             Fact(network_text(self.endpoint, offline=self.offline, failing=self.failing), 1),
             Fact(battery_text(self.battery), 5),
-            Fact(f"{confidence}, low" if confidence and self.unsure else confidence, 4),
+            Fact(self.sure, 4),
         ]
 
     def _show(self) -> None:

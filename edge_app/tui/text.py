@@ -1,4 +1,4 @@
-"""The chat's wording of progress, sizes, places and answers: pure functions from values to plain text.
+"""The chat's wording of progress, sizes and places: pure functions from values to plain text.
 
 Text of a model, a file name or an error message passes through `one_line` or `printable` before it is shown.
 """
@@ -6,7 +6,7 @@ Text of a model, a file name or an error message passes through `one_line` or `p
 from __future__ import annotations
 
 from edge_app.cloud.endpoint import Endpoint
-from edge_app.events import Answer, Progress
+from edge_app.events import Progress
 from edge_app.system.battery import Battery
 from edge_app.system.terminal_text import one_line
 
@@ -20,14 +20,6 @@ _STAGES = {
     "prefill": "Reading the question",
 }
 
-_ENDS = {
-    "cancelled": "stopped",
-    "length": "cut off at the longest answer",
-    "content_filter": "ended by the cloud's filter",
-}
-EVEN = 0.5
-"""An answer of lower confidence is more likely wrong than right."""
-
 
 def file_size(count: int) -> str:
     """A size in bytes, kB or MB (decimal units)."""
@@ -36,10 +28,6 @@ def file_size(count: int) -> str:
     if count < 1_000_000:
         return f"{count / 1000:.0f} kB"
     return f"{count / 1_000_000:.1f} MB"
-
-
-def seconds(value: float) -> str:
-    return f"{value:.2f} s" if value < 1 else f"{value:.1f} s" if value < 60 else f"{value / 60:.1f} min"
 
 
 def progress_text(progress: Progress) -> str:
@@ -68,26 +56,3 @@ def battery_text(battery: Battery | None) -> str:
     if battery is None:
         return ""
     return f"plugged in, {battery.percent}%" if battery.plugged else f"battery {battery.percent}%"
-
-
-def is_unsure(answer: Answer) -> bool:
-    """Whether a local answer is more likely wrong than right, or its mode offers to ask the cloud."""
-    if answer.place != "local":
-        return False
-    return answer.offer is not None or (answer.confidence is not None and answer.confidence < EVEN)
-
-
-def answer_line(answer: Answer) -> str:
-    """Model, adapter, confidence, tokens and speed of an answer in one line."""
-    parts = [_ENDS.get(answer.stop_reason, ""), one_line(answer.model)]
-    if answer.place == "local":
-        parts.append(f"adapter {one_line(answer.adapter)}" if answer.adapter else "no adapter")
-        if answer.confidence is not None:
-            parts.append(f"confidence {answer.confidence:.2f}{', low' if is_unsure(answer) else ''}")
-    count = answer.tokens.completion
-    parts.append(f"{count} token" if count == 1 else f"{count} tokens")
-    if answer.tokens_per_second is not None:
-        parts.append(f"{answer.tokens_per_second:.0f} tokens/s")
-    if answer.timings.first_token is not None:
-        parts.append(f"first token {seconds(answer.timings.first_token / 1000)}")
-    return " · ".join(part for part in parts if part)

@@ -134,7 +134,7 @@ class LocalDraft:
             mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
             min_logprob=min(logprobs) if logprobs else None,
             evidence=self._evidence() if self.reply is None else None,
-            offer="ask_cloud" if judged is not None and planned.places.offers(probability) else None,
+            offer=planned.places.offer(probability) if judged is not None else None,
         )
 
     def _reasons(self, judged: Escalation | None) -> tuple[Reason, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edge_app.cloud.access import Standing
-from edge_app.events import Route
+from edge_app.events import Offer, Route
 from edge_app.reason_text import Label
 from router.choice import Choice
 from router.place_policy import (
@@ -80,14 +80,18 @@ class PlacePlan:
         worst = self.escalation(0.0)
         return worst.threshold if worst.escalate else None
 
-    def offers(self, probability: float | None) -> bool:
-        """Whether the user is offered to ask the cloud: the answer is below the threshold of the mode's weights,
-        also in a mode that does not escalate by itself, or it is a decline, which has no probability."""
-        if self.cloud is None or not self.standing.is_open:
-            return False
-        if probability is None:
-            return True
-        return probability < threshold(replace(self.scenario, escalates=True), self.cloud)
+    def offer(self, probability: float | None) -> Offer | None:
+        """What the user is offered to do about a local answer.
+
+        probability: None for a decline. Otherwise the cloud is offered when the answer is below the threshold of the
+        mode's weights, also in a mode that does not escalate by itself.
+        """
+        if self.cloud is None:
+            return "set_up_cloud" if probability is None else None
+        if not self.standing.is_open:
+            return None
+        limit = threshold(replace(self.scenario, escalates=True), self.cloud)
+        return "ask_cloud" if probability is None or probability < limit else None
 
     def route(self, choice: Choice, first: FirstPlace) -> Route:
         """The route of a turn that begins at `first`."""

@@ -1,4 +1,4 @@
-"""An answer in the conversation: its text as it is generated, then its place, reason and confidence.
+"""An answer in the conversation: its text as it is generated, then one line about it.
 
 A question can get two answers, one from this device and one from the cloud. The one that counts is shown, the other
 is folded below it.
@@ -6,7 +6,7 @@ is folded below it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from markdown_it import MarkdownIt
@@ -17,10 +17,11 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Markdown, Static
 
+from edge_app.answer_text import answer_line, needs_help, seconds, speed_text
 from edge_app.events import Answer, Progress
 from edge_app.system.terminal_text import one_line, printable
 from edge_app.tui.conversation.messages import MessageView
-from edge_app.tui.text import answer_line, is_unsure, progress_text, seconds
+from edge_app.tui.text import progress_text
 
 LOCAL, BROKEN = "The answer from this device", "The other answer, incomplete"
 
@@ -78,6 +79,7 @@ class AnswerView(MessageView):
     """One answer of the conversation.
 
     clock: monotonic seconds. stop_key, other_key: names of the keys that stop it and that show the other answer.
+    elsewhere: the word for the place that is not this device.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -86,34 +88,33 @@ class AnswerView(MessageView):
         ),
     ]
 
-    def __init__(self, clock: Callable[[], float], stop_key: str = "", other_key: str = "o") -> None:
+    def __init__(
+        self, clock: Callable[[], float], stop_key: str = "", other_key: str = "o", elsewhere: str = "cloud"
+    ) -> None:
         super().__init__()
         self._clock = clock
         self._stop_key = stop_key
+        self._elsewhere = elsewhere
         self._begun = clock()
         self._doing = "Waiting for the model"
         self._begins_anew = False  # the next text begins another answer
         self._came_back = False  # the cloud was asked and gave no whole answer
+        self._ended: Answer | None = None
         self._speaker = Static(Content("Assistant"), classes="speaker")
         self._markdown = Markdown(parser_factory=_parser, open_links=False)
         self._waiting = Static("", classes="waiting")
         self._other = OtherAnswer(other_key)
-        self._why = Static("", classes="answer-why")
         self._line = Static("", classes="answer-line")
-        self._offer = Static("", classes="answer-offer")
 
     def compose(self) -> ComposeResult:
         yield self._speaker
         yield self._markdown
         yield self._waiting
         yield self._other
-        yield self._why
         yield self._line
-        yield self._offer
 
     def on_mount(self) -> None:
-        for empty in (self._why, self._line, self._offer):
-            empty.display = False
+        self._line.display = False
         self._tick()
         self._timer = self.set_interval(0.25, self._tick)
 
@@ -136,7 +137,9 @@ class AnswerView(MessageView):
         """Waits for another answer to the same question. This one stays readable until the other begins."""
         self._begun = self._clock()
         self._came_back = False
-        self._say(self._offer, "")
+        self._ended = None
+        self._line.display = False
+        self.set_class(False, "-failed", "-unsure")
         self._waiting.display = True
         self._timer.resume()
         self.doing(what)
@@ -170,19 +173,17 @@ class AnswerView(MessageView):
 
     # -- when it ends
 
-    async def end(self, answer: Answer) -> None:
+    async def end(self, answer: Answer, offers: Sequence[str] = ()) -> None:
+        """Shows the whole answer and the line about it. offers: as for answer_line."""
         self._begins_anew = False
         if printable(answer.text) != self.text:
             await self._replace(answer.text)
         self.hold_other(answer.kept or "", answer.broken or "")
         self._came_back = self._came_back or answer.broken is not None
-        marks = ["low confidence"] if is_unsure(answer) else []
-        marks += ["local answer kept"] if self._came_back else []
-        mark = (f"  {', '.join(marks)}", "$text-warning") if marks else ""
+        mark = ("  local answer kept", "$text-warning") if self._came_back else ""
         self._speaker.update(Content.assemble("Assistant", mark))
-        self.set_class(self._came_back, "-came-back")
-        self._say(self._why, answer.reason)
-        self._end(answer_line(answer))
+        self._ended = answer
+        self._about(answer, offers)
 
     def hold_other(self, kept: str, broken: str) -> None:
         """Folds the other answer: kept, the local one, or broken, the received part of the cloud's. Empty is none."""
@@ -190,25 +191,28 @@ class AnswerView(MessageView):
 
     def fail(self, sentence: str) -> None:
         self.add_class("-failed")
-        self._end(sentence)
+        self._end(Content(one_line(sentence)))
 
-    def offer(self, sentence: str) -> None:
-        """Shows what the user can do about an unsure answer; empty removes it."""
-        self._say(self._offer, sentence)
+    def withdraw_offers(self) -> None:
+        """Removes from the line what can be done about the answer, since another question was asked."""
+        if self._ended is not None:
+            self._about(self._ended, ())
 
     async def _replace(self, text: str) -> None:
         self.text = printable(text)
         await self._markdown.update(self.text)
 
-    def _end(self, line: str) -> None:
+    def _about(self, answer: Answer, offers: Sequence[str]) -> None:
+        """Shows the line about the answer, its speed dimmed."""
+        self.set_class(needs_help(answer), "-unsure")
+        line, speed = answer_line(answer, self._elsewhere, offers), speed_text(answer)
+        self._end(Content.assemble(one_line(line), (f" · {speed}" if speed else "", "dim")))
+
+    def _end(self, line: Content) -> None:
         self._timer.pause()
         self._waiting.display = False
-        self._say(self._line, line)
-
-    @staticmethod
-    def _say(place: Static, sentence: str) -> None:
-        place.update(Content(one_line(sentence)))
-        place.display = bool(sentence)
+        self._line.update(line)
+        self._line.display = True
 
     def _tick(self) -> None:
         if self._waiting.display:

@@ -18,17 +18,24 @@ from edge_app.tui.conversation.saved_chat import EarlierChat
 class ConversationView(VerticalScroll, can_focus=False):
     """The scrolling list of questions, answers and remarks.
 
-    welcome: shown while it is empty. other_key: name of the key that unfolds the other answer.
+    welcome: shown while it is empty. other_key: name of the key that unfolds the other answer. elsewhere: the word for
+    the place that is not this device.
     """
 
     def __init__(
-        self, welcome: str, preview: Callable[..., Widget], clock: Callable[[], float], other_key: str
+        self,
+        welcome: str,
+        preview: Callable[..., Widget],
+        clock: Callable[[], float],
+        other_key: str,
+        elsewhere: str,
     ) -> None:
         super().__init__(id="conversation")
         self._welcome = welcome
         self._other_key = other_key
         self._preview = preview
         self._clock = clock
+        self._elsewhere = elsewhere
 
     def compose(self) -> ComposeResult:
         yield Static(Content(self._welcome), id="welcome")
@@ -45,8 +52,8 @@ class ConversationView(VerticalScroll, can_focus=False):
         """Adds a question and an answer that waits for its first token; returns the answer."""
         self.query_one("#welcome").display = False
         for earlier in self.query(AnswerView):
-            earlier.offer("")
-        answer = AnswerView(self._clock, stop_key, self._other_key)
+            earlier.withdraw_offers()
+        answer = AnswerView(self._clock, stop_key, self._other_key, self._elsewhere)
         await self.mount(QuestionView(question, images, self._preview), answer)
         self.anchor()
         return answer

@@ -1,4 +1,4 @@
-"""A window that shows the route of a question: adapter, place, reason, and the candidates with their scores."""
+"""A window that shows the route of a question, the candidates with their scores, and details of the answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from edge_app.events import Event, Failed, Progress, Route, Routed
+from edge_app.answer_text import answer_details, answer_line
+from edge_app.events import Answer, Event, Failed, Progress, Route, Routed
 from edge_app.reason_text import candidate_rows
 from edge_app.system.terminal_text import one_line, text_table
 from edge_app.tui.stream import batches
@@ -20,11 +21,11 @@ from router.choice import Candidate
 
 
 class RouteWindow(Window[None]):
-    """Shows a route.
+    """Shows a route, and the details of the answer.
 
     which: the heading, such as "The last question". find: yields Progress events, then a Routed or a Failed; other
     events are ignored. elsewhere: the word for the place that is not this device. report: logs a defect and returns a
-    sentence about it.
+    sentence about it. answer: to this question; None when there is none yet.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class RouteWindow(Window[None]):
         find: Callable[[], Iterator[Event]],
         elsewhere: str,
         report: Callable[[BaseException], str],
+        answer: Answer | None = None,
     ) -> None:
         super().__init__()
         self._which = which
@@ -41,12 +43,15 @@ class RouteWindow(Window[None]):
         self._find = find
         self._elsewhere = elsewhere
         self._report = report
+        self._answer = answer
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="window") as window:
             window.border_title = Content("Route")
             yield Static(Content.assemble((f"{self._which}: ", "bold"), one_line(self._question)))
-            yield Static("Asking the router", id="route-found")
+            yield Static("Asking the router" if self._answer is None else "", id="route-found")
+            if self._answer is not None:
+                yield Static(described_answer(self._answer, self._elsewhere), id="route-answer")
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
@@ -84,6 +89,14 @@ def described(route: Route, milliseconds: float, elsewhere: str) -> Content:
     place = "local" if route.place == "local" else elsewhere
     decision = Content.assemble("\n", (adapter, "bold"), f"{sure} · {place}{took}\n", one_line(route.reason))
     return Content.assemble(decision, "\n\n", _table(route.candidates))
+
+
+def described_answer(answer: Answer, elsewhere: str) -> Content:
+    """The line about the answer, and its details as a table."""
+    lines = text_table(answer_details(answer)).splitlines()
+    return Content("\n").join(
+        [Content(""), Content.styled(answer_line(answer, elsewhere), "bold"), *map(Content, lines)]
+    )
 
 
 def _table(candidates: Sequence[Candidate]) -> Content:

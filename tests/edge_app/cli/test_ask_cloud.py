@@ -243,8 +243,9 @@ def test_on_a_terminal_both_answers_are_seen_and_told_apart(server: Misbehaving)
     lines = [line.rpartition("\x1b[2K")[2].strip() for line in seen.strip().split("\n")]
     assert code == 0
     assert lines[0] == "A cat."
-    assert lines[-2].startswith("(local server: local confidence"), lines
-    assert lines[-1] == "A tabby."
+    assert lines[-3].startswith("(local server: local confidence"), lines
+    assert lines[-2] == "A tabby."
+    assert lines[-1].startswith("from the local server\x1b[2m · ")
     assert len(server.requests) == 1
 
 

@@ -100,13 +100,25 @@ def test_ask_takes_adapters_and_sums_and_says_which_one_auto_chose(
     assert json.loads(asked.stdout)["adapter"] == "receipts:0.5,medical:0.5"
     assert (asked.code, asked.stderr) == (0, "")
     chosen = run("ask", "Total?")
-    assert (chosen.stdout, chosen.stderr) == ("A cat.\n", "(it looks like its examples)\n")
+    assert (chosen.stdout, chosen.stderr) == ("A cat.\n", "(adapter receipts)\n")
     assert [call.adapter.name for call in engine.calls if call.adapter] == [
         "receipts:0.5,medical:0.5",
         "receipts",
     ]
     wrong = run("ask", "Total?", "--adapter", "recipts")
     assert wrong == Outcome(1, "", "edge-app: There is no adapter named 'recipts'; did you mean receipts?\n")
+
+
+def test_a_decline_exits_with_0_and_says_what_could_help(run: Run, engine: FakeEngine) -> None:
+    engine.words = ("I ", "do ", "not ", "know.")
+    said = "on this device · does not know: `edge-app cloud setup` sets up a cloud to ask"
+    asked = run("ask", "Who took this?")
+    assert (asked.code, asked.stdout) == (0, "I do not know.\n")
+    assert asked.stderr.startswith(said)
+    printed = run("ask", "Who took this?", "--json")
+    fields = json.loads(printed.stdout)
+    assert (fields["declined"], fields["confidence"], fields["calibrated"]) == (True, None, False)
+    assert (printed.code, printed.stderr) == (0, "")
 
 
 def test_ask_json_prints_one_object(run: Run, engine: FakeEngine, photo: str) -> None:
@@ -554,8 +566,8 @@ def test_on_a_terminal_progress_is_one_changing_line_on_stderr_only() -> None:
     os.close(ours)
     assert out == "word " * 200 + "\n"
     assert "\r\x1b[2KDownloading" in seen
-    assert seen.endswith("\r\x1b[2K")
-    assert seen.count("\n") == 0
+    assert "\r\x1b[2Kon this device · unsure, 37%, not calibrated\x1b[2m · " in seen
+    assert seen.count("\n") == 1
 
 
 def test_the_version_loads_nothing_heavy() -> None:

@@ -92,7 +92,7 @@ def test_without_a_cloud_it_is_the_answer(make: Make, store: SessionStore) -> No
         "local: no adapter is installed; this device does not know",
         "declined",
     )
-    assert answer.offer is None
+    assert answer.offer == "set_up_cloud"
     assert answer.as_json()["declined"] is True
     assert store.get(store.latest()).turns[-1].result == answer
 

@@ -49,6 +49,7 @@ ANSWER = Answer(
     place="local",
     mode="auto",
     confidence=0.9,
+    calibrated=True,
     reason="local: no adapter is installed",
     model="edge-vlm-135m",
     stop_reason="stop",

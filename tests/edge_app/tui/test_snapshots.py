@@ -132,7 +132,7 @@ def test_the_status_line_with_everything(make_app: MakeApp, snap_compare: Compar
         assert isinstance(pilot.app, ChatApp)
         await rest(pilot)
         status = pilot.app.chat.query_one(StatusLine)
-        status.confidence, status.unsure = 0.41, True
+        status.sure = "unsure, 41%"
         await rest(pilot)
 
     app = make_app(

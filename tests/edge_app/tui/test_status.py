@@ -58,11 +58,10 @@ async def test_everything_is_told_where_there_is_room(make_app: MakeApp) -> None
     )
     async with app.run_test(size=(140, 24)) as pilot:
         await settled(pilot)
-        app.chat.query_one(StatusLine).confidence = 0.412
-        app.chat.query_one(StatusLine).unsure = True
+        app.chat.query_one(StatusLine).sure = "unsure, 41%"
         await settled(pilot)
         assert facts(app) == (
-            "edge-vlm-135m · adapter auto · mode eco · cloud api.example.com · battery 41% · confidence 0.41, low"
+            "edge-vlm-135m · adapter auto · mode eco · cloud api.example.com · battery 41% · unsure, 41%"
         )
         await pilot.resize_terminal(60, 24)
         await settled(pilot)
