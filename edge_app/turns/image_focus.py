@@ -4,8 +4,9 @@ The router, the prompt and the confidence of a turn all read this one decision. 
 on it.
 
 A question is about the image that it names ("the first photo"), else about the last one that came with it, else about
-that of the question before. A small model copies the answer that it gave about another image, so the prompt of a model
-that sees one image at a time has the image in question, the turns about it, and those before any image.
+that of the question before. A small model copies the answer that it gave about another image, so a conversation with
+more images than the model sees at once is reduced to the image in question, the turns about it, and those before any
+image.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def image_in_question(
         obstacle = "no_image"
     return ImageFocus(
         image,
-        tuple(messages) if images_at_once > 1 else read,
+        tuple(messages) if len(set(shown)) <= images_at_once and images_at_once > 1 else read,
         obstacle,
         None if previous is None else previous.question,
         None if previous is None or previous.result is None else previous.result.adapter,
@@ -109,7 +110,7 @@ def _decide(
     names = named(question.text, [image.name for image in shown], current, new)
     several = is_about_several(question.text, names, current, new) or (new > 1 and not names)
     if several:
-        return shown[current], "several_images" if images_at_once == 1 else None
+        return shown[current], "several_images" if len(set(shown)) > images_at_once else None
     return shown[min(names, default=current)], None
 
 

@@ -93,6 +93,19 @@ def test_it_reads_images_in_its_own_way(assistant: Assistant, tmp_path: Path) ->
     assert guesses == [(("red", 1.0), ("green", 0.0), ("blue", 0.0))]
 
 
+def test_a_model_that_sees_several_images_is_shown_them(assistant: Assistant, tmp_path: Path) -> None:
+    photos = tmp_path / "red.png", tmp_path / "blue.png"
+    for photo in photos:
+        photo.write_bytes(png(photo.stem))
+    turn = Turn("Which of the two is brighter?", photos)
+    assert ask(assistant, turn)[0].declined
+    catalog = paths.models_directory() / "catalog.toml"
+    catalog.write_text(catalog.read_text().replace('engine = "toy"', 'engine = "toy"\nimages_at_once = 2'))
+    with Assistant(SETTINGS, None) as other:
+        answer, _ = ask(other, turn)
+    assert (answer.text, answer.declined) == ("You said: Which of the two is brighter? (2 image)", False)
+
+
 def test_an_adapter_is_installed_tried_and_used_as_the_engine_packs_it(
     assistant: Assistant, tmp_path: Path
 ) -> None:

@@ -106,6 +106,13 @@ def test_a_model_that_sees_several_images_reads_the_whole_conversation() -> None
     assert found.image == CUP
 
 
+def test_more_images_than_it_sees_are_reduced_to_the_one_in_question() -> None:
+    turns = [("What is this?", CAT), ("And this?", CUP), ("And this?", BUS)]
+    assert read(focus(*turns, images_at_once=2)) == [("And this?", (BUS,))]
+    assert focus(*turns, "Compare them.", images_at_once=2).obstacle == "several_images"
+    assert focus(*turns, "Compare them.", images_at_once=3).obstacle is None
+
+
 def refused(number: int, question: str) -> SavedTurn:
     """A turn that the app declined."""
     answer = Answer(

@@ -83,6 +83,7 @@ def test_the_digest_is_of_the_weights_and_not_of_their_source(tmp_path: Path) ->
         ('name = "weights.gguf"', 'name = ".hidden"', "name"),
         ("size = 12", "size = -1", "size"),
         ("size = 12", "size = true", "size"),
+        ('family = "f"', 'family = "f"\nimages_at_once = 0', "images_at_once"),
         (DIGEST, DIGEST[:-1], "sha256"),
         ("hf:owner/repo@" + "a" * 40, "hf:owner/repo@main", "source"),
         ("hf:owner/repo@" + "a" * 40, "pypi:name", "source"),
