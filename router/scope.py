@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from adapters.spec import parse_spec
 from adapters.store.manifest import MANIFEST_FILE, parse_manifest
+from models.core.cache import TASKS
 from models.core.errors import UserError
 from models.core.files import write_whole
 
@@ -41,11 +42,9 @@ _FOLLOWS = re.compile(
 MOST_WORDS = 8
 """Words of a question that can rely on the turn before. Longer ones are complete by themselves."""
 
-FOLDER = "tasks"
-"""Folder of the cache with encoded examples. Encoding 50 of them takes half a second of one core."""
-
-BUNDLED = Path(__file__).with_name("bundled") / FOLDER
-"""The same for the adapters and the model that come with the app, made by `python -m router.scope`."""
+BUNDLED = Path(__file__).with_name("bundled") / TASKS
+"""Encoded examples of the adapters and the model that come with the app, made by `python -m router.scope`. Those of
+other adapters are kept in the cache, because encoding 50 of them takes half a second of one core."""
 
 
 @cache
@@ -82,7 +81,7 @@ class TaskScope:
         load: Callable[[], ScopeModel] = bundled_scope_model,
     ) -> None:
         self._directory = directory
-        self._folder = cache_dir / FOLDER if cache_dir is not None else None
+        self._folder = cache_dir / TASKS if cache_dir is not None else None
         self._load = load
         self._of_adapters: dict[str, tuple[object, TaskVectors | None]] = {}
         self._of_tasks: dict[str, TaskVectors] = {}

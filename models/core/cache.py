@@ -16,6 +16,7 @@ from typing import Any
 
 PACKED = "packed"
 COMPILED = "compiled"
+TASKS = "tasks"
 UNUSED_DAYS = 60.0
 PAGE = 4096  # bytes of a header page
 _DAY = 86400.0  # seconds
@@ -47,7 +48,7 @@ def remove_unused(cache_dir: Path, days: float = UNUSED_DAYS) -> int:
     before = time.time() - days * _DAY
     return _remove(
         file
-        for folder in (PACKED, COMPILED)
+        for folder in (PACKED, COMPILED, TASKS)
         for file in (cache_dir / folder).glob("*")
         if _modified(file) < before
     )
