@@ -5,12 +5,14 @@ A released step is never edited; a change is a new step. PRAGMA user_version hol
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.core.errors import UserError
+from router.confidence.declines import is_decline
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -133,7 +135,23 @@ def _version_4(db: Database) -> None:
     """)
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_version_1, _version_2, _version_3, _version_4)
+def _version_5(db: Database) -> None:
+    """Whether an answer is a decline, which has no confidence, and whether its confidence is calibrated.
+
+    Confidences of earlier versions count as not calibrated, because the rule was another one.
+    """
+    rows = db.execute("SELECT id, answer, details FROM turns WHERE details IS NOT NULL").fetchall()
+    for turn, answer, details in rows:
+        facts = {**json.loads(details), "declined": is_decline(answer), "calibrated": False}
+        if facts["declined"]:
+            facts["confidence"] = None
+        db.execute("UPDATE turns SET details = ? WHERE id = ?", [json.dumps(facts, ensure_ascii=False), turn])
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (
+    *(_version_1, _version_2, _version_3, _version_4),
+    _version_5,
+)
 
 
 def migrate(db: Database, file: Path, steps: tuple[Callable[[Database], None], ...] = MIGRATIONS) -> None:

@@ -63,7 +63,7 @@ _ADDS_NOTHING = re.compile(
     "|".join(
         (
             r"$",
-            r"(?:i am |i'm )?(?:very |so |really )?(?:sorry|afraid)\b",
+            r"(?:i am |i'm )?(?:(?:very|so|really|quite) )?(?:sorry|afraid|glad|happy)\b",
             r"(?:apologies|my apologies|unfortunately|i apologi[sz]e)\b",
             r"(?:as|being) an? (?:ai|artificial|language|virtual|digital|large|assistant)\b",
             r"i am (?:just |only )?an? (?:\w+ )?(?:ai|artificial|language|assistant|model|computer|machine)\b",
@@ -75,7 +75,7 @@ _ADDS_NOTHING = re.compile(
             r"i (?:would|will) (?:be (?:happy|glad)|need|recommend|suggest)\b",
             r"i can only\b",
             r"i see at least one\b",
-            r"it is (?:against a plain background|in a cage or a zoo|in a cave)$",
+            r"it is (?:against a plain background|in a cage or a zoo|in a cave|(?:[a-z ]+ )?ambiguous)$",
         )
     )
 )

@@ -374,6 +374,32 @@ def test_turns_of_a_database_before_places_keep_theirs_and_lose_what_was_no_conf
     store.close()
 
 
+def test_declines_of_a_database_before_them_are_told_from_answers() -> None:
+    paths.ensure(paths.data_directory())
+    old = Database(sqlite3.connect(paths.sessions_file(), isolation_level=None), execute_plugins=False)
+    migrations.migrate(old, paths.sessions_file(), migrations.MIGRATIONS[:4])
+    details = {**answer().details(), "confidence": 0.9}
+    for name in ("kept", "broken", "place", "reason", "declined", "calibrated"):
+        del details[name]
+    old.execute(
+        "INSERT INTO sessions (id, title, created, updated) VALUES ('abc', 'Birds', '2026-01-01', '2026-01-01')"
+    )
+    for text in ("Three.", "I cannot count well."):
+        old.execute(
+            "INSERT INTO turns (session, question, answer, status, details, place, reason, created, process,"
+            " process_started) VALUES ('abc', 'How many?', ?, 'complete', ?, 'local', 'local', '2026-01-01', 1, 1.0)",
+            [text, json.dumps(details)],
+        )
+    old.close()
+    store = SessionStore.open()
+    results = [turn.result for turn in store.get("abc").turns]
+    store.close()
+    assert [(each.declined, each.confidence, each.calibrated) for each in results if each] == [
+        (False, 0.9, False),
+        (True, None, False),
+    ]
+
+
 def test_a_cloud_answer_takes_the_place_of_the_local_one_and_keeps_it(store: SessionStore) -> None:
     saved = store.begin_turn(session=None, question="?", images=(), system=None)
     store.finish_turn(saved, "complete", answer("A cat.", saved.session))
