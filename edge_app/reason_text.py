@@ -32,6 +32,8 @@ CLAUSES = {
     "not_routed": "stopped before an adapter was chosen",
     "field_read": "read in a labelled field",
     "text_read": "the text that was read in the image",
+    "about_assistant": "a question about the assistant",
+    "other_language": "a language that the model here does not speak",
     "no_image": "there is no image to look at",
     "several_images": "the question is about several images and this device looks at one",
     # which place first

@@ -68,6 +68,20 @@ def read_model_config(directory: Path | None) -> ModelConfig:
     )
 
 
+def read_languages(directory: Path | None) -> tuple[str, ...]:
+    """The languages that a model speaks, ISO 639-1 codes: the list `languages` in config.json of its bundled folder.
+
+    Empty when there is no such list. Files of other engines are read too, so anything else there is ignored.
+    """
+    if directory is None:
+        return ()
+    try:
+        languages = json.loads((directory / "config.json").read_bytes())["languages"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    return tuple(str(language) for language in languages) if isinstance(languages, list) else ()
+
+
 class _Fields:
     """Typed access to a JSON object from a file."""
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edge_app.turns.question_language import foreign_language, sentence_about_language
+from edge_app.turns.small_talk import reply, topic
 from router.types import Reason
 
 if TYPE_CHECKING:
@@ -55,7 +57,33 @@ def image_obstacle(planned: PlannedTurn) -> BuiltInReply | None:
     return None
 
 
-CASES: tuple[Case, ...] = (image_obstacle,)
+def small_talk(planned: PlannedTurn) -> BuiltInReply | None:
+    """The reply to a greeting or a question about the assistant, unless a system prompt makes it someone else."""
+    if any(message.role == "system" for message in planned.messages):
+        return None
+    found = topic(planned.turn.question, has_image=any(message.images for message in planned.messages))
+    if found is None:
+        return None
+    about, question = found
+    return BuiltInReply(reply(about, question, planned.profile()), False, Reason("about_assistant"))
+
+
+def other_language(planned: PlannedTurn) -> BuiltInReply | None:
+    """The decline of a question in a language that neither the model nor an adapter in question speaks."""
+    language = foreign_language(planned.turn.question)
+    if language is None:
+        return None
+    profile = planned.profile()
+    if not profile.languages or language in profile.languages:
+        return None
+    asked = (each for each in profile.adapters if each.name in planned.installed)
+    if any(foreign_language(question) == language for each in asked for question in each.questions):
+        return None
+    text = sentence_about_language(language)
+    return BuiltInReply(text, True, Reason("other_language"), for_cloud=True)
+
+
+CASES: tuple[Case, ...] = (small_talk, other_language, image_obstacle)
 """In the order in which they are tried; the first reply counts."""
 
 

@@ -6,9 +6,9 @@ Runs before the engine or the endpoint is needed, and saves nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from adapters.spec import parse_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
@@ -19,6 +19,7 @@ from edge_app.settings import Settings
 from edge_app.storage.sessions import SavedTurn, SessionStore
 from edge_app.system import paths
 from edge_app.system.battery import battery
+from edge_app.turns.assistant_profile import AssistantProfile, read_profile
 from edge_app.turns.conversation import Pictures, ReadPicture, answered_turns, assemble, assembled_again
 from edge_app.turns.image_focus import ImageFocus, image_in_question
 from edge_app.turns.placement import PlacePlan
@@ -42,6 +43,7 @@ class PlannedTurn:
     installed: names of the installed adapters that the choice is among.
     choice: None when the router chooses, which needs the engine.
     started: `time.perf_counter()` when the turn was handed over. route_ms: milliseconds that `choice` took.
+    profile: reads what the assistant can say about itself.
     """
 
     turn: Turn
@@ -56,6 +58,7 @@ class PlannedTurn:
     places: PlacePlan
     started: float
     route_ms: float
+    profile: Callable[[], AssistantProfile]
 
     @property
     def asks_for_text(self) -> bool:
@@ -112,6 +115,7 @@ class Planner:
             places=places,
             started=started,
             route_ms=1000 * (routed - started),
+            profile=partial(read_profile, self._settings.model, self._adapters, places.standing),
         )
 
     def plan_again(self, session: str, turn: int) -> tuple[PlannedTurn, SavedTurn]:
@@ -140,6 +144,7 @@ class Planner:
             places=places,
             started=started,
             route_ms=0.0,
+            profile=partial(read_profile, self._settings.model, self._adapters, places.standing),
         )
         return planned, saved
 
