@@ -87,33 +87,44 @@ _PLEASE = r"(?:please |pls |can you |could you |would you |just )*"
 _LOOK_AT = (
     r"(?:describe|caption|explain|summari[sz]e|analy[sz]e|look at|read|transcribe|tell me about|identify)"
 )
-_THERE = r"(?:what'?s?|who|where|when|which|whose|how|why|is|are|does|do|was|were|anyone|anything|count|name|read)\b"
+_NOT_HOW_TO = r"^(?!how (?:do|can|could|should|would|to)\b|(?:write|draw|make|imagine)\b)[^.?!]*"
+"""The beginning of a sentence that asks what there is, and not how something is done."""
+_OWN = r"(?: (?:that|which|i (?:took|take|saw|made|painted|drew|bought|found|have|own|got|like|love|want))\b)"
 _ANY = re.compile(rf"\b{_SOUGHT}\b")
 _THIS_IMAGE = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"\b(?:this|these|those|that) (?:attached |uploaded )?{_ALONE}(?! (?:that|which|i (?:took|take|saw))\b)",
+        rf"\b(?:this|these|those|that) (?:attached |uploaded )?{_ALONE}(?!{_OWN})",
         rf"\b(?:attached|uploaded|enclosed) {_ALONE}",
         rf"\b{_SOUGHT} (?:that )?i(?:'ve| have)? (?:just )?(?:attached|uploaded|sent|gave|posted|shared)\b",
+        rf"\bi(?:'ve| have)? (?:just )?(?:attached|uploaded|sent you) (?:a|an|my|the|some) {_ALONE}",
+        rf"^here(?:'s| is| are) (?:a|an|my|the|some) {_ALONE}",
     )
 )
 _THE_IMAGE = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"\b{_THERE}[^.?!]* (?:in|on) the {_ALONE}\W*$",
+        rf"{_NOT_HOW_TO}\b(?:in|on|from) the {_ALONE}"
+        r"(?=\W*$|,| (?:is|are|was|were|has|have|looks?|and|or|please|old|young|happy|sad|angry|\w+ing)\b)",
+        rf"{_NOT_HOW_TO}\b(?:colou?rs?|subject|background|contents?|text|mood|description|caption|summary) (?:of|for) "
+        rf"the {_ALONE}\W*$",
         rf"^{_PLEASE}{_LOOK_AT} the {_ALONE}(?: please| briefly| in detail| for me| in (?:one|a|two) \w+)*\W*$",
         rf"^(?:what|who|where|when)(?:'?s| is| does| was| did)? the {_ALONE}"
         r" (?:showing|show|shows|about|depict|depicts|say|contain|taken|made)\W*$",
+        rf"^does the {_ALONE} (?:have|show|contain|depict|look|say)\b",
         rf"\bin the {_ALONE}, ",
     )
 )
 _OTHER_SUBJECT = re.compile(
-    r"\b(?:translat\w+|spell|spelling|grammar|rephrase|reword|rewrite|proofread|synonyms?|"
-    r"how (?:do|would) (?:you|i|we) say|the (?:words?|phrase|sentence|term)|docker\w*|container|kubernetes|boot|"
-    r"kernel|firmware|html|css|python|javascript|java|code|function|linux|ubuntu|iso|disk|virtual|"
-    r"big picture|bigger picture)\b"
+    r"\btranslat\w+[^.?!]*:|\b(?:how (?:do|would) (?:you|i|we) say|docker\w*|container|kubernetes|kernel|firmware|iso|"
+    r"disk)\b"
 )
-"""Words of questions whose image is no picture that could have been attached."""
+_OTHER_IMAGE = re.compile(
+    r"\b(?:spell|spelling|grammar|rephrase|reword|rewrite|proofread|synonyms?|html|css|python|javascript|java|code|"
+    r"function|linux|ubuntu|big picture|bigger picture)\b"
+)
+"""Words of questions whose image is no picture that could have been attached. Those of the second list may occur
+beside "this image"."""
 
 
 def named(question: str, names: Sequence[str], current: int, new: int = 0) -> frozenset[int]:
@@ -165,10 +176,11 @@ def needs_image(question: str, earlier: Sequence[str] = ()) -> bool:
     text = _said(question)
     if _OTHER_SUBJECT.search(text):
         return False
-    is_spoken_of = any(_ANY.search(each.lower()) for each in earlier)
-    return any(
-        pattern.search(text) for pattern in (_THIS_IMAGE if is_spoken_of else (*_THIS_IMAGE, *_THE_IMAGE))
-    )
+    if any(pattern.search(text) for pattern in _THIS_IMAGE):
+        return True
+    if _OTHER_IMAGE.search(text) or any(_ANY.search(each.lower()) for each in earlier):
+        return False
+    return any(pattern.search(text) for pattern in _THE_IMAGE)
 
 
 def _said(question: str) -> str:
