@@ -25,7 +25,7 @@ from models.core.errors import UserError
 from models.core.files import write_whole
 from models.scoring.answer_rules import normalise
 from router.confidence.early_stop import Stopping, stopping, with_slack
-from router.confidence.fit import Logged, Penalties, fit, fit_offsets, fold_of
+from router.confidence.fit import Logged, fit, fit_offsets, fold_of
 from router.confidence.rule import (
     FEATURES,
     FORMAT,
@@ -109,12 +109,9 @@ Fit = Callable[[Sequence[Logged]], Rule]
 """Fits a rule to answers: `fit_whole` or `fit_beside_bundled`."""
 
 
-def fit_whole(logged: Sequence[Logged], penalties: Penalties | None = None) -> Rule:
-    """A rule whose shared part and adapters are all fitted to these answers, as the bundled rule is made.
-
-    penalties: None to choose them by cross-validation.
-    """
-    return with_slack(fit(logged, penalties=penalties), logged)
+def fit_whole(logged: Sequence[Logged]) -> Rule:
+    """A rule whose shared part and adapters are all fitted to these answers, as the bundled rule is made."""
+    return with_slack(fit(logged), logged)
 
 
 def fit_beside_bundled(logged: Sequence[Logged]) -> Rule:

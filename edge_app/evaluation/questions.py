@@ -106,10 +106,19 @@ def _question(line: str, place: str) -> Question:
     )
 
 
-def paired(questions: Sequence[Question], rows: Sequence[EvaluationRow]) -> Pairing:
-    """Each question with an image of the set that is named like its kind."""
+def paired(
+    questions: Sequence[Question], rows: Sequence[EvaluationRow], all_rows: Sequence[EvaluationRow] = ()
+) -> Pairing:
+    """Each question with an image of the set that is named like its kind.
+
+    rows: of the images to choose from. all_rows: of other images of these sets as well; what can be told from the rows
+    of a task is judged by these. Empty for the same rows.
+    """
     sets: dict[str, _ImagesOfSet] = {
-        name: _ImagesOfSet([row for row in rows if row.set == name]) for name in {row.set for row in rows}
+        name: _ImagesOfSet(
+            [row for row in rows if row.set == name], [row for row in all_rows or rows if row.set == name]
+        )
+        for name in {row.set for row in rows}
     }
     asked, left_out = [], Counter[str]()
     for question in questions:
@@ -126,19 +135,17 @@ def paired(questions: Sequence[Question], rows: Sequence[EvaluationRow]) -> Pair
 
 
 class _ImagesOfSet:
-    """The images of one set with their rows."""
+    """The images of one set with their rows. all_rows: see `paired`."""
 
-    def __init__(self, rows: Sequence[EvaluationRow]) -> None:
-        self._by_image: dict[str, list[EvaluationRow]] = defaultdict(list)
-        for row in rows:
-            self._by_image[row.image].append(row)
+    def __init__(self, rows: Sequence[EvaluationRow], all_rows: Sequence[EvaluationRow]) -> None:
+        self._by_image = _by_image(rows)
         self._ambiguous = {
             row.type
-            for own in self._by_image.values()
+            for own in _by_image(all_rows).values()
             for row in own
             if any(row.type == other.type and row.answer != other.answer for other in own)
         }
-        self._labels = _labels(row for row in rows if row.type != YES_NO)
+        self._labels = _labels(row for row in all_rows if row.type != YES_NO)
 
     def row_for(self, question: Question) -> EvaluationRow | None:
         """The row of this question about the first image, in the order of a hash, that has a known answer.
@@ -184,6 +191,13 @@ class _ImagesOfSet:
         ((task, label),) = named
         answers = {row.answer for row in own if row.type == task}
         return None if not answers else "yes" if label in answers else "no"
+
+
+def _by_image(rows: Iterable[EvaluationRow]) -> dict[str, list[EvaluationRow]]:
+    found: dict[str, list[EvaluationRow]] = defaultdict(list)
+    for row in rows:
+        found[row.image].append(row)
+    return found
 
 
 def _labels(rows: Iterable[EvaluationRow]) -> dict[str, tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -90,7 +89,6 @@ def confidence(
     from edge_app.evaluation.rows import read_rows
     from edge_app.system import paths
     from router.confidence.early_stop import THRESHOLDS
-    from router.confidence.fit import chosen_penalties
     from router.place_policy import scenario, threshold
 
     if picture is not None:
@@ -98,13 +96,13 @@ def confidence(
     wanted = None if split == "all" else split
     rows, left_out = read_rows(files, images, wanted, limit), {}
     if questions is not None:
-        pairing = paired(read_questions(questions), read_rows(files, images, wanted, None))
+        of_split, everything = (read_rows(files, images, part, None) for part in (wanted, None))
+        pairing = paired(read_questions(questions), of_split, everything)
         rows, left_out = (*rows, *pairing.rows), dict(pairing.left_out)
     settings, options = as_first_asked(adapter, offline)
     answers = answered_by_set(settings, rows, options, predictions, read_scopes(scopes or []))
     results, declined = judgeable(answers)
-    whole = partial(fit_whole, penalties=chosen_penalties(logged_answers(results)))
-    judged = judged_held_out(results, whole if shared else fit_beside_bundled, folds)
+    judged = judged_held_out(results, fit_whole if shared else fit_beside_bundled, folds)
     report, stopped = lines(judged), stoppings(judged, THRESHOLDS)
     prior = cloud_prior(settings)
     prior = replace(prior, joules=prior.joules + settings.cloud_joules)
@@ -116,7 +114,7 @@ def confidence(
     if not dry_run:
         logged = logged_answers(results)
         if shared is not None:
-            write_shared(shared, whole(logged))
+            write_shared(shared, fit_whole(logged))
             output.say(f"Wrote {shared}.")
         else:
             fitted = own_fits(logged)

@@ -127,3 +127,10 @@ def test_a_malformed_file_is_named(tmp_path: Path, text: str, words: str) -> Non
         read_questions(file)
     with pytest.raises(UserError, match="Cannot read"):
         read_questions(tmp_path / "absent.jsonl")
+
+
+def test_what_can_be_told_is_judged_by_the_rows_of_all_images() -> None:
+    question = asked("what did they buy?", task="item", kind="bills")
+    (row_of_b,) = other = [row("bills", "b.png", "Which item?", "milk", "item")]
+    assert [each.answer for each in paired([question], other).rows] == [row_of_b.answer]
+    assert paired([question], other, [*other, *BILLS]).rows == ()
