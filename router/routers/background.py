@@ -1,7 +1,7 @@
 """The bundled background: features of ordinary images and questions, against which likeness is judged.
 
-It holds centres of ordinary photos, questions about images, and plain chat. router.routers.make_background makes the
-file from the lists of questions that this module reads.
+It holds centres of ordinary photos, drawn pictures of kinds that no adapter is made for, questions about images, and
+plain chat. router.routers.make_background makes the file from the lists of questions that this module reads.
 
 The mean of ordinary vectors is subtracted before vectors are compared, because a component that all vectors share
 does not distinguish them.
@@ -64,11 +64,13 @@ def read_questions(file: Path) -> dict[str, list[str]]:
 class FeatureBackground:
     """Ordinary vectors of one kind, images or questions.
 
-    mean: float32 [features]. examples: centred unit vectors, float32 [n, features].
+    mean: float32 [features]. examples: centred unit vectors, float32 [n, features]. share: the weight of each example,
+    float32 [n], which sums to 1.
     """
 
     mean: NDArray[np.float32]
     examples: NDArray[np.float32]
+    share: NDArray[np.float32]
 
     @cached_property
     def products(self) -> NDArray[np.float32]:
@@ -76,12 +78,14 @@ class FeatureBackground:
         return self.examples @ self.examples.T
 
     @classmethod
-    def of(cls, mean: NDArray[np.float32], vectors: NDArray[np.float32]) -> FeatureBackground:
+    def of(cls, mean: NDArray[np.float32], *groups: NDArray[np.float32]) -> FeatureBackground:
         """Makes a background from uncentred vectors.
 
-        vectors: examples as they were computed, not centred, [n, features].
+        groups: examples as they were computed, not centred, [n, features] each. Every group has the same weight,
+            whatever its number.
         """
-        return cls(mean, _centred(vectors, mean))
+        shares = [np.full(len(group), 1 / (len(groups) * len(group)), np.float32) for group in groups]
+        return cls(mean, _centred(np.concatenate(groups), mean), np.concatenate(shares))
 
     def centred(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Vectors [..., features] minus the mean, scaled to length 1."""
@@ -146,11 +150,16 @@ def bundled_background() -> Background:
     """The background in BUNDLED, read once."""
 
     tensors = {name: value.astype(np.float32) for name, value in load_file(BUNDLED).items()}
-    image, question = (
-        FeatureBackground.of(tensors[f"{kind}.mean"], tensors[f"{kind}.examples"])
-        for kind in ("image", "question")
+    drawn = tensors["image.drawn"]  # int8 in the file; only its direction counts
+    return Background(
+        FeatureBackground.of(
+            tensors["image.mean"],
+            tensors["image.examples"],
+            drawn / np.linalg.norm(drawn, axis=1, keepdims=True),
+        ),
+        FeatureBackground.of(tensors["question.mean"], tensors["question.examples"]),
+        int(tensors["question.chat"][0]),
     )
-    return Background(image, question, int(tensors["question.chat"][0]))
 
 
 def centre_prototypes(

@@ -2,8 +2,9 @@
 
     python -m router.routers.make_background --data DIR --models DIR --cache DIR
 
-Reads the train split of photos and captions, and general_questions.txt. Of the images it keeps the mean and the cluster
-centres of their features, from which no image can be reconstructed.
+Reads the train split of photos and captions, and general_questions.txt. Of the photos it keeps the mean and the cluster
+centres of their features, from which no image can be reconstructed. Of the pictures that router.negatives draws, it
+keeps the features.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +22,15 @@ from safetensors.numpy import save_file
 from adapters.prototypes import image_vector, question_vector
 from models.core.errors import UserError
 from models.core.images import load_image
+from models.core.types import Image
 from models.engine import FeatureExtractor, TextEmbedder, load_model
 from models.hub.store import ModelStore
+from router.negatives import draw_negatives
 from router.routers.background import BUNDLED, CHAT, GENERAL, SPECIAL, read_questions
 
 SETS = ("photos", "captions")
 CENTRES = 128
+DRAWN_SEED, DRAWN_EACH = 0, 8
 KMEANS_ROUNDS = 20
 
 
@@ -74,10 +79,31 @@ def background_tensors(
 
 def make(
     engine: FeatureExtractor, images: Sequence[Path], questions: Mapping[str, Sequence[str]]
-) -> dict[str, NDArray[np.floating]]:
+) -> dict[str, NDArray[Any]]:
     """All tensors of the file. questions: by section (router.routers.background.read_questions)."""
     seen = np.stack([image_vector(engine.image_features(load_image(path))) for path in images])
-    return background_tensors("image", seen, CENTRES) | question_background(engine, questions)
+    return {
+        **background_tensors("image", seen, CENTRES),
+        "image.drawn": eight_bits(drawn_vectors(engine)),
+        **question_background(engine, questions),
+    }
+
+
+def drawn_vectors(extractor: FeatureExtractor) -> NDArray[np.float32]:
+    """The features of pictures of kinds that no adapter is made for, float32 [pictures, features]."""
+    pictures = draw_negatives(DRAWN_SEED, DRAWN_EACH)
+    return np.stack(
+        [
+            image_vector(extractor.image_features(Image(np.asarray(image), name, name)))
+            for name, image in pictures
+        ]
+    )
+
+
+def eight_bits(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
+    """The directions of the vectors: each scaled so that its largest value is 127 or -127."""
+    scaled = np.rint(127 * vectors / np.abs(vectors).max(axis=1, keepdims=True))
+    return np.asarray(scaled, np.int8)
 
 
 def question_background(

@@ -1,10 +1,10 @@
 """A router with one linear head for each adapter, fitted in milliseconds when the adapter is first seen.
 
-Ridge regression in closed form over the vision tower's frozen features: +1 for the adapter's images, -1 for the bundled
-ordinary ones. The border between the two is placed by leave-one-out values, which ridge regression gives without
-further fits. A head reads the examples of its own adapter and the background only, so that installing an adapter
-changes no other score. An adapter suits when its head and the scope of its tasks (router/scope.py) both say so: the
-lower of the two decides.
+Ridge regression in closed form over the vision tower's frozen features: +1 for the adapter's images, -1 for the
+bundled ordinary photos and drawn pictures. The border between the two is placed by leave-one-out values, which ridge
+regression gives without further fits. A head reads the examples of its own adapter and the background only, so that
+installing an adapter changes no other score. An adapter suits when its head and the scope of its tasks
+(router/scope.py) both say so: the lower of the two decides.
 """
 
 from __future__ import annotations
@@ -24,17 +24,13 @@ from router.routers.background import Background, FeatureBackground, bundled_bac
 from router.scope import AdapterScope, is_follow_up
 from router.types import Reason
 
-RIDGE = 0.005
+RIDGE = 0.002
 """Penalty on the squared weights. The inputs are unit vectors, so the mean square of one of the 1408 features is at
-most 1 / 1408."""
+most 1 / 1408. Chosen by drawn pictures of kinds that were left out of the fit."""
 
 LEAST_SPREAD = 0.05
 """Least standard deviation of a side's leave-one-out values. A few examples that are nearly copies of one another
 would underestimate it."""
-
-LENIENCE = 0.1
-"""How far the border is moved towards ordinary images, in units of the distance between the two sides' means.
-Leave-one-out values are lower than those of new images where there are few examples."""
 
 SHARPNESS = 15.0
 """Multiplier that converts a head's value to log-odds."""
@@ -116,11 +112,14 @@ def fit_image_head(
     own: the adapter's images, centred unit vectors, [k, features]. With n ordinary images, N = k + n.
 
     The fit is in the dual form, over products of examples, because N is below the 1408 features and the [n, n]
-    products of ordinary images are the same for every adapter. Each side has half of the weight, whatever its number.
+    products of ordinary images are the same for every adapter. Each side has half of the weight, whatever its number;
+    the ordinary ones have the background's shares of theirs.
     Leave-one-out values are Allen's PRESS: y - (y - f) / (1 - h), where h is the leverage of an example.
     """
     sides = len(own), len(ordinary.examples)
-    share = np.repeat(np.array([0.5 / sides[0], 0.5 / sides[1]], np.float32), sides)  # [N], sums to 1
+    share = (
+        np.concatenate([np.full(len(own), 1 / len(own), np.float32), ordinary.share]) / 2
+    )  # [N], sums to 1
     wanted = np.repeat(np.array([1, -1], np.float32), sides)  # [N]; its weighted mean is 0, so no intercept
     across = own @ ordinary.examples.T  # [k, n]
     products = np.block([[own @ own.T, across], [across.T, ordinary.products]])  # [N, N], -1..1
@@ -138,15 +137,17 @@ def fit_image_head(
     if len(own) == 1:  # without its only example there is nothing to fit
         left_out[0] = values[0]
     ours, theirs = left_out[: len(own)], left_out[len(own) :]
-    spread = ours.std() + LEAST_SPREAD, theirs.std() + LEAST_SPREAD
+    their_mean = ordinary.share @ theirs
+    their_spread = np.sqrt(ordinary.share @ (theirs - their_mean) ** 2)
+    spread = ours.std() + LEAST_SPREAD, their_spread + LEAST_SPREAD
     # The border is nearer to the mean of the side that varies less.
-    border = (ours.mean() * spread[1] + theirs.mean() * spread[0]) / sum(spread)
-    distance = max(ours.mean() - theirs.mean(), LEAST_SPREAD)
+    border = (ours.mean() * spread[1] + their_mean * spread[0]) / sum(spread)
+    distance = max(ours.mean() - their_mean, LEAST_SPREAD)
     # The weight then applies to vectors from which the weighted mean was not subtracted.
     dual -= share * dual.sum()
     weight = dual[: len(own)] @ own + dual[len(own) :] @ ordinary.examples  # [features]
     bias = -(means @ dual) - border
-    return (weight / distance).astype(np.float32), float(bias / distance) + LENIENCE
+    return (weight / distance).astype(np.float32), float(bias / distance)
 
 
 def _candidate(name: str, head: AdapterHead, image: NDArray[np.float32] | None, scope: float) -> Candidate:

@@ -8,7 +8,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from router.negatives.__main__ import FAMILIES, draw_negatives, main
+from router.negatives import FAMILIES, draw_negatives
+from router.negatives.__main__ import main
 from router.negatives.rephotograph import photographed
 from router.negatives.sketch import SCRIPTS, Sketch, load_font
 

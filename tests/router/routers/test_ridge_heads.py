@@ -30,11 +30,11 @@ from tests.router.made_up import (
 )
 
 
-def explicit(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+def explicit(own: NDArray[np.float32], ordinary: FeatureBackground) -> tuple[NDArray[np.float64], float]:
     """Weight and bias of weighted ridge regression in the primal form, for targets -1 and +1."""
-    inputs = np.concatenate([own, ordinary]).astype(np.float64)
-    share = np.concatenate([np.full(len(side), 0.5 / len(side)) for side in (own, ordinary)])
-    wanted = np.concatenate([np.ones(len(own)), -np.ones(len(ordinary))])
+    inputs = np.concatenate([own, ordinary.examples]).astype(np.float64)
+    share = np.concatenate([np.full(len(own), 0.5 / len(own)), 0.5 * ordinary.share])
+    wanted = np.concatenate([np.ones(len(own)), -np.ones(len(ordinary.examples))])
     mean = share @ inputs
     apart = inputs - mean
     squares = apart.T @ (apart * share[:, None]) + RIDGE * np.eye(inputs.shape[1])
@@ -47,17 +47,25 @@ def explicit(own: NDArray[np.float32], ordinary: NDArray[np.float32]) -> tuple[N
 def test_a_head_ranks_images_as_ridge_regression_does(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     own = (rng.standard_normal((count, 40)) + 1).astype(np.float32)
-    ordinary = FeatureBackground.of(
-        np.zeros(40, np.float32), rng.standard_normal((60, 40)).astype(np.float32)
-    )
+    photos, pictures = (rng.standard_normal((number, 40)).astype(np.float32) for number in (40, 20))
+    ordinary = FeatureBackground.of(np.zeros(40, np.float32), photos, pictures)
     own /= np.linalg.norm(own, axis=1, keepdims=True)
     weight, bias = fit_image_head(own, ordinary)
-    wanted, at = explicit(own, ordinary.examples)
+    wanted, at = explicit(own, ordinary)
     images = rng.standard_normal((50, 40)).astype(np.float32)
     measured, expected = images @ weight + bias, images @ wanted + at
     slope, offset = np.polyfit(expected, measured, 1)
     assert slope > 0
     assert measured == pytest.approx(slope * expected + offset, abs=1e-3 * float(np.abs(measured).max()))
+
+
+def test_every_group_of_ordinary_images_has_the_same_weight() -> None:
+    rng = np.random.default_rng(0)
+    groups = [rng.standard_normal((number, 8)).astype(np.float32) for number in (3, 12)]
+    background = FeatureBackground.of(np.zeros(8, np.float32), *groups)
+    assert background.examples.shape == (15, 8)
+    assert background.share[:3].sum() == pytest.approx(0.5)
+    assert background.share[3:].sum() == pytest.approx(0.5)
 
 
 @settings(max_examples=25)
