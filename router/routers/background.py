@@ -10,7 +10,7 @@ does not distinguish them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +71,6 @@ class FeatureBackground:
     mean: NDArray[np.float32]
     examples: NDArray[np.float32]
     share: NDArray[np.float32]
-
-    @cached_property
-    def products(self) -> NDArray[np.float32]:
-        """Products of every example with every other, [n, n]; each is a cosine, -1..1."""
-        return self.examples @ self.examples.T
 
     @classmethod
     def of(cls, mean: NDArray[np.float32], *groups: NDArray[np.float32]) -> FeatureBackground:

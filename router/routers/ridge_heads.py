@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,9 @@ from router.types import Reason
 RIDGE = 0.002
 """Penalty on the squared weights. The inputs are unit vectors, so the mean square of one of the 1408 features is at
 most 1 / 1408. Chosen by drawn pictures of kinds that were left out of the fit."""
+
+INTERCEPT = 100.0
+"""Added to every product of examples. It gives a head a bias that is hardly penalised."""
 
 LEAST_SPREAD = 0.05
 """Least standard deviation of a side's leave-one-out values. A few examples that are nearly copies of one another
@@ -66,6 +70,7 @@ class HeadRouter:
     def __init__(self, directory: Path, scope: AdapterScope, background: Background | None = None) -> None:
         self._background = background or bundled_background()
         self._scope = scope
+        self._fitting = HeadFit(self._background.image)
         self._heads = AdapterFileCache(directory, PROTOTYPES_FILE, self._fit)
 
     def choose(self, query: Query, installed: Collection[str]) -> Choice:
@@ -101,53 +106,66 @@ class HeadRouter:
         image, _ = centre_prototypes(path, read_prototypes(path), self._background)
         if not len(image):
             return AdapterHead(None, 0.0)
-        return AdapterHead(*fit_image_head(image, self._background.image))
+        return AdapterHead(*self._fitting.head(image))
 
 
-def fit_image_head(
-    own: NDArray[np.float32], ordinary: FeatureBackground
-) -> tuple[NDArray[np.float32], float]:
-    """The weight, float32 [features], and the bias of a head.
+class HeadFit:
+    """Fits heads against one background, whose part of the equations is solved once.
 
-    own: the adapter's images, centred unit vectors, [k, features]. With n ordinary images, N = k + n.
-
-    The fit is in the dual form, over products of examples, because N is below the 1408 features and the [n, n]
-    products of ordinary images are the same for every adapter. Each side has half of the weight, whatever its number;
-    the ordinary ones have the background's shares of theirs.
-    Leave-one-out values are Allen's PRESS: y - (y - f) / (1 - h), where h is the leverage of an example.
+    Weighted ridge regression in the dual form, over products of examples, because there are fewer examples than
+    features. Each side has half of the weight, whatever its number; the ordinary images have the background's shares of
+    their half. Leave-one-out values are Allen's PRESS.
     """
-    sides = len(own), len(ordinary.examples)
-    share = (
-        np.concatenate([np.full(len(own), 1 / len(own), np.float32), ordinary.share]) / 2
-    )  # [N], sums to 1
-    wanted = np.repeat(np.array([1, -1], np.float32), sides)  # [N]; its weighted mean is 0, so no intercept
-    across = own @ ordinary.examples.T  # [k, n]
-    products = np.block([[own @ own.T, across], [across.T, ordinary.products]])  # [N, N], -1..1
-    means = products @ share  # [N]: product of each example with the weighted mean
-    products += share @ means - means - means[:, None]  # products of the examples minus the weighted mean
-    # Weighted ridge: (S K S + RIDGE I)^-1 S y with S = diag(sqrt(share)), then S again for the dual coefficients.
-    root = np.sqrt(share)
-    scaled = products * root * root[:, None]
-    inverse = np.linalg.inv(scaled + np.float32(RIDGE) * np.eye(len(scaled), dtype=np.float32))
-    dual = root * (inverse @ (root * wanted))  # [N]
-    values = products @ dual  # [N], fitted, about -1..1
-    # [N]: diagonal of the hat matrix, with the mean
-    leverage = np.minimum((scaled * inverse).sum(axis=1) + share, 1 - 1e-6)
-    left_out = wanted - (wanted - values) / (1 - leverage)
-    if len(own) == 1:  # without its only example there is nothing to fit
-        left_out[0] = values[0]
-    ours, theirs = left_out[: len(own)], left_out[len(own) :]
-    their_mean = ordinary.share @ theirs
-    their_spread = np.sqrt(ordinary.share @ (theirs - their_mean) ** 2)
-    spread = ours.std() + LEAST_SPREAD, their_spread + LEAST_SPREAD
-    # The border is nearer to the mean of the side that varies less.
-    border = (ours.mean() * spread[1] + their_mean * spread[0]) / sum(spread)
-    distance = max(ours.mean() - their_mean, LEAST_SPREAD)
-    # The weight then applies to vectors from which the weighted mean was not subtracted.
-    dual -= share * dual.sum()
-    weight = dual[: len(own)] @ own + dual[len(own) :] @ ordinary.examples  # [features]
-    bias = -(means @ dual) - border
-    return (weight / distance).astype(np.float32), float(bias / distance)
+
+    def __init__(self, ordinary: FeatureBackground) -> None:
+        self._ordinary = ordinary
+        self._root = np.sqrt(ordinary.share.astype(np.float64) / 2)  # [n]
+
+    @cached_property
+    def _inverse(self) -> NDArray[np.float64]:
+        """The inverse of the equations of the ordinary images alone, [n, n]."""
+        examples = self._ordinary.examples
+        scaled = (examples @ examples.T + INTERCEPT) * self._root * self._root[:, None]
+        return np.asarray(np.linalg.inv(scaled + RIDGE * np.eye(len(scaled))))
+
+    def head(self, own: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+        """The weight, float32 [features], and the bias of a head.
+
+        own: the adapter's images, centred unit vectors, [k, features].
+
+        With n ordinary images and S = diag(sqrt(share)), the solution is (S K S + RIDGE I)^-1 S y for the targets y = 1
+        and -1. The matrix is inverted by blocks (Schur complement of the ordinary images' block).
+        """
+        ordinary, roots = self._ordinary.examples, (np.full(len(own), (0.5 / len(own)) ** 0.5), self._root)
+        mine = (own @ own.T + INTERCEPT) * roots[0] * roots[0][:, None] + RIDGE * np.eye(len(own))  # [k, k]
+        across = (own @ ordinary.T + INTERCEPT) * roots[1] * roots[0][:, None]  # [k, n]
+        carried = self._inverse @ across.T  # [n, k]
+        block = np.linalg.inv(mine - across @ carried)  # [k, k], of the whole inverse
+        ours = block @ (roots[0] + carried.T @ roots[1])  # the solution, first for own images: [k]
+        theirs = -self._inverse @ roots[1] - carried @ ours  # [n]
+        diagonals = np.diag(block), np.diag(self._inverse) + ((carried @ block) * carried).sum(axis=1)
+        # y - f(without i) = solution / (sqrt(share) * diagonal of the inverse)
+        left_out = 1 - ours / (roots[0] * diagonals[0]), -1 - theirs / (roots[1] * diagonals[1])
+        if len(own) == 1:  # without its only example there is nothing to fit; its fitted value is taken
+            left_out = 1 - RIDGE * ours / roots[0], left_out[1]
+        border, distance = _border(*left_out, self._ordinary.share)
+        dual = roots[0] * ours, roots[1] * theirs
+        weight = dual[0] @ own + dual[1] @ ordinary  # [features]
+        bias = INTERCEPT * (dual[0].sum() + dual[1].sum()) - border
+        return (weight / distance).astype(np.float32), float(bias / distance)
+
+
+def _border(
+    own: NDArray[np.float64], ordinary: NDArray[np.float64], share: NDArray[np.float32]
+) -> tuple[float, float]:
+    """Where the border lies between the leave-one-out values of both sides, and the distance of their means.
+
+    share: weights of the ordinary values, which sum to 1. The border is nearer to the side that varies less.
+    """
+    mean = float(share @ ordinary)
+    spread = float(own.std()) + LEAST_SPREAD, float(np.sqrt(share @ (ordinary - mean) ** 2)) + LEAST_SPREAD
+    border = (float(own.mean()) * spread[1] + mean * spread[0]) / sum(spread)
+    return border, max(float(own.mean()) - mean, LEAST_SPREAD)
 
 
 def _candidate(name: str, head: AdapterHead, image: NDArray[np.float32] | None, scope: float) -> Candidate:

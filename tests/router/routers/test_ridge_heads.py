@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from router.choice import Query
 from router.routers.background import FeatureBackground
-from router.routers.ridge_heads import RIDGE, HeadRouter, fit_image_head
+from router.routers.ridge_heads import RIDGE, HeadFit, HeadRouter
 from tests.router.made_up import (
     ALL,
     BACKGROUND,
@@ -50,13 +50,22 @@ def test_a_head_ranks_images_as_ridge_regression_does(count: int, seed: int) -> 
     photos, pictures = (rng.standard_normal((number, 40)).astype(np.float32) for number in (40, 20))
     ordinary = FeatureBackground.of(np.zeros(40, np.float32), photos, pictures)
     own /= np.linalg.norm(own, axis=1, keepdims=True)
-    weight, bias = fit_image_head(own, ordinary)
+    weight, bias = HeadFit(ordinary).head(own)
     wanted, at = explicit(own, ordinary)
     images = rng.standard_normal((50, 40)).astype(np.float32)
     measured, expected = images @ weight + bias, images @ wanted + at
     slope, offset = np.polyfit(expected, measured, 1)
     assert slope > 0
     assert measured == pytest.approx(slope * expected + offset, abs=1e-3 * float(np.abs(measured).max()))
+
+
+def test_one_background_serves_heads_of_any_number_of_examples() -> None:
+    shared = HeadFit(BACKGROUND.image)
+    for count in (1, 7, 64):
+        own = BACKGROUND.image.centred(around(3, IMAGE_SIZE, count))
+        (weight, bias), (alone, own_bias) = shared.head(own), HeadFit(BACKGROUND.image).head(own)
+        assert np.array_equal(weight, alone)
+        assert bias == own_bias
 
 
 def test_every_group_of_ordinary_images_has_the_same_weight() -> None:
@@ -71,14 +80,14 @@ def test_every_group_of_ordinary_images_has_the_same_weight() -> None:
 @settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 200))
 def test_any_number_of_examples_gives_a_finite_head(count: int, kind: int) -> None:
-    weight, bias = fit_image_head(BACKGROUND.image.centred(around(kind, IMAGE_SIZE, count)), BACKGROUND.image)
+    weight, bias = HeadFit(BACKGROUND.image).head(BACKGROUND.image.centred(around(kind, IMAGE_SIZE, count)))
     assert np.isfinite(weight).all()
     assert np.isfinite(bias)
 
 
 def test_copies_of_one_image_give_a_head_that_knows_it() -> None:
     own = BACKGROUND.image.centred(around(1, IMAGE_SIZE, 1))
-    weight, bias = fit_image_head(np.repeat(own, 5, axis=0), BACKGROUND.image)
+    weight, bias = HeadFit(BACKGROUND.image).head(np.repeat(own, 5, axis=0))
     assert float(own[0] @ weight) + bias > 0
     assert (BACKGROUND.image.examples @ weight + bias < 0).mean() > 0.95
 
