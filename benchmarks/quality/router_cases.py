@@ -1,7 +1,8 @@
 """The cases that routers are evaluated on: a question with an image, and the adapter that is right for it.
 
 They are the rows of held-out images with their own questions, the questions of router/bundled/asked.txt, written
-by hand, paired with those images, and questions of other writers from a file.
+by hand, paired with those images and with drawn pictures of no adapter's kind, and questions of other writers from a
+file.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ TEXT = "plain chat, no image"
 UNDER_IMAGE = "plain chat under an image"
 CROSSED = "another domain's question"
 UNKNOWN = "images of a kind not installed"
+NO_KIND = "drawn pictures of no adapter's kind"
 
 WRITTEN: Mapping[Scope, str] = {
     "in": "other writers: in scope",
@@ -44,7 +46,8 @@ MUST_REACH: Mapping[str, float | None] = {
     WRITTEN["out"]: 0.90,
     WRITTEN["chat"]: 0.95,
     CROSSED: None,
-    UNKNOWN: None,
+    UNKNOWN: 0.90,
+    NO_KIND: 0.90,
 }
 """Groups of cases with the least share that has to be right; None where the share is only reported."""
 
@@ -55,9 +58,10 @@ IMAGES_A_QUESTION = 3  # images that a question written by hand is paired with, 
 class Case:
     """A question to route.
 
-    group: a key of MUST_REACH. set: the file of rows that the image comes from, or CHAT. right: the right adapter; None
-    when no adapter is. half: for a question written by hand, whether thresholds may have been chosen with it
-    ("development") or not ("judgement"); None for rows. without: an adapter that is hidden from the router.
+    group: a key of MUST_REACH. set: the file of rows that the image comes from, the kind of a drawn picture, or
+    CHAT. right: the right adapter; None when no adapter is. half: for a question written by hand, whether
+    thresholds may have been chosen with it ("development") or not ("judgement"); None for rows. without: an adapter
+    that is hidden from the router.
     """
 
     group: str
@@ -182,6 +186,21 @@ def written_cases(
         for each in questions
         if each.kind in images and each.task != DOCUMENT
         for image in _some(list(images[each.kind]), each.question, IMAGES_A_QUESTION)
+    ]
+
+
+def no_kind_cases(pictures: Mapping[str, Sequence[Path]], installed: Collection[str]) -> list[Case]:
+    """Pictures that no adapter is for, each with a question that fits each adapter: the image alone rules them out.
+
+    pictures: files by kind. Adapters without questions in asked.txt are left out.
+    """
+    asked = read_questions(ASKED)
+    return [
+        Case(NO_KIND, kind, random.Random(f"{file.name} {adapter}").choice(asked[adapter]), file, None)
+        for kind, files in pictures.items()
+        for file in files
+        for adapter in sorted(installed)
+        if adapter in asked
     ]
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Results = Mapping[RouterName, "Sequence[Decision]"]
 
+PICTURES_EACH = 4
+"""Pictures of each kind that no adapter is for."""
+
 
 def router(
     files: Annotated[
@@ -62,15 +65,17 @@ def router(
     """Compare the routers over the installed adapters: how often they are right, and what a decision costs.
 
     A file belongs to the adapter whose name is that of the file or its beginning (charts_unseen.jsonl: charts). The
-    images of other files are general, and no adapter is right for them. About 350 questions written by hand are added
-    to the files' own. Thresholds were chosen with half of these (development), not with the other half (judgement).
+    images of other files are general, and no adapter is right for them. About 350 questions written by hand are
+    added to the files' own, and pictures of 40 kinds that no adapter is for are drawn. Thresholds were chosen with
+    half of these (development), not with the other half (judgement).
 
     \b
     Example:
       edge-app eval router medical.jsonl receipts.jsonl photos.jsonl
     """
-    from benchmarks.quality.router_cases import OWN_WORDS, cases, written_cases
+    from benchmarks.quality.router_cases import OWN_WORDS, cases, no_kind_cases, written_cases
     from benchmarks.quality.router_evaluation import ImageFeatureFile, decide_all, sampled
+    from benchmarks.quality.unknown_kinds import write_unknown
     from edge_app.engine.engine_host import load_engine
     from edge_app.evaluation.questions import read_questions, read_scopes
     from edge_app.evaluation.rows import read_rows
@@ -85,7 +90,10 @@ def router(
     every = cases(rows, installed)
     if questions is not None:
         every += written_cases(read_questions(questions), rows, installed)
-    if not any(case.right for case in every):
+    if any(case.right for case in every):
+        pictures = write_unknown(paths.cache_directory() / "unknown-kinds", PICTURES_EACH)
+        every += no_kind_cases(pictures, installed)
+    else:
         raise UserError(
             f"None of the files is named after an installed adapter ({', '.join(installed) or 'there is none'}); "
             "name a file after one, or install an adapter: edge-app adapters install NAME."
@@ -232,14 +240,14 @@ def _text(results: Results, wait: FirstToken | None) -> str:
 
 def _accuracy_table(results: Results) -> str:
     """A line for each group, and lines for its questions of the half for judgement, or for kinds of images."""
-    from benchmarks.quality.router_cases import MUST_REACH, WRITTEN
+    from benchmarks.quality.router_cases import MUST_REACH, UNKNOWN, WRITTEN
 
     rows = [("RIGHT CHOICES", "CASES", "MUST REACH", *(name.upper() for name in results))]
     for group, least in MUST_REACH.items():
         own = {name: [each for each in made if each.case.group == group] for name, made in results.items()}
         reach = "" if least is None else f"{100 * least:.0f}%"
         parts = [(group, own)]
-        if group in WRITTEN.values():
+        if group in (*WRITTEN.values(), UNKNOWN):
             kinds = dict.fromkeys(each.case.set for made in own.values() for each in made)
             parts += [
                 (

@@ -6,7 +6,8 @@ styles.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import PIL.Image
 
@@ -22,3 +23,14 @@ def draw_unknown(each: int) -> Iterator[tuple[str, PIL.Image.Image]]:
         for number in range(each):
             easel = Easel(f"{name} {number}")
             yield name, paint(easel).convert("RGB")
+
+
+def write_unknown(folder: Path, each: int) -> Mapping[str, Sequence[Path]]:
+    """Writes the pictures of draw_unknown as PNG files; returns the files by kind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, list[Path]] = {}
+    for name, image in draw_unknown(each):
+        own = files.setdefault(name, [])
+        own.append(folder / f"{name}-{len(own)}.png")
+        image.save(own[-1])
+    return files

@@ -14,6 +14,7 @@ from benchmarks.quality.router_cases import (
     GENERAL_ASKED,
     GENERAL_ROWS,
     MUST_REACH,
+    NO_KIND,
     OWN_WORDS,
     ROWS,
     TEXT,
@@ -23,6 +24,7 @@ from benchmarks.quality.router_cases import (
     Case,
     adapter_of,
     cases,
+    no_kind_cases,
     written_cases,
 )
 from benchmarks.quality.router_evaluation import Decision, Share, cost, sampled, shares
@@ -77,7 +79,7 @@ def test_every_group_has_its_cases(every: list[Case]) -> None:
         CROSSED: 2 * 40 * 2,
         UNKNOWN: 7,
     }
-    assert set(counts) | set(WRITTEN.values()) == set(MUST_REACH)
+    assert set(counts) | {*WRITTEN.values(), NO_KIND} == set(MUST_REACH)
 
 
 def test_right_is_the_adapter_of_the_image_or_none(every: list[Case]) -> None:
@@ -107,6 +109,15 @@ def test_questions_of_other_writers_get_images_of_their_kind_and_the_adapter_in_
         (WRITTEN["in"], "photos", None): 3,
     }
     assert all(case.image is not None and case.image.parent.name == case.set for case in made)
+
+
+def test_every_drawn_picture_is_asked_a_question_of_every_adapter() -> None:
+    files = {"poem": [Path("poem-0.png"), Path("poem-1.png")], "robot": [Path("robot-0.png")]}
+    made = no_kind_cases(files, (*INSTALLED, "birds"))
+    assert Counter((case.set, case.right) for case in made) == {("poem", None): 4, ("robot", None): 2}
+    asked = read_questions(ASKED)
+    assert [case.question in asked[name] for case in made for name in ("charts", "medical")].count(True) == 6
+    assert no_kind_cases(files, (*INSTALLED, "birds")) == made
 
 
 def test_half_of_the_written_questions_are_kept_from_development(every: list[Case]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import benchmarks.quality.unknown_kinds
-from benchmarks.quality.unknown_kinds import KINDS, draw_unknown
+from benchmarks.quality.unknown_kinds import KINDS, draw_unknown, write_unknown
 
 
 def test_every_kind_is_drawn_and_every_run_gives_the_same_pictures() -> None:
@@ -23,3 +23,9 @@ def test_nothing_is_shared_with_the_pictures_that_routers_are_fitted_against() -
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
                 assert not (node.module or "").startswith("router")
+
+
+def test_the_pictures_are_written_by_kind(tmp_path: Path) -> None:
+    files = write_unknown(tmp_path / "pictures", 2)
+    assert list(files) == list(KINDS)
+    assert all(len(own) == 2 and all(file.is_file() for file in own) for own in files.values())
