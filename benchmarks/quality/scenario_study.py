@@ -24,12 +24,31 @@ from benchmarks.quality.scenario_measures import (
     worth_sending,
 )
 from edge_app.evaluation.confidence import Judged
-from edge_app.evaluation.rows import Prediction
+from edge_app.evaluation.rows import EvaluationRow, Prediction
 from router.place_policy import Expected, Scenario, Weights, threshold
 from router.types import Mode
 
 LOCAL_SHARE = 0.8
 """The share of questions for which Study.loss_at_local_share is reported."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with the device's answer. probability: that the answer is right; 0 for a decline, and as it was given
+    for a built-in reply."""
+
+    row: EvaluationRow
+    prediction: Prediction
+    probability: float
+
+    @property
+    def margin(self) -> float:
+        """Of the router's choice; 0 where it made none."""
+        return float((self.prediction.evidence or {}).get("margin") or 0.0)
+
+    @property
+    def tokens(self) -> int:
+        return len((self.prediction.evidence or {}).get("logprobs", ()))
 
 
 @dataclass(frozen=True)
@@ -77,15 +96,24 @@ class Study:
         return 1 - own.at(1 - LOCAL_SHARE) / max(own.accuracy[-1], 1e-9)
 
 
+def asked_of(results: Sequence[tuple[EvaluationRow, Prediction]], judged: Sequence[Judged]) -> list[Asked]:
+    """Every question in the order of `results`. judged: those that the rule judges."""
+    known = {(each.row, each.prediction.answer): each.probability for each in judged}
+    return [
+        Asked(row, prediction, known.get((row, prediction.answer), prediction.confidence or 0.0))
+        for row, prediction in results
+    ]
+
+
 def queries_of(
-    judged: Sequence[Judged], answers: Mapping[Key, RecordedAnswer], prior: Expected
+    asked: Sequence[Asked], answers: Mapping[Key, RecordedAnswer], prior: Expected
 ) -> tuple[list[AnswerPair], Expected]:
     """The questions with both answers, and the cloud's mean costs with the prior's correctness.
 
     prior: costs of answers that the recording has none for. Its joules include those of the device meanwhile.
     """
     found = []
-    for each in judged:
+    for each in asked:
         right, cost = of_row(answers, each.row, prior)
         cloud = ScoredAnswer(right, cost.seconds, cost.joules, cost.money)
         found.append(AnswerPair(each.probability, local_answer(each.prediction), cloud))
@@ -104,16 +132,22 @@ def local_answer(prediction: Prediction) -> ScoredAnswer:
 
 
 def study(
-    judged: Sequence[Judged],
+    asked: Sequence[Asked],
     queries: Sequence[AnswerPair],
     eco: Sequence[ScoredAnswer],
     expected: Expected,
     scenarios: Mapping[Mode, Scenario],
 ) -> Study:
-    """Evaluate every mode. judged, queries, eco: of the same questions. eco: local answers within eco's budgets."""
+    """Evaluate every mode. asked, queries, eco: of the same questions. eco: local answers within eco's budgets."""
     frugal = [replace(query, local=local) for query, local in zip(queries, eco, strict=True)]
     limits = {mode: threshold(wanted, expected) for mode, wanted in scenarios.items()}
-    sent = {mode: sent_by(wanted, limits[mode], queries) for mode, wanted in scenarios.items()}
+    sent = {
+        mode: [
+            goes and (wanted.escalates_declines or not each.prediction.declined)
+            for each, goes in zip(asked, sent_by(wanted, limits[mode], queries), strict=True)
+        ]
+        for mode, wanted in scenarios.items()
+    }
     modes = tuple(
         ModeOutcome(
             mode,
@@ -140,8 +174,8 @@ def study(
             mode: outcome(queries, worth_sending(queries, wanted.weights), after_local=False)
             for mode, wanted in scenarios.items()
         },
-        curves={name: curve(queries, score) for name, score in _orders(judged, queries).items()},
-        domains=_domains(judged, queries, sent["auto"]),
+        curves={name: curve(queries, score) for name, score in _orders(asked, queries).items()},
+        domains=_domains(asked, queries, sent["auto"]),
     )
 
 
@@ -155,26 +189,26 @@ def rcs(found: Study, weights: Mapping[Mode, Weights]) -> dict[str, dict[Mode, f
     return table
 
 
-def _orders(judged: Sequence[Judged], queries: Sequence[AnswerPair]) -> dict[str, list[float]]:
-    scores: dict[str, Callable[[Judged], float]] = {
+def _orders(asked: Sequence[Asked], queries: Sequence[AnswerPair]) -> dict[str, list[float]]:
+    scores: dict[str, Callable[[Asked], float]] = {
         "confidence": lambda each: each.probability,
         "mean log-probability": lambda each: each.prediction.mean_logprob or 0.0,
-        "router margin": lambda each: each.logged.evidence.margin or 0.0,
-        "length": lambda each: -float(len(each.logged.evidence.logprobs)),
+        "router margin": lambda each: each.margin,
+        "length": lambda each: -float(each.tokens),
         "random": lambda _: 0.0,
     }
-    found = {name: [score(each) for each in judged] for name, score in scores.items()}
+    found = {name: [score(each) for each in asked] for name, score in scores.items()}
     return {**found, "perfect router": perfect_scores(queries)}
 
 
 def _domains(
-    judged: Sequence[Judged], queries: Sequence[AnswerPair], sent: Sequence[bool]
+    asked: Sequence[Asked], queries: Sequence[AnswerPair], sent: Sequence[bool]
 ) -> tuple[Domain, ...]:
     found = []
-    for name in dict.fromkeys(each.row.set for each in judged):
+    for name in dict.fromkeys(each.row.set for each in asked):
         own = [
             (query, gone)
-            for each, query, gone in zip(judged, queries, sent, strict=True)
+            for each, query, gone in zip(asked, queries, sent, strict=True)
             if each.row.set == name
         ]
         count = len(own)

@@ -67,10 +67,10 @@ def scenarios(
       edge-app eval scenarios shapes.jsonl receipts.jsonl --cloud-answers big-model.jsonl --picture curve.svg
     """
     from benchmarks.quality.recorded_answers import oracle, read_answers, write_answers
-    from benchmarks.quality.scenario_study import local_answer, queries_of, study
+    from benchmarks.quality.scenario_study import asked_of, local_answer, queries_of, study
     from edge_app.costs.averages import cloud_prior
     from edge_app.evaluation import plots as pictures
-    from edge_app.evaluation.confidence import fit_whole, judged_held_out
+    from edge_app.evaluation.confidence import fit_whole, judgeable, judged_held_out
     from edge_app.evaluation.rows import read_rows
     from router.place_policy import scenario
 
@@ -81,7 +81,8 @@ def scenarios(
     if write_oracle is not None:
         write_answers(write_oracle, oracle(rows))
     recorded = read_answers(cloud_answers) if cloud_answers is not None else oracle(rows)
-    judged = judged_held_out(answered_by_set(settings, rows, options, predictions), fit_whole, folds)
+    results = answered_by_set(settings, rows, options, predictions)
+    asked = asked_of(results, judged_held_out(judgeable(results)[0], fit_whole, folds))
     frugal = answered_by_set(
         settings.model_copy(update={"mode": "eco"}),
         rows,
@@ -90,16 +91,16 @@ def scenarios(
     )
     prior = cloud_prior(settings)
     prior = replace(prior, joules=prior.joules + settings.cloud_joules)
-    queries, expected = queries_of(judged, recorded, prior)
+    queries, expected = queries_of(asked, recorded, prior)
     weights = settings.weights()
     wanted = {mode: scenario(mode, False, weights, settings.eco()) for mode in weights}
     eco = [local_answer(prediction) for _, prediction in frugal]
-    found = study(judged, queries, eco, expected, wanted)
+    found = study(asked, queries, eco, expected, wanted)
     if picture is not None:
         from benchmarks.quality.plots import draw_curves
 
         draw_curves(found, picture)
-    measured = all(each.prediction.energy["measured"] for each in judged)
+    measured = all(each.prediction.energy["measured"] for each in asked)
     if json:
         output.result_json(_as_json(found, weights, measured))
     else:

@@ -85,8 +85,11 @@ class Line:
 
 
 def judgeable(results: Sequence[Result]) -> tuple[list[Result], list[EvaluationRow]]:
-    """The answers that have a confidence, and the rows that the model declined to answer or the app answered itself."""
-    has = [prediction.place != "local" or prediction.confidence is not None for _, prediction in results]
+    """The answers that the rule judges, and the rows that the model declined to answer or the app answered itself."""
+    has = [
+        prediction.place != "local" or None not in (prediction.confidence, prediction.evidence)
+        for _, prediction in results
+    ]
     answers = [each for each, judged in zip(results, has, strict=True) if judged]
     return answers, [row for (row, _), judged in zip(results, has, strict=True) if not judged]
 

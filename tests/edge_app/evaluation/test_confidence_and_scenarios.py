@@ -270,6 +270,24 @@ def test_eval_scenarios_has_every_measure(run: Run, given: tuple[list[str], Path
     assert "RCS" in table and "APGR" in table and "estimated" in table
 
 
+def test_eval_scenarios_hands_over_declines_in_auto_and_not_in_fast(
+    run: Run, given: tuple[list[str], Path]
+) -> None:
+    files, folder = given
+    local = 0
+    for file in [folder / "birds.jsonl", folder / "bills.jsonl"]:
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        declined = {"correct": False, "confidence": None, "declined": True, "answer": "I do not know."}
+        rows[0] |= declined
+        rows[1] |= {**declined, "evidence": None}  # a built-in reply
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        local += sum(row["correct"] for row in rows)
+    printed = json.loads(run("eval", "scenarios", *files, "--predictions", str(folder), "--json").stdout)
+    assert printed["others"]["all local"]["apsp"] == pytest.approx(local / 140)
+    assert printed["modes"]["auto"]["outcome"]["ca"] <= 1 - 4 / 140
+    assert printed["modes"]["fast"]["outcome"]["ca"] >= printed["modes"]["auto"]["outcome"]["ca"]
+
+
 def test_eval_scenarios_takes_a_recorded_cloud(
     run: Run, given: tuple[list[str], Path], tmp_path: Path
 ) -> None:
