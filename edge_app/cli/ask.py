@@ -94,6 +94,8 @@ def ask(
         raise typer.BadParameter("--stop is empty; give the text that ends the answer.")
     from edge_app.assistant import Assistant, Turn
     from edge_app.storage.sessions import SessionStore
+    from edge_app.system import paths
+    from router.confidence.rule import why_ignored
 
     settings = load_settings(
         adapter=adapter,
@@ -111,6 +113,8 @@ def ask(
     # A pipe gets only the final answer, and with a cloud that is not known until the turn ends.
     whole = no_stream or (settings.cloud_url is not None and not sys.stdout.isatty())
     screen = Screen(stream=not (json or whole), attached=typed.images)
+    if ignored := why_ignored(paths.confidence_file()):
+        output.say(ignored)
     store = SessionStore.open()
     assistant = Assistant(settings, store, consenter=_consenter(screen))
     turn = Turn(

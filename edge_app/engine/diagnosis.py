@@ -19,6 +19,7 @@ from models.compiler.cpu import REQUIRED, choose_path, detect
 from models.compiler.threads import available_cpus, default_threads
 from models.core.errors import UserError
 from models.hub.store import ModelStore
+from router.confidence.rule import why_ignored
 
 PACKAGES = (
     "apache-tvm", "apache-tvm-ffi", "apache-tvm-ffi-orcjit", "numpy", "pillow", "tokenizers", "jinja2",
@@ -54,6 +55,8 @@ def diagnose() -> Diagnosis:
             name: {"path": str(place), "exists": place.exists()} for name, place in paths.locations().items()
         },
     }
+    if ignored := why_ignored(paths.confidence_file()):
+        problems.append(ignored)
     return Diagnosis(facts, tuple(problems))
 
 

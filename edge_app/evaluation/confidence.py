@@ -36,6 +36,7 @@ from router.confidence.rule import (
     Rule,
     bundled_rule,
     read_adapters,
+    why_ignored,
 )
 
 MOST_CHOICES = 10
@@ -207,8 +208,11 @@ def write_shared(file: Path, rule: Rule) -> None:
 
 
 def write_own(file: Path, fitted: Mapping[str, AdapterOffset]) -> None:
-    """Writes the rules of adapters into the user's file. Other adapters in the file keep theirs."""
-    before = read_adapters(file) if file.exists() else {}
+    """Writes the rules of adapters into the user's file. Other adapters in the file keep theirs.
+
+    A file of another version of the app is replaced.
+    """
+    before = read_adapters(file) if file.exists() and why_ignored(file) is None else {}
     _write(file, {"adapters": _as_json({**before, **fitted})})
 
 

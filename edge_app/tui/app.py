@@ -27,6 +27,7 @@ from edge_app.tui.keys import APP_BINDINGS, unknown_ids
 from edge_app.tui.stream import wait_for_answers
 from edge_app.tui.windows.consent_window import ChatConsenter
 from models.core.errors import UserError
+from router.confidence.rule import why_ignored
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -89,6 +90,8 @@ class ChatApp(App[None], inherit_bindings=False):
             endpoint = _endpoint(settings)
         except UserError as error:
             warnings.append(str(error))
+        if ignored := why_ignored(paths.confidence_file()):
+            warnings.append(ignored)
         self.chat = ChatScreen(dependencies, session, endpoint, " ".join(warnings))
 
     def on_mount(self) -> None:

@@ -131,12 +131,12 @@ class Confidence:
 
     @classmethod
     def load(cls, user_file: Path | None) -> Confidence:
-        """The bundled rule, with the offsets of the user's file when it exists.
+        """The bundled rule, with the offsets of the user's file when it exists and has the form of this version.
 
-        Raises UserError when that file cannot be used.
+        Raises UserError when a file of this form is damaged. See `why_ignored` for one of another form.
         """
         rule = bundled_rule()
-        if user_file is None or not user_file.exists():
+        if user_file is None or not user_file.exists() or why_ignored(user_file) is not None:
             return cls(rule)
         return cls(replace(rule, adapters={**rule.adapters, **read_adapters(user_file)}))
 
@@ -236,6 +236,21 @@ def bundled_rule() -> Rule:
     )
 
 
+def why_ignored(user_file: Path) -> str | None:
+    """A sentence about a user's file that another version of the app wrote, whose format or features are not those of
+    this one; None for a file of this form, a damaged one, and none."""
+    try:
+        content = json.loads(user_file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or "format" not in content or _has_this_form(content):
+        return None
+    return (
+        f"{user_file} was fitted by another version of edge-app and is ignored; `edge-app eval confidence` fits your "
+        "adapters again."
+    )
+
+
 def read_adapters(file: Path) -> dict[str, AdapterOffset]:
     """The offsets of a file, by `kind`. Raises UserError when it cannot be used."""
     content = _read(file)
@@ -261,11 +276,13 @@ def _read(file: Path) -> dict[str, Any]:
         raise UserError(f"Cannot read {file}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise _unusable(file) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise _unusable(file)
-    if content.get("features") != list(FEATURES):
+    if not isinstance(content, dict) or not _has_this_form(content):
         raise _unusable(file)
     return content
+
+
+def _has_this_form(content: Mapping[str, Any]) -> bool:
+    return content.get("format") == FORMAT and content.get("features") == list(FEATURES)
 
 
 def _vector(values: Sequence[Any], file: Path) -> tuple[float, ...]:

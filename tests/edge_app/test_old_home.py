@@ -69,6 +69,20 @@ def test_its_adapter_is_listed_and_whole(run: Run) -> None:
     assert (verified.code, verified.stderr) == (0, "")
 
 
+def test_its_confidence_rule_is_ignored_and_doctor_says_so(run: Run, old_home: Path) -> None:
+    file = old_home / "data" / "confidence.json"
+    features = ["mean", "low", "least", "whole", "tokens", "head", "route", "margin", "image", "ocr"]
+    own = {"generation": 7, "intercept": 0.5, "weights": [0.1] * len(features), "rows": 40, "right": 30}
+    file.write_text(json.dumps({"format": 1, "features": features, "adapters": {"plants": own}}))
+    doctor = run("doctor")
+    told = [
+        line
+        for line in doctor.stdout.splitlines() + doctor.stderr.splitlines()
+        if str(file) in line and "is ignored" in line
+    ]
+    assert len(told) == 1
+
+
 @pytest.mark.slow
 def test_its_model_and_adapter_answer_and_its_session_goes_on(run: Run, old_home: Path) -> None:
     """What was packed is used. Code is compiled anew once: a key of this version names it."""

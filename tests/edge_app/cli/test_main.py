@@ -595,3 +595,14 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert done.stdout == f"edge-app {edge_app.__version__}\n[]\n", done.stderr
+
+
+def test_a_confidence_rule_of_another_version_is_ignored_with_one_sentence(
+    run: Run, engine: FakeEngine
+) -> None:
+    paths.ensure(paths.data_directory())
+    paths.confidence_file().write_text('{"format": 1, "features": ["mean"], "adapters": {}}')
+    outcome = run("ask", "What is this?")
+    assert (outcome.code, outcome.stdout) == (0, "A cat.\n")
+    assert outcome.stderr.count("was fitted by another version of edge-app and is ignored") == 1
+    assert len(engine.calls) == 1

@@ -23,6 +23,7 @@ from router.confidence.rule import (
     bundled_rule,
     features,
     odds,
+    why_ignored,
 )
 
 SURE = Evidence(
@@ -158,8 +159,6 @@ def test_the_users_adapters_stand_beside_the_bundled_ones(tmp_path: Path) -> Non
     [
         "{",
         "[]",
-        '{"format": 1}',
-        json.dumps({"format": FORMAT, "features": ["mean"], "adapters": {}}),
         json.dumps({"format": FORMAT, "features": list(FEATURES), "adapters": {"mine": {"intercept": 0}}}),
         json.dumps(
             {
@@ -170,8 +169,28 @@ def test_the_users_adapters_stand_beside_the_bundled_ones(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_a_users_file_that_does_not_fit_is_refused_with_what_to_do(tmp_path: Path, content: str) -> None:
+def test_a_users_file_that_is_damaged_is_refused_with_what_to_do(tmp_path: Path, content: str) -> None:
     file = tmp_path / "confidence.json"
     file.write_text(content)
+    assert why_ignored(file) is None
     with pytest.raises(UserError, match="eval confidence"):
         Confidence.load(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"format": FORMAT - 1, "features": list(FEATURES), "adapters": {"mine": {}}},
+        {"format": FORMAT + 1},
+        {"format": FORMAT, "features": ["mean"], "adapters": {}},
+    ],
+)
+def test_a_users_file_of_another_version_is_ignored_with_one_sentence(
+    tmp_path: Path, content: dict[str, object]
+) -> None:
+    file = tmp_path / "confidence.json"
+    file.write_text(json.dumps(content))
+    assert Confidence.load(file).rule == bundled_rule()
+    sentence = why_ignored(file)
+    assert sentence is not None and str(file) in sentence and "eval confidence" in sentence
+    assert why_ignored(tmp_path / "absent.json") is None
