@@ -57,13 +57,13 @@ def image_in_question(
     shown: list[Image] = []
     about: list[Image | None] = []  # of each question
     obstacle: Obstacle | None = None
-    for number, question in enumerate(questions, 1):
+    brought = [len(turn.images) for turn in answered] or [len(each.images) for each in questions[:-1]]
+    for question, came in zip(questions, (*brought, new), strict=True):
         for each in question.images:
             if shown[-1:] != [each]:
                 shown.append(each)
-        brought = new if number == len(questions) else 0
         before = about[-1] if about else None
-        image, obstacle = _decide(question, shown, before, brought, images_at_once)
+        image, obstacle = _decide(question, shown, before, came, images_at_once)
         about.append(image)
     image = about[-1]
     refused = [_was_refused(turn) for turn in answered]

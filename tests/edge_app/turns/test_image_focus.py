@@ -89,6 +89,13 @@ def test_several_images_in_one_question_are_an_obstacle_unless_it_names_one() ->
     assert read(named) == [("What is in image 2?", (CUP,))]
 
 
+def test_a_number_keeps_its_meaning_in_what_follows() -> None:
+    turns = [("What is this?", CAT), ("What is in image 2?", CUP, BUS)]
+    assert focus(*turns).image == BUS
+    assert focus(*turns, "And its colour?").image == BUS
+    assert focus(*turns, "What is in image 2?").image == CUP
+
+
 def test_an_image_of_a_question_that_got_no_answer_is_no_image_of_the_next() -> None:
     messages = [
         Message("user", "What is this?", (CAT, CUP))
