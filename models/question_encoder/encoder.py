@@ -40,13 +40,13 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Linear:
-    """y = x W^T + b. weight: float32 [out, in]. bias: float32 [out]."""
+    """y = x W + b. weight: float32 [in, out], the order in which few rows of x are multiplied fastest. bias: [out]."""
 
     weight: Floats
     bias: Floats
 
     def __call__(self, x: Floats) -> Floats:
-        return np.asarray(x @ self.weight.T + self.bias)
+        return np.asarray(x @ self.weight + self.bias)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _float(values: NDArray[np.generic]) -> Floats:
 
 def _linear(tensors: Tensors, name: str) -> _Linear:
     weight = _float(tensors[f"{name}.weight"]) * _float(tensors[f"{name}.scale"])[:, None]
-    return _Linear(weight, _float(tensors[f"{name}.bias"]))
+    return _Linear(np.ascontiguousarray(weight.T), _float(tensors[f"{name}.bias"]))
 
 
 def _norm(tensors: Tensors, name: str) -> _Norm:
