@@ -88,22 +88,27 @@ def choose_as_asked(adapter: str, installed: Collection[str]) -> Choice:
     return Choice(named, None, Reason("adapter_asked", {"adapter": named}))
 
 
-def decide(candidates: Collection[Candidate], otherwise: Reason | None = None) -> Choice:
-    """The candidate with the highest score if that is above 0, otherwise no adapter.
+def decide(
+    candidates: Collection[Candidate],
+    otherwise: Reason | None = None,
+    contenders: Collection[Candidate] | None = None,
+) -> Choice:
+    """The contender with the highest score if that is above 0, otherwise no adapter.
 
-    The probability is the softmax over the scores of all candidates and 0 for no adapter.
+    The probability is the softmax over the scores of the contenders and 0 for no adapter.
 
-    otherwise: the reason when no adapter is chosen; None gives the likeness to the best candidate.
+    otherwise: the reason when no adapter is chosen; None gives the likeness to the best contender.
+    contenders: the candidates that may be chosen, at least one; None for all.
     """
-    ranked = sorted(candidates, key=lambda each: -each.score)
-    best = ranked[0]
-    logits = np.array([0.0, *(each.score for each in ranked)])  # [1 + candidates]
+    able = sorted(candidates if contenders is None else contenders, key=lambda each: -each.score)
+    best = able[0]
+    logits = np.array([0.0, *(each.score for each in able)])  # [1 + contenders]
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
+    ranked = tuple(sorted(candidates, key=lambda each: -each.score))
     if best.score > 0:
-        return Choice(best.adapter, float(shares[1]), likeness_reason("adapter_suits", best), tuple(ranked))
-    reason = otherwise or likeness_reason("no_adapter_suits", best)
-    return Choice(None, float(shares[0]), reason, tuple(ranked))
+        return Choice(best.adapter, float(shares[1]), likeness_reason("adapter_suits", best), ranked)
+    return Choice(None, float(shares[0]), otherwise or likeness_reason("no_adapter_suits", best), ranked)
 
 
 def likeness_reason(kind: str, candidate: Candidate) -> Reason:

@@ -39,6 +39,10 @@ would underestimate it."""
 SHARPNESS = 15.0
 """Multiplier that converts a head's value to log-odds."""
 
+RIVAL = 0.15
+"""An adapter is passed over when the image suits another one by this much more. Otherwise a question that is none of
+the other's tasks would go to an adapter for images that look a little alike."""
+
 FOLLOWED = 1.0
 """The least log-odds of the scope of an adapter that answered the turn which a follow-up relies on."""
 
@@ -90,10 +94,13 @@ class HeadRouter:
         if not candidates:
             return Choice(None, 1.0, Reason("adapters_without_examples"))
         seen = [each for each in candidates if each.image is not None and each.image > 0]
-        nearest = max(seen, key=lambda each: each.image or 0.0, default=None)
-        return decide(
-            candidates, likeness_reason("question_out_of_scope", nearest) if nearest is not None else None
-        )
+        nearest = max(seen, key=_likeness, default=None)
+        if nearest is None:
+            return decide(candidates)
+        contenders = [
+            each for each in candidates if each.image is None or _likeness(nearest) - _likeness(each) < RIVAL
+        ]
+        return decide(candidates, likeness_reason("question_out_of_scope", nearest), contenders)
 
     def _scope_of(self, name: str, query: Query) -> float | None:
         """Log-odds that the question is a task of the adapter. A follow-up stays with the adapter it follows."""
@@ -166,6 +173,10 @@ def _border(
     spread = float(own.std()) + LEAST_SPREAD, float(np.sqrt(share @ (ordinary - mean) ** 2)) + LEAST_SPREAD
     border = (float(own.mean()) * spread[1] + mean * spread[0]) / sum(spread)
     return border, max(float(own.mean()) - mean, LEAST_SPREAD)
+
+
+def _likeness(candidate: Candidate) -> float:
+    return -1.0 if candidate.image is None else candidate.image
 
 
 def _candidate(name: str, head: AdapterHead, image: NDArray[np.float32] | None, scope: float) -> Candidate:

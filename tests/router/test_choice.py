@@ -46,3 +46,11 @@ def test_without_a_suitable_candidate_no_adapter_is_chosen(why: Reason | None) -
     choice = decide([Candidate("medical", -2.0, 0.1, None)], why)
     assert (choice.adapter, choice.reason.kind) == (None, why.kind if why else "no_adapter_suits")
     assert choice.probability == pytest.approx(0.8808, abs=1e-4)
+
+
+def test_a_candidate_that_is_no_contender_is_shown_but_not_chosen() -> None:
+    shapes, charts = Candidate("shapes", -2.0, 0.6, 0.1), Candidate("charts", 3.0, 0.1, 0.9)
+    choice = decide([shapes, charts], Reason("question_out_of_scope"), [shapes])
+    assert (choice.adapter, choice.reason.kind) == (None, "question_out_of_scope")
+    assert choice.candidates == (charts, shapes)
+    assert choice.probability == pytest.approx(0.8808, abs=1e-4)
