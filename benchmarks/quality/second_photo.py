@@ -63,7 +63,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """copied: the judged answer is the one before it, and not the answer alone. right: None without a known answer."""
+    """copied: the judged answer is also right, or the same, for the question before it, and the answer alone is not.
+
+    right, right_alone: None when the right answer is not known.
+    """
 
     group: str
     copied: bool
@@ -120,18 +123,18 @@ class Sessions:
 
     def outcome(self, case: Case) -> Outcome:
         """Raises UserError for a turn that fails."""
-        *_, before, answer = self._answers(case.steps)
-        alone = self._answers(case.alone)[-1]
+        *_, before, answer = self._texts(case.steps)
+        alone = self._texts(case.alone)[-1]
         about = case.steps[-1].about
         return Outcome(
             case.group,
-            copied=answer == before != alone,
+            copied=_answers(case.steps[-2], before, answer) and not _answers(case.steps[-2], before, alone),
             as_alone=answer == alone,
             right=None if about is None else is_right(about.type, about.answer, answer),
             right_alone=None if about is None else is_right(about.type, about.answer, alone),
         )
 
-    def _answers(self, steps: tuple[Step, ...]) -> tuple[str, ...]:
+    def _texts(self, steps: tuple[Step, ...]) -> tuple[str, ...]:
         if steps not in self._known:
             session, texts = None, []
             for step in steps:
@@ -149,6 +152,12 @@ class Sessions:
             if isinstance(event, Answered):
                 return event.answer
         raise AssertionError("a turn ends in an answer or a failure")
+
+
+def _answers(step: Step, given: str, text: str) -> bool:
+    """Whether a text answers a step: it is the answer that was given, or a right one."""
+    about = step.about
+    return text == given or (about is not None and is_right(about.type, about.answer, text))
 
 
 def lines(outcomes: Iterable[Outcome]) -> list[Line]:

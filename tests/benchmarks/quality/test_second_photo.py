@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks.quality.second_photo import WORDINGS, Outcome, as_table, cases, lines, main
+from benchmarks.quality.second_photo import (
+    WORDINGS,
+    Case,
+    Outcome,
+    Sessions,
+    Step,
+    as_table,
+    cases,
+    lines,
+    main,
+)
+from edge_app.assistant import Turn
 from edge_app.evaluation.rows import EvaluationRow
+from edge_app.events import Answer, Answered, Timing, TokenCounts
 from tests.edge_app.conftest import png
 
 
@@ -37,6 +50,39 @@ def test_the_worst_group_is_first_and_unknown_answers_are_not_counted() -> None:
         ("good", 2, 0, 2),
     ]
     assert as_table(found).splitlines()[1].split() == ["bad", "1", "1", "0", "-", "-"]
+
+
+def test_an_answer_about_the_first_photo_in_other_words_is_copied() -> None:
+    cat = EvaluationRow("photos", "a.png", Path("a.png"), "?", "tabby", "main_object")
+    cup = EvaluationRow("photos", "b.png", Path("b.png"), "?", "espresso", "main_object")
+    texts = {"First?": "The photo shows a tabby.", "Second?": "I see a tabby."}
+
+    class Copies:
+        """Answers about the first photo in every session of two turns."""
+
+        def answer(self, turn: Turn) -> Iterator[Answered]:
+            text = texts[turn.question] if turn.session or turn.question == "First?" else "An espresso."
+            yield Answered(
+                Answer(
+                    text=text,
+                    adapter=None,
+                    place="local",
+                    mode="auto",
+                    confidence=None,
+                    reason="",
+                    model="",
+                    stop_reason="stop",
+                    tokens=TokenCounts(),
+                    timings=Timing(),
+                    tokens_per_second=None,
+                    session="s",
+                )
+            )
+
+    judged = Step("Second?", cup.file, cup)
+    case = Case("second photo", (Step("First?", cat.file, cat), judged), (judged,))
+    found = Sessions(Copies()).outcome(case)  # type: ignore[arg-type]
+    assert found == Outcome("second photo", copied=True, as_alone=False, right=False, right_alone=True)
 
 
 def test_a_file_without_rows_of_the_split_is_an_error(
