@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_app.answer_text import adapter_words, another_adapter, needs_help, sure_text
 from edge_app.events import Answer, Answered, Event, Failed, Routed, Turn, TurnSaved
+from edge_app.question_images import read_question
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.conversation_view import ConversationView
@@ -16,6 +17,7 @@ from edge_app.tui.conversation.turn_view import show_turn
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.status import NEW_CHAT, StatusLine
 from edge_app.tui.windows.route_window import RouteWindow
+from models.core.errors import UserError
 
 
 @dataclass
@@ -112,6 +114,12 @@ class OpenChat:
         question = question or self._composer.prompt.text
         if question.strip():
             turn = self._turn(question, None, "")
+            try:
+                read = read_question(question, [each.path for each in self._composer.attachments])
+            except UserError as error:
+                self._refuse(str(error))
+                return None
+            turn = replace(turn, question=read.text, images=(*turn.images, *read.images))
             return RouteWindow("The next question", question, lambda: backend.route(turn), elsewhere, report)
         if last is not None and (last.routed is not None or last.answer is not None):
             events = tuple(event for event in (last.routed,) if event is not None)

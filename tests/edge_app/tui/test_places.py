@@ -264,6 +264,23 @@ async def test_a_chat_that_is_opened_again_shows_both_answers_and_can_still_ask_
         assert shown(app) == "A cat."
 
 
+async def test_the_route_of_a_question_with_a_path_is_that_of_its_image(
+    make_app: MakeApp, assistant: ScriptedAssistant
+) -> None:
+    app = make_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        app.chat.composer.prompt.recall("What is in ./cat.png?")
+        await press(pilot, "f5")
+        await route_text(pilot, app)
+        (turn,) = assistant.routed
+        assert (turn.question, [str(image) for image in turn.images]) == (
+            "What is in the image?",
+            ["cat.png"],
+        )
+        await press(pilot, "escape")
+        assert app.chat.composer.attachments == ()
+
+
 async def test_the_route_of_the_last_question_and_of_the_one_being_written(
     make_app: MakeApp, assistant: ScriptedAssistant
 ) -> None:
