@@ -16,6 +16,7 @@ _SHORT_FORMS = (
     (r"\b(i)'m\b", "i am"),
     (r"\b(it|that|there|this)'s\b", r"\1 is"),
     (r"\bi'd\b", "i would"),
+    (r"\bi'll\b", "i will"),
 )
 """Short forms and what they stand for, applied in this order to text in lower case."""
 
@@ -72,7 +73,7 @@ _ADDS_NOTHING = re.compile(
             r"unreadable|illegible))\b",
             r"(?:could|can|would) you\b",
             r"(?:please|you (?:could|can|may|might|need|should|would)|let me know|feel free|try)\b",
-            r"i (?:would|will) (?:be (?:happy|glad)|need|recommend|suggest)\b",
+            r"i (?:would|will) (?:be (?:happy|glad)|need|recommend|suggest|try|do my best)\b",
             r"i can only\b",
             r"i see at least one\b",
             r"it is (?:against a plain background|in a cage or a zoo|in a cave|(?:[a-z ]+ )?ambiguous)$",

@@ -193,6 +193,45 @@ async def test_a_doubtful_answer_is_marked_and_offers_the_cloud_and_the_next_ada
         assert notice(app) == "This answer is from the cloud at api.example.com already."
 
 
+DECLINE = replace(
+    LOCAL, text="I do not know.", confidence=None, declined=True, adapter=None, offer="set_up_cloud"
+)
+
+
+async def test_a_decline_says_so_and_how_to_set_up_a_cloud(
+    make_app: MakeApp, assistant: ScriptedAssistant
+) -> None:
+    assistant.script = [*BEGUN, TokenText(DECLINE.text), Answered(DECLINE)]
+    app = make_app()
+    async with app.run_test(size=(130, 30)) as pilot:
+        await ask(pilot)
+        assert said(app, ".answer-line") == (
+            "on this device · does not know: `edge-app cloud setup` sets up a cloud to ask, F7 tries medical"
+            " · 181 tokens/s"
+        )
+        assert app.chat.query_one(StatusLine).sure == "does not know"
+
+
+async def test_a_decline_offers_the_cloud_that_is_set_up(
+    make_app: MakeApp, assistant: ScriptedAssistant, store: SessionStore
+) -> None:
+    declined = replace(DECLINE, offer="ask_cloud")
+    assistant.script = [*BEGUN, TokenText(DECLINE.text), Answered(declined)]
+    assistant.cloud = [Escalated("cloud: as asked"), TokenText("A cat."), Answered(REMOTE)]
+    app = make_app(**CLOUD)
+    async with app.run_test(size=(130, 30)) as pilot:
+        await ask(pilot)
+        assert "does not know: F6 asks the cloud, F7 tries medical" in said(app, ".answer-line")
+        await press(pilot, "f6")
+        assert said(app, ".answer-line").startswith("from the cloud")
+    saved = store.begin_turn(session=None, question="Who?", images=(), system=None)
+    store.finish_turn(saved, "complete", replace(declined, session=saved.session))
+    again = make_app(store, session=saved.session, **CLOUD)
+    async with again.run_test(size=(130, 30)) as pilot:
+        await settled(pilot)
+        assert "does not know: F6 asks the cloud ·" in said(again, ".answer-line")
+
+
 async def test_trying_again_asks_once_with_the_next_adapter_and_the_choice_stays(
     make_app: MakeApp, assistant: ScriptedAssistant
 ) -> None:
