@@ -18,7 +18,7 @@ BELOW = Reason("confidence_below", {"probability": 0.41, "threshold": 0.6})
 
 
 def used_kinds() -> set[str]:
-    """The first argument of every call of Reason(...) in the source."""
+    """The first argument of every call of Reason(...) and of likeness_reason(...), which makes one, in the source."""
     found = set()
     for package in (edge_app, router):
         for file in Path(package.__path__[0]).rglob("*.py"):
@@ -26,8 +26,10 @@ def used_kinds() -> set[str]:
                 if (
                     isinstance(node, ast.Call)
                     and isinstance(node.func, ast.Name)
-                    and node.func.id == "Reason"
+                    and node.func.id in ("Reason", "likeness_reason")
                 ):
+                    if ast.unparse(node.args[0]) == "kind":  # inside likeness_reason
+                        continue
                     assert isinstance(node.args[0], ast.Constant), "a kind is written out"
                     found.add(node.args[0].value)
     return found

@@ -153,7 +153,7 @@ def test_ask_json_prints_one_object(run: Run, engine: FakeEngine, photo: str) ->
         (("ask", "Summarise:", "-"), b"a text\n", "Summarise:\n\na text"),
         (("ask", "-", "in", "one", "word"), b"a text\n", "a text\n\nin one word"),
         (("ask", "two", "words"), b"not read", "two words"),
-        (("ask",), "Wie heißt das?".encode(), "Wie heißt das?"),
+        (("ask",), "What is a café?".encode(), "What is a café?"),
     ],
 )
 def test_the_question_comes_from_arguments_or_stdin(
