@@ -33,10 +33,6 @@ BELOW_LOGGED = 1.0
 """Subtracted from the logit for each standard deviation by which the mean token probability lies below -FARTHEST. No
 logged answer was so unsure, so the rule has no data to support such an answer."""
 
-UNFITTED = 0.5
-"""Factor on the logit of an adapter without data. On data sets that were left out of the fit, the full logit was
-overconfident."""
-
 SUREST = 1e-4
 """Least distance of a probability from 0 and 1. Differences closer to certainty carry no information."""
 
@@ -167,7 +163,7 @@ class Confidence:
                 logit += weight * min(max(deviation, -FARTHEST), FARTHEST)
                 if FEATURES[number] == "mean":
                     beyond = max(-FARTHEST - deviation, 0.0)
-        return (logit if offset else UNFITTED * logit) - BELOW_LOGGED * beyond
+        return logit - BELOW_LOGGED * beyond
 
     def _offset(self, evidence: Evidence) -> AdapterOffset | None:
         offset = self.rule.adapters.get(kind(evidence))

@@ -15,7 +15,6 @@ from models.core.errors import UserError
 from router.confidence.rule import (
     FEATURES,
     FORMAT,
-    UNFITTED,
     AdapterOffset,
     Confidence,
     Evidence,
@@ -81,15 +80,13 @@ def test_what_was_learnt_about_images_does_not_count_without_one() -> None:
 
 
 @pytest.mark.parametrize("evidence", [SURE, DOUBTFUL])
-def test_an_adapter_without_data_is_judged_by_half_the_shared_rule_and_the_judgement_says_so(
+def test_an_adapter_without_data_is_judged_by_the_shared_rule_and_the_judgement_says_so(
     evidence: Evidence,
 ) -> None:
     confidence = Confidence(rule(least=1.0))
     judgement = confidence.judge(replace(evidence, adapter="mine"))
     assert not judgement.fitted
-    assert odds(judgement.probability) == pytest.approx(
-        UNFITTED * odds(confidence.judge(evidence).probability)
-    )
+    assert judgement.probability == confidence.judge(evidence).probability
     assert confidence.judge(evidence).fitted
 
 
