@@ -286,8 +286,10 @@ def _say_about(answer: Answer, turn: Turn, candidates: Sequence[Candidate], sett
         elsewhere = endpoint(settings.cloud_url, settings.cloud_model or "").noun
     offers = []
     if needs_help(answer):
-        if answer.offer == "ask_cloud" and not turn.allow_cloud:
+        if answer.reason_kind == "allow_cloud_missing":
             offers.append(f"--allow-cloud asks the {elsewhere}")
+        elif answer.offer == "ask_cloud" and turn.mode in ("fast", "eco"):
+            offers.append(f"--mode auto asks the {elsewhere}")
         elif answer.offer == "set_up_cloud":
             offers.append("`edge-app cloud setup` sets up a cloud to ask")
         if (other := another_adapter(turn.adapter, answer.adapter, candidates)) is not None:

@@ -68,6 +68,26 @@ def test_a_pipe_gets_the_one_answer_that_counts(run: Run, server: Misbehaving) -
     assert "edge-app: The connection to the local server at" in outcome.stderr
 
 
+@pytest.mark.parametrize(
+    ("mode", "help"),
+    [
+        ("auto", "--allow-cloud asks the local server"),
+        ("quality", "--allow-cloud asks the local server"),
+        ("eco", "--mode auto asks the local server"),
+        ("fast", "--mode auto asks the local server"),
+    ],
+)
+def test_a_decline_says_how_the_cloud_is_asked(
+    run: Run, server: Misbehaving, engine: FakeEngine, mode: str, help: str
+) -> None:
+    engine.words = ("I ", "do ", "not ", "know.")
+    allowed = ["--allow-cloud"] if mode in ("eco", "fast") else []
+    outcome = run("ask", "Who is it?", "--mode", mode, *allowed)
+    assert (outcome.code, outcome.stdout) == (0, "I do not know.\n")
+    assert f"on this device · does not know: {help}" in outcome.stderr
+    assert server.requests == []
+
+
 def test_a_script_that_does_not_allow_it_gets_the_local_answer_and_the_reason(
     run: Run, server: Misbehaving
 ) -> None:
