@@ -79,7 +79,7 @@ def test_the_command_line_answers_with_it_after_nothing_but_an_installation(site
 def test_without_the_distribution_the_message_names_the_engine(site: Path) -> None:
     del site
     with Assistant(SETTINGS, None) as assistant:
-        last = list(assistant.answer(Turn("Hello")))[-1]
+        last = list(assistant.answer(Turn("Name a bird.")))[-1]
     assert isinstance(last, Failed)
     assert "needs the engine 'toy', which is not installed; there are compiled" in last.message
 
