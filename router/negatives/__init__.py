@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import PIL.Image
 
-from router.negatives import diagrams, drawings, pages, screens, textures
+from router.negatives import diagrams, drawings, pages, screens, terminals, textures
 from router.negatives.rephotograph import photographed
 from router.negatives.sketch import Kinds, Sketch
 
@@ -15,7 +15,7 @@ PHOTOGRAPHED = 0.2
 
 FAMILIES: dict[str, Kinds] = {
     "pages": pages.KINDS,
-    "screens": screens.KINDS,
+    "screens": {**screens.KINDS, **terminals.KINDS},
     "drawings": drawings.KINDS,
     "diagrams": diagrams.KINDS,
     "textures": textures.KINDS,

@@ -39,26 +39,6 @@ def title_bar(s: Sketch, box: tuple[float, float, float, float], ground: Colour,
     return top + high
 
 
-def terminal(s: Sketch) -> None:
-    width, height = s.size
-    ground = s.colour((0, 0.6), (0, 0.2)) if s.chance(0.8) else s.paper()
-    ink = shade(ground, 190)
-    s.ground(ground)
-    top = title_bar(s, (0, 0, width, height), ground, ink) if s.chance(0.6) else 4
-    size = width / s.count(40, 75)
-    font, last = s.font("mono", size), height * s.between(0.2, 1)
-    colours = [ink, ink, ink, s.colour((0.4, 0.9), (0.6, 1)), s.colour((0.4, 0.9), (0.6, 1))]
-    while top < last:
-        x = 4.0
-        for _ in range(s.count(0, 9)):
-            word = s.rng.choice(
-                [s.word(), s.word("digits"), f"./{s.word()}", f"--{s.word()}", "$", "[OK]", "│"]
-            )
-            s.draw.text((x, top), word, fill=s.rng.choice(colours), font=font)
-            x += font.getlength(word + " ")
-        top += size * 1.25
-
-
 def code_editor(s: Sketch) -> None:
     width, height = s.size
     ground, ink, accent = theme(s)
@@ -112,6 +92,24 @@ def dialog(s: Sketch) -> None:
             5,
             fill=shade(ground, 30) if button else accent,
         )
+
+
+def empty_screen(s: Sketch) -> None:
+    """One dark or light ground with a bar or two, a line of text or a field, and nothing else."""
+    width, height = s.size
+    ground, ink, accent = theme(s)
+    s.ground(ground)
+    font = s.font(s.rng.choice(["mono", "sans"]), width / s.count(25, 80))
+    for _ in range(s.count(1, 3)):
+        y = s.rng.choice([0, 0.03, 0.5, 0.85, 0.94, s.rng.random()]) * height
+        kind = s.count(0, 2)
+        if kind == 0:
+            s.draw.rectangle((0, y, width, y + height * 0.06), fill=s.rng.choice([accent, shade(ground, 30)]))
+        elif kind == 1:
+            s.draw.rectangle(
+                (width * 0.02, y, width * 0.98, y + height * 0.1), outline=shade(ground, 70), width=2
+            )
+        s.draw.text((width * s.between(0.01, 0.5), y + 2), s.words(s.count(1, 8)), fill=ink, font=font)
 
 
 def web_page(s: Sketch) -> None:
@@ -270,6 +268,14 @@ KINDS: Kinds = {
     "phone": (phone, TALL),
     **{
         kind.__name__: (kind, WIDE)
-        for kind in (terminal, code_editor, dialog, web_page, table, desktop, panel)
+        for kind in (
+            empty_screen,
+            code_editor,
+            dialog,
+            web_page,
+            table,
+            desktop,
+            panel,
+        )
     },
 }

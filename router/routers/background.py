@@ -29,6 +29,9 @@ GENERAL = BUNDLED.with_name("general_questions.txt")
 ASKED = BUNDLED.with_name("asked.txt")
 """The questions that routers are evaluated with."""
 
+DRAWN = ("screens", "other")
+"""Groups of drawn pictures (router.negatives), which weigh as much as the photos each."""
+
 CHAT = "chat"
 """Section of both lists: questions that are about no image."""
 
@@ -145,13 +148,10 @@ def bundled_background() -> Background:
     """The background in BUNDLED, read once."""
 
     tensors = {name: value.astype(np.float32) for name, value in load_file(BUNDLED).items()}
-    drawn = tensors["image.drawn"]  # int8 in the file; only its direction counts
+    drawn = [tensors[f"image.{group}"] for group in DRAWN]  # int8 in the file; only the direction counts
+    directions = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in drawn]
     return Background(
-        FeatureBackground.of(
-            tensors["image.mean"],
-            tensors["image.examples"],
-            drawn / np.linalg.norm(drawn, axis=1, keepdims=True),
-        ),
+        FeatureBackground.of(tensors["image.mean"], tensors["image.examples"], *directions),
         FeatureBackground.of(tensors["question.mean"], tensors["question.examples"]),
         int(tensors["question.chat"][0]),
     )

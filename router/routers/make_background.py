@@ -26,11 +26,11 @@ from models.core.types import Image
 from models.engine import FeatureExtractor, TextEmbedder, load_model
 from models.hub.store import ModelStore
 from router.negatives import draw_negatives
-from router.routers.background import BUNDLED, CHAT, GENERAL, SPECIAL, read_questions
+from router.routers.background import BUNDLED, CHAT, DRAWN, GENERAL, SPECIAL, read_questions
 
 SETS = ("photos", "captions")
 CENTRES = 128
-DRAWN_SEED, DRAWN_EACH = 0, 8
+DRAWN_SEED, DRAWN_EACH = 0, 12
 KMEANS_ROUNDS = 20
 
 
@@ -84,20 +84,19 @@ def make(
     seen = np.stack([image_vector(engine.image_features(load_image(path))) for path in images])
     return {
         **background_tensors("image", seen, CENTRES),
-        "image.drawn": eight_bits(drawn_vectors(engine)),
+        **drawn_tensors(engine),
         **question_background(engine, questions),
     }
 
 
-def drawn_vectors(extractor: FeatureExtractor) -> NDArray[np.float32]:
-    """The features of pictures of kinds that no adapter is made for, float32 [pictures, features]."""
-    pictures = draw_negatives(DRAWN_SEED, DRAWN_EACH)
-    return np.stack(
-        [
-            image_vector(extractor.image_features(Image(np.asarray(image), name, name)))
-            for name, image in pictures
-        ]
-    )
+def drawn_tensors(extractor: FeatureExtractor) -> dict[str, NDArray[np.int8]]:
+    """The features of pictures of kinds that no adapter is made for, [pictures, features] for each group of DRAWN."""
+    screens, other = DRAWN
+    vectors: dict[str, list[NDArray[np.float32]]] = {screens: [], other: []}
+    for name, image in draw_negatives(DRAWN_SEED, DRAWN_EACH):
+        features = extractor.image_features(Image(np.asarray(image), name, name))
+        vectors[screens if name.startswith("screens-") else other].append(image_vector(features))
+    return {f"image.{group}": eight_bits(np.stack(own)) for group, own in vectors.items()}
 
 
 def eight_bits(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
