@@ -105,7 +105,9 @@ def logged_answers(results: Sequence[Result]) -> list[Logged]:
             )
         evidence = {**prediction.evidence, "logprobs": tuple(prediction.evidence["logprobs"])}
         right = prediction.correct and row.scope == "in"
-        found.append(Logged(Evidence(**evidence), right, f"{row.set}/{row.image}", row.author))
+        found.append(
+            Logged(Evidence(**evidence), right, f"{row.set}/{row.image or row.question}", row.author)
+        )
     return found
 
 

@@ -4,6 +4,8 @@ A line of the file is a JSON object: kind (the set whose images it is asked abou
 "chat"), task (the type of rows that it asks what they ask; null when unknown) and author. A question is paired with an
 image of its kind by a hash, so that the pairs are the same on every machine.
 
+Questions of a set without images are asked without one; whether chat is answered well there is not judged.
+
 Out of scope and in chat no answer is right, unless the model declines. In scope the truth is that of the image's rows
 of the same task, where it can be told (`known_answer`). Otherwise the question is left out, and counted.
 """
@@ -125,6 +127,8 @@ def paired(
         images = sets.get(question.kind)
         if images is None:
             left_out[f"no images of {question.kind}"] += 1
+        elif question.scope == "chat" and not images.have_images:
+            left_out["chat without an image"] += 1
         elif question.task == DOCUMENT and question.scope != "in":
             left_out["about the text of a page"] += 1
         elif (row := images.row_for(question)) is None:
@@ -139,6 +143,7 @@ class _ImagesOfSet:
 
     def __init__(self, rows: Sequence[EvaluationRow], all_rows: Sequence[EvaluationRow]) -> None:
         self._by_image = _by_image(rows)
+        self.have_images = any(self._by_image)
         self._ambiguous = {
             row.type
             for own in _by_image(all_rows).values()

@@ -39,7 +39,8 @@ Item = TypeVar("Item")
 class EvaluationRow:
     """A question with its known answer.
 
-    set: the name of its file, without the suffix. image: the path as it is written in the file. file: the image file.
+    set: the name of its file, without the suffix. image: the path as it is written in the file; empty for a question
+        without an image. file: the image file.
     scope: of the question; no answer is right out of scope and in chat. author: who wrote the question; None for the
     rows of a file.
     """
@@ -256,7 +257,7 @@ def _scores(name: str, kind: str, members: Sequence[tuple[EvaluationRow, Predict
 def _turn(row: EvaluationRow, assistant: Assistant, options: EvaluationOptions) -> Turn:
     return Turn(
         question=row.question,
-        images=(row.file,),
+        images=(row.file,) if row.image else (),
         adapter=options.adapter,
         mode=assistant.settings.mode,
         allow_cloud=options.cloud is not None,

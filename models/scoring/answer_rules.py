@@ -7,6 +7,7 @@ The rule depends on the type of the question:
   an accepted name stands in it as whole words, written together or apart ("bull frog", "bullfrog"), and is not
   denied right before ("not a tench"). A broader word ("dog" for "beagle") is wrong. Two classes that share a name
   (crane, maillot) share their lemmas.
+- `fact`: one of the expected answers, which are separated by "|", stands in the answer in the same way.
 - `date`: the same day, however written (models.scoring.normal_forms.as_date).
 - `company`, `address`: the same letters and digits; case, accents, punctuation and spaces do not count.
 - `json`: an object with the same keys, each value right by the rule that has the key's name.
@@ -73,8 +74,8 @@ def is_right(kind: str, expected: str, answer: str) -> bool:
     """Whether the answer to a question of this type is right, by the rules above."""
     if kind == "main_object":
         return names_object(answer, expected)
-    if kind == "json":
-        return all(marks(kind, expected, answer).values())
+    if kind in ("fact", "json"):
+        return _is_fact(answer, expected) if kind == "fact" else all(marks(kind, expected, answer).values())
     if kind == "date":
         day = as_date(expected)
         return as_date(answer) == day if day else _same_words(answer, expected)
@@ -85,6 +86,11 @@ def is_right(kind: str, expected: str, answer: str) -> bool:
         return _same_words(answer, expected)
     said = as_number(answer)
     return said is not None and abs(said - number) <= (READ_OFF * abs(number) if kind == "read_off" else 0)
+
+
+def _is_fact(answer: str, expected: str) -> bool:
+    said = normalise(answer)
+    return any(_stands_in(normalise(each), said) for each in expected.split("|"))
 
 
 def marks(kind: str, expected: str, answer: str) -> dict[str, bool]:

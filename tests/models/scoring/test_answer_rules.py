@@ -128,3 +128,10 @@ def test_what_is_no_object_has_no_mark(answer: str) -> None:
 )
 def test_any_answer_to_any_question_is_marked(kind: str, expected: str, answer: str) -> None:
     assert marks(kind, expected, answer)[kind] is is_right(kind, expected, answer)
+
+
+def test_a_fact_is_one_of_the_expected_answers_in_a_sentence() -> None:
+    assert is_right("fact", "12|twelve", "There are twelve months in a year.")
+    assert is_right("fact", "paris", "The capital of France is Paris.")
+    assert not is_right("fact", "12|twelve", "There are 21 months.")
+    assert not is_right("fact", "paris", "It is not Paris.")
