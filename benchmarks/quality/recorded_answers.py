@@ -34,8 +34,8 @@ Key = tuple[str, str]
 
 
 def oracle(rows: Sequence[EvaluationRow]) -> dict[Key, RecordedAnswer]:
-    """Answers of a cloud that is always right: those of the data."""
-    return {(row.image, row.question): RecordedAnswer(row.answer) for row in rows}
+    """Answers of a cloud that is always right: those of the data. Questions out of scope and chat have none."""
+    return {(row.image, row.question): RecordedAnswer(row.answer) for row in rows if row.scope == "in"}
 
 
 def write_answers(file: Path, answers: Mapping[Key, RecordedAnswer]) -> None:
@@ -63,12 +63,15 @@ def read_answers(file: Path) -> dict[Key, RecordedAnswer]:
 
 def of_row(
     answers: Mapping[Key, RecordedAnswer], row: EvaluationRow, expected: Expected
-) -> tuple[bool, Expected]:
+) -> tuple[bool | None, Expected]:
     """Whether the recorded answer of a row is right, and its cost. expected: costs where the file has none.
 
-    Raises UserError when the row has no recorded answer.
+    Out of scope and in chat no right answer is known, so that an answer's rightness is None and it may be missing.
+    Raises UserError when another row has no recorded answer.
     """
     recorded = answers.get((row.image, row.question))
+    if recorded is None and row.scope != "in":
+        return None, expected
     if recorded is None:
         raise UserError(f"The cloud's answers have none for {row.image}, {row.question!r}.")
     cost = Expected(
@@ -77,7 +80,7 @@ def of_row(
         joules=expected.joules if recorded.joules is None else recorded.joules,
         money=expected.money if recorded.money is None else recorded.money,
     )
-    return is_right(row.type, row.answer, recorded.answer), cost
+    return is_right(row.type, row.answer, recorded.answer) if row.scope == "in" else None, cost
 
 
 def _answer(line: str, place: str) -> tuple[Key, RecordedAnswer]:

@@ -21,32 +21,45 @@ from router.place_policy import Scenario, Weights
 
 @dataclass(frozen=True)
 class ScoredAnswer:
-    """An answer of the device or the cloud: whether it is right, and its cost."""
+    """An answer of the device or the cloud, and its cost.
 
-    right: bool
+    right: 1 or 0, or between them the assumed probability where it is not known. declined: it is no answer.
+    """
+
+    right: float
     seconds: float
     joules: float
     money: float
+    declined: bool = False
 
 
 @dataclass(frozen=True)
 class AnswerPair:
-    """Both answers to a question. probability: that the local one is right, by a rule not fitted on it."""
+    """Both answers to a question.
+
+    probability: that the local one is right, by a rule not fitted on it. in_scope: whether the question is in scope.
+    """
 
     probability: float
     local: ScoredAnswer
     cloud: ScoredAnswer
+    in_scope: bool = True
 
 
 @dataclass(frozen=True)
 class MeanOutcome:
-    """Means over questions. apsp, ca: 0..1. ail: seconds. joules, money: of an answer."""
+    """Means over questions. apsp, ca: 0..1. ail: seconds. joules, money: of an answer.
+
+    out_kept: of the questions out of scope and in chat, the share that this device answers, rather than the cloud or
+    with a decline. None without such questions.
+    """
 
     apsp: float
     ca: float
     ail: float
     joules: float
     money: float
+    out_kept: float | None = None
 
     def rcs(self, weights: Weights) -> float:
         """apsp - weights . (ail, joules, money)"""
@@ -95,10 +108,9 @@ def curve(queries: Sequence[AnswerPair], scores: Sequence[float]) -> Curve:
     Questions of equal score count with their mean gain, which is the expectation over their orders.
     """
     gains = sorted(
-        (score, int(query.cloud.right) - int(query.local.right))
-        for score, query in zip(scores, queries, strict=True)
+        (score, query.cloud.right - query.local.right) for score, query in zip(scores, queries, strict=True)
     )
-    by_score: dict[float, list[int]] = {}
+    by_score: dict[float, list[float]] = {}
     for score, gain in gains:
         by_score.setdefault(score, []).append(gain)
     total = float(sum(query.local.right for query in queries))
@@ -111,7 +123,7 @@ def curve(queries: Sequence[AnswerPair], scores: Sequence[float]) -> Curve:
 
 def perfect_scores(queries: Sequence[AnswerPair]) -> list[float]:
     """Scores of a router that knows every answer: -1 where only the cloud is right, 1 where only the device is."""
-    return [float(int(query.local.right) - int(query.cloud.right)) for query in queries]
+    return [query.local.right - query.cloud.right for query in queries]
 
 
 def outcome(queries: Sequence[AnswerPair], in_cloud: Sequence[bool], *, after_local: bool) -> MeanOutcome:
@@ -119,8 +131,7 @@ def outcome(queries: Sequence[AnswerPair], in_cloud: Sequence[bool], *, after_lo
 
     after_local: a question of the cloud was answered on the device before, so that both costs count.
     """
-    seconds = joules = money = 0.0
-    right = 0
+    right = seconds = joules = money = 0.0
     for query, sent in zip(queries, in_cloud, strict=True):
         right += (query.cloud if sent else query.local).right
         for answered in (query.local,) * (after_local or not sent) + (query.cloud,) * sent:
@@ -128,17 +139,27 @@ def outcome(queries: Sequence[AnswerPair], in_cloud: Sequence[bool], *, after_lo
             joules += answered.joules
             money += answered.money
     n = len(queries)
-    return MeanOutcome(right / n, 1 - sum(in_cloud) / n, seconds / n, joules / n, money / n)
+    return MeanOutcome(
+        right / n, 1 - sum(in_cloud) / n, seconds / n, joules / n, money / n, out_kept(queries, in_cloud)
+    )
+
+
+def out_kept(queries: Sequence[AnswerPair], in_cloud: Sequence[bool]) -> float | None:
+    """See MeanOutcome."""
+    own = [
+        not (sent or query.local.declined)
+        for query, sent in zip(queries, in_cloud, strict=True)
+        if not query.in_scope
+    ]
+    return sum(own) / len(own) if own else None
 
 
 def mixed(one: MeanOutcome, other: MeanOutcome, share: float) -> MeanOutcome:
     """The expectation of a random choice that takes `other` with probability `share`."""
-    return MeanOutcome(
-        *(
-            (1 - share) * getattr(one, name) + share * getattr(other, name)
-            for name in ("apsp", "ca", "ail", "joules", "money")
-        )
-    )
+    names = ["apsp", "ca", "ail", "joules", "money"]
+    if one.out_kept is not None and other.out_kept is not None:
+        names.append("out_kept")
+    return MeanOutcome(*((1 - share) * getattr(one, name) + share * getattr(other, name) for name in names))
 
 
 def sent_by(wanted: Scenario, limit: float, queries: Sequence[AnswerPair]) -> list[bool]:
@@ -155,7 +176,7 @@ def worth_sending(queries: Sequence[AnswerPair], weights: Weights) -> list[bool]
 
 def _utility(answered: ScoredAnswer, weights: Weights) -> float:
     return (
-        int(answered.right)
+        answered.right
         - weights.second * answered.seconds
         - weights.joule * answered.joules
         - weights.money * answered.money

@@ -3,6 +3,9 @@
 The confidence is cross-fitted by image (edge_app/evaluation/confidence.py). The thresholds are those of the app with
 cost averages equal to the recorded cloud's mean costs. Mode eco has its own local answers, since its budgets are
 smaller.
+
+Questions out of scope and chat are never answered right on the device, not even by a decline. How often the cloud is
+right there cannot be told from a recording either, and is assumed.
 """
 
 from __future__ import annotations
@@ -24,9 +27,11 @@ from benchmarks.quality.scenario_measures import (
     worth_sending,
 )
 from edge_app.evaluation.confidence import Judged
-from edge_app.evaluation.rows import EvaluationRow, Prediction
+from edge_app.evaluation.rows import EvaluationRow, Prediction, Scope
 from router.place_policy import Expected, Scenario, Weights, threshold
 from router.types import Mode
+
+SCOPES: Mapping[Scope, str] = {"in": "in scope", "out": "out of scope", "chat": "chat"}
 
 LOCAL_SHARE = 0.8
 """The share of questions for which Study.loss_at_local_share is reported."""
@@ -65,7 +70,10 @@ class ModeOutcome:
 
 @dataclass(frozen=True)
 class Domain:
-    """One set of rows: the shares of right answers on the device, in the cloud and in mode auto, and auto's CA."""
+    """One set of rows, or those of one scope: the shares of right answers on the device, in the cloud and in mode auto.
+
+    ca, out_kept: of mode auto, as in MeanOutcome.
+    """
 
     name: str
     queries: int
@@ -73,15 +81,21 @@ class Domain:
     cloud: float
     auto: float
     ca: float
+    out_kept: float | None
 
 
 @dataclass(frozen=True)
 class Study:
-    """The results. expected: the cloud's correctness and costs that the thresholds assume. others: divisions that are
-    no mode, by name. perfect: the best division under each mode's weights. curves: by the score that orders the
-    questions, the confidence first."""
+    """The results.
+
+    out_of_scope: the number of questions out of scope and in chat. expected: the cloud's correctness and costs that the
+    thresholds assume. others: divisions that are no mode, by name. perfect: the best division under each mode's
+    weights. curves: by the score that orders the questions, the confidence first. domains: the scopes, when there is
+    more than one, and the sets.
+    """
 
     queries: int
+    out_of_scope: int
     expected: Expected
     modes: tuple[ModeOutcome, ...]
     others: Mapping[str, MeanOutcome]
@@ -95,6 +109,11 @@ class Study:
         own = next(iter(self.curves.values()))
         return 1 - own.at(1 - LOCAL_SHARE) / max(own.accuracy[-1], 1e-9)
 
+    def pgr(self, reached: MeanOutcome) -> float | None:
+        """The share of the gap between device and cloud that an outcome recovers. None where there is no gap."""
+        local, cloud = self.others["all local"].apsp, self.others["all cloud"].apsp
+        return (reached.apsp - local) / (cloud - local) if cloud > local else None
+
 
 def asked_of(results: Sequence[tuple[EvaluationRow, Prediction]], judged: Sequence[Judged]) -> list[Asked]:
     """Every question in the order of `results`. judged: those that the rule judges."""
@@ -105,18 +124,27 @@ def asked_of(results: Sequence[tuple[EvaluationRow, Prediction]], judged: Sequen
     ]
 
 
+def cloud_accuracy(rows: Sequence[EvaluationRow], answers: Mapping[Key, RecordedAnswer]) -> float:
+    """The share of right recorded answers to the rows in scope."""
+    nothing = Expected(0.0, 0.0, 0.0, 0.0)
+    right = [of_row(answers, row, nothing)[0] for row in rows if row.scope == "in"]
+    return sum(map(bool, right)) / len(right)
+
+
 def queries_of(
-    asked: Sequence[Asked], answers: Mapping[Key, RecordedAnswer], prior: Expected
+    asked: Sequence[Asked], answers: Mapping[Key, RecordedAnswer], prior: Expected, out_of_scope: float
 ) -> tuple[list[AnswerPair], Expected]:
     """The questions with both answers, and the cloud's mean costs with the prior's correctness.
 
     prior: costs of answers that the recording has none for. Its joules include those of the device meanwhile.
+    out_of_scope: how often the cloud is assumed to be right out of scope and in chat.
     """
     found = []
     for each in asked:
         right, cost = of_row(answers, each.row, prior)
-        cloud = ScoredAnswer(right, cost.seconds, cost.joules, cost.money)
-        found.append(AnswerPair(each.probability, local_answer(each.prediction), cloud))
+        cloud = ScoredAnswer(out_of_scope if right is None else right, cost.seconds, cost.joules, cost.money)
+        local = local_answer(each.row, each.prediction)
+        found.append(AnswerPair(each.probability, local, cloud, each.row.scope == "in"))
     means = [
         sum(getattr(query.cloud, name) for query in found) / len(found)
         for name in ("seconds", "joules", "money")
@@ -124,11 +152,12 @@ def queries_of(
     return found, Expected(prior.correct, *means)
 
 
-def local_answer(prediction: Prediction) -> ScoredAnswer:
-    """The device's answer of a prediction. It costs no money."""
+def local_answer(row: EvaluationRow, prediction: Prediction) -> ScoredAnswer:
+    """The device's answer to a row. It costs no money."""
     total = prediction.timing_ms["total"]
     assert total is not None, "a prediction has its total time"
-    return ScoredAnswer(prediction.correct, total / 1000, prediction.energy["joules"], 0.0)
+    right = prediction.correct and row.scope == "in" and not prediction.declined
+    return ScoredAnswer(right, total / 1000, prediction.energy["joules"], 0.0, prediction.declined)
 
 
 def study(
@@ -163,6 +192,7 @@ def study(
     auto_share = sum(sent["auto"]) / len(queries)
     return Study(
         queries=len(queries),
+        out_of_scope=sum(not query.in_scope for query in queries),
         expected=expected,
         modes=modes,
         others={
@@ -204,22 +234,19 @@ def _orders(asked: Sequence[Asked], queries: Sequence[AnswerPair]) -> dict[str, 
 def _domains(
     asked: Sequence[Asked], queries: Sequence[AnswerPair], sent: Sequence[bool]
 ) -> tuple[Domain, ...]:
+    members: dict[tuple[str, str], list[tuple[AnswerPair, bool]]] = {}
+    for group in ("scope", "set"):
+        for each, query, goes in zip(asked, queries, sent, strict=True):
+            name = SCOPES[each.row.scope] if group == "scope" else each.row.set
+            members.setdefault((group, name), []).append((query, goes))
+    if all(query.in_scope for query in queries):
+        del members["scope", SCOPES["in"]]
     found = []
-    for name in dict.fromkeys(each.row.set for each in asked):
-        own = [
-            (query, gone)
-            for each, query, gone in zip(asked, queries, sent, strict=True)
-            if each.row.set == name
-        ]
-        count = len(own)
-        found.append(
-            Domain(
-                name,
-                count,
-                sum(query.local.right for query, _ in own) / count,
-                sum(query.cloud.right for query, _ in own) / count,
-                sum((query.cloud if gone else query.local).right for query, gone in own) / count,
-                1 - sum(gone for _, gone in own) / count,
-            )
+    for (_, name), own in members.items():
+        part, gone = [query for query, _ in own], [sending for _, sending in own]
+        local, cloud, auto = (
+            outcome(part, division, after_local=False)
+            for division in ([False] * len(own), [True] * len(own), gone)
         )
+        found.append(Domain(name, len(own), local.apsp, cloud.apsp, auto.apsp, auto.ca, auto.out_kept))
     return tuple(found)

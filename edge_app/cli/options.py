@@ -64,6 +64,16 @@ AnswersOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Save all answers here; a later run continues."),
 ]
+QuestionsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.jsonl", help="Ask these as well: questions by kind, in and out of scope."),
+]
+ScopesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE.json", help="Scopes of the questions by encoders that never saw their author."
+    ),
+]
 
 
 def load_settings(**command_line: Any) -> Settings:

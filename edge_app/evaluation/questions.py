@@ -17,11 +17,11 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from edge_app.evaluation.rows import EvaluationRow, Scope
+from edge_app.evaluation.rows import EvaluationRow, Scope, read_rows
 from models.core.errors import UserError
 from models.scoring.answer_rules import normalise
 
@@ -136,6 +136,21 @@ def paired(
         else:
             asked.append(row)
     return Pairing(tuple(asked), dict(sorted(left_out.items())))
+
+
+def with_questions(
+    files: Sequence[Path], images: Path | None, split: str | None, limit: int | None, questions: Path | None
+) -> Pairing:
+    """The rows of the files, then the questions of a file with images of the same split, whatever the limit.
+
+    files, images, split, limit: as for `edge_app.evaluation.rows.read_rows`. questions: None for none.
+    """
+    rows = read_rows(files, images, split, limit)
+    if questions is None:
+        return Pairing(rows, {})
+    of_split, everything = (read_rows(files, images, part, None) for part in (split, None))
+    pairing = paired(read_questions(questions), of_split, everything)
+    return replace(pairing, rows=(*rows, *pairing.rows))
 
 
 class _ImagesOfSet:

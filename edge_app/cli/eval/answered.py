@@ -73,6 +73,11 @@ def answered_by_set(
     return _answered(settings, parts, options, scopes)
 
 
+def left_out_text(left_out: Mapping[str, int]) -> str:
+    """The questions that were not asked, by reason (edge_app.evaluation.questions.Pairing)."""
+    return "\n".join(f"Left out: {count} questions, {why}." for why, count in left_out.items())
+
+
 def _answered(
     settings: Settings,
     parts: Sequence[tuple[Sequence[EvaluationRow], Path | None]],

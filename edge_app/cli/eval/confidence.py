@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edge_app.cli import output
-from edge_app.cli.eval.answered import answered_by_set, as_first_asked
+from edge_app.cli.eval.answered import answered_by_set, as_first_asked, left_out_text
 from edge_app.cli.eval.confidence_tables import ablation_table, kept_table, quality_table, stopping_table
 from edge_app.cli.options import (
     AdapterOption,
@@ -21,6 +21,8 @@ from edge_app.cli.options import (
     JsonOption,
     LimitOption,
     OfflineOption,
+    QuestionsOption,
+    ScopesOption,
 )
 
 
@@ -32,16 +34,8 @@ def confidence(
     adapter: AdapterOption = None,
     folds: FoldsOption = 5,
     predictions: AnswersOption = None,
-    questions: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.jsonl", help="Ask these as well: questions by kind, in and out of scope."),
-    ] = None,
-    scopes: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE.json", help="Scopes of the questions by encoders that never saw their author."
-        ),
-    ] = None,
+    questions: QuestionsOption = None,
+    scopes: ScopesOption = None,
     ablation: Annotated[
         bool, typer.Option("--ablation", help="Also measure each group of features alone and left out.")
     ] = False,
@@ -85,22 +79,16 @@ def confidence(
         write_shared,
     )
     from edge_app.evaluation.kept_shares import kept_shares
-    from edge_app.evaluation.questions import paired, read_questions, read_scopes
-    from edge_app.evaluation.rows import read_rows
+    from edge_app.evaluation.questions import read_scopes, with_questions
     from edge_app.system import paths
     from router.confidence.early_stop import THRESHOLDS
     from router.place_policy import scenario, threshold
 
     if picture is not None:
         plots.check_picture(picture)
-    wanted = None if split == "all" else split
-    rows, left_out = read_rows(files, images, wanted, limit), {}
-    if questions is not None:
-        of_split, everything = (read_rows(files, images, part, None) for part in (wanted, None))
-        pairing = paired(read_questions(questions), of_split, everything)
-        rows, left_out = (*rows, *pairing.rows), dict(pairing.left_out)
+    asked = with_questions(files, images, None if split == "all" else split, limit, questions)
     settings, options = as_first_asked(adapter, offline)
-    answers = answered_by_set(settings, rows, options, predictions, read_scopes(scopes or []))
+    answers = answered_by_set(settings, asked.rows, options, predictions, read_scopes(scopes or []))
     results, declined = judgeable(answers)
     judged = judged_held_out(results, fit_whole if shared else fit_beside_bundled, folds)
     report, stopped = lines(judged), stoppings(judged, THRESHOLDS)
@@ -130,13 +118,13 @@ def confidence(
                 "threshold": limit_of_auto,
                 "kept": [asdict(each) for each in kept],
                 "ablation": [asdict(each) for each in parts],
-                "left_out": left_out,
+                "left_out": asked.left_out,
             }
         )
         return
     tables = [quality_table(report), stopping_table(stopped), kept_table(kept, limit_of_auto)]
     if parts:
         tables.append(ablation_table(parts))
-    if left_out:
-        tables.append("\n".join(f"Left out: {count} questions, {why}." for why, count in left_out.items()))
+    if asked.left_out:
+        tables.append(left_out_text(asked.left_out))
     output.result("\n\n".join(tables))

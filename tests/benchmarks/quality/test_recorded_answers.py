@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ def test_an_oracle_is_always_right_and_costs_what_is_expected(tmp_path: Path) ->
     file = tmp_path / "oracle.jsonl"
     write_answers(file, oracle([ROW]))
     assert of_row(read_answers(file), ROW, EXPECTED) == (True, EXPECTED)
+
+
+def test_no_answer_is_known_to_be_right_out_of_scope() -> None:
+    outside = replace(ROW, question="Who made it?", answer="", scope="out")
+    assert oracle([ROW, outside]).keys() == {("a.png", "What is it?")}
+    assert of_row({}, outside, EXPECTED) == (None, EXPECTED)
+    right, cost = of_row({("a.png", "Who made it?"): RecordedAnswer("", seconds=1.0)}, outside, EXPECTED)
+    assert (right, cost.seconds) == (None, 1.0)
 
 
 def test_a_file_may_have_the_costs_of_its_answers(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +77,16 @@ def test_an_escalated_answer_costs_both() -> None:
     instead = outcome(queries, [False, True], after_local=False)
     assert instead.ail == pytest.approx((1 + 3) / 2)
     assert instead.money == pytest.approx(0.005)
+
+
+def test_what_is_declined_or_sent_is_not_kept_out_of_scope() -> None:
+    answered = replace(query(False), in_scope=False)
+    declined = replace(answered, local=replace(answered.local, declined=True))
+    queries = [query(True), answered, answered, declined]
+    assert outcome(queries, [False, True, False, False], after_local=True).out_kept == pytest.approx(1 / 3)
+    assert outcome(queries[:1], [False], after_local=True).out_kept is None
+    local, cloud = (outcome(queries, [sent] * 4, after_local=False) for sent in (False, True))
+    assert mixed(local, cloud, 0.5).out_kept == pytest.approx(1 / 3)
 
 
 def test_rcs_is_the_mean_utility() -> None:

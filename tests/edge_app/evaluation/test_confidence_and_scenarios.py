@@ -305,6 +305,70 @@ def test_eval_scenarios_takes_a_recorded_cloud(
     assert printed["cloud"]["seconds"] == pytest.approx(1.0)
 
 
+@pytest.fixture
+def asked_in_eco(given: tuple[list[str], Path], asked: Path) -> Path:
+    """`asked`, with answers in eco's budgets too; a question of birds is declined in both."""
+    folder = given[1]
+    for name in KINDS:
+        file = folder / f"{name}.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        for line in lines:
+            line["declined"] = line["confidence"] is None
+        file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        with (folder / "eco" / file.name).open("a") as stream:
+            for line in lines:
+                if line["expected"] == "":
+                    eco = {**line, "options": {**line["options"], "mode": "eco"}}
+                    stream.write(json.dumps(eco) + "\n")
+    return asked
+
+
+def test_eval_scenarios_asks_questions_out_of_scope_which_nothing_said_here_answers(
+    run: Run, given: tuple[list[str], Path], asked_in_eco: Path
+) -> None:
+    files, folder = given
+    arguments = ["eval", "scenarios", *files, "--predictions", str(folder)]
+    plain = json.loads(run(*arguments, "--json").stdout)
+    arguments += ["--questions", str(asked_in_eco)]
+    printed = json.loads(run(*arguments, "--json").stdout)
+    assert (printed["queries"], printed["out_of_scope"]) == (140 + 48, 48)
+    assert printed["left_out"] == {"no images of bees": 24}
+    local = printed["others"]["all local"]
+    assert local["apsp"] == pytest.approx(plain["others"]["all local"]["apsp"] * 140 / 188)
+    # Two questions are declined: eco keeps the declines, which are no answers.
+    assert local["out_kept"] == printed["modes"]["eco"]["outcome"]["out_kept"] == pytest.approx(46 / 48)
+    assert printed["modes"]["quality"]["outcome"]["out_kept"] == 0.0
+    assert printed["modes"]["auto"]["outcome"]["out_kept"] < 46 / 48
+    assert printed["modes"]["quality"]["pgr"] == 1.0
+    parts = {each["name"]: each for each in printed["domains"]}
+    assert list(parts) == ["in scope", "out of scope", "chat", "birds", "bills"]
+    assert parts["out of scope"]["local"] == parts["chat"]["local"] == 0.0
+    assert parts["in scope"]["out_kept"] is None
+    table = run(*arguments).stdout
+    assert "OUT KEPT" in table and "Left out: 24 questions, no images of bees." in table
+
+
+def test_the_cloud_is_as_often_right_out_of_scope_as_in_scope_unless_stated(
+    run: Run, given: tuple[list[str], Path], asked_in_eco: Path, tmp_path: Path
+) -> None:
+    files, folder = given
+    oracle, recorded = tmp_path / "oracle.jsonl", tmp_path / "recorded.jsonl"
+    arguments = ["eval", "scenarios", *files, "--predictions", str(folder), "--questions", str(asked_in_eco)]
+    run(*arguments, "--write-oracle", str(oracle))
+    answers = [json.loads(line) for line in oracle.read_text().splitlines()]
+    assert len(answers) == 140  # none out of scope
+    for number, each in enumerate(answers):
+        each["answer"] = each["answer"] if number % 4 else "nonsense"
+    recorded.write_text("\n".join(json.dumps(each) for each in answers))
+    arguments += ["--cloud-answers", str(recorded)]
+    default = json.loads(run(*arguments, "--json").stdout)
+    assert default["cloud_out_of_scope"] == pytest.approx(0.75)
+    assert default["others"]["all cloud"]["apsp"] == pytest.approx(0.75)
+    stated = json.loads(run(*arguments, "--cloud-out-of-scope", "0.5", "--json").stdout)
+    assert stated["others"]["all cloud"]["apsp"] == pytest.approx((140 * 0.75 + 48 * 0.5) / 188)
+    assert "assumed to be right in 50%" in run(*arguments, "--cloud-out-of-scope", "0.5").stdout
+
+
 @pytest.mark.train
 @pytest.mark.parametrize("command", ["confidence", "scenarios"])
 def test_pictures_are_drawn(run: Run, given: tuple[list[str], Path], tmp_path: Path, command: str) -> None:
