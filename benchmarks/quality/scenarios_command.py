@@ -246,4 +246,7 @@ def _domains(found: Study) -> str:
     heading = ("ROWS OF", "NUMBER", "LOCAL", "CLOUD", "AUTO", "CA", "OUT KEPT")
     worst = min(found.domains, key=lambda each: each.auto)
     note = f"Least right in auto: {worst.name}, {_percent(worst.auto)}."
+    if found.out_of_scope:
+        kept, name = max((each.out_kept or 0.0, each.name) for each in found.domains)
+        note += f" Most kept out of scope: {name}, {_percent(kept)}."
     return text_table([heading, *rows], right=range(1, len(heading))) + f"\n{note}"
