@@ -75,7 +75,7 @@ def test_routers_are_compared_and_what_they_get_wrong_is_written_down(
         assert counted == sum(line["router"] == name for line in wrong)
     table = run()
     assert "held-out questions" in table
-    assert "PROTOTYPES  HEADS" in table.splitlines()[0]
+    assert "HEADS  PROTOTYPES" in table.splitlines()[0]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from edge_app.events import Routed
 from models.compiled_engine import CompiledEngine
 from models.hub.store import ModelFiles
 from tests.adapters.folders import put
-from tests.router.routers.test_background import QUESTIONS, drawn
+from tests.router.routers.test_background import QUESTIONS, declare, drawn
 
 
 @pytest.mark.slow
@@ -38,6 +38,7 @@ def test_an_adapter_counts_from_the_next_question_on_and_changes_no_other_decisi
         waiting = tmp_path / "waiting"
         folder = put(waiting, kind)
         write_prototypes(folder, made)
+        declare(folder, kind)
         folder.rename(adapters / kind)
 
     chosen = settings.load(tmp_path / "none.toml")
@@ -49,7 +50,7 @@ def test_an_adapter_counts_from_the_next_question_on_and_changes_no_other_decisi
             return found
 
         install("discs")
-        questions = [QUESTIONS["discs"][0], "What is this?", "Tell me a joke."]
+        questions = [QUESTIONS["discs"][0], "Please count the discs.", "Tell me a joke."]
         before = [routed("discs", question).route for question in questions]
         assert [route.adapter for route in before] == ["discs", "discs", None]
         assert routed("bars", QUESTIONS["bars"][0]).route.adapter != "bars"
