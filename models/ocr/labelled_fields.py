@@ -83,6 +83,7 @@ _SAME: Final = (
     ("attachment", "attached", "file"),
     ("number", "no", "nr", "id", "code"),
     ("name", "called"),
+    ("tax", "gst", "vat"),
 )
 """Words of questions and labels that stand for each other."""
 
@@ -96,6 +97,12 @@ _FIELD_WORDS: Final = re.compile(
     r"|ring|start|begin|selected|chosen|current"
 )
 """Further words of questions, normalised, that need not be on the page."""
+
+_AMOUNTS: Final = tuple(
+    frozenset(normalise(word) for word in words)
+    for words in (("tax", "gst", "vat"), ("change",), ("cash",), ("discount",), ("tip",))
+)
+"""Words for amounts that are not the total. A question with one of them asks for a field with such a label."""
 
 
 _SIGNED: Final = re.compile(r"\b(?:who (?:has )?(?:signed|wrote)|signed by|signature|writer|author)\b", re.I)
@@ -147,6 +154,8 @@ def _labelled(
     for label, value, probability in fields:
         found, words = _value(kind, value), _words(label)
         if not found or not words or len(label.split()) > LABEL_WORDS:
+            continue
+        if any(amount.intersection(wanted) and not amount.intersection(words) for amount in _AMOUNTS):
             continue
         common = len(_stems(wanted) & _stems(words))
         fit = common / len(_stems(words)) + common / max(len(_stems(wanted)), 1)

@@ -86,3 +86,23 @@ def test_there_is_no_field(shown: PageText, question: str) -> None:
 
 def test_of_two_dates_without_a_label_none_is_chosen() -> None:
     assert find_field("What is the date?", page("3 May 2024", "we met on 2 May 2024")) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "value"),
+    [
+        ("How much tax was paid?", "0.90"),
+        ("How much change was given?", "8.26"),
+        ("How much was paid in cash?", "20.00"),
+        ("What is the total?", "11.74"),
+    ],
+)
+def test_a_named_amount_is_not_the_total(question: str, value: str) -> None:
+    receipt = ("Total  11.74", "GST  0.90", "Cash  20.00", "Change  8.26")
+    found = find_field(question, page(*receipt))
+    assert found is not None
+    assert found.text == value
+
+
+def test_an_amount_that_is_not_labelled_is_not_found() -> None:
+    assert find_field("How much tax was paid?", page("Total  11.74", "Cash  20.00")) is None
