@@ -12,6 +12,7 @@ from edge_app.engine.engine_host import EngineHost, leave_if_cancelled
 from edge_app.engine.inference_thread import Job
 from edge_app.events import Routed
 from edge_app.turns.image_focus import ImageFocus
+from edge_app.turns.image_references import about_this_image
 from edge_app.turns.planner import PlannedTurn
 from router.choice import Choice, Query, Router
 from router.place_policy import FirstPlace
@@ -51,7 +52,9 @@ class AdapterChooser:
             focus = planned.focus
             if not planned.turn.see_images:
                 focus = replace(focus, image=None)
-            choice = self._ask_router(engine, planned.turn.question, focus, planned.installed)
+            choice = self._ask_router(
+                engine, about_this_image(planned.turn.question), focus, planned.installed
+            )
         milliseconds = planned.route_ms + 1000 * (time.perf_counter() - started)
         job.emit(Routed(planned.places.route(choice, first), planned.turn.mode, milliseconds))
         return choice, milliseconds
@@ -61,7 +64,7 @@ class AdapterChooser:
 
         None for the plain model without an image, and where no tasks are declared.
         """
-        question = planned.turn.question
+        question = about_this_image(planned.turn.question)
         if choice.adapter is not None:
             return self._scope.of_adapter(question, choice.adapter)
         if planned.focus.image is None or not planned.turn.see_images:

@@ -155,6 +155,12 @@ def named(question: str, names: Sequence[str], current: int, new: int = 0) -> fr
     return frozenset(position for position in found if 0 <= position < len(names))
 
 
+def about_this_image(question: str) -> str:
+    """The question with "this image" in the place of "the first image", which says where it is, not what is asked."""
+    order = rf"\b(?:the|this|that|my) (?:{_ORDER}) (?P<noun>{_KIND})\b"
+    return re.sub(order, r"this \g<noun>", question, flags=re.IGNORECASE)
+
+
 def is_about_several(question: str, named_images: frozenset[int], current: int, new: int = 0) -> bool:
     """Whether a question is about several images at once, as "compare them" is.
 

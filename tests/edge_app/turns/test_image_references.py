@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_app.turns.image_references import is_about_several, named, needs_image
+from edge_app.turns.image_references import about_this_image, is_about_several, named, needs_image
 
 NAMES = ("cat.jpg", "IMG_1234.png", "coffee.jpg")
 """Three images were shown; the question is about the last one if it names none."""
@@ -264,3 +264,16 @@ def test_the_photo_that_was_talked_about_needs_no_attachment() -> None:
 
 def test_a_long_text_is_not_searched() -> None:
     assert not needs_image("Summarise: " + "she looked at it for a while " * 10 + "in this photo")
+
+
+@pytest.mark.parametrize(
+    ("question", "reduced"),
+    [
+        ("What is in the first image?", "What is in this image?"),
+        ("What is the total of the previous receipt?", "What is the total of this receipt?"),
+        ("Who won the second world war?", "Who won the second world war?"),
+        ("What is in this photo?", "What is in this photo?"),
+    ],
+)
+def test_the_place_of_an_image_is_no_part_of_what_is_asked(question: str, reduced: str) -> None:
+    assert about_this_image(question) == reduced
