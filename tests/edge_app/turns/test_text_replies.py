@@ -161,7 +161,7 @@ def test_a_labelled_field_is_answered_without_the_model(
     answer = final(events_of(assistant, "What is the phone number?", adapter="none", images=(drawn_page(),)))
     assert (answer.text, answer.adapter, answer.declined) == ("0123 456789", None, False)
     assert answer.confidence == pytest.approx(FIELD_RIGHT * 0.8)
-    assert answer.reason == "local: read in a labelled field; confidence 0.72"
+    assert answer.reason == "local: read in a labelled field; confidence 0.52"
     assert not engine.calls
 
 
