@@ -118,6 +118,7 @@ def test_a_typed_image_leaves_this_machine_under_the_same_consent_as_any(
     with Misbehaving(answers("A house.")) as server:
         monkeypatch.setenv("EDGE_APP_CLOUD_URL", server.url)
         monkeypatch.setenv("EDGE_APP_CLOUD_MODEL", "big-model")
+        monkeypatch.setenv("EDGE_APP_CLOUD_KEY", "none")  # no keyring is asked
         assert run("ask", "What is in ./cat.png?").code == 0
         assert server.requests == []
         digest = engine.calls[-1].messages[-1].images[0].digest
