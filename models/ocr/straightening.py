@@ -18,6 +18,10 @@ LEAST_TILT: Final = 2.0
 """Pages tilted by less are left as they are, because rows follow such a tilt. The angle that the rounding of corners to
 pixels can make comes on top."""
 
+WORD_SHAPE: Final = 0.18
+"""How far the box around a word may rise or fall along the word, in multiples of its height. Upright words such as
+"Rowing" have boxes that are tilted by up to 3 degrees, all of them the same way."""
+
 LEAST_LINES: Final = 5
 """An angle is told from at least so many long lines."""
 
@@ -37,7 +41,7 @@ Corners = NDArray[np.float64]
 
 def lies_sideways(corners: Corners) -> bool:
     """Whether lines run up or down: the page is turned by about 90 or 270 degrees."""
-    angles, _ = _long_lines(corners)
+    angles, _, _ = _long_lines(corners)
     return len(angles) >= LEAST_LINES and float((np.abs(angles) > 45).mean()) >= _SIDEWAYS
 
 
@@ -49,7 +53,7 @@ def across(corners: Corners) -> list[int]:
 
 def tilt(corners: Corners) -> float:
     """The angle of a page whose lines run across, -45..45; 0 for less than LEAST_TILT or when lines disagree."""
-    angles, lengths = _long_lines(corners)
+    angles, lengths, heights = _long_lines(corners)
     flat = np.abs(angles) <= 45
     if flat.sum() < LEAST_LINES:
         return 0.0
@@ -57,8 +61,11 @@ def tilt(corners: Corners) -> float:
     ordered, weights = angles[flat][order], lengths[flat][order].cumsum()
     middle = int(np.searchsorted(weights, weights[-1] / 2))
     median, rounding = float(ordered[middle]), math.degrees(1 / lengths[flat][order][middle])
+    ratios = (lengths / heights)[flat]
+    of_words = math.degrees(math.atan(WORD_SHAPE / float(np.median(ratios))))
     agreeing = lengths[np.abs(angles - median) <= _SPREAD].sum() / lengths.sum()
-    return median if abs(median) >= LEAST_TILT + rounding and agreeing >= _AGREEING else 0.0
+    least = max(LEAST_TILT + rounding, of_words)
+    return median if abs(median) >= least and agreeing >= _AGREEING else 0.0
 
 
 def boxes_of(corners: Corners, angle: float, width: int, height: int) -> list[Box]:
@@ -74,8 +81,8 @@ def boxes_of(corners: Corners, angle: float, width: int, height: int) -> list[Bo
     return [(float(a[0]), float(a[1]), float(b[0]), float(b[1])) for a, b in zip(low, high, strict=True)]
 
 
-def _long_lines(corners: Corners) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Angles, -90..90, and lengths, pixels, of the lines that are at least _LONG times as long as high."""
+def _long_lines(corners: Corners) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Angles, -90..90, lengths and heights, pixels, of the lines that are at least _LONG times as long as high."""
     widths, heights = _sides(corners)
     along = np.where(
         (widths >= heights)[:, None], corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0]
@@ -83,7 +90,7 @@ def _long_lines(corners: Corners) -> tuple[NDArray[np.float64], NDArray[np.float
     lengths = np.maximum(widths, heights)
     long = lengths >= _LONG * np.minimum(widths, heights)
     angles = np.degrees(np.arctan2(along[:, 1], along[:, 0]))
-    return ((angles + 90) % 180 - 90)[long], lengths[long]
+    return ((angles + 90) % 180 - 90)[long], lengths[long], np.maximum(np.minimum(widths, heights), 1)[long]
 
 
 def _sides(corners: Corners) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

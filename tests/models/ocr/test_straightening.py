@@ -62,6 +62,12 @@ def test_a_page_that_is_nearly_straight_keeps_its_boxes(angle: float) -> None:
     ]
 
 
+def test_short_words_whose_boxes_lean_the_same_way_do_not_tilt_a_page() -> None:
+    boxes = [(30, y, 30 + 55, y + 21) for _, y in ROWS]
+    corners = np.array([[(x, y), (r, y + 3), (r, low + 3), (x, low)] for x, y, r, low in boxes], float)
+    assert tilt(corners) == 0.0
+
+
 def test_a_page_on_its_side_is_told_from_a_chart_with_vertical_labels() -> None:
     assert lies_sideways(page(90))
     assert lies_sideways(page(-90))
