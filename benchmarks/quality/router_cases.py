@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edge_app.evaluation.questions import DOCUMENT, Question
+from edge_app.evaluation.questions import DOCUMENT, AuthoredQuestion
 from edge_app.evaluation.rows import EvaluationRow, Scope
 from router.routers.background import ASKED, CHAT, PHOTOS, read_questions
 
@@ -169,7 +169,7 @@ def _unknown(sets: Mapping[str, Sequence[EvaluationRow]], right: Mapping[str, st
 
 
 def written_cases(
-    questions: Sequence[Question], rows: Sequence[EvaluationRow], installed: Collection[str]
+    questions: Sequence[AuthoredQuestion], rows: Sequence[EvaluationRow], installed: Collection[str]
 ) -> list[Case]:
     """Questions of a file, each with images of its kind. Kinds without images are left out, and rows of DOCUMENT."""
     images: dict[str, dict[Path, None]] = {}

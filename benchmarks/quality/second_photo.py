@@ -44,7 +44,7 @@ OPENING = WORDINGS[1]
 
 
 @dataclass(frozen=True)
-class Step:
+class PhotoStep:
     """One turn of a case. about: the row whose answer is expected; None when no row has the answer."""
 
     question: str
@@ -53,16 +53,16 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Case:
+class PhotoCase:
     """steps: of one session, the last one judged. alone: a session whose last answer should be the same."""
 
     group: str
-    steps: tuple[Step, ...]
-    alone: tuple[Step, ...]
+    steps: tuple[PhotoStep, ...]
+    alone: tuple[PhotoStep, ...]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PhotoOutcome:
     """copied: the judged answer is also right, or the same, for the question before it, and the answer alone is not.
 
     right, right_alone: None when the right answer is not known.
@@ -76,7 +76,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Line:
+class PhotoLine:
     """Counts of a group. right, right_alone: None when its answers are not known."""
 
     group: str
@@ -87,7 +87,9 @@ class Line:
     right_alone: int | None
 
 
-def cases(photos: Sequence[EvaluationRow], others: Sequence[EvaluationRow], pairs: int) -> Iterator[Case]:
+def cases(
+    photos: Sequence[EvaluationRow], others: Sequence[EvaluationRow], pairs: int
+) -> Iterator[PhotoCase]:
     """The cases of all groups.
 
     photos: of type main_object. others: rows about images of other kinds, each set a kind. pairs: cases in a group.
@@ -97,21 +99,21 @@ def cases(photos: Sequence[EvaluationRow], others: Sequence[EvaluationRow], pair
     for wording in WORDINGS:
         for a, b in zip(first, second, strict=False):
             opening = OPENING if wording == "and this one?" else wording
-            judged = Step(wording, b.file, b)
-            yield Case(f"second photo: {wording}", (Step(opening, a.file, a), judged), (judged,))
+            judged = PhotoStep(wording, b.file, b)
+            yield PhotoCase(f"second photo: {wording}", (PhotoStep(opening, a.file, a), judged), (judged,))
     for a, b in zip(first, second, strict=False):
-        shown = Step(OPENING, a.file, a), Step(OPENING, b.file, b)
-        on, back = Step(ON, None, None), Step(BACK, None, a)
-        yield Case("text after two photos: its colours", (*shown, on), (shown[1], on))
-        yield Case("text after two photos: the first photo", (*shown, back), (shown[0], back))
-        talk = tuple(Step(text, None, None) for text in TALK)
-        yield Case("first photo after talk", (*talk, shown[1]), (shown[1],))
+        shown = PhotoStep(OPENING, a.file, a), PhotoStep(OPENING, b.file, b)
+        on, back = PhotoStep(ON, None, None), PhotoStep(BACK, None, a)
+        yield PhotoCase("text after two photos: its colours", (*shown, on), (shown[1], on))
+        yield PhotoCase("text after two photos: the first photo", (*shown, back), (shown[0], back))
+        talk = tuple(PhotoStep(text, None, None) for text in TALK)
+        yield PhotoCase("first photo after talk", (*talk, shown[1]), (shown[1],))
     for kind in dict.fromkeys(row.set for row in others):
         own = evenly_spread([row for row in others if row.set == kind], pairs)
         for photo, other in zip(first, own, strict=False):
-            one, two = Step(OPENING, photo.file, photo), Step(other.question, other.file, other)
-            yield Case(f"{kind} after a photo", (one, two), (two,))
-            yield Case(f"photo after {kind}", (two, one), (one,))
+            one, two = PhotoStep(OPENING, photo.file, photo), PhotoStep(other.question, other.file, other)
+            yield PhotoCase(f"{kind} after a photo", (one, two), (two,))
+            yield PhotoCase(f"photo after {kind}", (two, one), (one,))
 
 
 class Sessions:
@@ -119,14 +121,14 @@ class Sessions:
 
     def __init__(self, assistant: Assistant) -> None:
         self._assistant = assistant
-        self._known: dict[tuple[Step, ...], tuple[str, ...]] = {}
+        self._known: dict[tuple[PhotoStep, ...], tuple[str, ...]] = {}
 
-    def outcome(self, case: Case) -> Outcome:
+    def outcome(self, case: PhotoCase) -> PhotoOutcome:
         """Raises UserError for a turn that fails."""
         *_, before, answer = self._texts(case.steps)
         alone = self._texts(case.alone)[-1]
         about = case.steps[-1].about
-        return Outcome(
+        return PhotoOutcome(
             case.group,
             copied=_answers(case.steps[-2], before, answer) and not _answers(case.steps[-2], before, alone),
             as_alone=answer == alone,
@@ -134,7 +136,7 @@ class Sessions:
             right_alone=None if about is None else is_right(about.type, about.answer, alone),
         )
 
-    def _texts(self, steps: tuple[Step, ...]) -> tuple[str, ...]:
+    def _texts(self, steps: tuple[PhotoStep, ...]) -> tuple[str, ...]:
         if steps not in self._known:
             session, texts = None, []
             for step in steps:
@@ -144,7 +146,7 @@ class Sessions:
             self._known[steps] = tuple(texts)
         return self._known[steps]
 
-    def _answer(self, step: Step, session: str | None) -> Answer:
+    def _answer(self, step: PhotoStep, session: str | None) -> Answer:
         images = () if step.image is None else (step.image,)
         for event in self._assistant.answer(Turn(step.question, images, session=session)):
             if isinstance(event, Failed):
@@ -154,19 +156,19 @@ class Sessions:
         raise AssertionError("a turn ends in an answer or a failure")
 
 
-def _answers(step: Step, given: str, text: str) -> bool:
+def _answers(step: PhotoStep, given: str, text: str) -> bool:
     """Whether a text answers a step: it is the answer that was given, or a right one."""
     about = step.about
     return text == given or (about is not None and is_right(about.type, about.answer, text))
 
 
-def lines(outcomes: Iterable[Outcome]) -> list[Line]:
+def lines(outcomes: Iterable[PhotoOutcome]) -> list[PhotoLine]:
     """A line for each group, the one with the fewest answers as alone first."""
-    groups: dict[str, list[Outcome]] = {}
+    groups: dict[str, list[PhotoOutcome]] = {}
     for outcome in outcomes:
         groups.setdefault(outcome.group, []).append(outcome)
     made = [
-        Line(
+        PhotoLine(
             group,
             len(own),
             sum(each.copied for each in own),
@@ -184,7 +186,7 @@ def _sum(marks: Sequence[bool | None]) -> int | None:
     return sum(known) if known else None
 
 
-def as_table(found: Sequence[Line]) -> str:
+def as_table(found: Sequence[PhotoLine]) -> str:
     rows = [("GROUP", "OF", "COPIED", "AS ALONE", "RIGHT", "RIGHT ALONE")]
     for line in found:
         rows.append(tuple("-" if value is None else str(value) for value in asdict(line).values()))  # type: ignore[arg-type]
@@ -210,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace) -> list[Line]:
+def _run(options: argparse.Namespace) -> list[PhotoLine]:
     photos = read_rows([options.photos], None, options.split, None)
     others = read_rows(options.others, None, options.split, None)
     chosen = [case for case in cases(photos, others, options.pairs) if options.only in case.group]

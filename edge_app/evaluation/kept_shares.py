@@ -16,7 +16,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Share:
+class KeptCount:
     """kept of rows."""
 
     kept: int
@@ -32,11 +32,11 @@ class KeptShares:
     """
 
     kind: str
-    out: Share
-    chat: Share
-    right: Share
-    wrong: Share
-    as_users: tuple[Share, Share, Share, Share]
+    out: KeptCount
+    chat: KeptCount
+    right: KeptCount
+    wrong: KeptCount
+    as_users: tuple[KeptCount, KeptCount, KeptCount, KeptCount]
 
 
 def kept_shares(
@@ -57,10 +57,10 @@ def _shares(
     rows = Counter(_group(each.row, right=each.logged.right) for each in own)
     rows.update(_group(row, right=False) for row in declined if kind in (ALL, row.set))
 
-    def shares(kept: Sequence[Judged]) -> tuple[Share, Share, Share, Share]:
+    def shares(kept: Sequence[Judged]) -> tuple[KeptCount, KeptCount, KeptCount, KeptCount]:
         counted = Counter(_group(each.row, right=each.logged.right) for each in kept)
         out, chat, right, wrong = (
-            Share(counted[group], rows[group]) for group in ("out", "chat", "right", "wrong")
+            KeptCount(counted[group], rows[group]) for group in ("out", "chat", "right", "wrong")
         )
         return out, chat, right, wrong
 

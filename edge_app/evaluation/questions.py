@@ -38,7 +38,7 @@ _UNCLEAR = frozenset({"or", "not", "no", "never", "without", "isn", "aren", "doe
 
 
 @dataclass(frozen=True)
-class Question:
+class AuthoredQuestion:
     """A line of the file."""
 
     kind: str
@@ -56,7 +56,7 @@ class Pairing:
     left_out: Mapping[str, int]
 
 
-def read_questions(file: Path) -> tuple[Question, ...]:
+def read_questions(file: Path) -> tuple[AuthoredQuestion, ...]:
     """The questions of a file. Raises UserError with file and line for a malformed one, or when there is none."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -86,7 +86,7 @@ def read_scopes(files: Sequence[Path]) -> dict[tuple[str, str], float]:
     return found
 
 
-def _question(line: str, place: str) -> Question:
+def _question(line: str, place: str) -> AuthoredQuestion:
     try:
         fields = json.loads(line)
     except ValueError as error:
@@ -99,7 +99,7 @@ def _question(line: str, place: str) -> Question:
     if fields["scope"] not in get_args(Scope):
         raise UserError(f"{place}: the scope is {fields['scope']!r}; it must be in, out or chat.")
     task = fields.get("task")
-    return Question(
+    return AuthoredQuestion(
         fields["kind"],
         fields["question"],
         fields["scope"],
@@ -109,7 +109,9 @@ def _question(line: str, place: str) -> Question:
 
 
 def paired(
-    questions: Sequence[Question], rows: Sequence[EvaluationRow], all_rows: Sequence[EvaluationRow] = ()
+    questions: Sequence[AuthoredQuestion],
+    rows: Sequence[EvaluationRow],
+    all_rows: Sequence[EvaluationRow] = (),
 ) -> Pairing:
     """Each question with an image of the set that is named like its kind.
 
@@ -167,7 +169,7 @@ class _ImagesOfSet:
         }
         self._labels = _labels(row for row in all_rows if row.type != YES_NO)
 
-    def row_for(self, question: Question) -> EvaluationRow | None:
+    def row_for(self, question: AuthoredQuestion) -> EvaluationRow | None:
         """The row of this question about the first image, in the order of a hash, that has a known answer.
 
         For half of the yes/no questions it must be yes, for the others no, since most images lack most labels.
@@ -184,7 +186,7 @@ class _ImagesOfSet:
                 return _row(own[0], question, answer, question.task)
         return None
 
-    def known_answer(self, question: Question, own: Sequence[EvaluationRow]) -> str | None:
+    def known_answer(self, question: AuthoredQuestion, own: Sequence[EvaluationRow]) -> str | None:
         """The answer about an image with these rows; None when it cannot be told.
 
         A task of the set of which every image has one answer, whatever its rows ask, has that answer. A yes/no question
@@ -230,7 +232,7 @@ def _labels(rows: Iterable[EvaluationRow]) -> dict[str, tuple[str, str]]:
     return {word: next(iter(labels)) for word, labels in found.items() if len(labels) == 1}
 
 
-def _row(of_image: EvaluationRow, question: Question, answer: str, kind: str) -> EvaluationRow:
+def _row(of_image: EvaluationRow, question: AuthoredQuestion, answer: str, kind: str) -> EvaluationRow:
     return EvaluationRow(
         set=of_image.set,
         image=of_image.image,

@@ -33,7 +33,7 @@ from torch.nn import functional
 
 from models.question_encoder.encoder import HIDDEN, LAYERS, MOST_TOKENS, quantised
 from models.question_encoder.scope import ALONE, DIFFERENCE, PRODUCT, SHARPNESS
-from models.training.scope_data import Kind, read_kinds, reworded, rows_by_kind
+from models.training.scope_data import ImageKind, read_kinds, reworded, rows_by_kind
 
 TRAINED = 3
 """The last layers that are trained."""
@@ -146,7 +146,7 @@ class Trainee(nn.Module):  # type: ignore[misc]
 
 
 def train(
-    trainee: Trainee, kinds: Sequence[Kind], variants: Mapping[str, str], steps: int, seed: int
+    trainee: Trainee, kinds: Sequence[ImageKind], variants: Mapping[str, str], steps: int, seed: int
 ) -> None:
     """kinds: with the questions to learn from. variants: another wording of each question."""
     rng = random.Random(seed)
@@ -181,7 +181,7 @@ Drawn = tuple[list[str], list[str], list[list[str]]]
 """Questions in scope, questions out of scope, and the examples of each task."""
 
 
-def draw(kind: Kind, other: Kind, variants: Mapping[str, str], rng: random.Random) -> Drawn:
+def draw(kind: ImageKind, other: ImageKind, variants: Mapping[str, str], rng: random.Random) -> Drawn:
     def some(texts: Sequence[str], most: int) -> list[str]:
         chosen = rng.sample(list(texts), min(most, len(texts)))
         return [variants.get(text, text) if rng.random() < 0.35 else text for text in chosen]
@@ -215,7 +215,7 @@ def step_loss(trainee: Trainee, drawn: Sequence[Drawn]) -> torch.Tensor:
     return torch.stack(losses).mean()
 
 
-def logits_of(trainee: Trainee, kind: Kind, questions: Sequence[str]) -> NDArray[np.float32]:
+def logits_of(trainee: Trainee, kind: ImageKind, questions: Sequence[str]) -> NDArray[np.float32]:
     """Logits, float32 [questions], with all examples of the kind's tasks."""
     with torch.no_grad():
         vectors = trainee.vectors(questions)
@@ -274,7 +274,7 @@ def layer_tensors(name: str, source: Mapping[str, NDArray[np.float32]]) -> dict[
 
 
 def report(
-    trainee: Trainee, kinds: Sequence[Kind], judged: Mapping[str, Sequence[tuple[str, str]]]
+    trainee: Trainee, kinds: Sequence[ImageKind], judged: Mapping[str, Sequence[tuple[str, str]]]
 ) -> dict[str, dict[str, float]]:
     """Prints the shares with a logit above 0 by kind and scope. judged: (scope, question) by kind."""
     found: dict[str, dict[str, float]] = {}

@@ -29,7 +29,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
 @dataclass(frozen=True)
-class Question:
+class ScopeQuestion:
     """scope: whether it asks for a task of its kind. author: who wrote it; empty for the bundled questions."""
 
     text: str
@@ -38,18 +38,18 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ImageKind:
     """A kind of image. tasks: example questions by task."""
 
     name: str
     tasks: Mapping[str, Sequence[str]]
-    questions: tuple[Question, ...]
+    questions: tuple[ScopeQuestion, ...]
 
     def of(self, scope: Scope) -> list[str]:
         return [question.text for question in self.questions if question.scope == scope]
 
 
-def read_kinds(more: Sequence[Path] = (), without: Iterable[str] = ()) -> tuple[Kind, ...]:
+def read_kinds(more: Sequence[Path] = (), without: Iterable[str] = ()) -> tuple[ImageKind, ...]:
     """The kinds in FOLDER with their questions, and with those of other files.
 
     more: files of rows. without: authors whose rows are left out.
@@ -61,25 +61,25 @@ def read_kinds(more: Sequence[Path] = (), without: Iterable[str] = ()) -> tuple[
         content = json.loads(file.read_text(encoding="utf-8"))
         name = str(content["name"])
         tasks = {task["name"]: tuple(task["examples"]) for task in content["tasks"]}
-        questions = [Question(each["q"], scope) for scope in SCOPES for each in content[scope]]
+        questions = [ScopeQuestion(each["q"], scope) for scope in SCOPES for each in content[scope]]
         kinds.append(
-            Kind(name, general if name in GENERAL_KINDS else tasks, (*questions, *extra.get(name, ())))
+            ImageKind(name, general if name in GENERAL_KINDS else tasks, (*questions, *extra.get(name, ())))
         )
     return tuple(kinds)
 
 
 def rows_by_kind(
     files: Sequence[Path], without: frozenset[str] = frozenset(), only: frozenset[str] | None = None
-) -> dict[str, list[Question]]:
+) -> dict[str, list[ScopeQuestion]]:
     """The rows of files by kind; without those of DOCUMENT. only: authors; None takes all but `without`."""
-    found: dict[str, list[Question]] = defaultdict(list)
+    found: dict[str, list[ScopeQuestion]] = defaultdict(list)
     for file in files:
         for line in file.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             author = str(row["author"])
             wanted = author not in without if only is None else author in only
             if wanted and row["task"] != DOCUMENT:
-                found[row["kind"]].append(Question(row["question"], row["scope"], author))
+                found[row["kind"]].append(ScopeQuestion(row["question"], row["scope"], author))
     return dict(found)
 
 

@@ -10,7 +10,7 @@ from edge_app.system.terminal_text import text_table
 if TYPE_CHECKING:
     from edge_app.evaluation.ablation import Ablation
     from edge_app.evaluation.confidence import Line
-    from edge_app.evaluation.kept_shares import KeptShares, Share
+    from edge_app.evaluation.kept_shares import KeptCount, KeptShares
     from router.confidence.early_stop import Stopping
 
 
@@ -80,7 +80,7 @@ def kept_table(kept: Sequence[KeptShares], threshold: float) -> str:
     return text_table([heading, *rows], right=range(1, len(heading))) + f"\n{note}"
 
 
-def _share(share: Share) -> str:
+def _share(share: KeptCount) -> str:
     return f"{100 * share.kept / share.rows:.0f}% of {share.rows}" if share.rows else "-"
 
 

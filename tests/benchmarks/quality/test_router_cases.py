@@ -28,7 +28,7 @@ from benchmarks.quality.router_cases import (
     written_cases,
 )
 from benchmarks.quality.router_evaluation import Decision, Share, cost, sampled, shares
-from edge_app.evaluation.questions import DOCUMENT, Question
+from edge_app.evaluation.questions import DOCUMENT, AuthoredQuestion
 from edge_app.evaluation.rows import EvaluationRow
 from router.routers.background import ANY_IMAGE, ASKED, CHAT, GENERAL, PHOTOS, read_questions
 
@@ -96,11 +96,11 @@ def test_right_is_the_adapter_of_the_image_or_none(every: list[Case]) -> None:
 
 def test_questions_of_other_writers_get_images_of_their_kind_and_the_adapter_in_scope_alone() -> None:
     asked = [
-        Question("medical", "How many?", "in", "count", "a"),
-        Question("medical", "Who is ill?", "out", None, "a"),
-        Question("photos", "What is it?", "in", "object", "b"),
-        Question("medical", "What does it say?", "out", DOCUMENT, "b"),
-        Question("maps", "Where?", "in", "place", "b"),
+        AuthoredQuestion("medical", "How many?", "in", "count", "a"),
+        AuthoredQuestion("medical", "Who is ill?", "out", None, "a"),
+        AuthoredQuestion("photos", "What is it?", "in", "object", "b"),
+        AuthoredQuestion("medical", "What does it say?", "out", DOCUMENT, "b"),
+        AuthoredQuestion("maps", "Where?", "in", "place", "b"),
     ]
     made = written_cases(asked, [*rows("medical", 4), *rows("photos", 5)], INSTALLED)
     assert Counter((case.group, case.set, case.right) for case in made) == {

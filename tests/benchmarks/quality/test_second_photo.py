@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.quality.second_photo import (
     WORDINGS,
-    Case,
-    Outcome,
+    PhotoCase,
+    PhotoOutcome,
+    PhotoStep,
     Sessions,
-    Step,
     as_table,
     cases,
     lines,
@@ -42,8 +42,8 @@ def test_every_pair_has_two_photos_and_every_other_kind_comes_before_and_after_o
 
 
 def test_the_worst_group_is_first_and_unknown_answers_are_not_counted() -> None:
-    good = Outcome("good", copied=False, as_alone=True, right=True, right_alone=True)
-    bad = Outcome("bad", copied=True, as_alone=False, right=None, right_alone=None)
+    good = PhotoOutcome("good", copied=False, as_alone=True, right=True, right_alone=True)
+    bad = PhotoOutcome("bad", copied=True, as_alone=False, right=None, right_alone=None)
     found = lines([good, good, bad])
     assert [(line.group, line.of, line.copied, line.right) for line in found] == [
         ("bad", 1, 1, None),
@@ -79,10 +79,10 @@ def test_an_answer_about_the_first_photo_in_other_words_is_copied() -> None:
                 )
             )
 
-    judged = Step("Second?", cup.file, cup)
-    case = Case("second photo", (Step("First?", cat.file, cat), judged), (judged,))
+    judged = PhotoStep("Second?", cup.file, cup)
+    case = PhotoCase("second photo", (PhotoStep("First?", cat.file, cat), judged), (judged,))
     found = Sessions(Copies()).outcome(case)  # type: ignore[arg-type]
-    assert found == Outcome("second photo", copied=True, as_alone=False, right=False, right_alone=True)
+    assert found == PhotoOutcome("second photo", copied=True, as_alone=False, right=False, right_alone=True)
 
 
 def test_a_file_without_rows_of_the_split_is_an_error(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.evaluation.questions import UNANSWERABLE, Question, paired, read_questions
+from edge_app.evaluation.questions import UNANSWERABLE, AuthoredQuestion, paired, read_questions
 from edge_app.evaluation.rows import EvaluationRow
 from models.core.errors import UserError
 
@@ -33,8 +33,10 @@ BILLS = [
 ]
 
 
-def asked(question: str, scope: str = "in", task: str | None = None, kind: str = "shapes") -> Question:
-    return Question(kind, question, scope, task, "ann")  # type: ignore[arg-type]
+def asked(
+    question: str, scope: str = "in", task: str | None = None, kind: str = "shapes"
+) -> AuthoredQuestion:
+    return AuthoredQuestion(kind, question, scope, task, "ann")  # type: ignore[arg-type]
 
 
 def test_a_question_gets_the_answer_of_its_image_s_row_of_the_same_task() -> None:
@@ -106,7 +108,7 @@ def test_a_file_is_read_with_what_is_optional(tmp_path: Path) -> None:
     file.write_text(f"{json.dumps(line)}\n\n{json.dumps(other)}\n")
     assert read_questions(file) == (
         asked("colour?", task="colour"),
-        Question("shapes", "hi", "chat", None, "bob"),
+        AuthoredQuestion("shapes", "hi", "chat", None, "bob"),
     )
 
 
