@@ -25,7 +25,7 @@ from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from edge_app.turns.adapter_choice import AdapterChooser
-from edge_app.turns.image_text import ImageTexts, Reader
+from edge_app.turns.images.image_text import ImageTexts, Reader
 from edge_app.turns.local_answer import LocalResources
 from edge_app.turns.planner import Planner
 from edge_app.turns.runner import TurnDependencies, TurnRunner

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from edge_app.engine.engine_host import EngineHost, leave_if_cancelled
 from edge_app.engine.inference_thread import Job
 from edge_app.events import Routed
-from edge_app.turns.image_focus import ImageFocus
-from edge_app.turns.image_references import about_this_image
+from edge_app.turns.images.image_focus import ImageFocus
+from edge_app.turns.images.image_references import about_this_image
 from edge_app.turns.planner import PlannedTurn
 from router.choice import Choice, Query, Router
 from router.place_policy import FirstPlace

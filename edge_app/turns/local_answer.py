@@ -15,12 +15,12 @@ from edge_app.engine.engine_host import EngineHost, leave_if_cancelled, reporter
 from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Answer, ContextTrimmed, Failed, StopReason, TokenText
 from edge_app.turns.adapter_choice import AdapterChooser
-from edge_app.turns.built_in_replies import BuiltInReply
-from edge_app.turns.image_text import ImageTexts
+from edge_app.turns.images.image_text import ImageTexts
 from edge_app.turns.local_draft import LocalDraft
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import FLUSH_SECONDS, TurnRecorder
-from edge_app.turns.text_replies import TEXT_READ, all_text, field_value
+from edge_app.turns.replies.built_in_replies import BuiltInReply
+from edge_app.turns.replies.text_replies import TEXT_READ, all_text, field_value
 from models.core.errors import UserError
 from models.ocr.page_layout import PageText
 from models.scoring.text_overlap import nearest_lines

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_app.events import Answer, StopReason, Timing, TokenCounts
-from edge_app.turns.built_in_replies import BuiltInReply
 from edge_app.turns.planner import PlannedTurn
+from edge_app.turns.replies.built_in_replies import BuiltInReply
 from models.scoring.text_overlap import share_in_text
 from router.choice import Choice
 from router.confidence.declines import is_decline

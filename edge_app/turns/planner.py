@@ -19,11 +19,11 @@ from edge_app.settings import Settings
 from edge_app.storage.sessions import SavedTurn, SessionStore
 from edge_app.system import paths
 from edge_app.system.battery import battery
-from edge_app.turns.assistant_profile import AssistantProfile, read_profile
 from edge_app.turns.conversation import Pictures, ReadPicture, answered_turns, assemble, assembled_again
-from edge_app.turns.image_focus import ImageFocus, image_in_question
+from edge_app.turns.images.image_focus import ImageFocus, image_in_question
 from edge_app.turns.placement import PlacePlan
-from edge_app.turns.text_requests import asks_for_all_text
+from edge_app.turns.replies.assistant_profile import AssistantProfile, read_profile
+from edge_app.turns.replies.text_requests import asks_for_all_text
 from models.core.errors import UserError
 from models.core.types import Message, Sampling
 from models.hub.catalog import read_catalog

@@ -29,12 +29,12 @@ from edge_app.events import (
 )
 from edge_app.reason_text import Label, clause, inside
 from edge_app.storage.sessions import SavedTurn, SavedTurnId, SessionStore
-from edge_app.turns.built_in_replies import BuiltInReply, built_in_reply
 from edge_app.turns.cloud_answer import CloudAnswer
 from edge_app.turns.local_answer import LocalAnswer, LocalResources
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import TurnRecorder
-from edge_app.turns.text_replies import TEXT_READ
+from edge_app.turns.replies.built_in_replies import BuiltInReply, built_in_reply
+from edge_app.turns.replies.text_replies import TEXT_READ
 from models.core.errors import NeedsNetwork, UserError
 from router.choice import Choice
 from router.place_policy import Escalation, FirstPlace

@@ -9,8 +9,8 @@ import pytest
 from edge_app.assistant import Turn
 from edge_app.events import CloudFailed, Escalated, TokenText
 from edge_app.storage.sessions import SessionStore
-from edge_app.turns import built_in_replies
-from edge_app.turns.built_in_replies import BuiltInReply
+from edge_app.turns.replies import built_in_replies
+from edge_app.turns.replies.built_in_replies import BuiltInReply
 from router.place_policy import Mode
 from router.types import Reason
 from tests.edge_app.cloud.misbehaving import Misbehaving, status

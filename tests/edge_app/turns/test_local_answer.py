@@ -16,7 +16,7 @@ from edge_app.events import Answer, Event, Failed, Routed, TokenText, Turn
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.turns.adapter_choice import AdapterChooser
-from edge_app.turns.image_text import ImageTexts
+from edge_app.turns.images.image_text import ImageTexts
 from edge_app.turns.local_answer import LocalAnswer, LocalResources
 from edge_app.turns.planner import PlannedTurn, Planner
 from edge_app.turns.recorder import TurnRecorder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_app.turns.image_references import about_this_image, is_about_several, named, needs_image
+from edge_app.turns.images.image_references import about_this_image, is_about_several, named, needs_image
 
 NAMES = ("cat.jpg", "IMG_1234.png", "coffee.jpg")
 """Three images were shown; the question is about the last one if it names none."""

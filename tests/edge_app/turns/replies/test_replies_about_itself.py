@@ -11,7 +11,7 @@ from edge_app import settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered
 from edge_app.system import paths
-from edge_app.turns.assistant_profile import model_languages
+from edge_app.turns.replies.assistant_profile import model_languages
 from models.model_config import read_languages
 from tests.adapters.folders import put
 from tests.edge_app.conftest import png

@@ -1,6 +1,6 @@
 """Function words, question words and a few very common nouns of English and of languages in Latin script.
 
-Written for edge_app.turns.question_language, which says what they are used for.
+Written for edge_app.turns.replies.question_language, which says what they are used for.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import numpy as np
 
 from edge_app.events import Answer, Timing, TokenCounts
 from edge_app.storage.sessions import SavedTurn
-from edge_app.turns.image_focus import ImageFocus, image_in_question
+from edge_app.turns.images.image_focus import ImageFocus, image_in_question
 from models.core.types import Image, Message
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_app.turns.question_language import foreign_language, sentence_about_language
-from edge_app.turns.small_talk import reply, topic
+from edge_app.turns.replies.question_language import foreign_language, sentence_about_language
+from edge_app.turns.replies.small_talk import reply, topic
 from router.types import Reason
 
 if TYPE_CHECKING:

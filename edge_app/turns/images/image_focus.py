@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge_app.storage.sessions import SavedTurn
-from edge_app.turns.image_references import is_about_several, named, needs_image
+from edge_app.turns.images.image_references import is_about_several, named, needs_image
 from models.core.types import Image, Message
 
 Obstacle = Literal["no_image", "several_images"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.turns.question_language import UNNAMED, foreign_language, sentence_about_language
+from edge_app.turns.replies.question_language import UNNAMED, foreign_language, sentence_about_language
 
 FOREIGN = [
     ("de", "Was ist auf diesem Bild zu sehen?"),

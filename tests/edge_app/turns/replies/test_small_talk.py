@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.turns.assistant_profile import AdapterFacts, AssistantProfile
-from edge_app.turns.small_talk import MOST_ADAPTERS, Topic, reply, topic
+from edge_app.turns.replies.assistant_profile import AdapterFacts, AssistantProfile
+from edge_app.turns.replies.small_talk import MOST_ADAPTERS, Topic, reply, topic
 
 PROFILE = AssistantProfile(
     model="tiny-vlm",

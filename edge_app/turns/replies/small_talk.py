@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from edge_app.turns.assistant_profile import AssistantProfile
+    from edge_app.turns.replies.assistant_profile import AssistantProfile
 
 Topic = Literal["greeting", "identity", "product", "human", "abilities", "online", "attaching"]
 """product: whether it is some other, named product. human: whether it is a person. online: where it runs and what it

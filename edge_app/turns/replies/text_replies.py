@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_app.turns.built_in_replies import BuiltInReply
+from edge_app.turns.replies.built_in_replies import BuiltInReply
 from models.ocr.columns import transcript
 from models.ocr.labelled_fields import find_field
 from models.ocr.page_layout import PageText

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_app.turns.text_requests import LONGEST, asks_for_all_text
+from edge_app.turns.replies.text_requests import LONGEST, asks_for_all_text
 
 ALL_TEXT = """
 Read the text in this screenshot

@@ -7,8 +7,8 @@ import pytest
 
 from adapters.store.manifest import PromptPolicy
 from edge_app.engine.inference_thread import Job
-from edge_app.turns import image_text
-from edge_app.turns.image_text import ImageTexts
+from edge_app.turns.images import image_text
+from edge_app.turns.images.image_text import ImageTexts
 from models.core.types import Image
 from models.ocr.page_layout import PageText, TextLine
 from models.ocr.prompt_text import as_prompt_lines

@@ -14,7 +14,7 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
-from edge_app.turns.function_words import ENGLISH, FOREIGN, PARTICLES
+from edge_app.turns.replies.function_words import ENGLISH, FOREIGN, PARTICLES
 
 LEAST_WORDS = 3
 LEAST_EVIDENCE = 2.0

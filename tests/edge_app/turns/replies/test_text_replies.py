@@ -17,7 +17,7 @@ from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, Event, Failed, Routed, TokenText
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
-from edge_app.turns.text_replies import FIELD_RIGHT, NO_TEXT
+from edge_app.turns.replies.text_replies import FIELD_RIGHT, NO_TEXT
 from models.core.errors import UserError
 from models.core.types import Image
 from models.ocr.page_layout import PageText, TextLine
