@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality.continual_measures import WAYS, AccuracyMatrix
-from benchmarks.quality.scenario_study import Study
+from benchmarks.quality.continual.measures import WAYS, AccuracyMatrix
+from benchmarks.quality.scenarios.study import Study
 from edge_app.evaluation.plots import check_picture, plotting, save
 
 # Colour, line style and width of each curve of a Study.

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from edge_app.evaluation.rows import Score
 
 EVALUATIONS = {
-    "continual": "benchmarks.quality.continual_command:continual",
-    "router": "benchmarks.quality.router_command:router",
+    "continual": "benchmarks.quality.continual.command:continual",
+    "router": "benchmarks.quality.router.command:router",
     "confidence": "edge_app.cli.eval.confidence:confidence",
-    "scenarios": "benchmarks.quality.scenarios_command:scenarios",
+    "scenarios": "benchmarks.quality.scenarios.command:scenarios",
 }
 """By name, "module:function" of a command."""
 

@@ -18,8 +18,8 @@ from adapters.prototypes import (
     read_prototypes,
     write_prototypes,
 )
-from benchmarks.quality.unknown_kinds import KINDS, draw_unknown
-from benchmarks.quality.unknown_kinds.easel import Easel
+from benchmarks.quality.router.unknown_kinds import KINDS, draw_unknown
+from benchmarks.quality.router.unknown_kinds.easel import Easel
 from models.compiled_engine import CompiledEngine
 from models.core.types import Image
 from router.choice import Query

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.quality.tilted_pages receipts.jsonl`: answers about pages that are tilted or turned.
+"""`python -m benchmarks.quality.pages.tilted_pages receipts.jsonl`: answers about pages that are tilted or turned.
 
 Each image is turned by each angle, with a table top's brown around it, and the questions of one type are asked again.
 """
@@ -79,7 +79,9 @@ def score(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality.tilted_pages", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.quality.pages.tilted_pages", description=__doc__
+    )
     parser.add_argument("file", type=Path, metavar="FILE.jsonl")
     parser.add_argument("--split", default="val", help="rows of this split")
     parser.add_argument("--type", default="total", help="questions of this type")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.quality.router_cases import (
+from benchmarks.quality.router.cases import (
     CROSSED,
     GENERAL_ASKED,
     GENERAL_ROWS,
@@ -27,7 +27,7 @@ from benchmarks.quality.router_cases import (
     no_kind_cases,
     written_cases,
 )
-from benchmarks.quality.router_evaluation import Decision, Share, cost, sampled, shares
+from benchmarks.quality.router.evaluation import Decision, Share, cost, sampled, shares
 from edge_app.evaluation.questions import DOCUMENT, AuthoredQuestion
 from edge_app.evaluation.rows import EvaluationRow
 from router.routers.background import ANY_IMAGE, ASKED, CHAT, GENERAL, PHOTOS, read_questions

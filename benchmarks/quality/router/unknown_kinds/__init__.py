@@ -11,8 +11,8 @@ from pathlib import Path
 
 import PIL.Image
 
-from benchmarks.quality.unknown_kinds import documents, graphics, interfaces
-from benchmarks.quality.unknown_kinds.easel import Easel
+from benchmarks.quality.router.unknown_kinds import documents, graphics, interfaces
+from benchmarks.quality.router.unknown_kinds.easel import Easel
 
 KINDS = {**documents.KINDS, **interfaces.KINDS, **graphics.KINDS}
 

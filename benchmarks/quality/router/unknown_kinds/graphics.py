@@ -12,7 +12,7 @@ import PIL.ImageColor
 import PIL.ImageDraw
 import PIL.ImageFilter
 
-from benchmarks.quality.unknown_kinds.easel import Easel
+from benchmarks.quality.router.unknown_kinds.easel import Easel
 
 
 def _rough(e: Easel, size: int, power: float) -> np.ndarray:

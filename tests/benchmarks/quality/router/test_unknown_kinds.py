@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-import benchmarks.quality.unknown_kinds
-from benchmarks.quality.unknown_kinds import KINDS, draw_unknown, write_unknown
+import benchmarks.quality.router.unknown_kinds
+from benchmarks.quality.router.unknown_kinds import KINDS, draw_unknown, write_unknown
 
 
 def test_every_kind_is_drawn_and_every_run_gives_the_same_pictures() -> None:
@@ -19,7 +19,7 @@ def test_every_kind_is_drawn_and_every_run_gives_the_same_pictures() -> None:
 
 
 def test_nothing_is_shared_with_the_pictures_that_routers_are_fitted_against() -> None:
-    for file in Path(benchmarks.quality.unknown_kinds.__file__).parent.glob("*.py"):
+    for file in Path(benchmarks.quality.router.unknown_kinds.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
                 assert not (node.module or "").startswith("router")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.quality.tilted_pages import TABLE_TOP, turned
+from benchmarks.quality.pages.tilted_pages import TABLE_TOP, turned
 from models.core.types import Image
 
 PAGE = Image(np.full((40, 20, 3), 255, np.uint8), "page", "page")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.quality.scenario_measures import (
+from benchmarks.quality.scenarios.measures import (
     AnswerPair,
     ScoredAnswer,
     curve,

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.quality.recorded_answers import Key, RecordedAnswer, of_row
-from benchmarks.quality.scenario_measures import (
+from benchmarks.quality.scenarios.measures import (
     AnswerPair,
     Curve,
     MeanOutcome,
@@ -26,6 +25,7 @@ from benchmarks.quality.scenario_measures import (
     sent_by,
     worth_sending,
 )
+from benchmarks.quality.scenarios.recorded_answers import Key, RecordedAnswer, of_row
 from edge_app.evaluation.confidence import Judged
 from edge_app.evaluation.rows import EvaluationRow, Prediction, Scope
 from router.place_policy import Expected, Scenario, Weights, threshold

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.quality.continual_measures import AccuracyMatrix, Stage, accuracy_matrices, files_stayed
-from benchmarks.quality.continual_run import (
+from benchmarks.quality.continual.measures import AccuracyMatrix, Stage, accuracy_matrices, files_stayed
+from benchmarks.quality.continual.run import (
     SEQUENCE,
     ContinualPlan,
     ContinualRun,

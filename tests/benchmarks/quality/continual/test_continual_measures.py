@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality.continual_measures import WAYS, AccuracyMatrix, Stage, accuracy_matrices, files_stayed
+from benchmarks.quality.continual.measures import WAYS, AccuracyMatrix, Stage, accuracy_matrices, files_stayed
 from benchmarks.quality.plots import draw_matrices
 from models.core.errors import UserError
 

@@ -19,8 +19,8 @@ from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from adapters.training.data import TrainingRow
-    from benchmarks.quality.continual_measures import AccuracyMatrix, Stage
-    from benchmarks.quality.continual_run import ContinualRun, Repetition, Trainer
+    from benchmarks.quality.continual.measures import AccuracyMatrix, Stage
+    from benchmarks.quality.continual.run import ContinualRun, Repetition, Trainer
     from edge_app.settings import Settings
 
 READ = ("receipts", "charts")
@@ -74,8 +74,8 @@ def continual(
     """
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise UserError("Continual learning trains: run pip install -e '.[train]'.")
-    from benchmarks.quality.continual_measures import accuracy_matrices
-    from benchmarks.quality.continual_run import ContinualPlan, ContinualRun
+    from benchmarks.quality.continual.measures import accuracy_matrices
+    from benchmarks.quality.continual.run import ContinualPlan, ContinualRun
     from edge_app.assistant import Assistant
     from edge_app.evaluation.plots import check_picture
     from edge_app.evaluation.rows import EvaluationOptions
@@ -114,7 +114,7 @@ def continual(
 
 def _follow(run: ContinualRun) -> tuple[list[Stage], Repetition]:
     """Do the whole run, with progress on stderr. Returns its stages and the repetition of the last one."""
-    from benchmarks.quality.continual_run import Repetition
+    from benchmarks.quality.continual.run import Repetition
     from edge_app.events import Progress
 
     line = output.ProgressLine()
@@ -238,7 +238,7 @@ def _fewer(rows: Sequence[TrainingRow], most: int) -> list[TrainingRow]:
 
 
 def _stage_line(stage: Stage) -> str:
-    from benchmarks.quality.continual_measures import mean
+    from benchmarks.quality.continual.measures import mean
 
     means = ", ".join(f"{way} {100 * mean(shares):.1f}%" for way, shares in stage.accuracy.items())
     return (
@@ -254,7 +254,7 @@ def _report(
     measured: Sequence[AccuracyMatrix],
     repetition: Repetition,
 ) -> dict[str, Any]:
-    from benchmarks.quality.continual_measures import files_stayed
+    from benchmarks.quality.continual.measures import files_stayed
 
     return {
         "budget": budget,
@@ -272,7 +272,7 @@ def _report(
 
 
 def _text(stages: Sequence[Stage], measured: Sequence[AccuracyMatrix], repetition: Repetition) -> str:
-    from benchmarks.quality.continual_measures import WAYS, files_stayed
+    from benchmarks.quality.continual.measures import WAYS, files_stayed
 
     lines: list[str] = []
     for order in dict.fromkeys(matrix.order for matrix in measured):

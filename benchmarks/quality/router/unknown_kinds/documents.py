@@ -10,7 +10,7 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFilter
 
-from benchmarks.quality.unknown_kinds.easel import Easel
+from benchmarks.quality.router.unknown_kinds.easel import Easel
 
 
 def book_page(e: Easel) -> PIL.Image.Image:

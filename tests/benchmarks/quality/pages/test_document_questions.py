@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.quality.document_questions import AskedQuestion, summary
-from benchmarks.quality.drawn_pages import drawn_questions
+from benchmarks.quality.pages.document_questions import AskedQuestion, summary
+from benchmarks.quality.pages.drawn_pages import drawn_questions
 
 ANSWER = AskedQuestion(
     "letter", "Who signed it?", "Ada", "Ada", "field", True, True, 0.9, None, None, None, None

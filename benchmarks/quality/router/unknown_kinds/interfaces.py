@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import PIL.Image
 
-from benchmarks.quality.unknown_kinds.easel import Easel
+from benchmarks.quality.router.unknown_kinds.easel import Easel
 
 
 def _scheme(e: Easel) -> tuple[str, str, str]:

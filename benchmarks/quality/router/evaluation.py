@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.prototypes import image_vector, question_vector
-from benchmarks.quality.router_cases import Case
+from benchmarks.quality.router.cases import Case
 from edge_app.assistant import Assistant, Turn
 from edge_app.evaluation.left_out_scope import LeftOutScope
 from edge_app.evaluation.rows import evenly_spread

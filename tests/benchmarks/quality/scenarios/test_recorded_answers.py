@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.quality.recorded_answers import RecordedAnswer, of_row, oracle, read_answers, write_answers
+from benchmarks.quality.scenarios.recorded_answers import (
+    RecordedAnswer,
+    of_row,
+    oracle,
+    read_answers,
+    write_answers,
+)
 from edge_app.evaluation.rows import EvaluationRow
 from models.core.errors import UserError
 from router.place_policy import Expected

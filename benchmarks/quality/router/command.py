@@ -17,7 +17,7 @@ from edge_app.system.terminal_text import text_table
 from router.types import ROUTERS, RouterName
 
 if TYPE_CHECKING:
-    from benchmarks.quality.router_evaluation import Cost, Decision, FirstToken, Share
+    from benchmarks.quality.router.evaluation import Cost, Decision, FirstToken, Share
     from edge_app.settings import Settings
 
 Results = Mapping[RouterName, "Sequence[Decision]"]
@@ -73,9 +73,9 @@ def router(
     Example:
       edge-app eval router medical.jsonl receipts.jsonl photos.jsonl
     """
-    from benchmarks.quality.router_cases import OWN_WORDS, cases, no_kind_cases, written_cases
-    from benchmarks.quality.router_evaluation import ImageFeatureFile, decide_all, sampled
-    from benchmarks.quality.unknown_kinds import write_unknown
+    from benchmarks.quality.router.cases import OWN_WORDS, cases, no_kind_cases, written_cases
+    from benchmarks.quality.router.evaluation import ImageFeatureFile, decide_all, sampled
+    from benchmarks.quality.router.unknown_kinds import write_unknown
     from edge_app.engine.engine_host import load_engine
     from edge_app.evaluation.questions import read_questions, read_scopes
     from edge_app.evaluation.rows import read_rows
@@ -153,7 +153,7 @@ def _installed() -> tuple[str, ...]:
 
 
 def _first_tokens(settings: Settings, cases: Sequence[Any], turns: int) -> FirstToken:
-    from benchmarks.quality.router_evaluation import first_tokens
+    from benchmarks.quality.router.evaluation import first_tokens
     from edge_app.assistant import Assistant
 
     with closing(Assistant(settings, None)) as assistant:
@@ -190,7 +190,7 @@ def _write_mistakes(file: Path, results: Results) -> None:
 
 def _costs(decisions: Sequence[Decision]) -> dict[str, Cost]:
     """The cost of decisions with an image and of those without."""
-    from benchmarks.quality.router_evaluation import cost
+    from benchmarks.quality.router.evaluation import cost
 
     kinds = {
         "image": [each for each in decisions if each.case.image is not None],
@@ -200,8 +200,8 @@ def _costs(decisions: Sequence[Decision]) -> dict[str, Cost]:
 
 
 def _report(installed: Sequence[str], results: Results, wait: FirstToken | None) -> dict[str, Any]:
-    from benchmarks.quality.router_cases import MUST_REACH
-    from benchmarks.quality.router_evaluation import shares
+    from benchmarks.quality.router.cases import MUST_REACH
+    from benchmarks.quality.router.evaluation import shares
 
     def counted(decisions: Sequence[Decision], key: Any) -> dict[str, Any]:
         return {
@@ -240,7 +240,7 @@ def _text(results: Results, wait: FirstToken | None) -> str:
 
 def _accuracy_table(results: Results) -> str:
     """A line for each group, and lines for its questions of the half for judgement, or for kinds of images."""
-    from benchmarks.quality.router_cases import MUST_REACH, UNKNOWN, WRITTEN
+    from benchmarks.quality.router.cases import MUST_REACH, UNKNOWN, WRITTEN
 
     rows = [("RIGHT CHOICES", "CASES", "MUST REACH", *(name.upper() for name in results))]
     for group, least in MUST_REACH.items():
@@ -269,7 +269,7 @@ def _accuracy_table(results: Results) -> str:
 
 
 def _share_of(decisions: Sequence[Decision]) -> Share | None:
-    from benchmarks.quality.router_evaluation import shares
+    from benchmarks.quality.router.evaluation import shares
 
     return shares(decisions, lambda _: "all").get("all")
 

@@ -5,7 +5,7 @@ Three ways are compared on the same training budget for each domain:
 (b) "isolated": an adapter for each domain, each trained from the same frozen base, with the right one given;
 (c) "routed": the adapters of (b) with the router's choice among those learnt so far.
 
-The measures are in benchmarks/quality/continual_measures.py. Adapters and predictions are kept in one folder, so that
+The measures are in benchmarks/quality/continual/measures.py. Adapters and predictions are kept in one folder, so that
 a stopped run continues where it stopped.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.quality.continual_measures import Stage, mean
+from benchmarks.quality.continual.measures import Stage, mean
 from edge_app.assistant import Assistant, Turn
 from edge_app.evaluation.rows import EvaluationOptions, EvaluationRow, Prediction, evaluate, read_rows
 from edge_app.events import Failed, Progress, Routed

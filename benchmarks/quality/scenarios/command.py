@@ -28,8 +28,8 @@ from edge_app.system.terminal_text import text_table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchmarks.quality.scenario_measures import MeanOutcome
-    from benchmarks.quality.scenario_study import Study
+    from benchmarks.quality.scenarios.measures import MeanOutcome
+    from benchmarks.quality.scenarios.study import Study
     from router.place_policy import Weights
     from router.types import Mode
 
@@ -84,8 +84,8 @@ def scenarios(
       edge-app eval scenarios shapes.jsonl receipts.jsonl --cloud-answers big-model.jsonl --picture curve.svg
       edge-app eval scenarios shapes.jsonl --questions asked.jsonl --cloud-out-of-scope 0.8
     """
-    from benchmarks.quality.recorded_answers import oracle, read_answers, write_answers
-    from benchmarks.quality.scenario_study import asked_of, cloud_accuracy, local_answer, queries_of, study
+    from benchmarks.quality.scenarios.recorded_answers import oracle, read_answers, write_answers
+    from benchmarks.quality.scenarios.study import asked_of, cloud_accuracy, local_answer, queries_of, study
     from edge_app.costs.averages import cloud_prior
     from edge_app.evaluation import plots as pictures
     from edge_app.evaluation.confidence import fit_whole, judgeable, judged_held_out
@@ -133,7 +133,7 @@ def scenarios(
 
 
 def _as_json(found: Study, weights: Mapping[Mode, Weights], measured: bool) -> dict[str, Any]:
-    from benchmarks.quality.scenario_study import LOCAL_SHARE, rcs
+    from benchmarks.quality.scenarios.study import LOCAL_SHARE, rcs
 
     return {
         "queries": found.queries,
@@ -155,7 +155,7 @@ def _as_json(found: Study, weights: Mapping[Mode, Weights], measured: bool) -> d
 
 
 def _text(found: Study, weights: Mapping[Mode, Weights], measured: bool, out_of_scope: float) -> str:
-    from benchmarks.quality.scenario_study import LOCAL_SHARE
+    from benchmarks.quality.scenarios.study import LOCAL_SHARE
 
     energy = "measured" if measured else "estimated"
     share, lost = 100 * LOCAL_SHARE, 100 * found.loss_at_local_share
@@ -213,7 +213,7 @@ def _percent(share: float | None) -> str:
 
 
 def _rcs_table(found: Study, weights: Mapping[Mode, Weights]) -> str:
-    from benchmarks.quality.scenario_study import rcs
+    from benchmarks.quality.scenarios.study import rcs
 
     table = rcs(found, weights)
     modes = [each.mode for each in found.modes]

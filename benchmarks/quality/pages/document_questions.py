@@ -1,7 +1,7 @@
-"""`python -m benchmarks.quality.document_questions`: the plain model's answers about letters, screens and receipts.
+"""`python -m benchmarks.quality.pages.document_questions`: answers of the plain model about letters and receipts.
 
-Letters and screens are drawn from a seed (benchmarks.quality.drawn_pages). Rows of a file such as receipts.jsonl are
-asked without their adapter. Every question is asked twice: with the text of the image read, and without.
+Letters and screens are drawn from a seed (benchmarks.quality.pages.drawn_pages). Rows of a file such as receipts.jsonl
+are asked without their adapter. Every question is asked twice: with the text of the image read, and without.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality.drawn_pages import PageQuestion, drawn_questions
+from benchmarks.quality.pages.drawn_pages import PageQuestion, drawn_questions
 from edge_app.assistant import Assistant
 from edge_app.evaluation.calibration import auroc, calibration_error
 from edge_app.evaluation.rows import read_rows
@@ -124,7 +124,7 @@ def summary(answers: Sequence[AskedQuestion]) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.quality.document_questions", description=__doc__
+        prog="python -m benchmarks.quality.pages.document_questions", description=__doc__
     )
     parser.add_argument("--seed", type=int, default=2, help="1 was used for choosing")
     parser.add_argument(

@@ -1,0 +1,1 @@
+"""Continual learning: domains learnt one after another, and what is forgotten."""

@@ -1,0 +1,1 @@
+"""Questions about pages of text: letters, screens and receipts, straight and tilted."""

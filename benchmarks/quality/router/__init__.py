@@ -1,0 +1,1 @@
+"""How often routers choose the right adapter, and what a choice costs."""

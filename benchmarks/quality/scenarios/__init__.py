@@ -1,0 +1,1 @@
+"""The modes over answered questions: how they divide them between the device and a cloud."""
