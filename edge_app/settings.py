@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     )
 
     model: str = "edge-vlm-135m"
-    """The model: a name from `edge-app models list`."""
+    """The model that answers where no adapter does: a name from `edge-app models list`."""
 
     adapter: str = "auto"
     """The adapter: a name, "none", "auto", or a sum such as "receipts:0.5,medical:0.5"."""

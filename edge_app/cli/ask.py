@@ -16,6 +16,7 @@ from edge_app.cli.options import (
     AllowCloudOption,
     ContinueOption,
     ImageOption,
+    ModelOption,
     ModeOption,
     OfflineOption,
     SessionOption,
@@ -45,6 +46,7 @@ def ask(
         ),
     ] = None,
     image: ImageOption = None,
+    model: ModelOption = None,
     adapter: AdapterOption = None,
     mode: ModeOption = None,
     offline: OfflineOption = None,
@@ -98,6 +100,7 @@ def ask(
     from router.confidence.rule import why_ignored
 
     settings = load_settings(
+        model=model,
         adapter=adapter,
         mode=mode,
         offline=offline,

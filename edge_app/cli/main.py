@@ -17,7 +17,14 @@ from edge_app.cli import ask, doctor, models, output, route, sessions
 from edge_app.cli.adapters import commands as adapters
 from edge_app.cli.cloud import commands as cloud
 from edge_app.cli.eval import evaluate
-from edge_app.cli.options import AdapterOption, ContinueOption, ModeOption, OfflineOption, SessionOption
+from edge_app.cli.options import (
+    AdapterOption,
+    ContinueOption,
+    ModelOption,
+    ModeOption,
+    OfflineOption,
+    SessionOption,
+)
 
 app = typer.Typer(
     name="edge-app",
@@ -65,6 +72,7 @@ def chat(
     continue_: ContinueOption = False,
     offline: OfflineOption = None,
     mode: ModeOption = None,
+    model: ModelOption = None,
     adapter: AdapterOption = None,
     version: Annotated[  # noqa: ARG001 (its callback prints it)
         bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
@@ -78,7 +86,9 @@ def chat(
       edge-app --continue
       edge-app ask "What is in this photo?" --image photo.jpg
     """
-    chosen = [value for value in (session, continue_ or None, offline, mode, adapter) if value is not None]
+    chosen = [
+        value for value in (session, continue_ or None, offline, mode, model, adapter) if value is not None
+    ]
     if context.invoked_subcommand is not None:
         if chosen:
             raise typer.BadParameter(
@@ -92,7 +102,7 @@ def chat(
     from edge_app.storage.sessions import SessionStore
     from edge_app.tui.app import run
 
-    settings = load_settings(offline=offline, mode=mode, adapter=adapter)
+    settings = load_settings(offline=offline, mode=mode, model=model, adapter=adapter)
     store = SessionStore.open()
     try:
         run(settings, store, session=session_id(store, session, continue_))

@@ -1,4 +1,4 @@
-"""`edge-app models`: lists, downloads, shows and removes models."""
+"""`edge-app models`: lists, downloads, chooses, shows and removes models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from models.hub.store import ModelStatus, ModelStore
 
 app = typer.Typer(
-    help="Models: list, pull, show, remove.\n\n\b\nExample:\n  edge-app models list",
+    help="Models: list, pull, use, show, remove.\n\n\b\nExample:\n  edge-app models list",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -31,20 +31,22 @@ def list_(json: JsonOption = False) -> None:
     Example:
       edge-app models list
     """
-    statuses = _store().list()
+    statuses, in_use = _store().list(), load_settings().model
     if json:
-        output.result_json([_summary(status) for status in statuses])
+        output.result_json([_summary(status, in_use) for status in statuses])
         return
     rows = [
         (
-            status.entry.name + (" (default)" if status.default else ""),
-            "here" if status.pulled else "not pulled",
+            status.entry.name,
+            _state(status, in_use),
             output.megabytes(status.entry.size if status.pulled else status.entry.download_size),
-            status.entry.description,
+            output.megabytes(status.entry.memory),
+            status.entry.good_at or status.entry.description,
         )
         for status in statuses
     ]
-    output.result(text_table([("NAME", "STATE", "SIZE", "DESCRIPTION"), *rows], right=(2,)))
+    heading = ("NAME", "STATE", "SIZE", "MEMORY", "GOOD AT")
+    output.result(text_table([heading, *rows], right=(2, 3)))
 
 
 @app.command()
@@ -71,6 +73,28 @@ def pull(name: NameArgument, offline: OfflineOption = None, json: JsonOption = F
         output.result_json(_details(store, name))
     else:
         output.result(f"{name} is in {files.directory}")
+
+
+@app.command()
+def use(name: NameArgument) -> None:
+    """Make a model the one that answers from now on. `--model NAME` chooses one for a single command.
+
+    \b
+    Example:
+      edge-app models use smolvlm-500m
+    """
+    from edge_app.settings import change_settings_file
+    from edge_app.system import paths
+
+    store = _store()
+    status = store.show(name)
+    change_settings_file(paths.config_file(), {"model": None if status.default else name})
+    output.say(f"{name} answers from now on.")
+    if not status.pulled:
+        size = output.megabytes(status.entry.download_size)
+        output.say(f"It is not here yet; `edge-app models pull {name}` downloads it ({size}).")
+    if (chosen := load_settings().model) != name:
+        output.say(f"The environment variable EDGE_APP_MODEL still chooses {chosen}.")
 
 
 @app.command()
@@ -120,16 +144,25 @@ def _store() -> ModelStore:
     return ModelStore(paths.ensure(paths.models_directory()))
 
 
-def _summary(status: ModelStatus) -> dict[str, Any]:
+def _state(status: ModelStatus, in_use: str) -> str:
+    here = "here" if status.pulled else "not pulled"
+    return f"in use, {here}" if status.entry.name == in_use else here
+
+
+def _summary(status: ModelStatus, in_use: str) -> dict[str, Any]:
+    """in_use: the name of the model of the settings. Sizes and memory are in bytes."""
     entry = status.entry
     return {
         "name": entry.name,
         "description": entry.description,
+        "good_at": entry.good_at,
         "licence": entry.licence,
         "default": status.default,
+        "in_use": entry.name == in_use,
         "pulled": status.pulled,
         "size": entry.size,
         "download_size": entry.download_size,
+        "memory": entry.memory,
     }
 
 
@@ -147,7 +180,7 @@ def _details(store: ModelStore, name: str) -> dict[str, Any]:
         for file in status.entry.files
     ]
     return {
-        **_summary(status),
+        **_summary(status, load_settings().model),
         "family": status.entry.family,
         "engine": status.entry.engine,
         "digest": status.entry.digest,

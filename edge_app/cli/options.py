@@ -28,6 +28,12 @@ AdapterOption = Annotated[
         show_default=False,
     ),
 ]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME", help="The model that answers, from `models list`.", show_default=False
+    ),
+]
 ModeOption = Annotated[Mode | None, typer.Option("--mode", help="What matters most.", show_default=False)]
 OfflineOption = Annotated[
     bool | None,

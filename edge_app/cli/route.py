@@ -12,6 +12,7 @@ from edge_app.cli import output
 from edge_app.cli.options import (
     ImageOption,
     JsonOption,
+    ModelOption,
     ModeOption,
     OfflineOption,
     load_settings,
@@ -30,6 +31,7 @@ def route(
         typer.Argument(metavar="QUESTION", help="The question, with or without paths of images."),
     ],
     image: ImageOption = None,
+    model: ModelOption = None,
     mode: ModeOption = None,
     offline: OfflineOption = None,
     json: JsonOption = False,
@@ -44,7 +46,7 @@ def route(
     from edge_app.events import Failed, Progress, Routed
     from edge_app.question_images import read_arguments
 
-    settings = load_settings(mode=mode, offline=offline)
+    settings = load_settings(model=model, mode=mode, offline=offline)
     typed = read_arguments(question, image or ())
     turn = Turn(typed.text, (*(image or ()), *typed.images), mode=settings.mode)
     line = output.ProgressLine()

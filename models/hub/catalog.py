@@ -16,6 +16,12 @@ BUILT_IN = Path(__file__).with_name("catalog.toml")
 DEFAULT_ENGINE = "compiled"
 """The engine of entries without the key `engine` (models.engine.ENGINES)."""
 
+WEIGHTS_IN_MEMORY = 1.1
+"""Packed weights take about so many times the bytes of their files, where the files are quantised."""
+
+MEMORY_BESIDE_WEIGHTS = 250_000_000
+"""Bytes for the KV cache and for scratch memory of a small model, when nothing is known of its shape."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -90,6 +96,8 @@ class CatalogEntry:
     engine: see models.engine.load_model.
     earlier_base_digests: see models.hub.store.BaseDigests.
     images_at_once: how many images of a conversation the model sees in one prompt.
+    good_at: what it is for, in a few words; may be empty.
+    memory_given: bytes, as in the catalog; 0 when that says nothing.
     """
 
     name: str
@@ -101,6 +109,8 @@ class CatalogEntry:
     engine: str = DEFAULT_ENGINE
     earlier_base_digests: tuple[str, ...] = ()
     images_at_once: int = 1
+    good_at: str = ""
+    memory_given: int = 0
 
     @property
     def download_size(self) -> int:
@@ -110,6 +120,11 @@ class CatalogEntry:
     def size(self) -> int:
         """Bytes on the disk."""
         return sum(file.pin.size for file in self.files)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the model takes in memory with a context of 4,096 tokens: as the catalog says, else estimated."""
+        return self.memory_given or round(self.size * WEIGHTS_IN_MEMORY) + MEMORY_BESIDE_WEIGHTS
 
     @property
     def digest(self) -> str:
@@ -245,6 +260,8 @@ def _entry(table: _CatalogTable, name: str) -> CatalogEntry:
         engine=engine,
         earlier_base_digests=table.digests("earlier_base_digests"),
         images_at_once=table.optional_count("images_at_once", 1),
+        good_at=table.optional_text("good_at"),
+        memory_given=table.optional_count("memory", 0),
     )
 
 

@@ -22,6 +22,7 @@ from edge_app.cli.options import (
     AllowCloudOption,
     ImagesOption,
     LimitOption,
+    ModelOption,
     ModeOption,
     OfflineOption,
     load_settings,
@@ -67,6 +68,7 @@ def evaluate(
     images: ImagesOption = None,
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Only rows of this split.")] = None,
     limit: LimitOption = None,
+    model: ModelOption = None,
     adapter: AdapterOption = None,
     mode: ModeOption = None,
     offline: OfflineOption = None,
@@ -94,6 +96,7 @@ def evaluate(
     from edge_app.evaluation.rows import EvaluationOptions, read_rows, score, weights_identity
 
     settings = load_settings(
+        model=model,
         adapter=adapter,
         mode=mode,
         offline=offline,

@@ -329,13 +329,46 @@ def test_sessions_list_show_search_export_delete(
 
 def test_models_list_and_show_without_anything_pulled(run: Run) -> None:
     listed = json.loads(run("models", "list", "--json").stdout)
-    assert [(m["name"], m["default"], m["pulled"]) for m in listed] == [("edge-vlm-135m", True, False)]
+    assert [m["name"] for m in listed if m["default"]] == ["edge-vlm-135m"]
+    assert not any(m["pulled"] for m in listed)
     assert "not pulled" in run("models", "list").stdout
     shown = json.loads(run("models", "show", "edge-vlm-135m", "--json").stdout)
     assert {f["role"] for f in shown["files"]} == {"language_model", "vision_tower"}
     assert all(len(f["sha256"]) == 64 and f["path"] is None for f in shown["files"])
     assert "vision_tower" in run("models", "show", "edge-vlm-135m").stdout
     assert run("models", "remove", "edge-vlm-135m").stderr == "edge-vlm-135m was not here.\n"
+
+
+def in_use(run: Run) -> list[str]:
+    return [m["name"] for m in json.loads(run("models", "list", "--json").stdout) if m["in_use"]]
+
+
+def test_a_chosen_model_is_remembered(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert in_use(run) == ["edge-vlm-135m"]
+    outcome = run("models", "use", "smolvlm-500m")
+    assert (outcome.code, outcome.stdout) == (0, "")
+    assert "edge-app models pull smolvlm-500m" in outcome.stderr
+    assert in_use(run) == ["smolvlm-500m"]
+    monkeypatch.setenv("EDGE_APP_MODEL", "smolvlm-256m")
+    assert in_use(run) == ["smolvlm-256m"]
+    assert "EDGE_APP_MODEL" in run("models", "use", "edge-vlm-135m").stderr
+    monkeypatch.delenv("EDGE_APP_MODEL")
+    assert in_use(run) == ["edge-vlm-135m"]
+
+
+def test_an_unknown_model_cannot_be_chosen(run: Run) -> None:
+    outcome = run("models", "use", "gpt")
+    assert outcome.code == 1
+    assert "'gpt'" in outcome.stderr
+    assert "smolvlm-500m" in outcome.stderr
+    assert in_use(run) == ["edge-vlm-135m"]
+
+
+def test_the_model_option_chooses_for_one_command(run: Run, engine: FakeEngine) -> None:
+    outcome = run("ask", "Is it a cat?", "--model", "smolvlm-256m", "--json")
+    assert json.loads(outcome.stdout)["model"] == "smolvlm-256m"
+    assert len(engine.calls) == 1
+    assert in_use(run) == ["edge-vlm-135m"]
 
 
 def test_models_pull_offline_is_code_3(run: Run) -> None:

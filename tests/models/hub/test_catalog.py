@@ -43,6 +43,29 @@ def test_the_default_model_comes_from_two_wheels() -> None:
     assert entry.bundled.name == entry.name
 
 
+def test_each_model_of_the_app_says_what_it_is_good_at_and_takes_more_memory_than_its_files() -> None:
+    for entry in read_catalog().entries.values():
+        assert entry.good_at
+        assert entry.size < entry.memory < 3 * entry.size
+
+
+def test_the_published_vision_models_are_a_language_model_and_an_mmproj() -> None:
+    entries = read_catalog().entries
+    for name in ("smolvlm-256m", "smolvlm-500m", "smolvlm2-500m", "smolvlm2-2.2b"):
+        assert entries[name].family == "idefics3"
+        assert {file.role for file in entries[name].files} == {"language_model", "mmproj"}
+        assert all(isinstance(file.source, HubSource) for file in entries[name].files)
+
+
+def test_memory_is_estimated_from_the_files_where_the_catalog_gives_none(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text(ENTRY.replace("size = 12", "size = 1_000_000_000"))
+    assert read_catalog(path).entry("mine").memory == 1_350_000_000
+    path.write_text(ENTRY.replace('licence = "l"', 'licence = "l"\nmemory = 7\ngood_at = "tests"'))
+    assert read_catalog(path).entry("mine").memory == 7
+    assert read_catalog(path).entry("mine").good_at == "tests"
+
+
 def test_an_unknown_model_is_refused_with_the_known_names() -> None:
     with pytest.raises(UserError, match=r"'gpt-7'.*edge-vlm-135m"):
         read_catalog().entry("gpt-7")
@@ -50,10 +73,11 @@ def test_an_unknown_model_is_refused_with_the_known_names() -> None:
 
 def test_entries_of_the_users_catalog_are_added(tmp_path: Path) -> None:
     path = tmp_path / "catalog.toml"
-    assert set(read_catalog(path).entries) == {"edge-vlm-135m"}
+    own = set(read_catalog(path).entries)
     local = ENTRY.replace("mine", "other").replace(f"hf:owner/repo@{'a' * 40}", "file:here/it.gguf")
     path.write_text(ENTRY + local)
     entries = read_catalog(path).entries
+    assert set(entries) == own | {"mine", "other"}
     assert entries["mine"].files[0].source == HubSource("owner/repo", "a" * 40, "sub/weights.gguf")
     assert entries["mine"].bundled is None
     assert entries["mine"].download_size == 12
