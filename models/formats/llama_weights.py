@@ -166,7 +166,7 @@ def _check_tensors(source: TensorSource) -> None:
     """Raise UserError unless the source has exactly the tensors of its configuration."""
     config, found = source.config, source.shapes()
     _check_config(source.path, config, len(found))
-    expected = _expected_shapes(config)
+    expected = expected_llama_shapes(config)
     for name, shape in expected.items():
         if name not in found:
             raise UserError(f"{source.path} lacks the tensor for {name}; it is not a whole Llama model")
@@ -204,7 +204,7 @@ def _check_config(path: Path, config: LlamaConfig, tensors: int) -> None:
             raise UserError(f"{path} has {what} {size}, which is not supported: no multiple of {step}")
 
 
-def _expected_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+def expected_llama_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor that a model of this configuration has, by name."""
     hidden, inner = config.hidden_size, config.intermediate_size
     queries, keys = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim

@@ -120,6 +120,8 @@ BLOCK_DECODERS: dict[str, Callable[[NDArray[np.uint8]], QuantizedMatrix]] = {
     "Q4_0": from_q4_0,
     "Q4_1": from_q4_1,
 }
+# GGUF types that become 4-bit codes; all others become 8-bit codes.
+FOUR_BIT_TYPES = frozenset({"Q4_0", "Q4_1"})
 
 
 def _quantise_rows(groups: NDArray[np.float32], bits: Bits) -> QuantizedMatrix:

@@ -277,7 +277,7 @@ def test_gguf_models_of_other_kinds_are_refused_by_name(
         ({"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
         ({"num_hidden_layers": 1}, "model.layers.1|layers.1"),
-        ({"vocab_size": None}, "vocab_size"),
+        ({"vocab_size": None}, "embedding in the shape"),
         ({"hidden_size": 64.5}, "hidden_size"),
         ({"head_dim": 8, "num_attention_heads": 8, "num_key_value_heads": 4}, "head_dim 8"),
         ({"num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 16}, "head_dim 48"),

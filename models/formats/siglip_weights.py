@@ -1,0 +1,159 @@
+"""The weights of a SigLIP vision tower and the connector that makes rows for a language model of its patches.
+
+Defines the tensors that such a model must have, and their shapes. models/formats/siglip_sources.py reads them from
+files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.core.errors import UserError
+from models.formats.quantization import QuantizedMatrix
+
+CHANNELS = 3
+LAYER_MATRICES = ("q", "k", "v", "o", "fc1", "fc2")
+LAYER_NORMS = ("norm1", "norm2")
+
+
+@dataclass(frozen=True)
+class SiglipConfig:
+    """The numbers that define a vision tower with its connector.
+
+    hidden, inner: widths of the tower and of its MLPs. image_size, patch: sides of a tile and of a patch, pixels.
+    norm_eps: of the layer norms. scale_factor: s patches by s patches become one row of the language model.
+    text_hidden: width of that row.
+    """
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    image_size: int
+    patch: int
+    norm_eps: float
+    scale_factor: int
+    text_hidden: int
+
+    @property
+    def side(self) -> int:
+        """Patches on a side of a tile. Pixels beyond the last whole patch are not seen."""
+        return self.image_size // self.patch
+
+    @property
+    def rows(self) -> int:
+        """Rows of the language model that a tile becomes."""
+        return (self.side // self.scale_factor) ** 2
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights."""
+        return sum(int(np.prod(shape)) for shape in expected_shapes(self).values())
+
+
+class SiglipSource(Protocol):
+    """Files that hold the tensors of a vision tower under the names of `expected_shapes`."""
+
+    path: Path
+    config: SiglipConfig
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of every stored tensor. An unknown tensor has the name that the file gives it."""
+        ...
+
+    def floats(self, name: str) -> NDArray[np.float32]:
+        """The tensor as float32, in the shape of `expected_shapes`."""
+        ...
+
+    def matrix(self, name: str) -> QuantizedMatrix:
+        """The matrix [out, inputs] in 8-bit codes, padded with columns of zeros to a multiple of 32 inputs."""
+        ...
+
+
+class SiglipWeights:
+    """A whole vision tower with its connector. Every access reads from the files.
+
+    digest: sha256 (hex) of the published file, or of the list of files when there are several.
+    """
+
+    def __init__(self, source: SiglipSource, digest: str) -> None:
+        """Raises UserError that names the tensor that is missing, unknown or of the wrong shape."""
+        _check_config(source.path, source.config)
+        _check_tensors(source)
+        self.config = source.config
+        self.digest = digest
+        self._source = source
+
+    def floats(self, name: str) -> NDArray[np.float32]:
+        """A tensor as float32 in its shape (see `expected_shapes`). Raises UserError when it is not finite."""
+        values = self._source.floats(name)
+        if not np.isfinite(values).all():
+            raise UserError(f"{self._source.path} has values that are not finite in {name}; it is damaged")
+        return values
+
+    def matrix(self, name: str) -> QuantizedMatrix:
+        """A weight matrix in 8-bit codes by groups of 32 inputs.
+
+        Q8_0 and Q4_0 keep their values; other types are rounded. When 32 does not divide the inputs, columns of
+        zeros are added, and the shape of the result is the padded one.
+        """
+        return self._source.matrix(name)
+
+
+def expected_shapes(config: SiglipConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a model of this configuration, by name. A row of the patch embedding has the
+    pixels in the order channel, y, x; a row of the connector has s * s patches in the order y, x."""
+    hidden, inner = config.hidden, config.inner
+    shapes: dict[str, tuple[int, ...]] = {
+        "patch_embedding.weight": (hidden, CHANNELS * config.patch**2),
+        "patch_embedding.bias": (hidden,),
+        "positions": (config.side**2, hidden),
+        "final_norm.weight": (hidden,),
+        "final_norm.bias": (hidden,),
+        "connector.weight": (config.text_hidden, hidden * config.scale_factor**2),
+    }
+    outputs, inputs = {"fc1": inner}, {"fc2": inner}
+    for layer in range(config.layers):
+        for role in LAYER_MATRICES:
+            rows = outputs.get(role, hidden)
+            shapes[f"layers.{layer}.{role}.weight"] = (rows, inputs.get(role, hidden))
+            shapes[f"layers.{layer}.{role}.bias"] = (rows,)
+        for role in LAYER_NORMS:
+            shapes |= {f"layers.{layer}.{role}.{part}": (hidden,) for part in ("weight", "bias")}
+    return shapes
+
+
+def _check_config(path: Path, config: SiglipConfig) -> None:
+    """Raise UserError for numbers that do not fit together."""
+    if config.hidden % config.heads:
+        raise UserError(f"{path} has a vision tower {config.hidden} wide with {config.heads} heads")
+    if config.side < 1 or config.side % config.scale_factor:
+        raise UserError(
+            f"{path} has {config.side} patches on the side of a tile, which the scale factor "
+            f"{config.scale_factor} does not divide"
+        )
+
+
+def _check_tensors(source: SiglipSource) -> None:
+    """Raise UserError unless the source has exactly the tensors of its configuration."""
+    found, path = source.shapes(), source.path
+    if source.config.layers > len(found):
+        raise UserError(f"{path} states {source.config.layers} layers of its vision tower; it is incomplete")
+    expected = expected_shapes(source.config)
+    for name, shape in expected.items():
+        if name not in found:
+            raise UserError(f"{path} lacks the tensor for {name} of the vision tower; it is incomplete")
+        if found[name] != shape:
+            raise UserError(
+                f"{path} has {name} of the vision tower in the shape {list(found[name])} where its configuration "
+                f"says {list(shape)}; it is damaged or of another family"
+            )
+    for name in found:
+        if name not in expected:
+            raise UserError(f"{path} has the tensor {name}, which a SigLIP vision tower does not have")

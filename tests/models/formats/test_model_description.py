@@ -1,0 +1,85 @@
+"""What a model is and needs is known from its configuration, before any weights are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.core.errors import UserError
+from models.formats.gguf import GgufFile
+from models.formats.model_description import describe_config, describe_gguf
+from tests.models.formats.siglip_files import random_tower, siglip, write_mmproj
+from tests.models.formats.test_llama_weights import METADATA, as_gguf, random_model, write_gguf
+
+# The settings of SmolVLM-500M that its published config.json has, in substance.
+SMOLVLM_500M: dict[str, Any] = {
+    "model_type": "idefics3", "scale_factor": 4, "tie_word_embeddings": False,
+    "text_config": {
+        "model_type": "llama", "hidden_size": 960, "intermediate_size": 2560, "num_attention_heads": 15,
+        "num_key_value_heads": 5, "vocab_size": 49280, "rope_theta": 100000, "max_position_embeddings": 8192,
+        "rms_norm_eps": 1e-05, "tie_word_embeddings": True,
+    },
+    "vision_config": {"hidden_size": 768, "image_size": 512, "num_attention_heads": 12, "patch_size": 16},
+}  # fmt: skip
+
+
+def test_a_vision_language_model_is_described_with_the_defaults_filled_in() -> None:
+    model = describe_config(SMOLVLM_500M)
+    assert model.family == "idefics3"
+    assert (model.language.num_layers, model.language.head_dim, model.language.rope_theta) == (32, 64, 1e5)
+    assert model.vision is not None
+    assert (model.vision.layers, model.vision.inner, model.vision.rows) == (12, 3072, 64)
+    assert not model.language.tie_word_embeddings  # the setting at the top counts
+    assert 500e6 < model.weight_bytes / (17 / 16) < 510e6
+    cache = 32 * 2 * 5 * 64 * 4096 * 2
+    assert model.weight_bytes + cache < model.memory(4096) < model.weight_bytes + cache + 200e6
+
+
+def test_a_language_model_of_its_own_has_no_vision_tower() -> None:
+    model = describe_config(SMOLVLM_500M["text_config"])
+    assert (model.family, model.vision, model.language.tie_word_embeddings) == ("llama", None, True)
+
+
+def test_memory_is_bounded_by_the_positions_that_the_model_has() -> None:
+    model = describe_config(SMOLVLM_500M)
+    assert model.memory(8192) == model.memory(100_000) > model.memory(4096)
+
+
+def test_rope_parameters_take_the_place_of_rope_theta() -> None:
+    text = {key: value for key, value in SMOLVLM_500M["text_config"].items() if key != "rope_theta"}
+    text["rope_parameters"] = {"rope_theta": 273768.0, "rope_type": "default"}
+    assert describe_config(SMOLVLM_500M | {"text_config": text}).language.rope_theta == 273768.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"model_type": "qwen3_vl"},
+            "model_type qwen3_vl is not supported; these are: llama, idefics3, smolvlm",
+        ),
+        ({"model_type": None}, "model_type None"),
+        ({"text_config": {"model_type": "llama", "attention_bias": True}}, "attention_bias"),
+        ({"text_config": {"model_type": "llama", "qk_layer_norms": True}}, "qk_layer_norms"),
+        ({"text_config": {"rope_scaling": {"rope_type": "llama3"}}}, "llama3"),
+        ({"text_config": {"hidden_size": "960"}}, "hidden_size"),
+    ],
+)
+def test_what_cannot_run_is_refused_by_name(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        describe_config(SMOLVLM_500M | changes)
+
+
+def test_gguf_files_are_described(tmp_path: Path) -> None:
+    language = GgufFile(write_gguf(tmp_path / "a.gguf", METADATA, as_gguf(random_model())))
+    alone = describe_gguf(language)
+    assert (alone.family, alone.language.hidden_size) == ("llama", 64)
+    config = siglip()
+    mmproj = GgufFile(write_mmproj(tmp_path / "m.gguf", config, random_tower(config)))
+    both = describe_gguf(language, mmproj)
+    assert both.family == "idefics3"
+    assert both.weight_bytes - alone.weight_bytes == pytest.approx(config.parameters * 17 / 16, abs=1)
+    with pytest.raises(UserError, match="only llama"):
+        describe_gguf(mmproj)
