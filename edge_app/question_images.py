@@ -1,8 +1,8 @@
 """Finds the images that a question names by their paths, and takes the paths out of the question.
 
 A path is attached when it names an image: with or without "@", in quotes, with escaped spaces, as a file:// URL, with
-~, with punctuation after it. A path that looks like an image and is not there is returned too if it has a separator,
-"@" or "~", so that reading it fails with a sentence; "photo.jpg" alone may be a word of the question.
+~, with punctuation after it. A path that looks like an image and is not there is an error if it has a separator, "@" or
+"~"; "photo.jpg" alone may be a word of the question.
 
 `ask`, `route` and the chat read what a person has typed with this module. Text from standard input and questions from
 Python are not searched: nobody has meant their paths.
@@ -25,6 +25,7 @@ LONGEST = 1000
 _MOST_WORDS = 6  # of a path with spaces that is not quoted
 _MOST_FORMS = 6  # of a word with punctuation after it that are looked up
 _OPENING = "\"'“‘«([{<"
+_QUOTES = "\"'“”‘’«»"
 _CLOSING = "?!.,;:)]}>'\"”’»…"
 _QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'(?!\w)|“([^”\n]+)”|‘([^’\n]+)’(?!\w)|«([^»\n]+)»""")
 _WORD = re.compile(r"(?:\\ |\S)+")
@@ -68,9 +69,12 @@ def read_question(text: str, attached: Sequence[Path] = ()) -> QuestionWithImage
     """Takes the images out of a question.
 
     attached: images that come before those of the text, for numbering and so that none is attached twice.
-    Raises UserError for the address of an image on the web.
+    Raises UserError for a path that is not there and for the address of an image on the web.
     """
     found = named_images(text)
+    for named in found:
+        if not exists(named.file) and not str(named.file).startswith("~"):  # reading says what "~name" lacks
+            raise UserError(f"There is no file {_written(text, named)}: check the name and the folder.")
     known, images = [*map(_same, attached)], []
     numbers = []
     for named in found:
@@ -121,6 +125,11 @@ def stand_in(preceding: str, following: str, number: int, *, several: bool) -> s
     if several:
         return f"image {number}"
     return "image" if last in _DETERMINERS else "the image"
+
+
+def _written(text: str, named: NamedImage) -> str:
+    """A path as it is written in the text."""
+    return text[named.start : named.end].removeprefix("@").strip(_QUOTES)
 
 
 def _without(text: str, found: Sequence[NamedImage], numbers: Sequence[int], *, several: bool) -> str:

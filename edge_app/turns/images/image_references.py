@@ -7,7 +7,7 @@ rules rather find nothing than too much: a question in which nothing is found is
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 _ONE = r"(?:photo|photograph|picture|pic|image|snapshot|screenshot|shot|scan)"
 _MANY = _ONE[:-1] + r")s"
@@ -26,6 +26,13 @@ _BY_ORDER = re.compile(
     rf"\b(?P<this>this )?(?P<order>{_ORDER}) (?:(?:attached|uploaded|posted|sent|shown) )?"
     rf"(?:{_KIND}\b|one\b(?! (?:in|on|of|from)\b))"
 )
+_ORDER_ALONE = re.compile(
+    r"^(?:(?:and|but|or|so|ok|okay|now|please|what|how|is|was|are|in|on|about|of|describe|explain|read|tell|me|show|"
+    r"look|at|i|mean|meant|what's|whats|do|you|see)[, ]+)*"
+    rf"the (?P<order>{_ORDER})(?:,? please)?\W*$"
+)
+"""A question that is hardly more than an order: "and in the second?"."""
+
 _BY_NUMBER = re.compile(
     rf"\b{_KIND} (?:no\.? ?|number |# ?)?(?P<number>\d{{1,2}}|{'|'.join(_CARDINALS)})\b(?![.:]\d)"
 )
@@ -136,23 +143,40 @@ def named(question: str, names: Sequence[str], current: int, new: int = 0) -> fr
     """
     text = _said(question)
     start = len(names) - new if new > 1 else 0
-    found = {position for position, name in enumerate(names) if _mentions(question, name)}
-    for match in _BY_ORDER.finditer(text):
-        is_against = _AGAINST.search(text) is not None
-        if match["this"] or (match["order"] == "other" and new == 1 and not is_against):
-            found.add(current)  # an image comes with the words "this other one" or "and the other image"
-        elif match["order"] in _LAST and new == 1 and is_against:
-            found.add(current - 1)
-        else:
-            found.add(_position(match["order"], start, len(names), current))
-    for match in _BY_NUMBER.finditer(text):
-        number = match["number"]
-        found.add(start + (_CARDINALS.get(number) or int(number)) - 1)
+    by_name = {position for position, name in enumerate(names) if _mentions(question, name)}
+    by_name |= {start + number - 1 for number in _numbers(text)}
+    by_order = _by_order(text, start, len(names), current, new)
+    if len(by_order) == 1 and by_order < by_name and _AGAINST.search(text) is None:
+        by_name = set()  # "image 1 and image 2: what is in the second one?"
+    found = by_name | by_order
     if _EARLIER.search(text):
         found.add(current - 1)
     if found and _THIS.search(text):
         found.add(current)
     return frozenset(position for position in found if 0 <= position < len(names))
+
+
+def _by_order(text: str, start: int, count: int, current: int, new: int) -> set[int]:
+    """The positions that words of order give, such as "the first photo". The parameters are those of `named`."""
+    found = set()
+    is_against = _AGAINST.search(text) is not None
+    for match in _BY_ORDER.finditer(text):
+        if match["this"] or (match["order"] == "other" and new == 1 and not is_against):
+            found.add(current)  # an image comes with the words "this other one" or "and the other image"
+        elif match["order"] in _LAST and new == 1 and is_against:
+            found.add(current - 1)
+        else:
+            found.add(_position(match["order"], start, count, current))
+    alone = _ORDER_ALONE.match(text)
+    if alone is not None and new != 1:
+        found.add(_position(alone["order"], start, count, current))
+    return found
+
+
+def _numbers(text: str) -> Iterator[int]:
+    """The numbers of images that a text names, from 1: "photo 2", "image three"."""
+    for match in _BY_NUMBER.finditer(text):
+        yield _CARDINALS.get(match["number"]) or int(match["number"])
 
 
 def about_this_image(question: str) -> str:

@@ -64,7 +64,8 @@ def test_an_image_in_the_question_is_attached_and_that_is_said(
 @pytest.mark.parametrize(
     ("question", "sentence"),
     [
-        ("What is in ./gone.png?", "There is no file gone.png"),
+        ("What is in ./gone.png?", "There is no file ./gone.png: check the name and the folder."),
+        ('What is in @"trip/gone one.png"?', "There is no file trip/gone one.png: check"),
         ("What is in @gone.png?", "There is no file gone.png"),
         ("What is in pages.png?", "pages.png is a folder"),
         ("What is in text.jpg?", "text.jpg is not an image that can be read"),

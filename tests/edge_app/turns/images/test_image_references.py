@@ -14,6 +14,8 @@ NAMED = {
     "what was in the 1st pic": 0,
     "Describe the first image again.": 0,
     "and the second one?": 1,
+    "The second?": 1,
+    "And what about the first?": 0,
     "Tell me more about photo 2": 1,
     "What is shown in image #1?": 0,
     "What colour was the car in picture one?": 0,
@@ -36,6 +38,7 @@ UNNAMED = (
     "Is there a cat in it?",
     "What is the first thing you see?",
     "Who took the last train?",
+    "Who was the first?",
     "What is the photo 3.5 about?",
     "What happened before the photo was taken?",
     'What does "the first photo" mean?',
@@ -227,6 +230,25 @@ def test_numbers_count_the_images_of_a_question_that_brings_several() -> None:
     assert named("What is in image 2?", NAMES, current=2, new=2) == {2}
     assert named("What is in the first one?", NAMES, current=2, new=2) == {1}
     assert named("What is in the first one?", NAMES, current=2, new=1) == {0}
+
+
+@pytest.mark.parametrize(
+    ("question", "position"),
+    [
+        ("Image 1 and image 2: what is in the second one?", 1),
+        ("What is in image 1 and image 2, the first one?", 0),
+        ("the second?", 1),
+    ],
+)
+def test_an_order_chooses_among_the_images_that_came_with_the_question(question: str, position: int) -> None:
+    found = named(question, NAMES[:2], current=1, new=2)
+    assert found == {position}
+    assert not is_about_several(question, found, current=1, new=2)
+
+
+def test_a_comparison_by_number_and_order_stays_one() -> None:
+    question = "Compare image 1 and image 2: is the second one bigger?"
+    assert named(question, NAMES[:2], current=1, new=2) == {0, 1}
 
 
 @pytest.mark.parametrize("question", SEVERAL)
