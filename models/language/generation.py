@@ -45,7 +45,8 @@ class Generation(Iterator[Token]):
 
     A token's text may be empty while a character or a possible stop sequence is incomplete. When the model ends
     the answer, the last token is the end-of-sequence token. It carries the text that was held back and is not
-    counted in `completion_tokens`. The texts of all tokens concatenate to `text`. When another generation begins
+    counted in `completion_tokens`. The texts of all tokens concatenate to `text`, which begins without blanks: where a
+    template's prompt ends without one, the model begins with it. When another generation begins
     on the same KV cache, this one ends with the stop reason "cancelled".
 
     prompt_tokens, image_tokens: the prompt's length, and how much of it are image rows.
@@ -129,8 +130,7 @@ class Generation(Iterator[Token]):
             self.stop_reason = self._reason(stops, limit)
             if self.stop_reason in ("length", "cancelled"):
                 text += _held_back(decoder, stops)
-            self.text += text
-            yield Token(token, text, logprob)
+            yield Token(token, self._add(text), logprob)
             self.decode_ms = _milliseconds(decoding)
             if self.stop_reason is None and (self._cancel.is_set() or prefix.begun != own):
                 self.stop_reason = "cancelled"
@@ -140,9 +140,13 @@ class Generation(Iterator[Token]):
             prefix.extend([token])
             token, logprob = sampler.choose(logits)
         self.stop_reason = "stop"
-        text = _held_back(decoder, stops)
-        self.text += text
-        yield Token(token, text, logprob)
+        yield Token(token, self._add(_held_back(decoder, stops)), logprob)
+
+    def _add(self, text: str) -> str:
+        """Add a token's text to the answer. Returns it without the blanks at the beginning of the answer."""
+        added = text if self.text else text.lstrip()
+        self.text += added
+        return added
 
     def _reason(self, stops: StopMatcher, limit: int) -> StopReason | None:
         if stops.stopped:

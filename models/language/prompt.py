@@ -1,21 +1,55 @@
 """Builds the tokens of a prompt from messages: chat template, text, and rows that stand for images.
 
-A user message with images consists of the following parts: for each image its rows, then (optionally) a line of
-words that the projector's heads suggest, then (when it was read) the text found in the image; then the question.
+A user message with images consists of its images and then the question. The tokens of an image depend on the model's
+vision encoder. `Wording` writes its rows, then (optionally) a line of words that the projector's heads suggest;
+`TileWording` writes its tiles with their places. The text found in the image follows, when it was read.
 Training and inference build their prompts with `PromptBuilder`, so that both use the same tokens.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core.types import Message
-from models.language.chat_template import ChatTemplate
+from models.core.types import Message, Role
+from models.language.chat_template import ChatTemplate, Content, ImagePart, Segment
 from models.language.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image as input of the language model.
+
+    row_ids: one negative number for each row of `embeddings`. Within an engine a row id is never reused, so the
+    prefix cache can compare prompts by their numbers alone.
+    embeddings: float32 [rows, hidden].
+    guesses: (label, probability), best first, from the head whose labels are put into words.
+    probability: 0..1, how certain the projector's heads are (see models.vision.projector.ImageTokens).
+    grid: rows and columns of tiles that the image was cut into; (0, 0) when it is one piece.
+    """
+
+    row_ids: range
+    embeddings: NDArray[np.float32]
+    guesses: tuple[tuple[str, float], ...] = ()
+    probability: float = 1.0
+    grid: tuple[int, int] = (0, 0)
+
+
+class ImageWording(Protocol):
+    """Writes the images of a prompt."""
+
+    def tokens(self, tokenizer: Tokenizer, image: EncodedImage, use_words: bool, text: str) -> list[int]:
+        """The tokens of one image, with its negative row ids.
+
+        use_words: whether its guesses are written in words. text: what was read in it; empty for nothing. It is data:
+        the spelling of a control token in it stays text.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,22 +74,50 @@ class Wording:
         named = [label for label, probability in guesses[: self.count] if probability >= self.least]
         return self.words.format(words=", ".join(named)) if self.words and named else ""
 
+    def tokens(self, tokenizer: Tokenizer, image: EncodedImage, use_words: bool, text: str) -> list[int]:
+        """Prefix, row ids, suffix, line of words, text. See ImageWording."""
+        after = self.suffix + (self.line(image.guesses) if use_words else "")
+        after += self.text.format(text=text) if text else ""
+        return [
+            *tokenizer.encode(self.prefix, special=False),
+            *image.row_ids,
+            *tokenizer.encode(after, special=False),
+        ]
+
 
 @dataclass(frozen=True)
-class EncodedImage:
-    """An image as input of the language model.
+class TileWording:
+    """The text around the tiles of an image, as the processor of Idefics3 and SmolVLM in transformers writes it.
 
-    row_ids: one negative number for each row of `embeddings`. Within an engine a row id is never reused, so the
-    prefix cache can compare prompts by their numbers alone.
-    embeddings: float32 [rows, hidden].
-    guesses: (label, probability), best first, from the head whose labels are put into words.
-    probability: 0..1, how certain the projector's heads are (see models.vision.projector.ImageTokens).
+    fence: the control token before each tile and after the last one. whole: stands before the rows of the whole image.
+    place: a format with the fields {row} and {col}, counted from 1, before the rows of a tile. In vocabularies without
+    control tokens of these spellings, `whole` and `place` become ordinary tokens.
+    text: as in Wording.
     """
 
-    row_ids: range
-    embeddings: NDArray[np.float32]
-    guesses: tuple[tuple[str, float], ...]
-    probability: float = 1.0
+    fence: str = "<fake_token_around_image>"
+    whole: str = "<global-img>"
+    place: str = "<row_{row}_col_{col}>"
+    text: str = Wording.text
+
+    def tokens(self, tokenizer: Tokenizer, image: EncodedImage, use_words: bool, text: str) -> list[int]:
+        """Tiles row by row with a line break after each row, then the whole image. See ImageWording."""
+        del use_words  # there are no guesses
+        rows, cols = image.grid
+        ids = iter(image.row_ids)
+        each = len(image.row_ids) // (rows * cols + 1)
+        made: list[int] = []
+        before = ""
+        for row in range(1, rows + 1):
+            for col in range(1, cols + 1):
+                before += self.fence + self.place.format(row=row, col=col)
+                made += [*tokenizer.encode(before, special=True), *itertools.islice(ids, each)]
+                before = ""
+            before = "\n"
+        before += "\n" if rows else ""
+        made += [*tokenizer.encode(before + self.fence + self.whole, special=True), *ids]
+        after = self.text.format(text=text) if text else ""
+        return made + tokenizer.encode_joined([(self.fence, True), (after, False)])
 
 
 @dataclass(frozen=True)
@@ -102,7 +164,7 @@ class RowIds:
 class PromptBuilder:
     """Builds the prompts of one model."""
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, wording: Wording) -> None:
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, wording: ImageWording) -> None:
         self._tokenizer = tokenizer
         self._template = template
         self._wording = wording
@@ -124,31 +186,53 @@ class PromptBuilder:
         texts: the text that was read in an image, by the image's digest. An image that is missing here or whose
         text is empty gets no text line. The text is data: the spelling of a control token in it stays text.
         """
+        shown = [message.images if see_images else () for message in messages]
+        contents: list[tuple[Role, Content]] = [
+            (message.role, [*(ImagePart() for _ in images), message.text] if images else message.text)
+            for message, images in zip(messages, shown, strict=True)
+        ]
+        digests = [image.digest for images in shown for image in images]
+        read = [(texts or {}).get(digest, "") for digest in digests]
+        return self.build_parts(
+            contents, [encoded[digest] for digest in digests], use_words=use_words, texts=read
+        )
+
+    def build_parts(
+        self,
+        messages: Sequence[tuple[Role, Content]],
+        images: Sequence[EncodedImage],
+        *,
+        use_words: bool = True,
+        texts: Sequence[str] = (),
+    ) -> Prompt:
+        """The same for messages whose parts are in any order.
+
+        images: one for each ImagePart, in order; an image may be shown twice. texts: what was read in them, in the same
+        order; empty for none.
+        """
+        shown = zip(images, texts or [""] * len(images), strict=True)
         tokens: list[int] = []
-        seen: dict[str, EncodedImage] = {}
-        for segment in self._template.segments([(message.role, message.text) for message in messages]):
-            if segment.message is None:
-                tokens += self._tokenizer.encode(segment.text, special=True)
-                continue
-            for image in messages[segment.message].images if see_images else ():
-                seen[image.digest] = encoded[image.digest]
-                tokens += self._image(encoded[image.digest], use_words, (texts or {}).get(image.digest, ""))
-            tokens += self._tokenizer.encode(segment.text, special=False)
-        return Prompt(tokens, tuple(seen.values()))
+        run: list[tuple[str, bool]] = []  # text since the last image
+        for segment in self._template.segments(messages):
+            if _is_image(segment, messages):
+                image, text = next(shown)
+                tokens += self._tokenizer.encode_joined(run)
+                tokens += self._wording.tokens(self._tokenizer, image, use_words, text)
+                run = []
+            else:
+                run.append((segment.text, segment.message is None))
+        tokens += self._tokenizer.encode_joined(run)
+        return Prompt(tokens, tuple({image.row_ids: image for image in images}.values()))
 
     def to_continue(self, text: str, image: EncodedImage | None) -> Prompt:
         """A prompt that is the image, if there is one, and the text alone: no template, no control tokens."""
-        shown = [] if image is None else self._image(image, True, "")
+        shown = [] if image is None else self._wording.tokens(self._tokenizer, image, True, "")
         tokens = self._tokenizer.encode(text, special=False)
         return Prompt([*shown, *tokens], () if image is None else (image,))
 
-    def _image(self, image: EncodedImage, use_words: bool, text: str) -> list[int]:
-        """The tokens of one image: prefix, row ids, suffix, line of words, text."""
-        wording = self._wording
-        after = wording.suffix + (wording.line(image.guesses) if use_words else "")
-        after += wording.text.format(text=text) if text else ""
-        return [
-            *self._tokenizer.encode(wording.prefix, special=False),
-            *image.row_ids,
-            *self._tokenizer.encode(after, special=False),
-        ]
+
+def _is_image(segment: Segment, messages: Sequence[tuple[Role, Content]]) -> bool:
+    if segment.message is None:
+        return False
+    content = messages[segment.message][1]
+    return not isinstance(content, str) and isinstance(content[segment.part], ImagePart)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,11 +22,19 @@ from models.core.files import read_json
 from models.formats.gguf import GgufFile
 from models.formats.gguf_metadata import GgufMetadata
 
-# Tokens that end an answer, in addition to the one that a model's configuration names as the end of a sequence.
+# Tokens that end an answer, in addition to those that a model's configuration names as the end of a sequence.
 _END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "</s>", "<end_of_utterance>")
 # GGUF's names for two pre-tokenizers: GPT-2's pattern, and GPT-2's pattern after single digits are split off.
-_PLAIN_PRE = ("default", "gpt-2", "gpt2", "mpt", "olmo", "jais", "trillion")
+_PLAIN_PRE = ("default", "gpt-2", "gpt2", "mpt", "olmo", "jais", "trillion", "granite-docling")
 _DIGITS_PRE = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
+# Other keys of tokens that end an answer in GGUF, beside the end of a sequence: of a turn, and of a message.
+_GGUF_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
+# The answers of models with this token consist of control tokens, which are then text: `<doctag>`, `<loc_39>`. Others
+# in their vocabulary are not: those of chat templates, written <|so|>, and those around images.
+_MARKUP_TOKEN = "<doctag>"
+_NO_MARKUP = re.compile(
+    r"<\|.*\|>|<image>|<fake_token_around_image>|<global-img>|<row_\d+_col_\d+>|<end_of_utterance>|</?s>|<unk>|<pad>"
+)
 _GGUF_UNKNOWN, _GGUF_CONTROL, _GGUF_USER_DEFINED = 2, 3, 4
 
 
@@ -38,14 +46,24 @@ class Tokenizer:
     """
 
     def __init__(
-        self, bpe: tokenizers.Tokenizer, special: Mapping[str, int], *, bos_id: int | None, eos_id: int | None
+        self,
+        bpe: tokenizers.Tokenizer,
+        special: Mapping[str, int],
+        *,
+        bos_id: int | None,
+        eos_id: int | None,
+        other_end_ids: Iterable[int] = (),
     ) -> None:
         self._bpe = bpe
         self.special = dict(special)
         self.bos_id = bos_id
         self.eos_id = eos_id
         by_text = {special[text] for text in _END_TOKENS if text in special}
-        self.end_ids = frozenset(by_text | ({eos_id} if eos_id is not None else set()))
+        self.end_ids = frozenset({*by_text, *other_end_ids, *([] if eos_id is None else [eos_id])})
+        markup = _MARKUP_TOKEN in special
+        self._silent = {
+            number for text, number in special.items() if not markup or _NO_MARKUP.fullmatch(text)
+        }
         self._special_text = {number: text for text, number in special.items()}
         longest_first = sorted(special, key=len, reverse=True)
         self._special_pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
@@ -76,6 +94,9 @@ class Tokenizer:
             {texts[index]: int(index) for index in control},
             bos_id=_token_id(file, "tokenizer.ggml.bos_token_id", len(texts)),
             eos_id=_token_id(file, "tokenizer.ggml.eos_token_id", len(texts)),
+            other_end_ids=[
+                number for key in _GGUF_ENDS if (number := _token_id(file, key, len(texts))) is not None
+            ],
         )
 
     @classmethod
@@ -99,6 +120,7 @@ class Tokenizer:
             special,
             bos_id=special.get(token_text(settings.get("bos_token"))),
             eos_id=special.get(token_text(settings.get("eos_token"))),
+            other_end_ids=_generation_ends(directory / "generation_config.json"),
         )
 
     def __len__(self) -> int:
@@ -112,19 +134,31 @@ class Tokenizer:
         Lone surrogates, which UTF-8 cannot represent, become question marks. A byte that the vocabulary lacks is
         left out (SmolLM2 lacks some control characters and the lead bytes of unassigned planes).
         """
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        if not special:
-            return self._plain(text)
+        return self.encode_joined([(text, special)])
+
+    def encode_joined(self, pieces: Sequence[tuple[str, bool]]) -> list[int]:
+        """Token ids of texts that follow each other, as (text, special): see `encode`.
+
+        Between two control tokens the texts are one, so that a blank at the end of one piece and the word at the
+        beginning of the next become one token.
+        """
         ids: list[int] = []
-        position = 0
-        for match in self._special_pattern.finditer(text):
-            ids += self._plain(text[position : match.start()])
-            ids.append(self.special[match[0]])
-            position = match.end()
-        return ids + self._plain(text[position:])
+        run = ""
+        for piece, special in pieces:
+            text = piece.encode("utf-8", "replace").decode("utf-8")
+            position = 0
+            for match in self._special_pattern.finditer(text) if special else ():
+                ids += self._plain(run + text[position : match.start()])
+                ids.append(self.special[match[0]])
+                run, position = "", match.end()
+            run += text[position:]
+        return ids + self._plain(run)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids. Control tokens have no text. Bytes that are not UTF-8 become U+FFFD."""
+        """The text of token ids. Control tokens have none, except in models that answer in markup.
+
+        Bytes that are not UTF-8 become U+FFFD.
+        """
         stream = self.stream()
         return "".join([stream.feed(number) for number in ids]) + stream.flush()
 
@@ -133,8 +167,10 @@ class Tokenizer:
         return StreamDecoder(self)
 
     def token_bytes(self, number: int) -> bytes:
-        """The bytes of a token; empty for a control token or an unused id."""
-        text = None if number in self._special_text else self._bpe.id_to_token(number)
+        """The bytes of a token; empty for an unused id, and for a control token that is no markup of answers."""
+        if number in self._special_text:
+            return b"" if number in self._silent else self._special_text[number].encode()
+        text = self._bpe.id_to_token(number)
         if text is None:
             return b""
         if all(character in _BYTES for character in text):
@@ -165,6 +201,13 @@ def token_text(entry: object) -> str:
     """The text of a token in tokenizer_config.json, which is a string or an object with "content"."""
     text = entry.get("content") if isinstance(entry, dict) else entry
     return text if isinstance(text, str) else ""
+
+
+def _generation_ends(path: Path) -> list[int]:
+    """The ids in eos_token_id of generation_config.json, which is one number or several; none without the file."""
+    value = read_json(path).get("eos_token_id") if path.exists() else None
+    values = value if isinstance(value, list) else [value]
+    return [number for number in values if isinstance(number, int) and number >= 0]
 
 
 def _build(path: Path, texts: Sequence[str], merges: Sequence[str]) -> tokenizers.Tokenizer:

@@ -12,7 +12,7 @@ from models.core.errors import UserError
 from models.formats.gguf import GgufFile
 from models.hub.store import ModelFiles
 from models.language import chat_template
-from models.language.chat_template import ChatTemplate, Segment
+from models.language.chat_template import ChatTemplate, Content, ImagePart, Segment
 from tests.models.formats.gguf_files import write_gguf
 
 # In the manner of published templates, with a default system prompt.
@@ -84,9 +84,11 @@ def test_a_template_that_ignores_system_messages_keeps_its_beginning() -> None:
 
 
 def test_the_usual_helpers_are_there() -> None:
-    source = "{{ strftime_now('%Y') }}{{ messages | length }}{{ {'a': '<é>'} | tojson }}{% break %}"
+    source = (
+        "{{ m.content }}{{ strftime_now('%Y') }}{{ messages | length }}{{ {'a': '<é>'} | tojson }}{% break %}"
+    )
     template = ChatTemplate("{% for m in messages %}" + source + "{% endfor %}")
-    assert joined(template.segments([("user", "x")])) == f'{datetime.now():%Y}1{{"a": "<é>"}}'
+    assert joined(template.segments([("user", "x")])) == f'x{datetime.now():%Y}1{{"a": "<é>"}}'
 
 
 def test_blocks_leave_no_blank_lines() -> None:
@@ -154,3 +156,91 @@ def test_a_directory_keeps_its_template_in_one_of_three_places(tmp_path: Path) -
     settings.write_text("{}")
     with pytest.raises(UserError, match="no chat template"):
         ChatTemplate.from_directory(tmp_path)
+
+
+# In substance the template of SmolVLM, which iterates over parts.
+OVER_PARTS = (
+    "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}"
+    "{% if message['content'][0]['type'] == 'image' %}:{% else %}: {% endif %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}"
+    "{% elif part['type'] == 'image' %}<image>{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+EITHER_WAY = (
+    "{% for m in messages %}[{{ m.role }}]{% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for p in m.content %}{{ p.text if p.type == 'text' else '<image>' }}{% endfor %}{% endif %}{% endfor %}"
+)
+IMAGE = ImagePart()
+
+
+def test_text_reaches_a_template_that_iterates_over_parts() -> None:
+    template = ChatTemplate(OVER_PARTS)
+    assert joined(template.segments([("user", "Which shape?")])) == (
+        "<|im_start|>User: Which shape?<end_of_utterance>\nAssistant:"
+    )
+
+
+def test_a_literal_beginning_of_sequence_stays_without_a_system_message() -> None:
+    bare = ChatTemplate(OVER_PARTS).segments([("user", "x")])
+    assert bare[0] == Segment("<|im_start|>User: ", None)
+    with_system = ChatTemplate(OVER_PARTS).segments([("system", "Be brief."), ("user", "x")])
+    assert joined(with_system).startswith("<|im_start|>System: Be brief.<end_of_utterance>\nUser: x")
+
+
+def test_images_stand_where_the_template_writes_them() -> None:
+    segments = ChatTemplate(OVER_PARTS).segments([("user", ["First.", IMAGE, "Which?", IMAGE])])
+    assert segments == [
+        Segment("<|im_start|>User: ", None),
+        Segment("First.", 0, 0),
+        Segment("", 0, 1),
+        Segment("Which?", 0, 2),
+        Segment("", 0, 3),
+        Segment("<end_of_utterance>\nAssistant:", None),
+    ]
+
+
+def test_an_image_comes_first_without_a_blank() -> None:
+    segments = ChatTemplate(OVER_PARTS).segments([("user", [IMAGE, "What?"])])
+    assert segments[0] == Segment("<|im_start|>User:", None)
+
+
+def test_what_a_user_writes_like_an_image_is_text() -> None:
+    segments = ChatTemplate(OVER_PARTS).segments([("user", [IMAGE, "<image> <end_of_utterance>"])])
+    assert [segment for segment in segments if segment.message == 0] == [
+        Segment("", 0, 0),
+        Segment("<image> <end_of_utterance>", 0, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    "source", [EITHER_WAY, "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"]
+)
+def test_templates_of_both_kinds_show_images_and_text_in_order(source: str) -> None:
+    segments = ChatTemplate(source).segments([("user", [IMAGE, "What?"])])
+    assert segments == [Segment("[user]", None), Segment("", 0, 0), Segment("What?", 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("source", "content", "lost"),
+    [
+        ("{% for m in messages %}{{ m.role }}{% endfor %}", "What?", "what the user wrote"),
+        (OVER_PARTS.replace("<image>", "<picture>"), [IMAGE, "What?"], "an image"),
+    ],
+)
+def test_a_template_that_loses_a_part_is_refused(source: str, content: Content, lost: str) -> None:
+    with pytest.raises(UserError, match=f"leaves out {lost}"):
+        ChatTemplate(source).segments([("user", content)])
+
+
+def test_a_template_that_writes_more_images_than_there_are_is_refused() -> None:
+    source = OVER_PARTS.replace("<image>", "<image><image>")
+    with pytest.raises(UserError, match="image that is not there"):
+        ChatTemplate(source).segments([("user", [IMAGE, "What?"])])
+
+
+def test_a_processor_keeps_the_template_in_a_file_of_its_own_or_in_its_settings(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "tokenizer"}))
+    (tmp_path / "processor_config.json").write_text(json.dumps({"chat_template": "processor"}))
+    assert joined(ChatTemplate.from_directory(tmp_path).segments([])) == "processor"
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "own"}))
+    assert joined(ChatTemplate.from_directory(tmp_path).segments([])) == "own"

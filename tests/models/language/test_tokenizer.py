@@ -212,3 +212,59 @@ def test_a_byte_level_tokenizer_json_with_damaged_parts_is_refused(tmp_path: Pat
         (path / "tokenizer.json").write_text(json.dumps(content | {key: value}))
         with pytest.raises(UserError, match="cannot be read"):
             Tokenizer.from_directory(path)
+
+
+def test_a_blank_of_the_template_and_the_word_after_it_are_one_token(tmp_path: Path) -> None:
+    tokenizer = small(tmp_path)
+    together = tokenizer.encode_joined([("<|start|>a: ", True), ("the", False), ("<|end|>", True)])
+    assert together == tokenizer.encode("<|start|>a: the<|end|>", special=True)
+    assert tokenizer.encode(" t", special=False)[0] in together
+
+
+def test_pieces_never_join_to_a_control_token(tmp_path: Path) -> None:
+    ids = small(tmp_path).encode_joined([("<|st", True), ("art|>", False), ("<|start|>", False)])
+    assert not {0, 1} & set(ids)
+
+
+def test_docling_models_cut_text_as_gpt2_does(tmp_path: Path) -> None:
+    whole = small(tmp_path, **{"tokenizer.ggml.pre": "granite-docling"}).encode("12", special=False)
+    assert whole == [260]
+
+
+def test_an_answer_in_markup_is_shown_and_its_control_tokens_are_not(tmp_path: Path) -> None:
+    texts = [*small_vocabulary(), "<doctag>", "<loc_39>", "<image>", "<row_1_col_2>", "<|unused_1|>"]
+    types = np.array([3, 3] + [1] * 259 + [3] * 5, "<i4")
+    changes = {"tokenizer.ggml.tokens": texts, "tokenizer.ggml.token_type": types}
+    tokenizer = small(tmp_path, **changes)
+    assert tokenizer.decode([1, 261, 262, 263, 264, 265, 0]) == "<doctag><loc_39>"
+    assert not {261, 262} & set(tokenizer.encode("<doctag><loc_39>", special=False))
+
+
+def test_control_tokens_have_no_text_in_models_without_markup(tmp_path: Path) -> None:
+    texts = [*small_vocabulary(), "<loc_39>"]
+    types = np.array([3, 3] + [1] * 259 + [3], "<i4")
+    tokenizer = small(tmp_path, **{"tokenizer.ggml.tokens": texts, "tokenizer.ggml.token_type": types})
+    assert tokenizer.decode([261]) == ""
+
+
+def test_a_gguf_file_may_name_more_tokens_that_end_an_answer(tmp_path: Path) -> None:
+    assert small(tmp_path, **{"tokenizer.ggml.eot_token_id": 1}).end_ids == {0, 1}
+
+
+@pytest.mark.parametrize(("written", "ends"), [(1, {0, 1}), ([1, 0], {0, 1}), (None, {0})])
+def test_a_directory_names_the_ends_in_its_generation_settings(
+    tmp_path: Path, written: object, ends: set[int]
+) -> None:
+    bpe = tokenizers.Tokenizer(
+        tokenizers.models.BPE({text: i for i, text in enumerate(byte_alphabet(), 2)}, [])
+    )
+    bpe.decoder = tokenizers.decoders.ByteLevel()
+    content = json.loads(bpe.to_str())
+    names = enumerate(("<|end|>", "<|start|>"))
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    content["added_tokens"] = [{"id": i, "content": name, "special": True, **flags} for i, name in names]
+    content["model"]["vocab"] |= {"<|end|>": 0, "<|start|>": 1}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<|end|>"}')
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": written}))
+    assert Tokenizer.from_directory(tmp_path).end_ids == ends

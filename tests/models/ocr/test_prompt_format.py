@@ -6,6 +6,7 @@ expects: add a version to models.ocr.PROMPT_FORMATS, keep what the earlier ones 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,10 @@ class Letters(Tokenizer):
         pass
 
     def encode(self, text: str, *, special: bool) -> list[int]:
-        del special
-        return [ord(character) for character in text]
+        return self.encode_joined([(text, special)])
+
+    def encode_joined(self, pieces: Sequence[tuple[str, bool]]) -> list[int]:
+        return [ord(character) for text, _ in pieces for character in text]
 
 
 def centred(text: str, x: float, y: float) -> TextLine:
