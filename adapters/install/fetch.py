@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 
 _HUB = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MOST_LISTING = 2**23
 _CHUNK = 1 << 20
 
@@ -137,10 +135,10 @@ def _copy_folder(folder: Path, target: Path) -> None:
 
 def _from_web(address: str, target: Path, sha256: str, progress: Progress) -> Fetched:
     """Download an archive and unpack it, or an adapter.toml with the files that it lists."""
-    from models.hub.download import without_user
+    from models.hub.download import secure_client, without_user
 
     shown = without_user(address)
-    with _open(address, shown) as client:
+    with secure_client(address, shown) as client:
         if client.build_request("GET", shown).url.path.endswith("/" + MANIFEST_FILE):
             _fetch_listed(client, shown, target, progress)
             return Fetched(shown)
@@ -181,7 +179,7 @@ def _from_hub(source: str, target: Path, progress: Progress) -> Fetched:
     """Download the adapter's files of a Hugging Face repository at one commit."""
     from huggingface_hub import get_token, hf_hub_url  # imported here, because the import takes half a second
 
-    from models.hub.download import without_user
+    from models.hub.download import secure_client, without_user
 
     match = _HUB.fullmatch(source)
     if match is None:
@@ -190,7 +188,7 @@ def _from_hub(source: str, target: Path, progress: Progress) -> Fetched:
     given = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     endpoint = without_user(given).rstrip("/")
     token = get_token()
-    with _open(given, endpoint) as client:
+    with secure_client(given, endpoint) as client:
         if token:
             client.headers["Authorization"] = f"Bearer {token}"
         listing = target.parent / f"{target.name}.listing"
@@ -210,27 +208,6 @@ def _from_hub(source: str, target: Path, progress: Progress) -> Fetched:
             _get(client, address, target / name, ALLOWED_FILES[name], progress)
     left_out = tuple(sorted(set(files) - set(wanted) - {".gitattributes", ".gitignore"}))
     return Fetched(source, revision=commit, left_out=left_out)
-
-
-@contextmanager
-def _open(address: str, shown: str) -> Iterator[httpx.Client]:
-    """A client that refuses requests outside https, except to this machine. shown: the address without its password."""
-    import httpx
-
-    from models.hub.download import open_client
-
-    def check(request: httpx.Request) -> None:  # called for redirects too
-        if request.url.scheme != "https" and not (
-            request.url.scheme == "http" and request.url.host in _LOOPBACK
-        ):
-            raise UserError(f"{shown} is not, or does not stay, an https address; only those are fetched.")
-
-    try:
-        with open_client(address) as client:
-            client.event_hooks = {"request": [check], "response": []}
-            yield client
-    except httpx.InvalidURL:
-        raise UserError(f"{shown} is no address; correct it.") from None
 
 
 def _parse_listing(path: Path, source: str) -> tuple[str, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,9 +10,12 @@ import typer
 from edge_app.cli import output
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
 from edge_app.system.terminal_text import text_table
+from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from models.core.types import Stage
+    from models.hub.adding import WantedModel
+    from models.hub.catalog import CatalogEntry
     from models.hub.store import ModelStatus, ModelStore
 
 app = typer.Typer(
@@ -19,6 +23,9 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+LARGE_DOWNLOAD = 200_000_000
+"""Bytes that are downloaded from a source that no catalog names without being asked for again."""
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name from `edge-app models list`.")]
 
@@ -50,23 +57,52 @@ def list_(json: JsonOption = False) -> None:
 
 
 @app.command()
-def pull(name: NameArgument, offline: OfflineOption = None, json: JsonOption = False) -> None:
-    """Download a model, unless it is here already. Continues an interrupted download.
+def pull(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A name from `edge-app models list`; hf:owner/repository[@revision]; file:FOLDER or file:MODEL.gguf.",
+        ),
+    ],
+    name: Annotated[str, typer.Option(metavar="NAME", help="The name of a model from hf: or file:.")] = "",
+    file: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="The GGUF file to take, where there are several; may be repeated."),
+    ] = None,
+    mmproj: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="The vision encoder of a GGUF language model: file:MMPROJ.gguf."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large download.")] = False,
+    offline: OfflineOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Download or copy a model, unless it is here already. Continues an interrupted download.
 
     \b
-    Example:
-      edge-app models pull edge-vlm-135m
+    Examples:
+      edge-app models pull smolvlm-500m
+      edge-app models pull hf:HuggingFaceTB/SmolVLM-256M-Instruct --name small
+      edge-app models pull file:model.gguf --mmproj file:mmproj.gguf --name mine
     """
     from edge_app.events import Progress
+    from models.hub.adding import WantedModel, is_source
 
     line = output.ProgressLine()
 
     def progress(stage: Stage, message: str, done: int, total: int | None) -> None:
         line.show(Progress(stage, message, done, total))
 
-    store = _store()
+    store, is_offline = _store(), load_settings(offline=offline).offline
+    if is_source(source):
+        name = _add(store, WantedModel(source, name, tuple(file or ()), mmproj), yes, is_offline)
+    elif name or file or mmproj:
+        raise typer.BadParameter("--name, --file and --mmproj are for a model from hf: or file:.")
+    else:
+        name = source
     try:
-        files = store.pull(name, progress, offline=load_settings(offline=offline).offline)
+        files = store.pull(name, progress, offline=is_offline)
     finally:
         line.clear()
     if json:
@@ -120,7 +156,7 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
 
 @app.command()
 def remove(name: NameArgument) -> None:
-    """Remove a model's files and the files made from them. It can be pulled again.
+    """Remove a model's files and the files made from them. It can be pulled again; a file: source is not touched.
 
     \b
     Example:
@@ -130,11 +166,53 @@ def remove(name: NameArgument) -> None:
     from models.core.cache import remove_packed
 
     store = _store()
-    freed = store.remove(name)
     weights = store.show(name).entry.weights_digest
+    freed = store.remove(name)
     if not any(status.pulled and status.entry.weights_digest == weights for status in store.list()):
         freed += remove_packed(paths.cache_directory(), weights)
     output.say(f"Removed {name} ({output.megabytes(freed)})." if freed else f"{name} was not here.")
+
+
+def _add(store: ModelStore, wanted: WantedModel, yes: bool, offline: bool) -> str:
+    """Adds a model from hf: or file: to the catalog and returns its name. Says what it is and needs.
+
+    yes: does not ask before a large download. Raises UserError, also when the user does not want it.
+    """
+    from models.hub.adding import propose
+    from models.hub.file_trees import hub_origin
+
+    if offline and wanted.source.startswith("hf:"):
+        found = store.pulled_from(hub_origin(wanted.source), wanted.name)
+        if found is not None:
+            return found.name
+    proposal = propose(wanted, offline=offline)
+    entry = proposal.entry
+    if entry.name not in store.catalog.entries or store.find(entry.name) is None:
+        size = f"{output.megabytes(entry.size)} to {'download' if entry.download_size else 'copy'}"
+        output.say(
+            f"{entry.name}: {entry.description}; {size}, about {output.megabytes(entry.memory)} of memory, "
+            f"licence {entry.licence}."
+        )
+        _confirm_download(entry, yes)
+    store.add(entry, proposal.contents)
+    return entry.name
+
+
+def _confirm_download(entry: CatalogEntry, yes: bool) -> None:
+    """Asks before a download of more than LARGE_DOWNLOAD bytes, and for a model that the memory is too small for.
+
+    Without a terminal --yes is needed. Raises UserError when the answer is no.
+    """
+    import psutil
+
+    memory = psutil.virtual_memory().total
+    if yes or (entry.download_size <= LARGE_DOWNLOAD and entry.memory <= memory):
+        return
+    tight = f" This machine has {output.megabytes(memory)} of memory in all." if entry.memory > memory else ""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UserError(f"{entry.name} was not pulled.{tight} Give --yes to pull it.")
+    if not typer.confirm(f"Pull it?{tight}", err=True):
+        raise UserError(f"{entry.name} was not pulled.")
 
 
 def _store() -> ModelStore:
@@ -163,6 +241,7 @@ def _summary(status: ModelStatus, in_use: str) -> dict[str, Any]:
         "size": entry.size,
         "download_size": entry.download_size,
         "memory": entry.memory,
+        "origin": entry.origin or None,
     }
 
 
@@ -175,6 +254,7 @@ def _details(store: ModelStore, name: str) -> dict[str, Any]:
             "name": file.pin.name,
             "size": file.pin.size,
             "sha256": file.pin.sha256,
+            "source": str(file.source),
             "path": str(here.files[file.role]) if here else None,
         }
         for file in status.entry.files

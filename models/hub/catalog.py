@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from models.core.errors import UserError
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
+ADDED = ".added"
+"""Folder beside the user's catalog with a file of the same form for each model that `models pull SOURCE` added."""
+
 DEFAULT_ENGINE = "compiled"
 """The engine of entries without the key `engine` (models.engine.ENGINES)."""
 
@@ -22,7 +27,7 @@ WEIGHTS_IN_MEMORY = 1.1
 MEMORY_BESIDE_WEIGHTS = 250_000_000
 """Bytes for the KV cache and for scratch memory of a small model, when nothing is known of its shape."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PYPI = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.!+_-]+)")
@@ -47,6 +52,9 @@ class PypiSource:
     archive: Pin
     member: str
 
+    def __str__(self) -> str:
+        return f"pypi:{self.package}=={self.version}"
+
 
 @dataclass(frozen=True)
 class HubSource:
@@ -56,12 +64,18 @@ class HubSource:
     revision: str
     path: str
 
+    def __str__(self) -> str:
+        return f"hf:{self.repository}@{self.revision}"
+
 
 @dataclass(frozen=True)
 class LocalSource:
     """A file on this machine."""
 
     path: Path
+
+    def __str__(self) -> str:
+        return f"file:{self.path}"
 
 
 Source = PypiSource | HubSource | LocalSource
@@ -98,6 +112,7 @@ class CatalogEntry:
     images_at_once: how many images of a conversation the model sees in one prompt.
     good_at: what it is for, in a few words; may be empty.
     memory_given: bytes, as in the catalog; 0 when that says nothing.
+    origin: the source that the user named for a model that was added; "" for one that a catalog names.
     """
 
     name: str
@@ -111,6 +126,7 @@ class CatalogEntry:
     images_at_once: int = 1
     good_at: str = ""
     memory_given: int = 0
+    origin: str = ""
 
     @property
     def download_size(self) -> int:
@@ -153,20 +169,49 @@ class Catalog:
 
 
 def read_catalog(additional: Path | None = None) -> Catalog:
-    """The app's catalog together with the entries of the additional file, if that exists.
+    """The app's catalog together with the entries of the additional file and of the folder ADDED beside it.
 
-    Raises UserError when a file is malformed, or when the additional one redefines a model of the app.
+    Either may be missing. Raises UserError when a file is malformed, or when one redefines a model.
     """
     content = _read_toml(BUILT_IN)
     entries = _entries(BUILT_IN, content)
-    if additional is not None and additional.exists():
-        more = _entries(additional, _read_toml(additional))
+    for path in _additional_files(additional):
+        more = _entries(path, _read_toml(path))
         if taken := sorted(entries.keys() & more.keys()):
-            raise UserError(
-                f"{additional} redefines {taken[0]}, which comes with the app; choose another name"
-            )
+            raise UserError(f"{path} redefines {taken[0]}, which is there already; choose another name")
         entries |= more
     return Catalog(entries, content["default"])
+
+
+def _additional_files(additional: Path | None) -> list[Path]:
+    if additional is None:
+        return []
+    added = sorted((additional.parent / ADDED).glob("*.toml"))
+    return [additional, *added] if additional.exists() else added
+
+
+def as_toml(entry: CatalogEntry) -> bytes:
+    """A catalog with this entry alone. It has no bundled folder, and no files from a package index."""
+    files = {}
+    for file in entry.files:
+        match file.source:
+            case HubSource(path=path):
+                source = {"source": str(file.source), "path": path}
+            case LocalSource():
+                source = {"source": str(file.source)}
+            case PypiSource():
+                raise ValueError(f"{entry.name} comes from a package index")
+        files[file.role] = {"name": file.pin.name, "size": file.pin.size, "sha256": file.pin.sha256, **source}
+    fields: dict[str, object] = {
+        "description": entry.description,
+        "family": entry.family,
+        "licence": entry.licence,
+        "origin": entry.origin,
+        "images_at_once": entry.images_at_once,
+        "memory": entry.memory,
+        "files": files,
+    }
+    return tomli_w.dumps({"models": {entry.name: fields}}).encode()
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -243,7 +288,7 @@ class _CatalogTable:
 
 def _entry(table: _CatalogTable, name: str) -> CatalogEntry:
     """The catalog entry in a table. Raises UserError."""
-    if not _NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise UserError(f"{table.path}: {name!r} is no name for a model (small letters, digits, . _ -)")
     files = tuple(_file(fields, role) for role, fields in table.tables("files").items())
     if len({file.pin.name for file in files}) != len(files):
@@ -262,6 +307,7 @@ def _entry(table: _CatalogTable, name: str) -> CatalogEntry:
         images_at_once=table.optional_count("images_at_once", 1),
         good_at=table.optional_text("good_at"),
         memory_given=table.optional_count("memory", 0),
+        origin=table.optional_text("origin"),
     )
 
 

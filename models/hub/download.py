@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,8 @@ from models.hub.catalog import Pin
 ATTEMPTS = 4  # consecutive requests that bring no new byte
 FIRST_PAUSE = 0.5  # seconds; doubles with every attempt
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Received = Callable[[int], None]
 """Called with the number of bytes of the file that have been received so far."""
@@ -64,6 +67,26 @@ def open_client(server: str) -> httpx.Client:
     """
     headers = {"Accept-Encoding": "identity"}
     return httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers=headers, auth=OriginAuth(server))
+
+
+@contextmanager
+def secure_client(server: str, shown: str) -> Iterator[httpx.Client]:
+    """As `open_client`, for addresses that a user gives: refuses requests outside https, except to this machine.
+
+    shown: the address without its password. Raises UserError, also inside the block for an address that is none.
+    """
+
+    def check(request: httpx.Request) -> None:  # called for redirects too
+        local = request.url.scheme == "http" and request.url.host in _LOOPBACK
+        if request.url.scheme != "https" and not local:
+            raise UserError(f"{shown} is not, or does not stay, an https address; only those are fetched.")
+
+    try:
+        with open_client(server) as client:
+            client.event_hooks = {"request": [check], "response": []}
+            yield client
+    except httpx.InvalidURL:
+        raise UserError(f"{shown} is no address; correct it.") from None
 
 
 def download(

@@ -19,9 +19,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 from models.core.errors import NeedsNetwork, UserError
-from models.core.files import alone, file_digest, sync_directory
+from models.core.files import alone, file_digest, sync_directory, write_whole
 from models.core.types import Progress, no_progress
-from models.hub.catalog import DEFAULT_ENGINE, Catalog, CatalogEntry, CatalogFile, PypiSource, read_catalog
+from models.hub.catalog import (
+    ADDED,
+    DEFAULT_ENGINE,
+    Catalog,
+    CatalogEntry,
+    CatalogFile,
+    PypiSource,
+    as_toml,
+    read_catalog,
+)
 
 MANIFEST = "model.json"
 SPARE_BYTES = 64 << 20  # that must stay free on the disk after a pull
@@ -86,6 +95,11 @@ class ModelStore:
         entry = self.catalog.entry(name)
         return ModelStatus(entry, self._pulled(entry) is not None, name == self.catalog.default)
 
+    def pulled_from(self, origin: str, name: str = "") -> ModelFiles | None:
+        """The model that was added from this source, if it is complete on this machine. name: "" takes any."""
+        entries = [e for e in self.catalog.entries.values() if origin == e.origin and name in ("", e.name)]
+        return next((found for entry in entries if (found := self._pulled(entry))), None)
+
     def find(self, name: str) -> ModelFiles | None:
         """The model if it is complete on this machine. Makes no request."""
         return self._pulled(self.catalog.entry(name))
@@ -138,10 +152,35 @@ class ModelStore:
             raise UserError(f"{self.root / name} was changed while it was being pulled; pull {name} again")
         return files
 
+    def add(self, entry: CatalogEntry, contents: Mapping[str, bytes]) -> None:
+        """Add a model to the catalog, so that `pull` finds it. It is kept in the folder ADDED until it is removed.
+
+        contents: files that were downloaded already, by name; they are not downloaded again.
+        Raises UserError when another model has this name.
+        """
+        with self._locked(entry.name, no_progress):
+            self.catalog = read_catalog(self.root / "catalog.toml")
+            there = self.catalog.entries.get(entry.name)
+            if there is not None and (there.digest, there.family) != (entry.digest, entry.family):
+                which = f" (from {there.origin})" if there.origin else ""
+                raise UserError(
+                    f"There is another model named {entry.name}{which}; give this one a name by --name, or "
+                    f"remove that one first."
+                )
+            if there is None:
+                (self.root / ADDED).mkdir(exist_ok=True)
+                write_whole(self._added(entry.name), as_toml(entry))
+                self.catalog = read_catalog(self.root / "catalog.toml")
+            if self._pulled(entry) is None:
+                staging = self._staging(entry)
+                for name, content in contents.items():
+                    write_whole(staging / name, content)
+
     def remove(self, name: str) -> int:
         """Delete a model and unfinished pulls of it. Returns the bytes that were freed.
 
-        A process that has it open keeps its mapped files, on systems that can delete open files.
+        A model that was added leaves the catalog; what it was copied from stays. A process that has the model open
+        keeps its mapped files, on systems that can delete open files.
         """
         entry = self.catalog.entry(name)
         with self._locked(name, no_progress):
@@ -150,7 +189,13 @@ class ModelStore:
                 if directory.exists():
                     freed += sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
                     self._discard(directory)
+            if self._added(name).exists():
+                self._added(name).unlink()
+                self.catalog = read_catalog(self.root / "catalog.toml")
         return freed
+
+    def _added(self, name: str) -> Path:
+        return self.root / ADDED / f"{name}.toml"
 
     def _pulled(self, entry: CatalogEntry) -> ModelFiles | None:
         """The model if its manifest matches the catalog and every file has its size."""

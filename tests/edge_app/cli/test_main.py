@@ -40,6 +40,7 @@ from models.core.types import Sampling
 from tests.adapters.folders import put
 from tests.edge_app.conftest import png, saved_image_names
 from tests.edge_app.fakes import FakeEngine, FakeRouter
+from tests.models.tiny_directory import write_directory
 
 
 @dataclass(frozen=True)
@@ -404,6 +405,47 @@ def test_a_model_from_a_file_is_pulled_listed_and_removed(run: Run, tmp_path: Pa
     assert run("models", "remove", "mine").stderr == "Removed mine (2.0 MB).\n"
     assert not packed.exists()
     assert not json.loads(run("models", "show", "mine", "--json").stdout)["pulled"]
+
+
+def test_a_folder_becomes_a_model_and_stays_when_the_model_is_removed(run: Run, tmp_path: Path) -> None:
+    folder = write_directory(tmp_path / "Tiny Llama")
+    outcome = run("models", "pull", f"file:{folder}", "--offline", "--json")
+    assert outcome.code == 0, outcome.stderr
+    assert "tiny-llama: " in outcome.stderr
+    assert "of memory" in outcome.stderr
+    shown = json.loads(outcome.stdout)
+    assert (shown["name"], shown["family"], shown["pulled"]) == ("tiny-llama", "llama", True)
+    assert shown["origin"] == f"file:{folder}"
+    assert run("models", "use", "tiny-llama").code == 0
+    assert in_use(run) == ["tiny-llama"]
+    assert run("models", "pull", f"file:{folder}", "--name", "other").code == 0
+    assert "Removed tiny-llama" in run("models", "remove", "tiny-llama").stderr
+    assert run("models", "show", "tiny-llama").code == 1
+    assert (folder / "model.safetensors").exists()
+
+
+def test_a_large_model_without_a_terminal_needs_yes(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_directory(tmp_path / "tiny")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=1_000_000))
+    refused = run("models", "pull", f"file:{folder}")
+    assert (refused.code, refused.stdout) == (1, "")
+    assert "--yes" in refused.stderr
+    assert "1.0 MB of memory in all" in refused.stderr
+    assert run("models", "show", "tiny").code == 1
+    assert run("models", "pull", f"file:{folder}", "--yes").code == 0
+
+
+def test_a_repository_is_not_asked_for_offline(run: Run) -> None:
+    outcome = run("models", "pull", "hf:owner/repo", "--offline")
+    assert (outcome.code, outcome.stdout) == (3, "")
+    assert "offline" in outcome.stderr
+
+
+def test_options_of_a_source_do_not_fit_a_name(run: Run) -> None:
+    assert run("models", "pull", "smolvlm-256m", "--name", "small").code == 2
+    assert run("models", "pull", "hf:owner").code == 1
 
 
 def test_doctor_tells_what_there_is_and_changes_nothing(run: Run, home: Path) -> None:

@@ -79,16 +79,17 @@ class LoopbackServer:
 
             def _send(self, content: bytes) -> None:
                 wanted = self.headers.get("Range", "") if owner.ranges else ""
-                start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+                first, _, last = wanted.removeprefix("bytes=").partition("-")
+                start, end = int(first or 0), int(last) + 1 if last else len(content)
                 if start >= len(content) and wanted:
                     self.send_response(416)
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                     return
-                body = content[start:]
+                body = content[start:end]
                 self.send_response(206 if wanted else 200)
                 if wanted:
-                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                    self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(content)}")
                 self.send_header("Content-Type", owner.types.get(self.path, "application/octet-stream"))
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

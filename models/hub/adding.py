@@ -1,0 +1,132 @@
+"""Adds models to the catalog that no catalog names: from Hugging Face, or from files on this machine.
+
+What the model is, and whether it can run, is read from its configuration before anything large is downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from models.core.errors import NeedsNetwork, UserError
+from models.formats.model_description import FamilyDescription, describe_config, describe_gguf
+from models.hub.catalog import MODEL_NAME, CatalogEntry
+from models.hub.file_trees import FileTree, local_files, open_repository
+from models.hub.selection import CONFIG, LANGUAGE_MODEL, MLC_CONFIG, MMPROJ, Selection, select
+
+IMAGES_AT_ONCE = 4
+"""Images in one prompt of a model with a vision tower: its context of 4,096 tokens holds so many at full detail."""
+
+
+@dataclass(frozen=True)
+class WantedModel:
+    """What the user asks for.
+
+    source: "hf:owner/repository[@revision]", or "file:" and a folder or a GGUF file. name: "" takes the source's.
+    files: GGUF files of a repository or folder that are chosen by name. mmproj: the GGUF file of the vision encoder,
+    in the same repository, or on this machine for a source on this machine.
+    """
+
+    source: str
+    name: str = ""
+    files: tuple[str, ...] = ()
+    mmproj: str | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A model that can run. contents: its small files that were read already, by file name."""
+
+    entry: CatalogEntry
+    contents: Mapping[str, bytes]
+
+
+def is_source(text: str) -> bool:
+    """Whether this is a source of WantedModel, and not a model's name."""
+    return text.startswith(("hf:", "file:"))
+
+
+def propose(wanted: WantedModel, *, offline: bool = False) -> Proposal:
+    """The entry for a model, with its files, and the memory that it needs. Nothing large is downloaded.
+
+    Raises UserError when it cannot run, and NeedsNetwork when it is on the hub and that cannot be reached or offline
+    is set.
+    """
+    if wanted.source.startswith("file:"):
+        tree = local_files(wanted.source, wanted.mmproj)
+        tower = None if wanted.mmproj is None else Path(wanted.mmproj.removeprefix("file:")).name
+        return _propose(tree, replace(wanted, mmproj=tower))
+    if offline:
+        raise NeedsNetwork(
+            f"{wanted.source} is on the network and the app is offline; pull it once without --offline."
+        )
+    with open_repository(wanted.source) as repository:
+        return _propose(repository, wanted)
+
+
+def _propose(tree: FileTree, wanted: WantedModel) -> Proposal:
+    name = _name(wanted.name, tree)
+    selection = select(tree.sizes, tree.where, wanted.files, wanted.mmproj)
+    described = _described(tree, selection)
+    files = tuple(tree.catalog_file(role, path) for role, path in selection.files.items())
+    entry = CatalogEntry(
+        name=name,
+        description=f"{tree.where}: {_shape(described)}",
+        family=described.family,
+        licence=tree.licence,
+        files=files,
+        bundled=None,
+        images_at_once=IMAGES_AT_ONCE if described.vision else 1,
+        memory_given=described.memory(),
+        origin=tree.origin,
+    )
+    read = {path: tree.contents[path] for path in selection.files.values() if path in tree.contents}
+    return Proposal(entry, {PurePosixPath(path).name: content for path, content in read.items()})
+
+
+def _described(tree: FileTree, selection: Selection) -> FamilyDescription:
+    """What the model is. Raises UserError when it cannot run."""
+    if selection.form != "gguf":
+        path = CONFIG if selection.form == "hugging face" else MLC_CONFIG
+        try:
+            settings = json.loads(tree.read(path))
+        except (ValueError, RecursionError):
+            settings = None
+        if not isinstance(settings, dict):
+            raise UserError(f"{path} of {tree.where} is not a JSON object.")
+        return describe_config(settings, f"{tree.where}/{path}")
+    with _headers_of(tree.where) as folder:
+        model = tree.header(selection.files[LANGUAGE_MODEL], folder)
+        mmproj = selection.files.get(MMPROJ)
+        return describe_gguf(model, None if mmproj is None else tree.header(mmproj, folder))
+
+
+@contextmanager
+def _headers_of(where: str) -> Iterator[Path]:
+    """A temporary folder for headers. Errors inside the block name the repository in the folder's place."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield Path(folder)
+        except UserError as error:
+            raise type(error)(str(error).replace(folder, where)) from None
+
+
+def _name(given: str, tree: FileTree) -> str:
+    """The model's name: the given one, or the repository's or file's in small letters. Raises UserError."""
+    name = given or re.sub(r"[^a-z0-9._-]+", "-", tree.name.lower()).removesuffix("-gguf").strip("-._")[:64]
+    if not MODEL_NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} is no name for a model (small letters, digits, . _ -); give one by --name."
+        )
+    return name
+
+
+def _shape(described: FamilyDescription) -> str:
+    language = described.language
+    seen = ", sees images" if described.vision else ", text alone"
+    return f"{described.family}, {language.num_layers} layers of width {language.hidden_size}{seen}"
