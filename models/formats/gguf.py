@@ -56,7 +56,10 @@ _TYPE_NAMES = {
     27: "I64", 28: "F64", 29: "IQ1_M", 30: "BF16", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
 }  # fmt: skip
 # type -> (elements in a block, bytes of a block)
-_BLOCKS = {"F32": (1, 4), "F16": (1, 2), "BF16": (1, 2), "Q4_0": (32, 18), "Q4_1": (32, 20), "Q8_0": (32, 34)}
+_BLOCKS = {
+    "F32": (1, 4), "F16": (1, 2), "BF16": (1, 2), "Q8_0": (32, 34), "Q4_0": (32, 18), "Q4_1": (32, 20),
+    "Q5_0": (32, 22), "Q5_1": (32, 24), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,14 @@ class GgufFile:
         rows = prod(info.shape[:-1])
         return self._data[info.offset : info.offset + info.nbytes].reshape(rows, -1)
 
-    def floats(self, name: str) -> NDArray[np.float32]:
-        """A tensor of type F32, F16 or BF16 as float32 in its shape. Raises KeyError for any other type."""
+    def floats(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
+        """A tensor of type F32, F16 or BF16 as float32 in its shape. Raises KeyError for any other type.
+
+        rows: the rows of a matrix that are read.
+        """
         info = self.tensors[name]
-        return _FLOAT_DECODERS[info.type](self.blocks(name)).reshape(info.shape)
+        values = _FLOAT_DECODERS[info.type](self.blocks(name)[rows])
+        return values.reshape(-1, *info.shape[1:]) if len(info.shape) > 1 else values[0]
 
     def _alignment(self, reader: _GgufCursor) -> int:
         alignment = self.metadata.get("general.alignment", DEFAULT_ALIGNMENT)

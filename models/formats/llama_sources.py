@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from models.core.errors import UserError
 from models.core.files import file_digest, read_json
 from models.formats.gguf import GgufFile
+from models.formats.gguf_blocks import BLOCK_DECODERS, FOUR_BIT_TYPES, gguf_matrix
 from models.formats.hugging_face import Numbers, llama_config, open_tensors
 from models.formats.llama_weights import LlamaConfig, LlamaWeights, assemble
-from models.formats.quantization import BLOCK_DECODERS, FOUR_BIT_TYPES, Bits, QuantizedMatrix, quantise
+from models.formats.quantization import Bits, QuantizedMatrix, quantise_by_parts
 from models.formats.safetensors_file import SafetensorsFile
 
 _GGUF_NAMES = {
@@ -60,7 +61,7 @@ def directory_digest(path: Path) -> str:
 
 
 class GgufSource:
-    """A GGUF file of the architecture "llama". Q4_0, Q4_1 and Q8_0 stay as they are; floats become 8 bits."""
+    """A GGUF file of the architecture "llama". models/formats/gguf_blocks.py has its types; floats become 8 bits."""
 
     def __init__(self, file: GgufFile) -> None:
         self.path = file.path
@@ -75,9 +76,7 @@ class GgufSource:
         return 4 if self._type(name) in FOUR_BIT_TYPES else 8
 
     def matrix(self, name: str) -> QuantizedMatrix:
-        decode = BLOCK_DECODERS.get(self._type(name))
-        stored = self._names[name]
-        matrix = decode(self._file.blocks(stored)) if decode else quantise(self._file.floats(stored), 8)
+        matrix = gguf_matrix(self._file, self._names[name])
         if name.endswith((".q", ".k")):
             return matrix.rows(half_split_rows(matrix.shape[0], self.config.head_dim))
         return matrix
@@ -119,7 +118,9 @@ class HuggingFaceSource:
         return 8
 
     def matrix(self, name: str) -> QuantizedMatrix:
-        return quantise(self.floats(name), 8)
+        file, stored = self._files[name]
+        rows, inputs = file.tensors[stored].shape
+        return quantise_by_parts(lambda part: file.floats(stored, part), rows, inputs, 8)
 
     def floats(self, name: str) -> NDArray[np.float32]:
         file, stored = self._files[name]

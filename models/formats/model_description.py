@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from models.formats.gguf import GgufFile
+from models.formats.gguf_blocks import FOUR_BIT_TYPES
 from models.formats.hugging_face import VISION_LANGUAGE_TYPES, llama_config, model_type, siglip_config
 from models.formats.llama_sources import gguf_llama_config
 from models.formats.llama_weights import LlamaConfig, expected_llama_shapes
-from models.formats.quantization import FOUR_BIT_TYPES
 from models.formats.siglip_sources import mmproj_config
 from models.formats.siglip_weights import SiglipConfig
 

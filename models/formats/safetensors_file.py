@@ -69,12 +69,16 @@ class SafetensorsFile:
         values: NDArray[Any] = np.frombuffer(raw, np.dtype(_DTYPES[tensor.type])).reshape(tensor.shape)
         return values
 
-    def floats(self, name: str) -> NDArray[np.float32]:
-        """A floating-point tensor as a float32 copy. Raises UserError for a tensor of another type."""
+    def floats(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
+        """A floating-point tensor as a float32 copy. Raises UserError for a tensor of another type.
+
+        rows: those of the first dimension that are read.
+        """
         kind = self.tensors[name].type
         if kind not in FLOAT_TYPES:
             raise FileError(self.path, f" stores {name!r} as {kind}; floating-point numbers are needed there")
         values = self.array(name)
+        values = values[rows] if values.ndim else values
         return widen_bfloat16(values) if kind == "BF16" else values.astype(np.float32)
 
 

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from models.core.errors import UserError
 from models.core.files import file_digest, read_json
 from models.formats.gguf import GgufFile
+from models.formats.gguf_blocks import BLOCK_DECODERS
 from models.formats.hugging_face import Numbers, open_tensors, siglip_config
 from models.formats.llama_sources import directory_digest
-from models.formats.quantization import BLOCK_DECODERS, GROUP, QuantizedMatrix, quantise, to_8_bits
+from models.formats.quantization import GROUP, QuantizedMatrix, quantise, to_8_bits
 from models.formats.safetensors_file import SafetensorsFile
 from models.formats.siglip_weights import SiglipConfig, SiglipWeights
 
@@ -121,10 +122,9 @@ class MmprojSource:
         return values.reshape(_as_rows(name, info.shape))
 
     def matrix(self, name: str) -> QuantizedMatrix:
-        decode = BLOCK_DECODERS.get(self._file.tensors[self._names[name]].type)
-        if decode is None:
-            return _quantise_padded(self.floats(name))
-        return to_8_bits(decode(self._file.blocks(self._names[name])))
+        stored = self._names[name]
+        decode = BLOCK_DECODERS.get(self._file.tensors[stored].type)
+        return to_8_bits(decode(self._file.blocks(stored))) if decode else _quantise_padded(self.floats(name))
 
     def _told_by_shape(self, name: str, shape: tuple[int, ...]) -> str:
         """The name of a tensor, with fc1 and fc2 exchanged when it has as many outputs as the other one."""

@@ -118,7 +118,7 @@ def test_what_cannot_be_right_is_refused_in_words(tmp_path: Path, content: bytes
     assert says in refusal(tmp_path / "a.gguf", content)
 
 
-@pytest.mark.parametrize(("number", "name"), [(12, "Q4_K"), (2 << 20, "number 2097152"), (4, "number 4")])
+@pytest.mark.parametrize(("number", "name"), [(11, "Q3_K"), (2 << 20, "number 2097152"), (4, "number 4")])
 def test_an_unsupported_tensor_type_is_named(tmp_path: Path, number: int, name: str) -> None:
     message = refusal(tmp_path / "a.gguf", gguf_bytes({}, {"blk.0.x": (number, (1, 256), bytes(512))}))
     assert name in message

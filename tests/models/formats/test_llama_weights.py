@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.formats.gguf import GgufFile
+from models.formats.gguf_blocks import from_q4_1
 from models.formats.llama_sources import load_llama
 from models.formats.llama_weights import LlamaWeights
-from models.formats.quantization import from_q4_1, quantise
+from models.formats.quantization import quantise
 from models.hub.store import ModelFiles
 from tests.models.formats.gguf_files import Tensors, float_tensor, write_gguf
 
@@ -149,6 +150,31 @@ def test_a_hugging_face_directory_gives_the_same_model(tmp_path: Path) -> None:
     from_gguf = load_llama(write_gguf(tmp_path / "a.gguf", METADATA, as_gguf(model)))
     assert weights.config.rms_norm_eps == pytest.approx(from_gguf.config.rms_norm_eps)
     assert weights.config.num_kv_heads == from_gguf.config.num_kv_heads
+
+
+@pytest.mark.parametrize(
+    ("prefix", "kept"), [("model.text_model.", "model."), ("text_model.model.", "model."), ("", "model.")]
+)
+def test_the_language_model_is_found_under_each_prefix(tmp_path: Path, prefix: str, kept: str) -> None:
+    model = random_model()
+    stored = {name.replace(kept, prefix, 1): values for name, values in model.items()}
+    stored["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(HEAD_DIM // 2, np.float32)
+    check_model(load_llama(write_directory(tmp_path / "m", stored)), model)
+
+
+@pytest.mark.parametrize("kind", ["idefics3", "smolvlm"])
+def test_the_language_model_of_a_vision_language_model_is_read(tmp_path: Path, kind: str) -> None:
+    model = random_model()
+    stored = {name.replace("model.", "model.text_model.", 1): values for name, values in model.items()}
+    stored["model.vision_model.post_layernorm.bias"] = np.ones(4, np.float32)
+    stored["model.connector.modality_projection.proj.weight"] = np.ones((4, 4), np.float32)
+    text = {key: value for key, value in SETTINGS.items() if key != "tie_word_embeddings"}
+    path = write_directory(tmp_path / "m", stored)
+    settings = {"model_type": kind, "text_config": text | {"tie_word_embeddings": True}}
+    (path / "config.json").write_text(json.dumps(settings))
+    check_model(load_llama(path), model)  # the head too: tie_word_embeddings counts at the top alone
+    (path / "config.json").write_text(json.dumps(settings | {"tie_word_embeddings": True}))
+    assert load_llama(path).head is None
 
 
 def test_shards_are_read_through_their_index(tmp_path: Path) -> None:

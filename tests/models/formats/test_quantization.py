@@ -1,4 +1,4 @@
-"""Codes and scales: GGUF blocks are kept exactly, floats are rounded within half a step."""
+"""Codes and scales: floats are rounded within half a step, and 4 bits become 8."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
-from models.formats.quantization import from_q4_0, from_q4_1, from_q8_0, quantise, to_8_bits
+from models.formats.gguf_blocks import from_q4_0, from_q4_1, from_q8_0
+from models.formats.quantization import quantise, to_8_bits
 
 
 def halves(*values: float) -> bytes:
