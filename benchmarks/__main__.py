@@ -15,6 +15,7 @@ from benchmarks.speed import language_model as speed
 from benchmarks.speed.measurement import IdleCheck
 from benchmarks.speed.table import TableRow, as_json, as_text
 from benchmarks.speed.workers import Worker, WorkerError
+from benchmarks.vlm import figures, random_models
 from edge_app.settings import load
 from edge_app.system import paths
 from models.compiler import threads as thread_settings
@@ -28,6 +29,7 @@ ROUNDS = 7
 QUICK_ROUNDS = 3
 CONTEXT = 1024
 GROUPS = ("speed", "adapters", "threads", "start", "answers", "memory", "first")
+VLM = "vlm"  # not measured unless it is asked for: its models take gigabytes
 QUICK_GROUPS = ("speed", "adapters", "start", "answers")
 
 
@@ -52,7 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the JSON to this file as well")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds, fewer rows")
     parser.add_argument("--rounds", type=int, help=f"alternations behind every median (default {ROUNDS})")
-    parser.add_argument("--only", nargs="+", choices=GROUPS, help="these groups of rows alone")
+    parser.add_argument("--only", nargs="+", choices=(*GROUPS, VLM), help="these groups of rows alone")
+    parser.add_argument(
+        "--models", type=Path, metavar="FOLDER", help=f"where {VLM} keeps its random models, 1 to 3 GB each"
+    )
+    shapes = random_models.SHAPES
+    parser.add_argument(
+        "--shapes", nargs="+", choices=shapes, default=["500m"], help=f"of the models of {VLM}"
+    )
     return parser
 
 
@@ -68,7 +77,8 @@ def _bench(options: argparse.Namespace) -> int:
     rows: list[TableRow] = []
     with tempfile.TemporaryDirectory(prefix="edge-app-bench-") as temporary:
         folder = Path(temporary)
-        app.first_use(folder)  # packs and compiles before anything is timed
+        if groups != [VLM]:
+            app.first_use(folder)  # packs and compiles before anything is timed
         beside_peer = partial(_beside_peer, files, cache, folder, threads, rounds, versions)
         steps: dict[str, Callable[[], list[TableRow]]] = {
             "speed": lambda: beside_peer(speed.rows),
@@ -78,6 +88,7 @@ def _bench(options: argparse.Namespace) -> int:
             "answers": lambda: app.answers(rounds, folder),
             "memory": lambda: [app.memory(rounds, folder)],
             "first": lambda: app.first_starts(min(rounds, 3), folder),
+            VLM: lambda: _vlm(options, folder, threads, rounds),
         }
         for group in groups:
             say(f"{group} ...")
@@ -106,15 +117,16 @@ def _beside_peer(
     measure: Callable[[speed.Sides], list[TableRow]],
 ) -> list[TableRow]:
     """The rows of a measure that needs our worker and, where it is installed, the peer."""
-    weights = files.files["language_model"]
+    weights, digest = files.files["language_model"], files.digests["language_model"]
     with ExitStack() as running:
-        ours = running.enter_context(speed.our_worker(files, cache, folder, threads, CONTEXT))
-        theirs = peer.find(weights, paths.ensure(cache / "bench"), threads, CONTEXT)
+        ours = running.enter_context(speed.our_worker(weights, digest, cache, folder, threads, CONTEXT))
+        theirs = peer.find(paths.ensure(cache / "bench"), threads, CONTEXT)
         best = {}
         if theirs is None:
             say(f"without a peer: {peer.HELP}")
         else:
             running.enter_context(theirs.worker)
+            theirs.run_default_model(weights, cache / "bench")
             versions["llama-cpp-python"] = theirs.about["version"]
             versions["llama.cpp features"] = theirs.about["system"]
             best = theirs.fastest(3)
@@ -136,12 +148,24 @@ def _adapters(
     return rows + adapters.installed(rounds, folder, shape)
 
 
+def _vlm(options: argparse.Namespace, folder: Path, threads: int, rounds: int) -> list[TableRow]:
+    if options.models is None:
+        raise UserError(f"{VLM} needs --models FOLDER, a folder for its random models")
+    run = figures.Run(options.models, folder, threads, rounds, IdleCheck())
+    rows = []
+    for shape in options.shapes:
+        say(f"{shape} ...")
+        rows += figures.rows(run, shape)
+    return rows
+
+
 def _threads(files: ModelFiles, cache: Path, folder: Path, threads: int, rounds: int) -> list[TableRow]:
     if threads == 1:
         return []
+    weights, digest = files.files["language_model"], files.digests["language_model"]
     with ExitStack() as running:
-        one: Worker = running.enter_context(speed.our_worker(files, cache, folder, 1, CONTEXT))
-        several = running.enter_context(speed.our_worker(files, cache, folder, threads, CONTEXT))
+        one: Worker = running.enter_context(speed.our_worker(weights, digest, cache, folder, 1, CONTEXT))
+        several = running.enter_context(speed.our_worker(weights, digest, cache, folder, threads, CONTEXT))
         return speed.thread_rows(one, several, rounds, threads)
 
 

@@ -14,7 +14,6 @@ from benchmarks.speed.measurement import IdleCheck, Measure, alternate
 from benchmarks.speed.peer import Peer, Variant
 from benchmarks.speed.table import Samples, TableRow, Target, row
 from benchmarks.speed.workers import Worker
-from models.hub.store import ModelFiles
 
 _BUSY = "while True: pass"
 
@@ -33,13 +32,15 @@ class Sides:
     idle: IdleCheck
 
 
-def our_worker(files: ModelFiles, cache: Path, folder: Path, threads: int, length: int) -> Worker:
-    """A RuntimeWorker process with the language model loaded. length: of its context."""
+def our_worker(weights: Path, digest: str, cache: Path, folder: Path, threads: int, length: int) -> Worker:
+    """A RuntimeWorker process with a language model loaded.
+
+    weights: a GGUF file. digest: its sha256. cache: of packed weights and compiled code. length: of the context.
+    """
     worker = Worker(
         [sys.executable, "-m", "benchmarks.speed.runtime_worker"], folder / f"runtime-{threads}.log"
     )
-    weights, digest = str(files.files["language_model"]), files.digests["language_model"]
-    worker.ask("load", weights=weights, digest=digest, cache=str(cache), threads=threads, length=length)
+    worker.ask("load", weights=str(weights), digest=digest, cache=str(cache), threads=threads, length=length)
     return worker
 
 

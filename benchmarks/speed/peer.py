@@ -1,8 +1,8 @@
 """The peer that figures are compared with: llama.cpp, through llama-cpp-python.
 
-It runs the same weights as we do: our GGUF file (Q4_1), and a Q4_0 file that llama.cpp makes of it. Each is tried with
-and without flash attention, and a figure is compared with the best of the four variants. Adapters are passed to it as
-GGUF files.
+It runs the same weights as we do. Beside our default model (Q4_1) that is also a Q4_0 file that llama.cpp makes of it.
+Each file is tried with and without flash attention, and a figure is compared with the best variant. Adapters are passed
+to it as GGUF files.
 """
 
 from __future__ import annotations
@@ -47,43 +47,48 @@ _GGUF_NAMES = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A file and a kind of attention that the peer runs with. flash: flash attention."""
+    """A file and a kind of attention that the peer runs with.
+
+    flash: flash attention. mmproj: the file of the vision encoder, None for text alone.
+    """
 
     name: str
     path: Path
     flash: bool
+    mmproj: Path | None = None
 
 
 class Peer:
     """A process of llama_cpp_worker with one variant loaded at a time."""
 
-    def __init__(self, python: str, weights: Path, folder: Path, threads: int, length: int) -> None:
-        """Starts the process, and makes the Q4_0 file unless it exists.
-
-        python: an interpreter that has llama-cpp-python. folder: for the Q4_0 file, which is kept, and the log.
-        """
+    def __init__(self, python: str, folder: Path, threads: int, length: int) -> None:
+        """Starts the process without a model. python: an interpreter that has llama-cpp-python. folder: for the log."""
         script = Path(__file__).with_name("llama_cpp_worker.py")
         self.worker = Worker([python, str(script)], folder / "llama_cpp.log")
         self.about = {key: str(value) for key, value in self.worker.ask("about").items()}
+        self.variants: list[Variant] = []
         self._threads, self._length = threads, length
         self._loaded: Variant | None = None
+
+    def run_default_model(self, weights: Path, folder: Path) -> None:
+        """Let the variants be a Q4_1 file and a Q4_0 file that is made of it. folder: where the latter is kept."""
         smaller = folder / "q4_0.gguf"
         if not smaller.exists():
             partial = folder / "q4_0.partial"
             self.worker.ask("quantise", source=str(weights), target=str(partial))
             partial.replace(smaller)
-        self.variants = [
-            Variant(f"llama.cpp {kind}{' flash' if flash else ''}", path, flash)
-            for kind, path in (("Q4_0", smaller), ("Q4_1", weights))
-            for flash in (False, True)
-        ]
+        self.variants = [*variants("Q4_0", smaller), *variants("Q4_1", weights)]
 
     def use(self, variant: Variant) -> None:
         """Load a variant unless it is loaded."""
         if variant != self._loaded:
-            path = str(variant.path)
             self.worker.ask(
-                "load", path=path, threads=self._threads, length=self._length, flash=variant.flash
+                "load",
+                path=str(variant.path),
+                threads=self._threads,
+                length=self._length,
+                flash=variant.flash,
+                mmproj=None if variant.mmproj is None else str(variant.mmproj),
             )
             self._loaded = variant
 
@@ -120,13 +125,21 @@ def python() -> str | None:
     return sys.executable if importlib.util.find_spec("llama_cpp") else None
 
 
-def find(weights: Path, folder: Path, threads: int, length: int) -> Peer | None:
+def variants(name: str, path: Path, mmproj: Path | None = None) -> list[Variant]:
+    """A file without and with flash attention."""
+    return [
+        Variant(f"llama.cpp {name}{' flash' if flash else ''}", path, flash, mmproj)
+        for flash in (False, True)
+    ]
+
+
+def find(folder: Path, threads: int, length: int) -> Peer | None:
     """The running peer, or None when it is not installed. Raises UserError when it is installed but fails."""
     interpreter = python()
     if interpreter is None:
         return None
     try:
-        return Peer(interpreter, weights, folder, threads, length)
+        return Peer(interpreter, folder, threads, length)
     except WorkerError as error:
         raise UserError(f"llama-cpp-python in {interpreter} does not run: {error}.") from error
 

@@ -37,6 +37,7 @@ class RuntimeWorker:
         packed = load_or_pack(digest, lambda: load_llama(Path(weights), digest), folder / "packed")
         library = compile_llama(packed.shape, choose_path(detect(folder)), folder / "compiled")
         self.runtime = LlamaRuntime(packed, library, threads, length)
+        self.packed_bytes = {name: section.nbytes for name, section in packed.sections.items()}
         self.adapters: dict[str | None, PackedLora | None] = {None: None}
         return {}
 

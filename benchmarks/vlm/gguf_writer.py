@@ -1,0 +1,93 @@
+"""Writes GGUF files (version 3): metadata, and tensors that are made one at a time.
+
+Follows the format's specification (docs/gguf.md in the ggml repository).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.core.files import replacing
+
+ALIGNMENT = 32
+# The format's numbers of value types and tensor types.
+_UINT32, _FLOAT32, _BOOL, _STRING, _ARRAY, _INT32 = 4, 6, 7, 8, 9, 5
+_TENSOR_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 8, "Q4_K": 12, "Q6_K": 14}
+# type -> (elements in a block, bytes of a block)
+BLOCKS = {
+    "F32": (1, 4),
+    "F16": (1, 2),
+    "Q4_0": (32, 18),
+    "Q8_0": (32, 34),
+    "Q4_K": (256, 144),
+    "Q6_K": (256, 210),
+}
+
+Value = str | bool | int | float | Sequence[str] | Sequence[int] | Sequence[float]
+
+
+@dataclass(frozen=True)
+class TensorToWrite:
+    """A tensor of a file to be written.
+
+    shape: outermost dimension first, as in numpy. type: a key of BLOCKS. make: returns its bytes, uint8 of any shape.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    make: Callable[[], NDArray[np.uint8]]
+
+    @property
+    def nbytes(self) -> int:
+        elements, size = BLOCKS[self.type]
+        return prod(self.shape) // elements * size
+
+
+def write_gguf(path: Path, metadata: Mapping[str, Value], tensors: Sequence[TensorToWrite]) -> None:
+    """Write a file under a temporary name and rename it. One tensor is in memory at a time. Raises OSError."""
+    header = bytearray(b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata)))
+    for key, value in metadata.items():
+        header += _text(key) + _value(value)
+    offset = 0
+    for tensor in tensors:
+        dimensions = tensor.shape[::-1]  # innermost first
+        header += _text(tensor.name) + struct.pack("<I", len(dimensions))
+        header += struct.pack(f"<{len(dimensions)}Q", *dimensions)
+        header += struct.pack("<IQ", _TENSOR_TYPES[tensor.type], offset)
+        offset += tensor.nbytes + -tensor.nbytes % ALIGNMENT
+    with replacing(path) as file:
+        file.write(header + bytes(-len(header) % ALIGNMENT))
+        for tensor in tensors:
+            data = tensor.make()
+            if data.nbytes != tensor.nbytes:
+                raise ValueError(f"{tensor.name} has {data.nbytes} bytes instead of {tensor.nbytes}")
+            file.write(np.ascontiguousarray(data).tobytes() + bytes(-tensor.nbytes % ALIGNMENT))
+
+
+def _text(value: str) -> bytes:
+    encoded = value.encode()
+    return struct.pack("<Q", len(encoded)) + encoded
+
+
+def _value(value: Value) -> bytes:
+    """A metadata value with its type before it. Whole numbers become uint32, those of arrays int32."""
+    if isinstance(value, bool):
+        return struct.pack("<I?", _BOOL, value)
+    if isinstance(value, int):
+        return struct.pack("<II", _UINT32, value)
+    if isinstance(value, float):
+        return struct.pack("<If", _FLOAT32, value)
+    if isinstance(value, str):
+        return struct.pack("<I", _STRING) + _text(value)
+    if isinstance(value[0], str):
+        return struct.pack("<IIQ", _ARRAY, _STRING, len(value)) + b"".join(_text(str(each)) for each in value)
+    kind, letter = (_FLOAT32, "f") if isinstance(value[0], float) else (_INT32, "i")
+    return struct.pack(f"<IIQ{len(value)}{letter}", _ARRAY, kind, len(value), *value)
