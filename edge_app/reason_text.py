@@ -33,6 +33,7 @@ CLAUSES = {
     "field_read": "read in a labelled field",
     "text_read": "the text that was read in the image",
     "about_assistant": "a question about the assistant",
+    "about_answer": "a question about the answer before",
     "other_language": "a language that the model here does not speak",
     "no_image": "there is no image to look at",
     "several_images": "the question is about several images and this device looks at one",

@@ -17,8 +17,9 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from edge_app.events import Picture, Turn
+from edge_app.events import Answer, Picture, Turn
 from edge_app.storage.sessions import NewImage, SavedTurn, Session
+from edge_app.turns.replies.about_answer import was_about_answer
 from models.core.errors import UserError
 from models.core.images import MAX_FILE_BYTES, load_image
 from models.core.types import Image, Message
@@ -186,6 +187,13 @@ def _answered(turn: SavedTurn) -> bool:
 def answered_turns(turns: Sequence[SavedTurn]) -> tuple[SavedTurn, ...]:
     """The turns that are in the messages: those with an answer, one for each user message but the last."""
     return tuple(turn for turn in turns if _answered(turn))
+
+
+def latest_answer(turns: Sequence[SavedTurn]) -> Answer | None:
+    """The answer that "are you sure?" is about: of the last answered turn that asks something else."""
+    earlier = (turn for turn in reversed(answered_turns(turns)) if not was_about_answer(turn))
+    latest = next(earlier, None)
+    return None if latest is None else latest.result
 
 
 def new_images(pictures: Sequence[ReadPicture]) -> tuple[NewImage, ...]:

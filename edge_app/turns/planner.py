@@ -14,12 +14,19 @@ from adapters.spec import parse_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
 from edge_app.cloud.access import CloudAccess
 from edge_app.costs.averages import PRIOR_LOCAL, CostAverages
-from edge_app.events import Turn
+from edge_app.events import Answer, Turn
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SavedTurn, SessionStore
 from edge_app.system import paths
 from edge_app.system.battery import battery
-from edge_app.turns.conversation import Pictures, ReadPicture, answered_turns, assemble, assembled_again
+from edge_app.turns.conversation import (
+    Pictures,
+    ReadPicture,
+    answered_turns,
+    assemble,
+    assembled_again,
+    latest_answer,
+)
 from edge_app.turns.images.image_focus import ImageFocus, image_in_question
 from edge_app.turns.placement import PlacePlan
 from edge_app.turns.replies.assistant_profile import AssistantProfile, read_profile
@@ -40,6 +47,7 @@ class PlannedTurn:
     system: the system prompt to save with the question; None leaves the session's as it is.
     messages: the whole conversation, this question last. new: the images of this turn.
     focus: the image that the question is about, and the conversation as the model on this device reads it.
+    previous: the answer before, which "are you sure?" is about; None without one.
     installed: names of the installed adapters that the choice is among.
     choice: None when the router chooses, which needs the engine.
     started: `time.perf_counter()` when the turn was handed over. route_ms: milliseconds that `choice` took.
@@ -59,6 +67,7 @@ class PlannedTurn:
     started: float
     route_ms: float
     profile: Callable[[], AssistantProfile]
+    previous: Answer | None = None
 
     @property
     def asks_for_text(self) -> bool:
@@ -116,6 +125,7 @@ class Planner:
             started=started,
             route_ms=1000 * (routed - started),
             profile=partial(read_profile, self._settings.model, self._adapters, places.standing),
+            previous=latest_answer(session.turns if session else ()),
         )
 
     def plan_again(self, session: str, turn: int) -> tuple[PlannedTurn, SavedTurn]:

@@ -17,6 +17,7 @@ from typing import Literal
 
 from edge_app.storage.sessions import SavedTurn
 from edge_app.turns.images.image_references import is_about_several, named, needs_image
+from edge_app.turns.replies.about_answer import was_about_answer
 from models.core.types import Image, Message
 
 Obstacle = Literal["no_image", "several_images"]
@@ -66,7 +67,7 @@ def image_in_question(
         image, obstacle = _decide(question, shown, before, came, images_at_once)
         about.append(image)
     image = about[-1]
-    refused = [_was_refused(turn) for turn in answered]
+    refused = [_was_refused(turn) or was_about_answer(turn) for turn in answered]
     refused += [False] * (len(questions) - len(refused))
     earlier = [
         turn

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edge_app.answer_text import needs_help
+from edge_app.turns.replies.about_answer import asks_about_answer, how_sure, no_reason
 from edge_app.turns.replies.question_language import foreign_language, sentence_about_language
 from edge_app.turns.replies.small_talk import reply, topic
 from router.types import Reason
@@ -83,7 +85,25 @@ def other_language(planned: PlannedTurn) -> BuiltInReply | None:
     return BuiltInReply(text, True, Reason("other_language"), for_cloud=True)
 
 
-CASES: tuple[Case, ...] = (small_talk, other_language, image_obstacle)
+def about_answer(planned: PlannedTurn) -> BuiltInReply | None:
+    """The reply to "are you sure?" after an answer of this device, and to "why?" after one of an adapter.
+
+    Doubt about an unsure answer counts as a decline, so that a cloud may be asked.
+    """
+    before = planned.previous
+    asked = None if before is None or planned.new else asks_about_answer(planned.turn.question)
+    if asked is None or before is None or before.place != "local":
+        return None
+    reason = Reason("about_answer")
+    if asked == "doubt":
+        text = how_sure(before)
+        return None if text is None else BuiltInReply(text, needs_help(before), reason, for_cloud=True)
+    if before.adapter is None:
+        return None
+    return BuiltInReply(no_reason(before), True, reason, for_cloud=True)
+
+
+CASES: tuple[Case, ...] = (small_talk, about_answer, other_language, image_obstacle)
 """In the order in which they are tried; the first reply counts."""
 
 

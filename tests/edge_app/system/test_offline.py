@@ -290,7 +290,7 @@ with closing(SessionStore.open()) as store, closing(Assistant(chosen, store, con
         told(assistant.answer(Turn("And its colour?", session=session, adapter=adapter)))
     told(assistant.answer(Turn("What is the total?", (receipt,), session=session, adapter="receipts")))
     for mode in ("auto", "fast", "eco", "quality"):
-        told(assistant.answer(Turn("Are you sure?", session=session, mode=mode, allow_cloud=True)))
+        told(assistant.answer(Turn("And the date?", session=session, mode=mode, allow_cloud=True)))
     told(assistant.ask_cloud(session, store.get(session).turns[0].id))
 """
 

@@ -169,7 +169,7 @@ async def test_who_says_no_keeps_the_local_answer_and_nothing_leaves(
             await idle(pilot)
             assert answer(app).text == "A cat."
             assert server.requests == []
-            await type_text(pilot, "Sure?")
+            await type_text(pilot, "And its colour?")
             await pilot.press("enter")
             if reply[0] == "up":  # never: not even asked
                 await idle(pilot)

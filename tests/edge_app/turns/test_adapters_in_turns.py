@@ -179,7 +179,7 @@ def test_a_follow_up_is_routed_with_the_turn_that_it_follows(
     assistant: Assistant, router: FakeRouter
 ) -> None:
     session = ask(assistant, "How many?", images=(png("red"),)).session
-    ask(assistant, "Are you sure?", session=session)
+    ask(assistant, "And its colour?", session=session)
     ask(assistant, "And these?", images=(png("blue"),), session=session)
     followed = [(query.previous_question, query.previous_adapter) for query, _ in router.asked]
     assert followed == [(None, None), ("How many?", "medical"), (None, None)]
