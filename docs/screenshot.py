@@ -15,6 +15,7 @@ from pathlib import Path
 from textual_image.widget import HalfcellImage
 
 from edge_app.assistant import Assistant
+from edge_app.engine.model_library import ModelLibrary
 from edge_app.settings import load
 from edge_app.system import paths
 from edge_app.system.battery import battery
@@ -32,6 +33,7 @@ async def take(image: Path, question: str, out: Path) -> None:
     dependencies = ChatDependencies(
         settings=settings,
         backend=assistant,
+        models=ModelLibrary(),
         sessions=None,
         adapters=assistant.adapters.names,
         described=assistant.adapters.all,

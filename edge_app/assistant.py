@@ -174,6 +174,14 @@ class Assistant:
             if adapter not in RESERVED:
                 self._host.prefetch(adapter)
 
+    def use_model(self, name: str) -> None:
+        """Answers with this model from the next turn on. It is loaded when it is needed, for example by `prepare`.
+
+        A turn that runs goes on with its model. Errors, such as an unknown name, are reported by the next turn.
+        """
+        self._planner.model = name
+        self._thread.submit(lambda _: self._host.use(name), lambda _: None)
+
     def prepare(self, images: Sequence[Picture] = ()) -> Generator[Event, None, None]:
         """Loads the model with its vision encoder, then encodes the images and reads those that look like documents.
 

@@ -67,7 +67,7 @@ LoadEngine = Callable[[Settings, ProgressCallback], "Engine"]
 
 
 class EngineHost:
-    """The engine of the settings' model with its adapters.
+    """The engine of one model with its adapters. At first it is the model of the settings.
 
     load: loads an engine. broadcast: emits an event to all jobs that wait, since a load concerns all of them.
     """
@@ -79,7 +79,6 @@ class EngineHost:
         load: LoadEngine,
         broadcast: Callable[[Event], None],
     ) -> None:
-        self.model = settings.model
         self._settings = settings
         self._adapters = adapters
         self._bank: AdapterBank | None = None
@@ -95,6 +94,17 @@ class EngineHost:
             budget = self._settings.adapter_memory * 1_000_000
             self._bank = AdapterBank(self._adapters, budget, self._engine.adapters)
         return self._engine
+
+    @property
+    def model(self) -> str:
+        """The name of the model that answers."""
+        return self._settings.model
+
+    def use(self, model: str) -> None:
+        """Answers with this model. The engine of another one is freed first; `engine` loads the new one."""
+        if model != self.model:
+            self.close()
+            self._settings = self._settings.model_copy(update={"model": model})
 
     def acquire(self, adapter: str | None, job: Job) -> Lease:
         """A lease of an adapter, which the caller must release. Raises UserError, and what `engine` raises."""

@@ -14,6 +14,7 @@ from textual.theme import Theme
 
 from edge_app.assistant import Assistant
 from edge_app.cloud.endpoint import Endpoint
+from edge_app.engine.model_library import ModelLibrary
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
@@ -47,6 +48,7 @@ def run(settings: Settings, sessions: SessionStore, *, session: str | None = Non
     dependencies = ChatDependencies(
         settings=settings,
         backend=assistant,
+        models=ModelLibrary(),
         sessions=sessions,
         adapters=assistant.adapters.names,
         described=assistant.adapters.all,

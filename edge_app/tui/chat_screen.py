@@ -27,6 +27,7 @@ from edge_app.tui.conversation.messages import MessageView
 from edge_app.tui.conversation.saved_chat import earlier_questions, load_chat
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.keys import BINDING_GROUPS, CHAT_BINDINGS, key_name
+from edge_app.tui.model_choice import ModelChoice
 from edge_app.tui.open_chat import OpenChat
 from edge_app.tui.status import NEW_CHAT, StatusLine
 from edge_app.tui.stream import batches
@@ -77,7 +78,12 @@ class ChatScreen(Screen[None]):
         status = self.query_one(StatusLine)
         status.adapter, status.mode = self._dependencies.settings.adapter, self._dependencies.settings.mode
         status.offline, status.endpoint = self._dependencies.offline.is_on, self._endpoint
-        self._chat = OpenChat(self._dependencies, status, self.composer, self.conversation, self._key)
+        self._model = ModelChoice(
+            self.app, self._dependencies, status, self.composer, self._prepare_again, self._key
+        )
+        self._chat = OpenChat(
+            self._dependencies, status, self.composer, self.conversation, self._key, self._model.offer_better
+        )
         self._options = TurnOptions(
             self.app, self._dependencies, status, self.composer, self._key("chat.offline")
         )
@@ -154,7 +160,7 @@ class ChatScreen(Screen[None]):
     @work(group="prepare")
     async def _prepare(self, attachments: Sequence[Attachment]) -> None:
         """Loads the model and encodes the images while the user types."""
-        status, name = self.query_one(StatusLine), self._dependencies.settings.model
+        status, name = self.query_one(StatusLine), self._model.current
         try:
             async for batch in batches(self._dependencies.backend.prepare([a.path for a in attachments])):
                 for event in batch:
@@ -167,6 +173,10 @@ class ChatScreen(Screen[None]):
         except Exception as error:
             self.composer.say(self._dependencies.report(error), wrong=True)
         status.model, status.doing = name, ""
+
+    def _prepare_again(self) -> None:
+        """Loads the model that was chosen, and encodes the attached images with it."""
+        self._prepare(self.composer.attachments)
 
     # -- keys
 
@@ -181,6 +191,7 @@ class ChatScreen(Screen[None]):
         self.composer.prompt.focus()
 
     def action_back(self) -> None:
+        self._model.cancel_download()
         self.composer.prompt.focus()
 
     def action_interrupt(self) -> None:
@@ -289,6 +300,13 @@ class ChatScreen(Screen[None]):
     @work(group="window")
     async def action_adapters(self, words: str = "") -> None:
         await self._options.choose_adapter(words)
+
+    @work(group="window")
+    async def action_model(self, name: str = "") -> None:
+        if name:
+            await self._model.use(name)
+        else:
+            await self._model.choose()
 
     @work(group="window")
     async def action_mode(self, name: str = "") -> None:

@@ -21,6 +21,7 @@ from edge_app.storage.sessions import SessionStore
 from edge_app.system.battery import Battery
 from edge_app.system.offline import Switch
 from models.core.errors import UserError
+from models.hub.store import ModelStatus
 
 
 class Backend(Protocol):
@@ -36,25 +37,42 @@ class Backend(Protocol):
 
     def prefetch(self, adapter: str) -> None: ...
 
+    def use_model(self, name: str) -> None: ...
+
     def cancel(self) -> None: ...
 
     @property
     def cloud_state(self) -> State: ...
 
 
+class Models(Protocol):
+    """The methods of edge_app.engine.model_library.ModelLibrary that the chat uses."""
+
+    def list(self) -> tuple[ModelStatus, ...]: ...
+
+    def names(self) -> tuple[str, ...]: ...
+
+    def show(self, name: str) -> ModelStatus: ...
+
+    def pull(self, name: str) -> Iterator[Event]: ...
+
+    def offer(self, model: str) -> ModelStatus | None: ...
+
+
 @dataclass(frozen=True)
 class ChatDependencies:
     """The parts of the chat.
 
-    sessions: None when nothing is saved. adapters: reads the names of the installed adapters. described: reads the
-    installed adapters. preview: the widget class that draws an image. clock: monotonic seconds. decisions: opens the
-    store of the user's decisions about the cloud. battery: reads the battery, None without one. offline: the
-    process's network switch. config: the settings file, which lasting choices are written to. defects: the log of
-    errors in the program itself.
+    models: the models that can be chosen. sessions: None when nothing is saved. adapters: reads the names of the
+    installed adapters. described: reads the installed adapters. preview: the widget class that draws an image.
+    clock: monotonic seconds. decisions: opens the store of the user's decisions about the cloud. battery: reads
+    the battery, None without one. offline: the process's network switch. config: the settings file, which lasting
+    choices are written to. defects: the log of errors in the program itself.
     """
 
     settings: Settings
     backend: Backend
+    models: Models
     sessions: SessionStore | None
     adapters: Callable[[], Sequence[str]]
     described: Callable[[], Iterable[InstalledAdapter]]
@@ -78,13 +96,14 @@ class ChatDependencies:
             return f"The program made a mistake ({what}), and could not write it to {self.defects}."
         return f"The program made a mistake ({what}); the details are in {self.defects}."
 
-    def keep(self, key: Literal["mode", "theme"], value: str) -> str:
+    def keep(self, key: Literal["mode", "model", "theme"], value: str, *, is_default: bool = False) -> str:
         """Writes a choice to the settings file before it returns, so that it outlasts the program.
 
-        Returns an empty string, or the sentence that says why the choice does not last.
+        is_default: the value is the default of the key, which is then removed from the file. Returns an empty string,
+        or the sentence that says why the choice does not last.
         """
         try:
-            change_settings_file(self.config, {key: value})
+            change_settings_file(self.config, {key: None if is_default else value})
         except UserError as error:
             return f"The {key} is {value} until you quit: {error}"
         variable = ENVIRONMENT_PREFIX + key.upper()

@@ -59,7 +59,9 @@ def _key(keys: str, action: str, name: str, text: str, *, label: str = "", prior
 
 CHAT_BINDINGS: list[BindingType] = [
     _key("escape", "stop", "stop", "Stop the answer; the text so far stays", label="Stop", priority=False),
-    _key("escape", "back", "back", "Go back to the prompt", priority=False),
+    _key(
+        "escape", "back", "back", "Cancel the download of a model, and go back to the prompt", priority=False
+    ),
     _key("ctrl+o", "image", "image", "Pick an image to attach", label="Image"),
     _key("ctrl+n", "new", "new", "Start a new chat; this one stays saved", label="New"),
     _key("ctrl+r", "sessions", "sessions", "Find and open an earlier chat", label="Chats"),
@@ -71,6 +73,7 @@ CHAT_BINDINGS: list[BindingType] = [
     _key("f5", "route", "route", "Show the route of the question in the prompt, or of the last one"),
     _key("f6", "ask_cloud", "ask_cloud", "Ask the cloud the last question; nothing leaves without consent"),
     _key("f7", "try_again", "try_again", "Ask the last question again with the next best adapter"),
+    _key("f8", "model", "model", "Choose the model that answers"),
     _key("pageup", "scroll_by(-1)", "scroll_up", "Scroll the conversation up"),
     _key("pagedown", "scroll_by(1)", "scroll_down", "Scroll the conversation down"),
     _key("ctrl+home", "scroll_to_start", "start", "Go to the beginning of the conversation"),
@@ -109,7 +112,7 @@ BINDING_GROUPS: list[tuple[str, list[Binding]]] = [
     ("Message (Shift+Tab leads there)", declared([*MessageView.BINDINGS, *AnswerView.BINDINGS])),
     ("Windows", declared(Window.BINDINGS)),
     ("Image picker", declared([*FilePicker.BINDINGS, *ImageTree.BINDINGS])),
-    ("Lists of chats and adapters", declared([*Finder.BINDINGS, *SessionsWindow.BINDINGS])),
+    ("Lists of chats, adapters and models", declared([*Finder.BINDINGS, *SessionsWindow.BINDINGS])),
     ("Questions of the chat", declared([*ConfirmWindow.BINDINGS, *OutgoingView.BINDINGS])),
 ]
 """All bindings under their headings, in the order of the help. The settings' [keys] are checked against it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 from edge_app.answer_text import adapter_words, another_adapter, needs_help, sure_text
@@ -47,7 +47,8 @@ class LastTurn:
 class OpenChat:
     """The chat that is open.
 
-    key: returns the label of a binding's key. session: the chat's id; None until its first question is saved.
+    key: returns the label of a binding's key. offer: the sentence that is shown after an answer, about a model that may
+    answer better; empty shows none. session: the chat's id; None until its first question is saved.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class OpenChat:
         composer: Composer,
         conversation: ConversationView,
         key: Callable[[str], str],
+        offer: Callable[[Answer], Awaitable[str]],
     ) -> None:
         self.session: str | None = None
         self._dependencies = dependencies
@@ -64,6 +66,7 @@ class OpenChat:
         self._composer = composer
         self._conversation = conversation
         self._key = key
+        self._offer = offer
         self._last: LastTurn | None = None
 
     async def ask(self, asked: Composer.Asked, adapter: str = "") -> None:
@@ -168,6 +171,8 @@ class OpenChat:
         self._status.failing = self._dependencies.backend.cloud_state in ("failing", "resting")
         if isinstance(end, Answered):
             await self._answered(last, end.answer)
+            if sentence := await self._offer(end.answer):
+                await self._conversation.remark(sentence)
             return None
         return end.message if isinstance(end, Failed) else "The turn ended without an answer."
 

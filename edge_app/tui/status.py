@@ -29,7 +29,7 @@ BATTERY_SECONDS = 30.0
 
 SHOWN = (
     *("chat", "model", "doing", "adapter", "routed", "mode", "offline", "endpoint", "failing"),
-    *("battery", "sure"),
+    *("battery", "sure", "download"),
 )
 
 
@@ -52,9 +52,9 @@ def fitting(facts: Sequence[Fact], columns: int) -> str:
 class StatusLine(Horizontal):
     """The status line; each reactive attribute is shown when it is set.
 
-    model: its name. doing: the step of loading it. routed: the adapter that "auto" chose last. endpoint: of the
-    cloud, None when none is set up. failing: the endpoint did not answer the last question. sure: how sure the
-    last answer is, in words; empty when that is unknown.
+    model: its name. doing: the step of loading it. download: the progress of one that is downloaded. routed: the
+    adapter that "auto" chose last. endpoint: of the cloud, None when none is set up. failing: the endpoint did
+    not answer the last question. sure: how sure the last answer is, in words; empty when that is unknown.
     """
 
     chat: reactive[str] = reactive(NEW_CHAT)
@@ -68,6 +68,7 @@ class StatusLine(Horizontal):
     failing: reactive[bool] = reactive(False)
     battery: reactive[Battery | None] = reactive[Battery | None](None)
     sure: reactive[str] = reactive("")
+    download: reactive[str] = reactive("")
 
     def __init__(self, read_battery: Callable[[], Battery | None]) -> None:
         super().__init__()
@@ -97,6 +98,7 @@ class StatusLine(Horizontal):
             adapter += f" ({one_line(self.routed)})"
         return [
             Fact(one_line(self.doing), 0),
+            Fact(one_line(self.download), 0),
             Fact("" if self.doing else one_line(self.model), 6),
             Fact(f"adapter {adapter}", 3),
             Fact(f"mode {self.mode}", 2),

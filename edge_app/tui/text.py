@@ -22,22 +22,26 @@ _STAGES = {
 
 
 def file_size(count: int) -> str:
-    """A size in bytes, kB or MB (decimal units)."""
+    """A size in bytes, kB, MB or GB (decimal units)."""
     if count < 1000:
         return f"{count} bytes"
     if count < 1_000_000:
         return f"{count / 1000:.0f} kB"
-    return f"{count / 1_000_000:.1f} MB"
+    if count < 1_000_000_000:
+        return f"{count / 1_000_000:.1f} MB"
+    return f"{count / 1_000_000_000:.1f} GB"
 
 
 def progress_text(progress: Progress) -> str:
-    """The step in progress, with the share that is done where it is known."""
+    """The step in progress, with the share that is done where it is known. An image is encoded in tiles."""
     what = one_line(progress.message).rstrip(".…") or _STAGES[progress.stage]
     done, total = progress.done, progress.total
     if progress.stage == "pull":
         if not total:
             return f"{what}: {done / 1e6:.1f} MB" if done else what
         return f"{what}: {100 * done // total}% of {total / 1e6:.1f} MB"
+    if progress.stage == "encode" and total and total > 1:
+        return f"{what}, tile {min(done + 1, total)} of {total}"
     return f"{what}: {100 * done // total}%" if total and total > 1 else what
 
 

@@ -54,7 +54,7 @@ class LocalResources:
 
     def draft(self, planned: PlannedTurn, first: FirstPlace, session: str | None) -> LocalDraft:
         """A draft without text."""
-        return LocalDraft(planned, first, self.host.model, session, self.confidence)
+        return LocalDraft(planned, first, planned.model, session, self.confidence)
 
 
 class LocalAnswer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 
 from adapters.spec import parse_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
@@ -51,7 +51,7 @@ class PlannedTurn:
     installed: names of the installed adapters that the choice is among.
     choice: None when the router chooses, which needs the engine.
     started: `time.perf_counter()` when the turn was handed over. route_ms: milliseconds that `choice` took.
-    profile: reads what the assistant can say about itself.
+    profile: reads what the assistant can say about itself. model: the name of the model of this device.
     """
 
     turn: Turn
@@ -67,6 +67,7 @@ class PlannedTurn:
     started: float
     route_ms: float
     profile: Callable[[], AssistantProfile]
+    model: str
     previous: Answer | None = None
 
     @property
@@ -80,7 +81,10 @@ class PlannedTurn:
 
 
 class Planner:
-    """Plans turns. sessions: None saves nothing. pictures: decoded images, kept for the life of the app."""
+    """Plans turns. sessions: None saves nothing. pictures: decoded images, kept for the life of the app.
+
+    model: the name of the model that answers on this device; it may be changed between turns.
+    """
 
     def __init__(
         self,
@@ -91,6 +95,7 @@ class Planner:
         costs: CostAverages,
     ) -> None:
         self.pictures = Pictures()
+        self.model = settings.model
         self._settings = settings
         self._sessions = sessions
         self._adapters = adapters
@@ -124,7 +129,8 @@ class Planner:
             places=places,
             started=started,
             route_ms=1000 * (routed - started),
-            profile=partial(read_profile, self._settings.model, self._adapters, places.standing),
+            profile=partial(read_profile, self.model, self._adapters, places.standing),
+            model=self.model,
             previous=latest_answer(session.turns if session else ()),
         )
 
@@ -154,7 +160,8 @@ class Planner:
             places=places,
             started=started,
             route_ms=0.0,
-            profile=partial(read_profile, self._settings.model, self._adapters, places.standing),
+            profile=partial(read_profile, self.model, self._adapters, places.standing),
+            model=self.model,
         )
         return planned, saved
 
@@ -167,14 +174,8 @@ class Planner:
     def _focus(self, messages: Sequence[Message], earlier: Sequence[SavedTurn], new: int) -> ImageFocus:
         """earlier: the turns of the session before this one. new: how many images came with the question."""
         several = sum(len(message.images) for message in messages) > 1
-        at_once = self._images_at_once if several else 1
+        at_once = _images_at_once(self.model) if several else 1
         return image_in_question(messages, answered_turns(earlier), new=new, images_at_once=at_once)
-
-    @cached_property
-    def _images_at_once(self) -> int:
-        """How many images the model sees in one prompt; 1 for one that no catalog has."""
-        entry = read_catalog(paths.models_directory() / "catalog.toml").entries.get(self._settings.model)
-        return 1 if entry is None else entry.images_at_once
 
     def _places(self, turn: Turn, messages: Sequence[Message], session: str | None) -> PlacePlan:
         """The averages are read only when an endpoint is set up."""
@@ -195,6 +196,12 @@ class Planner:
             if all(self._adapters.has(name) for name in named):
                 return named
         return self._adapters.names()
+
+
+def _images_at_once(model: str) -> int:
+    """How many images the model sees in one prompt; 1 for one that no catalog has."""
+    entry = read_catalog(paths.models_directory() / "catalog.toml").entries.get(model)
+    return 1 if entry is None else entry.images_at_once
 
 
 def _within(sampling: Sampling, budgets: Budgets) -> Sampling:

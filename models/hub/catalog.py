@@ -113,6 +113,7 @@ class CatalogEntry:
     good_at: what it is for, in a few words; may be empty.
     memory_given: bytes, as in the catalog; 0 when that says nothing.
     origin: the source that the user named for a model that was added; "" for one that a catalog names.
+    better: names of models that may answer where this one is unsure, the first choice first.
     """
 
     name: str
@@ -127,6 +128,7 @@ class CatalogEntry:
     good_at: str = ""
     memory_given: int = 0
     origin: str = ""
+    better: tuple[str, ...] = ()
 
     @property
     def download_size(self) -> int:
@@ -269,6 +271,15 @@ class _CatalogTable:
             raise self.wrong(key, f"a list of text of the form {_SHA256.pattern}")
         return tuple(value)
 
+    def names(self, key: str) -> tuple[str, ...]:
+        """A list of names of models, empty when it is left out."""
+        value = self._fields.get(key, [])
+        if not isinstance(value, list) or not all(
+            isinstance(v, str) and MODEL_NAME.fullmatch(v) for v in value
+        ):
+            raise self.wrong(key, "a list of names of models")
+        return tuple(value)
+
     def optional_count(self, key: str, default: int) -> int:
         return self.count(key) if key in self._fields else default
 
@@ -308,6 +319,7 @@ def _entry(table: _CatalogTable, name: str) -> CatalogEntry:
         good_at=table.optional_text("good_at"),
         memory_given=table.optional_count("memory", 0),
         origin=table.optional_text("origin"),
+        better=table.names("better"),
     )
 
 

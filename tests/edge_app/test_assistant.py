@@ -111,6 +111,14 @@ def test_the_json_object_has_exactly_the_keys_that_scripts_rely_on(assistant: As
     assert set(printed["timing_ms"]) == {"route", "image", "prefill", "first_token", "total"}
 
 
+def test_the_model_can_be_changed_between_turns(assistant: Assistant, engine: FakeEngine) -> None:
+    assert ask(assistant).model == "edge-vlm-135m"
+    assistant.use_model("smolvlm-256m")
+    assert ask(assistant).model == "smolvlm-256m"
+    assert engine.closed
+    assert ask(assistant, "Who are you?").text.count("smolvlm-256m")
+
+
 def test_nothing_happens_before_the_first_event_is_asked_for(
     assistant: Assistant, engine: FakeEngine
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from router.types import Mode
 
-Argument = Literal["", "path", "adapter", "mode", "switch", "words", "name"]
+Argument = Literal["", "path", "adapter", "mode", "model", "switch", "words", "name"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,14 @@ COMMANDS = (
         "Adapters",
         "List the installed adapters and what they are for.",
         "adapters",
+    ),
+    Command(
+        "model",
+        "model",
+        "/model [NAME]",
+        "Choose a model",
+        "Answer with another model; without a name, pick it. One that is not here is downloaded.",
+        "model",
     ),
     Command(
         "mode",

@@ -252,9 +252,9 @@ class Composer(Vertical):
 
     @work(group="suggest", exclusive=True)
     async def _look_for_suggestions(self, line: str, column: int, row: int) -> None:
-        adapters = self._dependencies.adapters
+        adapters, models = self._dependencies.adapters, self._dependencies.models.names
         found = await asyncio.to_thread(
-            lambda: suggestions(line, column, first_line=row == 0, adapters=adapters())
+            lambda: suggestions(line, column, first_line=row == 0, adapters=adapters, models=models)
         )
         if self.prompt.cursor_location == (row, column):
             self._suggested_for = line

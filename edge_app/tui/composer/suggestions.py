@@ -7,7 +7,7 @@ it compares key names, so that keys remapped in the settings would not reach it.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -42,15 +42,25 @@ class Suggestion:
     complete: bool = False
 
 
-def suggestions(line: str, column: int, *, first_line: bool, adapters: Sequence[str]) -> list[Suggestion]:
-    """Suggestions for the cursor at a column of a line. first_line: only there a command can begin."""
+def suggestions(
+    line: str,
+    column: int,
+    *,
+    first_line: bool,
+    adapters: Callable[[], Sequence[str]] = tuple,
+    models: Callable[[], Sequence[str]] = tuple,
+) -> list[Suggestion]:
+    """Suggestions for the cursor at a column of a line.
+
+    first_line: only there a command can begin. adapters, models: read their names, when a command takes one.
+    """
     if first_line and line.startswith("/"):
         name, space, _ = line.partition(" ")
         if not space:
             return _commands(line, column) if column == len(line) else []
         command = commands.find(name[1:].lower())
         if command is not None and column == len(line):
-            return _arguments(command, line, len(name) + 1, adapters)
+            return _arguments(command, line, len(name) + 1, adapters, models)
         return []
     mention = mention_before(line, column)
     if mention is None:
@@ -80,7 +90,13 @@ def _commands(line: str, column: int) -> list[Suggestion]:
     return found
 
 
-def _arguments(command: commands.Command, line: str, start: int, adapters: Sequence[str]) -> list[Suggestion]:
+def _arguments(
+    command: commands.Command,
+    line: str,
+    start: int,
+    adapters: Callable[[], Sequence[str]],
+    models: Callable[[], Sequence[str]],
+) -> list[Suggestion]:
     typed = line[start:]
     end = len(line)
     if command.argument == "path":
@@ -102,7 +118,10 @@ def _arguments(command: commands.Command, line: str, start: int, adapters: Seque
         start = end - len(typed.lstrip())
         typed = typed.lstrip()
         taken = {part.partition(":")[0].strip() for part in before.split(",")}
-        choices = [name for name in adapters if name not in taken] if comma else ("auto", "none", *adapters)
+        names = adapters()
+        choices = [name for name in names if name not in taken] if comma else ("auto", "none", *names)
+    elif command.argument == "model":
+        choices = models()
     elif command.argument == "mode":
         choices = commands.MODES
     elif command.argument == "switch":

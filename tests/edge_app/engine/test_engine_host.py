@@ -40,3 +40,26 @@ def test_what_is_loaded_later_is_reported_to_the_job_that_needs_it_and_stops_wit
     second.cancelled.set()
     with pytest.raises(CancelledError):
         host.encode(picture, second)
+
+
+def test_another_model_is_loaded_when_it_is_needed_and_the_one_before_is_freed() -> None:
+    loaded: list[tuple[str, FakeEngine]] = []
+
+    def load(settings: Settings, progress: ProgressCallback) -> FakeEngine:
+        engine = FakeEngine()
+        loaded.append((settings.model, engine))
+        return engine.load(settings, progress)
+
+    host = EngineHost(Settings(), AdapterStore(paths.adapters_directory()), load, lambda _: None)
+    job = Job(lambda _: None, lambda _: None)
+    host.use("edge-vlm-135m")
+    host.engine(job)
+    host.use("edge-vlm-135m")
+    host.engine(job)
+    assert [name for name, _ in loaded] == ["edge-vlm-135m"]
+    host.use("smolvlm-256m")
+    assert loaded[0][1].closed
+    assert len(loaded) == 1
+    host.engine(job)
+    assert [name for name, _ in loaded] == ["edge-vlm-135m", "smolvlm-256m"]
+    assert host.model == "smolvlm-256m"

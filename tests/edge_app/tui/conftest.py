@@ -42,6 +42,8 @@ from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.windows.file_picker import FilePicker, ImageTree
+from models.hub.catalog import read_catalog
+from models.hub.store import ModelStatus
 
 ANSWER = Answer(
     text="",
@@ -78,6 +80,7 @@ class ScriptedAssistant:
     routed: list[Turn] = field(default_factory=list)
     prepared: list[tuple[Picture, ...]] = field(default_factory=list)
     prefetched: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def answers(self, text: str, **changes: object) -> None:
@@ -125,13 +128,64 @@ class ScriptedAssistant:
                 raise event
             yield event
         if not self.preparation:
-            yield Ready("edge-vlm-135m", 2048, True)
+            yield Ready(self.models[-1] if self.models else "edge-vlm-135m", 2048, True)
 
     def prefetch(self, adapter: str) -> None:
         self.prefetched.append(adapter)
 
+    def use_model(self, name: str) -> None:
+        self.models.append(name)
+
     def cancel(self) -> None:
         self.cancelled.set()
+
+
+@dataclass
+class ScriptedModels:
+    """The models of the app's catalog, of which the default is here.
+
+    here: the names of those that were pulled. script: the events of a download; each waits for the gate when one is
+    set. offers: the names that `offer` returns, one after another. stopped: set when a download is closed early.
+    """
+
+    here: set[str] = field(default_factory=lambda: {"edge-vlm-135m"})
+    script: list[Event] = field(default_factory=list)
+    gate: threading.Semaphore | None = None
+    offers: list[str] = field(default_factory=list)
+    pulled: list[str] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def list(self) -> tuple[ModelStatus, ...]:
+        statuses = [self.show(name) for name in sorted(read_catalog().entries)]
+        return tuple(sorted(statuses, key=lambda status: not status.pulled))
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(status.entry.name for status in self.list())
+
+    def show(self, name: str) -> ModelStatus:
+        return ModelStatus(read_catalog().entry(name), name in self.here, name == "edge-vlm-135m")
+
+    def pull(self, name: str) -> Iterator[Event]:
+        self.pulled.append(name)
+        try:
+            for event in self.script:
+                if self.gate is not None:
+                    self.gate.acquire()
+                yield event
+        except GeneratorExit:
+            self.stopped.set()
+            raise
+        if not any(isinstance(event, Failed) for event in self.script):
+            self.here.add(name)
+
+    def offer(self, model: str) -> ModelStatus | None:
+        assert model == "edge-vlm-135m"
+        return self.show(self.offers.pop(0)) if self.offers else None
+
+
+@pytest.fixture
+def models() -> ScriptedModels:
+    return ScriptedModels()
 
 
 @pytest.fixture
@@ -169,7 +223,12 @@ MakeApp = Callable[..., ChatApp]
 
 @pytest.fixture
 def make_app(
-    assistant: ScriptedAssistant, folder: Path, clock: Clock, tmp_path: Path, decisions: ConsentStore
+    assistant: ScriptedAssistant,
+    models: ScriptedModels,
+    folder: Path,
+    clock: Clock,
+    tmp_path: Path,
+    decisions: ConsentStore,
 ) -> MakeApp:
     """Makes apps. Previews are half blocks of a fixed cell size, so that they do not depend on the terminal."""
     import textual_image.widget
@@ -188,6 +247,7 @@ def make_app(
         dependencies = ChatDependencies(
             settings=Settings(**settings),  # type: ignore[arg-type]
             backend=assistant,
+            models=models,
             sessions=store,
             adapters=lambda: adapters,
             described=lambda: [installed(name) for name in adapters],

@@ -15,6 +15,7 @@ from textual.widgets import Static
 from edge_app import settings
 from edge_app.assistant import Assistant
 from edge_app.cloud.ledger import Ledger
+from edge_app.engine.model_library import ModelLibrary
 from edge_app.storage.sessions import SavedTurn, SessionStore
 from edge_app.system import paths
 from edge_app.system.offline import switch
@@ -81,6 +82,7 @@ def make(store: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             ChatDependencies(
                 settings=chosen,
                 backend=assistant,
+                models=ModelLibrary(),
                 sessions=store,
                 adapters=assistant.adapters.names,
                 described=assistant.adapters.all,

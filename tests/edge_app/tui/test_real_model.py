@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from edge_app.assistant import Assistant
+from edge_app.engine.model_library import ModelLibrary
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
@@ -44,6 +45,7 @@ def app(
         ChatDependencies(
             settings=settings,
             backend=assistant,
+            models=ModelLibrary(),
             sessions=store,
             adapters=assistant.adapters.names,
             described=assistant.adapters.all,

@@ -18,10 +18,12 @@ from edge_app.system.battery import Battery
 from edge_app.tui.app import ChatApp
 from edge_app.tui.status import StatusLine
 from edge_app.tui.windows.consent_window import ConsentWindow
+from edge_app.tui.windows.models_window import ModelsWindow
 from edge_app.tui.windows.route_window import RouteWindow
 from tests.edge_app.tui.conftest import (
     MakeApp,
     ScriptedAssistant,
+    ScriptedModels,
     opened,
     picker_shows,
     press,
@@ -122,6 +124,18 @@ def test_the_image_picker(make_app: MakeApp, snap_compare: Compare) -> None:
         await press(pilot, "ctrl+o")
         await picker_shows(pilot, "cat.png")
         await press(pilot, "down", "down")
+        await rest(pilot)
+
+    assert snap_compare(make_app(), terminal_size=(90, 28), run_before=pick)
+
+
+def test_the_models(make_app: MakeApp, models: ScriptedModels, snap_compare: Compare) -> None:
+    async def pick(pilot: Pilot[None]) -> None:
+        models.here.add("smolvlm-256m")
+        await rest(pilot)
+        await pilot.press("f8")
+        await opened(pilot, ModelsWindow)
+        await press(pilot, "down")
         await rest(pilot)
 
     assert snap_compare(make_app(), terminal_size=(90, 28), run_before=pick)

@@ -9,7 +9,10 @@ from edge_app.tui.text import file_size, progress_text
 from models.core.types import Stage
 
 
-@pytest.mark.parametrize(("count", "text"), [(999, "999 bytes"), (32_400, "32 kB"), (3_250_000, "3.2 MB")])
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(999, "999 bytes"), (32_400, "32 kB"), (3_250_000, "3.2 MB"), (1_705_100_000, "1.7 GB")],
+)
 def test_file_sizes(count: int, text: str) -> None:
     assert file_size(count) == text
 
@@ -22,6 +25,8 @@ def test_file_sizes(count: int, text: str) -> None:
         ("compile", "Compiling the model…", 0, None, "Compiling the model"),
         ("pack", "", 15, 30, "Packing the weights: 50%"),
         ("encode", "Looking at \x1b[31mcat.png", 0, 1, "Looking at [31mcat.png"),
+        ("encode", "Looking at cat.png", 2, 13, "Looking at cat.png, tile 3 of 13"),
+        ("encode", "Looking at cat.png", 13, 13, "Looking at cat.png, tile 13 of 13"),
     ],
 )
 def test_progress_says_how_far_it_is(

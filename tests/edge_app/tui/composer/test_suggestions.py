@@ -8,7 +8,13 @@ from edge_app.tui.composer.suggestions import Suggestion, suggestions
 
 
 def suggest(line: str, first_line: bool = True) -> list[Suggestion]:
-    return suggestions(line, len(line), first_line=first_line, adapters=("medical", "receipts"))
+    return suggestions(
+        line,
+        len(line),
+        first_line=first_line,
+        adapters=lambda: ("medical", "receipts"),
+        models=lambda: ("edge-vlm-135m", "smolvlm-256m"),
+    )
 
 
 def labels(line: str) -> list[str]:
@@ -57,5 +63,6 @@ def test_arguments_of_commands_are_suggested(folder: Path) -> None:
     assert [(s.text, s.start) for s in suggest("/adapter medical, rec")] == [("receipts", 18)]
     assert labels("/mode q") == ["quality"]
     assert labels("/mode quality") == []
+    assert labels("/model s") == ["smolvlm-256m"]
     assert labels("/image red") == ["red house.jpg"]
     assert labels("/help ") == []

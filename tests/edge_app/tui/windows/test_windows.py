@@ -42,14 +42,14 @@ def test_every_binding_has_an_id_of_its_own_and_says_what_it_does() -> None:
 
 
 async def test_the_help_lists_every_key_and_command_as_it_is_now(make_app: MakeApp) -> None:
-    app = make_app(keys={"chat.help": "f8", "chat.image": "ctrl+t"})
+    app = make_app(keys={"chat.help": "f10", "chat.image": "ctrl+t"})
     async with app.run_test() as pilot:
         await press(pilot, "f1")
         assert app.screen is app.chat
-        await press(pilot, "f8")
+        await press(pilot, "f10")
         assert isinstance(app.screen, HelpWindow)
         text = "\n".join(str(static.content) for static in app.screen.query(Static))
-        assert "F8  Show the keys and the commands  chat.help" in text
+        assert "F10  Show the keys and the commands  chat.help" in text
         assert "Ctrl+T  Pick an image to attach  chat.image" in text
         for _, bindings in BINDING_GROUPS:
             for binding in bindings:
