@@ -74,7 +74,7 @@ class CompiledEngine:
         self.feature_sizes = FeatureSizes(
             self.shape.hidden, HEAD_CHANNELS + COLOUR_BINS if self.has_vision else 0
         )
-        self.abilities = Abilities(image_tasks=parts.image_tasks)
+        self.abilities = Abilities(parts.image_tasks, parts.text_tasks)
         self.adapters = CompiledAdapterPacker(self.shape, packed_folder)
         self.base_adapter = None if parts.base_lora is None else CompiledAdapter(parts.base_lora)
         self._parts = parts
@@ -166,14 +166,6 @@ class CompiledEngine:
         encode = self._parts.language.tokenizer.encode
         prompt = self._parts.prompts.to_continue(text, None if image is None else self.encode_image(image))
         return self._parts.side_context.shares(prompt, [encode(option, special=False) for option in options])
-
-    def blind_logprob(
-        self, messages: Sequence[Message], answer: Sequence[int], adapter: PackedAdapter | None = None
-    ) -> float | None:
-        """See models.engine.TextScorer. The LoRA is that of `generate`; the conversation's KV cache is not touched."""
-        chosen = self._chosen(messages, adapter)
-        prompt = self._parts.prompts.build(messages, {}, see_images=False)
-        return self._parts.side_context.last_logprob(prompt, answer, _active(chosen))
 
     def generate(
         self,

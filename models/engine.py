@@ -46,9 +46,11 @@ class Abilities:
     """What a model can answer, as its publisher states it.
 
     image_tasks: what it was trained to answer about an image: example questions by task. Empty when nothing is stated.
+    text_tasks: what it can answer without an image, in the same form.
     """
 
     image_tasks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    text_tasks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class ImageFeatures(Protocol):
@@ -96,18 +98,6 @@ class TextScorer(Protocol):
         """The probability of each option after the image and the text, given that one of the options follows.
 
         Returns float64 [options], which sum to 1. Raises ValueError when text and options are too long.
-        """
-        ...
-
-    def blind_logprob(
-        self, messages: Sequence[Message], answer: Sequence[int], adapter: PackedAdapter | None = None
-    ) -> float | None:
-        """The natural logarithm of the probability of an answer's last token if the messages had no images.
-
-        messages: as in Engine.generate, the user's last. answer: token ids, at least one, as `Token.id` of an answer to
-        them. adapter: the one that answered.
-
-        Returns None when this engine does not compute it, or when the messages are too long.
         """
         ...
 

@@ -26,6 +26,7 @@ class ModelConfig:
     chat_template: replaces the one in the published weights. wording: the text around images in prompts.
     words_head: the projector head whose labels the prompt has in words.
     image_tasks: what the model was trained to answer about an image: example questions by task.
+    text_tasks: what it can answer without an image, in the same form.
     """
 
     context_length: int = DEFAULT_CONTEXT_LENGTH
@@ -35,6 +36,7 @@ class ModelConfig:
     wording: Wording = field(default_factory=Wording)
     words_head: str | None = None
     image_tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    text_tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_model_config(directory: Path | None) -> ModelConfig:
@@ -62,10 +64,13 @@ def read_model_config(directory: Path | None) -> ModelConfig:
             least=float(words.get("minimum_probability", float, Wording.least)),
         ),
         words_head=words.get("head", str, "") or None,
-        image_tasks={
-            name: tuple(map(str, examples)) for name, examples in reader.get("tasks", dict, {}).items()
-        },
+        image_tasks=_tasks(reader, "tasks"),
+        text_tasks=_tasks(reader, "text_tasks"),
     )
+
+
+def _tasks(reader: _Fields, name: str) -> dict[str, tuple[str, ...]]:
+    return {task: tuple(map(str, examples)) for task, examples in reader.get(name, dict, {}).items()}
 
 
 def read_languages(directory: Path | None) -> tuple[str, ...]:

@@ -187,7 +187,11 @@ def bundled_tasks() -> list[Tasks]:
 
     catalog = read_catalog()
     default = read_model_config(catalog.entry(catalog.default).bundled)
-    return [default.image_tasks, *map(declared_tasks, sorted(ADAPTERS.glob(f"*/{MANIFEST_FILE}")))]
+    return [
+        default.image_tasks,
+        default.text_tasks,
+        *map(declared_tasks, sorted(ADAPTERS.glob(f"*/{MANIFEST_FILE}"))),
+    ]
 
 
 def main() -> None:

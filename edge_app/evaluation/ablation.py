@@ -11,12 +11,10 @@ from router.confidence.fit import Logged, chosen_penalties, fit
 from router.confidence.rule import FEATURES, Rule
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "token log-probabilities": ("mean", "low", "least", "whole", "tokens"),
+    "token log-probabilities": ("mean", "low", "least", "whole", "first", "opening", "tokens"),
     "image heads": ("head",),
-    "router": ("route", "margin"),
     "text reading": ("ocr",),
     "scope": ("scope",),
-    "image contrast": ("contrast",),
 }
 
 

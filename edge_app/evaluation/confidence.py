@@ -281,7 +281,6 @@ def _line(name: str, own: Sequence[Judged]) -> Line:
         "least log-probability": [min(each.logged.evidence.logprobs) for each in own],
         "head probability": [each.logged.evidence.head or 0.0 for each in own],
         "scope": [each.logged.evidence.scope or 0.0 for each in own],
-        "image contrast": [each.logged.evidence.image_contrast or 0.0 for each in own],
         "router margin": [each.logged.evidence.margin or 0.0 for each in own],
         "length": [-float(len(each.logged.evidence.logprobs)) for each in own],
     }

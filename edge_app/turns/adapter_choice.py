@@ -62,14 +62,14 @@ class AdapterChooser:
     def scope_of(self, planned: PlannedTurn, choice: Choice, engine: Engine) -> float | None:
         """The log-odds that the question is one of the tasks of who answers.
 
-        None for the plain model without an image, and where no tasks are declared.
+        None where no tasks are declared.
         """
         question = about_this_image(planned.turn.question)
         if choice.adapter is not None:
             return self._scope.of_adapter(question, choice.adapter)
-        if planned.focus.image is None or not planned.turn.see_images:
-            return None
-        return self._scope.of_tasks(question, engine.abilities.image_tasks)
+        sees = planned.focus.image is not None and planned.turn.see_images
+        abilities = engine.abilities
+        return self._scope.of_tasks(question, abilities.image_tasks if sees else abilities.text_tasks)
 
     def _ask_router(
         self, engine: Engine, question: str, focus: ImageFocus, installed: Sequence[str]

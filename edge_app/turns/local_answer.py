@@ -28,10 +28,6 @@ from router.choice import Choice
 from router.confidence.rule import Confidence
 from router.place_policy import FirstPlace
 
-CONTRASTED_TOKENS = 8
-"""Of so many tokens of an answer, the least certain one is compared with what the model says without the image. One
-comparison costs one prefill of the question. More of them would take as long as the answer."""
-
 DOCUMENT_LINES = 6
 """Lines of a document in a prompt of the plain model, those nearest to the question. With all lines it is right less
 often."""
@@ -251,7 +247,6 @@ class LocalAnswer:
                 if generation.dropped_turns:
                     job.emit(ContextTrimmed(generation.dropped_turns))
             draft.logprobs.append(token.logprob)
-            draft.tokens.append(token.id)
             if token.text:
                 job.emit(TokenText(token.text))
             if pause_below is not None and self._pauses(pause_below):
@@ -264,20 +259,7 @@ class LocalAnswer:
             if continues:
                 leave_if_cancelled(job)
         assert generation.stop_reason is not None, "set when the generation ends"
-        if generation.stop_reason != "cancelled":
-            draft.image_contrast = self._image_contrast(job)
         return generation.stop_reason
-
-    def _image_contrast(self, job: Job) -> float | None:
-        """How much more probable the image makes the least certain token: see router.confidence.rule.Evidence."""
-        planned, draft, lease = self._planned, self.draft, self._lease
-        if not planned.turn.see_images or planned.focus.image is None or lease is None:
-            return None
-        first = draft.logprobs[:CONTRASTED_TOKENS]
-        position = first.index(min(first))
-        answer = draft.tokens[: position + 1]
-        blind = self._host.engine(job).blind_logprob(planned.focus.messages, answer, lease.weights)
-        return None if blind is None else first[position] - blind
 
     def _pauses(self, below: float) -> bool:
         generation = self.draft.generation

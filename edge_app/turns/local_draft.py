@@ -31,11 +31,9 @@ class LocalDraft:
     choice: the adapter. route_ms, image_ms: milliseconds for choosing it, and for encoding and reading images.
     first_token_ms: since the turn was handed over. generation: None before generation begins.
     logprobs: natural logarithms, one for each token. weights_generation: of the weights that answer, as in Evidence.
-    tokens: their ids.
     head, ocr: certainty of the projector's heads and of the text reader about the image in question, 0..1.
     scope: the log-odds that the question is one of the tasks of who answers, as in Evidence.
     read_text: the text of that image in the prompt; empty for none.
-    image_contrast: as in Evidence; None before the answer is complete.
     reply: the text that is given instead of a generated one; None when the model answers.
     """
 
@@ -53,13 +51,11 @@ class LocalDraft:
         self.first_token_ms: float | None = None
         self.generation: TokenStream | None = None
         self.logprobs: list[float] = []
-        self.tokens: list[int] = []
         self.weights_generation: int | None = None
         self.head: float | None = None
         self.scope: float | None = None
         self.ocr: float | None = None
         self.read_text = ""
-        self.image_contrast: float | None = None
         self.reply: BuiltInReply | None = None
         self._planned = planned
         self._first = first
@@ -178,5 +174,4 @@ class LocalDraft:
             ocr=self.ocr,
             in_text=share_in_text(self.text, self.read_text) if self.read_text else None,
             scope=self.scope,
-            image_contrast=self.image_contrast,
         )

@@ -50,4 +50,5 @@ def load(files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts:
         vision=VisionEncoder(load_vision),
         words_head=config.words_head,
         image_tasks=config.image_tasks,
+        text_tasks=config.text_tasks,
     )

@@ -32,7 +32,7 @@ class Parts:
     vision: the vision encoder; None for a model that reads text alone.
     words_head: the head of the projector whose labels the prompt has in words; None for the first head.
     base_lora: the model's own LoRA for conversations with images; None for none.
-    image_tasks: example questions about an image by task, as in models.model_config.ModelConfig.
+    image_tasks, text_tasks: example questions by task, as in models.model_config.ModelConfig.
     """
 
     language: LanguageModel
@@ -43,6 +43,7 @@ class Parts:
     words_head: str | None
     base_lora: PackedLora | None
     image_tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    text_tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """A second, small KV cache over the same weights, for texts that are not part of the conversation.
 
 The router reads hidden states and next-token probabilities of such texts, which are computed without any adapter. The
-confidence compares an answer with what the same model would have said without the image. The conversation's own KV
-cache stays valid. One thread must make all calls: the engine's.
+conversation's own KV cache stays valid. One thread must make all calls: the engine's.
 """
 
 from __future__ import annotations
@@ -13,11 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.language.generation import ActiveAdapter
 from models.language.prefix_cache import PrefixCache
 from models.language.prompt import Prompt
 from models.language.runtime import LlamaRuntime
-from models.language.sampling import Logits, log_probability
+from models.language.sampling import Logits
 
 CONTEXT = 2048
 """The number of positions. The cache is zeroed memory, which takes no space until it is written."""
@@ -45,20 +43,6 @@ class SideContext:
         runtime.prefill(np.array(tokens[known:], np.int32), None, known)
         self._prefix.extend(tokens[known:])
         return runtime.hidden_state()
-
-    def last_logprob(self, prompt: Prompt, answer: Sequence[int], adapter: ActiveAdapter) -> float | None:
-        """The log-probability of the last token of an answer to a prompt, after its other tokens.
-
-        None when prompt and answer together exceed CONTEXT. One prefill of what the cache lacks.
-        """
-        whole = Prompt([*prompt.tokens, *answer[:-1]], prompt.images)
-        runtime, tokens = self._runtime(), whole.tokens
-        if len(tokens) > runtime.context_length:
-            return None
-        known = self._prefix.begin(tokens, adapter.key)
-        logits = runtime.prefill(*whole.inputs(known, len(tokens)), known, adapter.packed)
-        self._prefix.extend(tokens[known:])
-        return log_probability(logits, answer[-1])
 
     def shares(self, prompt: Prompt, options: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         """The probability of each option after a prompt, given that one of the options follows.

@@ -87,9 +87,9 @@ def stopping(judged: Sequence[tuple[Confidence, Logged]], threshold: float) -> S
 
 
 def beginnings(evidence: Evidence) -> Iterator[Evidence]:
-    """The evidence after each token but the last. The contrast is computed when the answer is complete."""
+    """The evidence after each token but the last."""
     for count in range(1, len(evidence.logprobs)):
-        yield replace(evidence, logprobs=evidence.logprobs[:count], image_contrast=None)
+        yield replace(evidence, logprobs=evidence.logprobs[:count])
 
 
 def _lowest(confidence: Confidence, logged: Logged) -> float:

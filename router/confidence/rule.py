@@ -18,7 +18,7 @@ from typing import Any
 from models.core.errors import UserError
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "confidence.json"
-FORMAT = 2
+FORMAT = 3
 
 NO_ADAPTER = "none"
 """The file's name for answers without an adapter; no adapter can have it."""
@@ -36,12 +36,16 @@ logged answer was so unsure, so the rule has no data to support such an answer."
 SUREST = 1e-4
 """Least distance of a probability from 0 and 1. Differences closer to certainty carry no information."""
 
-SURE_TOKEN = 1e-2
-"""Least distance of a token's probability from 1. Most tokens are nearer than that; the others tell answers apart."""
+SURE_TOKEN = 1e-3
+"""Least distance of a token's probability from 1."""
 
-FEATURES = (
-    "mean", "low", "least", "whole", "tokens", "head", "route", "margin", "image", "ocr", "scope", "contrast",
-)  # fmt: skip
+OPENING = 8
+"""Tokens at the beginning of an answer, where a long one says what was asked for."""
+
+MOST_SCOPE = 3.0
+"""Bound of the scope. A question that is more surely in scope is not answered better."""
+
+FEATURES = ("mean", "low", "least", "whole", "first", "opening", "tokens", "head", "image", "ocr", "scope")
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,11 @@ class Evidence:
     adapter: name; None for the plain model. generation: identifies the weights of that name; None before they are
         loaded.
     head: certainty of the projector's heads about the image, 0..1 (models.engine.Engine.certainty).
-    route: the router's probability of its choice, 0..1. margin: the score of the choice minus the next best, where no
-        adapter has the score 0.
     ocr: mean recognition probability of the text that was read, 0..1.
-    in_text: share of the answer's words that occur in that text, 0..1 (models.scoring.text_overlap). The rule does
-        not use it.
+    route: the router's probability of its choice, 0..1. margin: the score of the choice minus the next best, where no
+        adapter has the score 0. in_text: share of the answer's words that occur in the text that was read, 0..1
+        (models.scoring.text_overlap). The rule does not use these three.
     scope: the log-odds that the question is one of the tasks of the adapter, or of the plain model without one.
-    image_contrast: log p(token | image, question) - log p(token | question), of the answer's least certain token.
 
     A value is None when there was no such thing, or when it is not known.
     """
@@ -73,7 +75,6 @@ class Evidence:
     ocr: float | None
     in_text: float | None = None
     scope: float | None = None
-    image_contrast: float | None = None
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,9 @@ def features(evidence: Evidence) -> tuple[float | None, ...]:
     Probabilities are converted to log-odds (odds), because they differ mainly close to 1.
 
     mean: of the geometric mean of the tokens' probabilities. low: of their lower decile. least: of the least probable
-    token. whole: of the product. tokens: natural logarithm of their number. image: 1 or 0. scope, contrast: as in
-    Evidence. All other log-odds lie within +-9.2 (SUREST), those of tokens below 4.6 (SURE_TOKEN).
+    token. whole: of the product. first: of the first token. opening: of the least probable of the first OPENING tokens.
+    tokens: natural logarithm of their number. image: 1 or 0. scope: as in Evidence, at most MOST_SCOPE. All other
+    log-odds lie within +-9.2 (SUREST), those of tokens below 6.9 (SURE_TOKEN).
     """
     logprobs, count = evidence.logprobs, len(evidence.logprobs)
     total = sum(logprobs)
@@ -191,14 +193,13 @@ def features(evidence: Evidence) -> tuple[float | None, ...]:
         _log_odds(sorted(logprobs)[count // 10]),
         _log_odds(min(logprobs)),
         _log_odds(total),
+        _log_odds(logprobs[0]),
+        _log_odds(min(logprobs[:OPENING])),
         math.log(count),
         None if evidence.head is None else odds(evidence.head),
-        None if evidence.route is None else odds(evidence.route),
-        evidence.margin,
         1.0 if evidence.has_image else 0.0,
         None if evidence.ocr is None else odds(evidence.ocr),
-        evidence.scope,
-        evidence.image_contrast,
+        None if evidence.scope is None else min(evidence.scope, MOST_SCOPE),
     )
 
 

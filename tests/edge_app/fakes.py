@@ -127,14 +127,6 @@ class FakeEngine:
         assert self.is_encoded(image), "certainty is asked for encoded images only"
         return 0.9
 
-    def blind_logprob(
-        self, messages: Sequence[Message], answer: Sequence[int], adapter: PackedAdapter | None = None
-    ) -> float:
-        """Without the image, each token is e^-2 times as probable."""
-        del messages, answer, adapter
-        self._note()
-        return self.logprob - 2.0
-
     def generate(
         self,
         messages: Sequence[Message],

@@ -236,19 +236,6 @@ def test_blind_turns_encode_nothing(assistant: Assistant, engine: FakeEngine) ->
     assert (engine.calls[0].see_images, engine.calls[0].use_words) == (False, False)
 
 
-def test_a_complete_answer_about_an_image_is_compared_with_one_that_did_not_see_it(
-    assistant: Assistant, engine: FakeEngine
-) -> None:
-    seen = ask(assistant, images=(png(),)).evidence
-    assert seen is not None and seen.image_contrast == pytest.approx(2.0)
-    for answer in (ask(assistant), ask(assistant, images=(png(),), see_images=False)):
-        assert answer.evidence is not None and answer.evidence.image_contrast is None
-    engine.before_token = lambda number: assistant.cancel() if number == 1 else None
-    stopped = ask(assistant, images=(png(),))
-    assert stopped.stop_reason == "cancelled"
-    assert stopped.evidence is not None and stopped.evidence.image_contrast is None
-
-
 def test_a_decoded_image_is_saved_so_that_it_can_be_read_again(
     assistant: Assistant, engine: FakeEngine
 ) -> None:

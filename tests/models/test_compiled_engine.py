@@ -17,7 +17,6 @@ from models.core.images import load_image
 from models.core.types import Image, Message, Sampling
 from models.hub.store import ModelFiles
 from models.language.generation import Generation
-from models.language.side_context import CONTEXT
 from models.lora.weights import LoraWeights
 
 SHORT = Sampling(max_tokens=24)
@@ -262,19 +261,6 @@ def test_hiding_an_image_hides_only_the_image(engine: CompiledEngine, photo: Ima
     assert [(t.id, t.logprob) for t in blind] == [(t.id, t.logprob) for t in same]
     plain = engine.generate([Message("user", text)], SHORT)
     assert [t.id for t in blind] != [t.id for t in plain]
-
-
-def test_an_answer_is_scored_as_if_there_had_been_no_image(engine: CompiledEngine, photo: Image) -> None:
-    question = [Message("user", "What is the main object in this photo?", (photo,))]
-    for adapter in (None, random_adapter(engine, "any", 1, 5)):
-        blind = list(engine.generate(question, SHORT, see_images=False, adapter=adapter))
-        said = [token.id for token in blind]
-        scored = [engine.blind_logprob(question, said[: count + 1], adapter) for count in range(len(said))]
-        assert scored == [token.logprob for token in blind]
-
-
-def test_an_answer_that_does_not_fit_is_not_scored(engine: CompiledEngine, photo: Image) -> None:
-    assert engine.blind_logprob([Message("user", "word " * CONTEXT, (photo,))], [1]) is None
 
 
 def test_the_words_can_be_left_out_and_the_image_tokens_stay(engine: CompiledEngine, photo: Image) -> None:

@@ -145,8 +145,3 @@ def test_a_feature_that_is_not_used_counts_nothing(logged: list[Logged]) -> None
     weights = [rule.weights[number], *(own.weights[number] for own in rule.adapters.values())]
     assert weights == pytest.approx([0.0] * 3, abs=1e-9)
     assert fit(logged).weights[number] > 0.1
-
-
-def test_a_beginning_has_no_contrast_yet(logged: list[Logged]) -> None:
-    evidence = replace(logged[0].evidence, image_contrast=3.0)
-    assert {part.image_contrast for part in beginnings(evidence)} == {None}

@@ -15,6 +15,8 @@ from models.core.errors import UserError
 from router.confidence.rule import (
     FEATURES,
     FORMAT,
+    MOST_SCOPE,
+    OPENING,
     AdapterOffset,
     Confidence,
     Evidence,
@@ -97,18 +99,24 @@ def test_what_lies_beyond_all_that_was_logged_counts_no_more_than_its_edge() -> 
 
 
 def test_what_is_missing_counts_neither_for_nor_against() -> None:
-    confidence = Confidence(rule(mean=1.0, head=1.0, ocr=1.0, margin=0.1, route=1.0))
-    bare = replace(SURE, head=None, ocr=None, margin=None, route=None)
+    confidence = Confidence(rule(mean=1.0, head=1.0, ocr=1.0, scope=1.0))
+    bare = replace(SURE, head=None, ocr=None, scope=None)
     assert confidence.judge(bare) == Confidence(rule(mean=1.0)).judge(bare)
 
 
-def test_the_question_and_what_the_image_changes_count() -> None:
-    confidence = Confidence(rule(scope=1.0, contrast=0.5))
-    asked = replace(SURE, scope=2.0, image_contrast=1.0)
-    other_question, unseen = replace(asked, scope=-2.0), replace(asked, image_contrast=-1.0)
-    assert odds(confidence.judge(asked).probability) == pytest.approx(2.5)
-    assert odds(confidence.judge(other_question).probability) == pytest.approx(-1.5)
-    assert odds(confidence.judge(unseen).probability) == pytest.approx(1.5)
+def test_the_question_counts_up_to_a_bound() -> None:
+    confidence = Confidence(rule(scope=1.0))
+    for scope, counted in ((2.0, 2.0), (-2.0, -2.0), (MOST_SCOPE, MOST_SCOPE), (MOST_SCOPE + 4, MOST_SCOPE)):
+        assert odds(confidence.judge(replace(SURE, scope=scope)).probability) == pytest.approx(counted)
+
+
+def test_the_opening_of_a_long_answer_counts_and_not_what_follows() -> None:
+    confidence = Confidence(rule(opening=1.0))
+    long = replace(SURE, logprobs=(-0.1,) * OPENING + (-2.0,))
+    assert confidence.judge(long) == confidence.judge(replace(SURE, logprobs=(-0.1,) * OPENING))
+    assert confidence.judge(long).probability > confidence.judge(replace(SURE, logprobs=(-2.0,))).probability
+    first = Confidence(rule(first=1.0))
+    assert first.judge(long) == first.judge(replace(SURE, logprobs=(-0.1, -3.0)))
 
 
 def test_an_answer_of_which_nothing_came_is_not_right() -> None:
