@@ -1,7 +1,7 @@
 """The family "llama": a language model of the Llama architecture that reads text alone.
 
-The weights are a GGUF file or a Hugging Face directory. Families with a vision encoder in front of a Llama build on
-`load_language`.
+The weights are a GGUF file, a Hugging Face directory or an MLC package. Families with a vision encoder
+in front of a Llama build on `load_language`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from models.families.parts import LoadOptions, Parts
 from models.formats.gguf_metadata import load_or_read_metadata
 from models.formats.llama_sources import load_llama
 from models.formats.llama_weights import LlamaWeights
+from models.formats.mlc.package import is_mlc_package
 from models.hub.store import ModelFiles, check_digests
 from models.language.chat_template import ChatTemplate
 from models.language.generation import LanguageModel
+from models.language.mlc_template import read_mlc_language
 from models.language.prefix_cache import PrefixCache
 from models.language.prompt import PromptBuilder
 from models.language.runtime import LlamaRuntime, compile_llama
@@ -80,15 +82,21 @@ def load_language(
 def _read_tokenizer(
     weights: Path, digest: str, config: ModelConfig, packed_folder: Path
 ) -> tuple[Tokenizer, ChatTemplate]:
-    """The tokenizer and template of a GGUF file with this sha256, or of a Hugging Face directory. Raises UserError."""
-    if weights.is_dir():
+    """The tokenizer and template of a GGUF file with this sha256, or of a directory. Raises UserError."""
+    template: ChatTemplate | None
+    if is_mlc_package(weights):
+        tokenizer, template = read_mlc_language(weights)
+    elif weights.is_dir():
         tokenizer = Tokenizer.from_directory(weights)
         template = ChatTemplate.from_directory(weights) if config.chat_template is None else None
     else:
         file = load_or_read_metadata(weights, digest, packed_folder)
         tokenizer = Tokenizer.from_gguf(file)
         template = ChatTemplate.from_gguf(file) if config.chat_template is None else None
-    return tokenizer, template or ChatTemplate(config.chat_template or "")
+    if config.chat_template is not None:
+        template = ChatTemplate(config.chat_template)
+    assert template is not None
+    return tokenizer, template
 
 
 def _context_length(name: str, wanted: int | None, config: ModelConfig, packed: PackedModel) -> int:

@@ -1,4 +1,4 @@
-"""Llama tensors from a GGUF file or a Hugging Face directory, under the names of models/formats/llama_weights.py.
+"""Llama tensors from a GGUF file, a Hugging Face directory or an MLC package, under the names of llama_weights.py.
 
 Features that the kernels cannot compute are refused by name.
 """
@@ -20,6 +20,9 @@ from models.formats.gguf import GgufFile
 from models.formats.gguf_blocks import BLOCK_DECODERS, FOUR_BIT_TYPES, gguf_matrix
 from models.formats.hugging_face import Numbers, llama_config, open_tensors
 from models.formats.llama_weights import LlamaConfig, LlamaWeights, assemble
+from models.formats.mlc.package import CONFIG_FILE as MLC_CONFIG_FILE
+from models.formats.mlc.package import is_mlc_package
+from models.formats.mlc.weights import MlcSource
 from models.formats.quantization import Bits, QuantizedMatrix, quantise_by_parts
 from models.formats.safetensors_file import SafetensorsFile
 
@@ -43,19 +46,23 @@ _TOP_LEVEL = ("embedding", "final_norm", "head")
 
 
 def load_llama(path: Path, digest: str | None = None) -> LlamaWeights:
-    """Open a GGUF file, or a directory with config.json and safetensors files.
+    """Open a GGUF file, a directory with config.json and safetensors files, or an MLC package.
 
     digest: the source's sha256 (hex). None computes it, which takes 0.1 s for 100 MB.
     Raises UserError when something is missing, damaged or not supported.
     """
+    if is_mlc_package(path):
+        return assemble(MlcSource(path), digest or directory_digest(path))
     if path.is_dir():
         return assemble(HuggingFaceSource(path), digest or directory_digest(path))
     return assemble(GgufSource(GgufFile(path)), digest or file_digest(path))
 
 
 def directory_digest(path: Path) -> str:
-    """sha256 (hex) of the lines "name sha256" of config.json and every *.safetensors, sorted by name."""
-    names = sorted(["config.json", *(file.name for file in path.glob("*.safetensors"))])
+    """sha256 (hex) of the lines "name sha256" of the configuration and every file of weights, sorted by name."""
+    mlc = is_mlc_package(path)
+    weights = path.glob("*.bin" if mlc else "*.safetensors")
+    names = sorted([MLC_CONFIG_FILE if mlc else "config.json", *(file.name for file in weights)])
     lines = "".join(f"{name} {file_digest(path / name)}\n" for name in names)
     return hashlib.sha256(lines.encode()).hexdigest()
 

@@ -13,6 +13,7 @@ from models.formats.gguf_blocks import FOUR_BIT_TYPES
 from models.formats.hugging_face import VISION_LANGUAGE_TYPES, llama_config, model_type, siglip_config
 from models.formats.llama_sources import gguf_llama_config
 from models.formats.llama_weights import LlamaConfig, expected_llama_shapes
+from models.formats.mlc.weights import FOUR_BITS, mlc_llama_config
 from models.formats.siglip_sources import mmproj_config
 from models.formats.siglip_weights import SiglipConfig
 
@@ -45,10 +46,12 @@ class FamilyDescription:
 
 
 def describe_config(settings: Mapping[str, Any], path: str | Path = "config.json") -> FamilyDescription:
-    """The model that config.json describes. path: for messages.
+    """The model that config.json of Hugging Face or mlc-chat-config.json describes. path: for messages.
 
     Raises UserError, which lists the model types that can run, when this one cannot.
     """
+    if "quantization" in settings and "model_config" in settings:
+        return _describe_mlc(path, settings)
     language = llama_config(path, settings)
     vision = siglip_config(path, settings) if model_type(path, settings) in VISION_LANGUAGE_TYPES else None
     weights = sum(map(prod, expected_llama_shapes(language).values())) + (vision.parameters if vision else 0)
@@ -61,6 +64,17 @@ def describe_gguf(language: GgufFile, mmproj: GgufFile | None = None) -> FamilyD
     vision = mmproj_config(mmproj.path, mmproj.metadata) if mmproj else None
     weights = sum(map(_packed_bytes, (language, mmproj) if mmproj else (language,)))
     return FamilyDescription(IDEFICS3 if vision else LLAMA, config, vision, weights)
+
+
+def _describe_mlc(path: str | Path, settings: Mapping[str, Any]) -> FamilyDescription:
+    """The model in mlc-chat-config.json. The embedding has 8 bits whatever the quantisation is."""
+    language = mlc_llama_config(path, settings)
+    width = _BYTES_4_BITS if settings["quantization"] in FOUR_BITS else _BYTES_8_BITS
+    weights = sum(
+        prod(shape) * (_BYTES_8_BITS if name == "embedding" else width)
+        for name, shape in expected_llama_shapes(language).items()
+    )
+    return FamilyDescription(LLAMA, language, None, round(weights))
 
 
 def _packed_bytes(file: GgufFile) -> int:
