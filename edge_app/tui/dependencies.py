@@ -45,7 +45,7 @@ class Backend(Protocol):
     def cloud_state(self) -> State: ...
 
 
-class Models(Protocol):
+class ChatModels(Protocol):
     """The methods of edge_app.engine.model_library.ModelLibrary that the chat uses."""
 
     def list(self) -> tuple[ModelStatus, ...]: ...
@@ -72,7 +72,7 @@ class ChatDependencies:
 
     settings: Settings
     backend: Backend
-    models: Models
+    models: ChatModels
     sessions: SessionStore | None
     adapters: Callable[[], Sequence[str]]
     described: Callable[[], Iterable[InstalledAdapter]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.edge_app.cli.test_main import Run, run
+from tests.edge_app.cli.conftest import Run, run
 
 __all__ = ["run"]  # the fixture
 

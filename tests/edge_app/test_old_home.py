@@ -11,7 +11,7 @@ import pytest
 from edge_app import settings
 from edge_app.settings import Price
 from edge_app.system import paths
-from tests.edge_app.cli.test_main import Run, run
+from tests.edge_app.cli.conftest import Run, run
 
 __all__ = ["run"]  # the fixture
 

@@ -20,12 +20,10 @@ from edge_app.cloud.endpoint import Endpoint
 from edge_app.storage.sessions import SessionStore
 from models.core.errors import NeedsNetwork, UserError
 from models.core.types import Progress as Report
-from tests.edge_app.cli.test_main import Run, run
+from tests.edge_app.cli.conftest import Run
 from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, answers, status, word
 from tests.edge_app.conftest import png
 from tests.edge_app.fakes import FakeEngine
-
-__all__ = ["run"]  # the fixture
 
 
 @pytest.fixture

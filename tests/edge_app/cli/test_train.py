@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge_app.cli.adapters import train
-from tests.edge_app.cli.test_main import Run, run
+from tests.edge_app.cli.conftest import Run
 from tests.edge_app.conftest import png
-
-__all__ = ["run"]  # the fixture
 
 
 def test_without_the_extra_it_says_what_to_install(

@@ -12,12 +12,10 @@ import pytest
 from edge_app import assistant
 from edge_app.cloud.consent import ConsentStore
 from edge_app.storage.sessions import SessionStore
-from tests.edge_app.cli.test_main import Run, run
+from tests.edge_app.cli.conftest import Run
 from tests.edge_app.cloud.misbehaving import Misbehaving, answers
 from tests.edge_app.conftest import saved_image_names
 from tests.edge_app.fakes import FakeEngine
-
-__all__ = ["run"]  # the fixture
 
 
 @pytest.fixture(autouse=True)

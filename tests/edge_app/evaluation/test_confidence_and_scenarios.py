@@ -33,7 +33,7 @@ from edge_app.system import paths
 from models.core.errors import UserError
 from router.confidence import rule as rule_module
 from router.confidence.rule import Confidence, Evidence, bundled_rule
-from tests.edge_app.cli.test_main import Run, run
+from tests.edge_app.cli.conftest import Run, run
 
 __all__ = ["run"]
 

@@ -30,7 +30,7 @@ from edge_app.events import Progress
 from edge_app.system import paths
 from models.core.errors import UserError
 from models.scoring.answer_rules import is_right
-from tests.edge_app.cli.test_main import Run, run
+from tests.edge_app.cli.conftest import Run, run
 from tests.edge_app.conftest import png
 from tests.edge_app.fakes import FakeEngine
 
