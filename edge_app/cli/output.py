@@ -133,6 +133,8 @@ def _describe(event: Progress) -> str:
     if event.stage == "pull":
         total = f" of {megabytes(event.total)}" if event.total else ""
         return f"{event.message}: {megabytes(event.done)}{total}"
+    if event.stage == "encode" and event.total and event.total > 1:
+        return f"{event.message}, tile {min(event.done + 1, event.total)} of {event.total}"
     if event.total and event.total > 1:
         return f"{event.message}: {event.done} of {event.total}"
     return f"{event.message} …"

@@ -14,7 +14,7 @@ from edge_app.tui.composer.composer import Composer
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.status import StatusLine
 from edge_app.tui.stream import batches
-from edge_app.tui.text import file_size, progress_text
+from edge_app.tui.text import download_text, file_size
 from edge_app.tui.windows.models_window import ModelsWindow
 from models.core.errors import UserError
 from models.hub.store import ModelStatus
@@ -116,7 +116,7 @@ class ModelChoice:
             async for batch in batches(self._dependencies.models.pull(name)):
                 for event in batch:
                     if isinstance(event, Progress):
-                        self._status.download = progress_text(event)
+                        self._status.download = download_text(name, event)
                     elif isinstance(event, Failed):
                         trouble = event.message
         except Exception as error:

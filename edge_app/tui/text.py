@@ -45,6 +45,13 @@ def progress_text(progress: Progress) -> str:
     return f"{what}: {100 * done // total}%" if total and total > 1 else what
 
 
+def download_text(model: str, progress: Progress) -> str:
+    """The progress of a model's download, short enough for the line at the top."""
+    if progress.stage == "pull" and progress.total:
+        return f"downloading {one_line(model)}: {100 * progress.done // progress.total}%"
+    return progress_text(progress)
+
+
 def network_text(endpoint: Endpoint | None, *, offline: bool, failing: bool) -> str:
     """The network that an answer may use. A server on this machine is available offline too."""
     if offline and (endpoint is None or not endpoint.is_local):

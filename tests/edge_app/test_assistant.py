@@ -33,10 +33,11 @@ from edge_app.system import paths
 from edge_app.turns import conversation as context
 from models.core.errors import NeedsNetwork, UserError
 from models.core.images import load_image
+from models.core.types import Image, no_progress
 from models.core.types import Progress as Report
 from router.confidence.rule import Confidence, bundled_rule
 from tests.edge_app.conftest import png, saved_image_names
-from tests.edge_app.fakes import FakeEngine
+from tests.edge_app.fakes import FakeEngine, FakeTokens
 
 
 @pytest.fixture
@@ -382,6 +383,29 @@ def test_leaving_after_the_very_first_event_leaves_no_turn_unfinished(
     assert isinstance(next(events), TurnSaved)
     events.close()
     assert store.get(store.latest()).turns[0].status in ("stopped", "complete")
+
+
+def test_cancel_stops_between_the_tiles_of_an_image(store: SessionStore) -> None:
+    cancelled = threading.Event()
+
+    class TiledEngine(FakeEngine):
+        def encode_image(self, image: Image, progress: Report = no_progress) -> FakeTokens:
+            for number in range(13):
+                progress("encode", f"Looking at {image.name}", number, 13)
+                assert cancelled.wait(60)
+            return super().encode_image(image, progress)
+
+    engine = TiledEngine()
+    with Assistant(settings.Settings(), store, engine.load) as assistant:
+        shown = []
+        for event in assistant.answer(Turn("What is this?", images=(png(),), adapter="none")):
+            if isinstance(event, Progress) and event.total == 13:
+                shown.append(event.done)
+                assistant.cancel()
+                cancelled.set()
+        assert isinstance(event, Answered)
+        assert (event.answer.stop_reason, event.answer.text) == ("cancelled", "")
+    assert (shown, engine.encoded) == ([0], [])
 
 
 def test_cancel_stops_a_download(assistant: Assistant, engine: FakeEngine, store: SessionStore) -> None:

@@ -34,6 +34,13 @@ def test_the_progress_line_stays_one_line_whatever_a_file_is_called(monkeypatch:
     assert terminal.getvalue() == f"{output.CLEAR_LINE}Looking at a {HARMLESS} …"
 
 
+def test_an_image_is_looked_at_tile_by_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    output.ProgressLine().show(Progress("encode", "Looking at a.jpg", 2, 13))
+    assert terminal.getvalue() == f"{output.CLEAR_LINE}Looking at a.jpg, tile 3 of 13"
+
+
 def test_a_pipe_gets_a_result_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     output.result(HOSTILE)
     assert capsys.readouterr().out == HOSTILE + "\n"

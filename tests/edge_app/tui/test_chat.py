@@ -95,6 +95,20 @@ async def test_escape_stops_the_answer_and_what_had_come_stays(
         assert shown(app, ".answer-line").startswith("stopped · ")
 
 
+async def test_the_wait_for_an_image_counts_its_tiles(
+    make_app: MakeApp, assistant: ScriptedAssistant
+) -> None:
+    assistant.script.insert(2, Progress("encode", "Looking at cat.png", 2, 13))
+    assistant.gate = threading.Semaphore(3)
+    app = make_app()
+    async with app.run_test() as pilot:
+        await type_text(pilot, "What is this?")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.chat.query(".waiting") and "tile 3 of 13" in shown(app, ".waiting"))
+        await press(pilot, "escape")
+        assert shown(app, ".answer-line").startswith("stopped · ")
+
+
 async def test_the_adapter_may_be_changed_while_an_answer_comes_and_is_loaded_meanwhile(
     make_app: MakeApp, assistant: ScriptedAssistant
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_app.events import Progress
-from edge_app.tui.text import file_size, progress_text
+from edge_app.tui.text import download_text, file_size, progress_text
 from models.core.types import Stage
 
 
@@ -33,3 +33,10 @@ def test_progress_says_how_far_it_is(
     stage: Stage, message: str, done: int, total: int | None, text: str
 ) -> None:
     assert progress_text(Progress(stage, message, done, total)) == text
+
+
+def test_a_download_is_a_share_or_what_it_waits_for() -> None:
+    half = Progress("pull", "Downloading small: small.gguf", 50, 100)
+    assert download_text("small", half) == "downloading small: 50%"
+    waits = Progress("pull", "Another process is working on small; waiting for it", 0, None)
+    assert download_text("small", waits) == waits.message
