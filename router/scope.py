@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -46,6 +47,17 @@ BUNDLED = Path(__file__).with_name("bundled") / TASKS
 """Encoded examples of the adapters and the model that come with the app, made by `python -m router.scope`. Those of
 other adapters are kept in the cache, because encoding 50 of them takes half a second of one core."""
 
+BORDERS = BUNDLED.with_name("scope_borders.json")
+"""The borders of BUNDLED's tasks by adapter, and of the default model's, made by `python -m
+models.training.scope.borders`."""
+
+OF_MODEL = "general"
+"""The name under which BORDERS has the default model's."""
+
+UNKNOWN_BORDER = 1.5
+"""The border of tasks that are not in BUNDLED. The encoder takes more of what is not asked of kinds of images that it
+has not learned; chosen on kinds that were left out of its training (docs/routing.md)."""
+
 
 @cache
 def bundled_scope_model() -> ScopeModel:
@@ -53,6 +65,12 @@ def bundled_scope_model() -> ScopeModel:
     from models.question_encoder.scope import ScopeModel
 
     return ScopeModel.load()
+
+
+@cache
+def bundled_borders() -> dict[str, float]:
+    """The borders in BORDERS."""
+    return {name: float(value) for name, value in json.loads(BORDERS.read_text(encoding="utf-8")).items()}
 
 
 class AdapterScope(Protocol):
@@ -103,7 +121,7 @@ class TaskScope:
             return None
         key = json.dumps({name: list(examples) for name, examples in tasks.items()})
         if key not in self._of_tasks:
-            self._of_tasks[key] = self._encoded(tasks)
+            self._of_tasks[key] = self._encoded(tasks, OF_MODEL)
         return self._logit(question, self._of_tasks[key])
 
     def _logit(self, question: str, vectors: TaskVectors) -> float:
@@ -120,14 +138,14 @@ class TaskScope:
             known = self._of_adapters.get(name)
             if known is None or known[0] != stamp:
                 tasks = declared_tasks(path)
-                known = stamp, self._encoded(tasks) if tasks else None
+                known = stamp, self._encoded(tasks, name) if tasks else None
                 self._of_adapters[name] = known
             return known[1]
         except (OSError, UserError):  # it is being removed, or its manifest is damaged
             return None
 
-    def _encoded(self, tasks: Tasks) -> TaskVectors:
-        """From the cache on disk, else encoded and kept there."""
+    def _encoded(self, tasks: Tasks, who: str) -> TaskVectors:
+        """From the cache on disk, else encoded and kept there. who: an adapter, or OF_MODEL."""
         import numpy as np
 
         from models.question_encoder.scope import TaskVectors
@@ -140,8 +158,10 @@ class TaskScope:
                 if folder is not None:
                     examples = np.load(folder / name, allow_pickle=False)
                     if examples.dtype == np.float16 and examples.shape[:1] == (sum(counts),):
-                        return TaskVectors(examples.astype(np.float32), counts)
-        vectors = model.encode(tasks)
+                        known = bundled_borders() if folder == BUNDLED else {}
+                        border = known.get(who, UNKNOWN_BORDER)
+                        return TaskVectors(examples.astype(np.float32), counts, border)
+        vectors = replace(model.encode(tasks), border=UNKNOWN_BORDER)
         if self._folder is not None:
             with suppress(OSError, UserError):  # a cache that cannot be written costs time alone
                 _write(self._folder / name, vectors)

@@ -1,7 +1,7 @@
 """`python -m benchmarks.quality.question_languages [ROWS.jsonl ...]`: questions that are declined as another language.
 
 Without files it judges the English questions that the question encoder was trained on (models/training/
-scope_questions). Rows are JSON objects with a field `question`; a row in another language says so with a code such as
+scope/questions). Rows are JSON objects with a field `question`; a row in another language says so with a code such as
 "de" in `language`. Each question counts once.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from edge_app.system.terminal_text import text_table
 from edge_app.turns.replies.question_language import foreign_language
 from models.core.errors import UserError
-from models.training.scope_data import read_kinds
+from models.training.scope.data import read_kinds
 
 ENGLISH = "en"
 BUNDLED = "bundled questions"

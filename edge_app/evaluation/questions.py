@@ -73,7 +73,7 @@ def read_questions(file: Path) -> tuple[AuthoredQuestion, ...]:
 def read_scopes(files: Sequence[Path]) -> dict[tuple[str, str], float]:
     """The log-odds of scope by (kind, question), from files of the form {kind: {question: log-odds}}.
 
-    `python -m models.training.scope --leave-out AUTHOR --logits FILE` writes them, by an encoder that was trained
+    `python -m models.training.scope.train --leave-out AUTHOR --logits FILE` writes them, by an encoder that was trained
     without the author. Raises UserError for a file that is not of this form.
     """
     found: dict[tuple[str, str], float] = {}

@@ -1,7 +1,7 @@
 """Encodes short texts as vectors whose likeness follows what the texts ask.
 
 The encoder is a BERT of 6 layers and 384 hidden units, all-MiniLM-L6-v2 with its last layers trained further on
-questions (router/scope/train.py). It runs in NumPy: a question has about 12 tokens, so that one costs 0.25 GFLOP and a
+questions (models/training/scope). It runs in NumPy: a question has about 12 tokens, so that one costs 0.25 GFLOP and a
 few milliseconds on any processor, and nothing has to be compiled for it. Weights are stored as int8 with one scale per
 row and converted to float32 once.
 

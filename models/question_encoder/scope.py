@@ -1,7 +1,7 @@
 """Whether a question asks for one of a list of tasks, each of which is declared by example questions.
 
 The likeness to the examples of a task, the vectors' element-wise products and differences, and the question alone are
-read by a small network that was trained together with the encoder's last layers (models/training/scope.py). It reads
+read by a small network that was trained together with the encoder's last layers (models/training/scope). It reads
 nothing but examples, so it works for tasks that it was not trained on.
 """
 
@@ -29,10 +29,15 @@ Tasks = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class TaskVectors:
-    """Encoded examples of tasks. examples: unit vectors, float32 [n, hidden], ordered by task. counts: of each task."""
+    """Encoded examples of tasks.
+
+    examples: unit vectors, float32 [n, hidden], ordered by task. counts: of each task. border: the network's logit from
+    which a question counts as in scope; log-odds are distances to it.
+    """
 
     examples: Floats
     counts: tuple[int, ...]
+    border: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class ScopeHead:
         most = scaled.max()
         best = (most + np.log(np.exp(scaled - most).sum())) / SHARPNESS
         alone = float(question @ self.question_weight) * ALONE
-        return float(best) + alone + float(self.likeness[2])
+        return float(best) + alone + float(self.likeness[2]) - tasks.border
 
 
 class ScopeModel:

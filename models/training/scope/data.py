@@ -1,6 +1,6 @@
 """Questions in and out of the scope of kinds of images, from which the question encoder learns.
 
-models/training/scope_questions has a file for each kind: its tasks with examples, questions that ask for one of the
+models/training/scope/questions has a file for each kind: its tasks with examples, questions that ask for one of the
 tasks in other words (`in`), questions about such an image that ask for something else (`out`), and plain chat (`chat`).
 More questions come from files of rows with the fields kind, question, scope and author, which `edge-app eval
 confidence` reads too.
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-FOLDER = Path(__file__).with_name("scope_questions")
-GENERAL = Path(__file__).parents[1] / "bundled" / "edge-vlm-135m" / "config.json"
+FOLDER = Path(__file__).with_name("questions")
+GENERAL = Path(__file__).parents[2] / "bundled" / "edge-vlm-135m" / "config.json"
 GENERAL_KINDS = ("photos", "screenshots", "drawings")
 """Kinds of images that the plain model answers about; their tasks are those of its configuration."""
 
@@ -30,11 +30,13 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 @dataclass(frozen=True)
 class ScopeQuestion:
-    """scope: whether it asks for a task of its kind. author: who wrote it; empty for the bundled questions."""
+    """scope: whether it asks for a task of its kind. author: who wrote it; empty for the bundled questions. task: the
+    name of the task, of questions in scope."""
 
     text: str
     scope: Scope
     author: str = ""
+    task: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,11 @@ def read_kinds(more: Sequence[Path] = (), without: Iterable[str] = ()) -> tuple[
         content = json.loads(file.read_text(encoding="utf-8"))
         name = str(content["name"])
         tasks = {task["name"]: tuple(task["examples"]) for task in content["tasks"]}
-        questions = [ScopeQuestion(each["q"], scope) for scope in SCOPES for each in content[scope]]
+        questions = [
+            ScopeQuestion(each["q"], scope, task=each.get("task", ""))
+            for scope in SCOPES
+            for each in content[scope]
+        ]
         kinds.append(
             ImageKind(name, general if name in GENERAL_KINDS else tasks, (*questions, *extra.get(name, ())))
         )
@@ -79,7 +85,9 @@ def rows_by_kind(
             author = str(row["author"])
             wanted = author not in without if only is None else author in only
             if wanted and row["task"] != DOCUMENT:
-                found[row["kind"]].append(ScopeQuestion(row["question"], row["scope"], author))
+                found[row["kind"]].append(
+                    ScopeQuestion(row["question"], row["scope"], author, row["task"] or "")
+                )
     return dict(found)
 
 

