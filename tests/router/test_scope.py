@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapters.store.adapter_store import BUNDLED as ADAPTERS
 from adapters.store.manifest import (
     MANIFEST_FILE,
     NOT_DECLARED,
@@ -20,8 +21,11 @@ from models.question_encoder.scope import ScopeModel, Tasks, TaskVectors
 from router.scope import (
     BUNDLED,
     MOST_EXAMPLES,
+    OF_MODEL,
+    UNKNOWN_BORDER,
     TaskScope,
     _file_name,
+    bundled_borders,
     bundled_scope_model,
     bundled_tasks,
     declared_tasks,
@@ -149,3 +153,33 @@ def test_the_examples_that_come_with_the_app_are_encoded_already() -> None:
     names = {file.name for file in BUNDLED.glob("*.npy")}
     wanted = {_file_name(bundled_scope_model().identity, tasks) for tasks in bundled_tasks()}
     assert wanted == names, "run `python -m router.scope`"
+
+
+def log_odds_without_border(question: str, tasks: Tasks) -> float:
+    model = bundled_scope_model()
+    return model.logit(model.vector(question), model.encode(tasks))
+
+
+def test_bundled_adapters_and_the_default_model_have_borders_of_their_own() -> None:
+    names = {path.parent.name for path in ADAPTERS.glob(f"*/{MANIFEST_FILE}")}
+    assert set(bundled_borders()) == {*names, OF_MODEL}
+
+
+def test_a_bundled_adapter_is_judged_by_its_border(tmp_path: Path) -> None:
+    (tmp_path / "receipts").mkdir()
+    manifest = (ADAPTERS / "receipts" / MANIFEST_FILE).read_bytes()
+    (tmp_path / "receipts" / MANIFEST_FILE).write_bytes(manifest)
+    question = "How much is it altogether?"
+    tasks = declared_tasks(tmp_path / "receipts" / MANIFEST_FILE)
+    expected = log_odds_without_border(question, tasks) - bundled_borders()["receipts"]
+    assert TaskScope(tmp_path, None).of_adapter(question, "receipts") == pytest.approx(expected, abs=0.05)
+
+
+def test_another_adapter_is_judged_more_strictly_whatever_its_name(tmp_path: Path) -> None:
+    examples = (Example("How many coins are there?", task="count"), Example("Count the coins.", task="count"))
+    tasks = {"count": [example.question for example in examples]}
+    question = "How many coins do you see?"
+    for name in ("coins", "receipts", OF_MODEL):
+        declare(tmp_path, name, examples)
+        found = TaskScope(tmp_path, None).of_adapter(question, name)
+        assert found == pytest.approx(log_odds_without_border(question, tasks) - UNKNOWN_BORDER, abs=0.05)

@@ -95,5 +95,7 @@ def how_sure(answer: Answer) -> str | None:
 
 def no_reason(answer: Answer) -> str:
     """The decline to explain an answer."""
-    known = how_sure(answer)
-    return "I cannot explain that answer; I only read it off the image." + (f" {known}" if known else "")
+    known = (how_sure(answer) or "").removeprefix("Yes, ").removeprefix("No, ")
+    if answer.declined:
+        return known
+    return f"I cannot explain that answer; I only read it off the image. {known}".rstrip()

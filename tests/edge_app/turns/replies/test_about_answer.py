@@ -75,7 +75,12 @@ def test_it_is_told_in_words_and_as_a_number_how_sure_the_answer_is() -> None:
     assert (how_sure(answer(None, declined=True)) or "").startswith("No, I do not know")
     assert how_sure(answer(None)) is None
     assert how_sure(answer(0.9, place="cloud")) is None
-    assert no_reason(answer(0.953)).endswith("95%.")
+
+
+def test_no_reason_is_invented() -> None:
+    assert no_reason(answer(0.953)).endswith('image. I am sure: "forest" is right with a probability of 95%.')
+    assert no_reason(answer(None)) == "I cannot explain that answer; I only read it off the image."
+    assert no_reason(answer(None, declined=True)) == "I do not know the answer to that question."
 
 
 def ask(engine: FakeEngine, store: SessionStore, questions: list[str], **first: object) -> list[Answer]:
