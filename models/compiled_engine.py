@@ -22,7 +22,7 @@ from models.core.cache import PACKED
 from models.core.errors import UserError
 from models.core.types import Image, Message, Progress, Sampling, no_progress
 from models.engine import Abilities, Engine, FeatureSizes, PackedAdapter
-from models.families.parts import LoadOptions, Parts
+from models.families.parts import ImageEncoder, LoadOptions, Parts
 from models.families.registry import load_parts
 from models.hub.store import ModelFiles
 from models.language.context_window import fit, fit_texts
@@ -30,18 +30,16 @@ from models.language.generation import ActiveAdapter, Generation
 from models.language.prefix_cache import AdapterKey
 from models.language.prompt import EncodedImage, Prompt, RowIds
 from models.language.sampling import check
-from models.vision.efficientnet import HEAD_CHANNELS
-from models.vision.preprocess import COLOUR_BINS
+from models.vision.tiled.tile_encoder import TileEncoder
 from models.vision.tower import TowerFeatures
-from models.vision.vision_encoder import VisionEncoder
 
 MAX_ENCODED_IMAGES = 64
 """Encoded images that are kept in addition to those of the last conversation.
 
 An image that is encoded again gets new row ids, so the KV cache of its prompts cannot be used."""
 
-PLAIN_PENALTY = 1.1
-"""The repetition penalty without an adapter, when the sampling settings leave it to the engine."""
+MAX_ENCODED_BYTES = 64 << 20
+"""The bytes of their rows. One image in 13 tiles takes 9 MB in a model of 2 billion weights."""
 
 
 def load(
@@ -71,9 +69,7 @@ class CompiledEngine:
         self.context_length = parts.language.runtime.context_length
         self.shape = parts.language.runtime.shape
         self.has_vision = parts.vision is not None
-        self.feature_sizes = FeatureSizes(
-            self.shape.hidden, HEAD_CHANNELS + COLOUR_BINS if self.has_vision else 0
-        )
+        self.feature_sizes = FeatureSizes(self.shape.hidden, parts.vision.feature_size if parts.vision else 0)
         self.abilities = Abilities(parts.image_tasks, parts.text_tasks)
         self.adapters = CompiledAdapterPacker(self.shape, packed_folder)
         self.base_adapter = None if parts.base_lora is None else CompiledAdapter(parts.base_lora)
@@ -108,29 +104,44 @@ class CompiledEngine:
 
     def is_encoded(self, image: Image) -> bool:
         """Whether the image's rows without an adapter are cached."""
-        return (image.digest, None) in self._encoded
+        return self._parts.vision is not None and (self._parts.vision.key(image), None) in self._encoded
 
     def encode_image(
         self, image: Image, adapter: PackedAdapter | None = None, progress: Progress = no_progress
     ) -> EncodedImage:
         """The image's rows for the language model, from the cache or encoded now.
 
-        adapter: its projector part changes the rows. progress: receives the stages of loading the vision encoder.
-        Raises UserError for a model without vision.
+        adapter: its part of the vision encoder changes the rows. progress: receives the stages of loading the vision
+        encoder, and "encode" before each tile of an image that is cut. Raises UserError for a model without vision.
         """
+        vision = self._vision()
         own = None if adapter is None else as_compiled(adapter)
-        part = None if own is None else own.projector
-        key = image.digest, None if part is None else _adapter_key(own)
+        changes = own is not None and own.projector is not None
+        key = vision.key(image), _adapter_key(own) if changes else None
         if key not in self._encoded:
-            tokens = self._vision().encode(image, part, progress)
-            row_ids = self._row_ids.take(len(tokens.embeddings))
-            guesses = tokens.heads.get(self._parts.words_head or "", tokens.guesses)
-            self._encoded[key] = EncodedImage(row_ids, tokens.embeddings, guesses, tokens.probability)
+            self._encoded[key] = self._encode(image, own, progress)
         self._encoded.move_to_end(key)
-        most = MAX_ENCODED_IMAGES + 2 * self._in_conversation  # with and without an adapter
-        while len(self._encoded) > most:
-            self._encoded.popitem(last=False)
+        self._forget_oldest()
         return self._encoded[key]
+
+    def _encode(self, image: Image, adapter: CompiledAdapter | None, progress: Progress) -> EncodedImage:
+        vision = self._vision()
+        if isinstance(vision, TileEncoder):
+            seen = vision.encode(image, progress)
+            return EncodedImage(self._row_ids.take(len(seen.embeddings)), seen.embeddings, grid=seen.grid)
+        tokens = vision.encode(image, None if adapter is None else adapter.projector, progress)
+        row_ids = self._row_ids.take(len(tokens.embeddings))
+        guesses = tokens.heads.get(self._parts.words_head or "", tokens.guesses)
+        return EncodedImage(row_ids, tokens.embeddings, guesses, tokens.probability)
+
+    def _forget_oldest(self) -> None:
+        """Drop encoded images beyond the bounds, but none of the last conversation."""
+        least = 2 * self._in_conversation  # with and without an adapter
+        size = sum(image.embeddings.nbytes for image in self._encoded.values())
+        while len(self._encoded) > max(least, 1) and (
+            len(self._encoded) > MAX_ENCODED_IMAGES + least or size > MAX_ENCODED_BYTES
+        ):
+            size -= self._encoded.popitem(last=False)[1].embeddings.nbytes
 
     def certainty(self, image: Image, adapter: PackedAdapter | None = None) -> float | None:
         """The probability of the projector's heads (models.vision.projector.ImageTokens), 0..1.
@@ -144,8 +155,11 @@ class CompiledEngine:
         return self.encode_image(image, adapter).probability
 
     def image_features(self, image: Image) -> TowerFeatures:
-        """The vision tower's features, cached by image. Raises UserError for a model without vision."""
-        return self._vision().features(image)
+        """The vision tower's features, cached by image. Raises UserError for a model that has none."""
+        vision = self._vision()
+        if isinstance(vision, TileEncoder):
+            raise UserError(f"{self.name} has no image features for the router.")
+        return vision.features(image)
 
     def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The token ids of a text [n], and their rows of the embedding matrix, float32 [n, hidden]."""
@@ -184,11 +198,13 @@ class CompiledEngine:
         adapter: None uses the model's own LoRA in a conversation with images, even when see_images hides them, so
         that the two answers differ only by the image tokens.
         texts: see models.language.prompt.PromptBuilder.
-        A repetition penalty of None is PLAIN_PENALTY without `adapter` and 1 with one. The model alone repeats
-        itself without a penalty, and an adapter often has to repeat words of its prompt.
+        A repetition penalty of None is that of the model's family without `adapter` and 1 with one. The default
+        model alone repeats itself without a penalty, and an adapter often has to repeat words of its prompt.
         """
         if sampling.repetition_penalty is None:
-            sampling = replace(sampling, repetition_penalty=PLAIN_PENALTY if adapter is None else 1.0)
+            sampling = replace(
+                sampling, repetition_penalty=self._parts.plain_penalty if adapter is None else 1.0
+            )
         check(sampling)
         images = {image.digest: image for message in messages for image in message.images}
         chosen = self._chosen(messages, adapter)
@@ -227,7 +243,7 @@ class CompiledEngine:
             return as_compiled(adapter)
         return self.base_adapter if any(message.images for message in messages) else None
 
-    def _vision(self) -> VisionEncoder:
+    def _vision(self) -> ImageEncoder:
         if self._parts.vision is None:
             raise UserError(f"{self.name} cannot see images; choose another model with EDGE_APP_MODEL.")
         return self._parts.vision

@@ -40,6 +40,7 @@ from models.ocr.reader import OcrCache, TextReader
 from models.training.language import TorchLanguageModel
 from models.vision.projector_file import ProjectorHead, ProjectorPart, write_projector_part
 from models.vision.tower import TowerFeatures
+from models.vision.vision_encoder import VisionEncoder
 
 HELD_OUT_SHARE = 0.1
 MOST_HELD_OUT = 100  # images
@@ -168,9 +169,10 @@ def extract_features(
     rows: Sequence[TrainingRow], parts: Parts, place: Workplace, progress: Progress
 ) -> dict[str, TowerFeatures]:
     """The tower's features of every image, by digest; computed once and cached."""
-    if parts.vision is None:
+    if not isinstance(parts.vision, VisionEncoder):
         raise UserError(
-            f"{place.files.name} has no vision encoder, which training an adapter needs; choose a model that has one."
+            f"{place.files.name} has no vision encoder with a projector, which this training needs; choose a model "
+            "that has one."
         )
     tower, _ = parts.vision.load()
     cache = FeatureCache(tower, place.files.digests["vision_tower"], place.cache_dir)
@@ -231,7 +233,7 @@ def encode_images(
     The image tokens of an own head come from cross-validation, by a head that was not fitted on the image: on its own
     training images a head is more certain than on other images.
     """
-    assert parts.vision is not None
+    assert isinstance(parts.vision, VisionEncoder), "checked by extract_features"
     _, projector = parts.vision.load()
     kept = [each for each in heads if each.head is not None]
     seen = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_app.cli import output
+from edge_app.cli.models_dump import dump
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
 from edge_app.system.terminal_text import text_table
 from models.core.errors import UserError
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from models.hub.store import ModelStatus, ModelStore
 
 app = typer.Typer(
-    help="Models: list, pull, use, show, remove.\n\n\b\nExample:\n  edge-app models list",
+    help="Models: list, pull, use, show, remove, dump.\n\n\b\nExample:\n  edge-app models list",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+app.command()(dump)
 
 LARGE_DOWNLOAD = 200_000_000
 """Bytes that are downloaded from a source that no catalog names without being asked for again."""

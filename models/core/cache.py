@@ -17,6 +17,7 @@ from typing import Any
 PACKED = "packed"
 COMPILED = "compiled"
 TASKS = "tasks"
+IMAGES = "images"
 UNUSED_DAYS = 60.0
 PAGE = 4096  # bytes of a header page
 _DAY = 86400.0  # seconds
@@ -36,8 +37,10 @@ def mark_used(file: Path) -> None:
 
 
 def remove_packed(cache_dir: Path, digest: str) -> int:
-    """Remove what was packed from the weights with this sha256; returns the bytes that were freed."""
-    return _remove((cache_dir / PACKED).glob(f"{packed_name(digest)}-*"))
+    """Remove what was made from the weights with this sha256; returns the bytes that were freed."""
+    return _remove(
+        file for folder in (PACKED, IMAGES) for file in (cache_dir / folder).glob(f"{packed_name(digest)}-*")
+    )
 
 
 def remove_unused(cache_dir: Path, days: float = UNUSED_DAYS) -> int:
@@ -48,7 +51,7 @@ def remove_unused(cache_dir: Path, days: float = UNUSED_DAYS) -> int:
     before = time.time() - days * _DAY
     return _remove(
         file
-        for folder in (PACKED, COMPILED, TASKS)
+        for folder in (PACKED, COMPILED, TASKS, IMAGES)
         for file in (cache_dir / folder).glob("*")
         if _modified(file) < before
     )

@@ -49,11 +49,11 @@ _HEIC_BRANDS: Final = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _READABLE: Final = "JPEG, PNG, WebP, GIF, TIFF, BMP and others"
 
 
-def load_image(source: Path | str | bytes, name: str | None = None) -> Image:
+def load_image(source: Path | str | bytes, name: str | None = None, *, longest: int | None = None) -> Image:
     """Decode an image file, or the bytes of one.
 
-    name: for messages; the default is the file's name, or "the image" for bytes.
-    Returns upright RGB pixels with at most MAX_SIDE pixels per side. Transparent parts become white. Of several
+    name: for messages; the default is the file's name, or "the image" for bytes. longest: pixels; None for MAX_SIDE.
+    Returns upright RGB pixels with at most `longest` pixels per side. Transparent parts become white. Of several
     frames the first is taken, and a note says so. Raises UserError for anything that is not an image within the
     limits.
     """
@@ -63,15 +63,16 @@ def load_image(source: Path | str | bytes, name: str | None = None) -> Image:
     else:
         path = Path(source).expanduser()
         name, data = name or path.name, _read(path)
+    longest = longest or MAX_SIDE
     with warnings.catch_warnings():
         # Pillow warns about damaged metadata, and about a size limit of its own. Ours are lower.
         warnings.simplefilter("ignore")
         opened = _open(data, name)
         _check_pixels(opened, name)
-        notes = [note for note in (_frames_note(opened), _size_note(opened)) if note]
+        notes = [note for note in (_frames_note(opened), _size_note(opened, longest)) if note]
         if opened.format == "JPEG":
-            opened.draft(None, _least_size(opened.size))
-        picture = _decode(opened, name)
+            opened.draft(None, _least_size(opened.size, longest))
+        picture = _decode(opened, name, longest)
     return Image(
         pixels=np.asarray(picture),
         digest=hashlib.sha256(data).hexdigest(),
@@ -152,33 +153,33 @@ def _frames_note(opened: PIL.Image.Image) -> str | None:
     return f"first of {frames} {'frames' if opened.format in _ANIMATIONS else 'pages'}"
 
 
-def _size_note(opened: PIL.Image.Image) -> str | None:
+def _size_note(opened: PIL.Image.Image, longest: int) -> str | None:
     """A note when the image is reduced to less than a half, where small print may become illegible."""
-    if max(opened.size) <= 2 * MAX_SIDE:
+    if max(opened.size) <= 2 * longest:
         return None
     width, height = opened.size
     return f"reduced from {width} x {height} pixels"
 
 
-def _reduced_size(size: tuple[int, int]) -> tuple[int, int]:
-    scale = min(1.0, MAX_SIDE / max(size))
+def _reduced_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    scale = min(1.0, longest / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _least_size(size: tuple[int, int]) -> tuple[int, int]:
+def _least_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
     """The least size that the JPEG decoder may reduce to.
 
-    3/4 of MAX_SIDE is good enough, and a phone's photo of 4000 x 3000 pixels is then decoded in a third of the time.
+    3/4 of `longest` is good enough, and a phone's photo of 4000 x 3000 pixels is then decoded in a third of the time.
     """
-    width, height = _reduced_size(size)
-    return (max(1, width * 3 // 4), max(1, height * 3 // 4)) if max(size) > MAX_SIDE else size
+    width, height = _reduced_size(size, longest)
+    return (max(1, width * 3 // 4), max(1, height * 3 // 4)) if max(size) > longest else size
 
 
-def _decode(opened: PIL.Image.Image, name: str) -> PIL.Image.Image:
+def _decode(opened: PIL.Image.Image, name: str, longest: int) -> PIL.Image.Image:
     """Decode, convert to RGB, reduce, and turn upright."""
     try:
         opened.load()
-        picture = _reduced_rgb(opened)
+        picture = _reduced_rgb(opened, longest)
     except Exception as error:  # decoders raise exceptions of any type on damaged bytes
         raise UserError(
             f"{name} is a damaged or cut off {opened.format} image: get a fresh copy of it."
@@ -187,13 +188,16 @@ def _decode(opened: PIL.Image.Image, name: str) -> PIL.Image.Image:
     return picture if turn is None else picture.transpose(turn)
 
 
-def _reduced_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """RGB on white with at most MAX_SIDE pixels per side. Converts strip by strip, to make no copy of a large image."""
+def _reduced_rgb(image: PIL.Image.Image, longest: int) -> PIL.Image.Image:
+    """RGB on white with at most `longest` pixels per side.
+
+    Converts strip by strip, to make no copy of a large image.
+    """
     if image.mode == "F" or image.mode.startswith("I"):
         image = PIL.Image.fromarray(_eight_bits(np.asarray(image)))
     width, height = image.size
-    size = _reduced_size(image.size)
-    factor = max(image.size) // MAX_SIDE
+    size = _reduced_size(image.size, longest)
+    factor = max(image.size) // longest
     if factor < 2:
         picture = _rgb(image)
     else:

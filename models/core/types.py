@@ -26,6 +26,13 @@ def no_progress(stage: Stage, message: str, done: int, total: int | None) -> Non
     """A Progress that does nothing."""
 
 
+Detail = Literal["low", "high"]
+"""How closely a vision encoder that cuts images into tiles looks at one.
+
+"low": the whole image in one tile. "high": as the model's publisher cuts it, often in 13 or 17 tiles.
+"""
+
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """A decoded image. Images with the same digest are equal, even with other names or subclasses.
@@ -34,12 +41,14 @@ class Image:
     digest: sha256 (hex) of the file's bytes.
     name: for messages to the user.
     notes: what was changed in decoding that the user should know ("first of 12 frames").
+    detail: how closely to look; without effect on vision encoders that do not cut images.
     """
 
     pixels: NDArray[np.uint8] = field(repr=False)
     digest: str
     name: str
     notes: tuple[str, ...] = ()
+    detail: Detail = "high"
 
     def __eq__(self, other: object) -> bool:
         return self.digest == other.digest if isinstance(other, Image) else NotImplemented

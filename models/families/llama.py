@@ -23,7 +23,7 @@ from models.language.chat_template import ChatTemplate
 from models.language.generation import LanguageModel
 from models.language.mlc_template import read_mlc_language
 from models.language.prefix_cache import PrefixCache
-from models.language.prompt import PromptBuilder
+from models.language.prompt import ImageWording, PromptBuilder
 from models.language.runtime import LlamaRuntime, compile_llama
 from models.language.side_context import CONTEXT, MAX_ROWS, SideContext
 from models.language.tokenizer import Tokenizer
@@ -41,9 +41,16 @@ def load(files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts:
 
 
 def load_language(
-    files: ModelFiles, config: ModelConfig, options: LoadOptions, progress: Progress
+    files: ModelFiles,
+    config: ModelConfig,
+    options: LoadOptions,
+    progress: Progress,
+    wording: ImageWording | None = None,
 ) -> tuple[Parts, PackedModel]:
-    """The parts without a vision encoder, and the packed weights, which hold the embedding."""
+    """The parts without a vision encoder, and the packed weights, which hold the embedding.
+
+    wording: writes images into prompts; None for the one in the model's config.json.
+    """
     weights = files.files.get("language_model", files.directory)  # no such role: a Hugging Face directory
     digest = files.digests.get("language_model", files.digest)
 
@@ -69,7 +76,7 @@ def load_language(
         LanguageModel(runtime, tokenizer, PrefixCache()),
         SideContext(lambda: LlamaRuntime(packed, library, options.threads, CONTEXT, MAX_ROWS)),
         packed_embedding(packed),
-        PromptBuilder(tokenizer, template, config.wording),
+        PromptBuilder(tokenizer, template, wording or config.wording),
         vision=None,
         words_head=None,
         base_lora=_base_lora(config.base_lora, files.name, packed.shape, packed_folder)

@@ -18,7 +18,14 @@ from models.language.prompt import PromptBuilder
 from models.language.side_context import SideContext
 from models.lora.weights import PackedLora
 from models.vision.projector import EmbeddingRows
+from models.vision.tiled.tile_encoder import TileEncoder
 from models.vision.vision_encoder import VisionEncoder
+
+PLAIN_PENALTY = 1.1
+"""The repetition penalty without an adapter, when the sampling settings leave it to the engine."""
+
+ImageEncoder = VisionEncoder | TileEncoder
+"""A vision encoder: an EfficientNet tower with a projector of word heads, or a tower that reads tiles."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Parts:
     embedding: the rows of the language model's embedding, by token id.
     prompts: builds the model's prompts.
     vision: the vision encoder; None for a model that reads text alone.
+    plain_penalty: the repetition penalty without an adapter.
     words_head: the head of the projector whose labels the prompt has in words; None for the first head.
     base_lora: the model's own LoRA for conversations with images; None for none.
     image_tasks, text_tasks: example questions by task, as in models.model_config.ModelConfig.
@@ -39,9 +47,10 @@ class Parts:
     side_context: SideContext
     embedding: EmbeddingRows
     prompts: PromptBuilder
-    vision: VisionEncoder | None
+    vision: ImageEncoder | None
     words_head: str | None
     base_lora: PackedLora | None
+    plain_penalty: float = PLAIN_PENALTY
     image_tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     text_tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@ FAMILIES: ExtensionPoint[Family] = ExtensionPoint(
     "edge_app.families",
     {
         "efficientnet-llama": "models.families.efficientnet_llama:load",
+        "idefics3": "models.families.idefics3:load",
         "llama": "models.families.llama:load",
     },
 )

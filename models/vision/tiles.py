@@ -109,14 +109,16 @@ def directory_tile_settings(directory: Path, image_size: int) -> TileSettings:
     return TileSettings(tile, longest, bool(values.get("do_image_splitting", True)))
 
 
-def gguf_tile_settings(path: Path, metadata: Mapping[str, Any], image_size: int) -> TileSettings:
-    """The settings of an mmproj file. path: for messages. image_size: as in `directory_tile_settings`.
+def gguf_tile_settings(path: Path, metadata: Mapping[str, Any]) -> TileSettings:
+    """The settings of an mmproj file. path: for messages.
 
-    clip.vision.preproc_image_size is the longest edge. Files made before May 2025 lack it.
-    Raises UserError when it is no usable length.
+    clip.vision.image_size is the side of a tile, clip.vision.preproc_image_size the longest edge. Files made before
+    May 2025 lack the second. Raises UserError when one of them is no usable length.
     """
-    longest = metadata.get("clip.vision.preproc_image_size", DEFAULT_TILES_A_SIDE * image_size)
-    return TileSettings(image_size, _checked_edge(path, "clip.vision.preproc_image_size", longest))
+    key = "clip.vision.image_size"
+    tile = _checked_edge(path, key, metadata.get(key))
+    key = "clip.vision.preproc_image_size"
+    return TileSettings(tile, _checked_edge(path, key, metadata.get(key, DEFAULT_TILES_A_SIDE * tile)))
 
 
 def _image_processor(directory: Path) -> tuple[Path, Mapping[str, Any]]:

@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from models.core.types import Image, Progress, no_progress
+from models.vision.efficientnet import HEAD_CHANNELS
+from models.vision.preprocess import COLOUR_BINS
 from models.vision.projector import ImageTokens, Projector
 from models.vision.projector_file import ProjectorPart
 from models.vision.tower import TowerFeatures, VisionTower
@@ -25,6 +27,8 @@ LoadVision = Callable[[Progress], tuple[VisionTower, Projector]]
 class VisionEncoder:
     """Tower and projector of one model. One thread must make all calls, since the tower's buffers are shared."""
 
+    feature_size = HEAD_CHANNELS + COLOUR_BINS  # of the features that the router reads
+
     def __init__(self, load: LoadVision) -> None:
         """load: called once, by `load` or with the first image."""
         self._load = load
@@ -36,6 +40,10 @@ class VisionEncoder:
         if self._loaded is None:
             self._loaded = self._load(progress)
         return self._loaded
+
+    def key(self, image: Image) -> str:
+        """Identifies the tokens of an image without an adapter."""
+        return image.digest
 
     def encode(
         self, image: Image, part: ProjectorPart | None = None, progress: Progress = no_progress

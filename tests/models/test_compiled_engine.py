@@ -11,10 +11,11 @@ import pytest
 
 from models.adapter_weights import AdapterWeights
 from models.compiled_adapters import CompiledAdapter
-from models.compiled_engine import PLAIN_PENALTY, CompiledEngine
+from models.compiled_engine import CompiledEngine
 from models.core.errors import UserError
 from models.core.images import load_image
 from models.core.types import Image, Message, Sampling
+from models.families.parts import PLAIN_PENALTY
 from models.hub.store import ModelFiles
 from models.language.generation import Generation
 from models.lora.weights import LoraWeights

@@ -32,6 +32,11 @@ GREEDY = Sampling(max_tokens=4)
 class FakeEncoder:
     """A VisionEncoder with different random rows for each image."""
 
+    feature_size = 0
+
+    def key(self, image: Image) -> str:
+        return image.digest
+
     def encode(self, image: Image, part: object, progress: object) -> SimpleNamespace:
         del part, progress
         rows = np.random.default_rng(int(image.digest)).normal(size=(ROWS, HIDDEN)).astype(np.float32)
@@ -77,8 +82,8 @@ def test_a_hugging_face_directory_is_loaded_and_answers(directory: Path, engine_
 
 
 def test_an_unknown_family_is_refused_by_name(directory: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"tiny is of the family 'smolvlm'.*efficientnet-llama, llama"):
-        CompiledEngine.load(model_files(directory, family="smolvlm"), cache_dir=tmp_path)
+    with pytest.raises(UserError, match=r"tiny is of the family 'qwen'.*efficientnet-llama, idefics3, llama"):
+        CompiledEngine.load(model_files(directory, family="qwen"), cache_dir=tmp_path)
 
 
 def test_a_model_of_another_engine_has_no_parts_to_train(directory: Path, tmp_path: Path) -> None:

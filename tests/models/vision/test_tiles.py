@@ -90,11 +90,12 @@ def test_settings_that_would_give_other_tiles_are_refused(
 
 
 def test_an_mmproj_says_the_longest_edge_or_means_four_tiles() -> None:
-    path = Path("mmproj.gguf")
-    assert gguf_tile_settings(path, {}, 512) == TileSettings(512, 2048)
-    assert gguf_tile_settings(path, {"clip.vision.preproc_image_size": 1536}, 384) == TileSettings(384, 1536)
-    with pytest.raises(UserError, match="no length in pixels"):
-        gguf_tile_settings(path, {"clip.vision.preproc_image_size": -5}, 384)
+    path, size, longest = Path("mmproj.gguf"), "clip.vision.image_size", "clip.vision.preproc_image_size"
+    assert gguf_tile_settings(path, {size: 512}) == TileSettings(512, 2048)
+    assert gguf_tile_settings(path, {size: 384, longest: 1536}) == TileSettings(384, 1536)
+    for metadata in ({size: 384, longest: -5}, {size: "large"}, {}):
+        with pytest.raises(UserError, match="no length in pixels"):
+            gguf_tile_settings(path, metadata)
 
 
 def test_transparent_parts_are_white_as_everywhere_in_the_app() -> None:

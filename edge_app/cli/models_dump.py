@@ -1,0 +1,113 @@
+"""`edge-app models dump`: writes the numbers that a model computes for a conversation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from edge_app.cli import output
+from edge_app.cli.options import ImageOption, load_settings
+from models.core.errors import UserError
+
+if TYPE_CHECKING:
+    from models.core.types import Detail, Progress
+    from models.model_dump import Arrays
+
+
+def dump(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `edge-app models list`.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.npz", help="The file to write.")],
+    messages: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="A conversation as transformers takes it."),
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="One question instead.")] = None,
+    image: ImageOption = None,
+    detail: Annotated[
+        Literal["high", "low"],
+        typer.Option(help="high: as the model's publisher cuts images; low: one tile."),
+    ] = "high",
+    adapter: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A PEFT folder, which need not be installed.")
+    ] = None,
+) -> None:
+    """Write a model's numbers for a conversation: to compare two runtimes, or to report a fault.
+
+    \b
+    The arrays: tiles, pixel_values, image_features (with images); token_ids,
+    logits_last, positions, logits_at_positions, greedy.
+
+    \b
+    Example:
+      edge-app models dump smolvlm-500m --image photo.jpg --prompt "What is this?" --out photo.npz
+    """
+    import numpy as np
+
+    if (messages is None) == (prompt is None):
+        raise typer.BadParameter("give either --messages or --prompt.")
+    line = output.ProgressLine()
+    try:
+        arrays = _compute(
+            name, _conversation(messages, prompt, len(image or ())), image or [], detail, adapter, line
+        )
+    finally:
+        line.clear()
+    try:
+        np.savez_compressed(out, allow_pickle=False, **arrays)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}).") from None
+    output.say(f"Wrote {out}.")
+
+
+def _conversation(messages: Path | None, prompt: str | None, images: int) -> object:
+    """The messages as JSON values. Raises UserError when the file cannot be read."""
+    if messages is None:
+        shown = [{"type": "image"}] * images
+        return [{"role": "user", "content": [*shown, {"type": "text", "text": prompt}]}]
+    try:
+        return json.loads(messages.read_bytes())
+    except OSError as error:
+        raise UserError(f"{messages} cannot be read ({error.strerror}).") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{messages} is no JSON file ({error}).") from None
+
+
+def _compute(
+    name: str,
+    conversation: object,
+    paths_of_images: list[Path],
+    detail: Detail,
+    adapter: Path | None,
+    line: output.ProgressLine,
+) -> Arrays:
+    from edge_app.events import Progress as ProgressEvent
+    from edge_app.system import paths
+    from models.adapter_weights import read_adapter
+    from models.compiled_adapters import CompiledAdapterPacker
+    from models.compiler.threads import default_threads
+    from models.core.cache import PACKED
+    from models.core.images import load_image
+    from models.families.parts import LoadOptions
+    from models.families.registry import load_parts
+    from models.hub.store import ModelStore
+    from models.model_dump import LONGEST_SIDE, dump, read_messages
+
+    progress: Progress = lambda *event: line.show(ProgressEvent(*event))  # noqa: E731
+    wanted = read_messages(conversation)
+    images = [replace(load_image(path, longest=LONGEST_SIDE), detail=detail) for path in paths_of_images]
+    settings = load_settings()
+    files = ModelStore(paths.models_directory()).find(name)
+    if files is None:
+        raise UserError(f"The model {name} is not on this machine; get it with: edge-app models pull {name}")
+    cache = paths.ensure(paths.cache_directory())
+    options = LoadOptions(cache, settings.threads or default_threads(), settings.context_length)
+    parts = load_parts(files, options, progress)
+    packed = None
+    if adapter is not None:
+        packer = CompiledAdapterPacker(parts.language.runtime.shape, cache / PACKED)
+        packed = packer.pack(read_adapter(adapter, adapter.name))
+    return dump(parts, wanted, images, packed, progress)

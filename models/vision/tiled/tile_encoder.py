@@ -1,0 +1,82 @@
+"""A vision encoder that looks at an image tile by tile: cuts it, encodes each tile, and keeps the rows on disk.
+
+One tile takes from a tenth of a second to several seconds. Progress is reported before each, and a callback that raises
+an exception stops between two tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.core.types import Image, Progress, no_progress
+from models.vision.tiled.feature_files import FeatureFiles, TiledImage
+from models.vision.tiles import Tiles, TileSettings, cut
+
+
+class TileTower(Protocol):
+    """Encodes tiles, such as models.vision.siglip.encoder.SiglipEncoder."""
+
+    def encode(self, tile: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The rows of one tile. tile: uint8 [3, s, s]. Returns float32 [rows, text_hidden]."""
+        ...
+
+
+LoadTower = Callable[[Progress], TileTower]
+"""Loads the tower and reports the stages. Raises UserError when a file is damaged or does not fit."""
+
+
+class TileEncoder:
+    """The vision encoder of one model. One thread must make all calls."""
+
+    feature_size = 0  # it has no features for the router
+
+    def __init__(self, load: LoadTower, settings: TileSettings, files: FeatureFiles) -> None:
+        """load: called once, by `load` or with the first image that is not on disk."""
+        self._load = load
+        self._loaded: TileTower | None = None
+        self._settings = settings
+        self._files = files
+
+    def load(self, progress: Progress = no_progress) -> TileTower:
+        """The tower, loaded now if it is not in memory yet."""
+        if self._loaded is None:
+            self._loaded = self._load(progress)
+        return self._loaded
+
+    def settings(self, image: Image) -> TileSettings:
+        """How an image is cut: as the checkpoint says, or in one piece when its detail is "low"."""
+        return self._settings.unsplit() if image.detail == "low" else self._settings
+
+    def key(self, image: Image) -> str:
+        """Identifies the rows of an image without an adapter."""
+        cut_as = self.settings(image)
+        return f"{image.digest} {cut_as.tile} {cut_as.longest_edge} {cut_as.splitting}"
+
+    def encode(self, image: Image, progress: Progress = no_progress) -> TiledImage:
+        """The image's rows, from disk or from `look`. progress: see there."""
+        key = self.key(image)
+        known = self._files.find(key)
+        if known is None:
+            known = self.look(image, self.cut(image), progress)
+            self._files.keep(known, key)
+        return known
+
+    def cut(self, image: Image) -> Tiles:
+        """The tiles of an image."""
+        return cut(image.pixels, self.settings(image))
+
+    def look(self, image: Image, tiles: Tiles, progress: Progress = no_progress) -> TiledImage:
+        """The rows of an image's tiles, tile by tile.
+
+        progress: receives the stages of loading, and "encode" with the number of tiles done.
+        """
+        tower = self.load(progress)
+        rows = []
+        for number, tile in enumerate(tiles.tiles):
+            progress("encode", f"Looking at {image.name}", number, len(tiles.tiles))
+            rows.append(tower.encode(tile))
+        return TiledImage(np.concatenate(rows), (tiles.rows, tiles.cols))
