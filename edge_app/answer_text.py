@@ -58,13 +58,18 @@ def sure_text(answer: Answer) -> str:
     return f"{word}, {percent}%{'' if answer.calibrated else ', not calibrated'}"
 
 
-def answer_line(answer: Answer, elsewhere: str = "cloud", offers: Sequence[str] = ()) -> str:
+def answer_line(
+    answer: Answer, elsewhere: str = "cloud", offers: Sequence[str] = (), general: str = ""
+) -> str:
     """The line without the speed.
 
+    general: the chosen model, which is not named; "" names no model.
     elsewhere: what the place is called that is not this device. offers: what the user can do about an answer that is
     unsure, each a clause such as "F6 asks the cloud".
     """
     where = "on this device" if answer.place == "local" else f"from the {elsewhere}"
+    if answer.place == "local" and general not in ("", answer.model):
+        where += f" by {one_line(answer.model)}"
     sure = sure_text(answer)
     if offers and sure:
         sure += f": {', '.join(offers)}"

@@ -17,8 +17,10 @@ from adapters.store.manifest import PromptPolicy
 from edge_app.cloud.access import CloudAccess, State
 from edge_app.cloud.consent import Consenter, ConsentStore
 from edge_app.costs.averages import CostAverages
+from edge_app.engine.adapter_bases import AdapterBases
 from edge_app.engine.bundled_adapters import settle, unsettled
-from edge_app.engine.engine_host import EngineHost, LoadEngine, load_engine, reporter
+from edge_app.engine.engine_loading import LoadEngine, load_engine, reporter
+from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import CancelledError, InferenceThread, Job
 from edge_app.events import Answer, Answered, Event, Failed, Picture, Ready, Turn
 from edge_app.settings import Settings
@@ -64,15 +66,16 @@ class Assistant:
         self.adapters = AdapterStore(adapters or paths.adapters_directory())
         self._brings_adapters = settings.bundled_adapters and adapters is None
         self._thread = InferenceThread()
-        self._host = EngineHost(settings, self.adapters, load, self._thread.broadcast)
+        self._bases = AdapterBases(self.adapters)
+        self._pool = EnginePool(settings, self.adapters, self._bases, load, self._thread.broadcast)
         scope = scope or TaskScope(self.adapters.directory, paths.cache_directory())
-        self._chooser = AdapterChooser(self._host, self.adapters.directory, scope, router or settings.router)
+        self._chooser = AdapterChooser(self._pool, self.adapters.directory, scope, router or settings.router)
         self._texts = ImageTexts(reader, settings.threads)
         self._cloud = CloudAccess(settings, consenter)
         self._costs = CostAverages(settings, learns=sessions is not None)
-        self._planner = Planner(settings, sessions, self.adapters, self._cloud, self._costs)
+        self._planner = Planner(settings, sessions, self.adapters, self._bases, self._cloud, self._costs)
         confidence = cache(lambda: Confidence.load(paths.confidence_file()))
-        local = LocalResources(self._host, self._chooser, self._texts, confidence)
+        local = LocalResources(self._pool, self._chooser, self._texts, confidence)
         self._dependencies = TurnDependencies(self._thread, local, sessions, self._cloud, self._costs)
         self._runners: set[TurnRunner] = set()
         self._settling: set[Job] = set()
@@ -172,15 +175,15 @@ class Assistant:
         """Begins to load an adapter that the next turn may name. Errors are reported by that turn."""
         with suppress(UserError):
             if adapter not in RESERVED:
-                self._host.prefetch(adapter)
+                self._pool.prefetch(adapter, self._bases.of(adapter, self._planner.model))
 
     def use_model(self, name: str) -> None:
         """Answers with this model from the next turn on. It is loaded when it is needed, for example by `prepare`.
 
-        A turn that runs goes on with its model. Errors, such as an unknown name, are reported by the next turn.
+        A turn that runs goes on with its model, and the engine of the model before stays in memory while there is room.
+        Errors, such as an unknown name, are reported by the next turn.
         """
         self._planner.model = name
-        self._thread.submit(lambda _: self._host.use(name), lambda _: None)
 
     def prepare(self, images: Sequence[Picture] = ()) -> Generator[Event, None, None]:
         """Loads the model with its vision encoder, then encodes the images and reads those that look like documents.
@@ -227,7 +230,7 @@ class Assistant:
     def close(self) -> None:
         """Stops what runs and frees the engine. The session store stays open; its opener closes it."""
         self.cancel()
-        self._thread.close(self._host.close)
+        self._thread.close(self._pool.close)
         self._cloud.close()
         self._costs.close()
 
@@ -266,24 +269,32 @@ class Assistant:
         return stopped
 
     def _has_bundled(self) -> bool:
-        return not self._brings_adapters or not unsettled()
+        """Whether no bundled adapter has to be installed. They are tried on the embedded default, if that is here."""
+        if not self._brings_adapters or not self._bases.is_here(self._bases.embedded, self._planner.model):
+            return True
+        return not unsettled()
 
     def _settle(self, job: Job) -> None:
         """Installs the bundled adapters that are missing. Runs on the inference thread."""
-        engine = self._host.engine(job)
         if not self._has_bundled():
+            engine = self._pool.engine(self._bases.embedded, job)
             settle(self.settings, engine, reporter(job, job.emit))
 
     def _prepare(self, images: Sequence[Picture], job: Job) -> None:
         """The work of `prepare`. Runs on the inference thread."""
-        engine = self._host.engine(job)
+        model = self._planner.model
+        engine = self._pool.engine(model, job)
         engine.load_vision(reporter(job, self._thread.broadcast))
         self._settle(job)
+        embedded = self._bases.embedded
+        if model != embedded and self._bases.is_here(embedded, model) and self.adapters.names():
+            router = self._pool.engine(embedded, job)
+            router.load_vision(reporter(job, self._thread.broadcast))
         job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
         side = self._planner.scenario(self.settings.mode).budgets.image_side
         for source in images:
             image = self._planner.pictures.read(source).image
-            self._host.encode(image, job)
+            self._pool.encode(image, model, job)
             self._texts.of([image], PromptPolicy(), job, side)
 
     def _run_job(self, work: Callable[[Job], object]) -> Generator[Event, None, None]:

@@ -188,7 +188,7 @@ class Route:
     adapter: a name or a sum of adapters; None for the plain model. reason: a sentence part for the user.
     probability: the router's probability that the adapter is right, 0..1; None when no router was asked.
     candidates: the adapters that the router compared, best first.
-    reason_kind: as in Answer.
+    reason_kind: as in Answer. model: the model that answers on this device; None for the cloud.
     """
 
     adapter: str | None
@@ -197,6 +197,7 @@ class Route:
     probability: float | None = None
     candidates: tuple[Candidate, ...] = ()
     reason_kind: str = "text"
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,13 @@ class ImageEncoded:
     notes: tuple[str, ...]
     cached: bool
     milliseconds: float
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that the user should know about this and later turns; emitted once. message: one sentence."""
+
+    message: str
 
 
 @dataclass(frozen=True)
@@ -295,6 +303,7 @@ Event = (
     | Ready
     | Routed
     | ImageEncoded
+    | Notice
     | ContextTrimmed
     | TokenText
     | Escalated

@@ -29,6 +29,7 @@ CLAUSES = {
     "adapters_need_image": "no adapter: there is no image, and those installed are for images",
     "adapters_without_examples": "no adapter: none of those installed has examples to compare with",
     "adapters_unreadable": "no adapter: {message}",
+    "router_not_here": "no adapter: choosing one needs the model {model}, which is not on this machine",
     "not_routed": "stopped before an adapter was chosen",
     "field_read": "read in a labelled field",
     "text_read": "the text that was read in the image",
@@ -67,6 +68,19 @@ CLAUSES = {
 elsewhere: what the other place is called. whose: "local " in the label of an answer from elsewhere. likeness: of a
 candidate, from the fields image and question. A kind that is not here shows its field `text`.
 """
+
+
+NOTICES = {
+    "router_not_here": "Adapters are chosen by the model {model}, which is not on this machine, so none answers; "
+    "`edge-app models pull {model}` brings it.",
+}
+"""By kind, a sentence that the user is told once, beside the reasons of answers."""
+
+
+def notice(reason: Reason) -> str | None:
+    """What the user should know about this and later answers; None for most reasons."""
+    pattern = NOTICES.get(reason.kind)
+    return None if pattern is None else pattern.format(**reason.fields)
 
 
 def clause(reason: Reason, elsewhere: str = "cloud", whose: str = "") -> str:

@@ -32,6 +32,7 @@ from router.place_policy import DEFAULT_WEIGHTS, Budgets, Weights
 from router.types import Mode, RouterName
 
 ENVIRONMENT_PREFIX = "EDGE_APP_"
+DEFAULT_MODEL = "edge-vlm-135m"  # the embedded default, models.hub.catalog.Catalog.default
 FROM_FILE = "_from_file"  # argument by which `load` passes the file's values; no setting begins with "_"
 
 
@@ -69,8 +70,11 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    model: str = "edge-vlm-135m"
+    model: str = DEFAULT_MODEL
     """The model that answers where no adapter does: a name from `edge-app models list`."""
+
+    model_memory: int | None = Field(default=None, ge=100, le=10_000_000)
+    """Megabytes of memory for models; by default half of the machine's. The one used longest ago is closed first."""
 
     adapter: str = "auto"
     """The adapter: a name, "none", "auto", or a sum such as "receipts:0.5,medical:0.5"."""

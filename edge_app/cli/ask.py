@@ -298,13 +298,15 @@ def _say_about(answer: Answer, turn: Turn, candidates: Sequence[Candidate], sett
         if (other := another_adapter(turn.adapter, answer.adapter, candidates)) is not None:
             offers.append(f"--adapter {other} tries {adapter_words(other)}")
     speed = speed_text(answer)
-    output.say(answer_line(answer, elsewhere, offers), f" · {speed}" if speed else "")
+    output.say(answer_line(answer, elsewhere, offers, settings.model), f" · {speed}" if speed else "")
 
 
 def _remark(event: Event) -> None:
-    from edge_app.events import ContextTrimmed, ImageEncoded, Routed
+    from edge_app.events import ContextTrimmed, ImageEncoded, Notice, Routed
 
     match event:
+        case Notice(message):
+            output.say(f"({message})")
         case Routed(route) if route.adapter and route.probability is not None and not sys.stderr.isatty():
             output.say(f"(adapter {route.adapter})")  # on a terminal it is in the line about the answer
         case ImageEncoded(name=name, notes=notes) if notes:

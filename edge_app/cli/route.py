@@ -74,6 +74,7 @@ def _as_json(route: Route, router: str, mode: str, milliseconds: float) -> dict[
     return {
         "adapter": route.adapter,
         "place": route.place,
+        "model": route.model,
         "router": router,
         "mode": mode,
         "probability": route.probability,
@@ -88,6 +89,8 @@ def _text(route: Route, router: str) -> str:
     where = f"{route.adapter or 'no adapter'}, {route.place}"
     sure = "" if route.probability is None else f", probability {route.probability:.2f}"
     lines = [f"{where}{sure}", route.reason]
+    if route.model is not None:
+        lines.append(f"Answered by the model {route.model}.")
     if route.candidates:
         heading = ("CANDIDATE", "SCORE", "IMAGE", "QUESTION")
         rows = candidate_rows(route.candidates)

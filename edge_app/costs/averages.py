@@ -1,4 +1,4 @@
-"""What the next answer is expected to cost: running averages by place and adapter, kept in the user's database.
+"""What the next answer is expected to cost: running averages by place, adapter and model, kept in the user's database.
 
 Each average begins at a prior, which counts as one answer. A later answer counts at least LEAST_SHARE, so that a
 faster network or a busier machine shows after a few answers. All processes of the user share the averages.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_app.costs.energy import EnergyMeter, Power, Reading
 from edge_app.events import Answer
-from edge_app.settings import Settings
+from edge_app.settings import DEFAULT_MODEL, Settings
 from edge_app.storage.database import DatabaseFile, moment
 from edge_app.system import paths
 from models.core.errors import UserError
@@ -34,7 +34,11 @@ PRIOR_TOKENS_IN, PRIOR_TOKENS_OUT = 1000, 150
 """Tokens of a question with one image and of its answer, as most endpoints count them."""
 
 NO_ADAPTER = ""
-"""The table's value for answers without an adapter."""
+"""The table's value for answers of the embedded default without an adapter."""
+
+OTHER_MODEL = "@"
+"""The table's value for answers of another model without an adapter begins with this, which no adapter's name has. An
+adapter runs on one model."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class CostTable(DatabaseFile):
         return cls(paths.sessions_file(), cloud_prior(settings), settings.cloud_joules)
 
     def of(self, place: Place, adapter: str | None) -> Expected:
-        """What the next answer is expected to cost. adapter: None for the plain model, and for the cloud."""
+        """What the next answer is expected to cost. adapter: None for the default model, and for the cloud."""
         here = self._average(place, adapter)
         return replace(here, joules=here.joules + self._elsewhere[place])
 
@@ -124,6 +128,11 @@ def cloud_prior(settings: Settings) -> Expected:
     )
 
 
+def _answerer(adapter: str | None, model: str) -> str | None:
+    """The table's value for who answers."""
+    return adapter if adapter or model == DEFAULT_MODEL else f"{OTHER_MODEL}{model}"
+
+
 class CostAverages:
     """Measures answers and keeps their averages. Safe to use from several threads.
 
@@ -140,10 +149,13 @@ class CostAverages:
         self._closed = False
         self._meter = EnergyMeter(Power(settings.watts_busy, settings.watts_waiting))
 
-    def of(self, place: Place, adapter: str | None) -> Expected:
-        """What the next answer is expected to cost. Raises UserError when the database cannot be used."""
+    def of(self, place: Place, adapter: str | None, model: str = DEFAULT_MODEL) -> Expected:
+        """What the next answer is expected to cost. Raises UserError when the database cannot be used.
+
+        model: the name of the model that answers where there is no adapter on this device.
+        """
         with self._lock:
-            return self._opened().of(place, adapter)
+            return self._opened().of(place, _answerer(adapter, model))
 
     def begin(self) -> Reading:
         """A reading to be taken before an answer, for `learn_local` or `learn_cloud`."""
@@ -157,7 +169,7 @@ class CostAverages:
         if answer.stop_reason in ("stop", "length"):
             joules = self._meter.since(before).joules
             cost = AnswerCost(time.perf_counter() - ready, joules, correct=answer.confidence)
-            self._learn("local", answer.adapter, cost)
+            self._learn("local", _answerer(answer.adapter, answer.model), cost)
 
     def learn_cloud(self, answer: Answer, seconds: float, before: Reading) -> None:
         """Learns from a complete cloud answer. seconds: from sending the request to the end of the answer."""

@@ -11,7 +11,7 @@ from edge_app.system import paths
 if TYPE_CHECKING:
     from adapters.install.installer import CheckedAdapter, Installer
     from adapters.install.trust import Publishers
-    from edge_app.engine.engine_host import LoadEngine
+    from edge_app.engine.engine_loading import LoadEngine
     from edge_app.settings import Settings
     from models.core.types import Progress
     from models.engine import Engine
@@ -25,7 +25,7 @@ class AppModels:
     """
 
     def __init__(self, settings: Settings, progress: Progress, load: LoadEngine | None = None) -> None:
-        """load: loads an engine; None takes edge_app.engine.engine_host.load_engine."""
+        """load: loads an engine; None takes edge_app.engine.engine_loading.load_engine."""
         self._settings = settings
         self._progress = progress
         self._load = load
@@ -44,7 +44,7 @@ class AppModels:
     def load(self, name: str) -> Engine:
         """The engine of a model. Downloads missing files. Raises UserError, and NeedsNetwork when offline."""
         if name not in self._engines:
-            from edge_app.engine.engine_host import load_engine
+            from edge_app.engine.engine_loading import load_engine
 
             load = self._load or load_engine
             self._engines[name] = load(self._settings.model_copy(update={"model": name}), self._progress)

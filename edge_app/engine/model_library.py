@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_app.engine.engine_host import reporter
+from edge_app.engine.engine_loading import reporter
 from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Event, Failed
 from edge_app.system import paths

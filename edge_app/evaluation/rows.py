@@ -21,6 +21,7 @@ from adapters.store.adapter_store import RESERVED, AdapterStore
 from adapters.training.data import DEFAULT_TYPE
 from edge_app.assistant import Assistant, Turn
 from edge_app.costs.energy import Energy, EnergyMeter, Power
+from edge_app.engine.adapter_bases import AdapterBases
 from edge_app.events import Answer, Answered, Failed, Progress
 from edge_app.system import paths
 from models.core.errors import UserError
@@ -214,7 +215,8 @@ def weights_identity(model: str, adapter: str) -> str:
     adapter: a name, a sum, "none", or "auto" for all installed ones. Raises UserError for an adapter that is not
     installed.
     """
-    identity = ModelStore(paths.models_directory()).identity(model)
+    models = ModelStore(paths.models_directory())
+    identity = models.identity(model)
     store = AdapterStore(paths.adapters_directory())
     installed = store.names()
     names = (installed if adapter == "auto" else ()) if adapter in RESERVED else None
@@ -222,7 +224,11 @@ def weights_identity(model: str, adapter: str) -> str:
         names = checked_spec(adapter, installed).names
     if not names:
         return identity
+    bases = AdapterBases(store)
+    used = sorted({bases.of(name, model) for name in bases.usable(names, model)} - {model})
     signatures = repr([(name, store.signature(name)) for name in names])
+    if used:
+        signatures += repr([(base, models.identity(base)) for base in used])
     return f"{identity}+{hashlib.sha256(signatures.encode()).hexdigest()[:16]}"
 
 

@@ -69,7 +69,12 @@ class ChatScreen(Screen[None]):
         yield StatusLine(parts.battery)
         elsewhere = "cloud" if self._endpoint is None else self._endpoint.noun
         yield ConversationView(
-            self._welcome(), parts.preview, parts.clock, self._key("message.other"), elsewhere
+            self._welcome(),
+            parts.preview,
+            parts.clock,
+            self._key("message.other"),
+            elsewhere,
+            lambda: self._model.current,
         )
         yield Composer(parts, f"Ask something · {self._key('prompt.send')} sends")
         yield Footer(show_command_palette=False)

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_app.engine.engine_host import EngineHost, leave_if_cancelled
+from edge_app.engine.engine_loading import leave_if_cancelled, reporter
+from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import Job
 from edge_app.events import Routed
 from edge_app.turns.images.image_focus import ImageFocus
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
 
 
 class AdapterChooser:
-    """Runs on the inference thread, because the router reads the engine's features.
+    """Runs on the inference thread, because the router reads the features of the embedded default's engine.
 
     directory: the folder of the installed adapters. scope: over the same folder. router: a router, or the name of one
     that is made at its first use.
     """
 
     def __init__(
-        self, host: EngineHost, directory: Path, scope: QuestionScope, router: Router | RouterName
+        self, pool: EnginePool, directory: Path, scope: QuestionScope, router: Router | RouterName
     ) -> None:
-        self._host = host
+        self._pool = pool
         self._directory = directory
         self._scope = scope
         self._router = router
@@ -47,16 +48,19 @@ class AdapterChooser:
         started = time.perf_counter()
         choice = planned.choice
         if choice is None:
-            engine = self._host.engine(job)
+            engine = self._pool.engine(self._pool.bases.embedded, job)
             leave_if_cancelled(job)
             focus = planned.focus
             if not planned.turn.see_images:
                 focus = replace(focus, image=None)
+            if focus.image is not None:
+                engine.load_vision(reporter(job, job.emit))
             choice = self._ask_router(
                 engine, about_this_image(planned.turn.question), focus, planned.installed
             )
         milliseconds = planned.route_ms + 1000 * (time.perf_counter() - started)
-        job.emit(Routed(planned.places.route(choice, first), planned.turn.mode, milliseconds))
+        model = self._pool.bases.of(choice.adapter, planned.model)
+        job.emit(Routed(planned.places.route(choice, first, model), planned.turn.mode, milliseconds))
         return choice, milliseconds
 
     def scope_of(self, planned: PlannedTurn, choice: Choice, engine: Engine) -> float | None:

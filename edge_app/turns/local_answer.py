@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from adapters.bank import Lease
-from edge_app.engine.engine_host import EngineHost, leave_if_cancelled, reporter
+from edge_app.engine.engine_loading import leave_if_cancelled, reporter
+from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Answer, ContextTrimmed, Failed, StopReason, TokenText
+from edge_app.reason_text import notice
 from edge_app.turns.adapter_choice import AdapterChooser
 from edge_app.turns.images.image_text import ImageTexts
 from edge_app.turns.local_draft import LocalDraft
@@ -27,6 +30,10 @@ from models.scoring.text_overlap import nearest_lines
 from router.choice import Choice
 from router.confidence.rule import Confidence
 from router.place_policy import FirstPlace
+from router.types import Reason
+
+if TYPE_CHECKING:
+    from models.engine import Engine
 
 DOCUMENT_LINES = 6
 """Lines of a document in a prompt of the plain model, those nearest to the question. With all lines it is right less
@@ -40,17 +47,26 @@ JUDGED_TOKENS = 4
 class LocalResources:
     """What all local answers share. Used on the inference thread.
 
-    confidence: returns the rule, which is loaded at its first use.
+    confidence: returns the rule, which is loaded at its first use. told: notices that the user has had.
     """
 
-    host: EngineHost
+    pool: EnginePool
     chooser: AdapterChooser
     texts: ImageTexts
     confidence: Callable[[], Confidence]
+    told: set[str] = field(default_factory=set)
+
+    def notice(self, reason: Reason) -> str | None:
+        """What the user should know about a choice, once; None when there is nothing, or it was told."""
+        text = notice(reason)
+        if text is None or text in self.told:
+            return None
+        self.told.add(text)
+        return text
 
     def draft(self, planned: PlannedTurn, first: FirstPlace, session: str | None) -> LocalDraft:
         """A draft without text."""
-        return LocalDraft(planned, first, planned.model, session, self.confidence)
+        return LocalDraft(planned, first, session, self.confidence)
 
 
 class LocalAnswer:
@@ -71,7 +87,7 @@ class LocalAnswer:
         self.ready = planned.started
         self._planned = planned
         self._first = first
-        self._host = resources.host
+        self._pool = resources.pool
         self._chooser = resources.chooser
         self._texts = resources.texts
         self._recorder = recorder
@@ -146,15 +162,9 @@ class LocalAnswer:
         if planned.asks_for_text:
             self._give_text(job)
             return
-        engine = self._host.engine(job)
-        self.ready = time.perf_counter()
-        self._host.prefetch(draft.choice.adapter)
-        if planned.turn.see_images:
-            self._encode(job)
-        if planned.choice is None:
-            draft.choice, draft.route_ms = self._chooser.choose(planned, self._first, job)
+        engine = self._choose_and_see(job)
         leave_if_cancelled(job)
-        lease = self._lease = self._host.acquire(draft.choice.adapter, job)
+        lease = self._lease = self._pool.acquire(draft.choice.adapter, draft.model, job)
         texts = self._read(lease, job)
         leave_if_cancelled(job)
         use_words = planned.turn.use_words and lease.reads.words
@@ -184,6 +194,33 @@ class LocalAnswer:
         draft.head = engine.certainty(image, lease.weights) if image is not None else None
         draft.scope = self._chooser.scope_of(planned, draft.choice, engine)
 
+    def _choose_and_see(self, job: Job) -> Engine:
+        """Chooses the adapter, loads the engine that runs it, and encodes the images with that engine.
+
+        The chosen model encodes them before the choice when it is the router's as well, since the choice reads the
+        same features.
+        """
+        planned, draft, bases = self._planned, self.draft, self._pool.bases
+        routed = planned.choice is None
+        engine = None if routed and planned.model != bases.embedded else self._see(job)
+        if routed:
+            draft.choice, draft.route_ms = self._chooser.choose(planned, self._first, job)
+            model = bases.of(draft.choice.adapter, planned.model)
+            if engine is None or model != draft.model:
+                draft.model = model
+                engine = self._see(job)
+        assert engine is not None, "an engine sees the images before the choice or after it"
+        return engine
+
+    def _see(self, job: Job) -> Engine:
+        """Loads the engine of the draft's model and encodes the images."""
+        engine = self._pool.engine(self.draft.model, job)
+        self.ready = time.perf_counter()
+        self._pool.prefetch(self.draft.choice.adapter, self.draft.model)
+        if self._planned.turn.see_images:
+            self._encode(engine, job)
+        return engine
+
     def _give_text(self, job: Job) -> None:
         """Replies with all text in the image in question, read at its full size."""
         draft, image = self.draft, self._planned.focus.image
@@ -200,13 +237,13 @@ class LocalAnswer:
         self.draft.first_token_ms = self._planned.elapsed()
         job.emit(TokenText(reply.text))
 
-    def _encode(self, job: Job) -> None:
+    def _encode(self, engine: Engine, job: Job) -> None:
         """Encodes the images. New ones are always reported, earlier ones when they are encoded again."""
-        engine, new = self._host.engine(job), {picture.image.digest for picture in self._planned.new}
+        new = {picture.image.digest for picture in self._planned.new}
         for message in self._planned.focus.messages:
             for image in message.images:
                 if image.digest in new or not engine.is_encoded(image):
-                    self.draft.image_ms += self._host.encode(image, job)
+                    self.draft.image_ms += self._pool.encode(image, self.draft.model, job)
 
     def _read(self, lease: Lease, job: Job) -> dict[str, str]:
         """Text in the images, by digest, as far as the adapter's prompt uses it."""

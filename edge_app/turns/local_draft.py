@@ -25,10 +25,11 @@ NOT_ROUTED = Choice(None, None, Reason("not_routed"))
 class LocalDraft:
     """Filled on the inference thread; may be read elsewhere while no job fills it.
 
-    first: why the turn is answered on this device. model: its name. session: id; None when nothing is saved.
+    first: why the turn is answered on this device. session: id; None when nothing is saved.
     confidence: returns the rule, which is loaded at its first use.
 
-    choice: the adapter. route_ms, image_ms: milliseconds for choosing it, and for encoding and reading images.
+    choice: the adapter. model: the name of the model that runs it.
+    route_ms, image_ms: milliseconds for choosing the adapter, and for encoding and reading images.
     first_token_ms: since the turn was handed over. generation: None before generation begins.
     logprobs: natural logarithms, one for each token. weights_generation: of the weights that answer, as in Evidence.
     head, ocr: certainty of the projector's heads and of the text reader about the image in question, 0..1.
@@ -41,11 +42,11 @@ class LocalDraft:
         self,
         planned: PlannedTurn,
         first: FirstPlace,
-        model: str,
         session: str | None,
         confidence: Callable[[], Confidence],
     ) -> None:
         self.choice = planned.choice or NOT_ROUTED
+        self.model = planned.base
         self.route_ms = planned.route_ms
         self.image_ms = 0.0
         self.first_token_ms: float | None = None
@@ -59,7 +60,6 @@ class LocalDraft:
         self.reply: BuiltInReply | None = None
         self._planned = planned
         self._first = first
-        self._model = model
         self._session = session
         self._confidence = confidence
 
@@ -108,7 +108,7 @@ class LocalDraft:
             calibrated=estimate is not None and estimate.fitted,
             reason=str(label),
             reason_kind=label.kind,
-            model=self._model,
+            model=self.model,
             stop_reason=stop_reason,
             tokens=TokenCounts(
                 prompt=generation.prompt_tokens,

@@ -93,11 +93,17 @@ class PlacePlan:
         limit = threshold(replace(self.scenario, escalates=True), self.cloud)
         return "ask_cloud" if probability is None or probability < limit else None
 
-    def route(self, choice: Choice, first: FirstPlace) -> Route:
-        """The route of a turn that begins at `first`."""
+    def route(self, choice: Choice, first: FirstPlace, model: str) -> Route:
+        """The route of a turn that begins at `first`. model: that runs the choice on this device."""
         label = Label("", self.elsewhere, (*first.reasons, choice.reason))
         return Route(
-            choice.adapter, first.place, str(label), choice.probability, choice.candidates, label.kind
+            choice.adapter,
+            first.place,
+            str(label),
+            choice.probability,
+            choice.candidates,
+            label.kind,
+            model if first.place == "local" else None,
         )
 
     def cloud_route(self, first: FirstPlace) -> Route:

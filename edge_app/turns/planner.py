@@ -14,6 +14,7 @@ from adapters.spec import parse_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
 from edge_app.cloud.access import CloudAccess
 from edge_app.costs.averages import PRIOR_LOCAL, CostAverages
+from edge_app.engine.adapter_bases import AdapterBases
 from edge_app.events import Answer, Turn
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SavedTurn, SessionStore
@@ -36,7 +37,7 @@ from models.core.types import Message, Sampling
 from models.hub.catalog import read_catalog
 from router.choice import Choice, choose_as_asked
 from router.place_policy import Budgets, Scenario, scenario
-from router.types import Mode
+from router.types import Mode, Reason
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ class PlannedTurn:
     previous: the answer before, which "are you sure?" is about; None without one.
     installed: names of the installed adapters that the choice is among.
     choice: None when the router chooses, which needs the engine.
+    model: the name of the chosen model, which answers where no adapter does. base: of the model that runs `choice`; the
+        chosen one while there is no choice.
     started: `time.perf_counter()` when the turn was handed over. route_ms: milliseconds that `choice` took.
-    profile: reads what the assistant can say about itself. model: the name of the model of this device.
+    profile: reads what the assistant can say about itself.
     """
 
     turn: Turn
@@ -64,10 +67,11 @@ class PlannedTurn:
     installed: tuple[str, ...]
     choice: Choice | None
     places: PlacePlan
+    model: str
+    base: str
     started: float
     route_ms: float
     profile: Callable[[], AssistantProfile]
-    model: str
     previous: Answer | None = None
 
     @property
@@ -91,11 +95,13 @@ class Planner:
         settings: Settings,
         sessions: SessionStore | None,
         adapters: AdapterStore,
+        bases: AdapterBases,
         cloud: CloudAccess,
         costs: CostAverages,
     ) -> None:
         self.pictures = Pictures()
         self.model = settings.model
+        self._bases = bases
         self._settings = settings
         self._sessions = sessions
         self._adapters = adapters
@@ -105,10 +111,8 @@ class Planner:
     def plan(self, turn: Turn) -> PlannedTurn:
         """Raises UserError for anything the user got wrong."""
         started = time.perf_counter()
-        installed = self._installed(turn.adapter)
-        choice = None
-        if turn.adapter != "auto" or not installed:
-            choice = choose_as_asked(turn.adapter, installed)
+        installed, choice = self._adapters_to_choose(turn.adapter)
+        base = self._bases.of(choice.adapter if choice else None, self.model)
         routed = time.perf_counter()
         if not turn.question.strip():
             raise UserError("The question is empty; ask something.")
@@ -127,10 +131,11 @@ class Planner:
             installed=installed,
             choice=choice,
             places=places,
+            model=self.model,
+            base=base,
             started=started,
             route_ms=1000 * (routed - started),
             profile=partial(read_profile, self.model, self._adapters, places.standing),
-            model=self.model,
             previous=latest_answer(session.turns if session else ()),
         )
 
@@ -158,10 +163,11 @@ class Planner:
             installed=(),
             choice=None,
             places=places,
+            model=self.model,
+            base=self.model,
             started=started,
             route_ms=0.0,
             profile=partial(read_profile, self.model, self._adapters, places.standing),
-            model=self.model,
         )
         return planned, saved
 
@@ -183,9 +189,23 @@ class Planner:
         expected_cloud, expected_local = None, PRIOR_LOCAL
         if self._cloud.is_set_up:
             expected_cloud = self._costs.of("cloud", None)
-            expected_local = self._costs.of("local", None if turn.adapter in RESERVED else turn.adapter)
+            adapter = None if turn.adapter in RESERVED else turn.adapter
+            expected_local = self._costs.of("local", adapter, self.model)
         standing = self._cloud.standing(images, session, allow_cloud=turn.allow_cloud)
         return PlacePlan(self.scenario(turn.mode), standing, expected_local, expected_cloud, turn.allow_cloud)
+
+    def _adapters_to_choose(self, asked: str) -> tuple[tuple[str, ...], Choice | None]:
+        """The adapters that the choice is among, and the choice if it needs no router.
+
+        Raises UserError when an adapter that was asked for is not installed.
+        """
+        installed = self._installed(asked)
+        if asked != "auto" or not installed:
+            return installed, choose_as_asked(asked, installed)
+        if not self._bases.is_here(self._bases.embedded, self.model):
+            return (), Choice(None, None, Reason("router_not_here", {"model": self._bases.embedded}))
+        usable = self._bases.usable(installed, self.model)
+        return usable, None if usable else choose_as_asked("auto", ())
 
     def _installed(self, adapter: str) -> tuple[str, ...]:
         """The adapters to choose among; only those that the user named when all of them are installed."""

@@ -23,6 +23,7 @@ from edge_app.events import (
     Escalated,
     Event,
     Failed,
+    Notice,
     Routed,
     TokenText,
     TurnSaved,
@@ -146,8 +147,11 @@ class TurnRunner:
         if self._reply is not None or planned.asks_for_text:
             choice = Choice(None, None, TEXT_READ if self._reply is None else self._reply.reason)
         if choice is not None:
-            resources.host.prefetch(choice.adapter)
-            yield Routed(self._places.route(choice, first), planned.turn.mode, planned.route_ms)
+            model = planned.base if choice is planned.choice else planned.model
+            resources.pool.prefetch(choice.adapter, model)
+            yield Routed(self._places.route(choice, first, model), planned.turn.mode, planned.route_ms)
+            if (message := resources.notice(choice.reason)) is not None:
+                yield Notice(message)
         try:
             if self._reply is not None:
                 yield from self._give(self._reply, local)

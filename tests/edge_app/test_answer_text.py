@@ -50,6 +50,12 @@ def test_the_line_says_where_and_how_sure() -> None:
     assert answer_line(replace(ANSWER, confidence=0.31), offers=OFFERS) == (
         "on this device · unsure, 31%: F6 asks the cloud, F7 tries charts"
     )
+    assert (
+        answer_line(replace(ANSWER, confidence=0.953), general=ANSWER.model) == "on this device · sure, 95%"
+    )
+    assert answer_line(replace(ANSWER, model="other", confidence=0.953), general=ANSWER.model) == (
+        "on this device by other · sure, 95%"
+    )
     assert answer_line(DECLINE) == "on this device · does not know"
     assert answer_line(DECLINE, offers=OFFERS[1:]) == "on this device · does not know: F7 tries charts"
     assert answer_line(replace(ANSWER, place="cloud"), "local server") == "from the local server"

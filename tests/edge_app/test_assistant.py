@@ -116,7 +116,7 @@ def test_the_model_can_be_changed_between_turns(assistant: Assistant, engine: Fa
     assert ask(assistant).model == "edge-vlm-135m"
     assistant.use_model("smolvlm-256m")
     assert ask(assistant).model == "smolvlm-256m"
-    assert engine.closed
+    assert not engine.closed
     assert ask(assistant, "Who are you?").text.count("smolvlm-256m")
 
 

@@ -76,7 +76,7 @@ def router(
     from benchmarks.quality.router.cases import OWN_WORDS, cases, no_kind_cases, written_cases
     from benchmarks.quality.router.evaluation import ImageFeatureFile, decide_all, sampled
     from benchmarks.quality.router.unknown_kinds import write_unknown
-    from edge_app.engine.engine_host import load_engine
+    from edge_app.engine.engine_loading import load_engine
     from edge_app.evaluation.questions import read_questions, read_scopes
     from edge_app.evaluation.rows import read_rows
     from edge_app.events import Progress

@@ -79,7 +79,7 @@ class AnswerView(MessageView):
     """One answer of the conversation.
 
     clock: monotonic seconds. stop_key, other_key: names of the keys that stop it and that show the other answer.
-    elsewhere: the word for the place that is not this device.
+    elsewhere: the word for the place that is not this device. model: returns the chosen model.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -89,12 +89,18 @@ class AnswerView(MessageView):
     ]
 
     def __init__(
-        self, clock: Callable[[], float], stop_key: str = "", other_key: str = "o", elsewhere: str = "cloud"
+        self,
+        clock: Callable[[], float],
+        stop_key: str = "",
+        other_key: str = "o",
+        elsewhere: str = "cloud",
+        model: Callable[[], str] = str,
     ) -> None:
         super().__init__()
         self._clock = clock
         self._stop_key = stop_key
         self._elsewhere = elsewhere
+        self._model = model
         self._begun = clock()
         self._doing = "Waiting for the model"
         self._begins_anew = False  # the next text begins another answer
@@ -205,7 +211,7 @@ class AnswerView(MessageView):
     def _about(self, answer: Answer, offers: Sequence[str]) -> None:
         """Shows the line about the answer, its speed dimmed."""
         self.set_class(needs_help(answer), "-unsure")
-        line, speed = answer_line(answer, self._elsewhere, offers), speed_text(answer)
+        line, speed = answer_line(answer, self._elsewhere, offers, self._model()), speed_text(answer)
         self._end(Content.assemble(one_line(line), (f" · {speed}" if speed else "", "dim")))
 
     def _end(self, line: Content) -> None:

@@ -19,7 +19,7 @@ class ConversationView(VerticalScroll, can_focus=False):
     """The scrolling list of questions, answers and remarks.
 
     welcome: shown while it is empty. other_key: name of the key that unfolds the other answer. elsewhere: the word for
-    the place that is not this device.
+    the place that is not this device. model: returns the chosen model, which the line about an answer does not name.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         clock: Callable[[], float],
         other_key: str,
         elsewhere: str,
+        model: Callable[[], str],
     ) -> None:
         super().__init__(id="conversation")
         self._welcome = welcome
@@ -36,6 +37,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         self._preview = preview
         self._clock = clock
         self._elsewhere = elsewhere
+        self._model = model
 
     def compose(self) -> ComposeResult:
         yield Static(Content(self._welcome), id="welcome")
@@ -53,7 +55,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         self.query_one("#welcome").display = False
         for earlier in self.query(AnswerView):
             earlier.withdraw_offers()
-        answer = AnswerView(self._clock, stop_key, self._other_key, self._elsewhere)
+        answer = AnswerView(self._clock, stop_key, self._other_key, self._elsewhere, self._model)
         await self.mount(QuestionView(question, images, self._preview), answer)
         self.anchor()
         return answer

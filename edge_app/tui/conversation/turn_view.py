@@ -12,6 +12,7 @@ from edge_app.events import (
     Event,
     Failed,
     ImageEncoded,
+    Notice,
     Progress,
     Routed,
     TokenText,
@@ -44,10 +45,9 @@ async def show_turn(
                     note(event)
                 case Progress():
                     view.doing(event)
-                case ImageEncoded(notes=notes, name=name, cached=False) if notes:
-                    await conversation.remark(one_line(f"{name}: {', '.join(notes)}."), before=view)
-                case ContextTrimmed(dropped_turns=count):
-                    await conversation.remark(_trimmed(count), before=view)
+                case ImageEncoded() | Notice() | ContextTrimmed():
+                    if remark := _remark(event):
+                        await conversation.remark(remark, before=view)
                 case TokenText(text=text):
                     await view.append(text)
                 case Escalated(reason=reason):
@@ -62,6 +62,18 @@ async def show_turn(
                 case _:
                     pass
     return last
+
+
+def _remark(event: ImageEncoded | Notice | ContextTrimmed) -> str:
+    """What the conversation says about an event; empty for nothing."""
+    match event:
+        case ImageEncoded(notes=notes, name=name, cached=False) if notes:
+            return one_line(f"{name}: {', '.join(notes)}.")
+        case Notice(message=message):
+            return message
+        case ContextTrimmed(dropped_turns=count):
+            return _trimmed(count)
+    return ""
 
 
 def _trimmed(count: int) -> str:

@@ -74,6 +74,7 @@ def test_route_prints_the_choice_its_reason_and_every_candidate(
     assert out.splitlines() == [
         "cells, local, probability 0.96",
         "looks like cells: image 0.91, question 0.50",
+        "Answered by the model edge-vlm-135m.",
         "",
         "CANDIDATE  SCORE  IMAGE  QUESTION",
         "cells       +3.2   0.91      0.50",
@@ -93,6 +94,7 @@ def test_route_json_prints_one_object(run: Run, engine: FakeEngine, photo: str) 
     assert found == {
         "adapter": "cells",
         "place": "local",
+        "model": "edge-vlm-135m",
         "router": "heads",
         "mode": "auto",
         "probability": 0.96,

@@ -23,7 +23,7 @@ from adapters.spec import parse_spec
 from adapters.store.adapter_store import AdapterStore
 from edge_app import settings
 from edge_app.assistant import Assistant, Turn
-from edge_app.engine import engine_host as host
+from edge_app.engine import engine_pool
 from edge_app.events import Answered, Failed, TokenText
 from edge_app.system import paths
 from models.compiled_adapters import CompiledAdapter, CompiledAdapterPacker
@@ -128,7 +128,7 @@ def assistant(world: World, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> 
         return AdapterBank(store, 2 * 16 * 6000, packer)
 
     del world
-    monkeypatch.setattr(host, "AdapterBank", crowded)
+    monkeypatch.setattr(engine_pool, "AdapterBank", crowded)
     assistant = Assistant(settings.load(paths.config_file()), None, loader)
     yield assistant
     assistant.close()
@@ -311,8 +311,8 @@ def test_answers_are_right_while_adapters_are_switched_cancelled_removed_and_rep
     assert troubles == []
     for outcome in outcomes:
         check(world, fresh, outcome)
-    bank = assistant._host._bank
-    assert bank is not None
+    (resident,) = assistant._pool.residents().values()
+    bank = resident.bank
     assert all(each.leases == 0 for each in bank.residents())
     ended = [o.last.answer.stop_reason for o in outcomes if isinstance(o.last, Answered)]
     assert len(ended) - ended.count("cancelled") > 20
@@ -341,6 +341,6 @@ def test_a_cancelled_answer_leaves_no_trace_in_the_next(
     assert after is not None and isinstance(after.last, Answered)
     assert after.last.answer.stop_reason != "cancelled"
     check(world, fresh, after)
-    bank = assistant._host._bank
-    assert bank is not None
+    (resident,) = assistant._pool.residents().values()
+    bank = resident.bank
     assert all(each.leases == 0 for each in bank.residents())

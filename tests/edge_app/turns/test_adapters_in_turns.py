@@ -100,8 +100,8 @@ def declare(directory: Path, name: str, ocr: ReadsText, words: bool = True) -> N
 
 
 def leases(assistant: Assistant) -> int:
-    bank = assistant._host._bank
-    return 0 if bank is None else sum(each.leases for each in bank.residents())
+    engines = assistant._pool.residents().values()
+    return sum(each.leases for engine in engines for each in engine.bank.residents())
 
 
 # -- which one --------------------------------------------------------------------------------------------
@@ -286,8 +286,8 @@ def test_prefetching_loads_the_adapter_and_reports_no_errors(assistant: Assistan
     for adapter in ("auto", "none", "nobody", "a,,b"):
         assistant.prefetch(adapter)
     assistant.prefetch("receipts")
-    bank = assistant._host._bank
-    assert bank is not None
+    (resident,) = assistant._pool.residents().values()
+    bank = resident.bank
     bank.close()  # waits for what is under way
     assert [each.spec for each in bank.residents()] == ["receipts"]
 

@@ -10,7 +10,8 @@ import pytest
 from adapters.store.adapter_store import AdapterStore
 from edge_app.cloud.access import CloudAccess
 from edge_app.costs.averages import CostAverages
-from edge_app.engine.engine_host import EngineHost
+from edge_app.engine.adapter_bases import AdapterBases
+from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import InferenceThread, Job
 from edge_app.events import Answer, Event, Failed, Routed, TokenText, Turn
 from edge_app.settings import Settings
@@ -60,22 +61,24 @@ def adapters(home: Path) -> AdapterStore:
 
 
 @pytest.fixture
-def host(thread: InferenceThread, adapters: AdapterStore, engine: FakeEngine) -> EngineHost:
-    return EngineHost(Settings(), adapters, engine.load, thread.broadcast)
+def pool(thread: InferenceThread, adapters: AdapterStore, engine: FakeEngine) -> EnginePool:
+    return EnginePool(Settings(), adapters, AdapterBases(adapters), engine.load, thread.broadcast)
 
 
 @pytest.fixture
-def resources(host: EngineHost, adapters: AdapterStore) -> LocalResources:
+def resources(pool: EnginePool, adapters: AdapterStore) -> LocalResources:
     scope = TaskScope(adapters.directory, None)
-    chooser = AdapterChooser(host, adapters.directory, scope, FakeRouter("medical"))
-    return LocalResources(host, chooser, ImageTexts(), Hopeless)
+    chooser = AdapterChooser(pool, adapters.directory, scope, FakeRouter("medical"))
+    return LocalResources(pool, chooser, ImageTexts(), Hopeless)
 
 
 @pytest.fixture
 def planned(store: SessionStore, adapters: AdapterStore) -> PlannedTurn:
     settings = Settings()
     costs = CostAverages(settings, learns=False)
-    return Planner(settings, store, adapters, CloudAccess(settings), costs).plan(Turn("How many?"))
+    return Planner(settings, store, adapters, AdapterBases(adapters), CloudAccess(settings), costs).plan(
+        Turn("How many?")
+    )
 
 
 @pytest.fixture
@@ -92,13 +95,13 @@ def saved(store: SessionStore) -> tuple[str, str]:
     return turn.status, turn.answer
 
 
-def leases(host: EngineHost) -> int:
-    assert host._bank is not None
-    return sum(each.leases for each in host._bank.residents())
+def leases(pool: EnginePool) -> int:
+    (resident,) = pool.residents().values()
+    return sum(each.leases for each in resident.bank.residents())
 
 
 def test_one_job_computes_the_whole_answer_and_saves_it(
-    answer: LocalAnswer, thread: InferenceThread, store: SessionStore, host: EngineHost
+    answer: LocalAnswer, thread: InferenceThread, store: SessionStore, pool: EnginePool
 ) -> None:
     events = done(thread, answer.compute)
     assert isinstance(answer.outcome, Answer)
@@ -109,30 +112,30 @@ def test_one_job_computes_the_whole_answer_and_saves_it(
         *[TokenText] * len(WORDS),
     ]
     assert saved(store) == ("complete", "".join(WORDS))
-    assert (answer.is_paused, leases(host)) == (False, 0)
+    assert (answer.is_paused, leases(pool)) == (False, 0)
 
 
 def test_a_paused_answer_holds_its_adapter_and_is_continued_by_a_second_job(
-    answer: LocalAnswer, thread: InferenceThread, store: SessionStore, host: EngineHost
+    answer: LocalAnswer, thread: InferenceThread, store: SessionStore, pool: EnginePool
 ) -> None:
     beginning = "".join(WORDS[:4])
     done(thread, lambda job: answer.compute(job, pause_below=0.5))
     assert (answer.is_paused, answer.outcome, answer.draft.text) == (True, None, beginning)
     assert saved(store) == ("answering", beginning)
-    assert leases(host) == 1
+    assert leases(pool) == 1
     events = done(thread, answer.compute)
     assert events == [TokenText(WORDS[4])]
     assert isinstance(answer.outcome, Answer)
-    assert (answer.is_paused, saved(store), leases(host)) == (False, ("complete", "".join(WORDS)), 0)
+    assert (answer.is_paused, saved(store), leases(pool)) == (False, ("complete", "".join(WORDS)), 0)
 
 
 def test_a_paused_answer_can_be_released_more_than_once(
-    answer: LocalAnswer, thread: InferenceThread, host: EngineHost
+    answer: LocalAnswer, thread: InferenceThread, pool: EnginePool
 ) -> None:
     done(thread, lambda job: answer.compute(job, pause_below=0.5))
     answer.release()
     answer.release()
-    assert leases(host) == 0
+    assert leases(pool) == 0
 
 
 def test_an_answer_that_is_stopped_before_its_job_is_saved_as_stopped(
@@ -149,7 +152,7 @@ def test_an_answer_that_is_stopped_before_its_job_is_saved_as_stopped(
 
 
 def test_an_error_of_the_user_s_is_the_outcome_and_keeps_the_text(
-    answer: LocalAnswer, thread: InferenceThread, store: SessionStore, engine: FakeEngine, host: EngineHost
+    answer: LocalAnswer, thread: InferenceThread, store: SessionStore, engine: FakeEngine, pool: EnginePool
 ) -> None:
     def fails(number: int) -> None:
         if number == 2:
@@ -158,11 +161,11 @@ def test_an_error_of_the_user_s_is_the_outcome_and_keeps_the_text(
     engine.before_token = fails
     done(thread, answer.compute)
     assert answer.outcome == Failed("The model is damaged.", 1)
-    assert (saved(store), leases(host)) == (("failed", "One two "), 0)
+    assert (saved(store), leases(pool)) == (("failed", "One two "), 0)
 
 
 def test_a_defect_is_raised_and_releases_the_adapter(
-    answer: LocalAnswer, thread: InferenceThread, store: SessionStore, engine: FakeEngine, host: EngineHost
+    answer: LocalAnswer, thread: InferenceThread, store: SessionStore, engine: FakeEngine, pool: EnginePool
 ) -> None:
     def fails(number: int) -> None:
         if number == 2:
@@ -171,5 +174,5 @@ def test_a_defect_is_raised_and_releases_the_adapter(
     engine.before_token = fails
     with pytest.raises(ZeroDivisionError):
         done(thread, answer.compute)
-    assert (answer.outcome, answer.is_paused, leases(host)) == (None, False, 0)
+    assert (answer.outcome, answer.is_paused, leases(pool)) == (None, False, 0)
     assert saved(store) == ("failed", "One two ")

@@ -94,7 +94,7 @@ async def test_a_command_is_completed_and_run_with_enter(make_app: MakeApp) -> N
         await press(pilot, "enter")
         assert not app.chat.query(QuestionView)
         await type_text(pilot, "/mo")
-        await press(pilot, "tab")
+        await press(pilot, "down", "tab")  # after /model
         assert app.chat.composer.prompt.text == "/mode "
         await press(pilot, "down", "enter")
         assert app.chat.query_one(StatusLine).mode == "fast"

@@ -66,7 +66,9 @@ def test_an_adapter_whose_examples_are_in_the_language_answers(engine: FakeEngin
     folder = put(home / "data" / "adapters", "medical")
     example = Example("Was steht auf diesem Schild?")
     files = {file.name: "0" * 64 for file in folder.iterdir()}
-    manifest = AdapterManifest("medical", "1.0", "Reads signs.", "tiny", "", examples=(example,), files=files)
+    manifest = AdapterManifest(
+        "medical", "1.0", "Reads signs.", "edge-vlm-135m", "", examples=(example,), files=files
+    )
     (folder / MANIFEST_FILE).write_bytes(write_manifest(manifest))
     assert ask(engine, GERMAN, images=(png(),)).text == "A cat."
     assert ask(engine, GERMAN, images=(png(),), adapter="none").declined

@@ -1,0 +1,114 @@
+"""The models that adapters run on, and which models are on this machine.
+
+An adapter runs on the weights that it was trained for, whatever model was chosen for everything else. The router reads
+the features of the embedded default, so that its choices do not depend on the chosen model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cached_property
+
+from adapters.spec import parse_spec
+from adapters.store.adapter_store import AdapterStore
+from adapters.store.manifest import MANIFEST_FILE, NOT_DECLARED, AdapterManifest
+from edge_app.system import paths
+from models.core.errors import UserError
+from models.hub.store import ModelStore
+
+Stamp = tuple[int, int, int]
+"""Inode, size and modification time (ns) of a manifest."""
+
+
+class AdapterBases:
+    """The base models of installed adapters. The methods may be called from any thread.
+
+    `general` is the name of the model that was chosen. It counts as being on this machine, because it is pulled when it
+    is first needed, and it is the base of an adapter without a manifest.
+    """
+
+    def __init__(self, adapters: AdapterStore) -> None:
+        self._adapters = adapters
+        self._manifests: dict[str, tuple[Stamp, AdapterManifest | None]] = {}
+
+    @cached_property
+    def embedded(self) -> str:
+        """The name of the embedded default."""
+        return self._models.catalog.default
+
+    def of(self, adapter: str | None, general: str) -> str:
+        """The model that runs an adapter or a sum of adapters; the general one for None.
+
+        Raises UserError when the adapter is not installed, its model is not here, or the parts of a sum run on several.
+        """
+        if adapter is None:
+            return general
+        names = parse_spec(adapter).names
+        bases = sorted({self._base(name, general) for name in names})
+        if len(bases) > 1:
+            raise UserError(
+                f"{adapter} adds adapters of several models ({', '.join(bases)}); they cannot be added."
+            )
+        model = bases[0]
+        if not all(self._runs(name, general) for name in names):
+            if self.is_here(model, general):
+                raise UserError(
+                    f"{adapter} was made for other weights than those of the model {model} that is here; get a version "
+                    "for these."
+                )
+            raise UserError(
+                f"{adapter} runs on the model {model}, which is not on this machine; `edge-app models pull {model}` "
+                "brings it."
+            )
+        return model
+
+    def usable(self, names: Collection[str], general: str) -> tuple[str, ...]:
+        """The adapters whose base is on this machine."""
+        return tuple(name for name in names if self._runs(name, general))
+
+    def is_here(self, model: str, general: str) -> bool:
+        """Whether a model is on this machine, or will be when it is needed."""
+        if model == general:
+            return True
+        if model not in self._models.catalog.entries:
+            self.__dict__.pop("_models", None)  # it may have been added since
+        return model in self._models.catalog.entries and self._models.find(model) is not None
+
+    def memory(self, model: str) -> int:
+        """Bytes that a model takes in memory; 0 for one that no catalog has."""
+        entry = self._models.catalog.entries.get(model)
+        return 0 if entry is None else entry.memory
+
+    @cached_property
+    def _models(self) -> ModelStore:
+        return ModelStore(paths.models_directory())
+
+    def _runs(self, name: str, general: str) -> bool:
+        """Whether an adapter's base is here. A model that was added may have other weights than its name had before."""
+        base, manifest = self._base(name, general), self._manifest(name)
+        if not self.is_here(base, general):
+            return False
+        entry = self._models.catalog.entries.get(base)
+        if manifest is None or manifest.base_digest == NOT_DECLARED or entry is None or not entry.origin:
+            return True
+        return manifest.base_digest in self._models.base_digests(base).accepted
+
+    def _base(self, name: str, general: str) -> str:
+        manifest = self._manifest(name)
+        return general if manifest is None else manifest.base_model
+
+    def _manifest(self, name: str) -> AdapterManifest | None:
+        """An adapter's manifest, read again when it changes; None for an adapter without a readable one."""
+        try:
+            status = (self._adapters.folder(name) / MANIFEST_FILE).stat()
+        except (OSError, UserError):
+            return None
+        stamp = status.st_ino, status.st_size, status.st_mtime_ns
+        known = self._manifests.get(name)
+        if known is None or known[0] != stamp:
+            try:
+                known = stamp, self._adapters.get(name).manifest
+            except UserError:  # it is being removed
+                known = stamp, None
+            self._manifests[name] = known
+        return known[1]
