@@ -1,4 +1,4 @@
-"""An adapter's weights as read from its files: a LoRA for the language model and, optionally, a projector part.
+"""An adapter's weights as read from its files: a LoRA, and what it changes of the vision encoder.
 
 What an adapter needs in its prompts (text read in images, a line of words) is not a weight. It belongs to the package
 `adapters`, which this module must not import (layer contract).
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.lora.peft_format import read_peft
+from models.lora.vision_lora import VisionLora
 from models.lora.weights import LoraWeights
 from models.vision.projector_file import ProjectorPart, read_projector_part
 
@@ -18,10 +19,15 @@ PROJECTOR_FILE = "projector.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class AdapterWeights:
-    """An adapter as read from its files. projector: what it changes of the image tokens; None for nothing."""
+    """An adapter as read from its files.
+
+    projector: what it changes of the image tokens; None for nothing. vision: what it changes of a SigLIP tower and
+    connector; None for nothing.
+    """
 
     lora: LoraWeights
     projector: ProjectorPart | None = None
+    vision: VisionLora | None = None
 
     @property
     def name(self) -> str:
@@ -39,7 +45,7 @@ def read_adapter(folder: Path, name: str) -> AdapterWeights:
     Raises UserError, naming the file, when something is missing, damaged, not finite or not supported.
     """
     lora = read_peft(folder, name, identified_by=(PROJECTOR_FILE,))
-    return AdapterWeights(lora, read_adapter_projector(folder))
+    return AdapterWeights(lora, read_adapter_projector(folder), lora.vision)
 
 
 def read_adapter_projector(folder: Path) -> ProjectorPart | None:

@@ -13,7 +13,7 @@ from models.adapter_weights import AdapterWeights, read_adapter_projector
 from models.core.errors import UserError
 from models.engine import PackedAdapter
 from models.lora.packed_files import PackedFiles
-from models.lora.peft_format import check_layers
+from models.lora.peft_format import PeftLora, check_layers
 from models.lora.weights import PackedLora, add_packed, pack_lora
 from models.packing.packed_model import LlamaShape
 from models.vision.projector_file import ProjectorPart
@@ -52,6 +52,13 @@ class CompiledAdapterPacker:
     def pack(self, weights: AdapterWeights) -> CompiledAdapter:
         """The adapter with its LoRA in the kernels' layout. Raises UserError when it does not fit the model."""
         check_layers(weights.lora, self._shape.layers)
+        if isinstance(weights.lora, PeftLora) and weights.lora.magnitudes:
+            raise UserError(f"The adapter {weights.name} is a DoRA, which this engine cannot run yet.")
+        if weights.vision is not None:
+            raise UserError(
+                f"The adapter {weights.name} changes a vision tower, which this model does not have; choose the model "
+                "that it was made for."
+            )
         return CompiledAdapter(pack_lora(self._shape, weights.lora), weights.projector)
 
     def add(

@@ -1,126 +1,110 @@
-"""Reads a LoRA as the peft library saves it: adapter_config.json beside adapter_model.safetensors.
+"""Reads an adapter as the peft library saves it: adapter_config.json beside adapter_model.safetensors.
 
-Every key of the configuration is applied, known to matter for training alone, or refused by name, so that no
-adapter is applied in another way than peft applies it. peft itself is not used: it needs PyTorch.
+The adapter may change the language model, the vision tower and the connector. Modules are known by the end of their
+path, since the paths begin differently with the model that was trained: the whole vision-language model, the model
+inside it, or the language model alone. peft itself is not used: it needs PyTorch.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.core.errors import FileError, UserError
 from models.formats.safetensors_file import SafetensorsFile
+from models.lora.peft_config import MODULES, PeftConfig, parse_config, read_config_bytes
+from models.lora.vision_lora import VisionLora
 from models.lora.weights import LoraWeights
 from models.packing.lora_layout import MAX_RANK
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
-MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-MAX_CONFIG_BYTES = 2**20
-# Limits of rank_pattern and alpha_pattern, which bound the time of matching their expressions.
-MAX_EXPRESSIONS = 2048
-MAX_EXPRESSION_LENGTH = 256
-MAX_WILDCARDS = 3  # in one expression
-MAX_ALL_WILDCARDS = 32  # in all of a pattern
 
-_APPLIED = {
-    "peft_type", "r", "lora_alpha", "target_modules", "use_rslora", "rank_pattern", "alpha_pattern",
-    "init_lora_weights", "bias",
-}  # fmt: skip
-# Keys that affect training alone. Its result is in the tensors.
-_TRAINING_ONLY = {
-    "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
-    "exclude_modules", "lora_dropout", "layers_to_transform", "layers_pattern", "megatron_core", "eva_config",
-    "qalora_group_size",
-}  # fmt: skip
-# All others (PiSSA, OLoRA, LoftQ and so on) change the base model's weights too.
-_HARMLESS_INITIALISATIONS = (None, True, False, "gaussian", "eva", "orthogonal")
 _TENSOR = re.compile(
-    r"base_model\.model\.(?:model\.)?layers\.(?P<layer>0|[1-9][0-9]{0,4})\.(?:self_attn|mlp)\."
-    r"(?P<module>[a-z]+_proj)\.lora_(?P<part>[AB])(?:\.default)?\.weight"
+    r"base_model\.model\.(?P<path>.+?)\.(?:"
+    r"lora_(?P<part>[AB])(?:\.default)?\.weight|lora_(?P<magnitude>magnitude)_vector(?:\.default)?(?:\.weight)?|"
+    r"(?:modules_to_save\.(?:default\.)?)?(?P<weight>weight))"
 )
-# Names, dots, character classes, alternatives and anchors. Groups are refused, since nested repetition can take
-# exponential time to match.
-_EXPRESSION = re.compile(r"(?:(?:[A-Za-z0-9_.]|\\[.d]|\[[A-Za-z0-9_.-]{1,64}\])[*+]?|[|^$])+")
-
-Expressions = tuple[tuple[re.Pattern[str], float], ...]
+_LAYER = r"layers\.(?P<layer>0|[1-9][0-9]{0,4})\."
+_LANGUAGE = re.compile(
+    r"(?:model\.)*(?:text_model\.)?(?:model\.)*"
+    + _LAYER
+    + r"(?P<block>self_attn|mlp)\.(?P<module>[a-z]+_proj)"
+)
+_TOWER = re.compile(
+    r"(?:model\.)*vision_model\.encoder\."
+    + _LAYER
+    + r"(?:self_attn\.(?P<attention>q|k|v|out)_proj|mlp\.(?P<mlp>fc[12]))"
+)
+_CONNECTOR = re.compile(r"(?:model\.)*connector\.modality_projection\.proj")
+_LANGUAGE_PART, _TOWER_PART, _CONNECTOR_PART = "language model", "vision tower", "connector"
 
 
 @dataclass(frozen=True)
 class PeftLora(LoraWeights):
-    """A LoRA from files. layers: of the model it was trained on; None when it adapts only some of its layers."""
+    """An adapter from files.
+
+    layers: of the language model it was trained on; None when it adapts only some of its layers.
+    vision: what it changes of the vision tower and connector; None for nothing.
+    magnitudes: of a DoRA on the language model, by module, float32 [outputs] (see models.lora.vision_lora.row_factors).
+    """
 
     layers: int | None = None
+    vision: VisionLora | None = None
+    magnitudes: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
-class PeftConfig:
-    """The keys of adapter_config.json that are applied to the tensors.
+class _Module:
+    """A linear layer with tensors in the file.
 
-    targets: target_modules when it is a list. partial: whether layers or modules were excluded by name.
+    path: in the model that peft saw. part: of the model. layer: None for the connector. name: in LoraWeights or
+    VisionLora. tensors: stored names by "A", "B", "magnitude" and "weight".
     """
 
-    rank: int
-    alpha: float
-    rank_pattern: Expressions
-    alpha_pattern: Expressions
-    rank_stabilised: bool
-    targets: tuple[str, ...] | None
-    partial: bool
-
-    @property
-    def of_some_layers(self) -> bool:
-        """Whether the adapter may lack modules in some layers."""
-        return self.partial or any("layers." in target for target in self.targets or ())
-
-    def rank_of(self, path: str) -> int:
-        """r of the module "layers.{i}.{self_attn|mlp}.{module}"."""
-        return int(_matching(self.rank_pattern, path, self.rank))
-
-    def scale_of(self, path: str) -> float:
-        """The factor of B A: alpha / r, or alpha / sqrt(r) for rsLoRA (arXiv 2312.03732)."""
-        rank = self.rank_of(path)
-        alpha = _matching(self.alpha_pattern, path, self.alpha)
-        return float(alpha / (math.sqrt(rank) if self.rank_stabilised else rank))
+    path: str
+    part: str
+    layer: int | None
+    name: str
+    tensors: dict[str, str] = field(default_factory=dict)
 
 
 def read_peft(folder: Path, name: str, identified_by: Sequence[str] = ()) -> PeftLora:
-    """Read the LoRA in a folder as float32 with its scale folded into B.
+    """Read the adapter in a folder as float32 with its scale folded into B.
 
     name: of the adapter. identified_by: names of further files in the folder whose content, where they exist, enters
     the generation. The generation is the first 63 bits of the sha256 over the content of all these files. Raises
     UserError, which names the file, when something is missing, damaged, not finite or not supported.
     """
-    config_bytes = _read_config(folder / CONFIG_FILE)
+    config_bytes = read_config_bytes(folder / CONFIG_FILE)
     config = parse_config(config_bytes, folder / CONFIG_FILE)
     file = SafetensorsFile(folder / WEIGHTS_FILE)
-    pairs = _pairs(file, config)
-    rank = max(config.rank_of(path) for path in pairs)
-    tensors: dict[str, NDArray[np.float32]] = {}
-    for path, parts in pairs.items():
-        a, b = _read_pair(file, path, parts, config)
-        _, layer, _, module = path.split(".")
-        short = rank - a.shape[0]  # ranks of zeros, so that all modules have the same rank
-        tensors[f"layers.{layer}.{module}.A"] = np.pad(a, ((0, short), (0, 0))) if short else a
-        tensors[f"layers.{layer}.{module}.B"] = np.pad(b, ((0, 0), (0, short))) if short else b
+    modules = _modules(file, config)
+    language = [module for module in modules if module.part == _LANGUAGE_PART]
+    others = [module for module in modules if module.part != _LANGUAGE_PART]
+    rank, tensors = _read_pairs(file, language, config)
     digest = hashlib.sha256(config_bytes)
     digest.update(file.content.data)  # the bytes that were read: the path may have another file by now
     for file_name in identified_by:
         if (folder / file_name).is_file():
             digest.update((folder / file_name).read_bytes())
     generation = int.from_bytes(digest.digest()[:8], "big") >> 1
-    layers = None if config.of_some_layers else len({path.split(".")[1] for path in pairs})
-    return PeftLora(name, generation, rank, tensors, layers)
+    layers = len({module.layer for module in language})
+    return PeftLora(
+        name,
+        generation,
+        rank,
+        tensors,
+        layers=None if config.of_some_layers or not layers else layers,
+        vision=_read_vision(file, others, config) if others else None,
+        magnitudes=_read_magnitudes(file, language),
+    )
 
 
 def check_layers(lora: LoraWeights, layers: int) -> None:
@@ -132,181 +116,171 @@ def check_layers(lora: LoraWeights, layers: int) -> None:
         )
 
 
-def parse_config(data: bytes, path: Path) -> PeftConfig:
-    """Parse adapter_config.json. path: for messages. Raises UserError for every key that would not be applied."""
-    try:
-        fields = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise FileError(path, f" is not JSON ({error}); it should be what the peft library saved.") from None
-    if not isinstance(fields, dict):
-        raise FileError(path, " is not a JSON object; it should be what the peft library saved.")
-    if fields.get("peft_type") != "LORA":
-        raise FileError(path, f" describes a {fields.get('peft_type')!r} adapter; only LORA is supported.")
-    if fields.get("bias", "none") != "none":
-        raise FileError(path, f" trains biases (bias = {fields['bias']!r}), which is not supported.")
-    initialisation = fields.get("init_lora_weights")
-    if initialisation not in _HARMLESS_INITIALISATIONS:
-        raise FileError(
-            path,
-            f" was initialised with {initialisation!r}, which changes the base model too; "
-            "convert it to a plain LoRA with peft first.",
-        )
-    for key, value in fields.items():
-        if key not in _APPLIED | _TRAINING_ONLY and value not in (None, False, {}, [], ""):
-            raise FileError(path, f" asks for {key!r}, which is not supported; retrain without it.")
-    targets = fields.get("target_modules")
-    config = PeftConfig(
-        rank=_whole(fields.get("r"), "r", path),
-        alpha=_number(fields.get("lora_alpha"), "lora_alpha", path),
-        rank_pattern=_pattern(fields, "rank_pattern", path, _whole),
-        alpha_pattern=_pattern(fields, "alpha_pattern", path, _number),
-        rank_stabilised=fields.get("use_rslora") is True,
-        targets=tuple(str(target) for target in targets) if isinstance(targets, list) else None,
-        partial=any(fields.get(key) for key in ("layers_to_transform", "exclude_modules")),
-    )
-    for target in config.targets or ():
-        if target.rpartition(".")[2] not in MODULES:
-            raise FileError(path, f" adapts {target!r}; supported are {', '.join(MODULES)}.")
-    return config
+def _modules(file: SafetensorsFile, config: PeftConfig) -> list[_Module]:
+    """The modules that the file has tensors for.
 
-
-def _read_config(path: Path) -> bytes:
-    """The bytes of adapter_config.json. Raises UserError when it is missing or too large."""
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise FileError(path, f" cannot be read ({error.strerror}); a PEFT adapter has one.") from None
-    if len(data) > MAX_CONFIG_BYTES:
-        raise FileError(
-            path, f" is larger than {MAX_CONFIG_BYTES} bytes; it is not an adapter's configuration."
-        )
-    return data
-
-
-def _pairs(file: SafetensorsFile, config: PeftConfig) -> dict[str, dict[str, str]]:
-    """{"layers.0.self_attn.q_proj": {"A": tensor name, "B": tensor name}, …}.
-
-    Raises UserError for a tensor that is not part of a LoRA, and for an A without its B or the reverse.
+    Raises UserError for a tensor that is not part of an adapter, and for a module that lacks one.
     """
-    pairs: dict[str, dict[str, str]] = {}
+    modules: dict[str, _Module] = {}
     for name in file.tensors:
         match = _TENSOR.fullmatch(name)
-        if match is None or match["module"] not in MODULES:
+        module = match and _module(file.path, name, match["path"])
+        if not match or not module:
             raise FileError(
                 file.path, f" has the tensor {name!r}, which is not part of a LoRA on the supported layers."
             )
-        block = "self_attn" if match["module"] in MODULES[:4] else "mlp"
-        if f".{block}." not in name:
-            raise FileError(
-                file.path, f" has the tensor {name!r}, and {match['module']} is not in that block."
-            )
-        parts = pairs.setdefault(f"layers.{match['layer']}.{block}.{match['module']}", {})
-        if match["part"] in parts:
-            raise FileError(file.path, f" has the tensor {name!r} twice, as {parts[match['part']]!r} too.")
-        parts[match["part"]] = name
-    if not pairs:
+        module = modules.setdefault(f"{module.part} {module.name}", module)
+        part = match["part"] or match["magnitude"] or match["weight"]
+        if part in module.tensors:
+            raise FileError(file.path, f" has the tensor {name!r} twice, as {module.tensors[part]!r} too.")
+        module.tensors[part] = name
+    if not modules:
         raise FileError(file.path, " has no tensors.")
-    for path, parts in pairs.items():
-        for part in "AB":
-            if part not in parts:
-                raise FileError(file.path, f" lacks lora_{part} of {path}.")
-    _check_targets(file.path, pairs, config)
-    return pairs
+    for module in modules.values():
+        _check_parts(file.path, module, config)
+    _check_targets(file.path, [*modules.values()], config)
+    return [*modules.values()]
 
 
-def _check_targets(path: Path, pairs: Mapping[str, object], config: PeftConfig) -> None:
-    """Raise UserError unless every tensor is of a target, and every target has its tensors in every layer."""
+def _module(file: Path, name: str, path: str) -> _Module | None:
+    """The module of a path; None when there is none that can be adapted. name: of the tensor, for messages."""
+    if match := _LANGUAGE.fullmatch(path):
+        module = match["module"]
+        if module not in MODULES:
+            return None
+        if match["block"] != ("self_attn" if module in MODULES[:4] else "mlp"):
+            raise FileError(file, f" has the tensor {name!r}, and {module} is not in that block.")
+        return _Module(path, _LANGUAGE_PART, int(match["layer"]), f"layers.{match['layer']}.{module}")
+    if match := _TOWER.fullmatch(path):
+        role = {"out": "o"}.get(match["attention"], match["attention"]) or match["mlp"]
+        return _Module(path, _TOWER_PART, int(match["layer"]), f"layers.{match['layer']}.{role}")
+    return _Module(path, _CONNECTOR_PART, None, "connector") if _CONNECTOR.fullmatch(path) else None
+
+
+def _check_parts(file: Path, module: _Module, config: PeftConfig) -> None:
+    """Raise UserError unless the module has the tensors that its kind of adapter needs, and no others."""
+    found = module.tensors.keys()
+    if "weight" in found:
+        if module.part != _CONNECTOR_PART or len(found) > 1:
+            raise FileError(
+                file,
+                f" replaces the weights of {module.path} (modules_to_save), which is supported for the connector "
+                "alone.",
+            )
+        return
+    for part in "AB":
+        if part not in found:
+            raise FileError(file, f" lacks lora_{part} of {module.path}.")
+    if config.decomposed != ("magnitude" in found):
+        state = "lacks the lora_magnitude_vector" if config.decomposed else "has a lora_magnitude_vector"
+        raise FileError(
+            file, f" {state} of {module.path}, where {CONFIG_FILE} says use_dora = {config.decomposed}."
+        )
+
+
+def _check_targets(file: Path, modules: Sequence[_Module], config: PeftConfig) -> None:
+    """Raise UserError unless every module is a target, and every target has its tensors in every layer."""
+    replaced = [module for module in modules if "weight" in module.tensors]
+    for saved in config.saved:
+        if not any(f".{saved}." in f".{module.path}." for module in replaced):
+            raise FileError(file, f" lacks the tensors of {saved}, which is in modules_to_save.")
+    if replaced and not config.saved:
+        raise FileError(
+            file, f" has weights of {replaced[0].path}, and {CONFIG_FILE} has no modules_to_save."
+        )
     if config.targets is None:
         return
-    for pair in pairs:
-        if not any(
-            pair == target or pair.endswith(f".{target}") or target.endswith(f".{pair}")
-            for target in config.targets
-        ):
-            raise FileError(path, f" has tensors for {pair}, which {CONFIG_FILE} does not target.")
+    adapted = [module for module in modules if module not in replaced]
+    for module in adapted:
+        if not any(_is_target(module.path, target) for target in config.targets):
+            raise FileError(file, f" has tensors for {module.path}, which {CONFIG_FILE} does not target.")
     if config.of_some_layers:
         return
-    layers = 1 + max(int(pair.split(".")[1]) for pair in pairs)
     for target in config.targets:
-        for layer in range(layers):
-            if not any(pair.startswith(f"layers.{layer}.") and pair.endswith(f".{target}") for pair in pairs):
-                raise FileError(path, f" lacks the tensors of {target} in layer {layer}.")
+        _check_target(file, target, adapted)
+
+
+def _check_target(file: Path, target: str, modules: Sequence[_Module]) -> None:
+    """Raise UserError unless a target has tensors, and in a part of the model where it has some, in every layer."""
+    found = [module for module in modules if _is_target(module.path, target)]
+    if not found:
+        raise FileError(file, f" lacks the tensors of {target}.")
+    for part in (_LANGUAGE_PART, _TOWER_PART):
+        there = {module.layer for module in found if module.part == part}
+        layers = {module.layer for module in modules if module.part == part}
+        for layer in range(1 + max((number for number in layers if number is not None), default=-1)):
+            if there and layer not in there:
+                raise FileError(file, f" lacks the tensors of {target} in layer {layer} of the {part}.")
+
+
+def _is_target(path: str, target: str) -> bool:
+    return path == target or path.endswith(f".{target}") or target.endswith(f".{path}")
+
+
+def _read_vision(file: SafetensorsFile, modules: Sequence[_Module], config: PeftConfig) -> VisionLora:
+    """The part for the vision tower and connector."""
+    rank, tensors = _read_pairs(file, modules, config)
+    replaced = [module.tensors["weight"] for module in modules if "weight" in module.tensors]
+    connector = _floats(file, replaced[0]) if replaced else None
+    return VisionLora(rank, tensors, _read_magnitudes(file, modules), connector=connector)
+
+
+def _read_pairs(
+    file: SafetensorsFile, modules: Sequence[_Module], config: PeftConfig
+) -> tuple[int, dict[str, NDArray[np.float32]]]:
+    """The largest rank, to which the others are padded with zeros, and the tensors by name."""
+    rank = max((config.rank_of(module.path) for module in modules if "A" in module.tensors), default=1)
+    tensors: dict[str, NDArray[np.float32]] = {}
+    for module in modules:
+        if "A" not in module.tensors:
+            continue
+        a, b = _read_pair(file, module, config)
+        short = rank - a.shape[0]
+        tensors[f"{module.name}.A"] = np.pad(a, ((0, short), (0, 0))) if short else a
+        tensors[f"{module.name}.B"] = np.pad(b, ((0, 0), (0, short))) if short else b
+    return rank, tensors
 
 
 def _read_pair(
-    file: SafetensorsFile, path: str, parts: Mapping[str, str], config: PeftConfig
+    file: SafetensorsFile, module: _Module, config: PeftConfig
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """A [r, in] and B [out, r], float32, with the scale folded into B."""
-    rank = config.rank_of(path)
+    rank = config.rank_of(module.path)
     if not 1 <= rank <= MAX_RANK:
-        raise FileError(file.path, f": {path} has rank {rank}; supported are 1 to {MAX_RANK}.")
+        raise FileError(file.path, f": {module.path} has rank {rank}; supported are 1 to {MAX_RANK}.")
     arrays = {}
-    for part, name in parts.items():
-        tensor = file.tensors[name]
-        if tensor.type not in ("F32", "F16", "BF16"):
-            raise FileError(file.path, f" stores {name!r} as {tensor.type}; supported are F32, F16 and BF16.")
-        if len(tensor.shape) != 2 or tensor.shape[0 if part == "A" else 1] != rank or 0 in tensor.shape:
+    for part in "AB":
+        name = module.tensors[part]
+        shape = file.tensors[name].shape
+        if len(shape) != 2 or shape[0 if part == "A" else 1] != rank or 0 in shape:
             wanted = f"[{rank}, inputs]" if part == "A" else f"[outputs, {rank}]"
-            raise FileError(file.path, f" has {name!r} as {list(tensor.shape)}; {wanted} is needed.")
-        arrays[part] = file.floats(name)
-    a, b = arrays["A"], arrays["B"] * np.float32(config.scale_of(path))
-    for part, values in (("A", a), ("B", b)):
-        if not np.isfinite(values).all():
-            raise FileError(file.path, f" has values that are not finite in {parts[part]!r}.")
-    return a, b
+            raise FileError(file.path, f" has {name!r} as {list(shape)}; {wanted} is needed.")
+        arrays[part] = _floats(file, name)
+    scaled = arrays["B"] * np.float32(config.scale_of(module.path))
+    if not np.isfinite(scaled).all():
+        raise FileError(file.path, f" has values that are not finite in {module.tensors['B']!r}.")
+    return arrays["A"], scaled
 
 
-def _matching(pattern: Expressions, path: str, default: float) -> float:
-    """The value of the first expression that matches the end of the path, as peft looks it up."""
-    return next((value for key, value in pattern if key.match(f"model.{path}")), default)
+def _read_magnitudes(file: SafetensorsFile, modules: Sequence[_Module]) -> dict[str, NDArray[np.float32]]:
+    """DoRA's magnitudes by module, float32 [outputs]."""
+    magnitudes = {}
+    for module in modules:
+        if (name := module.tensors.get("magnitude")) is None:
+            continue
+        values, outputs = _floats(file, name), file.tensors[module.tensors["B"]].shape[0]
+        if values.size != outputs:
+            raise FileError(file.path, f" has {name!r} as {list(values.shape)}; [{outputs}] is needed.")
+        magnitudes[module.name] = values.reshape(-1)
+    return magnitudes
 
 
-def _pattern(
-    fields: Mapping[str, Any], key: str, path: Path, read: Callable[[object, str, Path], float]
-) -> Expressions:
-    """rank_pattern or alpha_pattern as compiled expressions. Raises UserError when it exceeds the limits."""
-    pattern = fields.get(key) or {}
-    if not isinstance(pattern, dict):
-        raise FileError(path, f" has a {key} that is not an object.")
-    if len(pattern) > MAX_EXPRESSIONS or sum(map(_wildcards, pattern)) > MAX_ALL_WILDCARDS:
-        raise FileError(
-            path,
-            f" has a {key} of {len(pattern)} expressions; at most {MAX_EXPRESSIONS}, with "
-            f"{MAX_ALL_WILDCARDS} wildcards in all, are supported: name the modules in full.",
-        )
-    return tuple((_compiled(each, key, path), read(value, key, path)) for each, value in pattern.items())
-
-
-def _compiled(expression: str, key: str, path: Path) -> re.Pattern[str]:
-    """The regular expression that peft makes of a key. Raises UserError for one that could take long to match."""
-    if (
-        len(expression) > MAX_EXPRESSION_LENGTH
-        or _wildcards(expression) > MAX_WILDCARDS
-        or not _EXPRESSION.fullmatch(expression)
-    ):
-        raise FileError(
-            path,
-            f" has {expression[:80]!r} in its {key}; supported are module names with up to "
-            f"{MAX_WILDCARDS} wildcards like .* or [0-9]+, joined by |, without groups.",
-        )
-    try:
-        return re.compile(rf"(.*\.)?({expression})$")
-    except re.error:
-        raise FileError(path, f" has {expression!r} in its {key}, which is no regular expression.") from None
-
-
-def _wildcards(expression: str) -> int:
-    return expression.count("*") + expression.count("+")
-
-
-def _whole(value: object, key: str, path: Path) -> int:
-    if type(value) is not int or value < 1:
-        raise FileError(path, f" has {key} = {value!r}; a whole number from 1 on is needed.")
-    return value
-
-
-def _number(value: object, key: str, path: Path) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise FileError(path, f" has {key} = {value!r}; a finite number is needed.")
-    return float(value)
+def _floats(file: SafetensorsFile, name: str) -> NDArray[np.float32]:
+    """A finite tensor as float32. Raises UserError."""
+    kind = file.tensors[name].type
+    if kind not in ("F32", "F16", "BF16"):
+        raise FileError(file.path, f" stores {name!r} as {kind}; supported are F32, F16 and BF16.")
+    values = file.floats(name)
+    if not np.isfinite(values).all():
+        raise FileError(file.path, f" has values that are not finite in {name!r}.")
+    return values

@@ -11,6 +11,7 @@ from models.adapter_weights import AdapterWeights
 from models.compiled_adapters import CompiledAdapter, CompiledAdapterPacker
 from models.core.errors import UserError
 from models.lora.peft_format import PeftLora
+from models.lora.vision_lora import VisionLora
 from models.packing.packed_model import LlamaShape
 from models.vision.projector_file import ProjectorPart
 from tests.models.test_adapter_weights import head
@@ -39,6 +40,12 @@ def test_an_adapter_of_another_depth_is_not_packed(packer: CompiledAdapterPacker
     lora = PeftLora("short", 1, 4, random_lora(SHAPE, 4).tensors, layers=1)
     with pytest.raises(UserError, match="short was trained on a model of 1 layers"):
         packer.pack(AdapterWeights(lora))
+
+
+def test_a_vision_tower_s_lora_is_refused_by_a_model_without_one(packer: CompiledAdapterPacker) -> None:
+    lora = PeftLora("seeing", 1, 4, random_lora(SHAPE, 4).tensors)
+    with pytest.raises(UserError, match="seeing changes a vision tower, which this model does not have"):
+        packer.pack(AdapterWeights(lora, vision=VisionLora(4, {})))
 
 
 def test_a_sum_without_projector_parts_has_none(packer: CompiledAdapterPacker) -> None:

@@ -25,7 +25,7 @@ from edge_app.events import Answer, Answered, CloudFailed, ImageEncoded, Ready, 
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.types import Image
-from models.lora.peft_format import MODULES
+from models.lora.peft_config import MODULES
 from models.vision.projector_file import ProjectorHead, ProjectorPart, write_projector_part
 from models.vision.tower import TowerFeatures, VisionTower
 from router.confidence.rule import Confidence, ConfidenceEstimate

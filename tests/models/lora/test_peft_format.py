@@ -17,7 +17,8 @@ from safetensors.numpy import load_file, save_file
 
 from models.core.errors import UserError
 from models.formats.safetensors_file import SafetensorsFile
-from models.lora.peft_format import check_layers, parse_config, read_peft
+from models.lora.peft_config import parse_config
+from models.lora.peft_format import check_layers, read_peft
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "peft"
 CONFIG = FIXTURES / "plain" / "adapter_config.json"
@@ -92,7 +93,7 @@ def test_a_file_that_is_replaced_while_it_is_read_does_not_lend_its_generation(
     [
         ({"peft_type": "LOHA"}, "LOHA"),
         ({"peft_type": None}, "None"),
-        ({"use_dora": True}, "use_dora"),
+        ({"use_dora": True}, "lacks the lora_magnitude_vector of model.layers.0.*use_dora = True"),
         ({"bias": "all"}, "bias"),
         ({"lora_bias": True}, "lora_bias"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
@@ -133,6 +134,7 @@ def test_a_configuration_that_would_not_be_applied_right_is_refused(
         read_peft(folder, "x")
 
 
+MAGNITUDE = "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector"
 Q = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
 
 
@@ -160,6 +162,7 @@ def _put(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_put(Q.format("B"), np.full((16, 4), np.inf, np.float32)), "not finite"),
         (_put("base_model.model.lm_head.lora_A.weight", np.zeros((4, 16), np.float32)), "lm_head"),
         (_put(Q.format("magnitude"), np.zeros((4, 16), np.float32)), "magnitude"),
+        (_put(MAGNITUDE, np.zeros(16, np.float32)), "has a lora_magnitude_vector.*use_dora = False"),
         (_put(Q.format("A").replace("self_attn", "mlp"), np.zeros((4, 16), np.float32)), "not in that block"),
         (
             _put(Q.format("A").replace("model.model.model", "model.model"), np.zeros((4, 16), np.float32)),
