@@ -6,7 +6,6 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import keyring
 import keyring.backend
@@ -17,19 +16,10 @@ from edge_app.cli.main import main
 from edge_app.cloud.consent import ConsentStore
 from edge_app.cloud.key import VARIABLE
 from edge_app.system import paths
+from tests.edge_app.cli.conftest import Outcome, Run
 from tests.edge_app.cloud.misbehaving import Misbehaving, answers, status
 
 SECRET = "sk-very-secret-0123456789"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Outcome]
 
 
 class MemoryKeyring(keyring.backend.KeyringBackend):
@@ -57,7 +47,7 @@ def ring() -> Iterator[MemoryKeyring]:
     keyring.set_keyring(before)
 
 
-class Terminal(io.StringIO):
+class TypingTerminal(io.StringIO):
     """Somebody types."""
 
     def isatty(self) -> bool:
@@ -71,8 +61,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
     def run(*arguments: str, lines: str, key: str = "") -> int:
         monkeypatch.setattr(sys, "argv", ["edge-app", "cloud", *arguments])
-        monkeypatch.setattr(sys, "stdin", Terminal(lines))
-        monkeypatch.setattr(sys, "stderr", Terminal())
+        monkeypatch.setattr(sys, "stdin", TypingTerminal(lines))
+        monkeypatch.setattr(sys, "stderr", TypingTerminal())
         monkeypatch.setattr("getpass.getpass", lambda *_: key)
         with pytest.raises(SystemExit) as left:
             main()
@@ -177,7 +167,7 @@ def test_a_person_sees_what_would_be_sent_and_decides(
 
 
 def seen() -> str:
-    assert isinstance(sys.stderr, Terminal)
+    assert isinstance(sys.stderr, TypingTerminal)
     return sys.stderr.getvalue()
 
 

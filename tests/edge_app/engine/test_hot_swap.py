@@ -78,7 +78,7 @@ class World:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SwapOutcome:
     spec: str
     question: str
     start: float
@@ -163,7 +163,7 @@ class Fresh:
         ]
         return parts[0][0] if parsed.is_plain else packer.add(spec, 1, parts)
 
-    def possible(self, world: World, outcome: Outcome) -> set[str | None]:
+    def possible(self, world: World, outcome: SwapOutcome) -> set[str | None]:
         """The answers that were right at some moment of this one; None when it could have been missing."""
         names = () if outcome.spec == "none" else parse_spec(outcome.spec).names
         seen = [world.versions(name, outcome.start, outcome.end) for name in names]
@@ -177,13 +177,13 @@ def fresh(world: World, loader: Loader, tmp_path: Path) -> Fresh:
     return Fresh(world, loader, tmp_path / "versions")
 
 
-def ask(assistant: Assistant, spec: str, question: str, leave_after: int | None = None) -> Outcome | None:
+def ask(assistant: Assistant, spec: str, question: str, leave_after: int | None = None) -> SwapOutcome | None:
     """None when it was left after so many pieces of text."""
     start, pieces = time.monotonic(), 0
     events = assistant.answer(Turn(question, adapter=spec, sampling=SAMPLING))
     for event in events:
         if isinstance(event, Answered | Failed):
-            return Outcome(spec, question, start, time.monotonic(), event)
+            return SwapOutcome(spec, question, start, time.monotonic(), event)
         pieces += isinstance(event, TokenText)
         if pieces == leave_after:
             events.close()
@@ -191,7 +191,7 @@ def ask(assistant: Assistant, spec: str, question: str, leave_after: int | None 
     raise AssertionError("the turn had no end")
 
 
-def check(world: World, fresh: Fresh, outcome: Outcome) -> None:
+def check(world: World, fresh: Fresh, outcome: SwapOutcome) -> None:
     possible = fresh.possible(world, outcome)
     if isinstance(outcome.last, Failed):
         assert None in possible, outcome
@@ -262,7 +262,7 @@ def test_a_replaced_adapter_shares_nothing_with_the_one_before(
 def test_answers_are_right_while_adapters_are_switched_cancelled_removed_and_replaced(
     assistant: Assistant, world: World, fresh: Fresh
 ) -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[SwapOutcome] = []
     troubles: list[BaseException] = []
     over = threading.Event()
 
