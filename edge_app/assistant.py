@@ -23,10 +23,12 @@ from edge_app.engine.engine_loading import LoadEngine, load_engine, reporter
 from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import CancelledError, InferenceThread, Job
 from edge_app.events import Answer, Answered, Event, Failed, Picture, Ready, Turn
+from edge_app.image_detail import ImageDetail
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from edge_app.turns.adapter_choice import AdapterChooser
+from edge_app.turns.images.detailed_images import with_detail
 from edge_app.turns.images.image_text import ImageTexts, Reader
 from edge_app.turns.local_answer import LocalResources
 from edge_app.turns.planner import Planner
@@ -185,13 +187,16 @@ class Assistant:
         """
         self._planner.model = name
 
-    def prepare(self, images: Sequence[Picture] = ()) -> Generator[Event, None, None]:
+    def prepare(
+        self, images: Sequence[Picture] = (), detail: ImageDetail | None = None
+    ) -> Generator[Event, None, None]:
         """Loads the model with its vision encoder, then encodes the images and reads those that look like documents.
 
         The events are Progress, Ready and ImageEncoded; Failed at the end when something went wrong. `cancel` does not
         stop this; closing the iterator does.
         """
-        yield from self._run_job(lambda job: self._prepare(images, job))
+        wanted = detail or self.settings.image_detail
+        yield from self._run_job(lambda job: self._prepare(images, wanted, job))
 
     def cancel(self) -> None:
         """Stops every running answer. The text so far is kept, and the answer ends with stop_reason "cancelled"."""
@@ -280,7 +285,7 @@ class Assistant:
             engine = self._pool.engine(self._bases.embedded, job)
             settle(self.settings, engine, reporter(job, job.emit))
 
-    def _prepare(self, images: Sequence[Picture], job: Job) -> None:
+    def _prepare(self, images: Sequence[Picture], detail: ImageDetail, job: Job) -> None:
         """The work of `prepare`. Runs on the inference thread."""
         model = self._planner.model
         engine = self._pool.engine(model, job)
@@ -293,7 +298,7 @@ class Assistant:
         job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
         side = self._planner.scenario(self.settings.mode).budgets.image_side
         for source in images:
-            image = self._planner.pictures.read(source).image
+            image = with_detail(self._planner.pictures.read(source).image, detail)
             self._pool.encode(image, model, job)
             self._texts.of([image], PromptPolicy(), job, side)
 

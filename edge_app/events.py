@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from edge_app.image_detail import ImageDetail
 from models.core.errors import NeedsNetwork, UserError
 from models.core.types import Image, Sampling, Stage
 from router.choice import Candidate
@@ -32,6 +33,7 @@ class Turn:
     sampling: None for the settings' sampling.
     system: the session's system prompt from this turn on; None leaves it unchanged.
     allow_cloud: the user consents to asking the cloud.
+    detail: how closely to look at the images (edge_app.image_detail); None for the setting.
     see_images, use_words: False hides from the model the images, or the words made from them (for evaluations).
     """
 
@@ -43,6 +45,7 @@ class Turn:
     sampling: Sampling | None = None
     system: str | None = None
     allow_cloud: bool = False
+    detail: ImageDetail | None = None
     see_images: bool = True
     use_words: bool = True
 

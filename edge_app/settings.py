@@ -24,6 +24,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from edge_app.image_detail import ImageDetail
 from edge_app.system import paths
 from models.core.errors import UserError
 from models.core.files import write_whole
@@ -94,6 +95,10 @@ class Settings(BaseSettings):
     worth: dict[Mode, Worth] = Field(default_factory=dict, validate_default=True)
     """The worth of seconds, joules and money in each mode, in probability of a right answer, as in [worth.auto]
     second = 0.04, joule = 0.0001, money = 5.0. A value that is not given keeps its default."""
+
+    image_detail: ImageDetail = "auto"
+    """How closely a model that cuts images into tiles looks at them: "low" in one tile, "high" in many, "auto" as the
+    question and the image need it."""
 
     eco_image_size: int = Field(default=640, ge=64, le=8192)
     """Longest side, in pixels, of images that are read or sent in the mode eco."""

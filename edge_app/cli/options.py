@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_app.cli import output
+from edge_app.image_detail import ImageDetail
 from edge_app.system.terminal_text import one_line
 from router.types import Mode
 
@@ -35,6 +36,12 @@ ModelOption = Annotated[
     ),
 ]
 ModeOption = Annotated[Mode | None, typer.Option("--mode", help="What matters most.", show_default=False)]
+DetailOption = Annotated[
+    ImageDetail | None,
+    typer.Option(
+        "--detail", help="How closely to look at images, by models that cut them.", show_default=False
+    ),
+]
 OfflineOption = Annotated[
     bool | None,
     typer.Option("--offline", help="Never use the network.", show_default=False),

@@ -82,6 +82,7 @@ class ChatScreen(Screen[None]):
     def on_mount(self) -> None:
         status = self.query_one(StatusLine)
         status.adapter, status.mode = self._dependencies.settings.adapter, self._dependencies.settings.mode
+        status.detail = self._dependencies.settings.image_detail
         status.offline, status.endpoint = self._dependencies.offline.is_on, self._endpoint
         self._model = ModelChoice(
             self.app, self._dependencies, status, self.composer, self._prepare_again, self._key
@@ -167,7 +168,9 @@ class ChatScreen(Screen[None]):
         """Loads the model and encodes the images while the user types."""
         status, name = self.query_one(StatusLine), self._model.current
         try:
-            async for batch in batches(self._dependencies.backend.prepare([a.path for a in attachments])):
+            async for batch in batches(
+                self._dependencies.backend.prepare([a.path for a in attachments], status.detail)
+            ):
                 for event in batch:
                     if isinstance(event, Progress):
                         status.doing = progress_text(event)
@@ -319,6 +322,13 @@ class ChatScreen(Screen[None]):
             self._options.use_mode(name)
         else:
             await self._options.choose_mode()
+
+    @work(group="window")
+    async def action_detail(self, name: str = "") -> None:
+        if name:
+            self._options.use_detail(name)
+        else:
+            await self._options.choose_detail()
 
     @work(group="window")
     async def action_offline(self, wanted: str = "") -> None:

@@ -16,6 +16,7 @@ from adapters.store.adapter_store import InstalledAdapter
 from edge_app.cloud.access import State
 from edge_app.cloud.consent import ConsentStore
 from edge_app.events import Event, Picture, Turn
+from edge_app.image_detail import ImageDetail
 from edge_app.settings import ENVIRONMENT_PREFIX, Settings, change_settings_file
 from edge_app.storage.sessions import SessionStore
 from edge_app.system.battery import Battery
@@ -33,7 +34,9 @@ class Backend(Protocol):
 
     def route(self, turn: Turn) -> Iterator[Event]: ...
 
-    def prepare(self, images: Sequence[Picture] = ()) -> Iterator[Event]: ...
+    def prepare(
+        self, images: Sequence[Picture] = (), detail: ImageDetail | None = None
+    ) -> Iterator[Event]: ...
 
     def prefetch(self, adapter: str) -> None: ...
 
@@ -96,17 +99,20 @@ class ChatDependencies:
             return f"The program made a mistake ({what}), and could not write it to {self.defects}."
         return f"The program made a mistake ({what}); the details are in {self.defects}."
 
-    def keep(self, key: Literal["mode", "model", "theme"], value: str, *, is_default: bool = False) -> str:
+    def keep(
+        self, key: Literal["image_detail", "mode", "model", "theme"], value: str, *, is_default: bool = False
+    ) -> str:
         """Writes a choice to the settings file before it returns, so that it outlasts the program.
 
         is_default: the value is the default of the key, which is then removed from the file. Returns an empty string,
         or the sentence that says why the choice does not last.
         """
+        what = key.replace("_", " ")
         try:
             change_settings_file(self.config, {key: None if is_default else value})
         except UserError as error:
-            return f"The {key} is {value} until you quit: {error}"
+            return f"The {what} is {value} until you quit: {error}"
         variable = ENVIRONMENT_PREFIX + key.upper()
         if os.environ.get(variable, value) not in ("", value):
-            return f"The {key} is {value} until you quit: {variable} in the environment overrides it."
+            return f"The {what} is {value} until you quit: {variable} in the environment overrides it."
         return ""

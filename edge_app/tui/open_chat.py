@@ -158,6 +158,7 @@ class OpenChat:
             session=self.session,
             adapter=adapter or self._status.adapter,
             mode=self._status.mode,
+            detail=self._status.detail,
         )
 
     async def _run(self, events: Iterator[Event], last: LastTurn) -> str | None:

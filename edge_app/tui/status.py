@@ -14,6 +14,7 @@ from textual.reactive import reactive
 from textual.widgets import Static
 
 from edge_app.cloud.endpoint import Endpoint
+from edge_app.image_detail import ImageDetail
 from edge_app.system.battery import Battery
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.text import battery_text, network_text
@@ -29,7 +30,7 @@ BATTERY_SECONDS = 30.0
 
 SHOWN = (
     *("chat", "model", "doing", "adapter", "routed", "mode", "offline", "endpoint", "failing"),
-    *("battery", "sure", "download"),
+    *("battery", "sure", "download", "detail"),
 )
 
 
@@ -63,6 +64,7 @@ class StatusLine(Horizontal):
     adapter: reactive[str] = reactive("auto")
     routed: reactive[str] = reactive("")
     mode: reactive[Mode] = reactive[Mode]("auto")
+    detail: reactive[ImageDetail] = reactive[ImageDetail]("auto")
     offline: reactive[bool] = reactive(False)
     endpoint: reactive[Endpoint | None] = reactive[Endpoint | None](None)
     failing: reactive[bool] = reactive(False)
@@ -102,6 +104,7 @@ class StatusLine(Horizontal):
             Fact("" if self.doing else one_line(self.model), 6),
             Fact(f"adapter {adapter}", 3),
             Fact(f"mode {self.mode}", 2),
+            Fact(f"detail {self.detail}" if self.detail != "auto" else "", 3),
             Fact(network_text(self.endpoint, offline=self.offline, failing=self.failing), 1),
             Fact(battery_text(self.battery), 5),
             Fact(self.sure, 4),

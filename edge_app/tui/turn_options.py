@@ -1,4 +1,4 @@
-"""The options of the next turn: adapter, mode, and whether the network may be used.
+"""The options of the next turn: adapter, mode, detail of images, and whether the network may be used.
 
 Each is chosen by name or in a window. The status line holds the choices.
 """
@@ -11,7 +11,8 @@ from textual.app import App
 
 from adapters.spec import checked_spec
 from adapters.store.manifest import RESERVED
-from edge_app.tui.composer.commands import MODE_HELP, MODES, ON_OFF
+from edge_app.image_detail import DETAILS
+from edge_app.tui.composer.commands import DETAIL_HELP, MODE_HELP, MODES, ON_OFF
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.status import StatusLine
@@ -70,6 +71,21 @@ class TurnOptions:
             return
         self._status.mode = name
         if trouble := self._dependencies.keep("mode", name):
+            self._composer.say(trouble, wrong=True)
+
+    async def choose_detail(self) -> None:
+        window = ChoiceWindow("Detail of images", list(DETAIL_HELP.items()), self._status.detail)
+        name = await self._app.push_screen_wait(window)
+        if name is not None:
+            self.use_detail(name)
+
+    def use_detail(self, name: str) -> None:
+        """Looks at images this closely from the next question on, and after the next start."""
+        if name not in DETAILS:
+            self._composer.say(f"There is no detail {name}; there are {', '.join(DETAILS)}.", wrong=True)
+            return
+        self._status.detail = name
+        if trouble := self._dependencies.keep("image_detail", name):
             self._composer.say(trouble, wrong=True)
 
     async def turn_offline(self, wanted: str) -> None:

@@ -28,6 +28,7 @@ from edge_app.turns.conversation import (
     assembled_again,
     latest_answer,
 )
+from edge_app.turns.images.detailed_images import focus_with_detail
 from edge_app.turns.images.image_focus import ImageFocus, image_in_question
 from edge_app.turns.placement import PlacePlan
 from edge_app.turns.replies.assistant_profile import AssistantProfile, read_profile
@@ -126,7 +127,10 @@ class Planner:
             system=turn.system if turn.system is not None or session else self._settings.system,
             messages=messages,
             new=new,
-            focus=self._focus(messages, session.turns if session else (), len(new)),
+            focus=focus_with_detail(
+                self._focus(messages, session.turns if session else (), len(new)),
+                turn.detail or self._settings.image_detail,
+            ),
             sampling=_within(turn.sampling or self._settings.sampling(), places.scenario.budgets),
             installed=installed,
             choice=choice,

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_app.image_detail import ImageDetail
 from router.types import Mode
 
-Argument = Literal["", "path", "adapter", "mode", "model", "switch", "words", "name"]
+Argument = Literal["", "path", "adapter", "mode", "model", "detail", "switch", "words", "name"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,14 @@ COMMANDS = (
         "mode",
     ),
     Command(
+        "detail",
+        "detail",
+        "/detail [auto|low|high]",
+        "Choose the detail of images",
+        "Look at images quickly or closely, with a model that cuts them into tiles.",
+        "detail",
+    ),
+    Command(
         "route",
         "words",
         "/route [QUESTION]",
@@ -124,6 +133,11 @@ MODE_HELP: dict[Mode, str] = {
     "fast": "this device, unless its answer is hopeless",
     "quality": "the cloud; when it fails, this device",
     "eco": "the least energy; the cloud only on request",
+}
+DETAIL_HELP: dict[ImageDetail, str] = {
+    "auto": "closely to read, to count and for pages; else quickly",
+    "low": "quickly, the whole image in one tile",
+    "high": "closely, in as many tiles as the model allows",
 }
 MODES: tuple[Mode, ...] = tuple(MODE_HELP)
 ON_OFF = ("on", "off")

@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from edge_app.image_detail import DETAILS
 from edge_app.image_paths import expanded, looks_like_image, mention_before, quoted_mention
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.composer import commands
@@ -124,6 +125,8 @@ def _arguments(
         choices = models()
     elif command.argument == "mode":
         choices = commands.MODES
+    elif command.argument == "detail":
+        choices = DETAILS
     elif command.argument == "switch":
         choices = commands.ON_OFF
     fitting = (c for c in choices if c.lower().startswith(typed.lower()) and c != typed)

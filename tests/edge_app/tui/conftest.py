@@ -34,6 +34,7 @@ from edge_app.events import (
     Turn,
     TurnSaved,
 )
+from edge_app.image_detail import ImageDetail
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
@@ -81,6 +82,7 @@ class ScriptedAssistant:
     prepared: list[tuple[Picture, ...]] = field(default_factory=list)
     prefetched: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
+    details: list[ImageDetail | None] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def answers(self, text: str, **changes: object) -> None:
@@ -121,7 +123,8 @@ class ScriptedAssistant:
             text += event.text if isinstance(event, TokenText) else ""
             yield event
 
-    def prepare(self, images: Sequence[Picture] = ()) -> Iterator[Event]:
+    def prepare(self, images: Sequence[Picture] = (), detail: ImageDetail | None = None) -> Iterator[Event]:
+        self.details.append(detail)
         self.prepared.append(tuple(images))
         for event in self.preparation:
             if isinstance(event, BaseException):

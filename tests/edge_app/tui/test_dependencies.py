@@ -5,13 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.widgets import Static
 
 from edge_app.settings import load
 from edge_app.system import paths
 from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
 from edge_app.tui.status import StatusLine
-from tests.edge_app.tui.conftest import MakeApp, notice, press, settled, type_text, until
+from edge_app.tui.windows.window import ChoiceWindow
+from tests.edge_app.tui.conftest import (
+    MakeApp,
+    ScriptedAssistant,
+    notice,
+    opened,
+    press,
+    settled,
+    type_text,
+    until,
+)
 
 MINE = '# mine\nmax_tokens = 99  # short\n\n[keys]\n"chat.image" = "f9"\n'
 
@@ -99,3 +110,26 @@ async def test_offline_ends_with_the_program(make_app: MakeApp, config: Path) ->
 
 async def choose(app: ChatApp, mode: str) -> None:
     await app.chat.run_command("mode", mode)
+
+
+async def test_the_detail_of_images_is_chosen_shown_sent_and_kept(
+    make_app: MakeApp, config: Path, assistant: ScriptedAssistant
+) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 30)) as pilot:
+        await settled(pilot)
+        assert "detail" not in facts(app)
+        await app.chat.run_command("detail", "closely")
+        await until(pilot, lambda: "There is no detail closely; there are auto, low, high." in notice(app))
+        await app.chat.run_command("detail", "")
+        await opened(pilot, ChoiceWindow)
+        await press(pilot, "down", "down", "enter")
+        await until(pilot, lambda: "detail high" in facts(app))
+        await type_text(pilot, "What is this?")
+        await press(pilot, "enter")
+        assert assistant.turns[0].detail == "high"
+    assert load(config).image_detail == "high"
+
+
+def facts(app: ChatApp) -> str:
+    return str(app.chat.query_one("#status-facts", Static).content)

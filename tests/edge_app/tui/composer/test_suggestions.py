@@ -64,5 +64,6 @@ def test_arguments_of_commands_are_suggested(folder: Path) -> None:
     assert labels("/mode q") == ["quality"]
     assert labels("/mode quality") == []
     assert labels("/model s") == ["smolvlm-256m"]
+    assert labels("/detail ") == ["auto", "low", "high"]
     assert labels("/image red") == ["red house.jpg"]
     assert labels("/help ") == []

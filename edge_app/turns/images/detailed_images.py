@@ -1,0 +1,73 @@
+"""The images of a turn with the detail at which they are looked at, which is decided when an encoder asks for it.
+
+Most vision encoders look at every image in one way. For them nothing is decided, and no pixel is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.image_detail import ImageDetail, detail_of
+from edge_app.turns.images.image_focus import ImageFocus
+from models.core.types import Detail, Image, Message
+from models.ocr.reader import may_be_page
+
+
+class DetailedImage(Image):
+    """An image whose detail is decided at its first use. Its pixels are read when they are needed."""
+
+    _image: Image
+    _decide: Callable[[Image], Detail]
+    _decided: Detail | None
+
+    def __init__(self, image: Image, decide: Callable[[Image], Detail]) -> None:
+        fields = {
+            "digest": image.digest,
+            "name": image.name,
+            "notes": image.notes,
+            "_image": image,
+            "_decide": decide,
+            "_decided": None,
+        }
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)  # the way a frozen dataclass sets its fields
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        return self._image.pixels
+
+    @property
+    def detail(self) -> Detail:
+        if self._decided is None:
+            object.__setattr__(self, "_decided", self._decide(self._image))
+        assert self._decided is not None
+        return self._decided
+
+
+def with_detail(image: Image, wanted: ImageDetail, questions: Sequence[str] = ()) -> Image:
+    """The image, to be looked at as wanted. questions: of the chat about it, the last one included."""
+    return DetailedImage(image, lambda own: detail_of(wanted, questions, lambda: may_be_page(own)))
+
+
+def focus_with_detail(focus: ImageFocus, wanted: ImageDetail) -> ImageFocus:
+    """The focus with every image to be looked at as wanted; "auto" decides by all questions that the model reads."""
+    questions = [message.text for message in focus.messages if message.role == "user"]
+    known: dict[Image, Image] = {}
+
+    def detailed(image: Image) -> Image:
+        if image not in known:
+            known[image] = with_detail(image, wanted, questions)
+        return known[image]
+
+    def shown(message: Message) -> Message:
+        return replace(message, images=tuple(map(detailed, message.images))) if message.images else message
+
+    return replace(
+        focus,
+        image=None if focus.image is None else detailed(focus.image),
+        messages=tuple(map(shown, focus.messages)),
+    )
