@@ -23,7 +23,7 @@ from models.formats.llama_weights import LlamaConfig, LlamaWeights, assemble
 from models.formats.mlc.package import CONFIG_FILE as MLC_CONFIG_FILE
 from models.formats.mlc.package import is_mlc_package
 from models.formats.mlc.weights import MlcSource
-from models.formats.quantization import Bits, QuantizedMatrix, quantise_by_parts
+from models.formats.quantization import Bits, QuantizedMatrix, quantise_by_parts, rest_by_parts
 from models.formats.safetensors_file import SafetensorsFile
 
 _GGUF_NAMES = {
@@ -88,6 +88,12 @@ class GgufSource:
             return matrix.rows(half_split_rows(matrix.shape[0], self.config.head_dim))
         return matrix
 
+    def rest(self, name: str) -> QuantizedMatrix | None:
+        if self._type(name) in BLOCK_DECODERS:
+            return None
+        stored = self._names[name]
+        return rest_by_parts(lambda part: self._file.floats(stored, part), *self._file.tensors[stored].shape)
+
     def floats(self, name: str) -> NDArray[np.float32]:
         if self._type(name) in BLOCK_DECODERS:
             raise UserError(f"{self.path} stores {name} in the type {self._type(name)}; norms must be floats")
@@ -128,6 +134,10 @@ class HuggingFaceSource:
         file, stored = self._files[name]
         rows, inputs = file.tensors[stored].shape
         return quantise_by_parts(lambda part: file.floats(stored, part), rows, inputs, 8)
+
+    def rest(self, name: str) -> QuantizedMatrix | None:
+        file, stored = self._files[name]
+        return rest_by_parts(lambda part: file.floats(stored, part), *file.tensors[stored].shape)
 
     def floats(self, name: str) -> NDArray[np.float32]:
         file, stored = self._files[name]

@@ -57,7 +57,8 @@ class LlamaLayer:
 class LlamaWeights:
     """A whole model.
 
-    embedding: 8 bits, [vocab, hidden]. head: as stored, or None when the embedding serves as the head.
+    embedding: 8 bits, [vocab, hidden]. embedding_rest: what it lacks of an embedding that is stored as floats, also in
+    8 bits; None for a quantised one. head: as stored, or None when the embedding serves as the head.
     layers: each access reads the layer from the files, so that keeping one keeps it in memory.
     digest: sha256 (hex) of the published file, or of the list of files when there are several.
     """
@@ -68,6 +69,7 @@ class LlamaWeights:
     final_norm: NDArray[np.float32]
     head: QuantizedMatrix | None
     digest: str
+    embedding_rest: QuantizedMatrix | None = None
 
 
 class TensorSource(Protocol):
@@ -88,6 +90,10 @@ class TensorSource(Protocol):
         """The matrix [out, inputs], with the rows of q and k in half-split rotary order."""
         ...
 
+    def rest(self, name: str) -> QuantizedMatrix | None:
+        """What matrix() lacks of a matrix that is stored as floats, in 8 bits; None for other matrices."""
+        ...
+
     def floats(self, name: str) -> NDArray[np.float32]:
         """A tensor that is used in float32: the norms. Raises UserError when it is stored quantised."""
         ...
@@ -98,7 +104,8 @@ def assemble(source: TensorSource, digest: str) -> LlamaWeights:
 
     A linear role has the same width in all layers: 4 bits when it has 4 bits in each, otherwise 8. In widening, Q8_0
     and Q4_0 layers stay exact and Q4_1 layers are rounded again, with an error of at most 1/254 of the group's
-    largest weight. The embedding always has 8 bits. digest: see LlamaWeights.
+    largest weight. The embedding has 8 bits, or 16 when it is stored as floats: its errors run through all layers, and
+    a token reads only one row of it. digest: see LlamaWeights.
     Raises UserError that names the tensor that is missing, unknown or of the wrong shape.
     """
     config = source.config
@@ -114,6 +121,7 @@ def assemble(source: TensorSource, digest: str) -> LlamaWeights:
         final_norm=source.floats("final_norm"),
         head=None if config.tie_word_embeddings else source.matrix("head"),
         digest=digest,
+        embedding_rest=source.rest("embedding"),
     )
 
 

@@ -89,6 +89,16 @@ def quantise_by_parts(
     return QuantizedMatrix(bits, codes, scale, minimum)
 
 
+def rest_by_parts(read: Callable[[slice], NDArray[np.float32]], rows: int, inputs: int) -> QuantizedMatrix:
+    """What quantise_by_parts in 8 bits leaves of the matrix, in 8 bits. The sum of both has about 16 bits."""
+
+    def left(part: slice) -> NDArray[np.float32]:
+        values = read(part)
+        return values - quantise(values, 8).dequantise()
+
+    return quantise_by_parts(left, rows, inputs, 8)
+
+
 def to_8_bits(matrix: QuantizedMatrix) -> QuantizedMatrix:
     """The matrix in 8-bit codes. Exact when minimum = -8 * scale everywhere (Q4_0), otherwise rounded again."""
     if matrix.minimum is None:

@@ -27,15 +27,22 @@ DECODE_SCALARS = ("token", "position", "context", "rank_tiles", "threads")
 CHUNK = 64  # positions of one step of attention
 TILE_ROWS_LIMIT = 8  # the largest tile of rows of any instruction set
 
-WEIGHTS = ("embedding", "q", "k", "v", "o", "gate", "up", "down", "head", "norms")
+WEIGHTS = ("embedding", "embedding_rest", "q", "k", "v", "o", "gate", "up", "down", "head", "norms")
 # Quantised activations: of the residual stream (for q, k, v, gate, up and the head), of the attention's output (for o)
 # and of the MLP's inner values (for down). Their fields are described in models/kernels/linear.py, Activations.
 ACTIVATION_SETS = ("stream", "attention", "inner")
 
 
 def buffer_types(shape: LlamaShape) -> dict[str, str]:
-    """Element type of every tensor argument, in the order of a call. There is no "head" when it is tied."""
-    weights = {name: "uint8" for name in WEIGHTS if name != "head" or shape.head_bits}
+    """Element type of every tensor argument, in the order of a call.
+
+    There is no "head" when it is tied, and no "embedding_rest" when the embedding has 8 bits.
+    """
+    lacking = [
+        *([] if shape.head_bits else ["head"]),
+        *(["embedding_rest"] if shape.embedding_bits == 8 else []),
+    ]
+    weights = {name: "uint8" for name in WEIGHTS if name not in lacking}
     types = weights | {
         "norms": "float32",
         "rope": "float32",

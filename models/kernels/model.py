@@ -50,22 +50,31 @@ class LlamaWriter:
     def embed(self, token: Expr, group: Expr, out: Expr) -> None:
         """Store 32 values of a token's embedding, or of image row -token - 1, at x[out + 32 * group:]."""
         groups = self.shape.hidden // GROUP
-        table, x = self.a["embedding"], self.a["x"]
+        x = self.a["x"]
+        tables = ["embedding", *(["embedding_rest"] if self.shape.embedding_bits == 16 else [])]
         with when(token >= 0):
             # The token is row `lane` of an 8-bit tile: 8 chunks with 4 codes each, then its float16 scale.
             tile = bind((tir.truncdiv(token, 16) * groups + group) * TILE_BYTES[8])
             lane = bind(tir.truncmod(token, 16))
-            bits = bind(tir.reinterpret(load(table, tile + 512 + lane * 2, 2), dtype="uint16"))
-            half = self.e.from_half(splat(bits))
-            scale = bind(splat(tir.Shuffle([half], [0])))
+            scales = [self._row_scale(table, tile, lane) for table in tables]
             for vector in range(2):
-                words = [load(table, tile + (vector * 4 + chunk) * 64 + lane * 4, 4) for chunk in range(4)]
-                codes = tir.cast(tir.Shuffle(words, list(range(16))), "float32x16")
-                store(x, out + group * GROUP + 16 * vector, (codes - splat(f32(128.0))) * scale)
+                values = []
+                for table, scale in zip(tables, scales, strict=True):
+                    place = tile + vector * 256 + lane * 4
+                    words = [load(self.a[table], place + chunk * 64, 4) for chunk in range(4)]
+                    codes = tir.cast(tir.Shuffle(words, list(range(16))), "float32x16")
+                    values.append((codes - splat(f32(128.0))) * scale)
+                store(x, out + group * GROUP + 16 * vector, sum(values[1:], values[0]))
         with when(token < 0):
             source = bind((i64(0) - token - 1) * self.shape.hidden + group * GROUP)
             for vector in range(2):
                 store(x, out + group * GROUP + 16 * vector, load(self.a["image_rows"], source + 16 * vector))
+
+    def _row_scale(self, table: str, tile: Expr, lane: Expr) -> Expr:
+        """The scale of a row of an 8-bit tile, in all lanes of a vector."""
+        bits = bind(tir.reinterpret(load(self.a[table], tile + 512 + lane * 2, 2), dtype="uint16"))
+        half = self.e.from_half(splat(bits))
+        return bind(splat(tir.Shuffle([half], [0])))
 
     def gated(self, gate: Expr, up: Expr) -> Expr:
         """silu(gate) * up, with silu(v) = v * sigmoid(v)."""

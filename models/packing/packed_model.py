@@ -49,7 +49,8 @@ class LlamaShape:
     """The sizes that the kernels are compiled for.
 
     epsilon: of the RMS norms. *_bits: 4 or 8, of each linear role; head_bits is 0 when the head is the embedding
-    (tied). Raises ValueError for sizes that the kernels do not support.
+    (tied). embedding_bits: 8, or 16 when the embedding has a remainder. Raises ValueError for sizes that the kernels do
+    not support.
     """
 
     hidden: int
@@ -68,6 +69,7 @@ class LlamaShape:
     up_bits: int
     down_bits: int
     head_bits: int
+    embedding_bits: int = 8
 
     def __post_init__(self) -> None:
         wrong = (
@@ -126,6 +128,7 @@ def shape_of(weights: LlamaWeights) -> LlamaShape:
         vocab=config.vocab_size,
         epsilon=config.rms_norm_eps,
         head_bits=0 if weights.head is None else weights.head.bits,
+        embedding_bits=8 if weights.embedding_rest is None else 16,
         **{f"{role}_bits": getattr(layer, role).bits for role in LINEAR_ROLES},
     )
 
@@ -134,7 +137,8 @@ def shape_of(weights: LlamaWeights) -> LlamaShape:
 class PackedModel:
     """A mapped packed file.
 
-    sections: flat uint8 arrays of tiles "embedding" (8 bits), the seven linear roles (all layers), "head" unless it is
+    sections: flat uint8 arrays of tiles "embedding" and "embedding_rest" (8 bits; their sum is the embedding of 16
+    bits), the seven linear roles (all layers), "head" unless it is
     tied; and "norms", float32, flat [2 * layers + 1, hidden]: attention and MLP norm of each layer, then the final one.
     They are mapped copy-on-write, so that the file cannot be changed through them.
     """
@@ -245,6 +249,8 @@ def write_packed(path: Path, digest: str, weights: LlamaWeights, progress: Progr
 def _arrays(weights: LlamaWeights) -> Iterator[tuple[str, int, NDArray[Any]]]:
     """(section, layer, array) of all sections. Arrays are made one at a time, to bound the memory."""
     yield "embedding", 0, pack_matrix(weights.embedding)
+    if weights.embedding_rest is not None:
+        yield "embedding_rest", 0, pack_matrix(weights.embedding_rest)
     if weights.head is not None:
         yield "head", 0, pack_matrix(weights.head)
     norms = []
@@ -261,6 +267,8 @@ def _plan(shape: LlamaShape) -> dict[str, tuple[int, int]]:
     groups = shape.hidden // TILE_INPUTS
     vocab_blocks = shape.padded_vocab // TILE_ROWS
     sizes = {"embedding": vocab_blocks * groups * TILE_BYTES[8]}
+    if shape.embedding_bits == 16:
+        sizes["embedding_rest"] = sizes["embedding"]
     if shape.head_bits:
         sizes["head"] = vocab_blocks * groups * TILE_BYTES[shape.head_bits]
     for role in LINEAR_ROLES:

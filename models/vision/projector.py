@@ -64,8 +64,21 @@ class ImageTokens:
 
 def packed_embedding(model: PackedModel) -> EmbeddingRows:
     """The embedding rows of a packed language model, dequantised (8-bit tiles, see models.packing.packed_model)."""
-    hidden = model.shape.hidden
-    tiles = model.sections["embedding"].reshape(-1, hidden // TILE_INPUTS, TILE_BYTES[8])
+    tables = [
+        _tile_rows(model.sections[name], model.shape.hidden)
+        for name in ("embedding", "embedding_rest")
+        if name in model.sections
+    ]
+
+    def rows(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        first, *others = [table(ids) for table in tables]
+        return sum(others, first)
+
+    return rows
+
+
+def _tile_rows(section: NDArray[np.uint8], hidden: int) -> EmbeddingRows:
+    tiles = section.reshape(-1, hidden // TILE_INPUTS, TILE_BYTES[8])
 
     def rows(ids: NDArray[np.int64]) -> NDArray[np.float32]:
         chosen = tiles[ids // TILE_ROWS]  # uint8 [n, hidden / TILE_INPUTS, bytes of a tile]

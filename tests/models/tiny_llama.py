@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,14 @@ def random_weights(
     )
 
 
+def with_embedding_rest(weights: LlamaWeights) -> LlamaWeights:
+    """The same with an embedding of 16 bits, as if it had been stored as floats."""
+    rng = np.random.default_rng(8)
+    step = weights.embedding.scale.astype(np.float32).repeat(32, axis=1)  # [vocab, hidden]
+    rest = quantise((rng.uniform(-0.5, 0.5, step.shape) * step).astype(np.float32), 8)
+    return replace(weights, embedding_rest=rest, digest=hashlib.sha256(weights.digest.encode()).hexdigest())
+
+
 def random_lora(shape: LlamaShape, rank: int, seed: int = 0, size: float = 0.5) -> LoraWeights:
     rng = np.random.default_rng(seed)
     tensors: dict[str, Array] = {}
@@ -120,7 +129,8 @@ class Reference:
 
     @functools.cached_property
     def embedding(self) -> Array:
-        return self.weights.embedding.dequantise()
+        rest = self.weights.embedding_rest
+        return self.weights.embedding.dequantise() + (0 if rest is None else rest.dequantise())
 
     def logits(self, tokens: NDArray[np.int32], image_rows: Array | None = None) -> Array:
         """[tokens, vocab]."""
@@ -137,7 +147,7 @@ class Reference:
             normed = self._norm(x, layer.mlp_norm)
             gate, up = self._linear(number, "gate", normed), self._linear(number, "up", normed)
             x = x + self._linear(number, "down", gate / (1 + np.exp(-gate)) * up)
-        head = self.embedding if self.weights.head is None else self.weights.head.dequantise()
+        head = (self.weights.head or self.weights.embedding).dequantise()
         x = self._norm(x, self.weights.final_norm)
         return (x if self.exact else rounded(x)) @ head.T
 

@@ -8,7 +8,7 @@ llama_loader.py in the mlc-llm repository.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from models.formats.quantization import (
     finite,
     narrow,
     quantise_by_parts,
+    rest_by_parts,
 )
 
 TRANSPOSED = "q4f16_0"
@@ -100,17 +101,31 @@ class MlcSource:
         return 4 if self._quantised(name) else 8
 
     def matrix(self, name: str) -> QuantizedMatrix:
-        rows = self._rows[name]
         if self._quantised(name):
+            rows = self._rows[name]
             words, scale = self._codes_and_scale(name)
             part = slice(rows.start, rows.stop)
             return self._from_words(name, words[part], scale[part])
-        stored, inputs = f"{rows.base}.weight", self._shape(name)[1]
+        return quantise_by_parts(self._reader(name), *self._matrix_shape(name), 8)
+
+    def rest(self, name: str) -> QuantizedMatrix | None:
+        if self._quantised(name):
+            return None
+        return rest_by_parts(self._reader(name), *self._matrix_shape(name))
+
+    def _reader(self, name: str) -> Callable[[slice], NDArray[np.float32]]:
+        """Reads some rows of a matrix that is stored as floats."""
+        rows = self._rows[name]
 
         def read(part: slice) -> NDArray[np.float32]:
-            return self._package.floats(stored, slice(rows.start + part.start, rows.start + part.stop))
+            places = slice(rows.start + part.start, rows.start + part.stop)
+            return self._package.floats(f"{rows.base}.weight", places)
 
-        return quantise_by_parts(read, rows.stop - rows.start, inputs, 8)
+        return read
+
+    def _matrix_shape(self, name: str) -> tuple[int, int]:
+        rows = self._rows[name]
+        return rows.stop - rows.start, self._shape(name)[1]
 
     def floats(self, name: str) -> NDArray[np.float32]:
         if self._quantised(name):
