@@ -63,6 +63,10 @@ class Models(Protocol):
         """A model's engine. Downloads what is missing. Raises UserError, NeedsNetwork. The caller must not close it."""
         ...
 
+    def router_features(self, base: Engine) -> Engine:
+        """The engine whose features the router reads, for an adapter of this base. The caller must not close it."""
+        ...
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -172,13 +176,14 @@ class Installer:
         check_base(manifest, base)
         self._check_trust(candidate)
         model = self._models.load(manifest.base_model)
-        check_prototypes(folder, model.feature_sizes)
+        reader = self._models.router_features(model)
+        check_prototypes(folder, reader.feature_sizes)
         self._progress("load", f"Trying {name}", 0, 1)
         questions = tuple(example.question for example in manifest.examples)
         probe(model, weights, questions, use_words=manifest.reads.words)
         made = {}
         if questions and not (folder / PROTOTYPES_FILE).exists():
-            path = write_prototypes(folder, make_prototypes(model, (), questions))
+            path = write_prototypes(folder, make_prototypes(reader, (), questions))
             made[PROTOTYPES_FILE] = file_digest(path)
         write_record(
             folder,

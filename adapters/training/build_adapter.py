@@ -30,6 +30,7 @@ from adapters.training.train import Options, Progress, TrainingReport, Workplace
 from models.adapter_weights import read_adapter
 from models.core.errors import UserError
 from models.core.files import file_digest
+from models.core.types import Image
 from models.engine import Engine, load_model
 from models.ocr import PROMPT_FORMAT
 
@@ -102,7 +103,7 @@ def _describe(
         learnt = of_split(rows, TRAIN)
         firsts = [group[0] for group in by_image(learnt).values()]
         pictures = [load_training_image(row) for row in spread_evenly(firsts, MOST)]
-        write_prototypes(folder, make_prototypes(engine, pictures, [row.question for row in learnt]))
+        _write_prototypes(folder, engine, pictures, [row.question for row in learnt], place)
         manifest = AdapterManifest(
             name=about.name,
             version=about.version,
@@ -126,6 +127,20 @@ def _describe(
     manifest = replace(manifest, files={file.name: file_digest(file) for file in sorted(folder.iterdir())})
     (folder / MANIFEST_FILE).write_bytes(write_manifest(manifest))
     return manifest
+
+
+def _write_prototypes(
+    folder: Path, engine: Engine, pictures: Sequence[Image], questions: Sequence[str], place: Workplace
+) -> None:
+    """The adapter's examples as the router sees them. engine: of the base model."""
+    if place.router is None:
+        write_prototypes(folder, make_prototypes(engine, pictures, questions))
+        return
+    reader = load_model(place.router, cache_dir=place.cache_dir, threads=place.threads)
+    try:
+        write_prototypes(folder, make_prototypes(reader, pictures, questions))
+    finally:
+        reader.close()
 
 
 def _measured(

@@ -77,12 +77,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Workplace:
-    """Files and threads of a training. files: the base model. cache_dir: the app's cache. checkpoint: of this run."""
+    """Files and threads of a training.
+
+    files: the base model. cache_dir: the app's cache. checkpoint: of this run.
+    router: the model whose features the router reads; None for the base model's own.
+    """
 
     files: ModelFiles
     cache_dir: Path
     checkpoint: Path
     threads: int
+    router: ModelFiles | None = None
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,17 @@ class AppModels:
             self._engines[name] = load(self._settings.model_copy(update={"model": name}), self._progress)
         return self._engines[name]
 
+    def router_features(self, base: Engine) -> Engine:
+        """The embedded default's engine; the base's own where the embedded default is not on this machine.
+
+        The router reads the features of the embedded default, whatever model an adapter runs on.
+        """
+        from models.hub.store import ModelStore
+
+        store = ModelStore(paths.models_directory())
+        embedded = store.catalog.default
+        return base if base.name == embedded or store.find(embedded) is None else self.load(embedded)
+
     def loaded(self) -> tuple[Engine, ...]:
         return tuple(self._engines.values())
 

@@ -157,6 +157,9 @@ class FakeModels:
         assert name == MODEL
         return self.model
 
+    def router_features(self, base: FakeModel) -> FakeModel:
+        return base
+
 
 def make_installer(
     directory: Path, confirm: Callable[[CheckedAdapter], bool] = lambda _: True, models: Any = None

@@ -122,7 +122,8 @@ def train(
         start_from=start_from,
     )
     checkpoint = paths.cache_directory() / "training" / f"{name}.pt"
-    workplace = Workplace(files, paths.cache_directory(), checkpoint, threads.default_threads())
+    router = store.find(store.catalog.default) if settings.model != store.catalog.default else None
+    workplace = Workplace(files, paths.cache_directory(), checkpoint, threads.default_threads(), router)
     folder = out or Path(name)
     display = TrainingDisplay()
     report, manifest = make_adapter(

@@ -14,6 +14,7 @@ import filelock
 import numpy as np
 import pytest
 import safetensors.numpy
+from numpy.typing import NDArray
 
 from adapters.install.installer import CheckedAdapter, Installer, NotNewer, Wanted
 from adapters.install.trust import make_key, write_signature
@@ -25,11 +26,13 @@ from adapters.store.manifest import MANIFEST_FILE, parse_manifest
 from adapters.store.record import RECORD_FILE
 from models.core.errors import NeedsNetwork, UserError
 from models.core.files import file_digest
+from models.engine import FeatureSizes
 from models.packing.lora_layout import MAX_RANK
 from tests.adapters.making import (
     BASE_DIGEST,
     EARLIER_BASE_DIGEST,
     MODEL,
+    FakeModel,
     FakeModels,
     make_installer,
     tarred,
@@ -377,6 +380,23 @@ def test_a_model_that_cannot_be_had_offline_is_told_as_it_is(directory: Path, so
     with pytest.raises(NeedsNetwork, match="not on this machine"):
         make_installer(directory, models=Absent()).install(Wanted(str(source)))
     assert is_untouched(directory)
+
+
+def test_prototypes_are_of_the_model_whose_features_the_router_reads(directory: Path, source: Path) -> None:
+    class Reader(FakeModel):
+        feature_sizes = FeatureSizes(text=7, image=9)
+
+        def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+            del text
+            return np.arange(1, 3), np.eye(2, 7, dtype=np.float32)
+
+    class TwoModels(FakeModels):
+        def router_features(self, base: FakeModel) -> FakeModel:
+            assert base is self.model
+            return Reader()
+
+    make_installer(directory, models=TwoModels()).install(Wanted(str(source)))
+    assert read_prototypes(directory / "plants" / PROTOTYPES_FILE).question.shape[1] == 7
 
 
 # -- names and versions -----------------------------------------------------------------------------------

@@ -66,6 +66,9 @@ class TinyModels:
         assert name == MODEL
         return self._engine
 
+    def router_features(self, base: CompiledEngine) -> CompiledEngine:
+        return base
+
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory, engine_cache: Path) -> Iterator[CompiledEngine]:
