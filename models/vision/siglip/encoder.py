@@ -18,6 +18,7 @@ from models.compiler.compile import compile_or_load
 from models.compiler.cpu import KernelPath
 from models.compiler.tvm_runtime import Library, aligned_zeros, as_tensor
 from models.core.types import Progress, no_progress
+from models.vision.siglip.adapter import PackedVisionLora, plain_factors
 from models.vision.siglip.arguments import ADAPTER, MASKED, WEIGHTS, memory_sizes, memory_types
 from models.vision.siglip.packed_siglip import PIXEL_SCALE, PackedSiglip
 from models.vision.siglip.shape import GROUP, TILE_ROWS, padded
@@ -36,13 +37,14 @@ class SiglipEncoder:
         self._memory = {name: aligned_zeros(sizes[name], dtype) for name, dtype in types.items()}
         self._memory["pixel_scales"][:] = 1 / PIXEL_SCALE
         self._memory["key_masks"][shape.patches :] = MASKED
-        factors = aligned_zeros(self.config.layers * shape.layer_factors + 32 * self._panels, np.float32)
-        factors[:] = 1
-        self._plain = {"factors": factors, "lora": aligned_zeros(64, np.uint8)}
+        arrays = {"factors": plain_factors(self.config), "lora": aligned_zeros(64, np.uint8)}
+        self._plain = PackedVisionLora(0, arrays)
         self._functions = {
             name: library[f"siglip_{name}"] for name in ("embed", "project", "attend", "mlp", "connect")
         }
-        self._tensors = self._arguments(self._plain)
+        self._adapter: PackedVisionLora | None = None
+        self._tensors: tuple[Any, ...] = ()
+        self._use(self._plain)
 
     @classmethod
     def load(
@@ -67,18 +69,21 @@ class SiglipEncoder:
         )
         return cls(packed, library, thread_count)
 
-    def encode(self, tile: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def encode(self, tile: NDArray[np.uint8], adapter: PackedVisionLora | None = None) -> NDArray[np.float32]:
         """The rows of a tile for the language model.
 
-        tile: uint8 [3, s, s], RGB. Returns float32 [rows, text_hidden], a copy, in the order Y then X.
+        tile: uint8 [3, s, s], RGB. adapter: made for this tower; None for the plain one. Returns float32
+        [rows, text_hidden], a copy, in the order Y then X.
         """
+        self._use(adapter or self._plain)
         self._run(tile, self.config.layers)
         self._call("connect", 0)
         rows = self._memory["output"].reshape(-1, 32 * self._panels)
         return rows[: self.shape.output_rows, : self.config.text_hidden].copy()
 
     def hidden_states(self, tile: NDArray[np.uint8], layers: int) -> NDArray[np.float32]:
-        """The residual stream behind the first `layers` layers: float32 [patches, hidden], a copy."""
+        """The plain tower's residual stream behind the first `layers` layers: float32 [patches, hidden], a copy."""
+        self._use(self._plain)
         self._run(tile, layers)
         stream = self._memory["x"].reshape(-1, self.shape.width)
         return stream[: self.shape.patches, : self.config.hidden].copy()
@@ -94,7 +99,9 @@ class SiglipEncoder:
     def _call(self, name: str, layer: int) -> None:
         config, shape = self.config, self.shape
         factor_base, vector_base = config.layers * shape.layer_factors, config.layers * shape.layer_floats
-        scalars = (layer, 0, 0, factor_base, vector_base, self._panels, self._threads)
+        groups = 0 if self._adapter is None else self._adapter.rank_groups
+        lora_base = groups * config.layers * shape.layer_lora_bytes
+        scalars = (layer, groups, lora_base, factor_base, vector_base, self._panels, self._threads)
         self._functions[name](*scalars, *self._tensors)
 
     def _put_pixels(self, tile: NDArray[np.uint8]) -> None:
@@ -116,7 +123,11 @@ class SiglipEncoder:
         self._memory["pixel_codes"].view(np.int8).reshape(cells.shape)[...] = cells
         self._memory["pixel_offsets"].reshape(cells.shape[:3])[...] = cells.sum(axis=3, dtype=np.int32) * -128
 
-    def _arguments(self, adapter: dict[str, Any]) -> tuple[Any, ...]:
-        weights = {name: self._packed.sections[name] for name in WEIGHTS}
-        arrays = weights | {name: adapter[name] for name in ADAPTER} | self._memory
-        return tuple(as_tensor(array) for array in arrays.values())
+    def _use(self, adapter: PackedVisionLora) -> None:
+        """Make the functions' arguments those with this adapter."""
+        if self._adapter is adapter:
+            return
+        weights = {name: adapter.arrays.get(name, self._packed.sections[name]) for name in WEIGHTS}
+        arrays = weights | {name: adapter.arrays[name] for name in ADAPTER} | self._memory
+        self._tensors = tuple(as_tensor(array) for array in arrays.values())
+        self._adapter = adapter

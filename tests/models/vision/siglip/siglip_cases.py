@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from models.formats.quantization import GROUP, QuantizedMatrix, quantise
 from models.formats.siglip_weights import SiglipConfig, SiglipWeights, expected_shapes
+from models.lora.vision_lora import VisionLora
+from models.vision.siglip.shape import LINEAR_ROLES
 
 DIGEST = "5e" * 32
 
@@ -27,18 +29,16 @@ class RandomTower:
     def __init__(self, config: SiglipConfig, seed: int = 0) -> None:
         self.path, self.config = Path("random"), config
         random = np.random.default_rng(seed)
-        self._tensors = {
-            name: _random(random, name, shape) for name, shape in expected_shapes(config).items()
-        }
+        self.tensors = {name: _random(random, name, shape) for name, shape in expected_shapes(config).items()}
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return expected_shapes(self.config)
 
     def floats(self, name: str) -> NDArray[np.float32]:
-        return self._tensors[name]
+        return self.tensors[name]
 
     def matrix(self, name: str) -> QuantizedMatrix:
-        values = self._tensors[name]
+        values = self.tensors[name]
         return quantise(np.pad(values, ((0, 0), (0, -values.shape[1] % GROUP))), 8)
 
 
@@ -50,6 +50,38 @@ def _random(random: np.random.Generator, name: str, shape: tuple[int, ...]) -> N
         gain = 2.0 if ".q." in name or ".k." in name else 1.0  # attention that is far from uniform
         return (gain * values / np.sqrt(shape[-1])).astype(np.float32)
     return (0.1 * values).astype(np.float32)
+
+
+def random_lora(config: SiglipConfig, rank: int = 5, seed: int = 7) -> VisionLora:
+    """A LoRA on all modules but "o" and the first layer's "v", with factors on "q", "fc2" and the connector."""
+    random = np.random.default_rng(seed)
+    tensors, factors = {}, {}
+    for name, shape in expected_shapes(config).items():
+        module, _, part = name.rpartition(".")
+        if part != "weight" or not (module == "connector" or module.split(".")[-1] in LINEAR_ROLES):
+            continue
+        if not (module.endswith(".o") or module == "layers.0.v"):
+            tensors[f"{module}.A"] = random.normal(0, 1 / np.sqrt(shape[1]), (rank, shape[1]))
+            tensors[f"{module}.B"] = random.normal(0, 0.5 / np.sqrt(rank), (shape[0], rank))
+        if module.endswith((".q", ".fc2", "connector")):
+            factors[module] = random.uniform(0.6, 1.4, shape[0]).astype(np.float32)
+    return VisionLora(
+        rank, {name: tensor.astype(np.float32) for name, tensor in tensors.items()}, factors=factors
+    )
+
+
+def merged_weights(config: SiglipConfig, lora: VisionLora) -> SiglipWeights:
+    """The random weights with an adapter merged into them."""
+    tower = RandomTower(config)
+    if lora.connector is not None:
+        tower.tensors["connector.weight"] = lora.connector
+    for module in {name.rpartition(".")[0] for name in lora.tensors}:
+        tower.tensors[f"{module}.weight"] = (
+            tower.tensors[f"{module}.weight"] + lora.tensors[f"{module}.B"] @ lora.tensors[f"{module}.A"]
+        )
+    for module, factors in lora.factors.items():
+        tower.tensors[f"{module}.weight"] = tower.tensors[f"{module}.weight"] * factors[:, None]
+    return SiglipWeights(tower, DIGEST)
 
 
 def random_weights(config: SiglipConfig, seed: int = 0) -> SiglipWeights:
