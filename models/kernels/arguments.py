@@ -6,7 +6,7 @@ A call passes the function's scalars, then one flat tensor for every entry of bu
     rope             float32 [context, head_dim]: the cosines of a position's head_dim / 2 angles, then their sines
     keys             uint16 (float16 bits) [layer, kv head, position / 16, head_dim, 16]
     cached_values    uint16 (float16 bits) [layer, kv head, position, head_dim]
-    lora             uint8 [LoraLayout.size(rank)]; not read when rank_tiles is 0
+    lora             uint8 [LoraLayout.size(rank, factored)]; not read when rank_tiles is 0
     tokens           int32 [rows], prefill only: a token id, or -1 - i for row i of image_rows
     image_rows       float32 [image rows, hidden]
     logits           float32 [padded vocab], of the last row
@@ -14,7 +14,8 @@ A call passes the function's scalars, then one flat tensor for every entry of bu
     all others       scratch memory (scratch_sizes)
 
 Scalars are int32. rows: of the prompt. token: as in tokens. position: of the first row in the KV cache. context: the
-positions that the caches have. rank_tiles: padded LoRA rank / 16, 0 without an adapter. threads: that work.
+positions that the caches have. rank_tiles: padded LoRA rank / 16, 0 without an adapter. factored: 1 when "lora" has
+the factors of a DoRA, else 0. threads: that work.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from __future__ import annotations
 from models.packing.lora_layout import MAX_RANK
 from models.packing.packed_model import TILE_INPUTS, LlamaShape
 
-PREFILL_SCALARS = ("rows", "position", "context", "rank_tiles", "threads")
-DECODE_SCALARS = ("token", "position", "context", "rank_tiles", "threads")
+PREFILL_SCALARS = ("rows", "position", "context", "rank_tiles", "factored", "threads")
+DECODE_SCALARS = ("token", "position", "context", "rank_tiles", "factored", "threads")
 CHUNK = 64  # positions of one step of attention
 TILE_ROWS_LIMIT = 8  # the largest tile of rows of any instruction set
 

@@ -1,4 +1,6 @@
-"""Linear layers on quantised weights and activations, with LoRA: y = (W x + B (A x)) / rms.
+"""Linear layers on quantised weights and activations, with LoRA: y = c (W x + B (A x)) / rms.
+
+The factors c, one for each output, are those of a DoRA. A plain LoRA has none.
 
 Activations are quantised in groups of 32 along the inputs: int8 codes c = round(x / s), one float32 scale s. With the
 codes w, the scale t and the minimum m of the weights of an output row, a group contributes
@@ -277,7 +279,7 @@ class Linear:
         total: Callable[[int], Expr],
         inverse: Callable[[int], Expr] | None,
     ) -> list[Expr]:
-        """Outputs 16 * block .. 16 * block + 15 of a role for each row: (W x + B (A x)) * inverse(row), float32 x 16.
+        """Outputs 16 * block .. 16 * block + 15 of a role for each row: c (W x + B (A x)) * inverse(row), float32 x 16.
 
         total(row): offset in rank_scales of the row's quantised A x. inverse: None without a norm.
         """
@@ -303,9 +305,19 @@ class Linear:
                 scales=[activations.rank_scales[chunk] for chunk in chunks],
             )
             self._lora_tile(bind(b_base + number * B_TILE_BYTES), B_TILE_BYTES, operands, sums)
+        with when(self.a["factored"] > 0):
+            factor = self._factors(role, layer, block)
+            for register in sums:
+                register.value = register.value * factor
         if inverse is None:
             return [bind(register.value) for register in sums]
         return [bind(register.value * splat(inverse(row))) for row, register in enumerate(sums)]
+
+    def _factors(self, role: str, layer: Expr, block: Expr) -> Expr:
+        """The factors of a DoRA for a block of 16 outputs."""
+        tiles = self.a["rank_tiles"] * (self.shape.layers * self.lora.layer_size())
+        number = layer * self.lora.layer_outputs() + self.lora.first_output(role) + block * 16
+        return bind(tir.reinterpret(load(self.a["lora"], tiles + number * 4, 64), dtype="float32x16"))
 
     def tiles(
         self, weights: Any, base: Expr, bits: int, activations: Activations, rows: Rows

@@ -116,13 +116,13 @@ class LlamaRuntime:
         self._check_positions(position, len(tokens))
         self._use(lora, self.threads)
         self._arguments[self._image_index] = images
-        rank_tiles = 0 if lora is None else lora.rank // RANK_STEP
+        adapter = (0, 0) if lora is None else (lora.rank // RANK_STEP, int(lora.factored))
         for start in range(0, len(tokens), self.max_rows):
             chunk = tokens[start : start + self.max_rows]
             self._tokens[: len(chunk)] = chunk
             self._tokens[len(chunk) :] = 0  # padding of the last tile of rows: any valid id
             self._prefill(
-                len(chunk), position + start, self._context, rank_tiles, self.threads, *self._arguments
+                len(chunk), position + start, self._context, *adapter, self.threads, *self._arguments
             )
         self._arguments[self._image_index] = self._no_image
         return self._logits
@@ -138,9 +138,9 @@ class LlamaRuntime:
         self._check_positions(position, 1)
         threads = self._governor.count
         self._use(lora, threads)
-        rank_tiles = 0 if lora is None else lora.rank // RANK_STEP
+        adapter = (0, 0) if lora is None else (lora.rank // RANK_STEP, int(lora.factored))
         start = time.perf_counter()
-        self._decode(token, position, self._context, rank_tiles, threads, *self._arguments)
+        self._decode(token, position, self._context, *adapter, threads, *self._arguments)
         self._governor.record(time.perf_counter() - start)
         return self._logits
 

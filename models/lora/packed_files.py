@@ -24,7 +24,7 @@ from models.lora.weights import PackedLora
 from models.packing.lora_layout import LoraLayout
 from models.packing.packed_model import LlamaShape
 
-VERSION = 2
+VERSION = 3
 SUFFIX = ".lora"
 _MAGIC = b"EDGELORA"
 _KEY = 16  # hexadecimal digits each for the shape and for the signature
@@ -47,12 +47,12 @@ class PackedFiles:
             return None
         header = read_header(_MAGIC, mapped[:PAGE].tobytes())
         tensor = mapped[PAGE:]
-        if header is None or len(tensor) != self._layout.size(header["rank"]):
+        if header is None or len(tensor) != self._layout.size(header["rank"], header["factored"]):
             return None
         if zlib.crc32(tensor.data) != header["check"]:
             return None
         mark_used(path)
-        return PackedLora(name, header["generation"], header["rank"], tensor)
+        return PackedLora(name, header["generation"], header["rank"], tensor, header["factored"])
 
     def write(self, packed: PackedLora, signature: object) -> None:
         """Write the LoRA and remove files of earlier versions of the adapter. Errors of the disk are ignored."""
@@ -81,5 +81,5 @@ def _digest(value: Any) -> str:
 
 
 def _page(packed: PackedLora) -> bytes:
-    check = zlib.crc32(packed.tensor.data)
-    return header_page(_MAGIC, {"generation": packed.generation, "rank": packed.rank, "check": check})
+    facts = {"generation": packed.generation, "rank": packed.rank, "factored": packed.factored}
+    return header_page(_MAGIC, {**facts, "check": zlib.crc32(packed.tensor.data)})

@@ -1,7 +1,7 @@
 """LoRA weights: as float32 tensors, packed for the kernels, and the weighted sum of several.
 
-The kernels compute y = W x + B (A x). Nothing is merged into W and nothing is recompiled, so that changing the
-adapter means passing another tensor. The layout is in models/packing/lora_layout.py.
+The kernels compute y = c (W x + B (A x)), with factors c for a DoRA alone. Nothing is merged into W and nothing is
+recompiled, so that changing the adapter means passing another tensor. The layout is in models/packing/lora_layout.py.
 
 A weighted sum of LoRAs is one LoRA again: sum_i w_i B_i A_i = [w_1 B_1, w_2 B_2, ...] [A_1; A_2; ...], whose rank is
 the sum of the ranks.
@@ -31,12 +31,15 @@ class LoraWeights:
     rank: of every module, 1..MAX_RANK.
     tensors: "layers.{i}.{role}_proj.A" [rank, inputs] and ".B" [outputs, rank], float32, with
     lora_alpha / rank folded into B. A module that is missing counts as zero.
+    factors: of a DoRA (arXiv 2402.09353): "layers.{i}.{role}_proj" float32 [outputs], its magnitudes divided by the
+    norms of the rows of W + B A. The module's outputs, W's included, are multiplied with them. 1 where there is none.
     """
 
     name: str
     generation: int
     rank: int
     tensors: Mapping[str, NDArray[np.float32]] = field(repr=False)
+    factors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,14 @@ class PackedLora:
     """A LoRA that is ready to run.
 
     name, generation: those of the LoraWeights that it was made of. rank: padded to a multiple of 16.
-    tensor: uint8 [LoraLayout.size(rank)], 64-byte aligned.
+    tensor: uint8 [LoraLayout.size(rank, factored)], 64-byte aligned. factored: whether it has the factors of a DoRA.
     """
 
     name: str
     generation: int
     rank: int
     tensor: NDArray[np.uint8] = field(repr=False)
+    factored: bool = False
 
     @cached_property
     def argument(self) -> Any:
@@ -70,7 +74,8 @@ def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
     _validate(shape, weights)
     rank = -(-weights.rank // RANK_STEP) * RANK_STEP
     layout = LoraLayout(shape)
-    tensor = aligned_zeros(layout.size(rank), np.uint8)
+    factored = bool(weights.factors)
+    tensor = aligned_zeros(layout.size(rank, factored), np.uint8)
     for layer in range(shape.layers):  # layer by layer, so that the arrays fit in the processor's cache
         for site, roles in SITES.items():
             area = layout.a_tiles(tensor, rank, site)[layer]  # [inputs / 32, parts, rank / 16, tile bytes]
@@ -86,15 +91,32 @@ def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
             if (b := weights.tensors.get(f"layers.{layer}.{role}_proj.B")) is not None:
                 padded[:, : weights.rank] = b
             layout.b_tiles(tensor, rank, role)[layer] = lora_tiles(padded, 16)
-    return PackedLora(weights.name, weights.generation, rank, tensor)
+    if factored:
+        _write_factors(layout, weights, layout.factors(tensor, rank))
+    return PackedLora(weights.name, weights.generation, rank, tensor, factored)
+
+
+def _write_factors(layout: LoraLayout, weights: LoraWeights, factors: NDArray[np.float32]) -> None:
+    """Fill [layers, outputs of all roles] with the factors of a DoRA, and 1 where it has none."""
+    factors[...] = 1
+    for layer in range(layout.shape.layers):
+        for role in ROLES:
+            if (given := weights.factors.get(f"layers.{layer}.{role}_proj")) is not None:
+                first = layout.first_output(role)
+                factors[layer, first : first + len(given)] = given
 
 
 def add_packed(shape: LlamaShape, name: str, generation: int, parts: Weighted) -> PackedLora:
     """The weighted sum of the parts as one LoRA.
 
     Packed tiles are copied and the weights multiply the scales of B, so that no code is rounded again. Raises UserError
-    when the ranks, each rounded up to a multiple of 16, sum to more than MAX_RANK.
+    when the ranks, each rounded up to a multiple of 16, sum to more than MAX_RANK, or a part is a DoRA.
     """
+    for packed, _ in parts:
+        if packed.factored:
+            raise UserError(
+                f"The adapter {packed.name} is a DoRA, which scales the whole layer; it cannot be added to others."
+            )
     rank = sum(packed.rank for packed, _ in parts)
     if rank > MAX_RANK:
         ranks = " + ".join(str(packed.rank) for packed, _ in parts)
@@ -111,13 +133,14 @@ def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
         raise UserError(
             f"The adapter {weights.name} has rank {weights.rank}; ranks from 1 to {MAX_RANK} can run."
         )
-    expected: dict[str, tuple[int, int]] = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for layer in range(shape.layers):
         for role in ROLES:
             outputs, inputs = shape.matrix(role)
             expected[f"layers.{layer}.{role}_proj.A"] = (weights.rank, inputs)
             expected[f"layers.{layer}.{role}_proj.B"] = (outputs, weights.rank)
-    for name, tensor in weights.tensors.items():
+            expected[f"layers.{layer}.{role}_proj"] = (outputs,)
+    for name, tensor in [*weights.tensors.items(), *weights.factors.items()]:
         if name not in expected:
             raise UserError(
                 f"The adapter {weights.name} has a tensor {name} that this model has no place for."

@@ -8,6 +8,9 @@ The tensor holds one block per layer. A block holds A of the four sites, each as
 [inputs / 32][parts * rank / 16] tiles with the parts' ranks side by side, then B of the seven roles, each as
 [outputs / 16][rank / 16] tiles. A tile is 64-byte chunks of 16 rows x 4 columns of uint8 codes, code = value /
 scale + 128 in 1..255, followed by float32 scale[16]. The chunks are those of models/packing/packed_model.py.
+
+Behind all blocks lie the factors of a DoRA (arXiv 2402.09353), which multiply the outputs of the adapted linear layers:
+float32 [layers][outputs of all roles]. A plain LoRA has none.
 """
 
 from __future__ import annotations
@@ -57,9 +60,22 @@ class LoraLayout:
         """Size of a layer's block, in bytes per 16 ranks."""
         return self.b_offset(ROLES[-1]) + self._b_size(ROLES[-1])
 
-    def size(self, rank: int) -> int:
-        """Bytes of a packed tensor of this rank, a multiple of 16."""
-        return self.shape.layers * self.layer_size() * (rank // RANK_STEP)
+    def size(self, rank: int, factored: bool = False) -> int:
+        """Bytes of a packed tensor of this rank, a multiple of 16. factored: with the factors of a DoRA."""
+        tiles = self.shape.layers * self.layer_size() * (rank // RANK_STEP)
+        return tiles + (4 * self.shape.layers * self.layer_outputs() if factored else 0)
+
+    def layer_outputs(self) -> int:
+        """Outputs of all roles of a layer."""
+        return sum(self.shape.matrix(role)[0] for role in ROLES)
+
+    def first_output(self, role: str) -> int:
+        """The number of a role's first output among those of its layer."""
+        return sum(self.shape.matrix(name)[0] for name in ROLES[: ROLES.index(role)])
+
+    def factors(self, tensor: NDArray[np.uint8], rank: int) -> NDArray[np.float32]:
+        """A view of the factors in a packed tensor that has them: [layers, outputs of all roles]."""
+        return tensor[self.size(rank) :].view(np.float32).reshape(self.shape.layers, -1)
 
     def a_tiles(self, tensor: NDArray[np.uint8], rank: int, site: str) -> NDArray[np.uint8]:
         """A view of a packed tensor: [layers, inputs / 32, parts, rank / 16, tile bytes]."""
@@ -75,7 +91,8 @@ class LoraLayout:
         self, tensor: NDArray[np.uint8], rank: int, offset: int, size: int, shape: tuple[int, ...]
     ) -> NDArray[np.uint8]:
         tiles = rank // RANK_STEP
-        layers = tensor.reshape(self.shape.layers, -1)[:, offset * tiles : (offset + size) * tiles]
+        blocks = tensor[: self.size(rank)].reshape(self.shape.layers, -1)
+        layers = blocks[:, offset * tiles : (offset + size) * tiles]
         return layers.reshape(self.shape.layers, -1, *shape)  # splits an axis, so nothing is copied
 
     def _a_size(self, site: str) -> int:

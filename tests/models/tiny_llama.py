@@ -160,6 +160,7 @@ class Reference:
             b = self.lora.tensors.get(f"layers.{layer}.{role}_proj.B")
             if a is not None and b is not None:
                 result = result + self._adapt(x, a, b)
+            result = result * self.lora.factors.get(f"layers.{layer}.{role}_proj", np.float32(1))
         return result
 
     def _adapt(self, x: Array, a: Array, b: Array) -> Array:

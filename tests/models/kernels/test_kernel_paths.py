@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,14 @@ def test_every_path_gives_the_same_answers(path: KernelPath, packs: Path, engine
     reference as the others."""
     runtime = load(path, packs, engine_cache)
     best = load(choose_path(detect(), ""), packs, engine_cache)
-    for lora in (None, pack_lora(best.shape, random_lora(best.shape, 24))):
-        got = runtime.prefill(TOKENS, None, 0, lora).copy()
+    lora = random_lora(best.shape, 24)
+    dora = replace(lora, factors={"layers.1.up_proj": np.linspace(0.5, 1.5, 160, dtype=np.float32)})
+    for packed in (None, pack_lora(best.shape, lora), pack_lora(best.shape, dora)):
+        got = runtime.prefill(TOKENS, None, 0, packed).copy()
         if path != "generic":
-            assert np.array_equal(got, best.prefill(TOKENS, None, 0, lora))
+            assert np.array_equal(got, best.prefill(TOKENS, None, 0, packed))
         for position, token in enumerate(TOKENS):
-            logits = runtime.decode(int(token), position, lora)
+            logits = runtime.decode(int(token), position, packed)
         assert np.array_equal(logits, got)
     expected = Reference(WEIGHTS).logits(TOKENS[:3])[-1]
     assert np.linalg.norm(runtime.prefill(TOKENS[:3], None, 0) - expected) < 1e-4 * np.linalg.norm(expected)

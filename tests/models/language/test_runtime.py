@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,37 @@ def test_lora_follows_the_reference(runtime: LlamaRuntime, weights: LlamaWeights
     assert relative_error(got, Reference(weights, lora, exact=True).logits(TOKENS[:50])[-1]) < 0.06
     assert relative_error(got, Reference(weights).logits(TOKENS[:50])[-1]) > 0.1  # it does something
     assert np.array_equal(decoded(runtime, TOKENS[:50], lora=packed), got)
+
+
+def random_dora(runtime: LlamaRuntime, rank: int) -> LoraWeights:
+    """A DoRA with factors on all linear layers but "k" and those of layer 1."""
+    rng = np.random.default_rng(rank)
+    factors = {
+        f"layers.{layer}.{role}_proj": rng.uniform(0.6, 1.4, runtime.shape.matrix(role)[0]).astype(np.float32)
+        for layer in (0, 2)
+        for role in ("q", "v", "o", "gate", "up", "down")
+    }
+    return replace(random_lora(runtime.shape, rank), factors=factors)
+
+
+@pytest.mark.parametrize("rank", [8, 64])
+def test_the_factors_of_a_dora_multiply_the_outputs(
+    runtime: LlamaRuntime, weights: LlamaWeights, rank: int
+) -> None:
+    dora = random_dora(runtime, rank)
+    packed = pack_lora(runtime.shape, dora)
+    assert np.median(errors_of_short_prompts(runtime, Reference(weights, dora), packed)) < 1e-4
+    got = runtime.prefill(TOKENS[:50], None, 0, packed).copy()
+    plain = Reference(weights, replace(dora, factors={})).logits(TOKENS[:50])[-1]
+    assert relative_error(got, plain) > 0.1  # the factors do something
+    assert np.array_equal(decoded(runtime, TOKENS[:50], lora=packed), got)
+
+
+def test_factors_of_one_change_no_bit(runtime: LlamaRuntime) -> None:
+    lora = random_lora(runtime.shape, 16)
+    ones = replace(lora, factors={"layers.0.q_proj": np.ones(96, np.float32)})
+    expected = runtime.prefill(TOKENS[:20], None, 0, pack_lora(runtime.shape, lora)).copy()
+    assert np.array_equal(runtime.prefill(TOKENS[:20], None, 0, pack_lora(runtime.shape, ones)), expected)
 
 
 def test_a_missing_module_counts_as_zero_and_none_is_the_base(runtime: LlamaRuntime) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -130,6 +132,19 @@ def test_adding_packed_adapters_adds_their_updates() -> None:
 def test_adding_one_adapter_at_full_weight_changes_no_byte() -> None:
     packed = pack_lora(SHAPE, random_lora(SHAPE, 16))
     assert np.array_equal(add_packed(SHAPE, "same", 1, [(packed, 1.0)]).tensor, packed.tensor)
+
+
+def test_a_dora_is_added_to_nothing() -> None:
+    dora = replace(random_lora(SHAPE, 8), factors={"layers.0.o_proj": np.ones(96, np.float32)})
+    packed = pack_lora(SHAPE, dora)
+    with pytest.raises(UserError, match="is a DoRA"):
+        add_packed(SHAPE, "sum", 1, [(packed, 1.0)])
+
+
+def test_factors_of_the_wrong_length_are_named() -> None:
+    dora = replace(random_lora(SHAPE, 8), factors={"layers.0.o_proj": np.ones(95, np.float32)})
+    with pytest.raises(UserError, match=r"layers.0.o_proj is \[95\], expected \[96\]"):
+        pack_lora(SHAPE, dora)
 
 
 def test_ranks_that_sum_to_more_than_can_run_are_refused_in_one_sentence() -> None:
