@@ -23,6 +23,7 @@ from edge_app.assistant import Assistant, Turn
 from edge_app.costs.energy import Energy, EnergyMeter, Power
 from edge_app.engine.adapter_bases import AdapterBases
 from edge_app.events import Answer, Answered, Failed, Progress
+from edge_app.image_detail import ImageDetail
 from edge_app.system import paths
 from models.core.errors import UserError
 from models.hub.store import ModelStore
@@ -66,7 +67,7 @@ class EvaluationOptions:
 
     model: its name. adapter: a name, a sum, "auto" or "none". blind: without the images. no_words: without the text
     made from the images. max_tokens: the longest answer. system: the system prompt. weights: see weights_identity.
-    cloud: the model and endpoint that may be asked; None when none may.
+    cloud: the model and endpoint that may be asked; None when none may. detail: how closely images are looked at.
     """
 
     model: str
@@ -78,6 +79,7 @@ class EvaluationOptions:
     system: str | None = None
     weights: str = ""
     cloud: str | None = None
+    detail: ImageDetail = "auto"
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,7 @@ def _turn(row: EvaluationRow, assistant: Assistant, options: EvaluationOptions) 
         allow_cloud=options.cloud is not None,
         see_images=not options.blind,
         use_words=not options.no_words,
+        detail=options.detail,
     )
 
 
@@ -322,7 +325,9 @@ def _read_predictions(file: Path, options: EvaluationOptions) -> dict[tuple[str,
             prediction = Prediction(**json.loads(line))
         except (ValueError, TypeError) as error:
             raise UserError(f"{file}, line {number} is no prediction; choose another file.") from error
-        if prediction.options != asdict(options):
+        if {"detail": "auto", **prediction.options} != asdict(
+            options
+        ):  # earlier files do not name the detail
             raise UserError(f"{file} has predictions made with other options; choose another file.")
         done[prediction.image, prediction.question, prediction.type, prediction.expected] = prediction
         whole += len(line)

@@ -93,7 +93,8 @@ def continual(
         rows=rows,
         budget=str(budget),
         options=EvaluationOptions(
-            settings.model, "auto", "auto", False, False, settings.max_tokens, settings.system, ""
+            *(settings.model, "auto", "auto", False, False, settings.max_tokens, settings.system),
+            detail=settings.image_detail,
         ),
     )
     train = _trainer(settings, budget, state)

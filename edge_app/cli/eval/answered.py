@@ -37,6 +37,7 @@ def as_first_asked(adapter: str | None, offline: bool | None) -> tuple[Settings,
         settings.max_tokens,
         settings.system,
         weights_identity(settings.model, settings.adapter),
+        detail=settings.image_detail,
     )
     return settings, options
 

@@ -20,6 +20,7 @@ from edge_app.cli.eval.answered import answered
 from edge_app.cli.options import (
     AdapterOption,
     AllowCloudOption,
+    DetailOption,
     ImagesOption,
     LimitOption,
     ModelOption,
@@ -71,6 +72,7 @@ def evaluate(
     model: ModelOption = None,
     adapter: AdapterOption = None,
     mode: ModeOption = None,
+    detail: DetailOption = None,
     offline: OfflineOption = None,
     allow_cloud: AllowCloudOption = False,
     max_tokens: Annotated[
@@ -99,6 +101,7 @@ def evaluate(
         model=model,
         adapter=adapter,
         mode=mode,
+        image_detail=detail,
         offline=offline,
         max_tokens=max_tokens,
         temperature=0.0,
@@ -115,6 +118,7 @@ def evaluate(
         settings.system,
         weights_identity(settings.model, settings.adapter),
         f"{settings.cloud_model} at {settings.cloud_url}" if allow_cloud and settings.cloud_url else None,
+        settings.image_detail,
     )
     scores = score(answered(settings, rows, options, predictions))
     if json:

@@ -156,14 +156,28 @@ def test_predictions_made_with_other_options_are_not_taken_over(
         predict(assistant, pets, out)
 
 
-@pytest.mark.parametrize("change", [{"system": "Shout."}, {"weights": "retrained"}])
-def test_predictions_of_other_weights_or_another_system_prompt_are_not_taken_over(
+@pytest.mark.parametrize("change", [{"system": "Shout."}, {"weights": "retrained"}, {"detail": "low"}])
+def test_predictions_with_another_prompt_other_weights_or_detail_are_not_taken_over(
     assistant: Assistant, pets: Path, tmp_path: Path, change: dict[str, str]
 ) -> None:
     out = tmp_path / "out.jsonl"
     predict(assistant, pets, out)
     with pytest.raises(UserError, match="other options"):
         predict(assistant, pets, out, replace(OPTIONS, **change))
+
+
+def test_predictions_of_a_version_that_named_no_detail_are_taken_over(
+    assistant: Assistant, engine: FakeEngine, pets: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    predict(assistant, pets, out)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    for line in lines:
+        del line["options"]["detail"]
+    out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    engine.calls.clear()
+    predict(assistant, pets, out)
+    assert not engine.calls
 
 
 def test_a_row_whose_known_answer_changed_is_asked_again(
