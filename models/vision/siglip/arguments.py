@@ -18,7 +18,7 @@ the final norm. threads: that work.
 
 from __future__ import annotations
 
-from models.vision.siglip.shape import BLOCK_TILES, GROUP, MAX_RANK, TILE_ROWS, SiglipShape
+from models.vision.siglip.shape import BLOCK_TILES, GROUP, MAX_RANK, TILE_ROWS, TILES_AT_ONCE, SiglipShape
 
 SCALARS = ("layer", "rank_groups", "lora_base", "factor_base", "vector_base", "panels", "threads")
 
@@ -59,11 +59,22 @@ def value_stride(shape: SiglipShape) -> int:
     return shape.width + 16
 
 
+def score_stride(shape: SiglipShape) -> int:
+    """Floats from one row of "scores" to the next. With a power of two the rows would share cache lines."""
+    return shape.keys + 16
+
+
+def weight_stride(shape: SiglipShape) -> int:
+    """Words from one row of "weights" to the next, likewise."""
+    return shape.keys // 2 + 16
+
+
 def memory_sizes(shape: SiglipShape, panels: int, threads: int) -> dict[str, int]:
     """Elements of every buffer of memory_types()."""
     rows, block = shape.tiles * TILE_ROWS, threads * BLOCK_TILES * TILE_ROWS
     dims, heads, keys = 16 * shape.head_vectors, shape.heads, shape.keys
     outputs = shape.output_tiles * TILE_ROWS
+    slots = threads * TILES_AT_ONCE * TILE_ROWS
     sizes = {
         "output": outputs * 32 * panels,
         "x": rows * shape.width,
@@ -76,11 +87,11 @@ def memory_sizes(shape: SiglipShape, panels: int, threads: int) -> dict[str, int
         "key_values": heads * keys // 2 * dims,
         "value_scales": heads * keys,
         "key_masks": keys,
-        "scores": threads * TILE_ROWS * keys,
-        "weights": threads * TILE_ROWS * keys // 2,
-        "peaks": threads * TILE_ROWS * 16,
-        "masses": threads * TILE_ROWS,
-        "attended": threads * TILE_ROWS * dims,
+        "scores": slots * score_stride(shape),
+        "weights": slots * weight_stride(shape),
+        "peaks": slots * 16,
+        "masses": slots,
+        "attended": slots * dims,
         "value_factors": threads * keys,
     }
     cells = {

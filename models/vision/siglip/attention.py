@@ -40,21 +40,13 @@ from models.kernels.emit import (
     when,
 )
 from models.kernels.isa import Expr, Machine, intrinsic
-from models.vision.siglip.arguments import MASKED, value_stride
-from models.vision.siglip.shape import KEYS_AT_ONCE, TILE_ROWS, SiglipShape
+from models.vision.siglip.arguments import MASKED, score_stride, value_stride, weight_stride
+from models.vision.siglip.arithmetic import ROUNDING, largest_magnitude, power_of_two
+from models.vision.siglip.shape import KEYS_AT_ONCE, TILE_ROWS, TILES_AT_ONCE, SiglipShape
 
 CODE_LIMIT = 4095.0
 WEIGHT_LIMIT = 8191.0
 _LOG2_E = 1.4426950408889634
-_ROUNDING = 12582912.0  # 1.5 * 2**23, see models.kernels.emit
-# 2**r on |r| <= 1/2, lowest power first; the relative error is below 3e-6, an eighth of the rounding of a weight.
-_POWERS = (
-    0.9999992847442627,
-    0.6931217908859253,
-    0.2402474582195282,
-    0.05591785907745361,
-    0.009570090100169182,
-)
 # path -> (vectors of keys, vectors of dimensions) that a tile of queries computes at once
 _AT_ONCE = {"avx512vnni": (4, 4), "avxvnni": (2, 2), "avx2": (2, 2), "neon": (2, 2), "generic": (1, 1)}
 
@@ -110,10 +102,7 @@ class FullAttention:
                 inside = tir.ramp(tir.int32(0), tir.int32(1), 16) < splat(tir.int32(left))
                 vector = tir.Select(inside, vector, splat(f32(0.0)))
             vectors.append(bind(vector))
-        largest = tir.abs(vectors[0])
-        for vector in vectors[1:]:
-            largest = tir.max(largest, tir.abs(vector))
-        peak = bind(tir.max(max_lanes(largest), f32(1e-12)))
+        peak = bind(tir.max(largest_magnitude(vectors), f32(1e-12)))
         factor = bind(splat(f32(CODE_LIMIT) / peak))
         scale = bind(peak * f32(1.0 / CODE_LIMIT))
         if zero is not None:
@@ -165,14 +154,20 @@ class FullAttention:
     # -- attention -----------------------------------------------------------------------------------------
 
     def attend(self, thread: Expr, first_tile: Expr, tiles: Expr, values_at: Expr) -> None:
-        """Attention of all heads for a block of tiles into values[values_at:]."""
+        """Attention of all heads for a block of tiles into values[values_at:].
+
+        Some tiles take their turns with each piece of the keys and values, which is read from the second-level cache
+        once for all of them.
+        """
         with tir.serial(i64(self.shape.heads)) as head:
             peak = self._value_factors(thread, head)
-            with tir.serial(tiles) as tile:
-                row = bind((first_tile + tile) * TILE_ROWS)
-                self._scores(thread, head, row)
-                self._weights(thread, head, row, peak)
-                self._outputs(thread, head, values_at + tile * (TILE_ROWS * self.stride))
+            with tir.serial(tir.truncdiv(tiles + (TILES_AT_ONCE - 1), TILES_AT_ONCE)) as several:
+                first = bind(several * TILES_AT_ONCE)
+                count = bind(tir.min(tiles - first, i64(TILES_AT_ONCE)))
+                row = bind((first_tile + first) * TILE_ROWS)
+                self._scores(thread, head, row, count)
+                self._weights(thread, head, row, count, peak)
+                self._outputs(thread, head, count, bind(values_at + first * (TILE_ROWS * self.stride)))
 
     def _value_factors(self, thread: Expr, head: Expr) -> Expr:
         """Store 8191 scale(v_j) / max scale(v) of a head; returns max scale(v) / 8191."""
@@ -190,129 +185,117 @@ class FullAttention:
             )
         return bind(largest * f32(1.0 / WEIGHT_LIMIT))
 
-    def _scores(self, thread: Expr, head: Expr, row: Expr) -> None:
-        """Scores of a tile's queries over scale(q), with their maxima by lanes."""
+    def _scores(self, thread: Expr, head: Expr, row: Expr, tiles: Expr) -> None:
+        """Scores of the tiles' queries over scale(q), with their maxima by lanes. row: the first query."""
         machine, lanes, keys = self.machine, self.machine.lanes, self.shape.keys
         count = _AT_ONCE[machine.path][0]
-        peaks = [Register("float32", lanes) for _ in range(TILE_ROWS)]
-        for peak in peaks:
-            peak.value = splat(f32(MASKED), lanes)
         base = bind(head * (keys // 16) * (self.pairs * 16))
-        queries = [
-            bind(((row + number) * self.shape.heads + head) * (self.dims // 2)) for number in range(TILE_ROWS)
-        ]
-        out = bind(thread * (TILE_ROWS * keys))
-        with tir.serial(i64(keys // (lanes * count))) as step:
+        slots = bind(thread * (TILES_AT_ONCE * TILE_ROWS))
+        with tir.serial(tiles * TILE_ROWS) as number:
+            store(self.a["peaks"], (slots + number) * 16, splat(f32(MASKED)))
+        with tir.serial(i64(keys // (lanes * count))) as step, tir.serial(tiles) as tile:
             starts = [bind(step * (lanes * count) + number * lanes) for number in range(count)]
             places = [
                 bind(base + tir.truncdiv(start, 16) * (self.pairs * 16) + tir.truncmod(start, 16))
                 for start in starts
             ]
-            integers = [[Register("int32", lanes) for _ in range(count)] for _ in range(TILE_ROWS)]
-            for registers in integers:
-                for register in registers:
-                    register.clear()
-            unroll = 2 if self.pairs % 2 == 0 else 1
-            with tir.serial(i64(self.pairs // unroll)) as several:
-                for pair in [bind(several * unroll + number) for number in range(unroll)]:
-                    vectors = [bind(load(self.a["keys"], place + pair * 16, lanes)) for place in places]
-                    for registers, query in zip(integers, queries, strict=True):
-                        word = bind(splat(self.a["queries"][query + pair], lanes))
-                        for register, vector in zip(registers, vectors, strict=True):
-                            register.value = dot_pairs(machine, register.value, vector, word)
+            first = bind(row + tile * TILE_ROWS)
+            queries = [
+                bind(((first + number) * self.shape.heads + head) * (self.dims // 2))
+                for number in range(TILE_ROWS)
+            ]
+            integers = self._products(
+                self.a["keys"], places, 16, self.a["queries"], queries, i64(0), self.pairs
+            )
+            slot = bind(slots + tile * TILE_ROWS)
             for column, start in enumerate(starts):
                 scale = bind(load(self.a["key_scales"], head * keys + start, lanes))
                 mask = bind(load(self.a["key_masks"], start, lanes))
-                for number, registers in enumerate(integers):
-                    score = bind(
-                        self.e.fma(tir.cast(registers[column].value, f"float32x{lanes}"), scale, mask)
-                    )
-                    store(self.a["scores"], out + number * keys + start, score, lanes)
-                    peaks[number].value = tir.max(peaks[number].value, score)
-        for number, peak in enumerate(peaks):
-            store(self.a["peaks"], (thread * TILE_ROWS + number) * 16, max_lanes(peak.value, lanes), 1)
+                for number, line in enumerate(integers):
+                    score = bind(self.e.fma(tir.cast(line[column].value, f"float32x{lanes}"), scale, mask))
+                    store(self.a["scores"], (slot + number) * score_stride(self.shape) + start, score, lanes)
+                    peak = bind((slot + number) * 16)
+                    store(self.a["peaks"], peak, tir.max(load(self.a["peaks"], peak, lanes), score), lanes)
 
-    def _weights(self, thread: Expr, head: Expr, row: Expr, peak: Expr) -> None:
+    def _products(
+        self,
+        vectors: Any,
+        places: list[Expr],
+        step: int,
+        words: Any,
+        rows: list[Expr],
+        first: Expr,
+        pairs: int,
+    ) -> list[list[Register]]:
+        """Integer sums over pairs first .. first + pairs - 1: [row][vector].
+
+        places: offsets of the vectors of pair 0, a step apart from those of pair 1. rows: offsets of each row's words.
+        """
+        machine, lanes = self.machine, self.machine.lanes
+        integers = [[Register("int32", lanes) for _ in places] for _ in rows]
+        for line in integers:
+            for register in line:
+                register.clear()
+        # Not unrolled: LLVM would split every second dot product into a multiplication and an addition.
+        with tir.serial(i64(pairs)) as number:
+            pair = bind(first + number)
+            loaded = [bind(load(vectors, place + pair * step, lanes)) for place in places]
+            for line, row in zip(integers, rows, strict=True):
+                word = bind(splat(words[row + pair], lanes))
+                for register, vector in zip(line, loaded, strict=True):
+                    register.value = dot_pairs(machine, register.value, vector, word)
+        return integers
+
+    def _weights(self, thread: Expr, head: Expr, row: Expr, tiles: Expr, peak: Expr) -> None:
         """Codes of the weights from the scores, and the factor of each row's outputs."""
         keys = self.shape.keys
-        with tir.serial(i64(TILE_ROWS)) as number:
-            slot = bind(thread * TILE_ROWS + number)
+        with tir.serial(tiles * TILE_ROWS) as number:
+            slot = bind(thread * (TILES_AT_ONCE * TILE_ROWS) + number)
             scale = bind(self.a["query_scales"][(row + number) * self.shape.heads + head])
             factor = bind(splat(scale))
-            shift = bind(splat(f32(0.0) - self.a["peaks"][slot * 16] * scale))
+            shift = bind(splat(f32(0.0) - max_lanes(load(self.a["peaks"], slot * 16)) * scale))
             mass = Register()
             mass.clear()
             with tir.serial(i64(keys // 16)) as block:
-                score = load(self.a["scores"], slot * keys + block * 16)
-                power = bind(self._power_of_two(self.e.fma(score, factor, shift)))
+                score = load(self.a["scores"], slot * score_stride(self.shape) + block * 16)
+                power = power_of_two(self.e, self.e.fma(score, factor, shift))
                 mass.value = mass.value + power
                 # Adding 1.5 * 2**23 rounds to an integer, which the low 16 bits then hold.
                 rounded = self.e.fma(
-                    power, load(self.a["value_factors"], thread * keys + block * 16), splat(f32(_ROUNDING))
+                    power, load(self.a["value_factors"], thread * keys + block * 16), splat(f32(ROUNDING))
                 )
                 codes = tir.cast(tir.reinterpret(rounded, dtype="int32x16"), "int16x16")
                 words = tir.reinterpret(codes, dtype="int32x8")
-                store(self.a["weights"], slot * (keys // 2) + block * 8, words, 8)
+                store(self.a["weights"], slot * weight_stride(self.shape) + block * 8, words, 8)
             store(self.a["masses"], slot, peak / sum_lanes(mass.value), 1)
 
-    def _power_of_two(self, x: Expr) -> Expr:
-        """2**x of 16 float32 lanes for x of at most 0, relative error below 3e-6; x is clamped to -126."""
-        x = bind(tir.max(x, splat(f32(-126.0))))
-        # As an integer, so that TVM does not simplify (x + c) - c.
-        shifted = bind(tir.reinterpret(x + splat(f32(_ROUNDING)), dtype="int32x16"))
-        rest = bind(x - (tir.reinterpret(shifted, dtype="float32x16") - splat(f32(_ROUNDING))))
-        power = splat(f32(_POWERS[-1]))
-        for coefficient in _POWERS[-2::-1]:
-            power = bind(self.e.fma(power, rest, splat(f32(coefficient))))
-        # The low bits of `shifted` hold round(x); the rest is shifted out. Added to the exponent of the power.
-        exponent = tir.shift_left(shifted, splat(tir.int32(23)))
-        return tir.reinterpret(tir.reinterpret(power, dtype="int32x16") + exponent, dtype="float32x16")
-
-    def _outputs(self, thread: Expr, head: Expr, values_at: Expr) -> None:
-        """Weighted sums of the values of a tile's rows."""
+    def _outputs(self, thread: Expr, head: Expr, tiles: Expr, values_at: Expr) -> None:
+        """Weighted sums of the values of the tiles' rows."""
         machine, lanes, keys = self.machine, self.machine.lanes, self.shape.keys
-        total = self.dims // lanes
-        at_once = _AT_ONCE[machine.path][1]
+        total, at_once, pairs = self.dims // lanes, _AT_ONCE[machine.path][1], KEYS_AT_ONCE // 2
         base = bind(head * (keys // 2) * self.dims)
-        weights = [bind((thread * TILE_ROWS + number) * (keys // 2)) for number in range(TILE_ROWS)]
-        sums = bind(thread * (TILE_ROWS * self.dims))
-        with tir.serial(i64(keys // KEYS_AT_ONCE)) as step:
+        slots = bind(thread * (TILES_AT_ONCE * TILE_ROWS))
+        with tir.serial(tiles * (TILE_ROWS * self.shape.head_vectors)) as vector:
+            store(self.a["attended"], slots * self.dims + vector * 16, splat(f32(0.0)))
+        with tir.serial(i64(keys // KEYS_AT_ONCE)) as step, tir.serial(tiles) as tile:
+            slot = bind(slots + tile * TILE_ROWS)
+            weights = [bind((slot + number) * weight_stride(self.shape)) for number in range(TILE_ROWS)]
             for first in range(0, total, at_once):
-                count = min(at_once, total - first)
-                integers = [[Register("int32", lanes) for _ in range(count)] for _ in range(TILE_ROWS)]
-                for registers in integers:
-                    for register in registers:
-                        register.clear()
-                with tir.serial(i64(KEYS_AT_ONCE // 4)) as two:
-                    for pair in [bind(step * (KEYS_AT_ONCE // 2) + two * 2 + number) for number in range(2)]:
-                        vectors = [
-                            bind(
-                                load(
-                                    self.a["key_values"],
-                                    base + pair * self.dims + (first + vector) * lanes,
-                                    lanes,
-                                )
-                            )
-                            for vector in range(count)
-                        ]
-                        for registers, weight in zip(integers, weights, strict=True):
-                            word = bind(splat(self.a["weights"][weight + pair], lanes))
-                            for register, vector in zip(registers, vectors, strict=True):
-                                register.value = dot_pairs(machine, register.value, vector, word)
-                for number, registers in enumerate(integers):
-                    for vector, register in enumerate(registers):
-                        place = bind(sums + number * self.dims + (first + vector) * lanes)
+                places = [base + vector * lanes for vector in range(first, min(first + at_once, total))]
+                integers = self._products(
+                    self.a["key_values"], places, self.dims, self.a["weights"], weights, step * pairs, pairs
+                )
+                for number, line in enumerate(integers):
+                    for vector, register in enumerate(line):
+                        place = bind((slot + number) * self.dims + (first + vector) * lanes)
                         value = tir.cast(register.value, f"float32x{lanes}")
-                        before = tir.Select(
-                            tir.broadcast(step > 0, lanes),
-                            load(self.a["attended"], place, lanes),
-                            splat(f32(0.0), lanes),
+                        store(
+                            self.a["attended"], place, load(self.a["attended"], place, lanes) + value, lanes
                         )
-                        store(self.a["attended"], place, before + value, lanes)
-        with tir.serial(i64(TILE_ROWS)) as number:
-            factor = bind(splat(self.a["masses"][thread * TILE_ROWS + number]))
+        with tir.serial(tiles * TILE_ROWS) as number:
+            factor = bind(splat(self.a["masses"][slots + number]))
             for vector in range(self.shape.head_vectors):
-                result = bind(load(self.a["attended"], sums + number * self.dims + 16 * vector) * factor)
+                result = bind(load(self.a["attended"], (slots + number) * self.dims + 16 * vector) * factor)
                 place = values_at + number * self.stride + head * self.shape.head + 16 * vector
                 if self.shape.head - 16 * vector < 16:
                     store(self.a["values"], place, lower_half(result, 16), 8)

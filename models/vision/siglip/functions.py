@@ -19,11 +19,12 @@ import tvm
 from tvm.tirx.script import builder as tir
 
 from models.compiler.cpu import KernelPath
-from models.kernels.emit import Emitter, bind, f32, function, i64, launch, load, phase, splat, store, when
+from models.kernels.emit import Emitter, bind, function, i64, launch, load, phase, store, when
 from models.kernels.isa import MACHINES, Expr, Machine
 from models.vision.siglip.arguments import SCALARS, buffer_types, value_stride
+from models.vision.siglip.arithmetic import gelu
 from models.vision.siglip.attention import FullAttention
-from models.vision.siglip.linear import Cells, PanelLinear, Product
+from models.vision.siglip.linear import Cells, Epilogue, PanelLinear, Product, RowVectors
 from models.vision.siglip.shape import (
     BLOCK_TILES,
     GROUP,
@@ -70,13 +71,14 @@ class _Writer:
             groups = self.shape.pixel_width // GROUP
             cells = self._cells("pixel", first * (groups * TILE_ROWS), groups)
 
-            def epilogue(tile: Expr, row: Expr, panel: Expr, low: Expr, high: Expr) -> None:
-                index = bind((first + tile) * TILE_ROWS + row)
-                # Rows beyond the last patch are computed too; they only have to be finite.
-                position = bind(tir.min(index, i64(self.shape.patches - 1)) * self.width + panel * 32)
-                for half, vector in enumerate((low, high)):
-                    value = vector + load(self.a["positions"], position + 16 * half)
-                    store(self.a["x"], index * self.width + panel * 32 + 16 * half, value)
+            def epilogue(tile: Expr, panel: Expr, outputs: RowVectors) -> None:
+                for row, vectors in enumerate(outputs):
+                    index = bind((first + tile) * TILE_ROWS + row)
+                    # Rows beyond the last patch are computed too; they only have to be finite.
+                    position = bind(tir.min(index, i64(self.shape.patches - 1)) * self.width + panel * 32)
+                    for half, vector in enumerate(vectors):
+                        value = vector + load(self.a["positions"], position + 16 * half)
+                        store(self.a["x"], index * self.width + panel * 32 + 16 * half, value)
 
             product = Product(self.a["patch"], i64(0), groups, cells)
             linear.multiply(product, i64(0), i64(self.width // 32), tiles, None, epilogue)
@@ -102,9 +104,11 @@ class _Writer:
                     )
                 ]
 
-                def put(tile: Expr, row: Expr, panel: Expr, half: int, value: Expr) -> None:
-                    at = values_at + (tile * TILE_ROWS + row) * self.stride
-                    store(self.a["values"], at + panel * 32 + 16 * half, value)
+                def put(tile: Expr, panel: Expr, outputs: RowVectors) -> None:
+                    for row, vectors in enumerate(outputs):
+                        at = bind(values_at + (tile * TILE_ROWS + row) * self.stride + panel * 32)
+                        for half, vector in enumerate(vectors):
+                            store(self.a["values"], at + 16 * half, vector)
 
                 self._layer_linear(linear, thread, "q", stream, tiles, put, offsets, role)
                 with tir.serial(tiles) as tile, tir.serial(i64(TILE_ROWS // 2)) as two:
@@ -127,13 +131,13 @@ class _Writer:
             values_at = self._values_at(thread)
             FullAttention(self.e, self.shape, self.a).attend(thread, first, tiles, values_at)
             stream = self._stream(thread)
-            with tir.serial(tiles) as tile, tir.serial(i64(TILE_ROWS)) as row:
-                at = bind(values_at + (tile * TILE_ROWS + row) * self.stride)
-                with tir.serial(i64(self.width // GROUP)) as group:
-                    low, high = (
-                        bind(load(self.a["values"], at + group * GROUP + 16 * half)) for half in range(2)
-                    )
-                    linear.quantise(stream, stream.cell(tile, group) + row, low, high)
+            with tir.serial(tiles) as tile, tir.serial(i64(self.width // GROUP)) as group:
+                at = [
+                    bind(values_at + (tile * TILE_ROWS + row) * self.stride + group * GROUP)
+                    for row in range(TILE_ROWS)
+                ]
+                rows = [[bind(load(self.a["values"], row + 16 * half)) for half in range(2)] for row in at]
+                linear.quantise(stream, stream.cell(tile, group), rows)
             self._multiply_a(linear, thread, "o", stream, tiles)
             self._layer_linear(linear, thread, "o", stream, tiles, self._add_to_x(first))
 
@@ -148,12 +152,10 @@ class _Writer:
             groups = self.shape.inner_width // GROUP
             inner = self._cells("inner", thread * (BLOCK_TILES * TILE_ROWS * groups), groups)
             self._multiply_a(linear, thread, "fc1", stream, tiles)
-            halves: list[Expr] = []
 
-            def put(tile: Expr, row: Expr, panel: Expr, half: int, value: Expr) -> None:
-                halves.append(bind(self._gelu(value)))
-                if half == 1:
-                    linear.quantise(inner, inner.cell(tile, panel) + row, *halves)
+            def put(tile: Expr, panel: Expr, outputs: RowVectors) -> None:
+                rows = [list(gelu(self.e, low, high)) for low, high in outputs]
+                linear.quantise(inner, inner.cell(tile, panel), rows)
 
             self._layer_linear(linear, thread, "fc1", stream, tiles, put)
             self._multiply_a(linear, thread, "fc2", inner, tiles)
@@ -176,14 +178,14 @@ class _Writer:
                     )
                     tile, row = bind(tir.truncdiv(square, TILE_ROWS)), bind(tir.truncmod(square, TILE_ROWS))
 
-                    def put(group: Expr, low: Expr, high: Expr) -> None:
+                    def put(group: Expr, rows: RowVectors) -> None:
                         cell = squares.cell(tile, inside * (self.width // GROUP) + group) + row
-                        linear.quantise(squares, cell, low, high)
+                        linear.quantise(squares, cell, rows)
 
-                    norm = self.a["vector_base"]
+                    start, norm = bind(patch * self.width), self.a["vector_base"]
                     linear.layer_norm(
                         self.a["x"],
-                        patch * self.width,
+                        [start],
                         shape.hidden,
                         shape.epsilon,
                         self.a["vectors"],
@@ -204,12 +206,13 @@ class _Writer:
             begin = bind(tir.truncdiv(thread * self.a["panels"], self.a["threads"]))
             end = bind(tir.truncdiv((thread + 1) * self.a["panels"], self.a["threads"]))
 
-            def epilogue(tile: Expr, row: Expr, panel: Expr, low: Expr, high: Expr) -> None:
-                for half, vector in enumerate((low, high)):
+            def epilogue(tile: Expr, panel: Expr, outputs: RowVectors) -> None:
+                for half in range(2):
                     column = bind(panel * 32 + 16 * half)
-                    factor = load(self.a["factors"], self.a["factor_base"] + column)
-                    at = (tile * TILE_ROWS + row) * (self.a["panels"] * 32) + column
-                    store(self.a["output"], at, vector * factor)
+                    factor = bind(load(self.a["factors"], self.a["factor_base"] + column))
+                    for row, vectors in enumerate(outputs):
+                        at = (tile * TILE_ROWS + row) * (self.a["panels"] * 32) + column
+                        store(self.a["output"], at, vectors[half] * factor)
 
             product = Product(self.a["connector"], i64(0), groups, squares)
             linear.multiply(product, begin, end, i64(shape.output_tiles), low_rank, epilogue)
@@ -246,14 +249,14 @@ class _Writer:
         """Layer norm of a block's rows, quantised."""
         stream = self._stream(thread)
         at = bind(self._vector(norm))
-        with tir.serial(tiles) as tile, tir.serial(i64(TILE_ROWS)) as row:
+        with tir.serial(tiles) as tile:
 
-            def put(group: Expr, low: Expr, high: Expr) -> None:
-                linear.quantise(stream, stream.cell(tile, group) + row, low, high)
+            def put(group: Expr, rows: RowVectors) -> None:
+                linear.quantise(stream, stream.cell(tile, group), rows)
 
-            source = bind(((first + tile) * TILE_ROWS + row) * self.width)
+            starts = [bind(((first + tile) * TILE_ROWS + row) * self.width) for row in range(TILE_ROWS)]
             shape = self.shape
-            linear.layer_norm(self.a["x"], source, shape.hidden, shape.epsilon, self.a["vectors"], at, put)
+            linear.layer_norm(self.a["x"], starts, shape.hidden, shape.epsilon, self.a["vectors"], at, put)
         return stream
 
     def _vector(self, name: str) -> Expr:
@@ -273,8 +276,8 @@ class _Writer:
         self._ranks(linear, product, self._rank_cells(thread, parts), parts, tiles)
 
     def _ranks(self, linear: PanelLinear, product: Product, ranks: Cells, parts: Any, tiles: Expr) -> None:
-        def epilogue(tile: Expr, row: Expr, panel: Expr, low: Expr, high: Expr) -> None:
-            linear.quantise(ranks, ranks.cell(tile, panel) + row, low, high)
+        def epilogue(tile: Expr, panel: Expr, outputs: RowVectors) -> None:
+            linear.quantise(ranks, ranks.cell(tile, panel), outputs)
 
         with when(self.a["rank_groups"] > 0):
             linear.multiply(product, i64(0), self.a["rank_groups"] * parts, tiles, None, epilogue)
@@ -286,11 +289,11 @@ class _Writer:
         role: str,
         cells: Cells,
         tiles: Expr,
-        put: Any,
+        put: Epilogue,
         offsets: list[Expr] | None = None,
         part: Expr | None = None,
     ) -> None:
-        """factor * (W x + B (A x)) + bias of a block; put(tile, row, panel, half, value) takes the results.
+        """factor * (W x + B (A x)) + bias of a block; put(tile, panel, outputs) takes the results.
 
         offsets, part: where the q, k or v that is meant lies beyond q in the weights, in LoRA's B and in the vectors,
         and its number.
@@ -307,28 +310,25 @@ class _Writer:
         bias_at = bind(self._vector(f"{role}.bias") + vector_at)
         factor_at = bind(self.a["layer"] * shape.layer_factors + shape.factor_offset(role) + vector_at)
 
-        def epilogue(tile: Expr, row: Expr, panel: Expr, low: Expr, high: Expr) -> None:
-            for half, vector in enumerate((low, high)):
-                column = bind(panel * 32 + 16 * half)
-                factor, bias = (
-                    load(self.a["factors"], factor_at + column),
-                    load(self.a["vectors"], bias_at + column),
-                )
-                put(tile, row, panel, half, bind(self.e.fma(vector, factor, bias)))
+        def epilogue(tile: Expr, panel: Expr, outputs: RowVectors) -> None:
+            columns = [bind(panel * 32 + 16 * half) for half in range(2)]
+            factors = [bind(load(self.a["factors"], factor_at + column)) for column in columns]
+            biases = [bind(load(self.a["vectors"], bias_at + column)) for column in columns]
+            results = [
+                [bind(self.e.fma(row[half], factors[half], biases[half])) for half in range(2)]
+                for row in outputs
+            ]
+            put(tile, panel, results)
 
         product = Product(self.a["layers"], base, cells.groups, cells)
         low_rank = Product(self.a["lora"], b_base, self.a["rank_groups"], ranks)
         linear.multiply(product, i64(0), i64(outputs // 32), tiles, low_rank, epilogue)
 
-    def _add_to_x(self, first: Expr) -> Any:
-        def put(tile: Expr, row: Expr, panel: Expr, half: int, value: Expr) -> None:
-            at = bind(((first + tile) * TILE_ROWS + row) * self.width + panel * 32 + 16 * half)
-            store(self.a["x"], at, load(self.a["x"], at) + value)
+    def _add_to_x(self, first: Expr) -> Epilogue:
+        def put(tile: Expr, panel: Expr, outputs: RowVectors) -> None:
+            for row, vectors in enumerate(outputs):
+                at = bind(((first + tile) * TILE_ROWS + row) * self.width + panel * 32)
+                for half, vector in enumerate(vectors):
+                    store(self.a["x"], at + 16 * half, load(self.a["x"], at + 16 * half) + vector)
 
         return put
-
-    def _gelu(self, v: Expr) -> Expr:
-        """v / 2 (1 + tanh(sqrt(2 / pi) (v + 0.044715 v**3))) = v sigmoid(2 sqrt(2 / pi) (v + 0.044715 v**3))."""
-        square = bind(v * v)
-        inner = self.e.fma(square, splat(f32(0.044715 * 1.5957691216057308)), splat(f32(1.5957691216057308)))
-        return v * self.e.sigmoid(v * inner)

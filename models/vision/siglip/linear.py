@@ -23,7 +23,8 @@ from models.kernels.emit import (
     f32,
     i64,
     load,
-    max_lanes,
+    prefetch,
+    registers,
     round_to_int,
     splat,
     store,
@@ -32,11 +33,16 @@ from models.kernels.emit import (
     when,
 )
 from models.kernels.isa import Expr, Machine, dot, dot_start
-from models.vision.siglip.shape import BLOCK_BYTES, GROUP, TILE_ROWS, panel_bytes
+from models.vision.siglip.arithmetic import largest_magnitude
+from models.vision.siglip.shape import BLOCK_BYTES, GROUP, TILE_ROWS
 
 PIECE_GROUPS = 24
 """Groups of inputs whose part of a panel (27 KB) stays in the first-level cache, with the rows that it multiplies."""
 
+_LINE = 64  # bytes of a cache line
+# Lines of the next piece of the weights that are prefetched with every group of inputs. Each tile fetches another part,
+# so that 9 tiles fetch all of it. Without this the first tile waits for its weights, which costs a tenth of the time.
+_LINES = 2
 _WORDS = GROUP // 4  # int32 words of a group's codes
 
 # path -> vectors of outputs that a tile of rows computes at once
@@ -81,8 +87,11 @@ class Product:
     cells: Cells
 
 
-Epilogue = Callable[[Expr, Expr, Expr, Expr, Expr], None]
-"""epilogue(tile, row of the tile, panel, low, high): takes the two vectors of 16 outputs of a row."""
+RowVectors = list[list[Expr]]
+"""The two vectors of 16 values of each row of a tile."""
+
+Epilogue = Callable[[Expr, Expr, RowVectors], None]
+"""epilogue(tile, panel, outputs)"""
 
 
 class PanelLinear:
@@ -118,43 +127,68 @@ class PanelLinear:
                 with tir.serial(tiles) as tile:
                     # One tile's sums are used again for the next one, unless further pieces are added to them.
                     at = bind(self.sums_at + (tile if pieces > 1 else i64(0)) * (TILE_ROWS * 32))
-                    with tir.serial(i64(32 // at_once)) as part:
-                        self._part(product, base, begin, stop, tile, part, low_rank, b_base, at)
-                    with when(piece == pieces - 1), tir.serial(i64(TILE_ROWS)) as row:
-                        low, high = (bind(load(self.sums, at + row * 32 + 16 * half)) for half in range(2))
-                        epilogue(tile, row, panel, low, high)
+                    if at_once == 32 and pieces == 1:
+                        totals = self._part(
+                            product, base, (begin, stop), tile, i64(0), low_rank, b_base, None
+                        )
+                        epilogue(tile, panel, [[each.value for each in row] for row in totals])
+                    else:
+                        with tir.serial(i64(32 // at_once)) as part:
+                            place = bind(at + part * at_once)
+                            self._part(product, base, (begin, stop), tile, part, low_rank, b_base, place)
+                        with when(piece == pieces - 1):
+                            outputs = [
+                                [bind(load(self.sums, at + row * 32 + 16 * half)) for half in range(2)]
+                                for row in range(TILE_ROWS)
+                            ]
+                            epilogue(tile, panel, outputs)
 
     def _part(
         self,
         product: Product,
         base: Expr,
-        begin: Expr,
-        stop: Expr,
+        span: tuple[Expr, Expr],
         tile: Expr,
         part: Expr,
         low_rank: Product | None,
         b_base: Expr | None,
-        at: Expr,
-    ) -> None:
-        """The outputs of a panel that are computed at once, over the groups begin .. stop - 1, added to the sums."""
-        lanes = self.machine.lanes
+        place: Expr | None,
+    ) -> list[list[Register]]:
+        """The outputs of a panel that are computed at once, over the groups of a span.
+
+        place: offset of these outputs in the sums, which they are added to; None starts and ends in registers.
+        """
+        lanes, (begin, stop) = self.machine.lanes, span
         totals = [[Register("float32", lanes) for _ in range(self.vectors)] for _ in range(TILE_ROWS)]
-        place = bind(at + part * (lanes * self.vectors))
-        for registers in totals:
-            for register in registers:
+        places: list[list[Expr]] = []
+        if place is not None:
+            places = [
+                [place + row * 32 + vector * lanes for vector in range(self.vectors)]
+                for row in range(TILE_ROWS)
+            ]
+        for line in totals:
+            for register in line:
                 register.clear()
-        with when(begin > 0):
-            for row, registers in enumerate(totals):
-                for vector, register in enumerate(registers):
-                    register.value = load(self.sums, place + row * 32 + vector * lanes, lanes)
+        if place is not None:
+            with when(begin > 0):
+                for line, offsets in zip(totals, places, strict=True):
+                    for register, offset in zip(line, offsets, strict=True):
+                        register.value = load(self.sums, offset, lanes)
+        next_piece = bind(base + stop * BLOCK_BYTES)
+        last = bind((stop - begin) * BLOCK_BYTES - _LINE)
+        steps = bind(tile * (stop - begin) - begin)
         with tir.serial(begin, stop) as group:
+            ahead = bind(tir.min((steps + group) * (_LINES * _LINE), last))
+            for line_number in range(_LINES):
+                prefetch(product.weights, next_piece + ahead + line_number * _LINE)
             self._group(product, base, group, tile, part, totals)
         if low_rank is not None:
             with when(begin == 0), tir.serial(low_rank.groups) as group:
                 self._group(low_rank, b_base, group, tile, part, totals)
-        for row, registers in enumerate(totals):
-            for vector, register in enumerate(registers):
-                store(self.sums, place + row * 32 + vector * lanes, register.value, lanes)
+        for line, offsets in zip(totals, places, strict=False):
+            for register, offset in zip(line, offsets, strict=True):
+                store(self.sums, offset, register.value, lanes)
+        return totals
 
     def _group(
         self, product: Product, base: Expr, group: Expr, tile: Expr, part: Expr, totals: list[list[Register]]
@@ -164,18 +198,18 @@ class PanelLinear:
         cell = bind(cells.cell(tile, group))
         block = bind(base + group * BLOCK_BYTES + part * (4 * lanes * self.vectors))
         integers = [[Register("int32", lanes) for _ in range(self.vectors)] for _ in range(TILE_ROWS)]
-        for row, registers in enumerate(integers):
+        for row, line in enumerate(integers):
             offset = bind(cells.offsets[cell + row])
-            for register in registers:
+            for register in line:
                 register.value = dot_start(machine, 8, offset)
         for chunk in range(_WORDS):
             weights = [
                 bind(load(product.weights, block + chunk * 128 + vector * 4 * lanes, 4 * lanes))
                 for vector in range(self.vectors)
             ]
-            for row, registers in enumerate(integers):
+            for row, line in enumerate(integers):
                 word = bind(cells.codes[(cell + row) * _WORDS + chunk])
-                for register, weight in zip(registers, weights, strict=True):
+                for register, weight in zip(line, weights, strict=True):
                     register.value = dot(machine, register.value, weight, word, 8)
         scales_at = bind(base + group * BLOCK_BYTES + 32 * GROUP + part * (4 * lanes * self.vectors))
         scales = [
@@ -186,65 +220,73 @@ class PanelLinear:
             )
             for vector in range(self.vectors)
         ]
-        for row, registers in enumerate(integers):
+        for row, line in enumerate(integers):
             factor = bind(splat(cells.scales[cell + row], lanes))
-            for total, register, scale in zip(totals[row], registers, scales, strict=True):
+            for total, register, scale in zip(totals[row], line, scales, strict=True):
                 value = bind(tir.cast(register.value, f"float32x{lanes}") * factor)
                 total.value = self.e.fma(scale, value, total.value)
 
-    def quantise(self, cells: Cells, cell: Expr, low: Expr, high: Expr) -> None:
-        """Quantise 32 float32 into a cell: codes round(v / s) with s = max |v| / 127, at least 1e-12 / 127."""
-        largest = bind(tir.max(max_lanes(tir.max(tir.abs(low), tir.abs(high))), f32(1e-12)))
-        factor = bind(splat(f32(127.0) / largest))
-        codes = [bind(round_to_int(vector * factor)) for vector in (low, high)]
+    def quantise(self, cells: Cells, cell: Expr, rows: RowVectors) -> None:
+        """Quantise a group of 32 float32 of each row into consecutive cells.
+
+        Codes are round(v / s) with s = max |v| / 127; the maximum counts as 1e-12 at least.
+        """
         cell = bind(cell)
-        for half in range(2):
-            words = tir.reinterpret(tir.cast(codes[half], "int8x16"), dtype="int32x4")
-            store(cells.codes, cell * _WORDS + 4 * half, words, 4)
-        store(cells.scales, cell, largest * f32(1.0 / 127.0), 1)
-        store(cells.offsets, cell, sum_integers(codes[0] + codes[1]) * tir.int32(-128), 1)
+        for row, vectors in enumerate(rows):
+            largest = bind(tir.max(largest_magnitude(vectors), f32(1e-12)))
+            factor = bind(splat(f32(127.0) / largest))
+            codes = [bind(round_to_int(vector * factor)) for vector in vectors]
+            for half in range(2):
+                words = tir.reinterpret(tir.cast(codes[half], "int8x16"), dtype="int32x4")
+                store(cells.codes, (cell + row) * _WORDS + 4 * half, words, 4)
+            store(cells.scales, cell + row, largest * f32(1.0 / 127.0), 1)
+            store(cells.offsets, cell + row, sum_integers(codes[0] + codes[1]) * tir.int32(-128), 1)
 
     def layer_norm(
         self,
         x: Any,
-        row: Expr,
+        starts: list[Expr],
         hidden: int,
         epsilon: float,
         vectors: Any,
         norm: Expr,
-        put: Callable[..., None],
+        put: Callable[[Expr, RowVectors], None],
     ) -> None:
-        """Layer norm of x[row : row + width], where width is hidden rounded up to a multiple of 32 by zeros.
+        """Layer norm of rows of x, each hidden wide and padded with zeros to a multiple of 32.
 
-        norm: offset of the weight in vectors, which the bias follows. put(group, low, high) takes the results.
+        starts: offsets of rows. norm: offset of the weight in vectors, which the bias follows.
+        put(group, rows) takes the results.
         """
         groups = -(-hidden // GROUP)
-        total = [Register() for _ in range(4)]  # two chains for each of two vectors
-        for register in total:
-            register.clear()
+        whole = groups * GROUP
+        totals = registers(len(starts))
         with tir.serial(i64(groups)) as group:
-            for half in range(2):
-                total[half].value = total[half].value + load(x, row + group * GROUP + 16 * half)
-        mean = bind(splat(sum_lanes(total[0].value + total[1].value) * f32(1.0 / hidden)))
+            for start, total in zip(starts, totals, strict=True):
+                low, high = (load(x, start + group * GROUP + 16 * half) for half in range(2))
+                total.value = total.value + (low + high)
+        mean = [bind(splat(sum_lanes(total.value) * f32(1.0 / hidden))) for total in totals]
+        for total in totals:
+            total.clear()
         with tir.serial(i64(groups)) as group:
-            for half in range(2):
-                apart = bind(load(x, row + group * GROUP + 16 * half) - mean)
-                total[2 + half].value = self.e.fma(apart, apart, total[2 + half].value)
-        squares = sum_lanes(total[2].value + total[3].value)
-        if missing := groups * GROUP - hidden:  # the padding is mean away from the mean
-            first = tir.Shuffle([mean], [0])
-            squares = squares - first * first * f32(float(missing))
-        inverse = bind(splat(f32(1.0) / tir.sqrt(squares * f32(1.0 / hidden) + f32(epsilon))))
+            for row, (start, total) in enumerate(zip(starts, totals, strict=True)):
+                for half in range(2):
+                    apart = bind(load(x, start + group * GROUP + 16 * half) - mean[row])
+                    total.value = self.e.fma(apart, apart, total.value)
+        inverse = []
+        for middle, total in zip(mean, totals, strict=True):
+            squares = sum_lanes(total.value)
+            if whole > hidden:  # each value of the padding is mean away from the mean
+                first = tir.Shuffle([middle], [0])
+                squares = squares - first * first * f32(float(whole - hidden))
+            inverse.append(bind(splat(f32(1.0) / tir.sqrt(squares * f32(1.0 / hidden) + f32(epsilon)))))
         with tir.serial(i64(groups)) as group:
+            places = [bind(group * GROUP + 16 * half) for half in range(2)]
+            weights = [bind(load(vectors, norm + place)) for place in places]
+            biases = [bind(load(vectors, norm + whole + place)) for place in places]
             results = []
-            for half in range(2):
-                at = bind(group * GROUP + 16 * half)
-                normal = (load(x, row + at) - mean) * inverse
-                weight, bias = load(vectors, norm + at), load(vectors, norm + groups * GROUP + at)
-                results.append(bind(self.e.fma(normal, weight, bias)))
-            put(group, *results)
-
-
-def panels_of(outputs: int) -> int:
-    """Panels of a matrix with this padded number of outputs."""
-    return panel_bytes(outputs, GROUP) // BLOCK_BYTES
+            for row, start in enumerate(starts):
+                normal = [(load(x, start + place) - mean[row]) * inverse[row] for place in places]
+                results.append(
+                    [bind(self.e.fma(normal[half], weights[half], biases[half])) for half in range(2)]
+                )
+            put(group, results)

@@ -31,6 +31,9 @@ BLOCK_BYTES = 32 * GROUP + 4 * 32
 KEYS_AT_ONCE = 64
 """Keys whose products with attention weights are summed as integers before they are added up as float32."""
 
+TILES_AT_ONCE = 4
+"""Tiles of queries that take their turns with each piece of the keys and values."""
+
 MAX_RANK = 64
 LINEAR_ROLES = ("q", "k", "v", "o", "fc1", "fc2")
 VECTORS = (
