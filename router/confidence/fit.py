@@ -24,7 +24,7 @@ from router.confidence.rule import FARTHEST, FEATURES, AdapterOffset, Evidence, 
 
 FOLDS = 5
 SHARED_PENALTIES = (1.0, 10.0)
-OWN_PENALTIES = (3.0, 10.0, 30.0, 100.0)
+OWN_PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
 INTERCEPT_PENALTY = 3.0
 """Penalty on an adapter's own intercept. Without it, an adapter whose logged answers are all right would be certain
 whatever its features say."""

@@ -17,7 +17,7 @@ from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, Event, Failed, Routed, TokenText
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
-from edge_app.turns.replies.text_replies import FIELD_RIGHT, NO_TEXT
+from edge_app.turns.replies.text_replies import FIELD_RIGHT, NO_TEXT, share_right
 from models.core.errors import UserError
 from models.core.types import Image
 from models.ocr.page_layout import PageText, TextLine
@@ -102,9 +102,17 @@ def test_the_answer_is_the_read_text(
     assert "".join(event.text for event in events if isinstance(event, TokenText)) == answer.text
     assert (answer.place, answer.adapter, answer.declined, answer.calibrated) == ("local", None, False, False)
     assert (answer.reason, answer.reason_kind) == ("local: the text that was read in the image", "text_read")
-    assert answer.confidence == pytest.approx(PAGE.probability)
+    assert answer.confidence == pytest.approx(share_right(PAGE.probability))
     assert not engine.calls and not engine.encoded
     assert store.get(store.latest()).turns[-1].answer == answer.text
+
+
+def test_text_is_vouched_for_less_than_the_recogniser_does_and_less_where_it_is_unsure() -> None:
+    shares = [share_right(recognition) for recognition in (0.0, 0.6, 0.9, 0.98)]
+    assert shares == sorted(shares)
+    assert all(
+        0 < share < recognition for share, recognition in zip(shares[1:], (0.6, 0.9, 0.98), strict=True)
+    )
 
 
 def test_the_route_is_told_once(assistant: Assistant) -> None:
