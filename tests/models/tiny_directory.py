@@ -24,11 +24,11 @@ TEMPLATE = "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<
 TEMPLATE += "{% if add_generation_prompt %}<|start|>{% endif %}"
 
 
-def write_directory(path: Path) -> Path:
+def write_directory(path: Path, seed: int = 5) -> Path:
     """config.json, tokenizer.json, tokenizer_config.json, model.safetensors; tokens: bytes and two more."""
     path.mkdir()
     (path / "config.json").write_text(json.dumps(SETTINGS))
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(seed)
     shapes = {
         "self_attn.q_proj": (WIDTH, HIDDEN), "self_attn.k_proj": (KV_WIDTH, HIDDEN),
         "self_attn.v_proj": (KV_WIDTH, HIDDEN), "self_attn.o_proj": (HIDDEN, WIDTH),

@@ -198,9 +198,9 @@ def duplicated(folder: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "dora": (changed(use_dora=True), "'use_dora', which is not supported"),
+    "dora": (changed(use_dora=True), "lacks the lora_magnitude_vector"),
     "bias": (changed(bias="all"), "trains biases"),
-    "modules_to_save": (changed(modules_to_save=["lm_head"]), "'modules_to_save', which is not supported"),
+    "modules_to_save": (changed(modules_to_save=["lm_head"]), "lacks the tensors of lm_head"),
     "another method": (changed(peft_type="IA3"), "only LORA is supported"),
     "pissa": (changed(init_lora_weights="pissa"), "changes the base model too"),
     "a target that is not supported": (changed(target_modules=["embed_tokens"]), "adapts 'embed_tokens'"),

@@ -15,8 +15,9 @@ from models.hub.adding import Proposal, WantedModel, propose
 from models.hub.catalog import HubSource
 from models.hub.store import ModelFiles, ModelStore
 from tests.models.formats.gguf_files import gguf_bytes
+from tests.models.formats.mlc.mlc_files import mlc_settings, mlc_tensors, write_mlc
 from tests.models.formats.siglip_files import mmproj_metadata, mmproj_tensors, random_tower, siglip
-from tests.models.formats.test_llama_weights import METADATA, as_gguf, random_model
+from tests.models.formats.test_llama_weights import METADATA, SETTINGS, as_gguf, random_model
 from tests.models.formats.test_model_description import SMOLVLM_500M
 from tests.models.hub.loopback import LoopbackServer
 from tests.models.hub.loopback_hub import COMMIT, publish_repository
@@ -226,6 +227,34 @@ def test_another_model_of_the_same_name_is_not_replaced(server: LoopbackServer, 
         pull(store, propose(WantedModel(f"hf:{REPOSITORY}", name="smolvlm-500m")))
     assert contents(store.pull("mine"))["model.safetensors"] == DIRECTORY["model.safetensors"]
     pull(store, first)  # the same once more
+
+
+def mlc_package(tmp_path: Path) -> dict[str, bytes]:
+    tensors = mlc_tensors(random_model(), "q4f16_1")
+    folder = write_mlc(tmp_path / "package", mlc_settings(SETTINGS, "q4f16_1"), tensors)
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    return files | {"tokenizer.json": b"{}", "logs.txt": b"made by mlc"}
+
+
+def test_an_mlc_package_is_pulled_with_its_shards(
+    server: LoopbackServer, store: ModelStore, tmp_path: Path
+) -> None:
+    files = mlc_package(tmp_path)
+    publish_repository(server, REPOSITORY, files)
+    proposal = propose(WantedModel(f"hf:{REPOSITORY}"))
+    assert proposal.entry.family == "llama"
+    found = pull(store, proposal)
+    assert contents(found) == {name: content for name, content in files.items() if name != "logs.txt"}
+
+
+def test_an_mlc_package_of_a_quantisation_that_is_not_read_is_refused(
+    server: LoopbackServer, tmp_path: Path
+) -> None:
+    files = mlc_package(tmp_path)
+    settings = json.loads(files["mlc-chat-config.json"]) | {"quantization": "q3f16_1"}
+    publish_repository(server, REPOSITORY, files | {"mlc-chat-config.json": json.dumps(settings).encode()})
+    with pytest.raises(UserError, match="q3f16_1"):
+        propose(WantedModel(f"hf:{REPOSITORY}"))
 
 
 # -- this machine -----------------------------------------------------------------------------------------

@@ -175,9 +175,9 @@ def test_a_second_process_waits_and_says_so(root: Path) -> None:
         ModelStore(root).pull(NAME, leave)
 
 
-def run(root: Path, *, module: str | None = None) -> subprocess.Popen[str]:
+def run(root: Path, *arguments: str, module: str | None = None) -> subprocess.Popen[str]:
     code = f"import pathlib, models.hub.store as s; s.ModelStore(pathlib.Path({str(root)!r})).pull({NAME!r})"
-    command = ["-m", module, str(root)] if module else ["-c", code]
+    command = ["-m", module, str(root), *arguments] if module else ["-c", code]
     return subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
 
 
@@ -197,6 +197,21 @@ def test_kill_9_at_every_event_leaves_nothing_or_a_whole_model(root: Path) -> No
     output, _ = process.communicate(timeout=250)
     assert process.returncode == 0
     assert int(output) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the loop forks its victims")
+def test_kill_9_while_a_folder_becomes_a_model_leaves_nothing_or_a_whole_model(tmp_path: Path) -> None:
+    source, root = tmp_path / "source", tmp_path / "models"
+    for folder in (source, root):
+        folder.mkdir()
+    for role, content in CONTENTS.items():
+        (source / role).write_bytes(content)
+    process = run(root, str(source), module="tests.models.hub.crash_loop")
+    output, _ = process.communicate(timeout=250)
+    assert process.returncode == 0
+    assert int(output) > 20
+    assert {role: (source / role).read_bytes() for role in CONTENTS} == CONTENTS
 
 
 def received(root: Path) -> int:
