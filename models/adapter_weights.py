@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.lora.peft_format import read_peft
+from models.lora.peft_format import read_peft, read_peft_vision
 from models.lora.vision_lora import VisionLora
 from models.lora.weights import LoraWeights
 from models.vision.projector_file import ProjectorPart, read_projector_part
@@ -46,6 +46,11 @@ def read_adapter(folder: Path, name: str) -> AdapterWeights:
     """
     lora = read_peft(folder, name, identified_by=(PROJECTOR_FILE,))
     return AdapterWeights(lora, read_adapter_projector(folder), lora.vision)
+
+
+def read_adapter_vision(folder: Path) -> VisionLora | None:
+    """What the adapter in a folder changes of a SigLIP tower. Raises UserError as `read_adapter` does."""
+    return read_peft_vision(folder)
 
 
 def read_adapter_projector(folder: Path) -> ProjectorPart | None:

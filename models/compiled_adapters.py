@@ -9,22 +9,29 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.adapter_weights import AdapterWeights, read_adapter_projector
+from models.adapter_weights import AdapterWeights, read_adapter_projector, read_adapter_vision
 from models.core.errors import UserError
 from models.engine import PackedAdapter
+from models.families.parts import BaseWeights
 from models.lora.packed_files import PackedFiles
 from models.lora.peft_format import PeftLora, check_layers
-from models.lora.weights import PackedLora, add_packed, pack_lora
+from models.lora.vision_lora import VisionLora, dora_factors
+from models.lora.weights import LoraWeights, PackedLora, add_packed, pack_lora
 from models.packing.packed_model import LlamaShape
 from models.vision.projector_file import ProjectorPart
+from models.vision.siglip.adapter import PackedVisionLora, pack_vision_lora
 
 
 @dataclass(frozen=True, eq=False)
 class CompiledAdapter:
-    """An adapter in the form that the compiled engine runs. lora: in the kernels' layout."""
+    """An adapter in the form that the compiled engine runs.
+
+    lora: in the kernels' layout. projector, vision: what it changes of the vision encoder, by the encoder's kind.
+    """
 
     lora: PackedLora
     projector: ProjectorPart | None = None
+    vision: PackedVisionLora | None = None
 
     @property
     def name(self) -> str:
@@ -38,28 +45,56 @@ class CompiledAdapter:
     @property
     def size(self) -> int:
         """Bytes in memory."""
-        return self.lora.tensor.nbytes + (self.projector.size if self.projector else 0)
+        parts = (self.projector, self.vision)
+        return self.lora.tensor.nbytes + sum(part.size for part in parts if part is not None)
 
 
 class CompiledAdapterPacker:
     """Packs adapters for models of one shape (models.engine.AdapterPacker). Any thread may call the methods."""
 
-    def __init__(self, shape: LlamaShape, folder: Path) -> None:
-        """folder: where packed adapters are kept between runs."""
+    def __init__(self, shape: LlamaShape, folder: Path, base: BaseWeights | None = None) -> None:
+        """folder: where packed adapters are kept between runs.
+
+        base: of the model. None refuses adapters that need it.
+        """
         self._shape = shape
+        self._base = base
         self._files = PackedFiles(folder, shape)
 
     def pack(self, weights: AdapterWeights) -> CompiledAdapter:
         """The adapter with its LoRA in the kernels' layout. Raises UserError when it does not fit the model."""
         check_layers(weights.lora, self._shape.layers)
-        if isinstance(weights.lora, PeftLora) and weights.lora.magnitudes:
-            raise UserError(f"The adapter {weights.name} is a DoRA, which this engine cannot run yet.")
-        if weights.vision is not None:
+        vision = self._pack_vision(weights.vision, weights.name, weights.generation)
+        lora = pack_lora(self._shape, self._with_factors(weights.lora))
+        return CompiledAdapter(lora, weights.projector, vision)
+
+    def _with_factors(self, lora: LoraWeights) -> LoraWeights:
+        """The LoRA with the factors of a DoRA, which depend on the base model's weights."""
+        if not isinstance(lora, PeftLora) or not lora.magnitudes:
+            return lora
+        if self._base is None:
+            raise UserError(f"The adapter {lora.name} is a DoRA, which this engine cannot run.")
+        try:
+            factors = dora_factors(lora.tensors, lora.magnitudes, self._base.language)
+        except (KeyError, ValueError) as error:
+            raise _misfit(lora.name) from error
+        return replace(lora, factors=factors)
+
+    def _pack_vision(self, lora: VisionLora | None, name: str, generation: int) -> PackedVisionLora | None:
+        """The part for a SigLIP tower. Raises UserError for a model without one."""
+        if lora is None:
+            return None
+        if self._base is None or self._base.vision is None:
             raise UserError(
-                f"The adapter {weights.name} changes a vision tower, which this model does not have; choose the model "
-                "that it was made for."
+                f"The adapter {name} changes a vision tower, which this model does not have; choose the model that it "
+                "was made for."
             )
-        return CompiledAdapter(pack_lora(self._shape, weights.lora), weights.projector)
+        weights = self._base.vision()
+        try:
+            lora = lora.with_factors(lambda module: weights.floats(f"{module}.weight"))
+        except (KeyError, ValueError) as error:
+            raise _misfit(name) from error
+        return pack_vision_lora(weights.config, lora, name, generation)
 
     def add(
         self, name: str, generation: int, parts: Sequence[tuple[PackedAdapter, float]]
@@ -70,26 +105,37 @@ class CompiledAdapterPacker:
         ranks, each rounded up to a multiple of 16, sum to more than MAX_RANK.
         """
         own = [(as_compiled(adapter), weight) for adapter, weight in parts]
+        for adapter, _ in own:
+            if adapter.vision is not None:
+                raise UserError(
+                    f"The adapter {adapter.name} changes the vision tower; it cannot be added to others."
+                )
         loras = [(adapter.lora, weight) for adapter, weight in own]
         return CompiledAdapter(add_packed(self._shape, name, generation, loras), _add_projectors(own))
 
     def open(self, folder: Path, name: str, signature: object) -> CompiledAdapter | None:
-        """The LoRA from its packed file, and the projector part from the adapter's folder.
+        """The LoRA from its packed file, and the vision encoder's part from the adapter's folder.
 
-        None when there is no packed file of this signature or the projector part is damaged. Reading the whole
-        adapter then raises the error.
+        None when there is no packed file of this signature or the other part is damaged. Reading the whole adapter
+        then raises the error.
         """
         lora = self._files.open(name, signature)
         if lora is None:
             return None
         try:
-            return CompiledAdapter(lora, read_adapter_projector(folder))
+            sees = self._base is not None and self._base.vision is not None
+            vision = self._pack_vision(read_adapter_vision(folder) if sees else None, name, lora.generation)
+            return CompiledAdapter(lora, read_adapter_projector(folder), vision)
         except UserError:
             return None
 
     def keep(self, adapter: PackedAdapter, signature: object) -> None:
         """Write the LoRA's packed file. Errors of the disk are ignored."""
         self._files.write(as_compiled(adapter).lora, signature)
+
+
+def _misfit(name: str) -> UserError:
+    return UserError(f"The adapter {name} does not fit this model; choose the model that it was made for.")
 
 
 def as_compiled(adapter: PackedAdapter) -> CompiledAdapter:

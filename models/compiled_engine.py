@@ -71,7 +71,7 @@ class CompiledEngine:
         self.has_vision = parts.vision is not None
         self.feature_sizes = FeatureSizes(self.shape.hidden, parts.vision.feature_size if parts.vision else 0)
         self.abilities = Abilities(parts.image_tasks, parts.text_tasks)
-        self.adapters = CompiledAdapterPacker(self.shape, packed_folder)
+        self.adapters = CompiledAdapterPacker(self.shape, packed_folder, parts.base)
         self.base_adapter = None if parts.base_lora is None else CompiledAdapter(parts.base_lora)
         self._parts = parts
         self._row_ids = RowIds()
@@ -116,7 +116,7 @@ class CompiledEngine:
         """
         vision = self._vision()
         own = None if adapter is None else as_compiled(adapter)
-        changes = own is not None and own.projector is not None
+        changes = own is not None and (own.projector is not None or own.vision is not None)
         key = vision.key(image), _adapter_key(own) if changes else None
         if key not in self._encoded:
             self._encoded[key] = self._encode(image, own, progress)
@@ -127,7 +127,7 @@ class CompiledEngine:
     def _encode(self, image: Image, adapter: CompiledAdapter | None, progress: Progress) -> EncodedImage:
         vision = self._vision()
         if isinstance(vision, TileEncoder):
-            seen = vision.encode(image, progress)
+            seen = vision.encode(image, None if adapter is None else adapter.vision, progress)
             return EncodedImage(self._row_ids.take(len(seen.embeddings)), seen.embeddings, grid=seen.grid)
         tokens = vision.encode(image, None if adapter is None else adapter.projector, progress)
         row_ids = self._row_ids.take(len(tokens.embeddings))

@@ -83,7 +83,7 @@ def _seen(
     for image in images:
         if isinstance(parts.vision, TileEncoder):
             tiles = parts.vision.cut(image)
-            rows = parts.vision.look(image, tiles, progress)
+            rows = parts.vision.look(image, tiles, adapter.vision if adapter else None, progress)
             arrays.setdefault("tiles", []).append(tiles.tiles)
             arrays.setdefault("pixel_values", []).append(pixel_values(tiles.tiles))
             made = EncodedImage(row_ids.take(len(rows.embeddings)), rows.embeddings, grid=rows.grid)

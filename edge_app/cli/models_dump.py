@@ -108,6 +108,6 @@ def _compute(
     parts = load_parts(files, options, progress)
     packed = None
     if adapter is not None:
-        packer = CompiledAdapterPacker(parts.language.runtime.shape, cache / PACKED)
+        packer = CompiledAdapterPacker(parts.language.runtime.shape, cache / PACKED, parts.base)
         packed = packer.pack(read_adapter(adapter, adapter.name))
     return dump(parts, wanted, images, packed, progress)

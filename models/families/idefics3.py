@@ -61,6 +61,7 @@ def load(files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts:
     return replace(
         parts,
         vision=vision,
+        base=replace(parts.base, vision=lambda: load_siglip(source, digest)),
         plain_penalty=PENALTY,
         image_tasks=config.image_tasks,
         text_tasks=config.text_tasks,

@@ -7,13 +7,14 @@ in front of a Llama build on `load_language`.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from models.compiler.cpu import choose_path, detect
 from models.core.cache import COMPILED, PACKED
 from models.core.errors import UserError
 from models.core.types import Progress
-from models.families.parts import LoadOptions, Parts
+from models.families.parts import BaseWeights, LoadOptions, Parts
 from models.formats.gguf_metadata import load_or_read_metadata
 from models.formats.llama_sources import load_llama
 from models.formats.llama_weights import LlamaWeights
@@ -32,6 +33,7 @@ from models.lora.peft_format import check_layers, read_peft
 from models.lora.weights import PackedLora, pack_lora
 from models.model_config import ModelConfig, read_model_config
 from models.packing.packed_model import LlamaShape, PackedModel, load_or_pack
+from models.packing.unpacking import module_weights
 from models.vision.projector import packed_embedding
 
 
@@ -77,6 +79,7 @@ def load_language(
         SideContext(lambda: LlamaRuntime(packed, library, options.threads, CONTEXT, MAX_ROWS)),
         packed_embedding(packed),
         PromptBuilder(tokenizer, template, wording or config.wording),
+        BaseWeights(partial(module_weights, packed)),
         vision=None,
         words_head=None,
         base_lora=_base_lora(config.base_lora, files.name, packed.shape, packed_folder)

@@ -6,12 +6,16 @@ module has one function, `load`, which reads a model's files and returns `Parts`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.core.types import Progress
+from models.formats.siglip_weights import SiglipWeights
 from models.hub.store import ModelFiles
 from models.language.generation import LanguageModel
 from models.language.prompt import PromptBuilder
@@ -29,6 +33,18 @@ ImageEncoder = VisionEncoder | TileEncoder
 
 
 @dataclass(frozen=True)
+class BaseWeights:
+    """Reads the weights that adapters change. Any thread may do so.
+
+    language: W of the language model's module "layers.{i}.{role}_proj", float32 [outputs, inputs].
+    vision: the SigLIP tower and connector; None for a model without one.
+    """
+
+    language: Callable[[str], NDArray[np.float32]]
+    vision: Callable[[], SiglipWeights] | None = None
+
+
+@dataclass(frozen=True)
 class Parts:
     """The parts of a model in memory.
 
@@ -36,6 +52,7 @@ class Parts:
     their own.
     embedding: the rows of the language model's embedding, by token id.
     prompts: builds the model's prompts.
+    base: the weights that adapters change.
     vision: the vision encoder; None for a model that reads text alone.
     plain_penalty: the repetition penalty without an adapter.
     words_head: the head of the projector whose labels the prompt has in words; None for the first head.
@@ -47,6 +64,7 @@ class Parts:
     side_context: SideContext
     embedding: EmbeddingRows
     prompts: PromptBuilder
+    base: BaseWeights
     vision: ImageEncoder | None
     words_head: str | None
     base_lora: PackedLora | None

@@ -107,6 +107,14 @@ def read_peft(folder: Path, name: str, identified_by: Sequence[str] = ()) -> Pef
     )
 
 
+def read_peft_vision(folder: Path) -> VisionLora | None:
+    """The part of `read_peft` for the vision tower and connector; the rest is not read. Raises UserError."""
+    config = parse_config(read_config_bytes(folder / CONFIG_FILE), folder / CONFIG_FILE)
+    file = SafetensorsFile(folder / WEIGHTS_FILE)
+    others = [module for module in _modules(file, config) if module.part != _LANGUAGE_PART]
+    return _read_vision(file, others, config) if others else None
+
+
 def check_layers(lora: LoraWeights, layers: int) -> None:
     """Raise UserError when the adapter was trained on a model with another number of layers."""
     if isinstance(lora, PeftLora) and lora.layers not in (None, layers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 from models.adapter_weights import AdapterWeights
 from models.compiled_adapters import CompiledAdapter, CompiledAdapterPacker
 from models.core.errors import UserError
+from models.families.parts import BaseWeights
 from models.lora.peft_format import PeftLora
 from models.lora.vision_lora import VisionLora
+from models.packing.lora_layout import LoraLayout
 from models.packing.packed_model import LlamaShape
 from models.vision.projector_file import ProjectorPart
+from models.vision.siglip.adapter import PackedVisionLora
 from tests.models.test_adapter_weights import head
 from tests.models.tiny_llama import random_lora
 
@@ -46,6 +50,27 @@ def test_a_vision_tower_s_lora_is_refused_by_a_model_without_one(packer: Compile
     lora = PeftLora("seeing", 1, 4, random_lora(SHAPE, 4).tensors)
     with pytest.raises(UserError, match="seeing changes a vision tower, which this model does not have"):
         packer.pack(AdapterWeights(lora, vision=VisionLora(4, {})))
+
+
+def test_a_dora_needs_the_weights_of_its_base(packer: CompiledAdapterPacker, tmp_path: Path) -> None:
+    tensors = random_lora(SHAPE, 4).tensors
+    magnitudes = {"layers.1.q_proj": np.full(96, 3.0, np.float32)}
+    lora = PeftLora("dora", 1, 4, tensors, magnitudes=magnitudes)
+    with pytest.raises(UserError, match="dora is a DoRA"):
+        packer.pack(AdapterWeights(lora))
+    base = BaseWeights(lambda module: np.ones(SHAPE.matrix(module.split(".")[2][:-5]), np.float32))
+    packed = CompiledAdapterPacker(SHAPE, tmp_path, base).pack(AdapterWeights(lora)).lora
+    assert packed.factored
+    factors = LoraLayout(SHAPE).factors(packed.tensor, packed.rank)
+    merged = 1 + tensors["layers.1.q_proj.B"] @ tensors["layers.1.q_proj.A"]
+    np.testing.assert_allclose(factors[1, :96], 3 / np.linalg.norm(merged, axis=1), rtol=1e-5)
+    assert (factors[0] == 1).all() and (factors[1, 96:] == 1).all()
+
+
+def test_an_adapter_of_the_tower_is_not_added_to_others(packer: CompiledAdapterPacker) -> None:
+    seeing = replace(adapter(packer, "seeing", None), vision=PackedVisionLora(1, 0, {}))
+    with pytest.raises(UserError, match="seeing changes the vision tower; it cannot be added"):
+        packer.add("sum", 1, [(seeing, 1.0), (adapter(packer, "other", None), 1.0)])
 
 
 def test_a_sum_without_projector_parts_has_none(packer: CompiledAdapterPacker) -> None:

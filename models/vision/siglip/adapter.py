@@ -34,12 +34,19 @@ from models.vision.siglip.shape import (
 class PackedVisionLora:
     """An adapter for one tower.
 
+    generation: identifies its content, as that of models.adapter_weights.AdapterWeights does.
     rank_groups: its padded rank / 32; 0 when it has no low-rank part. arrays: "factors" and "lora" as in
     models.vision.siglip.arguments, and "connector" when the adapter replaces that.
     """
 
+    generation: int
     rank_groups: int
     arrays: dict[str, NDArray[Any]]
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return sum(array.nbytes for array in self.arrays.values())
 
 
 def plain_factors(config: SiglipConfig) -> NDArray[np.float32]:
@@ -50,7 +57,7 @@ def plain_factors(config: SiglipConfig) -> NDArray[np.float32]:
     return factors
 
 
-def pack_vision_lora(config: SiglipConfig, lora: VisionLora, name: str) -> PackedVisionLora:
+def pack_vision_lora(config: SiglipConfig, lora: VisionLora, name: str, generation: int) -> PackedVisionLora:
     """Pack an adapter. name: of the adapter, for messages. Raises UserError when it does not fit the tower."""
     _validate(config, lora, name)
     groups = -(-lora.rank // GROUP) if lora.tensors else 0
@@ -61,7 +68,7 @@ def pack_vision_lora(config: SiglipConfig, lora: VisionLora, name: str) -> Packe
         packed = pack_connector(config, lambda: quantise(connector, 8), lambda: connector)
         arrays["connector"] = aligned_zeros(packed.size, np.uint8)
         arrays["connector"][:] = packed
-    return PackedVisionLora(groups, arrays)
+    return PackedVisionLora(generation, groups, arrays)
 
 
 def _validate(config: SiglipConfig, lora: VisionLora, name: str) -> None:

@@ -38,7 +38,7 @@ class SiglipEncoder:
         self._memory["pixel_scales"][:] = 1 / PIXEL_SCALE
         self._memory["key_masks"][shape.patches :] = MASKED
         arrays = {"factors": plain_factors(self.config), "lora": aligned_zeros(64, np.uint8)}
-        self._plain = PackedVisionLora(0, arrays)
+        self._plain = PackedVisionLora(0, 0, arrays)
         self._functions = {
             name: library[f"siglip_{name}"] for name in ("embed", "project", "attend", "mlp", "connect")
         }

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.types import Image, Progress, no_progress
+from models.vision.siglip.adapter import PackedVisionLora
 from models.vision.tiled.feature_files import FeatureFiles, TiledImage
 from models.vision.tiles import Tiles, TileSettings, cut
 
@@ -20,7 +21,7 @@ from models.vision.tiles import Tiles, TileSettings, cut
 class TileTower(Protocol):
     """Encodes tiles, such as models.vision.siglip.encoder.SiglipEncoder."""
 
-    def encode(self, tile: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def encode(self, tile: NDArray[np.uint8], adapter: PackedVisionLora | None = None) -> NDArray[np.float32]:
         """The rows of one tile. tile: uint8 [3, s, s]. Returns float32 [rows, text_hidden]."""
         ...
 
@@ -56,27 +57,36 @@ class TileEncoder:
         cut_as = self.settings(image)
         return f"{image.digest} {cut_as.tile} {cut_as.longest_edge} {cut_as.splitting}"
 
-    def encode(self, image: Image, progress: Progress = no_progress) -> TiledImage:
-        """The image's rows, from disk or from `look`. progress: see there."""
-        key = self.key(image)
-        known = self._files.find(key)
+    def encode(
+        self, image: Image, adapter: PackedVisionLora | None = None, progress: Progress = no_progress
+    ) -> TiledImage:
+        """The image's rows, from disk or from `look`. adapter, progress: see there."""
+        key = [self.key(image), *([] if adapter is None else [adapter.generation])]
+        known = self._files.find(*key)
         if known is None:
-            known = self.look(image, self.cut(image), progress)
-            self._files.keep(known, key)
+            known = self.look(image, self.cut(image), adapter, progress)
+            self._files.keep(known, *key)
         return known
 
     def cut(self, image: Image) -> Tiles:
         """The tiles of an image."""
         return cut(image.pixels, self.settings(image))
 
-    def look(self, image: Image, tiles: Tiles, progress: Progress = no_progress) -> TiledImage:
+    def look(
+        self,
+        image: Image,
+        tiles: Tiles,
+        adapter: PackedVisionLora | None = None,
+        progress: Progress = no_progress,
+    ) -> TiledImage:
         """The rows of an image's tiles, tile by tile.
 
-        progress: receives the stages of loading, and "encode" with the number of tiles done.
+        adapter: what an adapter changes of the tower and connector; None for nothing. progress: receives the stages of
+        loading, and "encode" with the number of tiles done.
         """
         tower = self.load(progress)
         rows = []
         for number, tile in enumerate(tiles.tiles):
             progress("encode", f"Looking at {image.name}", number, len(tiles.tiles))
-            rows.append(tower.encode(tile))
+            rows.append(tower.encode(tile, adapter))
         return TiledImage(np.concatenate(rows), (tiles.rows, tiles.cols))

@@ -31,7 +31,7 @@ def test_an_adapter_gives_the_rows_of_the_tower_it_is_merged_into(
 ) -> None:
     config = CONFIGS[name]
     tile, lora = random_tile(config), random_lora(config, rank)
-    found = encoder(name, path).encode(tile, pack_vision_lora(config, lora, "x"))
+    found = encoder(name, path).encode(tile, pack_vision_lora(config, lora, "x", 1))
     expected = ReferenceTower(merged_weights(config, lora), rounding=False).encode(tile)
     assert distance(found, expected) < 0.05
     plain = encoder(name, path).encode(tile)
@@ -44,7 +44,7 @@ def test_a_connector_that_was_trained_takes_the_place_of_the_model_s(name: str) 
     shape = (config.text_hidden, config.hidden * config.scale_factor**2)
     weights = np.random.default_rng(2).normal(0, shape[1] ** -0.5, shape).astype(np.float32)
     lora = VisionLora(1, {}, connector=weights)
-    found = encoder(name).encode(random_tile(config), pack_vision_lora(config, lora, "x"))
+    found = encoder(name).encode(random_tile(config), pack_vision_lora(config, lora, "x", 1))
     expected = ReferenceTower(merged_weights(config, lora), rounding=False).encode(random_tile(config))
     assert distance(found, expected) < 0.04
 
@@ -52,7 +52,7 @@ def test_a_connector_that_was_trained_takes_the_place_of_the_model_s(name: str) 
 def test_an_adapter_leaves_no_trace() -> None:
     tile = random_tile(B16)
     before = encoder("b16").encode(tile)
-    encoder("b16").encode(tile, pack_vision_lora(B16, random_lora(B16), "x"))
+    encoder("b16").encode(tile, pack_vision_lora(B16, random_lora(B16), "x", 1))
     assert np.array_equal(encoder("b16").encode(tile), before)
 
 
@@ -61,7 +61,7 @@ def test_zeros_and_factors_of_one_change_no_bit() -> None:
     zeros = {name: tensor * np.float32(name.endswith("A")) for name, tensor in lora.tensors.items()}
     ones = {module: np.ones_like(factors) for module, factors in lora.factors.items()}
     tile = random_tile(B16)
-    packed = pack_vision_lora(B16, replace(lora, tensors=zeros, factors=ones), "x")
+    packed = pack_vision_lora(B16, replace(lora, tensors=zeros, factors=ones), "x", 1)
     assert np.array_equal(encoder("b16").encode(tile, packed), encoder("b16").encode(tile))
 
 
@@ -82,4 +82,4 @@ def test_zeros_and_factors_of_one_change_no_bit() -> None:
 def test_an_adapter_that_does_not_fit_is_refused(changes: dict[str, object], says: str) -> None:
     lora = replace(VisionLora(5, {}), **changes)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=says):
-        pack_vision_lora(B16, lora, "x")
+        pack_vision_lora(B16, lora, "x", 1)

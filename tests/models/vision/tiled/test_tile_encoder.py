@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.core.types import Image, Progress, Stage, no_progress
+from models.vision.siglip.adapter import PackedVisionLora
 from models.vision.tiled import feature_files
 from models.vision.tiled.feature_files import FeatureFiles, TiledImage
 from models.vision.tiled.tile_encoder import TileEncoder
@@ -25,10 +26,11 @@ class CountingTower:
     def __init__(self) -> None:
         self.seen = 0
 
-    def encode(self, tile: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def encode(self, tile: NDArray[np.uint8], adapter: PackedVisionLora | None = None) -> NDArray[np.float32]:
         assert tile.shape == (3, TILE, TILE)
         self.seen += 1
-        return np.full((ROWS, HIDDEN), tile.mean(), np.float32)
+        more = 0 if adapter is None else adapter.generation
+        return np.full((ROWS, HIDDEN), tile.mean() + more, np.float32)
 
 
 def encoder(
@@ -101,11 +103,23 @@ def test_progress_is_told_tile_by_tile_and_stops_between_tiles(tmp_path: Path) -
 
     made = encoder(tmp_path, tower)
     with pytest.raises(InterruptedError):
-        made.encode(picture(), stop_at_third)
+        made.encode(picture(), progress=stop_at_third)
     assert told == [("load", 1, 1), ("encode", 0, 13), ("encode", 1, 13), ("encode", 2, 13)]
     assert tower.seen == 2
     assert not list(tmp_path.glob("*.rows"))
-    assert made.encode(picture(), no_progress).grid == (3, 4)
+    assert made.encode(picture(), progress=no_progress).grid == (3, 4)
+
+
+def test_an_adapter_of_the_tower_has_rows_of_its_own(tmp_path: Path) -> None:
+    adapters = [None, PackedVisionLora(5, 0, {}), PackedVisionLora(9, 0, {})]
+    made, low = encoder(tmp_path, CountingTower()), replace(picture(), detail="low")
+    plain, *others = [made.encode(low, adapter).embeddings for adapter in adapters]
+    for adapter, rows in zip(adapters[1:], others, strict=True):
+        assert adapter is not None
+        np.testing.assert_allclose(rows, plain + adapter.generation)
+    again = encoder(tmp_path, tower := CountingTower())
+    assert np.array_equal(again.encode(low, adapters[1]).embeddings, others[0])
+    assert tower.seen == 0
 
 
 def test_the_files_used_longest_ago_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,56 @@
+"""The weights of a packed model as float32 again: what the factors of a DoRA are computed from."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.formats.llama_weights import LINEAR_ROLES
+from models.formats.quantization import QuantizedMatrix
+from models.packing.packed_model import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
+
+_MODULE = re.compile(rf"layers\.(\d+)\.({'|'.join(LINEAR_ROLES)})_proj")
+
+
+def module_weights(model: PackedModel, module: str) -> NDArray[np.float32]:
+    """W of a linear layer, float32 [outputs, inputs].
+
+    module: "layers.{i}.{role}_proj". Raises KeyError for a module that the model does not have.
+    """
+    match = _MODULE.fullmatch(module)
+    if match is None or int(match[1]) >= model.shape.layers:
+        raise KeyError(module)
+    role, layer = match[2], int(match[1])
+    section = model.sections[role].reshape(model.shape.layers, -1)
+    outputs, inputs = model.shape.matrix(role)
+    return unpack_matrix(section[layer], model.shape.bits(role), inputs).dequantise()[:outputs]
+
+
+def unpack_matrix(tiles: NDArray[np.uint8], bits: int, inputs: int) -> QuantizedMatrix:
+    """The inverse of models.packing.packed_model.pack_matrix, with its rows of padding. tiles: of any shape."""
+    groups, size = inputs // TILE_INPUTS, CODE_BYTES[bits]
+    tiles = tiles.reshape(-1, groups, TILE_BYTES[bits])
+    blocks = len(tiles)
+    rows = blocks * TILE_ROWS
+    packed = tiles[..., :size]
+    if bits == 4:
+        halves = packed.reshape(blocks, groups, 4, 1, TILE_ROWS, 4)
+        pairs = np.concatenate([halves & np.uint8(15), halves >> np.uint8(4)], axis=3)
+        codes = pairs.transpose(0, 4, 1, 2, 3, 5)  # [block, row, group, pair, chunk, 4]
+    else:
+        codes = packed.reshape(blocks, groups, 8, TILE_ROWS, 4).transpose(0, 3, 1, 2, 4)
+    scale = _halves(tiles[..., size : size + 32])
+    return QuantizedMatrix(
+        4 if bits == 4 else 8,
+        codes.reshape(rows, groups, TILE_INPUTS),
+        scale,
+        _halves(tiles[..., size + 32 :]) if bits == 4 else None,
+    )
+
+
+def _halves(fields: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """Bytes [blocks, groups, 32] -> float16 [rows, groups]."""
+    values = np.ascontiguousarray(fields).view(np.float16)  # [block, group, row]
+    return values.transpose(0, 2, 1).reshape(-1, fields.shape[1])
