@@ -6,7 +6,6 @@ One turn runs at a time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,10 +16,8 @@ from textual.screen import Screen
 from textual.widgets import Footer, Markdown
 
 from edge_app.cloud.endpoint import Endpoint
-from edge_app.events import Failed, Progress, Ready
 from edge_app.image_paths import typed_path
 from edge_app.system.terminal_text import one_line
-from edge_app.tui.composer.attachments import Attachment
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.conversation.conversation_view import ConversationView
 from edge_app.tui.conversation.messages import MessageView
@@ -29,9 +26,8 @@ from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.keys import BINDING_GROUPS, CHAT_BINDINGS, key_name
 from edge_app.tui.model_choice import ModelChoice
 from edge_app.tui.open_chat import OpenChat
+from edge_app.tui.preparation import Preparation
 from edge_app.tui.status import NEW_CHAT, StatusLine
-from edge_app.tui.stream import batches
-from edge_app.tui.text import progress_text
 from edge_app.tui.turn_options import TurnOptions
 from edge_app.tui.windows.consent_window import ConsentAsked, ConsentWindow
 from edge_app.tui.windows.file_picker import FilePicker
@@ -84,8 +80,11 @@ class ChatScreen(Screen[None]):
         status.adapter, status.mode = self._dependencies.settings.adapter, self._dependencies.settings.mode
         status.detail = self._dependencies.settings.image_detail
         status.offline, status.endpoint = self._dependencies.offline.is_on, self._endpoint
+        self._preparation = Preparation(
+            self, self._dependencies, status, self.composer, lambda: self._model.current
+        )
         self._model = ModelChoice(
-            self.app, self._dependencies, status, self.composer, self._prepare_again, self._key
+            self.app, self._dependencies, status, self.composer, self._preparation.begin_again, self._key
         )
         self._chat = OpenChat(
             self._dependencies, status, self.composer, self.conversation, self._key, self._model.offer_better
@@ -94,7 +93,7 @@ class ChatScreen(Screen[None]):
             self.app, self._dependencies, status, self.composer, self._key("chat.offline")
         )
         self.composer.prompt.focus()
-        self._prepare(())
+        self._preparation.load_model()
         self._remember()
         if self._warning:
             self.composer.say(self._warning, wrong=True)
@@ -161,30 +160,7 @@ class ChatScreen(Screen[None]):
     @on(Composer.Attached)
     def _attached(self, event: Composer.Attached) -> None:
         self._folder = event.attachment.path.parent
-        self._prepare((event.attachment,))
-
-    @work(group="prepare")
-    async def _prepare(self, attachments: Sequence[Attachment]) -> None:
-        """Loads the model and encodes the images while the user types."""
-        status, name = self.query_one(StatusLine), self._model.current
-        try:
-            async for batch in batches(
-                self._dependencies.backend.prepare([a.path for a in attachments], status.detail)
-            ):
-                for event in batch:
-                    if isinstance(event, Progress):
-                        status.doing = progress_text(event)
-                    elif isinstance(event, Ready):
-                        name = event.model
-                    elif isinstance(event, Failed):
-                        self.composer.say(event.message, wrong=True)
-        except Exception as error:
-            self.composer.say(self._dependencies.report(error), wrong=True)
-        status.model, status.doing = name, ""
-
-    def _prepare_again(self) -> None:
-        """Loads the model that was chosen, and encodes the attached images with it."""
-        self._prepare(self.composer.attachments)
+        self._preparation.look_at((event.attachment,))
 
     # -- keys
 
@@ -196,6 +172,7 @@ class ChatScreen(Screen[None]):
 
     def action_stop(self) -> None:
         self._dependencies.backend.cancel()
+        self._preparation.stop_looking()
         self.composer.prompt.focus()
 
     def action_back(self) -> None:

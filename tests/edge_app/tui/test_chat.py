@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,18 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Markdown, Static
 
-from edge_app.events import Answered, ContextTrimmed, Progress, Ready, Route, Routed, TokenText, TurnSaved
+from edge_app.events import (
+    Answered,
+    ContextTrimmed,
+    Event,
+    Picture,
+    Progress,
+    Ready,
+    Route,
+    Routed,
+    TokenText,
+    TurnSaved,
+)
 from edge_app.tui.app import ChatApp
 from edge_app.tui.composer.composer import NoticeLine
 from edge_app.tui.conversation.answer_view import AnswerView
@@ -106,6 +118,39 @@ async def test_the_wait_for_an_image_counts_its_tiles(
         await pilot.press("enter")
         await until(pilot, lambda: app.chat.query(".waiting") and "tile 3 of 13" in shown(app, ".waiting"))
         await press(pilot, "escape")
+        assert shown(app, ".answer-line").startswith("stopped · ")
+
+
+async def test_escape_stops_looking_at_the_image_that_the_answer_waits_for(
+    make_app: MakeApp, assistant: ScriptedAssistant, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tile, stopped = threading.Semaphore(1), threading.Event()
+
+    def prepare(images: Sequence[Picture] = (), detail: object = None) -> Iterator[Event]:
+        del detail
+        try:
+            for number in range(13 if images else 0):
+                tile.acquire()
+                yield Progress("encode", "Looking at cat.png", number, 13)
+        except GeneratorExit:
+            stopped.set()
+            raise
+
+    monkeypatch.setattr(assistant, "prepare", prepare)
+    assistant.gate = threading.Semaphore(0)
+    app = make_app()
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        app.chat.composer.attach([folder / "cat.png"])
+        await until(pilot, lambda: "tile 1 of 13" in app.chat.query_one(StatusLine).doing)
+        app.chat.composer.prompt.insert("What is this?")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.chat.composer.busy)
+        await pilot.press("escape")
+        tile.release()
+        await until(pilot, stopped.is_set)
+        await settled(pilot)
+        assert app.chat.query_one(StatusLine).doing == ""
         assert shown(app, ".answer-line").startswith("stopped · ")
 
 
