@@ -39,7 +39,7 @@ class WantedModel:
 
 
 @dataclass(frozen=True)
-class Proposal:
+class ProposedModel:
     """A model that can run. contents: its small files that were read already, by file name."""
 
     entry: CatalogEntry
@@ -51,7 +51,7 @@ def is_source(text: str) -> bool:
     return text.startswith(("hf:", "file:"))
 
 
-def propose(wanted: WantedModel, *, offline: bool = False) -> Proposal:
+def propose(wanted: WantedModel, *, offline: bool = False) -> ProposedModel:
     """The entry for a model, with its files, and the memory that it needs. Nothing large is downloaded.
 
     Raises UserError when it cannot run, and NeedsNetwork when it is on the hub and that cannot be reached or offline
@@ -69,7 +69,7 @@ def propose(wanted: WantedModel, *, offline: bool = False) -> Proposal:
         return _propose(repository, wanted)
 
 
-def _propose(tree: FileTree, wanted: WantedModel) -> Proposal:
+def _propose(tree: FileTree, wanted: WantedModel) -> ProposedModel:
     name = _name(wanted.name, tree)
     selection = select(tree.sizes, tree.where, wanted.files, wanted.mmproj)
     described = _described(tree, selection)
@@ -86,7 +86,7 @@ def _propose(tree: FileTree, wanted: WantedModel) -> Proposal:
         origin=tree.origin,
     )
     read = {path: tree.contents[path] for path in selection.files.values() if path in tree.contents}
-    return Proposal(entry, {PurePosixPath(path).name: content for path, content in read.items()})
+    return ProposedModel(entry, {PurePosixPath(path).name: content for path, content in read.items()})
 
 
 def _described(tree: FileTree, selection: Selection) -> FamilyDescription:

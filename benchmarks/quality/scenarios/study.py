@@ -38,7 +38,7 @@ LOCAL_SHARE = 0.8
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedRow:
     """A question with the device's answer. probability: that the answer is right; 0 for a decline, and as it was given
     for a built-in reply."""
 
@@ -115,11 +115,11 @@ class Study:
         return (reached.apsp - local) / (cloud - local) if cloud > local else None
 
 
-def asked_of(results: Sequence[tuple[EvaluationRow, Prediction]], judged: Sequence[Judged]) -> list[Asked]:
+def asked_of(results: Sequence[tuple[EvaluationRow, Prediction]], judged: Sequence[Judged]) -> list[AskedRow]:
     """Every question in the order of `results`. judged: those that the rule judges."""
     known = {(each.row, each.prediction.answer): each.probability for each in judged}
     return [
-        Asked(row, prediction, known.get((row, prediction.answer), prediction.confidence or 0.0))
+        AskedRow(row, prediction, known.get((row, prediction.answer), prediction.confidence or 0.0))
         for row, prediction in results
     ]
 
@@ -132,7 +132,7 @@ def cloud_accuracy(rows: Sequence[EvaluationRow], answers: Mapping[Key, Recorded
 
 
 def queries_of(
-    asked: Sequence[Asked], answers: Mapping[Key, RecordedAnswer], prior: Expected, out_of_scope: float
+    asked: Sequence[AskedRow], answers: Mapping[Key, RecordedAnswer], prior: Expected, out_of_scope: float
 ) -> tuple[list[AnswerPair], Expected]:
     """The questions with both answers, and the cloud's mean costs with the prior's correctness.
 
@@ -161,7 +161,7 @@ def local_answer(row: EvaluationRow, prediction: Prediction) -> ScoredAnswer:
 
 
 def study(
-    asked: Sequence[Asked],
+    asked: Sequence[AskedRow],
     queries: Sequence[AnswerPair],
     eco: Sequence[ScoredAnswer],
     expected: Expected,
@@ -219,8 +219,8 @@ def rcs(found: Study, weights: Mapping[Mode, Weights]) -> dict[str, dict[Mode, f
     return table
 
 
-def _orders(asked: Sequence[Asked], queries: Sequence[AnswerPair]) -> dict[str, list[float]]:
-    scores: dict[str, Callable[[Asked], float]] = {
+def _orders(asked: Sequence[AskedRow], queries: Sequence[AnswerPair]) -> dict[str, list[float]]:
+    scores: dict[str, Callable[[AskedRow], float]] = {
         "confidence": lambda each: each.probability,
         "mean log-probability": lambda each: each.prediction.mean_logprob or 0.0,
         "router margin": lambda each: each.margin,
@@ -232,7 +232,7 @@ def _orders(asked: Sequence[Asked], queries: Sequence[AnswerPair]) -> dict[str, 
 
 
 def _domains(
-    asked: Sequence[Asked], queries: Sequence[AnswerPair], sent: Sequence[bool]
+    asked: Sequence[AskedRow], queries: Sequence[AnswerPair], sent: Sequence[bool]
 ) -> tuple[Domain, ...]:
     members: dict[tuple[str, str], list[tuple[AnswerPair, bool]]] = {}
     for group in ("scope", "set"):

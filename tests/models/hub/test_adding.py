@@ -11,7 +11,7 @@ import pytest
 
 from models.core.errors import NeedsNetwork, UserError
 from models.hub import download
-from models.hub.adding import Proposal, WantedModel, propose
+from models.hub.adding import ProposedModel, WantedModel, propose
 from models.hub.catalog import HubSource
 from models.hub.store import ModelFiles, ModelStore
 from tests.models.formats.gguf_files import gguf_bytes
@@ -55,7 +55,7 @@ def store(tmp_path: Path) -> ModelStore:
     return ModelStore(tmp_path / "models")
 
 
-def pull(store: ModelStore, proposal: Proposal) -> ModelFiles:
+def pull(store: ModelStore, proposal: ProposedModel) -> ModelFiles:
     store.add(proposal.entry, proposal.contents)
     return store.pull(proposal.entry.name)
 
