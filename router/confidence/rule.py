@@ -123,8 +123,11 @@ class Rule:
 class Confidence:
     """Judges answers by a rule. Immutable. An estimate takes microseconds."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, others: Mapping[str, AdapterOffset] | None = None) -> None:
+        """others: offsets of the same kinds for other weights, such as those of the embedded default's plain answers
+        where the user fitted another model's."""
         self.rule = rule
+        self._others = others or {}
 
     @classmethod
     def load(cls, user_file: Path | None) -> Confidence:
@@ -135,7 +138,7 @@ class Confidence:
         rule = bundled_rule()
         if user_file is None or not user_file.exists() or why_ignored(user_file) is not None:
             return cls(rule)
-        return cls(replace(rule, adapters={**rule.adapters, **read_adapters(user_file)}))
+        return cls(replace(rule, adapters={**rule.adapters, **read_adapters(user_file)}), rule.adapters)
 
     def judge(self, evidence: Evidence) -> ConfidenceEstimate:
         """An answer without tokens has the probability 0."""
@@ -167,8 +170,11 @@ class Confidence:
         return logit - BELOW_LOGGED * beyond
 
     def _offset(self, evidence: Evidence) -> AdapterOffset | None:
-        offset = self.rule.adapters.get(kind(evidence))
-        return offset if offset is not None and offset.generation == evidence.generation else None
+        for offsets in (self.rule.adapters, self._others):
+            offset = offsets.get(kind(evidence))
+            if offset is not None and offset.generation == evidence.generation:
+                return offset
+        return None
 
 
 def kind(evidence: Evidence) -> str:

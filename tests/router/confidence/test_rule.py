@@ -159,6 +159,17 @@ def test_the_users_adapters_stand_beside_the_bundled_ones(tmp_path: Path) -> Non
     assert Confidence.load(tmp_path / "absent.json").rule == bundled_rule()
 
 
+def test_answers_of_another_model_that_the_user_fitted_leave_those_of_the_bundled_one(tmp_path: Path) -> None:
+    file = tmp_path / "confidence.json"
+    own = {"generation": 7, "intercept": -1.0, "weights": list(ZEROS), "rows": 40, "right": 12}
+    file.write_text(json.dumps({"format": FORMAT, "features": list(FEATURES), "adapters": {"none": own}}))
+    judge = Confidence.load(file).judge
+    bundled = replace(SURE, adapter=None, generation=bundled_rule().adapters["none"].generation)
+    theirs, unknown = (replace(SURE, adapter=None, generation=number) for number in (7, 8))
+    assert judge(bundled) == Confidence(bundled_rule()).judge(bundled)
+    assert [judge(each).fitted for each in (bundled, theirs, unknown)] == [True, True, False]
+
+
 @pytest.mark.parametrize(
     "content",
     [
