@@ -16,6 +16,9 @@ from edge_app.system import paths
 from models.core.errors import UserError
 from models.hub.store import ModelStore
 
+TOLD_FILE = ".told-of-missing-router"
+"""The file in the models' folder that says that the user knows that the embedded default is missing."""
+
 Stamp = tuple[int, int, int]
 """Inode, size and modification time (ns) of a manifest."""
 
@@ -70,14 +73,30 @@ class AdapterBases:
         """Whether a model is on this machine, or will be when it is needed."""
         if model == general:
             return True
-        if model not in self._models.catalog.entries:
-            self.__dict__.pop("_models", None)  # it may have been added since
-        return model in self._models.catalog.entries and self._models.find(model) is not None
+        return self._knows(model) and self._models.find(model) is not None
 
     def memory(self, model: str) -> int:
         """Bytes that a model takes in memory; 0 for one that no catalog has."""
         entry = self._models.catalog.entries.get(model)
         return 0 if entry is None else entry.memory
+
+    def check(self, general: str) -> None:
+        """Raises UserError, with the names that there are, for a model that no catalog has."""
+        if not self._knows(general):
+            self._models.catalog.entry(general)
+
+    def is_first_notice(self) -> bool:
+        """Whether the user was not yet told that the embedded default is missing. It is true once on this machine."""
+        try:
+            (paths.ensure(paths.models_directory()) / TOLD_FILE).touch(exist_ok=False)
+        except OSError:  # it is there, or cannot be written
+            return False
+        return True
+
+    def _knows(self, model: str) -> bool:
+        if model not in self._models.catalog.entries:
+            self.__dict__.pop("_models", None)  # it may have been added since
+        return model in self._models.catalog.entries
 
     @cached_property
     def _models(self) -> ModelStore:

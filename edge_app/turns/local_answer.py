@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapters.bank import Lease
@@ -47,22 +47,18 @@ JUDGED_TOKENS = 4
 class LocalResources:
     """What all local answers share. Used on the inference thread.
 
-    confidence: returns the rule, which is loaded at its first use. told: notices that the user has had.
+    confidence: returns the rule, which is loaded at its first use.
     """
 
     pool: EnginePool
     chooser: AdapterChooser
     texts: ImageTexts
     confidence: Callable[[], Confidence]
-    told: set[str] = field(default_factory=set)
 
     def notice(self, reason: Reason) -> str | None:
         """What the user should know about a choice, once; None when there is nothing, or it was told."""
         text = notice(reason)
-        if text is None or text in self.told:
-            return None
-        self.told.add(text)
-        return text
+        return text if text is not None and self.pool.bases.is_first_notice() else None
 
     def draft(self, planned: PlannedTurn, first: FirstPlace, session: str | None) -> LocalDraft:
         """A draft without text."""

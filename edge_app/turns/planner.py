@@ -112,6 +112,7 @@ class Planner:
     def plan(self, turn: Turn) -> PlannedTurn:
         """Raises UserError for anything the user got wrong."""
         started = time.perf_counter()
+        self._bases.check(self.model)
         installed, choice = self._adapters_to_choose(turn.adapter)
         base = self._bases.of(choice.adapter if choice else None, self.model)
         routed = time.perf_counter()
@@ -204,10 +205,10 @@ class Planner:
         Raises UserError when an adapter that was asked for is not installed.
         """
         installed = self._installed(asked)
+        if asked == "auto" and not self._bases.is_here(self._bases.embedded, self.model):
+            return (), Choice(None, None, Reason("router_not_here", {"model": self._bases.embedded}))
         if asked != "auto" or not installed:
             return installed, choose_as_asked(asked, installed)
-        if not self._bases.is_here(self._bases.embedded, self.model):
-            return (), Choice(None, None, Reason("router_not_here", {"model": self._bases.embedded}))
         usable = self._bases.usable(installed, self.model)
         return usable, None if usable else choose_as_asked("auto", ())
 

@@ -136,8 +136,9 @@ def test_without_the_embedded_default_the_general_model_answers_alone_and_that_i
         f"Adapters are chosen by the model {DEFAULT_MODEL}, which is not on this machine, so none answers; "
         f"`edge-app models pull {DEFAULT_MODEL}` brings it."
     ]
-    assert not any(isinstance(event, Notice) for event in second)
-    assert load.names == ["general"]
+    third = events(make(), Turn("What is it?"))
+    assert not any(isinstance(event, Notice) for event in (*second, *third))
+    assert set(load.names) == {"general"}
     assert router.asked == []
     assert isinstance(second[-1], Answered)
     assert second[-1].answer.reason_kind != "no_adapter_installed"
@@ -159,6 +160,14 @@ def test_a_model_that_nothing_was_fitted_for_is_not_calibrated(make: Make) -> No
     assert isinstance(found[-1], Answered)
     assert found[-1].answer.calibrated is False
     assert found[-1].answer.confidence is not None
+
+
+def test_an_unknown_model_is_refused_with_the_names_that_there_are(make: Make, load: Loader) -> None:
+    for found in (events(make("nope"), Turn("What is it?")), list(make("nope").route(Turn("What is it?")))):
+        assert isinstance(found[-1], Failed)
+        assert "'nope'" in found[-1].message
+        assert "general" in found[-1].message
+    assert load.names == []
 
 
 def test_costs_are_averaged_by_model(make: Make, store: SessionStore) -> None:
