@@ -57,7 +57,8 @@ def dump(
     finally:
         line.clear()
     try:
-        np.savez_compressed(out, allow_pickle=False, **arrays)
+        with out.open("wb") as file:  # given a path, NumPy would add the ending .npz
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub lets no array be named freely
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}).") from None
     output.say(f"Wrote {out}.")
