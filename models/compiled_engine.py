@@ -102,9 +102,9 @@ class CompiledEngine:
         if self._parts.vision is not None:
             self._parts.vision.load(progress)
 
-    def is_encoded(self, image: Image) -> bool:
-        """Whether the image's rows without an adapter are cached."""
-        return self._parts.vision is not None and (self._parts.vision.key(image), None) in self._encoded
+    def is_encoded(self, image: Image, adapter: PackedAdapter | None = None) -> bool:
+        """Whether the image's rows under the adapter are cached."""
+        return self._parts.vision is not None and self._image_key(image, adapter) in self._encoded
 
     def encode_image(
         self, image: Image, adapter: PackedAdapter | None = None, progress: Progress = no_progress
@@ -114,15 +114,18 @@ class CompiledEngine:
         adapter: its part of the vision encoder changes the rows. progress: receives the stages of loading the vision
         encoder, and "encode" before each tile of an image that is cut. Raises UserError for a model without vision.
         """
-        vision = self._vision()
-        own = None if adapter is None else as_compiled(adapter)
-        changes = own is not None and (own.projector is not None or own.vision is not None)
-        key = vision.key(image), _adapter_key(own) if changes else None
+        own, key = None if adapter is None else as_compiled(adapter), self._image_key(image, adapter)
         if key not in self._encoded:
             self._encoded[key] = self._encode(image, own, progress)
         self._encoded.move_to_end(key)
         self._forget_oldest()
         return self._encoded[key]
+
+    def _image_key(self, image: Image, adapter: PackedAdapter | None) -> tuple[str, AdapterKey]:
+        """The key of an image's rows. Raises UserError for a model without vision."""
+        own = None if adapter is None else as_compiled(adapter)
+        changes = own is not None and (own.projector is not None or own.vision is not None)
+        return self._vision().key(image), _adapter_key(own) if changes else None
 
     def _encode(self, image: Image, adapter: CompiledAdapter | None, progress: Progress) -> EncodedImage:
         vision = self._vision()

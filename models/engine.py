@@ -212,8 +212,8 @@ class Engine(FeatureExtractor, TextScorer, Protocol):
         """Load the vision encoder now instead of with the first image. Does nothing without one."""
         ...
 
-    def is_encoded(self, image: Image) -> bool:
-        """Whether the image can be used without an adapter at no further cost."""
+    def is_encoded(self, image: Image, adapter: PackedAdapter | None = None) -> bool:
+        """Whether the image can be used under the adapter at no further cost."""
         ...
 
     def encode_image(

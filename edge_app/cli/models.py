@@ -174,6 +174,10 @@ def remove(name: NameArgument) -> None:
     if not any(status.pulled and status.entry.weights_digest == weights for status in store.list()):
         freed += remove_packed(paths.cache_directory(), weights)
     output.say(f"Removed {name} ({output.megabytes(freed)})." if freed else f"{name} was not here.")
+    if freed and load_settings().model == name and name != store.catalog.default:
+        output.say(
+            f"It is still the chosen model; `edge-app models use {store.catalog.default}` chooses the default."
+        )
 
 
 def _add(store: ModelStore, wanted: WantedModel, yes: bool, offline: bool) -> str:

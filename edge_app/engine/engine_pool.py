@@ -24,7 +24,7 @@ from edge_app.settings import Settings
 from models.core.types import Image
 
 if TYPE_CHECKING:
-    from models.engine import Engine
+    from models.engine import Engine, PackedAdapter
 
 MEMORY_SHARE = 0.5
 """The share of the machine's memory that models take together, unless the setting `model_memory` says otherwise."""
@@ -96,15 +96,18 @@ class EnginePool:
         if resident is not None:
             resident.bank.prefetch(adapter)
 
-    def encode(self, image: Image, model: str, job: Job) -> float:
-        """Encodes an image unless it is encoded already, and emits ImageEncoded. Returns the time in milliseconds."""
+    def encode(self, image: Image, model: str, job: Job, adapter: PackedAdapter | None = None) -> float:
+        """Encodes an image unless it is encoded already, and emits ImageEncoded. Returns the time in milliseconds.
+
+        adapter: of this model, which may change its vision encoder.
+        """
         engine = self.engine(model, job)
         leave_if_cancelled(job)
-        cached = engine.is_encoded(image)
+        cached = engine.is_encoded(image, adapter)
         if not cached:
             job.emit(Progress("encode", f"Looking at {image.name}", 0, 1))
         before = time.perf_counter()
-        encoded = engine.encode_image(image, progress=reporter(job, self._broadcast))
+        encoded = engine.encode_image(image, adapter, reporter(job, self._broadcast))
         milliseconds = 1000 * (time.perf_counter() - before)
         guesses = tuple((str(label), float(share)) for label, share in encoded.guesses)
         job.emit(ImageEncoded(image.name, image.digest, guesses, image.notes, cached, milliseconds))

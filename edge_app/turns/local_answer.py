@@ -160,7 +160,9 @@ class LocalAnswer:
             return
         engine = self._choose_and_see(job)
         leave_if_cancelled(job)
-        lease = self._lease = self._pool.acquire(draft.choice.adapter, draft.model, job)
+        if self._lease is None:
+            self._lease = self._pool.acquire(draft.choice.adapter, draft.model, job)
+        lease = self._lease
         texts = self._read(lease, job)
         leave_if_cancelled(job)
         use_words = planned.turn.use_words and lease.reads.words
@@ -209,10 +211,17 @@ class LocalAnswer:
         return engine
 
     def _see(self, job: Job) -> Engine:
-        """Loads the engine of the draft's model and encodes the images."""
-        engine = self._pool.engine(self.draft.model, job)
+        """Loads the engine of the draft's model and encodes the images.
+
+        The router's model encodes them without the adapter, since it is cheap and the router needs them. On another
+        model the adapter comes first, because it may change the vision encoder.
+        """
+        draft, bases = self.draft, self._pool.bases
+        engine = self._pool.engine(draft.model, job)
         self.ready = time.perf_counter()
-        self._pool.prefetch(self.draft.choice.adapter, self.draft.model)
+        self._pool.prefetch(draft.choice.adapter, draft.model)
+        if draft.model != bases.embedded:
+            self._lease = self._pool.acquire(draft.choice.adapter, draft.model, job)
         if self._planned.turn.see_images:
             self._encode(engine, job)
         return engine
@@ -236,10 +245,11 @@ class LocalAnswer:
     def _encode(self, engine: Engine, job: Job) -> None:
         """Encodes the images. New ones are always reported, earlier ones when they are encoded again."""
         new = {picture.image.digest for picture in self._planned.new}
+        weights = None if self._lease is None else self._lease.weights
         for message in self._planned.focus.messages:
             for image in message.images:
-                if image.digest in new or not engine.is_encoded(image):
-                    self.draft.image_ms += self._pool.encode(image, self.draft.model, job)
+                if image.digest in new or not engine.is_encoded(image, weights):
+                    self.draft.image_ms += self._pool.encode(image, self.draft.model, job, weights)
 
     def _read(self, lease: Lease, job: Job) -> dict[str, str]:
         """Text in the images, by digest, as far as the adapter's prompt uses it."""

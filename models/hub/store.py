@@ -161,6 +161,8 @@ class ModelStore:
         with self._locked(entry.name, no_progress):
             self.catalog = read_catalog(self.root / "catalog.toml")
             there = self.catalog.entries.get(entry.name)
+            if there is not None and there.origin == entry.origin and self._pulled(there) is None:
+                there = None  # its branch has moved since a pull that was not finished
             if there is not None and (there.digest, there.family) != (entry.digest, entry.family):
                 which = f" (from {there.origin})" if there.origin else ""
                 raise UserError(

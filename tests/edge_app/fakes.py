@@ -86,6 +86,7 @@ class FakeEngine:
     has_vision: bool = True
     calls: list[Call] = field(default_factory=list)
     encoded: list[str] = field(default_factory=list)
+    encoded_under: list[str | None] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     closed: bool = False
 
@@ -103,7 +104,8 @@ class FakeEngine:
         del progress
         self._note()
 
-    def is_encoded(self, image: Image) -> bool:
+    def is_encoded(self, image: Image, adapter: PackedAdapter | None = None) -> bool:
+        del adapter
         return image.digest in self.encoded
 
     def image_features(self, image: Image) -> TowerFeatures:
@@ -116,8 +118,11 @@ class FakeEngine:
     def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         return np.zeros(len(text), np.int64), np.ones((len(text), 4), np.float32)
 
-    def encode_image(self, image: Image, progress: Progress = no_progress) -> FakeTokens:
+    def encode_image(
+        self, image: Image, adapter: PackedAdapter | None = None, progress: Progress = no_progress
+    ) -> FakeTokens:
         del progress
+        self.encoded_under.append(None if adapter is None else adapter.name)
         self._note()
         self.encoded.append(image.digest)
         return FakeTokens()

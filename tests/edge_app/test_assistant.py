@@ -35,6 +35,7 @@ from models.core.errors import NeedsNetwork, UserError
 from models.core.images import load_image
 from models.core.types import Image, no_progress
 from models.core.types import Progress as Report
+from models.engine import PackedAdapter
 from router.confidence.rule import Confidence, bundled_rule
 from tests.edge_app.conftest import png, saved_image_names
 from tests.edge_app.fakes import FakeEngine, FakeTokens
@@ -389,11 +390,13 @@ def test_cancel_stops_between_the_tiles_of_an_image(store: SessionStore) -> None
     cancelled = threading.Event()
 
     class TiledEngine(FakeEngine):
-        def encode_image(self, image: Image, progress: Report = no_progress) -> FakeTokens:
+        def encode_image(
+            self, image: Image, adapter: PackedAdapter | None = None, progress: Report = no_progress
+        ) -> FakeTokens:
             for number in range(13):
                 progress("encode", f"Looking at {image.name}", number, 13)
                 assert cancelled.wait(60)
-            return super().encode_image(image, progress)
+            return super().encode_image(image, adapter, progress)
 
     engine = TiledEngine()
     with Assistant(settings.Settings(), store, engine.load) as assistant:

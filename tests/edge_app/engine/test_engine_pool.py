@@ -22,6 +22,7 @@ from edge_app.system import paths
 from models.core.errors import UserError
 from models.core.types import Image, no_progress
 from models.core.types import Progress as ProgressCallback
+from models.engine import PackedAdapter
 from models.hub.store import ModelStore
 from tests.adapters.folders import put
 from tests.edge_app.fakes import FakeEngine, FakeTokens
@@ -32,9 +33,11 @@ VISION = Progress("compile", "the vision tower", 0, None)
 class LateVision(FakeEngine):
     """Loads its vision encoder with an image."""
 
-    def encode_image(self, image: Image, progress: ProgressCallback = no_progress) -> FakeTokens:
+    def encode_image(
+        self, image: Image, adapter: PackedAdapter | None = None, progress: ProgressCallback = no_progress
+    ) -> FakeTokens:
         progress(VISION.stage, VISION.message, VISION.done, VISION.total)
-        return super().encode_image(image, progress)
+        return super().encode_image(image, adapter, progress)
 
 
 @dataclass

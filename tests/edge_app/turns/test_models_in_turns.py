@@ -125,6 +125,16 @@ def test_engines_stay_between_turns(make: Make, load: Loader) -> None:
     assert sorted(load.names) == [DEFAULT_MODEL, "general", "other"]
 
 
+@pytest.mark.usefixtures("embedded")
+def test_images_are_encoded_once_under_an_adapter_that_may_change_how_they_are_seen(
+    make: Make, load: Loader
+) -> None:
+    events(make(router=FakeRouter("plants")), Turn("What is it?", (png(),)))
+    assert load.engines["other"].encoded_under == ["plants"]
+    events(make(), Turn("What is it?", (png(),), adapter="medical"))
+    assert load.engines[DEFAULT_MODEL].encoded_under == [None]
+
+
 def test_without_the_embedded_default_the_general_model_answers_alone_and_that_is_said_once(
     make: Make, load: Loader
 ) -> None:

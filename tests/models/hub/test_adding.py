@@ -185,6 +185,19 @@ def test_an_interrupted_download_is_continued(
     assert contents(files)["model.safetensors"] == DIRECTORY["model.safetensors"]
 
 
+def test_a_branch_that_moved_since_an_unfinished_pull_is_pulled_where_it_is_now(
+    server: LoopbackServer, store: ModelStore
+) -> None:
+    publish_repository(server, REPOSITORY, DIRECTORY)
+    old = propose(WantedModel(f"hf:{REPOSITORY}"))
+    store.add(old.entry, old.contents)
+    moved = DIRECTORY | {"model.safetensors": b"new"}
+    publish_repository(server, REPOSITORY, moved, commit="e" * 40)
+    files = pull(store, propose(WantedModel(f"hf:{REPOSITORY}")))
+    assert contents(files) == {name: moved[name] for name in TAKEN}
+    assert ModelStore(store.root).find(files.name) == files
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_repository_that_is_not_given_is_one_sentence_with_what_helps(
     server: LoopbackServer, status: int

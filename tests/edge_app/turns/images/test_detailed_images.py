@@ -13,6 +13,7 @@ from edge_app.turns.images import detailed_images
 from edge_app.turns.images.detailed_images import focus_with_detail, with_detail
 from edge_app.turns.images.image_focus import ImageFocus
 from models.core.types import Detail, Image, Message, Progress, no_progress
+from models.engine import PackedAdapter
 from tests.edge_app.conftest import png
 from tests.edge_app.fakes import FakeEngine, FakeTokens
 
@@ -27,13 +28,15 @@ class TilingEngine(FakeEngine):
         super().__init__()
         self.details: list[Detail] = []
 
-    def is_encoded(self, image: Image) -> bool:
-        del image
+    def is_encoded(self, image: Image, adapter: PackedAdapter | None = None) -> bool:
+        del image, adapter
         return False
 
-    def encode_image(self, image: Image, progress: Progress = no_progress) -> FakeTokens:
+    def encode_image(
+        self, image: Image, adapter: PackedAdapter | None = None, progress: Progress = no_progress
+    ) -> FakeTokens:
         self.details.append(image.detail)
-        return super().encode_image(image, progress)
+        return super().encode_image(image, adapter, progress)
 
     def certainty(self, image: Image, adapter: object = None) -> float | None:
         del image, adapter
