@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from models.question_encoder.scope import ScopeModel, Tasks, TaskVectors
+    from models.question_encoder.scope import QuestionVectors, ScopeModel, Tasks, TaskVectors
 
 MOST_EXAMPLES = 16
 """Examples of one task that are encoded."""
@@ -47,12 +47,12 @@ BUNDLED = Path(__file__).with_name("bundled") / TASKS
 """Encoded examples of the adapters and the model that come with the app, made by `python -m router.scope`. Those of
 other adapters are kept in the cache, because encoding 50 of them takes half a second of one core."""
 
-BORDERS = BUNDLED.with_name("scope_borders.json")
-"""The borders of BUNDLED's tasks by adapter, and of the default model's, made by `python -m
-models.training.scope.borders`."""
+ADJUSTMENTS = BUNDLED.with_name("scope_adjustments.safetensors")
+"""How the log-odds of BUNDLED's tasks are adjusted, by adapter, made by `python -m
+models.training.scope.adjustments`."""
 
 OF_MODEL = "general"
-"""The name under which BORDERS has the default model's."""
+"""The name under which ADJUSTMENTS has the default model's tasks."""
 
 UNKNOWN_BORDER = 1.5
 """The border of tasks that are not in BUNDLED. The encoder takes more of what is not asked of kinds of images that it
@@ -68,9 +68,13 @@ def bundled_scope_model() -> ScopeModel:
 
 
 @cache
-def bundled_borders() -> dict[str, float]:
-    """The borders in BORDERS."""
-    return {name: float(value) for name, value in json.loads(BORDERS.read_text(encoding="utf-8")).items()}
+def bundled_adjustments() -> dict[str, tuple[NDArray[np.float32], float]]:
+    """The weight and the border in ADJUSTMENTS by name."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(ADJUSTMENTS)
+    names = {name.rpartition(".")[0] for name in tensors}
+    return {name: (tensors[f"{name}.weight"], float(tensors[f"{name}.border"])) for name in names}
 
 
 class AdapterScope(Protocol):
@@ -103,7 +107,7 @@ class TaskScope:
         self._load = load
         self._of_adapters: dict[str, tuple[object, TaskVectors | None]] = {}
         self._of_tasks: dict[str, TaskVectors] = {}
-        self._question: tuple[str, NDArray[np.float32]] | None = None
+        self._question: tuple[str, QuestionVectors] | None = None
 
     def of_adapter(self, question: str, adapter: str) -> float | None:
         """The log-odds for an installed adapter, or for the best part of a sum; None when it declares no examples."""
@@ -158,9 +162,9 @@ class TaskScope:
                 if folder is not None:
                     examples = np.load(folder / name, allow_pickle=False)
                     if examples.dtype == np.float16 and examples.shape[:1] == (sum(counts),):
-                        known = bundled_borders() if folder == BUNDLED else {}
-                        border = known.get(who, UNKNOWN_BORDER)
-                        return TaskVectors(examples.astype(np.float32), counts, border)
+                        known = bundled_adjustments() if folder == BUNDLED else {}
+                        adjustment = known.get(who, (None, UNKNOWN_BORDER))
+                        return TaskVectors(examples.astype(np.float32), counts, *adjustment)
         vectors = replace(model.encode(tasks), border=UNKNOWN_BORDER)
         if self._folder is not None:
             with suppress(OSError, UserError):  # a cache that cannot be written costs time alone

@@ -26,6 +26,9 @@ BUNDLED = Path(__file__).parents[1] / "bundled" / "question-encoder"
 HIDDEN = 384
 HEADS = 12
 LAYERS = 6
+LOWER = 3
+"""The first layers, which are as published. The others were trained further."""
+
 MOST_TOKENS = 64
 """Tokens of a text that are read. The end of a longer text is ignored."""
 
@@ -118,16 +121,23 @@ class QuestionEncoder:
 
     def vectors(self, texts: Sequence[str]) -> Floats:
         """One unit vector for each text, float32 [texts, HIDDEN]. Texts are lower-cased by the tokenizer."""
+        return self.read(texts)[0]
+
+    def read(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
+        """For each text the vector of `vectors`, and the unit vector of the mean output of the LOWER layers.
+
+        Both float32 [texts, HIDDEN].
+        """
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
-        found = np.zeros((len(ids), HIDDEN), np.float32)
+        found, lower = np.zeros((2, len(ids), HIDDEN), np.float32)
         order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
         with self._blas.limit(limits=1, user_api="blas"):
             for start in range(0, len(order), BATCH):
                 batch = order[start : start + BATCH]
-                found[batch] = self._encode([ids[number] for number in batch])
-        return found
+                found[batch], lower[batch] = self._encode([ids[number] for number in batch])
+        return found, lower
 
-    def _encode(self, ids: Sequence[Sequence[int]]) -> Floats:
+    def _encode(self, ids: Sequence[Sequence[int]]) -> tuple[Floats, Floats]:
         longest = max(map(len, ids))
         padded = np.array([[*row, *[0] * (longest - len(row))] for row in ids])
         present = np.array([[1.0] * len(row) + [0.0] * (longest - len(row)) for row in ids], np.float32)
@@ -135,10 +145,18 @@ class QuestionEncoder:
         x = codes[padded].astype(np.float32) * scales[padded][..., None] + self._positions[:longest]
         x = self._norm(x)
         mask = (present - 1)[:, None, None, :] * np.float32(1e4)
-        for layer in self._layers:
+        for layer in self._layers[:LOWER]:
             x = layer(x, mask)
-        mean = (x * present[..., None]).sum(axis=1) / present.sum(axis=1, keepdims=True)
-        return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True))
+        lower = _unit_mean(x, present)
+        for layer in self._layers[LOWER:]:
+            x = layer(x, mask)
+        return _unit_mean(x, present), lower
+
+
+def _unit_mean(x: Floats, present: Floats) -> Floats:
+    """The mean over a text's tokens as a unit vector. x: [texts, tokens, HIDDEN]. present: [texts, tokens], 1 or 0."""
+    mean = (x * present[..., None]).sum(axis=1) / present.sum(axis=1, keepdims=True)
+    return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True))
 
 
 def quantised(weight: Floats) -> tuple[NDArray[np.int8], Floats]:

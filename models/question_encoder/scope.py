@@ -28,15 +28,26 @@ Tasks = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class TaskVectors:
-    """Encoded examples of tasks.
+class QuestionVectors:
+    """An encoded question. asked: what it asks, a unit vector. lower: as QuestionEncoder.read gives it. Both float32
+    [hidden]."""
 
-    examples: unit vectors, float32 [n, hidden], ordered by task. counts: of each task. border: the network's logit from
-    which a question counts as in scope; log-odds are distances to it.
+    asked: Floats
+    lower: Floats
+
+
+@dataclass(frozen=True)
+class TaskVectors:
+    """Encoded examples of tasks, and how the log-odds of their scope are adjusted.
+
+    examples: unit vectors, float32 [n, hidden], ordered by task. counts: of each task. weight: of a linear rule on
+    QuestionVectors.lower, float32 [hidden], whose value is added to the network's logit; None for tasks that have no
+    rule. border: subtracted from it: the value from which a question counts as in scope.
     """
 
     examples: Floats
     counts: tuple[int, ...]
+    weight: Floats | None = None
     border: float = 0.0
 
 
@@ -54,7 +65,7 @@ class ScopeHead:
     likeness: Floats
 
     def logit(self, question: Floats, tasks: TaskVectors) -> float:
-        """Log-odds that the question, a unit vector float32 [hidden], asks for one of the tasks (at least one)."""
+        """The network's logit for a question, a unit vector float32 [hidden], and at least one task."""
         logits, start = [], 0
         for count in tasks.counts:
             examples = tasks.examples[start : start + count]
@@ -71,7 +82,7 @@ class ScopeHead:
         most = scaled.max()
         best = (most + np.log(np.exp(scaled - most).sum())) / SHARPNESS
         alone = float(question @ self.question_weight) * ALONE
-        return float(best) + alone + float(self.likeness[2]) - tasks.border
+        return float(best) + alone + float(self.likeness[2])
 
 
 class ScopeModel:
@@ -99,9 +110,9 @@ class ScopeModel:
         )
         return cls(QuestionEncoder.load(folder), head, bytes(tensors["identity"]).hex())
 
-    def vector(self, question: str) -> Floats:
-        """The question as a unit vector, float32 [hidden]."""
-        return np.asarray(self._encoder.vectors([question])[0])
+    def vector(self, question: str) -> QuestionVectors:
+        asked, lower = self._encoder.read([question])
+        return QuestionVectors(asked[0], lower[0])
 
     def encode(self, tasks: Tasks) -> TaskVectors:
         """The tasks' examples; tasks without examples are left out."""
@@ -109,6 +120,7 @@ class ScopeModel:
         texts = [example for examples in own for example in examples]
         return TaskVectors(self._encoder.vectors(texts), tuple(map(len, own)))
 
-    def logit(self, question: Floats, tasks: TaskVectors) -> float:
+    def logit(self, question: QuestionVectors, tasks: TaskVectors) -> float:
         """Log-odds that a question, as `vector` gives it, asks for one of the tasks."""
-        return self._head.logit(question, tasks)
+        rule = 0.0 if tasks.weight is None else float(tasks.weight @ question.lower)
+        return self._head.logit(question.asked, tasks) + rule - tasks.border

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from router.scope import (
     UNKNOWN_BORDER,
     TaskScope,
     _file_name,
-    bundled_borders,
+    bundled_adjustments,
     bundled_scope_model,
     bundled_tasks,
     declared_tasks,
@@ -155,31 +155,27 @@ def test_the_examples_that_come_with_the_app_are_encoded_already() -> None:
     assert wanted == names, "run `python -m router.scope`"
 
 
-def log_odds_without_border(question: str, tasks: Tasks) -> float:
-    model = bundled_scope_model()
-    return model.logit(model.vector(question), model.encode(tasks))
-
-
-def test_bundled_adapters_and_the_default_model_have_borders_of_their_own() -> None:
+def test_bundled_adapters_and_the_default_model_have_adjustments_of_their_own() -> None:
     names = {path.parent.name for path in ADAPTERS.glob(f"*/{MANIFEST_FILE}")}
-    assert set(bundled_borders()) == {*names, OF_MODEL}
+    assert set(bundled_adjustments()) == {*names, OF_MODEL}
 
 
-def test_a_bundled_adapter_is_judged_by_its_border(tmp_path: Path) -> None:
+def test_a_bundled_adapter_is_judged_with_its_adjustment(tmp_path: Path) -> None:
     (tmp_path / "receipts").mkdir()
     manifest = (ADAPTERS / "receipts" / MANIFEST_FILE).read_bytes()
     (tmp_path / "receipts" / MANIFEST_FILE).write_bytes(manifest)
-    question = "How much is it altogether?"
-    tasks = declared_tasks(tmp_path / "receipts" / MANIFEST_FILE)
-    expected = log_odds_without_border(question, tasks) - bundled_borders()["receipts"]
+    model, question = bundled_scope_model(), "How much is it altogether?"
+    tasks = model.encode(declared_tasks(tmp_path / "receipts" / MANIFEST_FILE))
+    weight, border = bundled_adjustments()["receipts"]
+    expected = model.logit(model.vector(question), replace(tasks, weight=weight, border=border))
     assert TaskScope(tmp_path, None).of_adapter(question, "receipts") == pytest.approx(expected, abs=0.05)
 
 
 def test_another_adapter_is_judged_more_strictly_whatever_its_name(tmp_path: Path) -> None:
     examples = (Example("How many coins are there?", task="count"), Example("Count the coins.", task="count"))
-    tasks = {"count": [example.question for example in examples]}
-    question = "How many coins do you see?"
+    model, question = bundled_scope_model(), "How many coins do you see?"
+    tasks = model.encode({"count": [example.question for example in examples]})
+    expected = model.logit(model.vector(question), tasks) - UNKNOWN_BORDER
     for name in ("coins", "receipts", OF_MODEL):
         declare(tmp_path, name, examples)
-        found = TaskScope(tmp_path, None).of_adapter(question, name)
-        assert found == pytest.approx(log_odds_without_border(question, tasks) - UNKNOWN_BORDER, abs=0.05)
+        assert TaskScope(tmp_path, None).of_adapter(question, name) == pytest.approx(expected, abs=0.05)

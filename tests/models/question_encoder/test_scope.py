@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,12 @@ def test_a_text_has_the_same_vector_alone_and_among_longer_ones(encoder: Questio
     together = encoder.vectors(texts)
     for text, vector in zip(texts, together, strict=True):
         assert encoder.vectors([text])[0] == pytest.approx(vector, abs=1e-4)
+
+
+def test_what_the_lower_layers_give_is_a_unit_vector_of_its_own(encoder: QuestionEncoder) -> None:
+    vectors, lower = encoder.read(["What is the total?", "Is it a circle?"])
+    assert np.linalg.norm(lower, axis=1) == pytest.approx(1, abs=1e-3)
+    assert np.abs(lower - vectors).max() > 0.01
 
 
 def test_case_does_not_count(encoder: QuestionEncoder) -> None:
@@ -77,3 +85,11 @@ def test_more_tasks_never_need_the_others_to_be_asked_again(model: ScopeModel) -
     one = model.logit(question, model.encode({"ripeness": TASKS["ripeness"]}))
     both = model.logit(question, model.encode(TASKS))
     assert both >= one
+
+
+def test_tasks_may_have_a_rule_and_a_border(model: ScopeModel) -> None:
+    question, tasks = model.vector("How ripe is the avocado?"), model.encode(TASKS)
+    plain = model.logit(question, tasks)
+    assert model.logit(question, replace(tasks, border=1.5)) == pytest.approx(plain - 1.5)
+    ruled = replace(tasks, weight=2 * question.lower)
+    assert model.logit(question, ruled) == pytest.approx(plain + 2, abs=1e-3)
