@@ -82,6 +82,9 @@ class GgufSource:
     def bits(self, name: str) -> Bits:
         return 4 if self._type(name) in FOUR_BIT_TYPES else 8
 
+    def symmetric(self, name: str) -> bool:
+        return self._type(name) == "Q4_0"
+
     def matrix(self, name: str) -> QuantizedMatrix:
         matrix = gguf_matrix(self._file, self._names[name])
         if name.endswith((".q", ".k")):
@@ -129,6 +132,9 @@ class HuggingFaceSource:
 
     def bits(self, name: str) -> Bits:  # noqa: ARG002  # every matrix has 8 bits
         return 8
+
+    def symmetric(self, name: str) -> bool:  # noqa: ARG002
+        return False
 
     def matrix(self, name: str) -> QuantizedMatrix:
         file, stored = self._files[name]

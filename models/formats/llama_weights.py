@@ -61,6 +61,7 @@ class LlamaWeights:
     8 bits; None for a quantised one. head: as stored, or None when the embedding serves as the head.
     layers: each access reads the layer from the files, so that keeping one keeps it in memory.
     digest: sha256 (hex) of the published file, or of the list of files when there are several.
+    symmetric: whether there are 4-bit matrices and the minimum of each is -8 * scale, as in Q4_0.
     """
 
     config: LlamaConfig
@@ -70,6 +71,7 @@ class LlamaWeights:
     head: QuantizedMatrix | None
     digest: str
     embedding_rest: QuantizedMatrix | None = None
+    symmetric: bool = False
 
 
 class TensorSource(Protocol):
@@ -84,6 +86,10 @@ class TensorSource(Protocol):
 
     def bits(self, name: str) -> Bits:
         """Bits per code of the matrix that matrix() returns."""
+        ...
+
+    def symmetric(self, name: str) -> bool:
+        """Whether the minimum of a 4-bit matrix is -8 * scale everywhere."""
         ...
 
     def matrix(self, name: str) -> QuantizedMatrix:
@@ -114,6 +120,9 @@ def assemble(source: TensorSource, digest: str) -> LlamaWeights:
         role: min_width(source.bits(f"layers.{layer}.{role}") for layer in range(config.num_layers))
         for role in LINEAR_ROLES
     }
+    names = [f"layers.{layer}.{role}" for role in LINEAR_ROLES for layer in range(config.num_layers)]
+    names += [] if config.tie_word_embeddings else ["head"]
+    narrow = [name for name in names if source.bits(name) == 4]
     return LlamaWeights(
         config=config,
         embedding=to_8_bits(source.matrix("embedding")),
@@ -122,6 +131,7 @@ def assemble(source: TensorSource, digest: str) -> LlamaWeights:
         head=None if config.tie_word_embeddings else source.matrix("head"),
         digest=digest,
         embedding_rest=source.rest("embedding"),
+        symmetric=bool(narrow) and all(map(source.symmetric, narrow)),
     )
 
 

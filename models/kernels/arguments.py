@@ -65,7 +65,8 @@ def scratch_types() -> dict[str, str]:
     )
     for name in ACTIVATION_SETS:
         types |= {f"{name}_codes": "int32", f"{name}_scales": "float32", f"{name}_sums": "float32"}
-        types |= {f"{name}_offsets": "int32", f"{name}_ranks": "float32", f"{name}_totals": "float32"}
+        types |= {f"{name}_offsets": "int32", f"{name}_offsets_of_4": "int32"}
+        types |= {f"{name}_ranks": "float32", f"{name}_totals": "float32"}
         types |= {f"{name}_rank_codes": "int32", f"{name}_rank_scales": "float32"}
         types |= {f"{name}_rank_offsets": "int32"}
     return types | {"stream_squares": "float32", "stream_inverse": "float32"}
@@ -100,7 +101,7 @@ def scratch_sizes(shape: LlamaShape, max_rows: int, context: int, threads: int) 
         groups = width // TILE_INPUTS
         cells = rows * groups  # a cell is one group of 32 values of one row
         sizes |= {f"{name}_codes": cells * TILE_INPUTS // 4, f"{name}_ranks": groups * parts[name] * MAX_RANK}
-        sizes |= {f"{name}_{kind}": cells for kind in ("scales", "sums", "offsets")}
+        sizes |= {f"{name}_{kind}": cells for kind in ("scales", "sums", "offsets", "offsets_of_4")}
         ranks = max(rows, threads) * parts[name] * MAX_RANK
         sizes |= {f"{name}_totals": ranks, f"{name}_rank_codes": ranks // 4}
         sizes |= {f"{name}_rank_scales": ranks // 16, f"{name}_rank_offsets": ranks // 16}

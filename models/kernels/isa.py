@@ -81,14 +81,14 @@ def dot(machine: Machine, total: Expr, weights: Expr, word: Expr, bits: int) -> 
     return intrinsic("llvm.aarch64.neon.sdot", "int32x4", total, signed, activations)
 
 
-def dot_start(machine: Machine, bits: int, offset: Expr) -> Expr:
-    """The initial total of dot(), which turns weights w of 8 bits into w - 128.
+def dot_start(machine: Machine, bits: int, offset: Expr | None) -> Expr:
+    """The initial total of dot(), which turns weights w of 8 bits into w - 128 and of 4 bits into w - 8.
 
-    offset: int32, -128 times the sum of the activations, since sum (w - 128) x = sum w x - 128 sum x. It is not added
-    for 4 bits, nor on NEON, where dot() converts the weights themselves.
+    offset: int32, -128 or -8 times the sum of the activations, since sum (w - 128) x = sum w x - 128 sum x. None leaves
+    4-bit weights as they are. It is not added for 8 bits on NEON, where dot() converts the weights themselves.
     """
-    shifted = bits == 8 and machine.path != "neon"
-    return tir.broadcast(offset if shifted else tir.int32(0), machine.lanes)
+    start = tir.int32(0) if offset is None or (bits == 8 and machine.path == "neon") else offset
+    return tir.broadcast(start, machine.lanes)
 
 
 def _dot_avx2(total: Expr, weights: Expr, activations: Expr, bits: int) -> Expr:

@@ -5,10 +5,11 @@ The factors c, one for each output, are those of a DoRA. A plain LoRA has none.
 Activations are quantised in groups of 32 along the inputs: int8 codes c = round(x / s), one float32 scale s. With the
 codes w, the scale t and the minimum m of the weights of an output row, a group contributes
 
-    4 bits:  sum (t w + m) s c    = t s sum w c + m s sum c
-    8 bits:  sum t (w - 128) s c  = t s (sum w c - 128 sum c)
+    4 bits:             sum (t w + m) s c    = t s sum w c + m s sum c
+    4 bits, symmetric:  sum t (w - 8) s c    = t s (sum w c - 8 sum c)
+    8 bits:             sum t (w - 128) s c  = t s (sum w c - 128 sum c)
 
-where sum w c is an exact integer sum. "sums" holds s sum c, "offsets" holds -128 sum c.
+where sum w c is an exact integer sum. "sums" holds s sum c, "offsets" -128 sum c, and "offsets_of_4" -8 sum c.
 
 The division by the root mean square of a norm is one factor for a whole row. It commutes with the linear layer and is
 applied to the outputs, so that a group can be quantised before the squares of the other groups are known. The norm's
@@ -46,7 +47,7 @@ from models.kernels.emit import (
 )
 from models.kernels.isa import Expr, dot, dot_start
 from models.packing.lora_layout import A_TILE_BYTES, B_TILE_BYTES, SITES, LoraLayout
-from models.packing.packed_model import CODE_BYTES, TILE_BYTES, LlamaShape
+from models.packing.packed_model import CODE_BYTES, LlamaShape
 
 GROUP = 32
 _CODE_WORDS = GROUP // 4  # int32 words of a group's codes
@@ -63,7 +64,7 @@ class Activations:
 
     codes                     int32, four int8 codes in -127..127 each, [tile][group][row][8]
     scales, sums              float32 [tile][group][row]; sums = scale * sum of the codes
-    offsets                   int32 [tile][group][row], -128 * sum of the codes
+    offsets, offsets_of_4     int32 [tile][group][row], -128 and -8 * sum of the codes
     squares                   float32 [row][group], sums of squares; only where an RMS norm precedes
     inverse                   float32 [row], 1 / root mean square; likewise
     ranks                     float32 [group][parts * rank], A x of single groups; decode only
@@ -95,12 +96,13 @@ class Activations:
 class Operands:
     """Quantised groups that a tile is multiplied with, one for each row.
 
-    codes: the int32 buffer. words: the offset of each row's first word in it. offsets, scales: int32 and float32.
+    codes: the int32 buffer. words: the offset of each row's first word in it. offsets: int32, where the integer sums
+    start; None for 0. scales: float32.
     """
 
     codes: Any
     words: list[Expr]
-    offsets: list[Expr]
+    offsets: list[Expr] | None
     scales: list[Expr]
 
 
@@ -180,6 +182,7 @@ class Linear:
         store(activations.scales, cell, scale, 1)
         store(activations.sums, cell, scale * tir.cast(total, "float32"), 1)
         store(activations.offsets, cell, total * tir.int32(-128), 1)
+        store(activations.offsets_of_4, cell, total * tir.int32(-8), 1)
 
     def _multiply_a(
         self,
@@ -286,7 +289,7 @@ class Linear:
         bits = self.shape.bits(role)
         outputs = self.shape.matrix(role)[0]
         tiles = outputs // 16 * activations.groups
-        base = bind((layer * tiles + block * activations.groups) * TILE_BYTES[bits])
+        base = bind((layer * tiles + block * activations.groups) * self.shape.tile_bytes[bits])
         part = SITES[activations.site].index(role)
         rank_tiles = self.a["rank_tiles"]
         b_base = bind(
@@ -325,6 +328,9 @@ class Linear:
         """W x of one block of 16 outputs for each row, float32 x 16. base: offset of the block's first tile."""
         machine = self.e.machine
         results = registers(rows.count)
+        size = self.shape.tile_bytes[bits]
+        with_minimum = bits == 4 and not self.shape.symmetric
+        offsets = activations.offsets if bits == 8 else activations.offsets_of_4
         parts = range(16 // machine.lanes)
         # Decode's single row needs few registers: all 16 outputs at once, so that each cache line of weights is read
         # once. Prefill computes `lanes` outputs of all rows of a tile at a time.
@@ -337,14 +343,14 @@ class Linear:
             for register in sums.values():
                 register.clear()
             with tir.serial(i64(activations.groups)) as group:
-                tile = bind(base + group * TILE_BYTES[bits])
+                tile = bind(base + group * size)
                 if rows.count == 1:
-                    self._fetch(weights, tile + _AHEAD, TILE_BYTES[bits])
+                    self._fetch(weights, tile + _AHEAD, size)
                 cells = [bind(rows.cell(activations, group, row)) for row in range(rows.count)]
                 operands = Operands(
                     codes=activations.codes,
                     words=[cell * _CODE_WORDS for cell in cells],
-                    offsets=[activations.offsets[cell] for cell in cells],
+                    offsets=None if with_minimum else [offsets[cell] for cell in cells],
                     scales=[activations.scales[cell] for cell in cells],
                 )
                 for part in together:
@@ -362,14 +368,14 @@ class Linear:
     def _integers(
         self, weights: Any, tile: Expr, part: int, bits: int, chunks: int, operands: Operands
     ) -> list[Register]:
-        """sum w c (8 bits: sum (w - 128) c) over a tile's inputs, int32, for each row.
+        """sum w c, with the offsets sum (w - 128) c or sum (w - 8) c, over a tile's inputs, int32, for each row.
 
         part: which `lanes` of the tile's 16 output rows. chunks: of 64 bytes of codes in the tile.
         """
         machine = self.e.machine
         size = 4 * machine.lanes
         integers = [Register("int32", machine.lanes) for _ in operands.words]
-        for register, offset in zip(integers, operands.offsets, strict=True):
+        for register, offset in zip(integers, operands.offsets or [None] * len(integers), strict=True):
             register.value = dot_start(machine, bits, offset)
         for chunk in range(chunks):
             raw = bind(load(weights, tile + chunk * 64 + part * size, size))
@@ -404,7 +410,7 @@ class Linear:
             return bind(self.e.from_half(tir.reinterpret(raw, dtype=f"uint16x{lanes}"), lanes))
 
         scale = halves(0)
-        minimum = halves(32) if bits == 4 else None
+        minimum = halves(32) if bits == 4 and not self.shape.symmetric else None
         for row, register in enumerate(integers):
             cell = rows.cell(activations, group, row)
             total = sums[part, row]

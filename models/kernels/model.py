@@ -123,7 +123,7 @@ class LlamaWriter:
             bits = self.shape.head_bits or 8
             weights = self.a["head"] if self.shape.head_bits else self.a["embedding"]
             with share(i64(self.shape.padded_vocab // 16), thread, self.threads) as block:
-                base = bind(block * (stream.groups * TILE_BYTES[bits]))
+                base = bind(block * (stream.groups * self.shape.tile_bytes[bits]))
                 (total,) = self.linear.tiles(weights, base, bits, stream, ONE_ROW)
                 store(self.a["logits"], block * 16, total.value * splat(inverse))
             # hidden = x / rms * weights, in float32, without quantisation

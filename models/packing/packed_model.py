@@ -6,10 +6,11 @@ A tile is 16 output rows x 32 inputs:
              chunk c. For 4 bits, chunks 2 c and 2 c + 1 share 64 bytes: the first in the low halves, the second in the
              high ones.
     scale    float16 [16], one for each row
-    minimum  float16 [16], 4 bits only
+    minimum  float16 [16], 4 bits only, and not in a symmetric model
 
-A weight is scale * code + minimum for 4 bits (code 0..15), and scale * (code - 128) for 8 bits (code 0..255). A chunk
-is one 512-bit register of weights, which a dot product instruction multiplies with one int32 of 4 activations.
+A weight is scale * code + minimum for 4 bits (code 0..15), scale * (code - 8) for 4 bits of a symmetric model, and
+scale * (code - 128) for 8 bits (code 0..255). A chunk is one 512-bit register of weights, which a dot product
+instruction multiplies with one int32 of 4 activations.
 
 A matrix is stored by blocks of 16 rows, each block's tiles in the order of the inputs. All layers of a role follow one
 another. The same file serves every instruction set.
@@ -38,6 +39,7 @@ TILE_ROWS = 16
 TILE_INPUTS = 32
 CODE_BYTES = {4: 256, 8: 512}  # of a tile, by bits: 16 * 32 * bits / 8
 TILE_BYTES = {4: 320, 8: 544}  # with float16 scale[16] and, for 4 bits, minimum[16]
+SYMMETRIC_BYTES = {4: 288, 8: 544}  # the same of a symmetric model, without the minimum
 
 _MAGIC = b"EDGEPACK"
 _VERSION = 1
@@ -49,8 +51,8 @@ class LlamaShape:
     """The sizes that the kernels are compiled for.
 
     epsilon: of the RMS norms. *_bits: 4 or 8, of each linear role; head_bits is 0 when the head is the embedding
-    (tied). embedding_bits: 8, or 16 when the embedding has a remainder. Raises ValueError for sizes that the kernels do
-    not support.
+    (tied). embedding_bits: 8, or 16 when the embedding has a remainder. symmetric: see the module.
+    Raises ValueError for sizes that the kernels do not support.
     """
 
     hidden: int
@@ -70,6 +72,7 @@ class LlamaShape:
     down_bits: int
     head_bits: int
     embedding_bits: int = 8
+    symmetric: bool = False
 
     def __post_init__(self) -> None:
         wrong = (
@@ -81,6 +84,11 @@ class LlamaShape:
         )
         if wrong:
             raise ValueError(f"no kernels for this shape: {self}")
+
+    @property
+    def tile_bytes(self) -> dict[int, int]:
+        """Bytes of a tile, by bits."""
+        return SYMMETRIC_BYTES if self.symmetric else TILE_BYTES
 
     @property
     def attention_width(self) -> int:
@@ -128,6 +136,7 @@ def shape_of(weights: LlamaWeights) -> LlamaShape:
         vocab=config.vocab_size,
         epsilon=config.rms_norm_eps,
         head_bits=0 if weights.head is None else weights.head.bits,
+        symmetric=weights.symmetric,
         embedding_bits=8 if weights.embedding_rest is None else 16,
         **{f"{role}_bits": getattr(layer, role).bits for role in LINEAR_ROLES},
     )
@@ -149,10 +158,11 @@ class PackedModel:
     sections: dict[str, NDArray[Any]]
 
 
-def pack_matrix(matrix: QuantizedMatrix) -> NDArray[np.uint8]:
-    """Pack a matrix into tiles: uint8 [rows / 16, inputs / 32, TILE_BYTES]. Rows are padded to a multiple of 16.
+def pack_matrix(matrix: QuantizedMatrix, symmetric: bool = False) -> NDArray[np.uint8]:
+    """Pack a matrix into tiles: uint8 [rows / 16, inputs / 32, bytes]. Rows are padded to a multiple of 16.
 
-    Padding rows have scale and minimum 0 and so are zero.
+    symmetric: of the model. The minimum of 4-bit tiles, which must be -8 * scale, is then left out. Padding rows have
+    scale and minimum 0 and so are zero.
     """
     codes = np.asarray(matrix.codes, dtype=np.uint8)
     rows, groups = codes.shape[:2]
@@ -166,11 +176,12 @@ def pack_matrix(matrix: QuantizedMatrix) -> NDArray[np.uint8]:
     else:
         # inputs 32 = 8 chunks x 4; -> [block, group, chunk, row, 4]
         packed = codes.reshape(blocks, TILE_ROWS, groups, 8, 4).transpose(0, 2, 3, 1, 4)
-    tiles = np.empty((blocks, groups, TILE_BYTES[matrix.bits]), np.uint8)
+    sizes = SYMMETRIC_BYTES if symmetric else TILE_BYTES
+    tiles = np.empty((blocks, groups, sizes[matrix.bits]), np.uint8)
     size = CODE_BYTES[matrix.bits]
     tiles[:, :, :size] = packed.reshape(blocks, groups, size)
     tiles[:, :, size : size + 32] = _halves(matrix.scale, blocks)
-    if matrix.bits == 4:
+    if matrix.bits == 4 and not symmetric:
         assert matrix.minimum is not None
         tiles[:, :, size + 32 :] = _halves(matrix.minimum, blocks)
     return tiles
@@ -252,12 +263,12 @@ def _arrays(weights: LlamaWeights) -> Iterator[tuple[str, int, NDArray[Any]]]:
     if weights.embedding_rest is not None:
         yield "embedding_rest", 0, pack_matrix(weights.embedding_rest)
     if weights.head is not None:
-        yield "head", 0, pack_matrix(weights.head)
+        yield "head", 0, pack_matrix(weights.head, weights.symmetric)
     norms = []
     for number in range(weights.config.num_layers):
         layer = weights.layers[number]
         for role in LINEAR_ROLES:
-            yield role, number, pack_matrix(getattr(layer, role))
+            yield role, number, pack_matrix(getattr(layer, role), weights.symmetric)
         norms += [layer.attention_norm, layer.mlp_norm]
     yield "norms", 0, np.stack([*norms, weights.final_norm]).astype(np.float32)
 
@@ -270,11 +281,11 @@ def _plan(shape: LlamaShape) -> dict[str, tuple[int, int]]:
     if shape.embedding_bits == 16:
         sizes["embedding_rest"] = sizes["embedding"]
     if shape.head_bits:
-        sizes["head"] = vocab_blocks * groups * TILE_BYTES[shape.head_bits]
+        sizes["head"] = vocab_blocks * groups * shape.tile_bytes[shape.head_bits]
     for role in LINEAR_ROLES:
         outputs, inputs = shape.matrix(role)
         tiles = outputs // TILE_ROWS * (inputs // TILE_INPUTS)
-        sizes[role] = shape.layers * tiles * TILE_BYTES[shape.bits(role)]
+        sizes[role] = shape.layers * tiles * shape.tile_bytes[shape.bits(role)]
     sizes["norms"] = (2 * shape.layers + 1) * shape.hidden * 4
     plan, offset = {}, PAGE
     for name, size in sizes.items():

@@ -8,8 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.formats.llama_weights import LINEAR_ROLES
-from models.formats.quantization import QuantizedMatrix
-from models.packing.packed_model import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
+from models.formats.quantization import QuantizedMatrix, eight_below
+from models.packing.packed_model import (
+    CODE_BYTES,
+    SYMMETRIC_BYTES,
+    TILE_BYTES,
+    TILE_INPUTS,
+    TILE_ROWS,
+    PackedModel,
+)
 
 _MODULE = re.compile(rf"layers\.(\d+)\.({'|'.join(LINEAR_ROLES)})_proj")
 
@@ -25,13 +32,16 @@ def module_weights(model: PackedModel, module: str) -> NDArray[np.float32]:
     role, layer = match[2], int(match[1])
     section = model.sections[role].reshape(model.shape.layers, -1)
     outputs, inputs = model.shape.matrix(role)
-    return unpack_matrix(section[layer], model.shape.bits(role), inputs).dequantise()[:outputs]
+    bits, symmetric = model.shape.bits(role), model.shape.symmetric
+    return unpack_matrix(section[layer], bits, inputs, symmetric).dequantise()[:outputs]
 
 
-def unpack_matrix(tiles: NDArray[np.uint8], bits: int, inputs: int) -> QuantizedMatrix:
+def unpack_matrix(
+    tiles: NDArray[np.uint8], bits: int, inputs: int, symmetric: bool = False
+) -> QuantizedMatrix:
     """The inverse of models.packing.packed_model.pack_matrix, with its rows of padding. tiles: of any shape."""
     groups, size = inputs // TILE_INPUTS, CODE_BYTES[bits]
-    tiles = tiles.reshape(-1, groups, TILE_BYTES[bits])
+    tiles = tiles.reshape(-1, groups, (SYMMETRIC_BYTES if symmetric else TILE_BYTES)[bits])
     blocks = len(tiles)
     rows = blocks * TILE_ROWS
     packed = tiles[..., :size]
@@ -42,11 +52,12 @@ def unpack_matrix(tiles: NDArray[np.uint8], bits: int, inputs: int) -> Quantized
     else:
         codes = packed.reshape(blocks, groups, 8, TILE_ROWS, 4).transpose(0, 3, 1, 2, 4)
     scale = _halves(tiles[..., size : size + 32])
+    minimum = eight_below(scale) if symmetric else _halves(tiles[..., size + 32 :])
     return QuantizedMatrix(
         4 if bits == 4 else 8,
         codes.reshape(rows, groups, TILE_INPUTS),
         scale,
-        _halves(tiles[..., size + 32 :]) if bits == 4 else None,
+        minimum if bits == 4 else None,
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.compiler.cpu import KernelPath
 from models.formats.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaLayer, LlamaWeights
-from models.formats.quantization import Bits, quantise
+from models.formats.quantization import Bits, QuantizedMatrix, eight_below, quantise
 from models.language.runtime import LlamaRuntime, compile_llama
 from models.lora.weights import LoraWeights
 from models.packing.lora_layout import ROLES
@@ -40,10 +40,21 @@ def config(**changes: int | float | bool) -> LlamaConfig:
     return LlamaConfig(**(values | changes))  # type: ignore[arg-type]
 
 
+def symmetric_4_bits(weights: Array) -> QuantizedMatrix:
+    """Float weights [out, inputs] as Q4_0 has them: scale * (code - 8)."""
+    groups = weights.reshape(len(weights), -1, 32)
+    scale = (np.abs(groups).max(axis=-1) / 7).astype(np.float16)
+    codes = np.clip(np.rint(groups / scale.astype(np.float32)[..., None]) + 8, 0, 15).astype(np.uint8)
+    return QuantizedMatrix(4, codes, scale, eight_below(scale))
+
+
 def random_weights(
-    llama: LlamaConfig, bits: Mapping[str, Bits] | None = None, head_bits: Bits = 8
+    llama: LlamaConfig,
+    bits: Mapping[str, Bits] | None = None,
+    head_bits: Bits = 8,
+    symmetric: bool = False,
 ) -> LlamaWeights:
-    """Weights with the spread of a trained model; bits: 4 unless a role says 8."""
+    """Weights with the spread of a trained model; bits: 4 unless a role says 8. symmetric: 4 bits as in Q4_0."""
     rng = np.random.default_rng(7)
     widths = bits or {}
     hidden, inner = llama.hidden_size, llama.intermediate_size
@@ -54,22 +65,26 @@ def random_weights(
     def matrix(rows: int, columns: int) -> Array:
         return (rng.normal(size=(rows, columns)) / np.sqrt(columns)).astype(np.float32)
 
+    def coded(values: Array, width: Bits) -> QuantizedMatrix:
+        return symmetric_4_bits(values) if symmetric and width == 4 else quantise(values, width)
+
     layers = [
         LlamaLayer(
-            **{role: quantise(matrix(*sizes[role]), widths.get(role, 4)) for role in LINEAR_ROLES},
+            **{role: coded(matrix(*sizes[role]), widths.get(role, 4)) for role in LINEAR_ROLES},
             attention_norm=rng.uniform(0.5, 1.5, hidden).astype(np.float32),
             mlp_norm=rng.uniform(0.5, 1.5, hidden).astype(np.float32),
         )
         for _ in range(llama.num_layers)
     ]
-    digest = hashlib.sha256(repr((llama, sorted(widths.items()), head_bits)).encode()).hexdigest()
+    digest = hashlib.sha256(repr((llama, sorted(widths.items()), head_bits, symmetric)).encode()).hexdigest()
     return LlamaWeights(
         config=llama,
         embedding=quantise(matrix(llama.vocab_size, hidden), 8),
         layers=layers,
         final_norm=rng.uniform(0.5, 1.5, hidden).astype(np.float32),
-        head=None if llama.tie_word_embeddings else quantise(matrix(llama.vocab_size, hidden), head_bits),
+        head=None if llama.tie_word_embeddings else coded(matrix(llama.vocab_size, hidden), head_bits),
         digest=digest,
+        symmetric=symmetric,
     )
 
 

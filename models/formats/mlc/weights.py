@@ -100,6 +100,9 @@ class MlcSource:
     def bits(self, name: str) -> Bits:
         return 4 if self._quantised(name) else 8
 
+    def symmetric(self, name: str) -> bool:
+        return self._quantised(name)
+
     def matrix(self, name: str) -> QuantizedMatrix:
         if self._quantised(name):
             rows = self._rows[name]

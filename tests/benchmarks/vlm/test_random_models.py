@@ -51,6 +51,7 @@ def test_a_language_model_is_a_whole_llama_with_weights_of_ordinary_size(written
     assert weights.config.vocab_size == 49280
     assert weights.head is not None
     assert weights.layers[0].q.bits == (8 if kind == "Q8_0" else 4)
+    assert weights.symmetric == (kind == "Q4_0")
     deviation = weights.layers[1].down.dequantise().std() * 128**0.5
     assert 0.7 < deviation < 1.4
 

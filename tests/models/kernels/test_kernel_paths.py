@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from models.compiler.cpu import KernelPath, choose_path, detect
+from models.formats.llama_weights import LlamaWeights
 from models.language.runtime import LlamaRuntime
 from models.lora.weights import pack_lora
 from tests.models import tiny_llama
@@ -22,6 +23,7 @@ from tests.models.tiny_llama import Reference, random_lora
 
 TOKENS = np.random.default_rng(5).integers(0, 333, 90).astype(np.int32)
 WEIGHTS = tiny_llama.random_weights(tiny_llama.config(), {"v": 8})
+SYMMETRIC = tiny_llama.random_weights(tiny_llama.config(num_layers=2), {"v": 8}, symmetric=True)
 OTHERS: tuple[KernelPath, ...] = ("avxvnni", "avx2", "neon", "generic")
 
 
@@ -30,10 +32,10 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("packed")
 
 
-def load(path: KernelPath, packs: Path, engine_cache: Path) -> LlamaRuntime:
+def load(path: KernelPath, packs: Path, engine_cache: Path, weights: LlamaWeights = WEIGHTS) -> LlamaRuntime:
     if not detect().supports(path):
         pytest.skip(f"this processor has no {path}")
-    return tiny_llama.runtime(WEIGHTS, packs, engine_cache / "compiled", path)
+    return tiny_llama.runtime(weights, packs, engine_cache / "compiled", path)
 
 
 @pytest.mark.slow
@@ -53,6 +55,23 @@ def test_every_path_gives_the_same_answers(path: KernelPath, packs: Path, engine
             logits = runtime.decode(int(token), position, packed)
         assert np.array_equal(logits, got)
     expected = Reference(WEIGHTS).logits(TOKENS[:3])[-1]
+    assert np.linalg.norm(runtime.prefill(TOKENS[:3], None, 0) - expected) < 1e-4 * np.linalg.norm(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", OTHERS)
+def test_every_path_gives_the_same_answers_without_minimums(
+    path: KernelPath, packs: Path, engine_cache: Path
+) -> None:
+    runtime = load(path, packs, engine_cache, SYMMETRIC)
+    got = runtime.prefill(TOKENS[:20], None, 0).copy()
+    if path != "generic":
+        best = load(choose_path(detect(), ""), packs, engine_cache, SYMMETRIC)
+        assert np.array_equal(got, best.prefill(TOKENS[:20], None, 0))
+    for position, token in enumerate(TOKENS[:20]):
+        logits = runtime.decode(int(token), position)
+    assert np.array_equal(logits, got)
+    expected = Reference(SYMMETRIC).logits(TOKENS[:3])[-1]
     assert np.linalg.norm(runtime.prefill(TOKENS[:3], None, 0) - expected) < 1e-4 * np.linalg.norm(expected)
 
 

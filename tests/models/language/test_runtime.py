@@ -123,6 +123,18 @@ def test_other_shapes_and_widths(
     assert np.array_equal(decoded(runtime, TOKENS), got)
 
 
+@pytest.mark.slow
+def test_4_bits_without_minimums(packs: Path, compiled: Path) -> None:
+    llama = tiny_llama.config(tie_word_embeddings=False)
+    weights = tiny_llama.random_weights(llama, {"v": 8}, 4, symmetric=True)
+    runtime = tiny_llama.runtime(weights, packs, compiled, choose_path(detect(compiled)))
+    assert runtime.shape.symmetric
+    assert np.median(errors_of_short_prompts(runtime, Reference(weights))) < 1e-4
+    lora = pack_lora(runtime.shape, random_lora(runtime.shape, 16))
+    got = runtime.prefill(TOKENS, None, 0, lora).copy()
+    assert np.array_equal(decoded(runtime, TOKENS, lora=lora), got)
+
+
 def test_decode_gives_the_bits_of_prefill(runtime: LlamaRuntime) -> None:
     got = runtime.prefill(TOKENS, None, 0).copy()
     hidden = runtime.hidden_state()

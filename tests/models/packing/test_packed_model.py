@@ -17,6 +17,7 @@ from models.formats.llama_weights import LlamaWeights
 from models.formats.quantization import Bits, QuantizedMatrix, quantise
 from models.packing import packed_model as packing
 from models.packing.packed_model import (
+    SYMMETRIC_BYTES,
     TILE_BYTES,
     LlamaShape,
     load_or_pack,
@@ -60,6 +61,17 @@ def test_every_weight_is_found_where_the_format_says(rows: int, groups: int, bit
     tiles = pack_matrix(matrix)
     assert tiles.shape == (-(-rows // 16), groups, TILE_BYTES[bits])
     assert np.array_equal(unpacked(tiles, bits, rows), matrix.dequantise())
+
+
+@pytest.mark.parametrize("rows", [16, 21])
+def test_a_symmetric_model_has_no_minimums(rows: int) -> None:
+    weights = np.random.default_rng(rows).normal(size=(rows, 96)).astype(np.float32)
+    matrix = tiny_llama.symmetric_4_bits(weights)
+    tiles = pack_matrix(matrix, symmetric=True)
+    assert tiles.shape == (-(-rows // 16), 3, SYMMETRIC_BYTES[4])
+    eight_scales = -8 * np.ascontiguousarray(tiles[..., 256:]).view(np.float16)
+    whole = np.concatenate([tiles, eight_scales.astype(np.float16).view(np.uint8)], axis=-1)
+    assert np.array_equal(unpacked(whole, 4, rows), matrix.dequantise())
 
 
 def test_padding_rows_are_zero() -> None:

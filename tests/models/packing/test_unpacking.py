@@ -12,6 +12,7 @@ from models.formats.quantization import Bits, quantise
 from models.packing.packed_model import pack_matrix
 from models.packing.unpacking import module_weights, unpack_matrix
 from tests.models import tiny_llama
+from tests.models.tiny_llama import symmetric_4_bits
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -36,3 +37,9 @@ def test_a_module_that_is_not_there_is_a_key_error(tmp_path: Path, module: str) 
     packed = tiny_llama.pack(tiny_llama.random_weights(tiny_llama.config()), tmp_path)
     with pytest.raises(KeyError):
         module_weights(packed, module)
+
+
+def test_the_minimums_that_a_symmetric_model_leaves_out_come_back() -> None:
+    matrix = symmetric_4_bits(np.random.default_rng(3).normal(size=(32, 64)).astype(np.float32))
+    again = unpack_matrix(pack_matrix(matrix, symmetric=True), 4, 64, symmetric=True)
+    assert np.array_equal(again.dequantise(), matrix.dequantise())
