@@ -33,6 +33,7 @@ from models.kernels.emit import (
     local,
     lower_half,
     max_lanes,
+    prefetch,
     round_to_int,
     splat,
     store,
@@ -205,7 +206,13 @@ class FullAttention:
                 for number in range(TILE_ROWS)
             ]
             integers = self._products(
-                self.a["keys"], places, 16, self.a["queries"], queries, i64(0), self.pairs
+                self.a["keys"],
+                places,
+                16,
+                self.a["queries"],
+                queries,
+                (i64(0), self.pairs),
+                bind(places[0] + (lanes * count + tile * 16) * self.pairs),
             )
             slot = bind(slots + tile * TILE_ROWS)
             for column, start in enumerate(starts):
@@ -224,13 +231,15 @@ class FullAttention:
         step: int,
         words: Any,
         rows: list[Expr],
-        first: Expr,
-        pairs: int,
+        span: tuple[Expr, int],
+        ahead: Expr,
     ) -> list[list[Register]]:
-        """Integer sums over pairs first .. first + pairs - 1: [row][vector].
+        """Integer sums over some pairs: [row][vector].
 
         places: offsets of the vectors of pair 0, a step apart from those of pair 1. rows: offsets of each row's words.
+        span: the first pair, and their number. ahead: offset of vectors to prefetch, one line for each pair.
         """
+        first, pairs = span
         machine, lanes = self.machine, self.machine.lanes
         integers = [[Register("int32", lanes) for _ in places] for _ in rows]
         for line in integers:
@@ -239,6 +248,7 @@ class FullAttention:
         # Not unrolled: LLVM would split every second dot product into a multiplication and an addition.
         with tir.serial(i64(pairs)) as number:
             pair = bind(first + number)
+            prefetch(vectors, ahead + number * 16)
             loaded = [bind(load(vectors, place + pair * step, lanes)) for place in places]
             for line, row in zip(integers, rows, strict=True):
                 word = bind(splat(words[row + pair], lanes))
@@ -283,7 +293,13 @@ class FullAttention:
             for first in range(0, total, at_once):
                 places = [base + vector * lanes for vector in range(first, min(first + at_once, total))]
                 integers = self._products(
-                    self.a["key_values"], places, self.dims, self.a["weights"], weights, step * pairs, pairs
+                    self.a["key_values"],
+                    places,
+                    self.dims,
+                    self.a["weights"],
+                    weights,
+                    (step * pairs, pairs),
+                    bind(base + ((step + 1) * self.dims + tile * 16) * pairs),
                 )
                 for number, line in enumerate(integers):
                     for vector, register in enumerate(line):

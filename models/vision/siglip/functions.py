@@ -11,7 +11,7 @@ Between two functions the threads meet. Within one, a thread takes blocks of row
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ import tvm
 from tvm.tirx.script import builder as tir
 
 from models.compiler.cpu import KernelPath
-from models.kernels.emit import Emitter, bind, function, i64, launch, load, phase, store, when
+from models.kernels.emit import Emitter, bind, function, i64, launch, load, phase, prefetch, store, when
 from models.kernels.isa import MACHINES, Expr, Machine
 from models.vision.siglip.arguments import SCALARS, buffer_types, value_stride
 from models.vision.siglip.arithmetic import gelu
@@ -139,7 +139,9 @@ class _Writer:
                 rows = [[bind(load(self.a["values"], row + 16 * half)) for half in range(2)] for row in at]
                 linear.quantise(stream, stream.cell(tile, group), rows)
             self._multiply_a(linear, thread, "o", stream, tiles)
-            self._layer_linear(linear, thread, "o", stream, tiles, self._add_to_x(first))
+            self._layer_linear(
+                linear, thread, "o", stream, tiles, self._add_to_x(first), before=self._fetch_x(first)
+            )
 
     def mlp(self) -> None:
         """x += fc2(gelu(fc1(layer norm of x)))."""
@@ -159,7 +161,9 @@ class _Writer:
 
             self._layer_linear(linear, thread, "fc1", stream, tiles, put)
             self._multiply_a(linear, thread, "fc2", inner, tiles)
-            self._layer_linear(linear, thread, "fc2", inner, tiles, self._add_to_x(first))
+            self._layer_linear(
+                linear, thread, "fc2", inner, tiles, self._add_to_x(first), before=self._fetch_x(first)
+            )
 
     def connect(self) -> None:
         """The final layer norm, and the connector over squares of patches."""
@@ -292,11 +296,12 @@ class _Writer:
         put: Epilogue,
         offsets: list[Expr] | None = None,
         part: Expr | None = None,
+        before: Callable[[Expr, Expr], None] | None = None,
     ) -> None:
         """factor * (W x + B (A x)) + bias of a block; put(tile, panel, outputs) takes the results.
 
         offsets, part: where the q, k or v that is meant lies beyond q in the weights, in LoRA's B and in the vectors,
-        and its number.
+        and its number. before: see PanelLinear.multiply.
         """
         shape = self.shape
         matrix_at, b_at, vector_at = offsets or [i64(0)] * 3
@@ -322,7 +327,7 @@ class _Writer:
 
         product = Product(self.a["layers"], base, cells.groups, cells)
         low_rank = Product(self.a["lora"], b_base, self.a["rank_groups"], ranks)
-        linear.multiply(product, i64(0), i64(outputs // 32), tiles, low_rank, epilogue)
+        linear.multiply(product, i64(0), i64(outputs // 32), tiles, low_rank, epilogue, before)
 
     def _add_to_x(self, first: Expr) -> Epilogue:
         def put(tile: Expr, panel: Expr, outputs: RowVectors) -> None:
@@ -332,3 +337,14 @@ class _Writer:
                     store(self.a["x"], at + 16 * half, load(self.a["x"], at + 16 * half) + vector)
 
         return put
+
+    def _fetch_x(self, first: Expr) -> Callable[[Expr, Expr], None]:
+        """Prefetches what _add_to_x reads: x comes from the third-level cache."""
+
+        def fetch(tile: Expr, panel: Expr) -> None:
+            for row in range(TILE_ROWS):
+                at = bind(((first + tile) * TILE_ROWS + row) * self.width + panel * 32)
+                for half in range(2):
+                    prefetch(self.a["x"], at + 16 * half)
+
+        return fetch

@@ -112,8 +112,13 @@ class PanelLinear:
         tiles: Expr,
         low_rank: Product | None,
         epilogue: Epilogue,
+        before: Callable[[Expr, Expr], None] | None = None,
     ) -> None:
-        """Multiply panels first .. end - 1 with all tiles. low_rank: LoRA's B and A x; its groups may be 0."""
+        """Multiply panels first .. end - 1 with all tiles.
+
+        low_rank: LoRA's B and A x; its groups may be 0. before(tile, panel): emits what precedes the last piece of a
+        tile's products, such as prefetches for the epilogue.
+        """
         groups: int = product.groups
         pieces = -(-groups // PIECE_GROUPS)
         size = -(-groups // pieces)
@@ -127,6 +132,9 @@ class PanelLinear:
                 with tir.serial(tiles) as tile:
                     # One tile's sums are used again for the next one, unless further pieces are added to them.
                     at = bind(self.sums_at + (tile if pieces > 1 else i64(0)) * (TILE_ROWS * 32))
+                    if before is not None:
+                        with when(piece == pieces - 1):
+                            before(tile, panel)
                     if at_once == 32 and pieces == 1:
                         totals = self._part(
                             product, base, (begin, stop), tile, i64(0), low_rank, b_base, None
