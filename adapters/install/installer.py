@@ -38,6 +38,7 @@ from models.core.files import file_digest
 from models.core.types import Progress, no_progress
 from models.engine import Engine
 from models.hub.store import BaseDigests
+from models.lora.peft_config import base_name
 
 UNDECLARED_VERSION = "0"
 """The version of a plain PEFT folder, which has none."""
@@ -50,9 +51,12 @@ class NotNewer(UserError):
 class Models(Protocol):
     """The operations on this machine's models that installing needs."""
 
-    @property
-    def default(self) -> str:
-        """The base model of adapters that do not name one."""
+    def base_for(self, published: str) -> str:
+        """The model for which an adapter was made that has no manifest.
+
+        published: how its configuration names the base model, by its repository or a path; may be empty. A model of
+        that name, else the one that was chosen for general use.
+        """
         ...
 
     def base_digests(self, name: str) -> BaseDigests:
@@ -214,7 +218,8 @@ class Installer:
                 f"{fetched.source} has a {SIGNATURE_FILE} but no {MANIFEST_FILE} that it could sign."
             )
         else:
-            manifest = _made_manifest(folder, files, wanted, fetched, self._models.default)
+            base = self._models.base_for(base_name(folder))
+            manifest = _made_manifest(folder, files, wanted, fetched, base)
             path.write_bytes(write_manifest(manifest))
         check_hashes(folder, manifest, {})
         name = wanted.name or manifest.name

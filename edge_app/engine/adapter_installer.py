@@ -31,9 +31,14 @@ class AppModels:
         self._load = load
         self._engines: dict[str, Engine] = {}
 
-    @property
-    def default(self) -> str:
-        return self._settings.model
+    def base_for(self, published: str) -> str:
+        """See adapters.install.installer.Models. A model that is on this machine comes before others."""
+        from models.hub.store import ModelStore
+
+        store = ModelStore(paths.models_directory())
+        found = store.catalog.published_as(published)
+        here = [name for name in found if store.find(name) is not None]
+        return next(iter([*here, *found]), self._settings.model)
 
     def base_digests(self, name: str) -> BaseDigests:
         """See models.hub.store.ModelStore.base_digests. Raises UserError for an unknown model."""

@@ -169,6 +169,29 @@ class Catalog:
             raise UserError(f"There is no model named {name!r}; there are {', '.join(sorted(self.entries))}")
         return self.entries[name]
 
+    def published_as(self, source: str) -> tuple[str, ...]:
+        """The models that a repository or folder of this name holds, by name.
+
+        source: as an adapter names its base model, such as "HuggingFaceTB/SmolVLM-500M-Instruct" or a path. Only its
+        last part counts, since GGUF files are published by others: "ggml-org/SmolVLM-500M-Instruct-GGUF".
+        """
+        wanted = _published_name(source)
+        return tuple(
+            name
+            for name, entry in sorted(self.entries.items())
+            if wanted
+            and wanted in {_published_name(each) for each in (name, entry.origin, *_repositories(entry))}
+        )
+
+
+def _repositories(entry: CatalogEntry) -> list[str]:
+    return [file.source.repository for file in entry.files if isinstance(file.source, HubSource)]
+
+
+def _published_name(source: str) -> str:
+    """The last part of a repository's name or a path, in small letters, without a revision and "-gguf"."""
+    return re.split(r"[/\\]", source.partition("@")[0].rstrip("/\\"))[-1].lower().removesuffix("-gguf")
+
 
 def read_catalog(additional: Path | None = None) -> Catalog:
     """The app's catalog together with the entries of the additional file and of the folder ADDED beside it.

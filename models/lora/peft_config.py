@@ -22,6 +22,7 @@ MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 VISION_MODULES = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "proj")
 """Linear layers of a vision tower and, last, of its connector."""
 
+CONFIG_FILE = "adapter_config.json"
 ALL_LINEAR = "all-linear"
 MAX_CONFIG_BYTES = 2**20
 # Limits of rank_pattern and alpha_pattern, which bound the time of matching their expressions.
@@ -138,6 +139,15 @@ def read_config_bytes(path: Path) -> bytes:
             path, f" is larger than {MAX_CONFIG_BYTES} bytes; it is not an adapter's configuration."
         )
     return data
+
+
+def base_name(folder: Path) -> str:
+    """How the adapter in a folder names its base model (base_model_name_or_path); empty when it does not."""
+    try:
+        name = json.loads(read_config_bytes(folder / CONFIG_FILE)).get("base_model_name_or_path")
+    except (ValueError, RecursionError, AttributeError):  # is refused when the whole configuration is read
+        return ""
+    return name if isinstance(name, str) else ""
 
 
 def _matching(pattern: Expressions, path: str, default: float) -> float:

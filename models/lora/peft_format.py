@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from models.core.errors import FileError, UserError
 from models.formats.safetensors_file import SafetensorsFile
-from models.lora.peft_config import MODULES, PeftConfig, parse_config, read_config_bytes
+from models.lora.peft_config import CONFIG_FILE, MODULES, PeftConfig, parse_config, read_config_bytes
 from models.lora.vision_lora import VisionLora
 from models.lora.weights import LoraWeights
 from models.packing.lora_layout import MAX_RANK
 
-CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
 _TENSOR = re.compile(

@@ -105,6 +105,7 @@ class FakePacker:
 class FakeModel:
     """Its log-probabilities depend on the LoRA as those of a model do: not at all when B is zero."""
 
+    name = "edge-vlm-135m"
     has_vision = True
     adapters = FakePacker()
     feature_sizes = FeatureSizes(text=HIDDEN, image=1408)
@@ -143,10 +144,12 @@ class FakeModel:
 
 
 class FakeModels:
-    default = MODEL
-
     def __init__(self) -> None:
         self.model = FakeModel()
+
+    def base_for(self, published: str) -> str:
+        del published
+        return MODEL
 
     def base_digests(self, name: str) -> BaseDigests:
         if name != MODEL:

@@ -399,6 +399,23 @@ def test_prototypes_are_of_the_model_whose_features_the_router_reads(directory: 
     assert read_prototypes(directory / "plants" / PROTOTYPES_FILE).question.shape[1] == 7
 
 
+def test_a_plain_peft_folder_gets_the_base_that_its_configuration_names(
+    directory: Path, tmp_path: Path
+) -> None:
+    class Named(FakeModels):
+        def base_for(self, published: str) -> str:
+            assert published == "HuggingFaceTB/SmolVLM-500M-Instruct"
+            return "another"
+
+    folder = write_adapter(tmp_path / "plain")
+    (folder / "adapter.toml").unlink()
+    config = folder / "adapter_config.json"
+    name = {"base_model_name_or_path": "HuggingFaceTB/SmolVLM-500M-Instruct"}
+    config.write_text(json.dumps(json.loads(config.read_text()) | name))
+    with pytest.raises(UserError, match="no model named 'another'"):
+        make_installer(directory, models=Named()).install(Wanted(str(folder)))
+
+
 # -- names and versions -----------------------------------------------------------------------------------
 
 

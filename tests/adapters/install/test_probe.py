@@ -53,10 +53,12 @@ def test_an_adapter_that_only_changes_the_prompt_does_nothing() -> None:
 class TinyModels:
     """A real engine of the tiny model."""
 
-    default = MODEL
-
     def __init__(self, engine: CompiledEngine) -> None:
         self._engine = engine
+
+    def base_for(self, published: str) -> str:
+        del published
+        return MODEL
 
     def base_digests(self, name: str) -> BaseDigests:
         assert name == MODEL

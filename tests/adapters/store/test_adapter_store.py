@@ -12,7 +12,8 @@ from adapters.install.installer import Wanted
 from adapters.store.adapter_store import AdapterStore, read_policy
 from adapters.store.manifest import PromptPolicy
 from models.core.errors import UserError
-from models.lora.peft_format import CONFIG_FILE, read_peft
+from models.lora.peft_config import CONFIG_FILE
+from models.lora.peft_format import read_peft
 from tests.adapters.making import make_installer, tensors, write_adapter
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "peft"

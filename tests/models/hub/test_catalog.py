@@ -66,6 +66,22 @@ def test_memory_is_estimated_from_the_files_where_the_catalog_gives_none(tmp_pat
     assert read_catalog(path).entry("mine").good_at == "tests"
 
 
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("HuggingFaceTB/SmolVLM-500M-Instruct", ("smolvlm-500m",)),
+        ("/content/SmolVLM-256M-Instruct/", ("smolvlm-256m",)),
+        ("smolvlm-256m", ("smolvlm-256m",)),
+        ("HuggingFaceTB/SmolVLM-500M-Base", ()),
+        ("", ()),
+    ],
+)
+def test_a_model_is_found_by_the_name_under_which_it_was_published(
+    source: str, found: tuple[str, ...]
+) -> None:
+    assert read_catalog().published_as(source) == found
+
+
 def test_an_unknown_model_is_refused_with_the_known_names() -> None:
     with pytest.raises(UserError, match=r"'gpt-7'.*edge-vlm-135m"):
         read_catalog().entry("gpt-7")
