@@ -30,6 +30,7 @@ CLAUSES = {
     "adapters_without_examples": "no adapter: none of those installed has examples to compare with",
     "adapters_unreadable": "no adapter: {message}",
     "router_not_here": "no adapter: choosing one needs the model {model}, which is not on this machine",
+    "adapters_see_one_image": "no adapter: the question is about several images and adapters look at one",
     "not_routed": "stopped before an adapter was chosen",
     "field_read": "read in a labelled field",
     "text_read": "the text that was read in the image",

@@ -148,7 +148,8 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
     if json:
         output.result_json(details)
         return
-    plain = [(key, str(value)) for key, value in details.items() if key != "files"]
+    plain = [(key, _in_words(key, value)) for key, value in details.items() if key != "files"]
+    plain = [(key, value) for key, value in plain if value]
     files = [
         (f["role"], output.megabytes(f["size"]), f["sha256"], f["path"] or f["name"])
         for f in details["files"]
@@ -227,6 +228,15 @@ def _store() -> ModelStore:
     from models.hub.store import ModelStore
 
     return ModelStore(paths.ensure(paths.models_directory()))
+
+
+def _in_words(key: str, value: Any) -> str:
+    """A value of `_details` for a person; empty for nothing."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key in ("size", "download_size", "memory"):
+        return output.megabytes(value)
+    return "" if value is None else str(value)
 
 
 def _state(status: ModelStatus, in_use: str) -> str:

@@ -80,6 +80,11 @@ class AdapterBases:
         entry = self._models.catalog.entries.get(model)
         return 0 if entry is None else entry.memory
 
+    def images_at_once(self, model: str) -> int:
+        """How many images the model sees in one prompt; 1 for one that no catalog has."""
+        entry = self._models.catalog.entries.get(model)
+        return 1 if entry is None else entry.images_at_once
+
     def check(self, general: str) -> None:
         """Raises UserError, with the names that there are, for a model that no catalog has."""
         if not self._knows(general):

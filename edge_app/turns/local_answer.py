@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from adapters.bank import Lease
@@ -159,6 +159,7 @@ class LocalAnswer:
             self._give_text(job)
             return
         engine = self._choose_and_see(job)
+        planned = self._planned
         leave_if_cancelled(job)
         if self._lease is None:
             self._lease = self._pool.acquire(draft.choice.adapter, draft.model, job)
@@ -206,6 +207,8 @@ class LocalAnswer:
             model = bases.of(draft.choice.adapter, planned.model)
             if engine is None or model != draft.model:
                 draft.model = model
+                if bases.images_at_once(model) == 1:
+                    self._planned = replace(planned, focus=planned.alone)
                 engine = self._see(job)
         assert engine is not None, "an engine sees the images before the choice or after it"
         return engine

@@ -18,7 +18,6 @@ from edge_app.engine.adapter_bases import AdapterBases
 from edge_app.events import Answer, Turn
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SavedTurn, SessionStore
-from edge_app.system import paths
 from edge_app.system.battery import battery
 from edge_app.turns.conversation import (
     Pictures,
@@ -35,7 +34,6 @@ from edge_app.turns.replies.assistant_profile import AssistantProfile, read_prof
 from edge_app.turns.replies.text_requests import asks_for_all_text
 from models.core.errors import UserError
 from models.core.types import Message, Sampling
-from models.hub.catalog import read_catalog
 from router.choice import Choice, choose_as_asked
 from router.place_policy import Budgets, Scenario, scenario
 from router.types import Mode, Reason
@@ -49,6 +47,7 @@ class PlannedTurn:
     system: the system prompt to save with the question; None leaves the session's as it is.
     messages: the whole conversation, this question last. new: the images of this turn.
     focus: the image that the question is about, and the conversation as the model on this device reads it.
+    alone: the same for a model that sees one image at once, which may run an adapter; `focus` where that is no other.
     previous: the answer before, which "are you sure?" is about; None without one.
     installed: names of the installed adapters that the choice is among.
     choice: None when the router chooses, which needs the engine.
@@ -64,6 +63,7 @@ class PlannedTurn:
     messages: tuple[Message, ...]
     new: tuple[ReadPicture, ...]
     focus: ImageFocus
+    alone: ImageFocus
     sampling: Sampling
     installed: tuple[str, ...]
     choice: Choice | None
@@ -122,16 +122,17 @@ class Planner:
         session = self._sessions.get(turn.session) if self._sessions and turn.session is not None else None
         messages = assemble(turn, new, session, self._settings.system, self.pictures)
         places = self._places(turn, messages, session.id if session else None)
+        focus, alone = self._foci(base, turn, messages, session.turns if session else (), len(new))
+        if choice is None and focus.obstacle is None and alone.obstacle == "several_images":
+            choice = Choice(None, None, Reason("adapters_see_one_image"))
         return PlannedTurn(
             turn=turn,
             session=session.id if session else None,
             system=turn.system if turn.system is not None or session else self._settings.system,
             messages=messages,
             new=new,
-            focus=focus_with_detail(
-                self._focus(messages, session.turns if session else (), len(new)),
-                turn.detail or self._settings.image_detail,
-            ),
+            focus=focus,
+            alone=alone,
             sampling=_within(turn.sampling or self._settings.sampling(), places.scenario.budgets),
             installed=installed,
             choice=choice,
@@ -157,13 +158,16 @@ class Planner:
         again = Turn(saved.question, session=chat.id, mode=mode)
         messages = assembled_again(chat, saved, self.pictures)
         places = self._places(again, messages, chat.id)
+        earlier = [each for each in chat.turns if each.id < turn]
+        focus, alone = self._foci(self.model, again, messages, earlier, len(saved.images))
         planned = PlannedTurn(
             turn=again,
             session=chat.id,
             system=None,
             messages=messages,
             new=(),
-            focus=self._focus(messages, [each for each in chat.turns if each.id < turn], len(saved.images)),
+            focus=focus,
+            alone=alone,
             sampling=_within(self._settings.sampling(), places.scenario.budgets),
             installed=(),
             choice=None,
@@ -182,11 +186,21 @@ class Planner:
         on_battery = power is not None and not power.plugged
         return scenario(mode, on_battery, self._settings.weights(), self._settings.eco())
 
-    def _focus(self, messages: Sequence[Message], earlier: Sequence[SavedTurn], new: int) -> ImageFocus:
-        """earlier: the turns of the session before this one. new: how many images came with the question."""
+    def _foci(
+        self, model: str, turn: Turn, messages: Sequence[Message], earlier: Sequence[SavedTurn], new: int
+    ) -> tuple[ImageFocus, ImageFocus]:
+        """The focus for a model, and for one that sees one image at once.
+
+        earlier: the turns of the session before this one. new: how many images came with the question.
+        """
+        detail, answered = turn.detail or self._settings.image_detail, answered_turns(earlier)
         several = sum(len(message.images) for message in messages) > 1
-        at_once = _images_at_once(self.model) if several else 1
-        return image_in_question(messages, answered_turns(earlier), new=new, images_at_once=at_once)
+        at_once = self._bases.images_at_once(model) if several else 1
+        alone = focus_with_detail(image_in_question(messages, answered, new=new), detail)
+        if at_once == 1:
+            return alone, alone
+        together = image_in_question(messages, answered, new=new, images_at_once=at_once)
+        return focus_with_detail(together, detail), alone
 
     def _places(self, turn: Turn, messages: Sequence[Message], session: str | None) -> PlacePlan:
         """The averages are read only when an endpoint is set up."""
@@ -221,12 +235,6 @@ class Planner:
             if all(self._adapters.has(name) for name in named):
                 return named
         return self._adapters.names()
-
-
-def _images_at_once(model: str) -> int:
-    """How many images the model sees in one prompt; 1 for one that no catalog has."""
-    entry = read_catalog(paths.models_directory() / "catalog.toml").entries.get(model)
-    return 1 if entry is None else entry.images_at_once
 
 
 def _within(sampling: Sampling, budgets: Budgets) -> Sampling:

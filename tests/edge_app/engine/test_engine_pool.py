@@ -62,21 +62,19 @@ def job() -> Job:
     return Job(lambda _: None, lambda _: None)
 
 
-def describe_models(memory: Mapping[str, int], *, pulled: bool = True) -> None:
-    """Models of these sizes in memory, in megabytes, in the user's catalog."""
+def describe_models(memory: Mapping[str, int], *, images_at_once: int = 1) -> None:
+    """Models of these sizes in memory, in megabytes, in the user's catalog, which are pulled."""
     folder, text = paths.ensure(paths.models_directory()), ""
     for name, megabytes in memory.items():
         source, content = folder / f"{name}.bin", name.encode()
         source.write_bytes(content)
-        text += (
-            f'[models.{name}]\ndescription = "d"\nfamily = "f"\nlicence = "l"\nmemory = {megabytes}_000_000\n'
-        )
+        text += f'[models.{name}]\ndescription = "d"\nfamily = "f"\nlicence = "l"\n'
+        text += f"memory = {megabytes}_000_000\nimages_at_once = {images_at_once}\n"
         text += f'[models.{name}.files.weights]\nname = "w"\nsize = {len(content)}\n'
         text += f'sha256 = "{hashlib.sha256(content).hexdigest()}"\nsource = "file:{source}"\n'
     (folder / "catalog.toml").write_text(text)
-    if pulled:
-        for name in memory:
-            ModelStore(folder).pull(name)
+    for name in memory:
+        ModelStore(folder).pull(name)
 
 
 def put_for(name: str, model: str, digest: str = "") -> Path:

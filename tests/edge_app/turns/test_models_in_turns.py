@@ -135,6 +135,33 @@ def test_images_are_encoded_once_under_an_adapter_that_may_change_how_they_are_s
     assert load.engines[DEFAULT_MODEL].encoded_under == [None]
 
 
+@pytest.mark.usefixtures("embedded")
+def test_a_question_about_several_images_is_for_the_general_model_if_that_sees_them(
+    make: Make, load: Loader
+) -> None:
+    describe_models({"general": 100, "other": 100}, images_at_once=4)
+    router = FakeRouter("medical")
+    assistant = make(router=router)
+    two = (png("red"), png("blue"))
+    found = events(assistant, Turn("What is the difference between the two images?", two))
+    assert answered(found) == (None, "general")
+    assert router.asked == []
+    assert isinstance(found[-1], Answered)
+    assert "adapters look at one" in found[-1].answer.reason
+    assert [len(message.images) for message in load.engines["general"].calls[-1].messages] == [2]
+
+
+@pytest.mark.usefixtures("embedded")
+def test_an_adapter_of_a_model_that_sees_one_image_is_shown_one(make: Make, load: Loader) -> None:
+    describe_models({"general": 100, "other": 100}, images_at_once=4)
+    assistant = make()
+    first = events(assistant, Turn("What is it?", (png("red"),)))
+    assert isinstance(first[-1], Answered)
+    events(assistant, Turn("And what is this?", (png("blue"),), session=first[-1].answer.session))
+    shown = [len(message.images) for message in load.engines[DEFAULT_MODEL].calls[-1].messages]
+    assert sum(shown) == 1
+
+
 def test_without_the_embedded_default_the_general_model_answers_alone_and_that_is_said_once(
     make: Make, load: Loader
 ) -> None:
