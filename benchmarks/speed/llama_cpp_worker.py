@@ -123,14 +123,13 @@ class LlamaCpp:
     @contextlib.contextmanager
     def _chunks(self, path: str, question: str) -> Iterator[list[Any]]:
         """The parts of the prompt about an image file, each the rows of a tile or text. They are freed at the end."""
-        options = mtmd.mtmd_helper_init_opt_default()
-        wrapper = mtmd.mtmd_helper_bitmap_init_from_file(self.vision, path.encode(), False, options)
-        if not wrapper.bitmap:
+        bitmap = mtmd.mtmd_helper_bitmap_init_from_file(self.vision, path.encode(), False)
+        if not bitmap:
             raise RuntimeError(f"mtmd cannot read {path}")
         before, behind = b"<|im_start|>User:", f"{question}<end_of_utterance>\nAssistant:".encode()
         text = before + mtmd.mtmd_default_marker() + behind
         given = mtmd.mtmd_input_text(text, len(text), False, True)
-        bitmaps = (mtmd.mtmd_bitmap_p_ctypes * 1)(wrapper.bitmap)
+        bitmaps = (mtmd.mtmd_bitmap_p_ctypes * 1)(bitmap)
         chunks = mtmd.mtmd_input_chunks_init()
         try:
             if mtmd.mtmd_tokenize(self.vision, chunks, ctypes.byref(given), bitmaps, 1):
@@ -139,7 +138,7 @@ class LlamaCpp:
             yield [mtmd.mtmd_input_chunks_get(chunks, number) for number in range(count)]
         finally:
             mtmd.mtmd_input_chunks_free(chunks)
-            mtmd.mtmd_bitmap_free(wrapper.bitmap)
+            mtmd.mtmd_bitmap_free(bitmap)
 
     def lora(self, path: str | None) -> dict[str, Any]:
         """Use the adapter in a GGUF file, or none, from now on. Replies the seconds."""

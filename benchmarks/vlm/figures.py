@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.speed import language_model as speed
 from benchmarks.speed import peer, workload
-from benchmarks.speed.measurement import IdleCheck, Measure, alternate, peak_memory
+from benchmarks.speed.measurement import IdleCheck, Measure, alternate
 from benchmarks.speed.table import Samples, TableRow, Target, row
 from benchmarks.speed.workers import Worker
-from benchmarks.vlm import random_models
+from benchmarks.vlm import images, random_models
 from models.core.files import file_digest
 
 CONTEXT = 4096
@@ -45,18 +46,57 @@ def rows(run: Run, shape: str) -> list[TableRow]:
     random_models.write_missing(run.files, shape, random_models.default_vocabulary())
     made = []
     for kind in random_models.LANGUAGE_TYPES[shape]:
-        with ExitStack() as running:
-            ours, token_bytes = _our_worker(run, shape, kind)
-            running.enter_context(ours)
-            theirs = peer.find(run.logs, run.threads, CONTEXT)
-            if theirs is not None:
-                running.enter_context(theirs.worker)
-                theirs.variants = peer.variants(kind, random_models.language_file(run.files, shape, kind))
-            name = f"vlm_{shape}_{kind}"
-            sides = speed.Sides(ours, theirs, theirs.fastest(2) if theirs else {}, run.rounds, run.idle)
-            made.append(_memory(ours, name, token_bytes))  # first, since the probe takes memory of its own
-            made += [_prefill(sides, name), *_decode(sides, name, kind, token_bytes), *_lora(sides, name)]
+        made += _language_rows(run, shape, kind)
+    return made + _image_rows(run, shape)
+
+
+def _language_rows(run: Run, shape: str, kind: str) -> list[TableRow]:
+    """Figures of a language model alone. kind: of its weights."""
+    with ExitStack() as running:
+        ours, token_bytes = _our_worker(run, shape, kind)
+        running.enter_context(ours)
+        file = random_models.language_file(run.files, shape, kind)
+        theirs = _peer(run, running, peer.variants(kind, file))
+        name = f"vlm_{shape}_{kind}"
+        sides = speed.Sides(ours, theirs, theirs.fastest(2) if theirs else {}, run.rounds, run.idle)
+        return [_prefill(sides, name), *_decode(sides, name, kind, token_bytes), *_lora(sides, name)]
+
+
+def _image_rows(run: Run, shape: str) -> list[TableRow]:
+    """Figures of images and of the whole engine, with the 8-bit language model where there is one."""
+    kind = random_models.LANGUAGE_TYPES[shape][0]
+    language = random_models.language_file(run.files, shape, kind)
+    ours_mmproj = random_models.mmproj_file(run.files, shape, random_models.MMPROJ_TYPES[0])
+    name = f"vlm_{shape}"
+    with ExitStack() as running:
+        worker = Worker([sys.executable, "-m", "benchmarks.vlm.engine_worker"], run.logs / f"{shape}.log")
+        running.enter_context(worker)
+        given = {"language_model": language, "mmproj": ours_mmproj}
+        files = {role: [str(path), file_digest(path)] for role, path in given.items()}
+        place = {"threads": run.threads, "length": CONTEXT}
+        with tempfile.TemporaryDirectory(dir=run.files) as empty:
+            ready = Samples((float(worker.ask("load", **files, cache=empty, **place)["seconds"]),))
+            made = [
+                row(f"{name}_ready", "s", ready, Target("at most", 60.0), note="pack, compile and load all")
+            ]
+            variants = []
+            for mmproj_kind in random_models.MMPROJ_TYPES:
+                mmproj = random_models.mmproj_file(run.files, shape, mmproj_kind)
+                variants += peer.variants(f"{kind} {mmproj_kind}", language, mmproj)
+            theirs = _peer(run, running, variants)
+            best = images.fastest(theirs, run.logs) if theirs else None
+            setting = images.Setting(worker, theirs, best, run.rounds, run.idle, run.logs)
+            made += images.rows(setting, name)
     return made
+
+
+def _peer(run: Run, running: ExitStack, variants: list[peer.Variant]) -> peer.Peer | None:
+    """The peer with these variants, which ends with `running`; None when it is not installed."""
+    theirs = peer.find(run.logs, run.threads, CONTEXT)
+    if theirs is not None:
+        running.enter_context(theirs.worker)
+        theirs.variants = variants
+    return theirs
 
 
 def _our_worker(run: Run, shape: str, kind: str) -> tuple[Worker, float]:
@@ -109,11 +149,3 @@ def _lora(sides: speed.Sides, name: str) -> list[TableRow]:
         none = ("no adapter", taken["without"])
         made.append(row(f"{name}_{figure}_lora_r{LORA_RANK}", "tokens/s", taken["with"], target, none))
     return made
-
-
-def _memory(ours: Worker, name: str, token_bytes: float) -> TableRow:
-    """Memory of the process with a full context, less the weights that a token reads, which are mapped."""
-    ours.ask("prefill", tokens=workload.tokens(CONTEXT))
-    samples = Samples(((peak_memory(ours.process) - token_bytes) / 1e6,))
-    note = f"peak resident memory with {CONTEXT} positions filled, less the mapped weights"
-    return row(f"{name}_memory_over_weights", "MB", samples, Target("at most", 400.0), note=note)

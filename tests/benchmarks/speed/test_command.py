@@ -47,3 +47,10 @@ def test_the_table_goes_to_stdout_and_the_json_to_a_file(
     bench(monkeypatch, "--output", str(tmp_path / "figures.json"))
     assert "warm_start" in capsys.readouterr().out
     assert json.loads((tmp_path / "figures.json").read_text())["rows"][0]["value"] == 0.5
+
+
+def test_the_models_of_the_vlm_group_go_only_where_the_user_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command.main(["--only", "vlm"]) == 1
+    assert "--models FOLDER" in capsys.readouterr().err

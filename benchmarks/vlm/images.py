@@ -1,0 +1,124 @@
+"""Figures of images in a vision-language model: a tile, the first token about a photo, a second question, memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed import workload
+from benchmarks.speed.measurement import IdleCheck, Measure, alternate, peak_memory
+from benchmarks.speed.peer import Peer, Variant
+from benchmarks.speed.table import Samples, TableRow, Target, row
+from benchmarks.speed.workers import Worker
+
+PHOTO = (1600, 1200)  # width, height in pixels: 13 tiles
+QUESTION = "What is in this picture?"
+LEAST_TILE, LEAST_PHOTO = 3.5, 3.0  # times as fast as the peer
+FULL = 13
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The running processes.
+
+    ours: an EngineWorker. theirs: None without llama.cpp. best: its variant with the fastest tile; the same one answers
+    about photos. folder: for photos.
+    """
+
+    ours: Worker
+    theirs: Peer | None
+    best: Variant | None
+    rounds: int
+    idle: IdleCheck
+    folder: Path
+
+
+def rows(setting: Setting, name: str) -> list[TableRow]:
+    """All figures of one model. name: the start of their names."""
+    photos = _photos(setting.folder)
+    made = [_tile(setting, name, photos)]
+    for tiles in (1, FULL):
+        made += _photo(setting, name, photos, tiles)
+    return [*made, _memory(setting, name)]
+
+
+def _photos(folder: Path) -> Iterator[str]:
+    """Paths of photos, each of which no process has seen."""
+    for seed in count():
+        file = folder / f"vlm-photo-{seed}.jpg"
+        file.write_bytes(workload.photo(seed, *PHOTO))
+        yield str(file)
+
+
+def _tile(setting: Setting, name: str, photos: Iterator[str]) -> TableRow:
+    photo = next(photos)
+    samples, beside = _beside(
+        setting,
+        lambda: float(setting.ours.ask("tile", path=photo)["seconds"]),
+        lambda peer: peer.worker.ask("tile", path=photo),
+    )
+    note = "through the vision encoder and the connector; the ratio is of the times, ours over the peer's"
+    return row(f"{name}_tile", "s", samples, Target("at most", 1 / LEAST_TILE, "ratio"), beside, note)
+
+
+def _photo(setting: Setting, name: str, photos: Iterator[str], tiles: int) -> list[TableRow]:
+    """From reading the file to the first token, and the same for a second question, which looks at no tile again."""
+    again: list[float] = []
+    detail = "low" if tiles == 1 else "high"
+
+    def ours() -> float:
+        reply = setting.ours.ask("photo", path=next(photos), question=QUESTION, detail=detail)
+        again.append(float(reply["again"]))
+        return float(reply["seconds"])
+
+    def theirs(peer: Peer) -> dict[str, Any]:
+        return peer.worker.ask("photo", path=next(photos), question=QUESTION, tiles=tiles)
+
+    samples, beside = _beside(setting, ours, theirs)
+    target = Target("at most", 1 / LEAST_PHOTO, "ratio")
+    note = f"{PHOTO[0]} x {PHOTO[1]} JPEG that was not seen before, from reading the file to the first token"
+    figure = f"{name}_photo_{tiles}_tile{'s' if tiles > 1 else ''}"
+    second = Samples(tuple(again[-len(samples.values) :]))
+    return [row(figure, "s", samples, target, beside, note), row(f"{figure}_second_question", "s", second)]
+
+
+def _beside(
+    setting: Setting, ours: Measure, theirs: Callable[[Peer], dict[str, Any]]
+) -> tuple[Samples, tuple[str, Samples] | None]:
+    """Our seconds, and those of the peer's fastest variant in the same rounds with its name."""
+    peer, variant = setting.theirs, setting.best
+    if peer is None or variant is None:
+        return alternate(setting.rounds, {"ours": ours})["ours"], None
+    peer.use(variant)
+    measures = {
+        "ours": setting.idle.watch(ours, [peer.worker.process]),
+        "theirs": setting.idle.watch(lambda: float(theirs(peer)["seconds"]), [setting.ours.process]),
+    }
+    taken = alternate(setting.rounds, measures)
+    return taken["ours"], (variant.name, taken["theirs"])
+
+
+def fastest(peer: Peer, folder: Path) -> Variant:
+    """The peer's variant with the shortest of two times for a tile."""
+    photo, best, chosen = next(_photos(folder)), math.inf, peer.variants[0]
+    for variant in peer.variants:
+        peer.use(variant)
+        for _ in range(2):
+            seconds = float(peer.worker.ask("tile", path=photo)["seconds"])
+            if seconds < best:
+                best, chosen = seconds, variant
+    return chosen
+
+
+def _memory(setting: Setting, name: str) -> TableRow:
+    """Peak memory of our process less the pages of packed weights that it has mapped (Linux)."""
+    mapped = sum(each.rss for each in setting.ours.process.memory_maps() if each.path.endswith(".pack"))
+    samples = Samples(((peak_memory(setting.ours.process) - mapped) / 1e6,))
+    note = (
+        f"peak resident memory after a photo of {FULL} tiles, context of 4096, less the mapped packed weights"
+    )
+    return row(f"{name}_memory_over_weights", "MB", samples, Target("at most", 400.0), note=note)
