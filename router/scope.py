@@ -52,7 +52,10 @@ ADJUSTMENTS = BUNDLED.with_name("scope_adjustments.safetensors")
 models.training.scope.adjustments`."""
 
 OF_MODEL = "general"
-"""The name under which ADJUSTMENTS has the default model's tasks."""
+"""The name under which ADJUSTMENTS has the default model's tasks about images."""
+
+WITHOUT_IMAGE = "general without an image"
+"""The name of a model's tasks without an image, which nothing was adjusted to."""
 
 UNKNOWN_BORDER = 1.5
 """The border of tasks that are not in BUNDLED. The encoder takes more of what is not asked of kinds of images that it
@@ -86,7 +89,7 @@ class AdapterScope(Protocol):
 class QuestionScope(AdapterScope, Protocol):
     """The methods of TaskScope."""
 
-    def of_tasks(self, question: str, tasks: Tasks) -> float | None: ...
+    def of_tasks(self, question: str, tasks: Tasks, who: str = OF_MODEL) -> float | None: ...
 
 
 class TaskScope:
@@ -119,13 +122,13 @@ class TaskScope:
         ]
         return max(found, default=None)
 
-    def of_tasks(self, question: str, tasks: Tasks) -> float | None:
+    def of_tasks(self, question: str, tasks: Tasks, who: str = OF_MODEL) -> float | None:
         """The log-odds for tasks that are given by their examples; None without examples."""
         if not any(tasks.values()):
             return None
         key = json.dumps({name: list(examples) for name, examples in tasks.items()})
         if key not in self._of_tasks:
-            self._of_tasks[key] = self._encoded(tasks, OF_MODEL)
+            self._of_tasks[key] = self._encoded(tasks, who)
         return self._logit(question, self._of_tasks[key])
 
     def _logit(self, question: str, vectors: TaskVectors) -> float:
@@ -149,7 +152,7 @@ class TaskScope:
             return None
 
     def _encoded(self, tasks: Tasks, who: str) -> TaskVectors:
-        """From the cache on disk, else encoded and kept there. who: an adapter, or OF_MODEL."""
+        """From the cache on disk, else encoded and kept there. who: an adapter, OF_MODEL or WITHOUT_IMAGE."""
         import numpy as np
 
         from models.question_encoder.scope import TaskVectors

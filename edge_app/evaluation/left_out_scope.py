@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from router.scope import QuestionScope
+from router.scope import OF_MODEL, QuestionScope
 
 if TYPE_CHECKING:
     from models.question_encoder.scope import Tasks
@@ -29,6 +29,6 @@ class LeftOutScope:
         known = self._given.get((adapter, question))
         return self._scope.of_adapter(question, adapter) if known is None else known
 
-    def of_tasks(self, question: str, tasks: Tasks) -> float | None:
-        known = self._general.get(question)
-        return self._scope.of_tasks(question, tasks) if known is None else known
+    def of_tasks(self, question: str, tasks: Tasks, who: str = OF_MODEL) -> float | None:
+        known = self._general.get(question) if who == OF_MODEL else None
+        return self._scope.of_tasks(question, tasks, who) if known is None else known

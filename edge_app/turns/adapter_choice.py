@@ -17,7 +17,7 @@ from edge_app.turns.images.image_references import about_this_image
 from edge_app.turns.planner import PlannedTurn
 from router.choice import Choice, Query, Router
 from router.place_policy import FirstPlace
-from router.scope import QuestionScope
+from router.scope import WITHOUT_IMAGE, QuestionScope
 from router.types import RouterName
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ class AdapterChooser:
         question = about_this_image(planned.turn.question)
         if choice.adapter is not None:
             return self._scope.of_adapter(question, choice.adapter)
-        sees = planned.focus.image is not None and planned.turn.see_images
-        abilities = engine.abilities
-        return self._scope.of_tasks(question, abilities.image_tasks if sees else abilities.text_tasks)
+        if planned.focus.image is None or not planned.turn.see_images:
+            return self._scope.of_tasks(question, engine.abilities.text_tasks, WITHOUT_IMAGE)
+        return self._scope.of_tasks(question, engine.abilities.image_tasks)
 
     def _ask_router(
         self, engine: Engine, question: str, focus: ImageFocus, installed: Sequence[str]

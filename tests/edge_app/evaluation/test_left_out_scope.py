@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edge_app.evaluation.left_out_scope import LeftOutScope
 from models.question_encoder.scope import Tasks
+from router.scope import OF_MODEL, WITHOUT_IMAGE
 
 
 class AlwaysOne:
@@ -11,8 +12,8 @@ class AlwaysOne:
         del question, adapter
         return 1.0
 
-    def of_tasks(self, question: str, tasks: Tasks) -> float | None:
-        del question, tasks
+    def of_tasks(self, question: str, tasks: Tasks, who: str = OF_MODEL) -> float | None:
+        del question, tasks, who
         return 1.0
 
 
@@ -24,3 +25,4 @@ def test_given_log_odds_count_for_their_adapter_or_for_the_plain_model() -> None
     assert scope.of_adapter("How many cells?", "medical") == 1.0
     assert scope.of_tasks("Who took it?", {"object": ["What is it?"]}) == -4.0
     assert scope.of_tasks("Who is ill?", {"object": ["What is it?"]}) == 1.0
+    assert scope.of_tasks("Who took it?", {"fact": ["Who is it?"]}, WITHOUT_IMAGE) == 1.0
