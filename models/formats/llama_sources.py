@@ -91,8 +91,12 @@ class GgufSource:
             return matrix.rows(half_split_rows(matrix.shape[0], self.config.head_dim))
         return matrix
 
+    def is_float(self, name: str) -> bool:
+        """Whether the file has the tensor and stores it as floating-point numbers."""
+        return name in self._names and self._type(name) not in BLOCK_DECODERS
+
     def rest(self, name: str) -> QuantizedMatrix | None:
-        if self._type(name) in BLOCK_DECODERS:
+        if not self.is_float(name):
             return None
         stored = self._names[name]
         return rest_by_parts(lambda part: self._file.floats(stored, part), *self._file.tensors[stored].shape)

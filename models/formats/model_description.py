@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from models.formats.gguf import GgufFile
-from models.formats.gguf_blocks import FOUR_BIT_TYPES
 from models.formats.hugging_face import VISION_LANGUAGE_TYPES, llama_config, model_type, siglip_config
-from models.formats.llama_sources import gguf_llama_config
-from models.formats.llama_weights import LlamaConfig, expected_llama_shapes
-from models.formats.mlc.weights import FOUR_BITS, mlc_llama_config
+from models.formats.llama_sources import GgufSource
+from models.formats.llama_weights import LINEAR_ROLES, LlamaConfig, expected_llama_shapes
+from models.formats.mlc.weights import FLOAT_ENDS, FOUR_BITS, mlc_llama_config
 from models.formats.siglip_sources import mmproj_config
 from models.formats.siglip_weights import SiglipConfig
 
 LLAMA, IDEFICS3 = "llama", "idefics3"  # families, see models/families/registry.py
 
-_BYTES_8_BITS = 17 / 16  # of a weight: its code, and a float16 scale for 32 weights
-_BYTES_4_BITS = 5 / 8  # half a byte, and a float16 scale and minimum for 32 weights
+# Bytes of a packed weight by its bits: its code, and the float16 scale (and minimum) of 32 weights. 16 bits are two
+# codes of 8.
+_BYTES = {4: 5 / 8, 8: 17 / 16, 16: 17 / 8}
+_TOWER_BYTES = 9 / 8  # 8 bits, and a float32 scale for 32 weights
 _WORKING_BYTES = 96 << 20  # compiled code, activations and logits
 
 
@@ -51,37 +52,44 @@ def describe_config(settings: Mapping[str, Any], path: str | Path = "config.json
     Raises UserError, which lists the model types that can run, when this one cannot.
     """
     if "quantization" in settings and "model_config" in settings:
-        return _describe_mlc(path, settings)
+        language = mlc_llama_config(path, settings)
+        kind = settings["quantization"]
+        bits = {"embedding": 8 if kind in FOUR_BITS and kind != FLOAT_ENDS else 16}
+        bits |= dict.fromkeys(LINEAR_ROLES, 4 if kind in FOUR_BITS else 8)
+        bits["head"] = 8 if kind == FLOAT_ENDS else bits["q"]
+        return FamilyDescription(LLAMA, language, None, _packed_bytes(language, bits))
     language = llama_config(path, settings)
     vision = siglip_config(path, settings) if model_type(path, settings) in VISION_LANGUAGE_TYPES else None
-    weights = sum(map(prod, expected_llama_shapes(language).values())) + (vision.parameters if vision else 0)
-    return FamilyDescription(IDEFICS3 if vision else LLAMA, language, vision, round(weights * _BYTES_8_BITS))
+    size = _packed_bytes(language, {"embedding": 16}) + _tower_bytes(vision)
+    return FamilyDescription(IDEFICS3 if vision else LLAMA, language, vision, size)
 
 
 def describe_gguf(language: GgufFile, mmproj: GgufFile | None = None) -> FamilyDescription:
     """The model in a GGUF file, with the vision tower in its mmproj file. Raises UserError when it cannot run."""
-    config = gguf_llama_config(language)
+    source = GgufSource(language)
     vision = mmproj_config(mmproj.path, mmproj.metadata) if mmproj else None
-    weights = sum(map(_packed_bytes, (language, mmproj) if mmproj else (language,)))
-    return FamilyDescription(IDEFICS3 if vision else LLAMA, config, vision, weights)
+    widths: dict[str, int] = {}
+    for name in source.shapes():  # as models.formats.llama_weights.assemble decides
+        role = name.rpartition(".")[2]
+        widths[role] = max(widths.get(role, 0), source.bits(name))
+    if source.is_float("embedding"):
+        widths["embedding"] = 16
+    elif "embedding" in widths:
+        widths["embedding"] = 8
+    size = _packed_bytes(source.config, widths) + _tower_bytes(vision)
+    return FamilyDescription(IDEFICS3 if vision else LLAMA, source.config, vision, size)
 
 
-def _describe_mlc(path: str | Path, settings: Mapping[str, Any]) -> FamilyDescription:
-    """The model in mlc-chat-config.json. The embedding has 8 bits whatever the quantisation is."""
-    language = mlc_llama_config(path, settings)
-    width = _BYTES_4_BITS if settings["quantization"] in FOUR_BITS else _BYTES_8_BITS
-    weights = sum(
-        prod(shape) * (_BYTES_8_BITS if name == "embedding" else width)
-        for name, shape in expected_llama_shapes(language).items()
-    )
-    return FamilyDescription(LLAMA, language, None, round(weights))
-
-
-def _packed_bytes(file: GgufFile) -> int:
-    """About the size of the file's tensors as they are packed."""
+def _packed_bytes(config: LlamaConfig, bits: Mapping[str, int]) -> int:
+    """About the size of the packed language model. bits: of a weight by role; 8 where there is none."""
     return round(
         sum(
-            prod(info.shape) * (_BYTES_4_BITS if info.type in FOUR_BIT_TYPES else _BYTES_8_BITS)
-            for info in file.tensors.values()
+            prod(shape) * _BYTES[bits.get(name.rpartition(".")[2], 8)]
+            for name, shape in expected_llama_shapes(config).items()
         )
     )
+
+
+def _tower_bytes(vision: SiglipConfig | None) -> int:
+    """About the size of the packed vision tower and connector."""
+    return 0 if vision is None else round(vision.parameters * _TOWER_BYTES)

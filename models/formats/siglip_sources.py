@@ -71,7 +71,7 @@ def mmproj_config(path: str | Path, metadata: Mapping[str, Any]) -> SiglipConfig
     if metadata.get("clip.use_silu") or metadata.get("clip.use_gelu") is False:
         raise UserError(f"{path} has an activation other than gelu, which is not supported")
     for key in ("clip.vision.image_mean", "clip.vision.image_std"):
-        if any(value != 0.5 for value in metadata.get(key, ())):
+        if any(value != 0.5 for value in np.ravel(metadata.get(key, []))):
             raise UserError(f"{path} has {key} other than 0.5, which is not supported")
     values = Numbers(path, metadata)
     return SiglipConfig(

@@ -28,16 +28,16 @@ def read_mlc_language(directory: Path) -> tuple[Tokenizer, ChatTemplate]:
     path = directory / CONFIG_FILE
     settings = read_json(path)
     conversation = settings.get("conv_template")
-    stops = conversation if isinstance(conversation, dict) else settings
+    given = conversation if isinstance(conversation, dict) else settings
     tokenizer = Tokenizer.from_directory(directory)
-    tokenizer.end_ids |= frozenset(_whole_numbers(stops.get("stop_token_ids")))
+    tokenizer.end_ids |= frozenset(_whole_numbers(given.get("stop_token_ids")))
     if isinstance(conversation, str):
         return tokenizer, ChatTemplate.from_directory(directory)
     if not isinstance(conversation, dict):
         raise UserError(f"{path} has no conv_template; choose a model that is made for chat")
-    texts = conversation.get("stop_str") or []
-    for text in [texts] if isinstance(texts, str) else texts:
-        if text in tokenizer.special:
+    stops = conversation.get("stop_str")
+    for text in stops if isinstance(stops, list) else [stops]:
+        if isinstance(text, str) and text in tokenizer.special:
             tokenizer.end_ids |= {tokenizer.special[text]}
     begin = _token_texts(path, conversation.get("system_prefix_token_ids"), tokenizer)
     return tokenizer, ChatTemplate(jinja_source(path, conversation, begin))

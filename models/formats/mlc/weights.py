@@ -32,7 +32,8 @@ from models.formats.quantization import (
 )
 
 TRANSPOSED = "q4f16_0"
-FOUR_BITS = ("q4f16_1", "q4f32_1", TRANSPOSED, "q4f16_2")
+FLOAT_ENDS = "q4f16_2"  # embedding and head are not quantised
+FOUR_BITS = ("q4f16_1", "q4f32_1", TRANSPOSED, FLOAT_ENDS)
 UNQUANTISED = ("q0f16", "q0f32", "q0bf16")
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
@@ -73,7 +74,8 @@ def mlc_llama_config(path: str | Path, settings: Mapping[str, Any]) -> LlamaConf
         "rope_theta": model.get("position_embedding_base"),
         "max_position_embeddings": model.get("context_window_size", settings.get("context_window_size")),
     }
-    return llama_config(path, {**model, **renamed})
+    given = {key: value for key, value in model.items() if value != 0}  # which stands for none there
+    return llama_config(path, {**given, **renamed})
 
 
 class MlcSource:

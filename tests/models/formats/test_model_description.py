@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.core.errors import UserError
 from models.formats.gguf import GgufFile
+from models.formats.llama_sources import load_llama
 from models.formats.model_description import describe_config, describe_gguf
+from models.packing.packed_model import write_packed
 from tests.models.formats.siglip_files import random_tower, siglip, write_mmproj
 from tests.models.formats.test_llama_weights import METADATA, as_gguf, random_model, write_gguf
 
@@ -32,7 +37,8 @@ def test_a_vision_language_model_is_described_with_the_defaults_filled_in() -> N
     assert model.vision is not None
     assert (model.vision.layers, model.vision.inner, model.vision.rows) == (12, 3072, 64)
     assert not model.language.tie_word_embeddings  # the setting at the top counts
-    assert 500e6 < model.weight_bytes / (17 / 16) < 510e6
+    embedding, tower = 49280 * 960, model.vision.parameters
+    assert 500e6 < (model.weight_bytes - tower / 16) / (17 / 16) - embedding < 510e6  # it has 16 bits
     cache = 32 * 2 * 5 * 64 * 4096 * 2
     assert model.weight_bytes + cache < model.memory(4096) < model.weight_bytes + cache + 200e6
 
@@ -72,6 +78,67 @@ def test_what_cannot_run_is_refused_by_name(changes: dict[str, Any], says: str) 
         describe_config(SMOLVLM_500M | changes)
 
 
+@pytest.mark.parametrize("kind", ["F16", "Q4_0"])
+def test_the_size_is_that_of_the_packed_file(tmp_path: Path, kind: str) -> None:
+    """But for its header, the norms, and what sections are padded by."""
+    rng = np.random.default_rng(1)
+    model = random_model()
+    tensors = dict(as_gguf(model))
+    for name, (_, shape, _content) in list(tensors.items()):
+        if len(shape) == 2 and kind == "Q4_0" and name != "blk.1.ffn_down.weight":
+            blocks = rng.integers(0, 99, (shape[0], shape[1] // 32, 18), dtype=np.uint8)
+            tensors[name] = ("Q4_0", shape, blocks.tobytes())
+    path = write_gguf(tmp_path / "a.gguf", METADATA, tensors)
+    packed = tmp_path / "a.pack"
+    write_packed(packed, "0" * 64, load_llama(path))
+    sections = 10 + (kind == "F16")
+    assert abs(packed.stat().st_size - describe_gguf(GgufFile(path)).weight_bytes) < sections * 4096 + 4096
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+TEXT_KEYS = [
+    "hidden_size",
+    "num_attention_heads",
+    "rope_parameters",
+    "rope_scaling",
+    "hidden_act",
+    "head_dim",
+    "x",
+]
+TOP_KEYS = [
+    "text_config",
+    "vision_config",
+    "scale_factor",
+    "tie_word_embeddings",
+    "quantization",
+    "model_config",
+]
+
+
+@given(
+    kind=st.sampled_from(["llama", "idefics3", "smolvlm"]),
+    top=st.dictionaries(st.sampled_from(TOP_KEYS), JSON),
+    text=st.dictionaries(st.sampled_from(TEXT_KEYS), JSON),
+)
+def test_any_settings_are_described_or_refused_never_a_crash(
+    kind: str, top: dict[str, Any], text: dict[str, Any]
+) -> None:
+    for settings in (
+        {**text, **top},
+        {**top, "text_config": text},
+        {"quantization": "q4f16_1", "model_config": text},
+    ):
+        try:
+            described = describe_config({"model_type": kind, **settings})
+        except UserError:
+            continue
+        assert described.memory() > 0
+
+
 def test_gguf_files_are_described(tmp_path: Path) -> None:
     language = GgufFile(write_gguf(tmp_path / "a.gguf", METADATA, as_gguf(random_model())))
     alone = describe_gguf(language)
@@ -80,6 +147,6 @@ def test_gguf_files_are_described(tmp_path: Path) -> None:
     mmproj = GgufFile(write_mmproj(tmp_path / "m.gguf", config, random_tower(config)))
     both = describe_gguf(language, mmproj)
     assert both.family == "idefics3"
-    assert both.weight_bytes - alone.weight_bytes == pytest.approx(config.parameters * 17 / 16, abs=1)
+    assert both.weight_bytes - alone.weight_bytes == pytest.approx(config.parameters * 9 / 8, abs=1)
     with pytest.raises(UserError, match="only llama"):
         describe_gguf(mmproj)
