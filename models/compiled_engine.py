@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -224,7 +224,12 @@ class CompiledEngine:
 
         limit = self.context_length - min(sampling.max_tokens, self.context_length // 4)
         kept = fit_texts(messages, texts or {}, limit, lambda read: len(build(messages, read).tokens))
-        fitted = fit(messages, limit, lambda part: len(build(part, kept).tokens))
+        try:
+            fitted = fit(messages, limit, lambda part: len(build(part, kept).tokens))
+        except UserError as error:
+            if not self._cuts_images(images.values()):
+                raise
+            raise UserError(f"{error} Its images can be looked at less closely: detail low.") from None
         return Generation(
             self._parts.language,
             build(fitted.messages, kept),
@@ -245,6 +250,10 @@ class CompiledEngine:
         if adapter is not None:
             return as_compiled(adapter)
         return self.base_adapter if any(message.images for message in messages) else None
+
+    def _cuts_images(self, images: Iterable[Image]) -> bool:
+        """Whether one of the images is looked at in several tiles."""
+        return isinstance(self._parts.vision, TileEncoder) and any(image.detail == "high" for image in images)
 
     def _vision(self) -> ImageEncoder:
         if self._parts.vision is None:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.families.parts import Parts
+from models.compiled_engine import CompiledEngine
+from models.core.errors import UserError
+from models.core.types import Message, Sampling, no_progress
+from models.families.parts import LoadOptions, Parts
+from models.families.registry import load_parts
 from models.model_dump import dump, read_messages
-from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS
-from tests.models.families.vlm_models import FEATURES, LOGITS, difference, expected, images_of, parts
+from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS, write_gguf_pair
+from tests.models.families.vlm_models import (
+    FEATURES,
+    LOGITS,
+    difference,
+    expected,
+    gguf_files,
+    images_of,
+    parts,
+)
 from tests.models.vision.vision_cases import PATHS
 
 pytestmark = pytest.mark.slow  # compiles at the first run
@@ -52,3 +65,55 @@ def test_every_kernel_path_gives_what_transformers_gives(path: str, engine_cache
 @pytest.mark.parametrize("name", CASES)
 def test_gguf_files_give_what_the_checkpoint_gives(name: str, question: str, engine_cache: Path) -> None:
     check(parts(name, "f32", PATHS[0], engine_cache), name, question)
+
+
+@pytest.fixture
+def engine(engine_cache: Path, tmp_path: Path) -> CompiledEngine:
+    return CompiledEngine("tiny", "0", parts("like_256m", "directory", PATHS[0], engine_cache), tmp_path)
+
+
+def test_a_second_question_reads_neither_tiles_nor_prompt_again(engine: CompiledEngine) -> None:
+    """The answer is shown without the blank that it begins with; the template writes that blank again."""
+    first = Message("user", "What is this?", (images_of("photo")[0],))
+    answer = engine.generate([first], Sampling(max_tokens=4))
+    assert len(list(answer)) >= 1
+    assert not answer.text.startswith(" ")
+    assert engine.is_encoded(first.images[0])
+    chat = [first, Message("assistant", answer.text), Message("user", "And on the right?")]
+    second = engine.generate(chat, Sampling(max_tokens=1))
+    list(second)
+    assert second.cached_tokens >= answer.prompt_tokens
+
+
+def test_it_sees_but_has_nothing_for_the_router(engine: CompiledEngine) -> None:
+    image = images_of("photo")[0]
+    assert engine.has_vision
+    assert engine.feature_sizes.image == 0
+    assert engine.certainty(image) is None
+    with pytest.raises(UserError, match="no image features for the router"):
+        engine.image_features(image)
+
+
+def test_images_that_do_not_fit_may_be_looked_at_less_closely(engine: CompiledEngine) -> None:
+    engine.context_length = 64
+    question = Message("user", "What is this?", (images_of("photo")[0],))
+    with pytest.raises(UserError, match=r"too long.*detail low"):
+        engine.generate([question], Sampling(max_tokens=4))
+    low = Message("user", "What is this?", (replace(question.images[0], detail="low"),))
+    assert engine.generate([low], Sampling(max_tokens=4)).image_tokens == CASES["like_256m"].rows_a_tile
+
+
+def test_files_of_two_different_models_are_refused(tmp_path: Path, engine_cache: Path) -> None:
+    one, other = (gguf_files(write_gguf_pair(CASES[name], tmp_path / name)) for name in ("like_256m", "tied"))
+    mixed = replace(
+        one,
+        files={**one.files, "mmproj": other.files["mmproj"]},
+        digests={**one.digests, "mmproj": other.digests["mmproj"]},
+    )
+    loaded = load_parts(mixed, LoadOptions(engine_cache, 1), no_progress)
+    assert loaded.vision is not None
+    with pytest.raises(UserError, match="the two files belong to different models"):
+        loaded.vision.load()
+    blind = replace(one, files={"language_model": one.files["language_model"]})
+    with pytest.raises(UserError, match="has no mmproj among its files"):
+        load_parts(blind, LoadOptions(engine_cache, 1), no_progress)
