@@ -44,6 +44,10 @@ class ModelLibrary:
         """One model. Raises UserError, listing the known names, when there is none of this name."""
         return self._store().show(name)
 
+    def machine_memory(self) -> int:
+        """Bytes of memory of this machine."""
+        return _memory()
+
     def pull(self, name: str) -> Generator[Event, None, None]:
         """Downloads a model: Progress events, and Failed at the end when something went wrong.
 

@@ -16,6 +16,7 @@ from edge_app.tui.status import StatusLine
 from edge_app.tui.stream import batches
 from edge_app.tui.text import download_text, file_size
 from edge_app.tui.windows.models_window import ModelsWindow
+from edge_app.tui.windows.window import ConfirmWindow
 from models.core.errors import UserError
 from models.hub.store import ModelStatus
 
@@ -69,7 +70,7 @@ class ModelChoice:
             self._composer.say(
                 f"{self._downloading} is being downloaded; {self._key('chat.back')} cancels that.", wrong=True
             )
-        else:
+        elif await self._is_wanted(status):
             self._downloading = name
             size = file_size(status.entry.download_size)
             self._composer.say(
@@ -109,6 +110,17 @@ class ModelChoice:
         )
 
     # -- inside
+
+    async def _is_wanted(self, status: ModelStatus) -> bool:
+        """Whether to download a model. The user is asked when this machine has less memory than the model needs."""
+        needed, there = status.entry.memory, self._dependencies.models.machine_memory()
+        if needed <= there:
+            return True
+        machine = f"this machine has {file_size(there)} in all"
+        what = f"{status.entry.name} needs {file_size(needed)} of memory, and {machine}."
+        window = ConfirmWindow("Download", what, "Download it all the same", "Leave it")
+        wanted: bool | None = await self._app.push_screen_wait(window)
+        return wanted is True
 
     async def _pull(self, status: ModelStatus) -> None:
         name, trouble = status.entry.name, ""

@@ -43,7 +43,7 @@ from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.windows.file_picker import FilePicker, ImageTree
-from models.hub.catalog import read_catalog
+from models.hub.catalog import Catalog, CatalogEntry, CatalogFile, HubSource, Pin
 from models.hub.store import ModelStatus
 
 ANSWER = Answer(
@@ -143,12 +143,34 @@ class ScriptedAssistant:
         self.cancelled.set()
 
 
+def catalog_entry(name: str, good_at: str, size: int, memory: int) -> CatalogEntry:
+    """A model of one file. size, memory: in bytes."""
+    source = HubSource(f"owner/{name}", "0" * 40, "model.gguf")
+    file = CatalogFile("language_model", Pin("model.gguf", size, "0" * 64), source)
+    return CatalogEntry(name, "", "llama", "Apache-2.0", (file,), None, good_at=good_at, memory_given=memory)
+
+
+CATALOG = Catalog(
+    {
+        entry.name: entry
+        for entry in (
+            catalog_entry("edge-vlm-135m", "works at once", 123_000_000, 320_000_000),
+            catalog_entry("smolvlm-256m", "describes photos", 278_800_000, 480_000_000),
+            catalog_entry("smolvlm-500m", "counts, reads text in images", 545_600_000, 850_000_000),
+            catalog_entry("smolvlm2-2.2b", "the best answers; slow", 1_705_000_000, 2_900_000_000),
+        )
+    },
+    "edge-vlm-135m",
+)
+
+
 @dataclass
 class ScriptedModels:
-    """The models of the app's catalog, of which the default is here.
+    """The models of CATALOG, of which the default is here.
 
     here: the names of those that were pulled. script: the events of a download; each waits for the gate when one is
-    set. offers: the names that `offer` returns, one after another. stopped: set when a download is closed early.
+    set. offers: the names that `offer` returns, one after another.
+    memory: of the machine, in bytes. stopped: set when a download is closed early.
     """
 
     here: set[str] = field(default_factory=lambda: {"edge-vlm-135m"})
@@ -156,17 +178,21 @@ class ScriptedModels:
     gate: threading.Semaphore | None = None
     offers: list[str] = field(default_factory=list)
     pulled: list[str] = field(default_factory=list)
+    memory: int = 8 * 10**9
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def list(self) -> tuple[ModelStatus, ...]:
-        statuses = [self.show(name) for name in sorted(read_catalog().entries)]
+        statuses = [self.show(name) for name in sorted(CATALOG.entries)]
         return tuple(sorted(statuses, key=lambda status: not status.pulled))
 
     def names(self) -> tuple[str, ...]:
         return tuple(status.entry.name for status in self.list())
 
     def show(self, name: str) -> ModelStatus:
-        return ModelStatus(read_catalog().entry(name), name in self.here, name == "edge-vlm-135m")
+        return ModelStatus(CATALOG.entry(name), name in self.here, name == CATALOG.default)
+
+    def machine_memory(self) -> int:
+        return self.memory
 
     def pull(self, name: str) -> Iterator[Event]:
         self.pulled.append(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from textual.widgets import Static
 
 from edge_app.events import Progress
 from edge_app.settings import load
@@ -13,6 +14,7 @@ from edge_app.tui.app import ChatApp
 from edge_app.tui.conversation.messages import RemarkView
 from edge_app.tui.status import StatusLine
 from edge_app.tui.windows.models_window import ModelsWindow
+from edge_app.tui.windows.window import ConfirmWindow
 from tests.edge_app.tui.conftest import (
     MakeApp,
     ScriptedAssistant,
@@ -67,8 +69,8 @@ async def test_the_window_says_what_each_model_needs_and_is_good_at(
         assert isinstance(window, ModelsWindow)
         found = {each.value: each.detail for each in window.find("")}
         assert set(found) == {each.entry.name for each in models.list()}
-        assert found["edge-vlm-135m"].startswith("in use · 123.0 MB · 320.0 MB of memory · works at once")
-        assert found[OTHER].startswith("not pulled · 278.8 MB · 480.0 MB of memory · describes photos")
+        assert found["edge-vlm-135m"] == "in use · 123.0 MB · 320.0 MB of memory · works at once"
+        assert found[OTHER] == "not pulled · 278.8 MB · 480.0 MB of memory · describes photos"
         assert window.highlighted is not None
         assert window.highlighted.value == "edge-vlm-135m"
         assert [each.value for each in window.find("reads text")] == ["smolvlm-500m"]
@@ -142,6 +144,24 @@ async def test_a_model_that_cannot_be_had_is_one_sentence_and_the_present_one_st
         assert status(app).model == "edge-vlm-135m"
         assert status(app).download == ""
     assert not assistant.models
+
+
+@pytest.mark.parametrize(("key", "pulled"), [("y", [OTHER]), ("n", []), ("escape", [])])
+async def test_a_model_that_the_memory_is_too_small_for_is_downloaded_after_asking(
+    make_app: MakeApp, models: ScriptedModels, key: str, pulled: list[str]
+) -> None:
+    models.memory = 10**6
+    app = make_app()
+    async with app.run_test(size=(120, 30)) as pilot:
+        await settled(pilot)
+        await app.chat.run_command("model", OTHER)
+        await opened(pilot, ConfirmWindow)
+        text = str(app.screen.query_one(".window-text", Static).content)
+        assert text == f"{OTHER} needs 480.0 MB of memory, and this machine has 1.0 MB in all."
+        await press(pilot, key)
+        await until(pilot, lambda: app.screen is app.chat)
+        await settled(pilot)
+    assert models.pulled == pulled
 
 
 async def test_a_second_download_waits_for_the_first(make_app: MakeApp, models: ScriptedModels) -> None:
