@@ -19,6 +19,9 @@ from models.language.tokenizer import Tokenizer
 
 _CONTENT = {"system": "{system_message}", "user": "{user_message}", "assistant": "{assistant_message}"}
 
+_FUNCTIONS = "{function_string}"  # descriptions of functions that the model may call: there are none here
+_NO_SYSTEM = "{{ raise_exception('it has no place for a system message') }}"
+
 
 def read_mlc_language(directory: Path) -> tuple[Tokenizer, ChatTemplate]:
     """The tokenizer, which ends answers where the package says, and the template of an MLC package.
@@ -49,7 +52,8 @@ def jinja_source(path: Path, conversation: Mapping[str, Any], begin: str = "") -
     Raises UserError for a field of another type than MLC's.
     """
     read = _ConversationFields(path, conversation)
-    system = _around(path, read.text("system_template", _CONTENT["system"]), "system")
+    frame = read.text("system_template", _CONTENT["system"])
+    system = _around(path, frame, "system") if _CONTENT["system"] in frame else _NO_SYSTEM
     separators = read.texts("seps") or [""]
     sep = {"user": separators[0], "assistant": separators[-1]}
     roles, templates = read.object("roles"), read.object("role_templates")
@@ -105,7 +109,7 @@ def _around(path: Path, template: object, role: str) -> str:
     """Jinja for the text of a template, in which the message's content takes the place of the placeholder."""
     if not isinstance(template, str) or template.count(_CONTENT[role]) != 1:
         raise _wrong(path, f"the template of the role {role}")
-    before, _, after = template.partition(_CONTENT[role])
+    before, _, after = template.replace(_FUNCTIONS, "").partition(_CONTENT[role])
     return f"{_text(before)}{{{{ message['content'] }}}}{_text(after)}"
 
 

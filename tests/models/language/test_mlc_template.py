@@ -49,6 +49,20 @@ def test_two_separators_and_no_role_after_the_system_message() -> None:
     assert rendered(template, CHATML_TALK[:1]) == "[INST] Hi [/INST] "
 
 
+def test_a_template_without_a_place_for_a_system_message_refuses_one() -> None:
+    template = TEMPLATE | {"system_template": ""}
+    assert rendered(template, [("user", "Hi")]).startswith("<|start|>user")
+    with pytest.raises(UserError, match="no place for a system message"):
+        rendered(template, [("system", "Be brief."), ("user", "Hi")])
+
+
+def test_the_place_of_functions_stays_empty() -> None:
+    roles = {"user": "Q {user_message} F {function_string}.", "assistant": "{assistant_message}"}
+    assert rendered(TEMPLATE | {"role_templates": roles}, [("user", "Hi")]).startswith(
+        "<|start|>user\nQ Hi F .<|end|>"
+    )
+
+
 def test_fixed_text_is_kept_to_the_letter() -> None:
     odd = "'\\ {{ }} {% x %}\t\u00e9 \U0001f600\n"
     template = TEMPLATE | {"roles": {"user": odd, "assistant": "A"}, "seps": [odd]}
@@ -67,7 +81,7 @@ def test_control_tokens_in_a_message_stay_text() -> None:
         {"roles": {"user": "U"}},
         {"roles": []},
         {"seps": "x"},
-        {"system_template": "no place"},
+        {"system_template": "{system_message} and {system_message}"},
         {"role_templates": {"user": 3}},
         {"role_content_sep": 1},
     ],

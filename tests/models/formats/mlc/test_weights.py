@@ -16,6 +16,7 @@ from models.formats.llama_weights import LINEAR_ROLES, NORM_ROLES, LlamaWeights
 from models.formats.mlc.package import MlcPackage
 from models.formats.model_description import describe_config
 from models.formats.quantization import QuantizedMatrix
+from models.packing.packed_model import open_packed, write_packed
 from tests.models.formats.gguf_files import Tensors, float_tensor, write_gguf
 from tests.models.formats.mlc.mlc_files import (
     Arrays,
@@ -96,6 +97,25 @@ def test_codes_of_4_bits_are_those_of_q4_0(tmp_path: Path, quantisation: str) ->
     weights = load_llama(write_package(tmp_path / "mlc", model, quantisation))
     assert weights.layers[0].q.bits == 4
     check_same(weights, load_llama(write_gguf(tmp_path / "a.gguf", METADATA, as_q4_0(model))))
+
+
+def test_the_packed_weights_are_those_of_the_q4_0_file(tmp_path: Path) -> None:
+    model = model_with_bfloat16_scales()
+    sources = {
+        "mlc": write_package(tmp_path / "package", model, "q4f16_1"),
+        "gguf": write_gguf(tmp_path / "a.gguf", METADATA, as_q4_0(model)),
+    }
+    packs = {}
+    for name, path in sources.items():
+        write_packed(tmp_path / name, "0" * 64, load_llama(path))
+        packs[name] = open_packed(tmp_path / name, "0" * 64)
+        assert packs[name] is not None
+    mlc, gguf = packs["mlc"], packs["gguf"]
+    assert mlc is not None and gguf is not None
+    assert mlc.shape.symmetric
+    assert mlc.sections.keys() == gguf.sections.keys()
+    for name, section in mlc.sections.items():
+        np.testing.assert_array_equal(section, gguf.sections[name], name)
 
 
 @pytest.mark.parametrize("quantisation", FLOATS)
