@@ -73,8 +73,8 @@ def read_questions(file: Path) -> tuple[AuthoredQuestion, ...]:
 def read_scopes(files: Sequence[Path]) -> dict[tuple[str, str], float]:
     """The log-odds of scope by (kind, question), from files of the form {kind: {question: log-odds}}.
 
-    `python -m models.training.scope.train --leave-out AUTHOR --logits FILE` writes them, by an encoder that was trained
-    without the author. Raises UserError for a file that is not of this form.
+    `python -m models.training.scope.adjustments --left-out FILE` writes them, by encoders, rules and borders that were
+    made without the author. Raises UserError for a file that is not of this form.
     """
     found: dict[tuple[str, str], float] = {}
     for file in files:
