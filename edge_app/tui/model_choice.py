@@ -79,14 +79,12 @@ class ModelChoice:
             )
             self._download = self._app.run_worker(self._pull(status), group="download")
 
-    def cancel_download(self) -> bool:
-        """Stops the download, if there is one. What has arrived is kept for the next one. Returns whether there was."""
-        if self._download is None:
-            return False
-        self._download.cancel()
-        self._composer.say(f"The download of {self._downloading} is cancelled; another one continues it.")
-        self._over()
-        return True
+    def cancel_download(self) -> None:
+        """Stops the download, if there is one. What has arrived is kept for the next one."""
+        if self._download is not None:
+            self._download.cancel()
+            self._composer.say(f"The download of {self._downloading} is cancelled; another one continues it.")
+            self._over()
 
     async def offer_better(self, answer: Answer) -> str:
         """The sentence that offers a better model after an unsure answer; empty when there is nothing to offer."""
@@ -123,7 +121,7 @@ class ModelChoice:
         return wanted is True
 
     async def _pull(self, status: ModelStatus) -> None:
-        name, trouble = status.entry.name, ""
+        name, before, trouble = status.entry.name, self.current, ""
         try:
             async for batch in batches(self._dependencies.models.pull(name)):
                 for event in batch:
@@ -136,6 +134,8 @@ class ModelChoice:
         self._over()
         if trouble:
             self._composer.say(trouble, wrong=True)
+        elif self.current != before:  # another one was chosen meanwhile
+            self._composer.say(f"{name} is here now; /model {name} answers with it.")
         else:
             self._switch(status)
 

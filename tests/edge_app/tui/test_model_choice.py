@@ -109,6 +109,23 @@ async def test_a_model_that_is_not_here_is_downloaded_while_the_chat_goes_on(
         assert (status(app).download, status(app).model) == ("", OTHER)
 
 
+async def test_a_download_does_not_undo_a_later_choice(
+    make_app: MakeApp, assistant: ScriptedAssistant, models: ScriptedModels
+) -> None:
+    models.here.add("smolvlm-500m")
+    models.script, models.gate = [HALF, HALF], threading.Semaphore(1)
+    app = make_app()
+    async with app.run_test(size=(120, 30)) as pilot:
+        await settled(pilot)
+        await app.chat.run_command("model", OTHER)
+        await until(pilot, lambda: status(app).download)
+        await app.chat.run_command("model", "smolvlm-500m")
+        await until(pilot, lambda: assistant.models == ["smolvlm-500m"])
+        models.gate.release()
+        await until(pilot, lambda: f"{OTHER} is here now" in notice(app))
+    assert assistant.models == ["smolvlm-500m"]
+
+
 async def test_esc_cancels_the_download_and_the_chat_goes_on(
     make_app: MakeApp, assistant: ScriptedAssistant, models: ScriptedModels
 ) -> None:
