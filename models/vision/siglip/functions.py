@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import tvm
@@ -69,7 +70,7 @@ class _Writer:
         ):
             linear = self._linear(thread)
             groups = self.shape.pixel_width // GROUP
-            cells = self._cells("pixel", first * (groups * TILE_ROWS), groups)
+            cells = replace(self._cells("pixel", first * (groups * TILE_ROWS), groups), lowest=-128)
 
             def epilogue(tile: Expr, panel: Expr, outputs: RowVectors) -> None:
                 for row, vectors in enumerate(outputs):

@@ -11,7 +11,7 @@ a panel stays in the first-level cache.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm.tirx.script import builder as tir
@@ -32,7 +32,7 @@ from models.kernels.emit import (
     sum_lanes,
     when,
 )
-from models.kernels.isa import Expr, Machine, dot, dot_start
+from models.kernels.isa import Expr, Machine, dot, dot_start, intrinsic
 from models.vision.siglip.arithmetic import largest_magnitude
 from models.vision.siglip.shape import BLOCK_BYTES, GROUP, TILE_ROWS
 
@@ -56,6 +56,7 @@ class Cells:
     codes: int32 [tile][group][row of the tile][8], four int8 each. offsets: int32 [tile][group][row], -128 times the
     sum of the codes. scales: float32 likewise.
     first: cell at which the rows begin. groups: of a row, in this buffer. skip: group at which the inputs begin.
+    lowest: the smallest code.
     """
 
     codes: Any
@@ -64,6 +65,7 @@ class Cells:
     first: Expr
     groups: Expr
     skip: Expr
+    lowest: int = -127
 
     def cell(self, tile: Expr, group: Expr) -> Expr:
         """The cell of a tile's first row."""
@@ -71,7 +73,7 @@ class Cells:
 
     def at_group(self, skip: Expr) -> Cells:
         """The same rows from another group on."""
-        return Cells(self.codes, self.offsets, self.scales, self.first, self.groups, skip)
+        return replace(self, skip=skip)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,35 @@ RowVectors = list[list[Expr]]
 
 Epilogue = Callable[[Expr, Expr, RowVectors], None]
 """epilogue(tile, panel, outputs)"""
+
+
+def _by_signs(machine: Machine, cells: Cells) -> bool:
+    """Whether to multiply |w| with the activations that have taken w's sign. -128 has no opposite in 8 bits."""
+    return machine.path == "avx2" and cells.lowest > -128
+
+
+def _start(machine: Machine, cells: Cells, offset: Expr) -> Expr:
+    """The initial total of _dot: see models.kernels.isa.dot_start."""
+    if _by_signs(machine, cells):
+        return tir.broadcast(tir.int32(0), machine.lanes)
+    return dot_start(machine, 8, offset)
+
+
+def _dot(machine: Machine, cells: Cells, total: Expr, weights: Expr, word: Expr) -> Expr:
+    """models.kernels.isa.dot for 8-bit weights.
+
+    With AVX2 it takes 4 instead of 6 instructions: 16-bit sums of |w| <= 128 times two codes do not overflow. Several
+    rows share |w|.
+    """
+    if not _by_signs(machine, cells):
+        return dot(machine, total, weights, word, 8)
+    signed = tir.reinterpret(tir.bitwise_xor(weights, tir.broadcast(tir.uint8(128), 32)), dtype="int8x32")
+    codes = tir.reinterpret(tir.broadcast(word, 8), dtype="int8x32")
+    size = tir.reinterpret(intrinsic("llvm.x86.avx2.psign.b", "int8x32", signed, signed), dtype="uint8x32")
+    turned = intrinsic("llvm.x86.avx2.psign.b", "int8x32", codes, signed)
+    pairs = intrinsic("llvm.x86.avx2.pmadd.ub.sw", "int16x16", size, turned)
+    ones = tir.broadcast(tir.int16(1), 16)
+    return total + intrinsic("llvm.x86.avx2.pmadd.wd", "int32x8", pairs, ones)
 
 
 class PanelLinear:
@@ -209,7 +240,7 @@ class PanelLinear:
         for row, line in enumerate(integers):
             offset = bind(cells.offsets[cell + row])
             for register in line:
-                register.value = dot_start(machine, 8, offset)
+                register.value = _start(machine, cells, offset)
         for chunk in range(_WORDS):
             weights = [
                 bind(load(product.weights, block + chunk * 128 + vector * 4 * lanes, 4 * lanes))
@@ -218,7 +249,7 @@ class PanelLinear:
             for row, line in enumerate(integers):
                 word = bind(cells.codes[(cell + row) * _WORDS + chunk])
                 for register, weight in zip(line, weights, strict=True):
-                    register.value = dot(machine, register.value, weight, word, 8)
+                    register.value = _dot(machine, cells, register.value, weight, word)
         scales_at = bind(base + group * BLOCK_BYTES + 32 * GROUP + part * (4 * lanes * self.vectors))
         scales = [
             bind(
