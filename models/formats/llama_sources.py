@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +114,14 @@ class GgufSource:
 class HuggingFaceSource:
     """A directory with config.json and safetensors files. Every matrix is quantised to 8 bits.
 
-    Of a vision-language model the source is the language model inside.
+    Of a vision-language model the source is the language model inside. Without a head it is tied, unless config.json
+    says that it is not.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = llama_config(path / "config.json", read_json(path / "config.json"))
+        settings = read_json(path / "config.json")
+        self.config = llama_config(path / "config.json", settings)
         self._files: dict[str, tuple[SafetensorsFile, str]] = {}
         for stored, file in open_tensors(path).items():
             if _VISION_TENSOR.match(stored) or stored.endswith(_COMPUTED):
@@ -130,6 +133,8 @@ class HuggingFaceSource:
                 raise UserError(f"{path} has the tensor {stored} twice; remove the file that is not wanted")
             if not (name == "head" and self.config.tie_word_embeddings):
                 self._files[name] = (file, stored)
+        if "head" not in self._files and settings.get("tie_word_embeddings") is None:
+            self.config = replace(self.config, tie_word_embeddings=True)
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return {name: file.tensors[stored].shape for name, (file, stored) in self._files.items()}

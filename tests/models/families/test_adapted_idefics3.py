@@ -22,7 +22,7 @@ from models.families.registry import load_parts
 from models.lora.peft_config import MODULES, VISION_MODULES
 from models.model_dump import dump, read_messages
 from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS, weights, write_checkpoint, write_safetensors
-from tests.models.families.test_idefics3 import difference, directory_files
+from tests.models.families.vlm_models import difference, directory_files
 from tests.models.tiny_directory import LAYERS, model_files, write_directory
 
 pytestmark = pytest.mark.slow  # compiles at the first run

@@ -177,6 +177,14 @@ def test_the_language_model_of_a_vision_language_model_is_read(tmp_path: Path, k
     assert load_llama(path).head is None
 
 
+def test_a_model_without_a_head_is_tied_unless_it_says_that_it_is_not(tmp_path: Path) -> None:
+    model = random_model()
+    del model["lm_head.weight"]
+    assert load_llama(write_directory(tmp_path / "m", model, tie_word_embeddings=None)).head is None
+    with pytest.raises(UserError, match="lacks the tensor for head"):
+        load_llama(write_directory(tmp_path / "m", model, tie_word_embeddings=False))
+
+
 def test_shards_are_read_through_their_index(tmp_path: Path) -> None:
     model = random_model()
     path = write_directory(tmp_path / "m", model)
