@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,6 +105,8 @@ def pull(
         raise typer.BadParameter("--name, --file and --mmproj are for a model from hf: or file:.")
     else:
         name = source
+        if not (status := store.show(name)).pulled:
+            _confirm_download(status.entry, yes)
     try:
         files = store.pull(name, progress, offline=is_offline)
     finally:
@@ -201,20 +204,20 @@ def _add(store: ModelStore, wanted: WantedModel, yes: bool, offline: bool) -> st
             f"{entry.name}: {entry.description}; {size}, about {output.megabytes(entry.memory)} of memory, "
             f"licence {entry.licence}."
         )
-        _confirm_download(entry, yes)
+        _confirm_download(entry, yes, LARGE_DOWNLOAD)
     store.add(entry, proposal.contents)
     return entry.name
 
 
-def _confirm_download(entry: CatalogEntry, yes: bool) -> None:
-    """Asks before a download of more than LARGE_DOWNLOAD bytes, and for a model that the memory is too small for.
+def _confirm_download(entry: CatalogEntry, yes: bool, most: float = math.inf) -> None:
+    """Asks before a download of more than `most` bytes, and for a model that the memory is too small for.
 
     Without a terminal --yes is needed. Raises UserError when the answer is no.
     """
     import psutil
 
     memory = psutil.virtual_memory().total
-    if yes or (entry.download_size <= LARGE_DOWNLOAD and entry.memory <= memory):
+    if yes or (entry.download_size <= most and entry.memory <= memory):
         return
     tight = f" This machine has {output.megabytes(memory)} of memory in all." if entry.memory > memory else ""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

@@ -122,6 +122,8 @@ def test_a_large_model_without_a_terminal_needs_yes(
     assert "1.0 MB of memory in all" in refused.stderr
     assert run("models", "show", "tiny").code == 1
     assert run("models", "pull", f"file:{folder}", "--yes").code == 0
+    named = run("models", "pull", "smolvlm-256m", "--offline")
+    assert (named.code, "--yes" in named.stderr) == (1, True)
 
 
 def test_a_repository_is_not_asked_for_offline(run: Run) -> None:
