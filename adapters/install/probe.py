@@ -68,8 +68,8 @@ def _answer(
 
 
 def _picture() -> Image:
-    """A test image of 256 x 256 pixels: colour gradients and a square."""
+    """A test image of 256 x 256 pixels: colour gradients and a square. It is looked at in one piece."""
     rows, columns = np.mgrid[0:256, 0:256].astype(np.uint8)
     pixels = np.stack([rows, columns, 255 - rows], axis=-1)
     pixels[96:160, 96:160] = (250, 240, 40)
-    return Image(pixels, "probe", "a test picture")
+    return Image(pixels, "probe", "a test picture", detail="low")

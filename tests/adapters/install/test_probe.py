@@ -50,6 +50,25 @@ def test_an_adapter_that_only_changes_the_prompt_does_nothing() -> None:
             probe(Wordy(), AdapterWeights(LoraWeights("x", 1, 1, zeros)), [], use_words=words)
 
 
+def test_the_picture_is_looked_at_in_one_piece() -> None:
+    """A model that cuts images into tiles would look at 17 of them twice."""
+    details = []
+
+    class Looking(FakeModel):
+        def generate(
+            self, messages: Any, sampling: Any, *, adapter: Any = None, use_words: bool = True
+        ) -> Iterator[Token]:
+            details.extend(image.detail for image in messages[0].images)
+            return super().generate(messages, sampling, adapter=adapter, use_words=use_words)
+
+    probe(
+        Looking(),
+        AdapterWeights(LoraWeights("x", 1, 1, {"layers.0.q_proj.B": np.ones((4, 1), np.float32)})),
+        [],
+    )
+    assert set(details) == {"low"}
+
+
 class TinyModels:
     """A real engine of the tiny model."""
 
