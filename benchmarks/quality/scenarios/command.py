@@ -19,6 +19,7 @@ from edge_app.cli.options import (
     ImagesOption,
     JsonOption,
     LimitOption,
+    ModelOption,
     OfflineOption,
     QuestionsOption,
     ScopesOption,
@@ -41,6 +42,7 @@ def scenarios(
     images: ImagesOption = None,
     split: HeldOutOption = "val",
     limit: LimitOption = None,
+    model: ModelOption = None,
     adapter: AdapterOption = None,
     folds: FoldsOption = 5,
     predictions: AnswersOption = None,
@@ -96,7 +98,7 @@ def scenarios(
         pictures.check_picture(picture)
     pairing = with_questions(files, images, None if split == "all" else split, limit, questions)
     rows, given = pairing.rows, read_scopes(scopes or [])
-    settings, options = as_first_asked(adapter, offline)
+    settings, options = as_first_asked(adapter, offline, model)
     if write_oracle is not None:
         write_answers(write_oracle, oracle(rows))
     recorded = read_answers(cloud_answers) if cloud_answers is not None else oracle(rows)

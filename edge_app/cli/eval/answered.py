@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from edge_app.settings import Settings
 
 
-def as_first_asked(adapter: str | None, offline: bool | None) -> tuple[Settings, EvaluationOptions]:
+def as_first_asked(
+    adapter: str | None, offline: bool | None, model: str | None = None
+) -> tuple[Settings, EvaluationOptions]:
     """Settings to measure local answers: mode auto, greedy sampling, no cloud; and the options of the predictions.
 
-    adapter, offline: None takes the setting of the user.
+    adapter, offline, model: None takes the setting of the user.
     """
     from edge_app.evaluation.rows import EvaluationOptions, weights_identity
 
     settings = load_settings(
-        adapter=adapter, mode="auto", offline=offline, temperature=0.0, repetition_penalty=1.0
+        model=model, adapter=adapter, mode="auto", offline=offline, temperature=0.0, repetition_penalty=1.0
     )
     options = EvaluationOptions(
         settings.model,

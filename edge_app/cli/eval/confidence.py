@@ -20,6 +20,7 @@ from edge_app.cli.options import (
     ImagesOption,
     JsonOption,
     LimitOption,
+    ModelOption,
     OfflineOption,
     QuestionsOption,
     ScopesOption,
@@ -31,6 +32,7 @@ def confidence(
     images: ImagesOption = None,
     split: HeldOutOption = "val",
     limit: LimitOption = None,
+    model: ModelOption = None,
     adapter: AdapterOption = None,
     folds: FoldsOption = 5,
     predictions: AnswersOption = None,
@@ -87,7 +89,7 @@ def confidence(
     if picture is not None:
         plots.check_picture(picture)
     asked = with_questions(files, images, None if split == "all" else split, limit, questions)
-    settings, options = as_first_asked(adapter, offline)
+    settings, options = as_first_asked(adapter, offline, model)
     answers = answered_by_set(settings, asked.rows, options, predictions, read_scopes(scopes or []))
     results, declined = judgeable(answers)
     judged = judged_held_out(results, fit_whole if shared else fit_beside_bundled, folds)
