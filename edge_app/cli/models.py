@@ -173,10 +173,10 @@ def remove(name: NameArgument) -> None:
     from models.core.cache import remove_packed
 
     store = _store()
-    weights = store.show(name).entry.weights_digest
+    packed = _digests(store.show(name).entry)
     freed = store.remove(name)
-    if not any(status.pulled and status.entry.weights_digest == weights for status in store.list()):
-        freed += remove_packed(paths.cache_directory(), weights)
+    packed -= {digest for status in store.list() if status.pulled for digest in _digests(status.entry)}
+    freed += sum(remove_packed(paths.cache_directory(), digest) for digest in packed)
     output.say(f"Removed {name} ({output.megabytes(freed)})." if freed else f"{name} was not here.")
     if freed and load_settings().model == name and name != store.catalog.default:
         output.say(
@@ -224,6 +224,11 @@ def _confirm_download(entry: CatalogEntry, yes: bool, most: float = math.inf) ->
         raise UserError(f"{entry.name} was not pulled.{tight} Give --yes to pull it.")
     if not typer.confirm(f"Pull it?{tight}", err=True):
         raise UserError(f"{entry.name} was not pulled.")
+
+
+def _digests(entry: CatalogEntry) -> set[str]:
+    """The digests under which the cache keeps what was made from the model's files."""
+    return {entry.weights_digest, *(file.pin.sha256 for file in entry.files)}
 
 
 def _store() -> ModelStore:

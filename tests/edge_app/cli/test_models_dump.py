@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edge_app.system import paths
+from models.core.files import file_digest
 from tests.edge_app.cli.conftest import Run
-from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS, write_checkpoint
+from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS, write_checkpoint, write_gguf_pair
 from tests.models.families.vlm_models import FEATURES, LOGITS, difference, expected
 
 NAME = "like_256m"
@@ -64,6 +65,21 @@ def test_low_detail_is_one_tile_and_a_prompt_needs_no_file(run: Run, pulled: str
     with np.load(out) as stored:
         assert len(stored["tiles"]) == 1
         assert stored["token_ids"].tolist() == expected(NAME)["unsplit/token_ids"].tolist()
+
+
+def test_a_removed_model_leaves_nothing_in_the_cache_that_was_made_from_it(run: Run, tmp_path: Path) -> None:
+    folder = write_gguf_pair(CASES[NAME], tmp_path / "pair")
+    mmproj = ("--mmproj", f"file:{folder / 'mmproj.gguf'}")
+    for name in ("one", "two"):
+        assert run("models", "pull", f"file:{folder / 'lm.gguf'}", *mmproj, "--name", name).code == 0
+    packed = paths.ensure(paths.cache_directory() / "packed")
+    made = [packed / f"{file_digest(folder / name)[:32]}-v1.pack" for name in ("lm.gguf", "mmproj.gguf")]
+    for file in made:
+        file.write_bytes(b"packed")
+    assert run("models", "remove", "one").code == 0
+    assert all(file.exists() for file in made)  # the other model has the same files
+    assert run("models", "remove", "two").code == 0
+    assert not any(file.exists() for file in made)
 
 
 def test_what_cannot_be_dumped_is_said(run: Run, tmp_path: Path) -> None:
