@@ -2,7 +2,8 @@
 
 Every function takes SCALARS (int32) and then one flat tensor for every entry of buffer_types():
 
-    patch, layers, connector   uint8, packed matrices (models/vision/siglip/shape.py); layers one after another
+    patch                      uint8, the packed patch embedding, and packed likewise what its rounding has lost
+    layers, connector          uint8, packed matrices (models/vision/siglip/shape.py); layers one after another
     positions                  float32 [patches, width]: position embedding + bias of the patch embedding
     vectors                    float32: VECTORS of each layer, then the weight and the bias of the final norm
     factors                    float32: a factor for every output of the linear layers, by layer, then the connector's

@@ -25,7 +25,7 @@ from models.vision.siglip.shape import GROUP, TILE_ROWS, padded
 
 
 class SiglipEncoder:
-    """A vision tower and its connector, with their memory (35 MB for 1024 patches 768 wide).
+    """A vision tower and its connector, with their memory (13 MB for 1024 patches 768 wide).
 
     functions: the compiled functions by phase, in their order; benchmarks wrap them to measure the time.
     """

@@ -82,7 +82,10 @@ class _Writer:
                         store(self.a["x"], index * self.width + panel * 32 + 16 * half, value)
 
             product = Product(self.a["patch"], i64(0), groups, cells)
-            linear.multiply(product, i64(0), i64(self.width // 32), tiles, None, epilogue)
+            rest = Product(
+                self.a["patch"], i64(panel_bytes(self.width, self.shape.pixel_width)), groups, cells
+            )
+            linear.multiply(product, i64(0), i64(self.width // 32), tiles, rest, epilogue)
 
     def project(self) -> None:
         """Layer norm, then queries, keys and values."""

@@ -147,8 +147,8 @@ class PanelLinear:
     ) -> None:
         """Multiply panels first .. end - 1 with all tiles.
 
-        low_rank: LoRA's B and A x; its groups may be 0. before(tile, panel): emits what precedes the last piece of a
-        tile's products, such as prefetches for the epilogue.
+        low_rank: another product to add, such as LoRA's B with A x; its groups may be 0. before(tile, panel): emits
+        what precedes the last piece of a tile's products, such as prefetches for the epilogue.
         """
         groups: int = product.groups
         pieces = -(-groups // PIECE_GROUPS)

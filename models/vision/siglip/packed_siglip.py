@@ -33,7 +33,7 @@ from models.vision.siglip.shape import (
     panel_bytes,
 )
 
-VERSION = 1
+VERSION = 2
 PIXEL_SCALE = 127.5
 """A pixel x stands for x / 127.5 - 1 = ((x - 128) + 0.5) / 127.5. The kernels multiply with the code x - 128."""
 
@@ -168,10 +168,16 @@ def _arrays(weights: SiglipWeights) -> Iterator[tuple[str, int, NDArray[Any]]]:
     """(section, number for the progress, array): the parts of every section in order, made one at a time."""
     config = weights.config
     shape = shape_of(config)
-    patch = weights.matrix("patch_embedding.weight")
-    yield "patch", 0, pack_panels(patch)
+    # What is lost in rounding is stored as a second matrix: the pixels have exact codes, so that all errors of the
+    # patch embedding would come from its weights, and would stay in the residual stream.
+    first = weights.matrix("patch_embedding.weight")
+    exact = weights.floats("patch_embedding.weight")
+    exact = np.pad(exact, ((0, 0), (0, first.shape[1] - exact.shape[1])))
+    second = quantise(exact - first.dequantise(), 8)
+    for patch in (first, second):
+        yield "patch", 0, pack_panels(patch)
     # The pixels' 0.5 / 127.5 is the same for every input: its product with the weights is part of the bias.
-    half = patch.dequantise().astype(np.float64).sum(axis=1) * (0.5 / PIXEL_SCALE)
+    half = (first.dequantise().astype(np.float64) + second.dequantise()).sum(axis=1) * (0.5 / PIXEL_SCALE)
     rows = weights.floats("positions") + weights.floats("patch_embedding.bias") + half.astype(np.float32)
     yield "positions", 0, _wide(rows.astype(np.float32), shape.width)
     for layer in range(config.layers):
@@ -200,7 +206,7 @@ def _plan(config: SiglipConfig) -> dict[str, tuple[int, int]]:
     """Section -> (offset in the file, bytes). Sections start at multiples of PAGE."""
     shape = shape_of(config)
     sizes = {
-        "patch": panel_bytes(shape.width, shape.pixel_width),
+        "patch": 2 * panel_bytes(shape.width, shape.pixel_width),
         "layers": config.layers * shape.layer_bytes,
         "connector": panel_bytes(padded(config.text_hidden), shape.connector_width),
         "positions": 4 * shape.patches * shape.width,

@@ -159,7 +159,7 @@ class ReferenceTower:
 
     def _matrix(self, name: str) -> NDArray[np.float64]:
         values = self.weights.floats(f"{name}.weight")
-        if not self.rounding:
+        if not self.rounding or name == "patch_embedding":  # which is stored in two parts
             return values.astype(np.float64)
         if name == "connector" and self.config.hidden % GROUP:  # groups do not reach over two patches
             parts = values.reshape(-1, self.config.hidden)

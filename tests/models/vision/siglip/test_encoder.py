@@ -43,10 +43,11 @@ def reference(name: str, rounding: bool) -> ReferenceTower:
 
 
 @pytest.mark.parametrize(("name", "path"), CASES)
-def test_patches_are_embedded_exactly(name: str, path: KernelPath) -> None:
+def test_patches_are_embedded_as_in_the_float_model(name: str, path: KernelPath) -> None:
+    """Pixels have exact codes, and what the weights lose in rounding is kept in a second matrix."""
     tile = random_tile(CONFIGS[name])
     found = encoder(name, path).hidden_states(tile, 0)
-    np.testing.assert_allclose(found, reference(name, rounding=True).hidden_states(tile, 0), atol=2e-5)
+    assert distance(found, reference(name, rounding=False).hidden_states(tile, 0)) < 1e-4
 
 
 @pytest.mark.parametrize(("name", "path"), CASES)
