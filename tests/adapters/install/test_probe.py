@@ -61,11 +61,7 @@ def test_the_picture_is_looked_at_in_one_piece() -> None:
             details.extend(image.detail for image in messages[0].images)
             return super().generate(messages, sampling, adapter=adapter, use_words=use_words)
 
-    probe(
-        Looking(),
-        AdapterWeights(LoraWeights("x", 1, 1, {"layers.0.q_proj.B": np.ones((4, 1), np.float32)})),
-        [],
-    )
+    probe(Looking(), WEIGHTS, [])
     assert set(details) == {"low"}
 
 
