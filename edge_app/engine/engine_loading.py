@@ -46,6 +46,16 @@ def load_engine(settings: Settings, progress: ProgressCallback) -> Engine:
     return engine
 
 
+def free_closed() -> None:
+    """Frees the memory of engines that were closed, some of whose objects refer to one another.
+
+    Loading marks objects as permanent, which would keep them.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 def leave_if_cancelled(job: Job) -> None:
     """Raises CancelledError when the job was cancelled."""
     if job.cancelled.is_set():

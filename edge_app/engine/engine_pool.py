@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from adapters.bank import AdapterBank, Lease
 from adapters.store.adapter_store import AdapterStore
 from edge_app.engine.adapter_bases import AdapterBases
-from edge_app.engine.engine_loading import LoadEngine, leave_if_cancelled, reporter
+from edge_app.engine.engine_loading import LoadEngine, free_closed, leave_if_cancelled, reporter
 from edge_app.engine.inference_thread import Job
 from edge_app.events import Event, ImageEncoded, Progress
 from edge_app.settings import Settings
@@ -132,6 +132,7 @@ class EnginePool:
                 held = self._held[model] > 0
             if not held and model != self.bases.embedded:
                 self._close(model)
+                free_closed()
 
     def _close(self, model: str) -> None:
         resident = self._residents.pop(model)
