@@ -24,7 +24,7 @@ from adapters.store.manifest import (
 )
 from adapters.training.card import Made, card
 from adapters.training.data import TRAIN, VALIDATION, TrainingRow, by_image, of_split
-from adapters.training.features import load_training_image
+from adapters.training.images.features import load_training_image
 from adapters.training.measure import accuracies, measure
 from adapters.training.train import Options, Progress, TrainingReport, Workplace, read_texts, train
 from models.adapter_weights import read_adapter
@@ -134,6 +134,8 @@ def _write_prototypes(
 ) -> None:
     """The adapter's examples as the router sees them. engine: of the base model."""
     if place.router is None:
+        if not engine.feature_sizes.image:
+            return  # they are made at the install, by the model whose features the router reads
         write_prototypes(folder, make_prototypes(engine, pictures, questions))
         return
     reader = load_model(place.router, cache_dir=place.cache_dir, threads=place.threads)

@@ -17,6 +17,7 @@ from typing import Any
 
 from models.core.errors import UserError
 from models.core.files import file_digest
+from models.core.types import Detail
 
 TRAIN, VALIDATION = "train", "val"
 VALIDATION_SHARE = 0.2
@@ -33,7 +34,7 @@ class TrainingRow:
     """A question about an image, with its answer.
 
     image: the file. digest: sha256 (hex) of its bytes. place: file and line, for messages. set: the name of
-    the file it is from.
+    the file it is from. detail: how closely the image is looked at, by models that cut images.
     """
 
     image: Path
@@ -45,6 +46,12 @@ class TrainingRow:
     place: str
     set: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    detail: Detail = "high"
+
+    @property
+    def view(self) -> str:
+        """Identifies the image as it is looked at: its digest, and the detail unless that is "high"."""
+        return self.digest if self.detail == "high" else f"{self.digest} {self.detail}"
 
 
 def read_training_rows(file: Path, images: Path | None = None) -> tuple[TrainingRow, ...]:
@@ -99,6 +106,14 @@ def by_image(rows: Sequence[TrainingRow]) -> dict[str, list[TrainingRow]]:
     groups: dict[str, list[TrainingRow]] = {}
     for row in rows:
         groups.setdefault(row.digest, []).append(row)
+    return groups
+
+
+def by_view(rows: Sequence[TrainingRow]) -> dict[str, list[TrainingRow]]:
+    """Rows by `TrainingRow.view`, in the order in which the views first occur."""
+    groups: dict[str, list[TrainingRow]] = {}
+    for row in rows:
+        groups.setdefault(row.view, []).append(row)
     return groups
 
 

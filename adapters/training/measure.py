@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from adapters.prototypes import spread_evenly
 from adapters.store.manifest import Accuracy
 from adapters.training.data import TrainingRow
-from adapters.training.features import load_training_image
+from adapters.training.images.features import load_training_image
 from models.core.types import Image, Message, Sampling
 from models.engine import Engine, PackedAdapter
 from models.scoring.answer_rules import marks
@@ -51,7 +51,7 @@ def measure(
     texts: read in the images, by digest. progress: called with the number of answers given, and of all. use_words:
     whether the adapter's prompts have the line of words; the base model's always have it.
     """
-    ordered = sorted(rows, key=lambda row: row.digest)  # questions about one image share what is prefilled
+    ordered = sorted(rows, key=lambda row: row.view)  # questions about one image share what is prefilled
     beside = _spread_by_type(ordered, BESIDE)
     asked = [("adapter", index) for index in range(len(ordered))]
     asked += [(way, index) for way in ("base", "blind") for index in beside]
@@ -59,10 +59,10 @@ def measure(
     said: dict[tuple[str, int], str] = {}
     for done, (way, index) in enumerate(asked, 1):
         row = ordered[index]
-        if row.digest not in images:
-            images = {row.digest: load_training_image(row)}
+        if row.view not in images:
+            images = {row.view: load_training_image(row)}
         chosen, words = (None, True) if way == "base" else (adapter, use_words)
-        said[way, index] = _answer(engine, images[row.digest], row, chosen, words, way != "blind", texts)
+        said[way, index] = _answer(engine, images[row.view], row, chosen, words, way != "blind", texts)
         progress(done, len(asked))
     return [
         Answers(row, said["adapter", index], said.get(("base", index)), said.get(("blind", index)))

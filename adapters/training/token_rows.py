@@ -9,29 +9,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from adapters.training.data import TrainingRow
+from models.core.errors import UserError
 from models.core.types import Image, Message
 from models.language.prompt import EncodedImage, PromptBuilder
 from models.language.tokenizer import Tokenizer
-from models.training.examples import END, NOT_LEARNT
+from models.training.examples import NOT_LEARNT
 from models.training.language import PackedBatch
 
 _PIXELS = np.zeros((1, 1, 3), np.uint8)
+_NO_ROWS = np.zeros((0, 0), np.float32)  # prompts are built of the rows' numbers
+
+
+class RowsOfImage(Protocol):
+    """The rows of an image: an array float32 [tokens, hidden], or what reads the chosen ones from a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: NDArray[np.int64], /) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """An image as input of the language model. rows: float32 [tokens, hidden]. text: read in it, as prompts have it."""
+    """An image as input of the language model.
+
+    text: read in it, as prompts have it. grid: rows and columns of its tiles (models.language.prompt.EncodedImage).
+    """
 
     digest: str
-    rows: NDArray[np.float32] = field(repr=False)
+    rows: RowsOfImage = field(repr=False)
     guesses: tuple[tuple[str, float], ...] = ()
     text: str = ""
+    grid: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -60,15 +75,23 @@ class ExampleBuilder:
 
     def __init__(self, tokenizer: Tokenizer, prompts: PromptBuilder, use_words: bool) -> None:
         self._tokenizer, self._prompts, self._use_words = tokenizer, prompts, use_words
-        (self._end,) = tokenizer.encode(END, special=True)
+        question, answer = Message("user", "a"), Message("assistant", "b")
+        rest = prompts.build([question, answer], {}).tokens[len(prompts.build([question], {}).tokens) :]
+        ends = [token for token in rest if token in tokenizer.end_ids]
+        if not ends:
+            raise UserError(
+                "The model's chat template ends answers without a control token; it cannot be trained."
+            )
+        self._end = ends[0]
 
     def questions(self, image: TrainingImage, rows: Sequence[TrainingRow]) -> TrainingExample:
         """An example with a branch for every question."""
-        prompts = [self._prompt(image, [Message("user", row.question, (_picture(image),))]) for row in rows]
+        asked = [[Message("user", row.question, (_picture(image),))] for row in rows]
+        prompts = [self._prompt(image, messages) for messages in asked]
         shared = _shared(prompts)
         branches = []
-        for prompt, row in zip(prompts, rows, strict=True):
-            own, reply = prompt[shared:], self._reply(row)
+        for messages, prompt, row in zip(asked, prompts, rows, strict=True):
+            own, reply = prompt[shared:], self._reply(image, messages, prompt, row)
             branches.append(Branch((*own, *reply), (False,) * len(own) + (True,) * len(reply)))
         return TrainingExample(image, tuple(prompts[0][:shared]), tuple(branches))
 
@@ -82,7 +105,7 @@ class ExampleBuilder:
             messages.append(Message("user", row.question, () if messages else (_picture(image),)))
             prompt = self._prompt(image, messages)
             prefix = prefix or len(prompt) - 1
-            reply = self._reply(row)
+            reply = self._reply(image, messages, prompt, row)
             learn += [False] * (len(prompt) - len(tokens)) + [True] * len(reply)
             tokens = [*prompt, *reply]
             messages.append(Message("assistant", row.answer))
@@ -92,11 +115,21 @@ class ExampleBuilder:
 
     def _prompt(self, image: TrainingImage, messages: Sequence[Message]) -> list[int]:
         tokens = range(-1, -len(image.rows) - 1, -1)
-        encoded = {image.digest: EncodedImage(tokens, image.rows, image.guesses)}
+        encoded = {image.digest: EncodedImage(tokens, _NO_ROWS, image.guesses, grid=image.grid)}
         texts = {image.digest: image.text}
         return self._prompts.build(messages, encoded, use_words=self._use_words, texts=texts).tokens
 
-    def _reply(self, row: TrainingRow) -> list[int]:
+    def _reply(
+        self, image: TrainingImage, messages: Sequence[Message], prompt: Sequence[int], row: TrainingRow
+    ) -> list[int]:
+        """The answer and the token that ends it, as they follow the prompt in a conversation that goes on.
+
+        A template may put a space before the answer. One that changes the prompt's own end has the answer alone.
+        """
+        whole = self._prompt(image, [*messages, Message("assistant", row.answer)])
+        rest = whole[len(prompt) :]
+        if whole[: len(prompt)] == list(prompt) and self._end in rest:
+            return rest[: rest.index(self._end) + 1]
         return [*self._tokenizer.encode(row.answer, special=False), self._end]
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from adapters.store.manifest import PROJECTOR_FILE, PromptPolicy, ReadsText
 from adapters.training.batches import BatchPlan, ImageQuestions
-from adapters.training.data import TRAIN, TrainingRow, by_image, of_split, set_aside
-from adapters.training.features import FeatureCache, load_training_image
+from adapters.training.data import TRAIN, TrainingRow, by_image, by_view, of_split, set_aside
 from adapters.training.heads import MAX_WORDS, OwnHead, OwnHeadResult, find_facts, make_heads, sharpened
 from adapters.training.heads_cache import keep_heads, kept_heads
+from adapters.training.images.features import FeatureCache, load_training_image
+from adapters.training.images.tiled_images import TiledImages
 from adapters.training.learning import HeldOut, Learner, Learnt, Schedule, Step
 from adapters.training.token_rows import ExampleBuilder, TrainingImage
 from models.core.errors import UserError
@@ -37,8 +38,9 @@ from models.model_config import read_model_config
 from models.ocr import PROMPT_FORMAT
 from models.ocr.prompt_text import as_prompt_lines
 from models.ocr.reader import OcrCache, TextReader
-from models.training.language import TorchLanguageModel
+from models.training.language import LANGUAGE_MODEL, TorchLanguageModel, inside_vlm
 from models.vision.projector_file import ProjectorHead, ProjectorPart, write_projector_part
+from models.vision.tiled.tile_encoder import TileEncoder
 from models.vision.tower import TowerFeatures
 from models.vision.vision_encoder import VisionEncoder
 
@@ -49,6 +51,12 @@ SCORED_TOKENS = 10_000
 
 ROUNDS = 3
 LEAST_STEPS = 160
+LEAST_TO_HOLD_OUT_OF = 40
+"""Images from which on a model without heads holds some out. Fewer do not tell more than the learnt ones."""
+
+LEAST_STEPS_FEW = 600
+"""Steps, at most, to learn fewer images by heart. The training ends when every answer is right and sure."""
+
 OCR_FILE = "ocr.json"
 
 
@@ -128,46 +136,107 @@ def train(
     torch.manual_seed(options.seed)
     torch.set_num_threads(place.threads)
     parts = load_parts(place.files, LoadOptions(place.cache_dir, place.threads), no_progress)
+    recipe = _recipe(rows, [PROMPT_FORMAT, place.files.digest, _plain(options)])
+    tiled = isinstance(parts.vision, TileEncoder)
+    learnt_rows, held_rows = _split(rows, LEAST_TO_HOLD_OUT_OF if tiled else 0, options.seed, progress)
+    look = _look_at_tiles if tiled else _look_with_heads
+    inputs = look(rows, learnt_rows, parts, options, place, progress, resume)
+    words = inputs.part is None and options.ocr == "never"
+    builder = ExampleBuilder(parts.language.tokenizer, parts.prompts, words)
+    plan = BatchPlan(_image_questions(learnt_rows, inputs.seen), builder, options.seed)
+    held_out = _held_out(held_rows, inputs.seen, builder)
+    start_from = options.start_from or read_model_config(place.files.bundled).base_lora
+    start = read_peft(start_from, start_from.name) if start_from else None
+    del parts
+    language = TorchLanguageModel(
+        load_llama(place.files.files.get("language_model", place.files.directory), place.files.digest),
+        options.rank,
+        options.alpha,
+        inside_vlm(place.files.name) if tiled else LANGUAGE_MODEL,
+    )
+    if start is not None:
+        _begin_as(language, start)
+    least = LEAST_STEPS_FEW if held_rows is learnt_rows else LEAST_STEPS
+    steps = options.steps or max(least, ROUNDS * plan.steps_an_epoch)
+    progress(f"{plan.tokens} tokens a round in {plan.steps_an_epoch} steps; {steps} steps")
+    learner = Learner(language, plan, held_out, place.checkpoint, recipe)
+    learnt = learner.run(Schedule(steps, options.learning_rate, options.minutes), resume, progress)
+    language.save_adapter(out)
+    if inputs.part is not None:
+        write_projector_part(out / PROJECTOR_FILE, inputs.part)
+    for file in (place.checkpoint, _heads_file(place)):
+        file.unlink(missing_ok=True)
+    minutes = (time.monotonic() - started) / 60
+    return TrainingReport(
+        out, inputs.heads, words, learnt, minutes, len(by_image(rows)), len(rows), _plain(options)
+    )
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The images as input of the language model, by TrainingRow.view, and the heads that they were seen with."""
+
+    seen: Mapping[str, TrainingImage]
+    heads: tuple[OwnHeadResult, ...] = ()
+    part: ProjectorPart | None = None
+
+
+def _look_with_heads(
+    rows: Sequence[TrainingRow],
+    learnt_rows: Sequence[TrainingRow],
+    parts: Parts,
+    options: Options,
+    place: Workplace,
+    progress: Progress,
+    resume: bool,
+) -> _Inputs:
+    """The inputs of a model with a projector: features, and the adapter's own heads, fitted on the learnt rows."""
     features = extract_features(rows, parts, place, progress)
-    learnt_rows, held_rows = set_aside(rows, min(HELD_OUT_SHARE, MOST_HELD_OUT / len(features)), options.seed)
-    recipe = _recipe(rows, [PROMPT_FORMAT, _plain(options)])
-    heads_recipe = _recipe(rows, [options.own_head, options.seed])
-    kept = place.checkpoint.with_suffix(".heads.npz")
-    heads = kept_heads(kept, heads_recipe) if resume else None
+    recipe = _recipe(rows, [options.own_head, options.seed])
+    heads = kept_heads(_heads_file(place), recipe) if resume else None
     if heads is None:
         tokenizer = parts.language.tokenizer
         heads = make_heads(
             find_facts(learnt_rows), features, tokenizer, options.own_head, options.seed, progress
         )
-        keep_heads(kept, heads_recipe, heads)
+        keep_heads(_heads_file(place), recipe, heads)
     part = projector_part([each.head for each in heads if each.head], rows, options)
     texts = read_texts(rows, PromptPolicy(options.ocr, chart_ranks=options.chart_ranks), place, progress)
-    seen = encode_images(features, texts, parts, part, heads)
-    words = part is None and options.ocr == "never"
-    builder = ExampleBuilder(parts.language.tokenizer, parts.prompts, words)
-    plan = BatchPlan(_image_questions(learnt_rows, seen), builder, options.seed)
-    held_out = _held_out(held_rows, seen, builder)
-    start_from = options.start_from or read_model_config(place.files.bundled).base_lora
-    start = read_peft(start_from, start_from.name) if start_from else None
-    del parts, features
-    language = TorchLanguageModel(
-        load_llama(place.files.files["language_model"]), options.rank, options.alpha
-    )
-    if start is not None:
-        _begin_as(language, start)
-    steps = options.steps or max(LEAST_STEPS, ROUNDS * plan.steps_an_epoch)
-    progress(f"{plan.tokens} tokens a round in {plan.steps_an_epoch} steps; {steps} steps")
-    learner = Learner(language, plan, held_out, place.checkpoint, recipe)
-    learnt = learner.run(Schedule(steps, options.learning_rate, options.minutes), resume, progress)
-    language.save_adapter(out)
-    if part is not None:
-        write_projector_part(out / PROJECTOR_FILE, part)
-    for file in (place.checkpoint, kept):
-        file.unlink(missing_ok=True)
-    minutes = (time.monotonic() - started) / 60
-    return TrainingReport(
-        out, tuple(heads), words, learnt, minutes, len(by_image(rows)), len(rows), _plain(options)
-    )
+    return _Inputs(encode_images(features, texts, parts, part, heads), tuple(heads), part)
+
+
+def _look_at_tiles(
+    rows: Sequence[TrainingRow],
+    _learnt_rows: Sequence[TrainingRow],
+    parts: Parts,
+    options: Options,
+    place: Workplace,
+    progress: Progress,
+    _resume: bool,
+) -> _Inputs:
+    """The inputs of a model that looks at tiles. It has no heads. Raises UserError when some are asked for."""
+    assert isinstance(parts.vision, TileEncoder), "checked by train"
+    if options.own_head == "yes":
+        raise UserError(f"{place.files.name} has no image heads; leave --own-head away.")
+    tower = place.files.digests.get("mmproj", place.files.digest)
+    seen = TiledImages(parts.vision, tower, place.cache_dir).of(rows, progress)
+    texts = read_texts(rows, PromptPolicy(options.ocr, chart_ranks=options.chart_ranks), place, progress)
+    return _Inputs({view: replace(image, text=texts.get(image.digest, "")) for view, image in seen.items()})
+
+
+def _heads_file(place: Workplace) -> Path:
+    return place.checkpoint.with_suffix(".heads.npz")
+
+
+def _split(
+    rows: Sequence[TrainingRow], least: int, seed: int, progress: Progress
+) -> tuple[Sequence[TrainingRow], Sequence[TrainingRow]]:
+    """(what is learnt, what is held out). Of fewer than `least` images none is held out: the learnt rows are scored."""
+    images = len(by_image(rows))
+    if images < least:
+        progress(f"{images} images are too few to hold some out; the training is judged by what it learns.")
+        return rows, rows
+    return set_aside(rows, min(HELD_OUT_SHARE, MOST_HELD_OUT / images), seed)
 
 
 def extract_features(
@@ -264,7 +333,7 @@ def mixtures(head: ProjectorHead, shares: NDArray[np.float32], parts: Parts) -> 
 
 
 def _image_questions(rows: Sequence[TrainingRow], seen: Mapping[str, TrainingImage]) -> list[ImageQuestions]:
-    return [ImageQuestions(seen[digest], tuple(group)) for digest, group in by_image(rows).items()]
+    return [ImageQuestions(seen[view], tuple(group)) for view, group in by_view(rows).items()]
 
 
 def _held_out(
@@ -272,9 +341,9 @@ def _held_out(
 ) -> HeldOut:
     """The held-out examples, limited to about SCORED_TOKENS tokens."""
     examples, types, tokens = [], [], 0
-    for digest, group in by_image(rows).items():
+    for view, group in by_view(rows).items():
         if tokens < SCORED_TOKENS:
-            examples.append(builder.questions(seen[digest], group))
+            examples.append(builder.questions(seen[view], group))
             types.append([row.type for row in group])
             tokens += examples[-1].size
     return HeldOut(examples, types)
@@ -293,7 +362,7 @@ def _recipe(rows: Sequence[TrainingRow], choices: object) -> str:
     """sha256 (hex) of everything that decides a result: the rows, and the choices that it depends on."""
     content = [
         choices,
-        [[row.digest, row.question, row.answer, row.type, sorted(row.labels.items())] for row in rows],
+        [[row.view, row.question, row.answer, row.type, sorted(row.labels.items())] for row in rows],
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

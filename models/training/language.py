@@ -132,10 +132,41 @@ def cosine_rate(step: int, steps: int, highest: float, warm_up: int) -> float:
     return highest * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
+@dataclass(frozen=True)
+class PeftPlace:
+    """Where the language model is in the model that a PEFT folder is for.
+
+    path: of the modules. targets: target_modules. base_model: base_model_name_or_path.
+    """
+
+    path: str
+    targets: str | list[str]
+    base_model: str
+
+
+LANGUAGE_MODEL = PeftPlace(
+    "model", [path.split(".")[1] for path in ROLES.values()], "HuggingFaceTB/SmolLM2-135M-Instruct"
+)
+
+
+def inside_vlm(base_model: str) -> PeftPlace:
+    """The language model inside an Idefics3 or SmolVLM. A list of targets would match the vision tower's layers too."""
+    names = "|".join(path.split(".")[1] for path in ROLES.values())
+    return PeftPlace("model.text_model", rf".*text_model\.layers\.\d+\..*({names})", base_model)
+
+
 class TorchLanguageModel:
     """The model being trained."""
 
-    def __init__(self, weights: LlamaWeights, rank: int = RANK, alpha: int = ALPHA) -> None:
+    def __init__(
+        self,
+        weights: LlamaWeights,
+        rank: int = RANK,
+        alpha: int = ALPHA,
+        place: PeftPlace = LANGUAGE_MODEL,
+    ) -> None:
+        """place: of the language model in the model that the adapter's folder is for."""
+        self._place = place
         self.embedding: NDArray[np.float32] = weights.embedding.dequantise()
         self.rank, self.alpha = rank, alpha
         self._model = _build(weights, self.embedding).eval()
@@ -173,7 +204,7 @@ class TorchLanguageModel:
 
     def state(self) -> dict[str, Tensor]:
         """The adapter's tensors, float32, by their names in PEFT."""
-        prefix = "base_model.model.model"
+        prefix = f"base_model.model.{self._place.path}"
         named = {}
         for path, linear in self._linears.items():
             named[f"{prefix}.{path}.lora_A.weight"] = linear.lora_A.detach()
@@ -209,7 +240,7 @@ class TorchLanguageModel:
         tensors = {name: value.numpy().astype(np.float16) for name, value in self.state().items()}
         save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
         (folder / "adapter_config.json").write_text(
-            json.dumps(_peft_config(self.rank, self.alpha), indent=2) + "\n"
+            json.dumps(_peft_config(self._place, self.rank, self.alpha), indent=2) + "\n"
         )
 
 
@@ -240,20 +271,23 @@ def _build(weights: LlamaWeights, embedding: NDArray[np.float32]) -> Any:
         tensors[f"{base}.post_attention_layernorm.weight"] = layer.mlp_norm
     model = LlamaForCausalLM(config)
     model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
-    return model.to(torch.bfloat16)
+    frequencies = model.model.rotary_emb.inv_freq.clone()
+    model.to(torch.bfloat16)
+    model.model.rotary_emb.inv_freq = frequencies  # rounded ones are off by radians after a thousand tokens
+    return model
 
 
-def _peft_config(rank: int, alpha: int) -> dict[str, Any]:
+def _peft_config(place: PeftPlace, rank: int, alpha: int) -> dict[str, Any]:
     """The content of adapter_config.json."""
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "base_model_name_or_path": place.base_model,
         "r": rank,
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
         "bias": "none",
-        "target_modules": [path.split(".")[1] for path in ROLES.values()],
+        "target_modules": place.targets,
         "use_rslora": False,
         "use_dora": False,
         "inference_mode": True,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,10 +15,12 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import OfflineOption, load_settings
+from edge_app.image_detail import ImageDetail
 from edge_app.system.terminal_text import text_table
 
 if TYPE_CHECKING:
     from adapters.store.manifest import Accuracy
+    from adapters.training.data import TrainingRow
     from adapters.training.learning import Step
     from adapters.training.train import TrainingReport
 
@@ -27,6 +31,12 @@ OwnHead = Literal["auto", "yes", "no"]
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA.jsonl", help="Rows: image, question, answer.")],
     name: Annotated[str, typer.Option(metavar="NAME", help="The name of the adapter.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="NAME", help="The model that the adapter is for [default: the chosen one]."
+        ),
+    ] = None,
     images: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The folder of relative image paths [default: that of the file]."),
@@ -50,6 +60,9 @@ def train(
     ] = False,
     own_head: Annotated[
         OwnHead, typer.Option(help="Whether the adapter gets image heads of its own.")
+    ] = "auto",
+    detail: Annotated[
+        ImageDetail, typer.Option(help="How closely to look at images, for models that cut them.")
     ] = "auto",
     rank: Annotated[int, typer.Option(min=1, max=128, help="The rank of the LoRA.")] = 16,
     alpha: Annotated[
@@ -92,12 +105,14 @@ def train(
     from models.compiler import threads
     from models.hub.store import ModelStore
 
-    settings = load_settings(offline=offline)
+    settings = load_settings(offline=offline, model=model)
     rows = read_training_rows(data, images)
     for file in measure_too or ():
         rows += read_validation_rows(file, images)
     store = ModelStore(paths.models_directory())
     files = store.pull(settings.model, offline=settings.offline)
+    if files.family == "idefics3":
+        rows = _with_detail(rows, detail)
     about = About(
         name=name,
         version=version,
@@ -142,6 +157,24 @@ def train(
         _install(folder, offline)
     else:
         output.result(f"Install it with: edge-app adapters install {shlex.quote(str(folder))}")
+
+
+def _with_detail(rows: Sequence[TrainingRow], wanted: ImageDetail) -> tuple[TrainingRow, ...]:
+    """The rows, each with the detail at which the assistant would look at its image for its question."""
+    from adapters.training.images.features import load_training_image
+    from edge_app.image_detail import detail_of
+    from models.ocr.reader import may_be_page
+
+    pages: dict[str, bool] = {}
+
+    def is_page(row: TrainingRow) -> bool:
+        if row.digest not in pages:
+            pages[row.digest] = may_be_page(load_training_image(row))
+        return pages[row.digest]
+
+    return tuple(
+        replace(row, detail=detail_of(wanted, [row.question], partial(is_page, row))) for row in rows
+    )
 
 
 class TrainingDisplay:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class FeatureCache:
 def load_training_image(row: TrainingRow) -> Image:
     """The row's image. Raises UserError, naming the line, when it cannot be decoded."""
     try:
-        return load_image(row.image)
+        return replace(load_image(row.image), detail=row.detail)
     except UserError as error:
         raise UserError(f"{row.place}: {error}") from None
 

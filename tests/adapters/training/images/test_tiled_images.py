@@ -1,0 +1,68 @@
+"""Twenty labelled images become an adapter of a model that looks at tiles, and it answers as they say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+pytest.importorskip("torch", reason="training needs the extra [train]: pip install -e '.[train]'")
+pytest.importorskip("transformers", reason="training needs the extra [train]: pip install -e '.[train]'")
+
+from adapters.install.verify import read_weights
+from adapters.training.build_adapter import About, make_adapter
+from adapters.training.data import TrainingRow, read_training_rows
+from adapters.training.images.features import load_training_image
+from adapters.training.train import Options, Workplace
+from models.core.types import Message, Sampling
+from models.engine import load_model
+from tests.models.families.vlm_models import files_of
+
+pytestmark = [pytest.mark.train, pytest.mark.slow]
+
+ABOUT = About("codes", "1.0.0", "Says codes.", "", "drawn", "ours", "edge-app …", "edge-app eval …")
+QUESTIONS = ("What is this?", "Which colour?")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty pictures of coloured noise with a code each, of which half are looked at in one tile."""
+    folder = tmp_path_factory.mktemp("codes")
+    rng = np.random.default_rng(3)
+    rows = []
+    for number in range(20):
+        blocks = rng.integers(0, 256, (4, 4, 3), np.uint8).repeat(24, 0).repeat(24, 1)
+        PIL.Image.fromarray(blocks).save(folder / f"{number}.png")
+        row = {"image": f"{number}.png", "question": QUESTIONS[number % 2], "split": "train"}
+        rows.append(row | {"answer": f"code {rng.integers(100, 1000)}"})
+    (folder / "codes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "codes.jsonl"
+
+
+@pytest.mark.parametrize("form", ["directory", "f16"])
+def test_twenty_answers_are_learnt_by_heart(
+    data: Path, form: str, tmp_path: Path, engine_cache: Path
+) -> None:
+    files, out = files_of("like_256m", form), tmp_path / "codes"
+    rows: list[TrainingRow] = [
+        replace(row, detail="low") if number % 2 else row
+        for number, row in enumerate(read_training_rows(data))
+    ]
+    place = Workplace(files, engine_cache, tmp_path / "checkpoint.pt", 1)
+    said: list[object] = []
+    report, _ = make_adapter(rows, ABOUT, Options(), out, place, said.append)
+    print(report.learnt, report.minutes)
+    engine = load_model(files, cache_dir=engine_cache, threads=1)
+    adapter = engine.adapters.pack(read_weights(out, "codes"))
+    answers = []
+    for row in rows:
+        asked = [Message("user", row.question, (load_training_image(row),))]
+        told = engine.generate(asked, Sampling(max_tokens=12), adapter=adapter)
+        answers.append("".join(token.text for token in told).strip())
+    engine.close()
+    assert answers == [row.answer for row in rows]
+    assert len(set(answers)) > 15
