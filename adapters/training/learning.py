@@ -31,6 +31,13 @@ PATIENCE = 4
 image are learnt late and suddenly, so a flat curve means little before."""
 
 SCORED_TOGETHER = 8
+SCORE_COST = 1 / 3  # of a token that is scored, in tokens that are learnt: there is no backward pass
+
+CHECKPOINT_SECONDS = 300.0
+"""Most seconds of work that an interruption loses."""
+
+SLACK = 1.5
+"""A training that takes this many times as long as was announced stops and can be resumed."""
 
 SURE = 0.01  # nats a token; training ends at this loss if every held-out answer is right
 PACE_STEPS = 12
@@ -66,11 +73,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Schedule:
-    """steps: the most there are. minutes: when not 0, fewer steps are done if only so many fit into these minutes."""
+    """steps: the most there are. minutes: when not 0, fewer steps are done if only so many fit into these minutes.
+
+    seconds: when not 0, training stops after these, with a checkpoint.
+    """
 
     steps: int
     learning_rate: float
     minutes: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,14 +121,37 @@ class Learner:
         self._best: tuple[HeldOutScore, int, dict[str, torch.Tensor]] | None = None
         self._since_best = 0
 
+    def estimate(self, schedule: Schedule, resume: bool) -> float:
+        """The seconds that `run` takes at most, from one step that is timed. Nothing is learnt in it."""
+        keep_freed_memory()
+        self._total = schedule.steps
+        if resume:
+            self._load()
+        if self._first >= self._total:
+            return 0.0
+        batch = pack(self._plan.step(self._first), self._language.embedding)
+        self._gradient(batch)  # the first one takes longer
+        started = time.monotonic()
+        self._gradient(batch)
+        step = time.monotonic() - started
+        self._optimiser.zero_grad(set_to_none=True)
+        scored = sum(example.size for example in self._held_out.examples)
+        scoring = EVALUATIONS * SCORE_COST * step * scored / max(1, len(batch.targets))
+        seconds = step * (self._total - self._first) + scoring
+        return min(seconds, schedule.minutes * 60) if schedule.minutes else seconds
+
     def run(self, schedule: Schedule, resume: bool, progress: Callable[[Step], None]) -> Learnt:
-        """Train until the schedule ends or the score stops improving. The adapter then has its best state."""
+        """Train until the schedule ends or the score stops improving. The adapter then has its best state.
+
+        Raises UserError, after a checkpoint, when schedule.seconds are over.
+        """
         keep_freed_memory()
         self._total = schedule.steps
         if resume:
             self._load()
         recent: list[float] = []
         started, step, score = time.monotonic(), self._first, self._best[0] if self._best else None
+        kept = started
         while step < self._total:
             warm_up = min(WARM_UP, self._total // 5)
             self._set_rate(cosine_rate(step, self._total, schedule.learning_rate, warm_up))
@@ -129,11 +163,19 @@ class Learner:
             evaluated = step % max(1, self._total // EVALUATIONS) == 0 or step == self._total
             if evaluated:
                 score = self._score_held_out(step)
+            over = bool(schedule.seconds) and time.monotonic() - started > schedule.seconds
+            if evaluated or over or time.monotonic() - kept > CHECKPOINT_SECONDS:
                 self._save(step)
+                kept = time.monotonic()
             left = pace * (self._total - step)
             progress(Step(step, self._total, sum(recent) / len(recent), left, score, evaluated))
             if evaluated and self._finished(step, score):
                 break
+            if over and step < self._total:
+                raise UserError(
+                    f"The time that was announced is over after step {step} of {self._total}; "
+                    "go on from the checkpoint with --resume."
+                )
         assert self._best is not None
         best, at, state = self._best
         self._language.load_state(state)
@@ -158,21 +200,24 @@ class Learner:
 
     def _step(self, batch: PackedBatch) -> float:
         self._optimiser.zero_grad(set_to_none=True)
-        loss = self._language.loss(batch)
-        loss.backward()
+        loss = self._gradient(batch)
         torch.nn.utils.clip_grad_norm_(self._language.parameters(), 1.0)
         self._optimiser.step()
         return float(loss.detach())
 
+    def _gradient(self, batch: PackedBatch) -> torch.Tensor:
+        loss = self._language.loss(batch)
+        loss.backward()
+        return loss
+
     def _save(self, step: int) -> None:
         """Write the checkpoint under a temporary name and rename it."""
         partial = self._checkpoint.with_suffix(".partial")
-        assert self._best is not None
-        best, at, state = self._best
+        best, at, state = self._best or (None, 0, {})
         content = {
             "recipe": self._recipe, "step": step, "total": self._total, "adapter": self._language.state(),
             "optimiser": self._optimiser.state_dict(), "since_best": self._since_best,
-            "best": {"loss": best.loss, "accuracy": best.accuracy, "by_type": dict(best.by_type)},
+            "best": best and {"loss": best.loss, "accuracy": best.accuracy, "by_type": dict(best.by_type)},
             "best_step": at, "best_state": state,
         }  # fmt: skip
         torch.save(content, partial)
@@ -190,7 +235,8 @@ class Learner:
         self._language.load_state(saved["adapter"])
         self._optimiser.load_state_dict(saved["optimiser"])
         self._first, self._total, self._since_best = saved["step"], saved["total"], saved["since_best"]
-        self._best = (HeldOutScore(**saved["best"]), saved["best_step"], saved["best_state"])
+        if saved["best"] is not None:
+            self._best = (HeldOutScore(**saved["best"]), saved["best_step"], saved["best_state"])
 
 
 def score_held_out(language: TorchLanguageModel, held_out: HeldOut) -> HeldOutScore:

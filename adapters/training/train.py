@@ -24,7 +24,7 @@ from adapters.training.heads import MAX_WORDS, OwnHead, OwnHeadResult, find_fact
 from adapters.training.heads_cache import keep_heads, kept_heads
 from adapters.training.images.features import FeatureCache, load_training_image
 from adapters.training.images.tiled_images import TiledImages
-from adapters.training.learning import HeldOut, Learner, Learnt, Schedule, Step
+from adapters.training.learning import SLACK, HeldOut, Learner, Learnt, Schedule, Step
 from adapters.training.token_rows import ExampleBuilder, TrainingImage
 from models.core.errors import UserError
 from models.core.types import no_progress
@@ -51,6 +51,9 @@ SCORED_TOKENS = 10_000
 
 ROUNDS = 3
 LEAST_STEPS = 160
+LEAST_SECONDS = 60.0
+"""Seconds that a training may take beyond its announced time, since one timed step tells little of a short one."""
+
 LEAST_TO_HOLD_OUT_OF = 40
 """Images from which on a model without heads holds some out. Fewer do not tell more than the learnt ones."""
 
@@ -160,7 +163,13 @@ def train(
     steps = options.steps or max(least, ROUNDS * plan.steps_an_epoch)
     progress(f"{plan.tokens} tokens a round in {plan.steps_an_epoch} steps; {steps} steps")
     learner = Learner(language, plan, held_out, place.checkpoint, recipe)
-    learnt = learner.run(Schedule(steps, options.learning_rate, options.minutes), resume, progress)
+    schedule = Schedule(steps, options.learning_rate, options.minutes)
+    seconds = learner.estimate(schedule, resume)
+    limit = SLACK * seconds + LEAST_SECONDS
+    progress(
+        f"training takes about {_duration(seconds)}; after {_duration(limit)} it stops and can be resumed"
+    )
+    learnt = learner.run(replace(schedule, seconds=limit), resume, progress)
     language.save_adapter(out)
     if inputs.part is not None:
         write_projector_part(out / PROJECTOR_FILE, inputs.part)
@@ -222,6 +231,10 @@ def _look_at_tiles(
     seen = TiledImages(parts.vision, tower, place.cache_dir).of(rows, progress)
     texts = read_texts(rows, PromptPolicy(options.ocr, chart_ranks=options.chart_ranks), place, progress)
     return _Inputs({view: replace(image, text=texts.get(image.digest, "")) for view, image in seen.items()})
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.1f} minutes"
 
 
 def _heads_file(place: Workplace) -> Path:

@@ -63,14 +63,14 @@ class TiledImages:
         """
         first = {row.view: row for row in reversed(rows)}
         found = {}
-        started = said = time.monotonic()
+        started, said = time.monotonic(), float("-inf")
         looked = 0
         for done, (view, row) in enumerate(first.items(), 1):
             kept, is_new = self._one(row)
             looked += is_new
             found[view] = TrainingImage(row.digest, kept, grid=kept.grid)
             now = time.monotonic()
-            if done == len(first) or now - said > SAID_EVERY:
+            if done == len(first) or (looked and now - said > SAID_EVERY):
                 left = (now - started) / max(1, looked) * (len(first) - done) / 60
                 say(f"looked at {done} of {len(first)} images, about {left:.1f} min left")
                 said = now

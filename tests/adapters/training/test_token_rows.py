@@ -115,6 +115,19 @@ def test_a_stopped_training_that_is_resumed_ends_with_the_same_bits(tmp_path: Pa
         assert torch.equal(resumed.state()[name], value), name
 
 
+def test_a_training_whose_time_is_over_stops_and_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
+    whole, parts, resumed = language(), language(), language()
+    learner(whole, tmp_path / "whole.pt", PlannedExamples()).run(Schedule(12, 1e-2), False, lambda _: None)
+    late = Schedule(12, 1e-2, seconds=1e-9)
+    with pytest.raises(UserError, match=r"over after step 1 of 12.*--resume"):
+        learner(parts, tmp_path / "parts.pt", PlannedExamples()).run(late, False, lambda _: None)
+    again = learner(resumed, tmp_path / "parts.pt", PlannedExamples())
+    assert again.estimate(Schedule(12, 1e-2), True) > 0
+    again.run(Schedule(12, 1e-2), True, lambda _: None)
+    for name, value in whole.state().items():
+        assert torch.equal(resumed.state()[name], value), name
+
+
 def test_the_adapter_is_left_at_its_best(tmp_path: Path) -> None:
     model = language()
     seen: list[Step] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import safetensors.numpy
 
 pytest.importorskip("torch", reason="training needs the extra [train]: pip install -e '.[train]'")
 pytest.importorskip("transformers", reason="training needs the extra [train]: pip install -e '.[train]'")
@@ -55,7 +56,9 @@ def test_twenty_answers_are_learnt_by_heart(
     place = Workplace(files, engine_cache, tmp_path / "checkpoint.pt", 1)
     said: list[object] = []
     report, _ = make_adapter(rows, ABOUT, Options(), out, place, said.append)
-    print(report.learnt, report.minutes)
+    assert report.learnt.best.accuracy == 1
+    announced = [text for text in said if isinstance(text, str) and text.startswith("training takes about")]
+    assert len(announced) == 1
     engine = load_model(files, cache_dir=engine_cache, threads=1)
     adapter = engine.adapters.pack(read_weights(out, "codes"))
     answers = []
@@ -66,3 +69,21 @@ def test_twenty_answers_are_learnt_by_heart(
     engine.close()
     assert answers == [row.answer for row in rows]
     assert len(set(answers)) > 15
+    if form == "directory":
+        check_that_peft_applies_it(files.directory, out)
+
+
+def check_that_peft_applies_it(model: Path, folder: Path) -> None:
+    """peft finds every tensor of the folder in the whole model, and nothing of it outside the language model."""
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    whole = transformers.Idefics3ForConditionalGeneration.from_pretrained(model)
+    adapted = peft.PeftModel.from_pretrained(whole, folder)
+    stored = safetensors.numpy.load_file(folder / "adapter_model.safetensors")
+    applied = {
+        name.replace(".default.", "."): value.detach().numpy()
+        for name, value in adapted.named_parameters()
+        if "lora_" in name
+    }
+    assert applied.keys() == stored.keys()
+    for name, value in stored.items():
+        np.testing.assert_array_equal(applied[name].astype(np.float16), value)
