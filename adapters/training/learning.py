@@ -220,6 +220,7 @@ class Learner:
             "best": best and {"loss": best.loss, "accuracy": best.accuracy, "by_type": dict(best.by_type)},
             "best_step": at, "best_state": state,
         }  # fmt: skip
+        self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
         torch.save(content, partial)
         partial.replace(self._checkpoint)
 

@@ -53,7 +53,7 @@ def test_twenty_answers_are_learnt_by_heart(
         replace(row, detail="low") if number % 2 else row
         for number, row in enumerate(read_training_rows(data))
     ]
-    place = Workplace(files, engine_cache, tmp_path / "checkpoint.pt", 1)
+    place = Workplace(files, engine_cache, tmp_path / "new" / "checkpoint.pt", 1)
     said: list[object] = []
     report, _ = make_adapter(rows, ABOUT, Options(), out, place, said.append)
     assert report.learnt.best.accuracy == 1
