@@ -204,7 +204,7 @@ def _line(step: Step) -> str:
     line = f"step {step.done} of {step.total}, loss {step.loss:.3f}, {step.seconds_left / 60:.1f} min left"
     if step.score is None:
         return line
-    judged = f", held-out images: loss {step.score.loss:.3f}, right {step.score.accuracy:.1%}"
+    judged = f", judged: loss {step.score.loss:.3f}, right {step.score.accuracy:.1%}"
     if not step.evaluated:
         return line + judged
     return line + judged + f" ({', '.join(f'{k} {v:.1%}' for k, v in step.score.by_type.items())})"
@@ -213,7 +213,7 @@ def _line(step: Step) -> str:
 def _summary(report: TrainingReport, accuracy: Sequence[Accuracy]) -> str:
     lines = [
         f"{report.folder}: {report.images} images, {report.learnt.steps} steps in {report.minutes:.1f} minutes; "
-        f"right on {report.learnt.best.accuracy:.1%} of the held-out questions at step {report.learnt.step}."
+        f"right on {report.learnt.best.accuracy:.1%} of the judged questions at step {report.learnt.step}."
     ]
     if accuracy:
         rows = [

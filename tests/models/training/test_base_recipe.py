@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,9 @@ class Letters:
         for index, part in enumerate(parts):
             ids += ([0] if index else []) + [ord(c) % 500 + 1 for c in part]
         return ids
+
+    def encode_joined(self, pieces: Sequence[tuple[str, bool]]) -> list[int]:
+        return [token for text, special in pieces for token in self.encode(text, special=special)]
 
 
 def photos(count: int = 12) -> dict[str, np.ndarray]:
