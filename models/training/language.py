@@ -261,20 +261,34 @@ def _build(weights: LlamaWeights, embedding: NDArray[np.float32]) -> Any:
         max_position_embeddings=c.max_position_embeddings, tie_word_embeddings=c.tie_word_embeddings,
     )  # fmt: skip
     config._attn_implementation = _ATTENTION
-    tensors = {"model.embed_tokens.weight": embedding, "model.norm.weight": weights.final_norm}
-    tensors["lm_head.weight"] = embedding if weights.head is None else weights.head.dequantise()
+    torch.set_default_dtype(torch.bfloat16)  # rotary frequencies are float32 nevertheless
+    try:
+        model = LlamaForCausalLM(config)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.no_grad():
+        parameters = dict(model.named_parameters())  # without the head when it is the embedding
+        for name, value in _tensors(weights, embedding):
+            parameters.pop(name).copy_(torch.from_numpy(np.array(value)))
+    assert not parameters, f"no weights for {', '.join(parameters)}"
+    assert model.model.rotary_emb.inv_freq.dtype == torch.float32, "rounded ones are off by radians later on"
+    return model
+
+
+def _tensors(
+    weights: LlamaWeights, embedding: NDArray[np.float32]
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Every weight by its name in transformers, one at a time, since all in float32 would take twice the model."""
+    yield "model.embed_tokens.weight", embedding
+    yield "model.norm.weight", weights.final_norm
+    if weights.head is not None:
+        yield "lm_head.weight", weights.head.dequantise()
     for index, layer in enumerate(weights.layers):
         base = f"model.layers.{index}"
         for role, path in ROLES.items():
-            tensors[f"{base}.{path}.weight"] = getattr(layer, role).dequantise()
-        tensors[f"{base}.input_layernorm.weight"] = layer.attention_norm
-        tensors[f"{base}.post_attention_layernorm.weight"] = layer.mlp_norm
-    model = LlamaForCausalLM(config)
-    model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
-    frequencies = model.model.rotary_emb.inv_freq.clone()
-    model.to(torch.bfloat16)
-    model.model.rotary_emb.inv_freq = frequencies  # rounded ones are off by radians after a thousand tokens
-    return model
+            yield f"{base}.{path}.weight", getattr(layer, role).dequantise()
+        yield f"{base}.input_layernorm.weight", layer.attention_norm
+        yield f"{base}.post_attention_layernorm.weight", layer.mlp_norm
 
 
 def _peft_config(place: PeftPlace, rank: int, alpha: int) -> dict[str, Any]:
