@@ -22,10 +22,13 @@ VISION_LANGUAGE_TYPES = ("idefics3", "smolvlm")
 _IDEFICS3_TEXT = {"rms_norm_eps": 1e-5}  # when there is no text_config at all
 _SILU = ("silu", "swish")
 _TANH_GELU = ("gelu_pytorch_tanh", "gelu_new")
+MOST_LAYERS = 1000
+"""Layers that a configuration may state. Published models have at most about 130; a file that claims 2**31 would fill
+the memory with their names."""
 
 
 class Numbers:
-    """Positive numbers from metadata or a JSON object. A UserError names the key with any other value."""
+    """Positive numbers and scalars from metadata or a JSON object. A UserError names the key with any other value."""
 
     def __init__(self, path: str | Path, values: Mapping[str, Any], prefix: str = "") -> None:
         """path, prefix: for messages; the prefix is put before a key's name."""
@@ -33,14 +36,16 @@ class Numbers:
         self._values = values
         self._prefix = prefix
 
-    def integer(self, key: str, default: int | None = None) -> int:
-        """A positive whole number. Without a default the key is required."""
+    def integer(self, key: str, default: int | None = None, most: int = (1 << 31) - 1) -> int:
+        """A positive whole number, at most `most`. Without a default the key is required."""
         value = self._values.get(key)
         value = default if value is None else value
-        if type(value) is not int or not 0 < value < 1 << 31:
+        if type(value) is not int or value <= 0:
             raise UserError(
                 f"{self._path} has {self._prefix}{key} = {value!r}; a positive whole number is needed"
             )
+        if value > most:
+            raise UserError(f"{self._path} has {self._prefix}{key} = {value}; at most {most} is supported")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
@@ -50,6 +55,13 @@ class Numbers:
         if type(value) not in (int, float) or not 0 < value < 1e30:  # type: ignore[operator]
             raise UserError(f"{self._path} has {self._prefix}{key} = {value!r}; a positive number is needed")
         return float(value)  # type: ignore[arg-type]
+
+    def scalar(self, key: str, default: str | float | None = None) -> str | float | None:
+        """A text, number or truth value; the default without the key."""
+        value = self._values.get(key)
+        if value is not None and not isinstance(value, str | int | float):
+            raise UserError(f"{self._path} has {self._prefix}{key} = {value!r}; a single value is needed")
+        return default if value is None else value
 
 
 def model_type(path: str | Path, settings: Mapping[str, Any]) -> str:
@@ -75,11 +87,11 @@ def llama_config(path: str | Path, settings: Mapping[str, Any]) -> LlamaConfig:
     _refuse_text_features(path, text)
     values = Numbers(path, text)
     hidden, heads = values.integer("hidden_size", 4096), values.integer("num_attention_heads", 32)
-    rope = Numbers(path, {**text, **(text.get("rope_parameters") or {})})
+    rope = Numbers(path, {**text, **_section(path, text, "rope_parameters")})
     return LlamaConfig(
         hidden_size=hidden,
         intermediate_size=values.integer("intermediate_size", 11008),
-        num_layers=values.integer("num_hidden_layers", 32),
+        num_layers=values.integer("num_hidden_layers", 32, MOST_LAYERS),
         num_heads=heads,
         num_kv_heads=values.integer("num_key_value_heads", heads),
         head_dim=values.integer("head_dim", hidden // heads),
@@ -106,7 +118,7 @@ def siglip_config(path: str | Path, settings: Mapping[str, Any]) -> SiglipConfig
     return SiglipConfig(
         hidden=values.integer("hidden_size", 1152),
         inner=values.integer("intermediate_size", 3072),
-        layers=values.integer("num_hidden_layers", 12),
+        layers=values.integer("num_hidden_layers", 12, MOST_LAYERS),
         heads=values.integer("num_attention_heads", 16),
         image_size=values.integer("image_size", 224),
         patch=values.integer("patch_size", 32),
@@ -164,7 +176,7 @@ def _refuse_text_features(path: str | Path, settings: Mapping[str, Any]) -> None
         if settings.get(key):
             raise UserError(f"{path} uses {key}, which is not supported")
     for key in ("rope_scaling", "rope_parameters"):
-        rope = settings.get(key) or {}
-        kind = rope.get("rope_type", rope.get("type", "default")) if isinstance(rope, dict) else rope
+        rope = _section(path, settings, key)
+        kind = rope.get("rope_type", rope.get("type", "default"))
         if kind != "default":
             raise UserError(f"{path} scales its rotary embedding ({kind}); that is not supported")

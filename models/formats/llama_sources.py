@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from models.core.errors import UserError
 from models.core.files import file_digest, read_json
 from models.formats.gguf import GgufFile
 from models.formats.gguf_blocks import BLOCK_DECODERS, FOUR_BIT_TYPES, gguf_matrix
-from models.formats.hugging_face import Numbers, llama_config, open_tensors
+from models.formats.hugging_face import MOST_LAYERS, Numbers, llama_config, open_tensors
 from models.formats.llama_weights import LlamaConfig, LlamaWeights, assemble
 from models.formats.mlc.package import CONFIG_FILE as MLC_CONFIG_FILE
 from models.formats.mlc.package import is_mlc_package
@@ -161,12 +160,11 @@ class HuggingFaceSource:
 
 def gguf_llama_config(file: GgufFile) -> LlamaConfig:
     """The configuration in a GGUF file's metadata. Raises UserError when the model cannot run."""
-    path, metadata = file.path, file.metadata
-    values = Numbers(path, metadata)
-    architecture = metadata.get("general.architecture")
+    path, values = file.path, Numbers(file.path, file.metadata)
+    architecture = values.scalar("general.architecture")
     if architecture != "llama":
         raise UserError(f"{path} has the architecture {architecture!r}; only llama is supported")
-    _refuse_gguf_features(path, metadata)
+    _refuse_gguf_features(path, values)
     hidden, heads = values.integer("llama.embedding_length"), values.integer("llama.attention.head_count")
     head_dim = values.integer("llama.attention.key_length", hidden // heads)
     for other in ("llama.attention.value_length", "llama.rope.dimension_count"):
@@ -176,7 +174,7 @@ def gguf_llama_config(file: GgufFile) -> LlamaConfig:
     return LlamaConfig(
         hidden_size=hidden,
         intermediate_size=values.integer("llama.feed_forward_length"),
-        num_layers=values.integer("llama.block_count"),
+        num_layers=values.integer("llama.block_count", most=MOST_LAYERS),
         num_heads=heads,
         num_kv_heads=values.integer("llama.attention.head_count_kv", heads),
         head_dim=head_dim,
@@ -209,10 +207,10 @@ def _own_name(stored: str, layer_pattern: str, names: Mapping[str, str]) -> str:
     return f"layers.{layer[1]}.{name}" if layer else name
 
 
-def _refuse_gguf_features(path: Path, metadata: Mapping[str, Any]) -> None:
-    scaling = metadata.get("llama.rope.scaling.type", "none")
-    if scaling != "none" or metadata.get("llama.rope.scale_linear", 1.0) != 1.0:
+def _refuse_gguf_features(path: Path, values: Numbers) -> None:
+    scaling = values.scalar("llama.rope.scaling.type", "none")
+    if scaling != "none" or values.scalar("llama.rope.scale_linear", 1.0) != 1.0:
         raise UserError(f"{path} scales its rotary embedding ({scaling}); that is not supported")
     for key in ("llama.expert_count", "llama.attention.sliding_window"):
-        if metadata.get(key):
+        if values.scalar(key):
             raise UserError(f"{path} uses {key}, which is not supported")

@@ -127,7 +127,7 @@ def assemble(source: TensorSource, digest: str) -> LlamaWeights:
         config=config,
         embedding=to_8_bits(source.matrix("embedding")),
         layers=_Layers(source, bits),
-        final_norm=source.floats("final_norm"),
+        final_norm=_finite_floats(source, "final_norm"),
         head=None if config.tie_word_embeddings else source.matrix("head"),
         digest=digest,
         embedding_rest=source.rest("embedding"),
@@ -162,7 +162,7 @@ class _Layers(Sequence[LlamaLayer]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"layer {index} of {len(self)}")
         prefix = f"layers.{index % len(self)}."
-        matrix, floats = self._matrix, self._source.floats
+        matrix = self._matrix
         return LlamaLayer(
             q=matrix(prefix, "q"),
             k=matrix(prefix, "k"),
@@ -171,13 +171,21 @@ class _Layers(Sequence[LlamaLayer]):
             gate=matrix(prefix, "gate"),
             up=matrix(prefix, "up"),
             down=matrix(prefix, "down"),
-            attention_norm=floats(prefix + "attention_norm"),
-            mlp_norm=floats(prefix + "mlp_norm"),
+            attention_norm=_finite_floats(self._source, prefix + "attention_norm"),
+            mlp_norm=_finite_floats(self._source, prefix + "mlp_norm"),
         )
 
     def _matrix(self, prefix: str, role: str) -> QuantizedMatrix:
         matrix = self._source.matrix(prefix + role)
         return matrix if matrix.bits == self._bits[role] else to_8_bits(matrix)
+
+
+def _finite_floats(source: TensorSource, name: str) -> NDArray[np.float32]:
+    """A norm of the source. Raises UserError when it is not finite."""
+    values = source.floats(name)
+    if not np.isfinite(values).all():
+        raise UserError(f"{source.path} has values that are not finite in {name}; it is damaged")
+    return values
 
 
 def _check_tensors(source: TensorSource) -> None:

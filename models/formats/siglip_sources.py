@@ -18,7 +18,7 @@ from models.core.errors import UserError
 from models.core.files import file_digest, read_json
 from models.formats.gguf import GgufFile
 from models.formats.gguf_blocks import BLOCK_DECODERS
-from models.formats.hugging_face import Numbers, open_tensors, siglip_config
+from models.formats.hugging_face import MOST_LAYERS, Numbers, open_tensors, siglip_config
 from models.formats.llama_sources import directory_digest
 from models.formats.quantization import GROUP, QuantizedMatrix, quantise, to_8_bits
 from models.formats.safetensors_file import SafetensorsFile
@@ -62,22 +62,23 @@ def mmproj_config(path: str | Path, metadata: Mapping[str, Any]) -> SiglipConfig
 
     Old files lack projection_dim and epsilon, or say 1e-5 where the checkpoint has 1e-6, which has no visible effect.
     """
-    architecture = metadata.get("general.architecture")
-    if architecture != "clip" or metadata.get("clip.has_vision_encoder", True) is not True:
+    values = Numbers(path, metadata)
+    architecture = values.scalar("general.architecture")
+    if architecture != "clip" or values.scalar("clip.has_vision_encoder", True) is not True:
         raise UserError(f"{path} has the architecture {architecture!r}; it is no vision tower (mmproj)")
-    kind = metadata.get("clip.projector_type", metadata.get("clip.vision.projector_type"))
+    kind = values.scalar("clip.projector_type", values.scalar("clip.vision.projector_type"))
     if kind != PROJECTOR_TYPE:
         raise UserError(f"{path}: projector_type {kind} is not supported; only {PROJECTOR_TYPE} is")
-    if metadata.get("clip.use_silu") or metadata.get("clip.use_gelu") is False:
+    if values.scalar("clip.use_silu") or values.scalar("clip.use_gelu") is False:
         raise UserError(f"{path} has an activation other than gelu, which is not supported")
     for key in ("clip.vision.image_mean", "clip.vision.image_std"):
-        if any(value != 0.5 for value in np.ravel(metadata.get(key, []))):
+        given = metadata.get(key, [])
+        if not (isinstance(given, list | np.ndarray) and all(np.array_equal(value, 0.5) for value in given)):
             raise UserError(f"{path} has {key} other than 0.5, which is not supported")
-    values = Numbers(path, metadata)
     return SiglipConfig(
         hidden=values.integer("clip.vision.embedding_length"),
         inner=values.integer("clip.vision.feed_forward_length"),
-        layers=values.integer("clip.vision.block_count"),
+        layers=values.integer("clip.vision.block_count", most=MOST_LAYERS),
         heads=values.integer("clip.vision.attention.head_count"),
         image_size=values.integer("clip.vision.image_size"),
         patch=values.integer("clip.vision.patch_size"),

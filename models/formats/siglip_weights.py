@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Protocol
 
@@ -54,7 +55,7 @@ class SiglipConfig:
     @property
     def parameters(self) -> int:
         """The number of weights."""
-        return sum(int(np.prod(shape)) for shape in expected_shapes(self).values())
+        return sum(prod(shape) for shape in expected_shapes(self).values())
 
 
 class SiglipSource(Protocol):

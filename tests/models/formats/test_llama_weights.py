@@ -75,6 +75,8 @@ GGUF_NAMES = {
 }
 ROLES = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "down": "mlp.down_proj", "up": "mlp.up_proj"}
 
+INTEGERS = np.array([1, 2], np.int32)  # an array where the format has a single value
+
 Arrays = dict[str, NDArray[np.float32]]
 
 
@@ -283,7 +285,12 @@ def test_a_quantised_q_is_put_in_order_with_its_scales(tmp_path: Path) -> None:
         ({"llama.attention.sliding_window": 128}, "sliding_window"),
         ({"llama.rope.dimension_count": 8}, "llama.rope.dimension_count"),
         ({"llama.block_count": 3}, "3 layers"),
-        ({"llama.block_count": 1 << 30}, "incomplete"),
+        ({"llama.block_count": 900}, "incomplete"),
+        ({"llama.block_count": 1 << 30}, "at most 1000"),
+        ({"general.architecture": INTEGERS}, "general.architecture .* a single value"),
+        ({"llama.expert_count": INTEGERS}, "llama.expert_count .* a single value"),
+        ({"llama.rope.scaling.type": INTEGERS}, "llama.rope.scaling.type .* a single value"),
+        ({"llama.rope.scale_linear": INTEGERS}, "llama.rope.scale_linear .* a single value"),
         ({"llama.block_count": "2"}, "llama.block_count"),
         ({"llama.attention.head_count": 0}, "head_count"),
         ({"llama.attention.head_count_kv": 3}, "divide"),
@@ -309,6 +316,8 @@ def test_gguf_models_of_other_kinds_are_refused_by_name(
         ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "llama3"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "linear"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
+        ({"rope_parameters": "default"}, "rope_parameters that is not an object"),
+        ({"num_hidden_layers": (1 << 31) - 1}, "at most 1000"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
         ({"num_hidden_layers": 1}, "model.layers.1|layers.1"),
         ({"vocab_size": None}, "embedding in the shape"),
@@ -339,6 +348,20 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     del model["model.layers.1.mlp.up_proj.weight"]
     with pytest.raises(UserError, match=r"layers\.1\.up"):
         load_llama(write_directory(tmp_path / "m", model))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_norms_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    model = random_model()
+    model["model.norm.weight"][3] = value
+    with pytest.raises(UserError, match="not finite in final_norm"):
+        load_llama(write_gguf(tmp_path / "a.gguf", METADATA, as_gguf(model)))
+    for role, name in (("input", "attention_norm"), ("post_attention", "mlp_norm")):
+        model = random_model()
+        model[f"model.layers.1.{role}_layernorm.weight"][3] = value
+        weights = load_llama(write_directory(tmp_path / role, model))
+        with pytest.raises(UserError, match=rf"not finite in layers\.1\.{name}"):
+            weights.layers[1]
 
 
 def test_newer_configurations_keep_theta_under_rope_parameters(tmp_path: Path) -> None:

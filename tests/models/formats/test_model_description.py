@@ -71,6 +71,9 @@ def test_rope_parameters_take_the_place_of_rope_theta() -> None:
         ({"text_config": {"model_type": "llama", "qk_layer_norms": True}}, "qk_layer_norms"),
         ({"text_config": {"rope_scaling": {"rope_type": "llama3"}}}, "llama3"),
         ({"text_config": {"hidden_size": "960"}}, "hidden_size"),
+        ({"text_config": {"rope_parameters": "default"}}, "rope_parameters that is not an object"),
+        ({"text_config": {"num_hidden_layers": (1 << 31) - 1}}, "at most 1000"),
+        ({"vision_config": {"num_hidden_layers": (1 << 31) - 1}}, "at most 1000"),
     ],
 )
 def test_what_cannot_run_is_refused_by_name(changes: dict[str, Any], says: str) -> None:

@@ -29,6 +29,8 @@ from tests.models.formats.siglip_files import (
     write_tower_directory,
 )
 
+INTEGERS = np.array([1, 2], np.int32)  # an array where the format has a single value
+
 
 def check(weights: SiglipWeights, config: SiglipConfig, tensors: Arrays) -> None:
     assert replace(weights.config, norm_eps=config.norm_eps) == config
@@ -146,7 +148,14 @@ def test_both_forms_give_the_same_matrices(tmp_path: Path) -> None:
         ({"clip__vision__projector__scale_factor": 2}, "scale factor 2"),
         ({"clip__vision__attention__head_count": 3}, "3 heads"),
         ({"clip__vision__block_count": 3}, r"layers\.2\."),
-        ({"clip__vision__block_count": 1 << 30}, "incomplete"),
+        ({"clip__vision__block_count": 900}, "incomplete"),
+        ({"clip__vision__block_count": 1 << 30}, "at most 1000"),
+        ({"general__architecture": INTEGERS}, "general.architecture .* a single value"),
+        ({"clip__projector_type": INTEGERS}, "clip.projector_type .* a single value"),
+        ({"clip__has_vision_encoder": INTEGERS}, "clip.has_vision_encoder .* a single value"),
+        ({"clip__use_silu": INTEGERS}, "clip.use_silu .* a single value"),
+        ({"clip__vision__image_std": "half"}, "image_std"),
+        ({"clip__vision__image_std": [INTEGERS, INTEGERS]}, "image_std"),
         ({"clip__vision__embedding_length": 64}, "shape"),
         ({"clip__vision__patch_size": None}, "patch_size"),
     ],
@@ -171,6 +180,7 @@ def test_an_mmproj_file_of_another_kind_is_refused_by_name(
         ({"vision_config": {"hidden_act": "quick_gelu"}}, "quick_gelu"),
         ({"vision_config": {"num_channels": 1}}, "1 colours"),
         ({"vision_config": []}, "not an object"),
+        ({"vision_config": {"num_hidden_layers": (1 << 31) - 1}}, "at most 1000"),
         ({"text_config": {"model_type": "mistral"}}, "mistral"),
     ],
 )

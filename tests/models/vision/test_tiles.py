@@ -59,6 +59,8 @@ def write(folder: Path, **files: dict[str, Any]) -> Path:
 def test_settings_are_read_from_preprocessor_config(tmp_path: Path) -> None:
     folder = write(tmp_path, preprocessor_config=PREPROCESSOR, processor_config={"image_seq_len": 4})
     assert directory_tile_settings(folder, 64) == TileSettings(64, 256, True)
+    write(tmp_path, preprocessor_config=PREPROCESSOR | {"rescale_factor": None})
+    assert directory_tile_settings(folder, 64) == TileSettings(64, 256, True)
 
 
 def test_settings_are_read_from_processor_config_of_newer_checkpoints(tmp_path: Path) -> None:
@@ -78,6 +80,8 @@ def test_a_checkpoint_without_settings_for_images_is_refused(tmp_path: Path) -> 
         ({"resample": 3}, "resample = 3"),
         ({"image_std": [0.3] * 3}, "image_std"),
         ({"rescale_factor": 1.0}, "rescale_factor"),
+        ({"rescale_factor": "x"}, "rescale_factor"),
+        ({"rescale_factor": [1 / 255]}, "rescale_factor"),
         ({"max_image_size": {"longest_edge": 32}}, "tiles of 32 pixels"),
         ({"size": {"longest_edge": "large"}}, "no length in pixels"),
     ],
