@@ -1,7 +1,8 @@
 """A model's chat template: the text around the messages of a conversation.
 
 A template is a Jinja program that comes with a model, so it runs in Jinja's sandbox. The length of its output and
-of its ranges is bounded; its computing time is not. A template never receives the contents of messages. A marker
+of its ranges is bounded, and so are the number of its loop iterations and calls and the computing time they take. A
+template never receives the contents of messages. A marker
 stands for each piece of a content, and the output is split at the markers, so that control tokens are recognised only
 in the template's own text.
 
@@ -15,6 +16,8 @@ import functools
 import itertools
 import json
 import re
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import jinja2
+from jinja2 import nodes
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -34,6 +38,8 @@ from models.language.tokenizer import token_text
 
 MAX_SOURCE = 100_000  # characters of a template
 MAX_OUTPUT = 1_000_000  # characters of its output
+MAX_STEPS = 200_000  # loop iterations and calls of macros and blocks in one rendering
+MAX_SECONDS = 0.5  # the processor time after which a rendering ends at its next step
 IMAGE_TEXT: Final = "<image>"
 """What the templates of the supported models with vision write in the place of an image."""
 
@@ -92,7 +98,8 @@ class ChatTemplate:
         self._bos = bos
         self._names = {"bos_token": _BOS, "eos_token": eos, "raise_exception": _raise, "strftime_now": _now}
         try:
-            self._template = _environment().from_string(source)
+            self._environment = _environment()
+            self._template = self._environment.from_string(source)
         except jinja2.TemplateError as error:
             raise UserError(f"The model's chat template is damaged: {error}") from None
 
@@ -219,6 +226,7 @@ class ChatTemplate:
         """The output of the template. answer: whether it ends where the assistant's answer begins. Raises UserError."""
         pieces: list[str] = []
         left = MAX_OUTPUT
+        self._environment.begin_rendering()
         try:
             for piece in self._template.generate(
                 messages=conversation, add_generation_prompt=answer, **self._names
@@ -227,6 +235,10 @@ class ChatTemplate:
                 if left < 0:
                     raise UserError(f"The model's chat template produces more than {MAX_OUTPUT} characters")
                 pieces.append(piece)
+        except _TooLongError:
+            raise UserError(
+                "The model's chat template computes too long for this conversation; choose another model"
+            ) from None
         except (
             jinja2.TemplateError,
             ArithmeticError,
@@ -298,10 +310,45 @@ def _image_segment(piece: _Piece | None) -> Segment:
     return Segment("", piece.message, piece.part)
 
 
+class _TooLongError(Exception):
+    """A rendering takes too many steps or too much time."""
+
+
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox without the operators and attributes that multiply the length of a string."""
+    """Jinja's sandbox with bounded loops, without the operators and attributes that multiply the length of a string.
+
+    Every iteration of a loop, also of one that its condition skips, and every call of a macro or block calls
+    `count_step`.
+    """
 
     intercepted_binops = frozenset({"*", "**", "%"})
+
+    def begin_rendering(self) -> None:
+        """Count the steps of this thread's next rendering from 0."""
+        self._steps.left, self._steps.end = MAX_STEPS, time.thread_time() + MAX_SECONDS
+
+    def count_step(self) -> bool:
+        """True, so that a condition can begin with it. Raises _TooLongError when the rendering has to end."""
+        self._steps.left -= 1
+        if self._steps.left < 0 or time.thread_time() > self._steps.end:
+            raise _TooLongError
+        return True
+
+    @functools.cached_property
+    def _steps(self) -> threading.local:
+        return threading.local()
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        """The template's tree with a call of `count_step` wherever it may be executed repeatedly."""
+        tree = super()._parse(source, name, filename)
+        step = nodes.Call(nodes.EnvironmentAttribute("count_step"), [], [], None, None)
+        for node in list(tree.find_all(nodes.Stmt)):
+            if isinstance(node, nodes.For | nodes.Macro | nodes.CallBlock | nodes.Block):
+                node.body.insert(0, nodes.ExprStmt(step))
+            if isinstance(node, nodes.For) and node.test is not None:
+                node.test = nodes.And(step, node.test)
+        tree.set_environment(self)
+        return tree
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "**" or not all(isinstance(value, int | float) for value in (left, right)):

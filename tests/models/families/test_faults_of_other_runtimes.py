@@ -43,14 +43,14 @@ def photo(detail: str = "high") -> Image:
 
 
 def test_matrices_of_the_mlp_with_each_others_name_are_told_by_their_shape(engine_cache: Path) -> None:
-    """llama.cpp #13290: files made before it have ffn_up and ffn_down exchanged."""
+    """llama.cpp: files made before it have ffn_up and ffn_down exchanged."""
     old = parts(NAME, "f32 exchanged", PATHS[0], engine_cache)
     found = dump(old, read_messages(PHOTO.messages), images_of("photo"))
     assert difference(found["image_features"], expected(NAME)["photo/image_features"]) < FEATURES
 
 
 def test_every_row_of_an_image_has_one_place_in_the_prompt(engine_cache: Path) -> None:
-    """llama.cpp #13381: rows a tile were miscounted, and answers were empty."""
+    """llama.cpp: rows a tile were miscounted, and answers were empty."""
     for name, case in CASES.items():
         loaded = parts(name, "directory", PATHS[0], engine_cache)
         found = dump(loaded, read_messages(PHOTO.messages), images_of("photo"))
@@ -60,7 +60,7 @@ def test_every_row_of_an_image_has_one_place_in_the_prompt(engine_cache: Path) -
 
 
 def test_a_photo_is_tiled_and_its_overview_is_the_whole_picture_without_padding() -> None:
-    """llama.cpp #16206, #16806: no tiles, a padded square, an overview of something else."""
+    """llama.cpp: no tiles, a padded square, an overview of something else."""
     pixels = load_image(TileCase(640, 480, 1, 1).file()).pixels
     made = cut(pixels, TileSettings(128, 512))
     assert (len(made.tiles), made.rows, made.cols) == (13, 3, 4)
@@ -70,7 +70,7 @@ def test_a_photo_is_tiled_and_its_overview_is_the_whole_picture_without_padding(
 
 
 def test_images_are_resized_as_pillow_does_and_not_with_another_filter() -> None:
-    """llama.cpp #27594, transformers #39147 and #46496: another resize, BICUBIC in the place of LANCZOS."""
+    """llama.cpp, transformers: another resize, BICUBIC in the place of LANCZOS."""
     pixels = load_image(TileCase(300, 200, 1, 1).file()).pixels
     image, whole = PIL.Image.fromarray(pixels), cut(pixels, TileSettings(128, 512).unsplit()).tiles[0]
 
@@ -82,14 +82,14 @@ def test_images_are_resized_as_pillow_does_and_not_with_another_filter() -> None
 
 
 def test_a_checkpoint_that_wants_another_filter_is_refused(tmp_path: Path) -> None:
-    """transformers #39147: the filter was ignored without a word."""
+    """transformers: the filter was ignored without a word."""
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"resample": 3}))
     with pytest.raises(UserError, match="resample = 3"):
         directory_tile_settings(tmp_path, 128)
 
 
 def test_the_image_stands_before_the_question(engine: CompiledEngine) -> None:
-    """llama.cpp #13050: with the image after the text answers are worse."""
+    """llama.cpp: with the image after the text answers are worse."""
     question = Message("user", "What is this?", (photo("low"),))
     encoded = {image.digest: engine.encode_image(image) for image in question.images}
     tokens = engine._parts.prompts.build([question], encoded).tokens
@@ -98,7 +98,7 @@ def test_the_image_stands_before_the_question(engine: CompiledEngine) -> None:
 
 
 def test_patches_have_the_position_of_their_number(engine_cache: Path) -> None:
-    """transformers #40360, #41190, #47133: positions off by one, by the type of the weights."""
+    """transformers: positions off by one, by the type of the weights."""
     for name in CASES:  # one of them with a side that the patch does not divide
         loaded = parts(name, "directory", PATHS[0], engine_cache)
         found = dump(loaded, read_messages(PHOTO.messages), images_of("photo"))
@@ -106,7 +106,7 @@ def test_patches_have_the_position_of_their_number(engine_cache: Path) -> None:
 
 
 def test_a_prompt_is_never_cut_inside_an_image(engine_cache: Path, tmp_path: Path) -> None:
-    """transformers #39914: a truncated prompt, 256 features for 192 tokens."""
+    """transformers: a truncated prompt, 256 features for 192 tokens."""
     loaded = parts(NAME, "directory", PATHS[0], engine_cache)
     engine = CompiledEngine("tiny", "0", loaded, tmp_path)
     image = photo()
@@ -124,7 +124,7 @@ def test_a_prompt_is_never_cut_inside_an_image(engine_cache: Path, tmp_path: Pat
 
 
 def test_images_are_split_unless_the_checkpoint_says_otherwise(tmp_path: Path, engine_cache: Path) -> None:
-    """mlx-vlm #188, #191: splitting was off by mistake."""
+    """mlx-vlm: splitting was off by mistake."""
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": {"longest_edge": 512}}))
     assert directory_tile_settings(tmp_path, 128) == TileSettings(128, 512, splitting=True)
     for form in ("directory", "f32"):
@@ -134,7 +134,7 @@ def test_images_are_split_unless_the_checkpoint_says_otherwise(tmp_path: Path, e
 
 
 def test_an_image_at_another_detail_is_another_prompt(engine: CompiledEngine) -> None:
-    """mlx-vlm #1919, #1922: 13 tiles under a prompt for one."""
+    """mlx-vlm: 13 tiles under a prompt for one."""
     for detail, tiles in (("low", 1), ("high", 13), ("low", 1)):
         answer = engine.generate([Message("user", "What is this?", (photo(detail),))], GREEDY)
         assert answer.image_tokens == tiles * ROWS
@@ -142,7 +142,7 @@ def test_an_image_at_another_detail_is_another_prompt(engine: CompiledEngine) ->
 
 
 def test_places_of_tiles_stand_in_the_prompt_of_old_checkpoints(engine_cache: Path) -> None:
-    """mlxcel #1364: settings were looked for in the wrong file, and the prompt had no places."""
+    """mlxcel: settings were looked for in the wrong file, and the prompt had no places."""
     assert {path.name for path in files_of(NAME, "directory").directory.iterdir()} >= {
         "preprocessor_config.json",
         "processor_config.json",
@@ -156,7 +156,7 @@ def test_places_of_tiles_stand_in_the_prompt_of_old_checkpoints(engine_cache: Pa
 
 
 def test_an_image_that_is_not_split_counts_as_one_tile(engine: CompiledEngine) -> None:
-    """vLLM #48667: an unsplit image counted as no tile."""
+    """vLLM: an unsplit image counted as no tile."""
     encoded = engine.encode_image(photo("low"))
     assert (encoded.grid, len(encoded.embeddings)) == ((0, 0), ROWS)
     answer = engine.generate([Message("user", "What is this?", (photo("low"),))], GREEDY)
@@ -175,7 +175,7 @@ PREFIXES = (
 def test_an_adapter_changes_the_answers_whatever_model_it_was_saved_from(
     engine_cache: Path, tmp_path: Path
 ) -> None:
-    """vLLM #48019: the LoRA of a text model was loaded and did nothing under the prefix of the whole model."""
+    """vLLM: the LoRA of a text model was loaded and did nothing under the prefix of the whole model."""
     loaded = parts(NAME, "directory", PATHS[0], engine_cache)
     runtime = loaded.language.runtime
     messages = read_messages([said("user", "Which shape is it?")])

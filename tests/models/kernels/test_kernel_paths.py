@@ -89,7 +89,7 @@ def inspected(*arguments: str) -> dict[str, Any]:
 ALLOWED = ("llama_", "__tvm_", "TVMFFI", "memset", "bzero")
 
 
-def strangers(answer: dict[str, Any]) -> list[str]:
+def foreign_instructions(answer: dict[str, Any]) -> list[str]:
     """Calls that are neither ours nor allowed, such as fmaf or __extendhfsf2."""
     names = [str(call) for call in answer["calls"]]
     return [name for name in names if not name.lstrip("_").startswith(tuple(a.lstrip("_") for a in ALLOWED))]
@@ -102,7 +102,7 @@ def test_neon_code_uses_the_dot_product(triple: str) -> None:
     used = answer["instructions"]
     assert used.get("sdot", 0) + used.get("sdot.4s", 0) > 100
     assert used.get("fcvtl", 0) > 0  # float16 in hardware
-    assert strangers(answer) == []
+    assert foreign_instructions(answer) == []
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_generic_code_stays_within_the_baseline() -> None:
     answer = inspected("generic", "x86_64", "x86_64-linux-gnu")
     assert answer["registers"] == ["xmm"]
     assert not any(word.startswith("v") for word in answer["instructions"])
-    assert strangers(answer) == []
+    assert foreign_instructions(answer) == []
 
 
 @pytest.mark.slow
@@ -118,9 +118,9 @@ def test_avx2_code_uses_no_avx512() -> None:
     answer = inspected("avx2", "x86_64", "x86_64-linux-gnu")
     assert answer["registers"] == ["xmm", "ymm"]
     assert answer["instructions"]["vpmaddubsw"] > 100
-    assert strangers(answer) == []
+    assert foreign_instructions(answer) == []
 
 
 @pytest.mark.slow
 def test_registers_never_become_heap_memory() -> None:
-    assert strangers(inspected("avx512vnni", "x86_64", "x86_64-linux-gnu")) == []
+    assert foreign_instructions(inspected("avx512vnni", "x86_64", "x86_64-linux-gnu")) == []

@@ -138,6 +138,37 @@ def test_output_is_bounded_while_it_is_produced(monkeypatch: pytest.MonkeyPatch)
         ChatTemplate("{% for i in range(11) %}x{% endfor %}").segments([("user", "")])
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{% for i in range(99999) %}{% for j in range(99999) if false %}{% endfor %}{% endfor %}",
+        "{% for i in range(99999) %}{% set total = range(99999) | sum %}{% endfor %}",
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "{% for n in [60] recursive %}{% if n %}{{ loop([n - 1, n - 1]) }}{% endif %}{% endfor %}",
+    ],
+)
+def test_a_template_that_computes_without_end_is_refused(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_template, "MAX_STEPS", 1000)
+    with pytest.raises(UserError, match="computes too long"):
+        ChatTemplate(source).segments([("user", "x")])
+
+
+def test_steps_are_counted_over_a_rendering_and_not_over_a_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    template = ChatTemplate(
+        "{% for m in messages if m.role == 'user' %}{% for i in range(5) %}{% endfor %}{{ m.content }}{% endfor %}"
+    )
+    monkeypatch.setattr(
+        chat_template, "MAX_STEPS", 14
+    )  # 7 a message: its condition, its body and 5 iterations
+    for _ in range(3):
+        assert joined(template.segments([("user", "a"), ("user", "b")])) == "ab"
+    with pytest.raises(UserError, match="computes too long"):
+        template.segments([("user", "a"), ("user", "b"), ("user", "c")])
+
+
 def test_a_gguf_file_without_a_template_is_no_chat_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no chat template"):
         ChatTemplate.from_gguf(GgufFile(write_gguf(tmp_path / "a.gguf", {}, {})))
