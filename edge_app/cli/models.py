@@ -42,7 +42,10 @@ def list_(json: JsonOption = False) -> None:
     Example:
       edge-app models list
     """
-    statuses, in_use = _store().list(), load_settings().model
+    store = _store()
+    statuses, in_use = store.list(), load_settings().model
+    for reason in store.catalog.skipped.values():
+        output.say(reason)
     if json:
         output.result_json([_summary(status, in_use) for status in statuses])
         return
@@ -173,12 +176,15 @@ def remove(name: NameArgument) -> None:
     from models.core.cache import remove_packed
 
     store = _store()
-    packed = _digests(store.show(name).entry)
+    skipped = name in store.catalog.skipped
+    entry = store.catalog.entries.get(name)
+    packed = set() if entry is None else _digests(entry)
     freed = store.remove(name)
     packed -= {digest for status in store.list() if status.pulled for digest in _digests(status.entry)}
     freed += sum(remove_packed(paths.cache_directory(), digest) for digest in packed)
-    output.say(f"Removed {name} ({output.megabytes(freed)})." if freed else f"{name} was not here.")
-    if freed and load_settings().model == name and name != store.catalog.default:
+    gone = freed or skipped
+    output.say(f"Removed {name} ({output.megabytes(freed)})." if gone else f"{name} was not here.")
+    if gone and load_settings().model == name and name != store.catalog.default:
         output.say(
             f"It is still the chosen model; `edge-app models use {store.catalog.default}` chooses the default."
         )

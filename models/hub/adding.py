@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from models.core.errors import NeedsNetwork, UserError
 from models.formats.model_description import FamilyDescription, describe_config, describe_gguf
-from models.hub.catalog import MODEL_NAME, CatalogEntry
+from models.hub.catalog import MODEL_NAME, CatalogEntry, CatalogFile, as_toml, safe_file_name
 from models.hub.file_trees import FileTree, local_files, open_repository
 from models.hub.selection import CONFIG, LANGUAGE_MODEL, MLC_CONFIG, MMPROJ, Selection, select
 
@@ -71,9 +72,10 @@ def propose(wanted: WantedModel, *, offline: bool = False) -> ProposedModel:
 
 def _propose(tree: FileTree, wanted: WantedModel) -> ProposedModel:
     name = _name(wanted.name, tree)
-    selection = select(tree.sizes, tree.where, wanted.files, wanted.mmproj)
+    paths = [path for path, size in tree.sizes.items() if size]  # an empty file is as good as none
+    selection = select(paths, tree.where, wanted.files, wanted.mmproj)
     described = _described(tree, selection)
-    files = tuple(tree.catalog_file(role, path) for role, path in selection.files.items())
+    files = _with_distinct_names([tree.catalog_file(role, path) for role, path in selection.files.items()])
     entry = CatalogEntry(
         name=name,
         description=f"{tree.where}: {_shape(described)}",
@@ -85,8 +87,21 @@ def _propose(tree: FileTree, wanted: WantedModel) -> ProposedModel:
         memory_given=described.memory(),
         origin=tree.origin,
     )
-    read = {path: tree.contents[path] for path in selection.files.values() if path in tree.contents}
-    return ProposedModel(entry, {PurePosixPath(path).name: content for path, content in read.items()})
+    as_toml(entry)  # raises UserError here, before a download, for what the catalog could not hold
+    paths_and_files = zip(selection.files.values(), files, strict=True)
+    read = {file.pin.name: tree.contents[path] for path, file in paths_and_files if path in tree.contents}
+    return ProposedModel(entry, read)
+
+
+def _with_distinct_names(files: Sequence[CatalogFile]) -> tuple[CatalogFile, ...]:
+    """The files, with the role before the names of those that have one name, as GGUF files of two folders may."""
+    count = Counter(file.pin.name for file in files)
+    return tuple(
+        replace(file, pin=replace(file.pin, name=safe_file_name(f"{file.role}-{file.pin.name}")))
+        if count[file.pin.name] > 1
+        else file
+        for file in files
+    )
 
 
 def _described(tree: FileTree, selection: Selection) -> FamilyDescription:

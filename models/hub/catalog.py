@@ -6,8 +6,8 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import tomli_w
@@ -27,7 +27,8 @@ WEIGHTS_IN_MEMORY = 1.1
 MEMORY_BESIDE_WEIGHTS = 250_000_000
 """Bytes for the KV cache and for scratch memory of a small model, when nothing is known of its shape."""
 
-MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+MODEL_NAME = re.compile(r"(?!catalog\.toml$)[a-z0-9][a-z0-9._-]{0,63}")
+MOST_FILE_NAME = 200  # characters
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PYPI = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.!+_-]+)")
@@ -158,13 +159,20 @@ class CatalogEntry:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The known models by name. default: the name of the model that is used when none is chosen."""
+    """The known models by name.
+
+    default: the name of the model that is used when none is chosen.
+    skipped: models that were added and cannot be used, with the reason in a sentence, by name.
+    """
 
     entries: Mapping[str, CatalogEntry]
     default: str
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def entry(self, name: str) -> CatalogEntry:
         """The model of this name. Raises UserError, listing the known names, when there is none."""
+        if name not in self.entries and name in self.skipped:
+            raise UserError(self.skipped[name])
         if name not in self.entries:
             raise UserError(f"There is no model named {name!r}; there are {', '.join(sorted(self.entries))}")
         return self.entries[name]
@@ -196,27 +204,42 @@ def _published_name(source: str) -> str:
 def read_catalog(additional: Path | None = None) -> Catalog:
     """The app's catalog together with the entries of the additional file and of the folder ADDED beside it.
 
-    Either may be missing. Raises UserError when a file is malformed, or when one redefines a model.
+    Either may be missing. Raises UserError when the additional file is malformed, or when it redefines a model. A file
+    of the folder with such a fault is skipped: the other models still work, and this one can be removed.
     """
     content = _read_toml(BUILT_IN)
     entries = _entries(BUILT_IN, content)
-    for path in _additional_files(additional):
-        more = _entries(path, _read_toml(path))
-        if taken := sorted(entries.keys() & more.keys()):
-            raise UserError(f"{path} redefines {taken[0]}, which is there already; choose another name")
-        entries |= more
-    return Catalog(entries, content["default"])
+    skipped: dict[str, str] = {}
+    if additional is not None and additional.exists():
+        entries |= _more_entries(additional, entries)
+    for path in sorted((additional.parent / ADDED).glob("*.toml")) if additional is not None else ():
+        try:
+            entries |= _more_entries(path, entries)
+        except UserError as error:
+            skipped[path.stem] = f"{error}; `edge-app models remove {path.stem}` removes this model."
+    return Catalog(entries, content["default"], skipped)
 
 
-def _additional_files(additional: Path | None) -> list[Path]:
-    if additional is None:
-        return []
-    added = sorted((additional.parent / ADDED).glob("*.toml"))
-    return [additional, *added] if additional.exists() else added
+def _more_entries(path: Path, entries: Mapping[str, CatalogEntry]) -> dict[str, CatalogEntry]:
+    """The entries of a file. Raises UserError when it is malformed or redefines one of these."""
+    more = _entries(path, _read_toml(path))
+    if taken := sorted(entries.keys() & more.keys()):
+        raise UserError(f"{path} redefines {taken[0]}, which is there already; choose another name")
+    return more
+
+
+def safe_file_name(name: str) -> str:
+    """The name under which a model's file is kept: of the letters that a catalog allows, with the same suffix."""
+    safe = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).lstrip("._+-") or "file"
+    suffix = PurePosixPath(safe).suffix[:20]
+    return safe if len(safe) <= MOST_FILE_NAME else safe[: MOST_FILE_NAME - len(suffix)] + suffix
 
 
 def as_toml(entry: CatalogEntry) -> bytes:
-    """A catalog with this entry alone. It has no bundled folder, and no files from a package index."""
+    """A catalog with this entry alone. It has no bundled folder, and no files from a package index.
+
+    Raises UserError when a catalog cannot hold the entry.
+    """
     files = {}
     for file in entry.files:
         match file.source:
@@ -236,7 +259,14 @@ def as_toml(entry: CatalogEntry) -> bytes:
         "memory": entry.memory,
         "files": files,
     }
-    return tomli_w.dumps({"models": {entry.name: fields}}).encode()
+    try:
+        content = tomli_w.dumps({"models": {entry.name: fields}}).encode()
+    except UnicodeEncodeError:  # a path on this machine may hold such bytes
+        raise UserError(
+            f"{entry.name}: its path or description is not valid text; rename the files."
+        ) from None
+    _entries(Path(entry.name), tomllib.loads(content.decode()))
+    return content
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

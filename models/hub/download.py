@@ -23,6 +23,9 @@ ATTEMPTS = 4  # consecutive requests that bring no new byte
 FIRST_PAUSE = 0.5  # seconds; doubles with every attempt
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 
+HUB = "https://huggingface.co"
+"""The hub's address where HF_ENDPOINT gives none."""
+
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Received = Callable[[int], None]

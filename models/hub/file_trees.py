@@ -23,8 +23,8 @@ import httpx
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.formats.gguf import GgufFile
-from models.hub.catalog import CatalogFile, HubSource, LocalSource, Pin
-from models.hub.download import retried, secure_client, without_user
+from models.hub.catalog import CatalogFile, HubSource, LocalSource, Pin, safe_file_name
+from models.hub.download import HUB, retried, secure_client, without_user
 
 MOST_LISTING = 32 << 20  # bytes of the hub's answer
 MOST_SMALL = 64 << 20  # bytes of a file that is not kept by its sha256 on the hub
@@ -94,7 +94,7 @@ def open_repository(source: str) -> Iterator[HubTree]:
 
     origin = hub_origin(source)
     repository, _, revision = origin.removeprefix("hf:").partition("@")
-    given = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    given = os.environ.get("HF_ENDPOINT") or HUB
     endpoint = without_user(given).rstrip("/")
     with secure_client(given, endpoint) as client:
         if token := get_token():
@@ -156,7 +156,7 @@ class HubTree:
         """See FileTree. A small file is read, because the hub lists no sha256 of it."""
         file = self._files[path]
         sha256 = file.sha256 or hashlib.sha256(self.read(path)).hexdigest()
-        pin = Pin(PurePosixPath(path).name, file.size, sha256)
+        pin = Pin(safe_file_name(PurePosixPath(path).name), file.size, sha256)
         return CatalogFile(role, pin, HubSource(self._repository, self.commit, path))
 
     def _address(self, path: str) -> str:
@@ -239,7 +239,7 @@ class LocalTree:
         """See FileTree. The file is read to its end for its sha256."""
         file = self.files[path]
         try:
-            pin = Pin(file.name, self.sizes[path], file_digest(file))
+            pin = Pin(safe_file_name(file.name), self.sizes[path], file_digest(file))
         except OSError as error:
             raise UserError(f"{file} cannot be read ({error.strerror}).") from None
         return CatalogFile(role, pin, LocalSource(file))

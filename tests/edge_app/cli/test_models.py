@@ -111,6 +111,17 @@ def test_a_folder_becomes_a_model_and_stays_when_the_model_is_removed(run: Run, 
     assert (folder / "model.safetensors").exists()
 
 
+def test_a_bad_entry_of_an_added_model_is_said_and_can_be_removed(run: Run, tmp_path: Path) -> None:
+    assert run("models", "pull", f"file:{write_directory(tmp_path / 'tiny')}").code == 0
+    (paths.models_directory() / ".added" / "tiny.toml").write_text("[")
+    listed = run("models", "list", "--json")
+    assert listed.code == 0
+    assert "tiny" not in [model["name"] for model in json.loads(listed.stdout)]
+    assert "`edge-app models remove tiny`" in listed.stderr
+    assert "Removed tiny" in run("models", "remove", "tiny").stderr
+    assert run("models", "list").stderr == ""
+
+
 def test_a_large_model_without_a_terminal_needs_yes(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

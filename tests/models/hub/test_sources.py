@@ -83,6 +83,21 @@ def test_a_part_from_an_earlier_run_is_continued(tmp_path: Path, server: Loopbac
     assert server.requests == [(HUB_PATH, "bytes=1234-")]
 
 
+@pytest.mark.parametrize("redirected", [False, True])
+def test_the_token_is_never_sent_over_http(
+    tmp_path: Path, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch, redirected: bool
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    plain = "http://hub.invalid"
+    if redirected:
+        server.redirects[HUB_PATH] = plain + HUB_PATH
+    else:
+        monkeypatch.setenv("HF_ENDPOINT", plain)
+    with pytest.raises(UserError, match="https address"):
+        fetch(tmp_path, HUB)
+    assert len(server.requests) == redirected
+
+
 def test_a_server_without_ranges_sends_all_of_it_again(tmp_path: Path, server: LoopbackServer) -> None:
     server.ranges = False
     (tmp_path / "weights.bin.part").write_bytes(b"x" * 1234)
