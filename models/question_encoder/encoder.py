@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
-from threadpoolctl import ThreadpoolController
 from tokenizers import Tokenizer
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "question-encoder"
@@ -107,6 +106,8 @@ class QuestionEncoder:
         self._positions = _float(tensors["embeddings.position"])
         self._norm = _norm(tensors, "embeddings.norm")
         # A question is too small to be divided: on a busy machine a second thread makes it ten times as slow.
+        from threadpoolctl import ThreadpoolController  # not above: its import sets an environment variable
+
         self._blas = ThreadpoolController()
         self._layers = [_layer(tensors, f"layer.{number}") for number in range(LAYERS)]
 

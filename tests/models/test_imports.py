@@ -16,7 +16,9 @@ import numpy, PIL.Image  # which add warning filters of their own
 before = state()
 import models
 found = [each.name for each in pkgutil.walk_packages(models.__path__, "models.") if not each.ispkg]
-emitting = ("models.training", "models.kernels", "models.vision.kernels", "models.vision.projection")
+siglip = ("arithmetic", "attention", "functions", "linear")
+emitting = ("models.training", "models.kernels", "models.vision.kernels", "models.vision.projection",
+            *("models.vision.siglip." + name for name in siglip))
 for name in found:
     if not name.startswith(emitting) or name == "models.vision.projector":
         importlib.import_module(name)

@@ -91,7 +91,7 @@ def test_a_packed_file_of_another_version_is_made_again(
         if change == "more":
             header[part]["of_tomorrow"] = 1
         else:
-            header[part].popitem()
+            del header[part][next(iter(header[part]))]  # the last ones have defaults
         return header_page(magic, header)
 
     with monkeypatch.context() as patch:
