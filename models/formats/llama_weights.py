@@ -115,7 +115,7 @@ def assemble(source: TensorSource, digest: str) -> LlamaWeights:
     Raises UserError that names the tensor that is missing, unknown or of the wrong shape.
     """
     config = source.config
-    _check_tensors(source)
+    check_llama_tensors(source)
     bits = {
         role: min_width(source.bits(f"layers.{layer}.{role}") for layer in range(config.num_layers))
         for role in LINEAR_ROLES
@@ -188,10 +188,14 @@ def _finite_floats(source: TensorSource, name: str) -> NDArray[np.float32]:
     return values
 
 
-def _check_tensors(source: TensorSource) -> None:
-    """Raise UserError unless the source has exactly the tensors of its configuration."""
+def check_llama_tensors(source: TensorSource) -> None:
+    """Raise UserError unless the source has exactly the tensors of its configuration, and that can run."""
     config, found = source.config, source.shapes()
-    _check_config(source.path, config, len(found))
+    if config.num_layers * len(LINEAR_ROLES + NORM_ROLES) > len(found):
+        raise UserError(
+            f"{source.path} states {config.num_layers} layers but holds {len(found)} tensors; it is incomplete"
+        )
+    check_llama_config(source.path, config)
     expected = expected_llama_shapes(config)
     for name, shape in expected.items():
         if name not in found:
@@ -209,12 +213,8 @@ def _check_tensors(source: TensorSource) -> None:
             )
 
 
-def _check_config(path: Path, config: LlamaConfig, tensors: int) -> None:
-    """Checks that must precede the computation of shapes."""
-    if config.num_layers * len(LINEAR_ROLES + NORM_ROLES) > tensors:
-        raise UserError(
-            f"{path} states {config.num_layers} layers but holds {tensors} tensors; it is incomplete"
-        )
+def check_llama_config(path: str | Path, config: LlamaConfig) -> None:
+    """Raise UserError for numbers that do not fit together, or that the kernels cannot compute. path: for messages."""
     if config.num_heads % config.num_kv_heads:
         raise UserError(
             f"{path} has {config.num_heads} heads over {config.num_kv_heads}, which do not divide"

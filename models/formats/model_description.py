@@ -11,10 +11,16 @@ from typing import Any
 from models.formats.gguf import GgufFile
 from models.formats.hugging_face import VISION_LANGUAGE_TYPES, llama_config, model_type, siglip_config
 from models.formats.llama_sources import GgufSource
-from models.formats.llama_weights import LINEAR_ROLES, LlamaConfig, expected_llama_shapes
+from models.formats.llama_weights import (
+    LINEAR_ROLES,
+    LlamaConfig,
+    check_llama_config,
+    check_llama_tensors,
+    expected_llama_shapes,
+)
 from models.formats.mlc.weights import FLOAT_ENDS, FOUR_BITS, mlc_llama_config
-from models.formats.siglip_sources import mmproj_config
-from models.formats.siglip_weights import SiglipConfig
+from models.formats.siglip_sources import MmprojSource
+from models.formats.siglip_weights import SiglipConfig, check_siglip_config, check_siglip_tensors
 
 LLAMA, IDEFICS3 = "llama", "idefics3"  # families, see models/families/registry.py
 
@@ -53,21 +59,33 @@ def describe_config(settings: Mapping[str, Any], path: str | Path = "config.json
     """
     if "quantization" in settings and "model_config" in settings:
         language = mlc_llama_config(path, settings)
+        check_llama_config(path, language)
         kind = settings["quantization"]
         bits = {"embedding": 8 if kind in FOUR_BITS and kind != FLOAT_ENDS else 16}
         bits |= dict.fromkeys(LINEAR_ROLES, 4 if kind in FOUR_BITS else 8)
         bits["head"] = 8 if kind == FLOAT_ENDS else bits["q"]
         return FamilyDescription(LLAMA, language, None, _packed_bytes(language, bits))
-    language = llama_config(path, settings)
-    vision = siglip_config(path, settings) if model_type(path, settings) in VISION_LANGUAGE_TYPES else None
+    language, vision = llama_config(path, settings), None
+    check_llama_config(path, language)
+    if model_type(path, settings) in VISION_LANGUAGE_TYPES:
+        vision = siglip_config(path, settings)
+        check_siglip_config(path, vision)
     size = _packed_bytes(language, {"embedding": 16}) + _tower_bytes(vision)
     return FamilyDescription(IDEFICS3 if vision else LLAMA, language, vision, size)
 
 
 def describe_gguf(language: GgufFile, mmproj: GgufFile | None = None) -> FamilyDescription:
-    """The model in a GGUF file, with the vision tower in its mmproj file. Raises UserError when it cannot run."""
+    """The model in a GGUF file, with the vision tower in its mmproj file.
+
+    Raises UserError when it cannot run or lacks tensors. Of the files only the headers are read.
+    """
     source = GgufSource(language)
-    vision = mmproj_config(mmproj.path, mmproj.metadata) if mmproj else None
+    check_llama_tensors(source)
+    vision = None
+    if mmproj is not None:
+        tower = MmprojSource(mmproj)
+        check_siglip_tensors(tower)
+        vision = tower.config
     widths: dict[str, int] = {}
     for name in source.shapes():  # as models.formats.llama_weights.assemble decides
         role = name.rpartition(".")[2]

@@ -85,8 +85,7 @@ class SiglipWeights:
 
     def __init__(self, source: SiglipSource, digest: str) -> None:
         """Raises UserError that names the tensor that is missing, unknown or of the wrong shape."""
-        _check_config(source.path, source.config)
-        _check_tensors(source)
+        check_siglip_tensors(source)
         self.config = source.config
         self.digest = digest
         self._source = source
@@ -130,8 +129,8 @@ def expected_shapes(config: SiglipConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check_config(path: Path, config: SiglipConfig) -> None:
-    """Raise UserError for numbers that do not fit together."""
+def check_siglip_config(path: str | Path, config: SiglipConfig) -> None:
+    """Raise UserError for numbers that do not fit together. path: for messages."""
     if config.hidden % config.heads:
         raise UserError(f"{path} has a vision tower {config.hidden} wide with {config.heads} heads")
     if config.side < 1 or config.side % config.scale_factor:
@@ -141,8 +140,9 @@ def _check_config(path: Path, config: SiglipConfig) -> None:
         )
 
 
-def _check_tensors(source: SiglipSource) -> None:
-    """Raise UserError unless the source has exactly the tensors of its configuration."""
+def check_siglip_tensors(source: SiglipSource) -> None:
+    """Raise UserError unless the source has exactly the tensors of its configuration, and that fits together."""
+    check_siglip_config(source.path, source.config)
     found, path = source.shapes(), source.path
     if source.config.layers > len(found):
         raise UserError(f"{path} states {source.config.layers} layers of its vision tower; it is incomplete")

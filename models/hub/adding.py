@@ -13,12 +13,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from models.core.errors import NeedsNetwork, UserError
 from models.formats.model_description import FamilyDescription, describe_config, describe_gguf
+from models.formats.safetensors_file import SafetensorsFile
 from models.hub.catalog import MODEL_NAME, CatalogEntry, CatalogFile, as_toml, safe_file_name
-from models.hub.file_trees import FileTree, local_files, open_repository
-from models.hub.selection import CONFIG, LANGUAGE_MODEL, MLC_CONFIG, MMPROJ, Selection, select
+from models.hub.file_trees import FileTree, LocalTree, local_files, open_repository
+from models.hub.selection import (
+    CONFIG,
+    LANGUAGE_MODEL,
+    MLC_CONFIG,
+    MMPROJ,
+    Selection,
+    listing,
+    select,
+    with_listed,
+)
 
 IMAGES_AT_ONCE = 4
 """Images in one prompt of a model with a vision tower: its context of 4,096 tokens holds so many at full detail."""
@@ -75,6 +86,7 @@ def _propose(tree: FileTree, wanted: WantedModel) -> ProposedModel:
     paths = [path for path, size in tree.sizes.items() if size]  # an empty file is as good as none
     selection = select(paths, tree.where, wanted.files, wanted.mmproj)
     described = _described(tree, selection)
+    selection = _whole(tree, selection)
     files = _with_distinct_names([tree.catalog_file(role, path) for role, path in selection.files.items()])
     entry = CatalogEntry(
         name=name,
@@ -108,17 +120,32 @@ def _described(tree: FileTree, selection: Selection) -> FamilyDescription:
     """What the model is. Raises UserError when it cannot run."""
     if selection.form != "gguf":
         path = CONFIG if selection.form == "hugging face" else MLC_CONFIG
-        try:
-            settings = json.loads(tree.read(path))
-        except (ValueError, RecursionError):
-            settings = None
-        if not isinstance(settings, dict):
-            raise UserError(f"{path} of {tree.where} is not a JSON object.")
-        return describe_config(settings, f"{tree.where}/{path}")
+        return describe_config(_json_object(tree, path), f"{tree.where}/{path}")
     with _headers_of(tree.where) as folder:
         model = tree.header(selection.files[LANGUAGE_MODEL], folder)
         mmproj = selection.files.get(MMPROJ)
         return describe_gguf(model, None if mmproj is None else tree.header(mmproj, folder))
+
+
+def _whole(tree: FileTree, selection: Selection) -> Selection:
+    """The selection with all files of weights that it names. Raises UserError when they are not whole."""
+    if (name := listing(selection)) is not None:
+        selection = with_listed(selection, _json_object(tree, name), tree.sizes, tree.where)
+    if isinstance(tree, LocalTree):
+        for path in selection.files.values():
+            if path.endswith(".safetensors"):
+                SafetensorsFile(tree.files[path])
+    return selection
+
+
+def _json_object(tree: FileTree, path: str) -> dict[str, Any]:
+    try:
+        content = json.loads(tree.read(path))
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} of {tree.where} is not a JSON object.")
+    return content
 
 
 @contextmanager

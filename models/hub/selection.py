@@ -11,13 +11,14 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from models.core.errors import UserError
 
 Form = Literal["hugging face", "mlc", "gguf"]
 
 CONFIG, INDEX, MLC_CONFIG = "config.json", "model.safetensors.index.json", "mlc-chat-config.json"
+MLC_TABLES = ("tensor-cache.json", "ndarray-cache.json")
 LANGUAGE_MODEL, MMPROJ = "language_model", "mmproj"  # roles of GGUF files
 
 _BESIDE_WEIGHTS = (
@@ -26,7 +27,7 @@ _BESIDE_WEIGHTS = (
     "chat_template.json", "chat_template.jinja",
 )  # fmt: skip
 _MLC_FILES = (
-    MLC_CONFIG, "tensor-cache.json", "ndarray-cache.json", "tokenizer.json", "tokenizer_config.json",
+    MLC_CONFIG, *MLC_TABLES, "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
 )  # fmt: skip
 _SHARD = re.compile(r"model-\d{5}-of-(\d{5})\.safetensors")
@@ -79,6 +80,43 @@ def select(
     )
 
 
+def listing(selection: Selection) -> str | None:
+    """The chosen file that names the others with weights: an index of safetensors or an MLC table."""
+    return next((name for name in (INDEX, *MLC_TABLES) if name in selection.files), None)
+
+
+def with_listed(selection: Selection, content: Any, sizes: Mapping[str, int], where: str) -> Selection:
+    """The selection with every file of weights that its listing names.
+
+    content: of the listing, as JSON. sizes: bytes by path of all files. where: names them in errors.
+    Raises UserError when a named file is not there, or has another size than an MLC table says.
+    """
+    name, end = listing(selection), ".bin" if selection.form == "mlc" else ".safetensors"
+    files = _listed(content, f"{name} of {where}")
+    for path, size in files.items():
+        if "/" in path or not path.endswith(end) or not sizes.get(path):
+            raise UserError(f"{where} lacks {path}, which its {name} names; it is incomplete.")
+        if size is not None and size != sizes[path]:
+            raise UserError(f"{where} has {path} with {sizes[path]} bytes where its {name} says {size}.")
+    return Selection(selection.form, {**selection.files, **{path: path for path in files}})
+
+
+def _listed(content: Any, what: str) -> dict[str, int | None]:
+    """The files that an index or a table names, with their sizes in bytes where it has them."""
+    match content:
+        case {"weight_map": dict(files)} if files and all(isinstance(name, str) for name in files.values()):
+            return dict.fromkeys(sorted(set(files.values())))
+        case {"records": list(records)} if records:
+            sizes: dict[str, int | None] = {}
+            for record in records:
+                match record:
+                    case {"dataPath": str(name), "nbytes": int(size)}:
+                        sizes[name] = size
+            if len(sizes) == len(records):
+                return sizes
+    raise UserError(f"{what} is no list of files with weights; the model is incomplete.")
+
+
 def _hugging_face(paths: Collection[str], where: str) -> Selection:
     if "tokenizer.json" not in paths:
         raise UserError(f"{where} has no tokenizer.json, without which its texts cannot be read.")
@@ -99,7 +137,7 @@ def _hugging_face(paths: Collection[str], where: str) -> Selection:
 
 def _mlc(paths: Collection[str], where: str) -> Selection:
     shards = sorted(path for path in paths if _MLC_SHARD.fullmatch(path))
-    listings = [name for name in ("tensor-cache.json", "ndarray-cache.json") if name in paths]
+    listings = [name for name in MLC_TABLES if name in paths]
     if not shards or not listings or "tokenizer.json" not in paths:
         raise UserError(
             f"{where} has {MLC_CONFIG}, but not all of tensor-cache.json (or ndarray-cache.json), params_shard_0.bin "

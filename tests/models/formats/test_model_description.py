@@ -15,7 +15,13 @@ from models.formats.gguf import GgufFile
 from models.formats.llama_sources import load_llama
 from models.formats.model_description import describe_config, describe_gguf
 from models.packing.packed_model import write_packed
-from tests.models.formats.siglip_files import random_tower, siglip, write_mmproj
+from tests.models.formats.siglip_files import (
+    mmproj_metadata,
+    mmproj_tensors,
+    random_tower,
+    siglip,
+    write_mmproj,
+)
 from tests.models.formats.test_llama_weights import METADATA, as_gguf, random_model, write_gguf
 
 # The settings of SmolVLM-500M that its published config.json has, in substance.
@@ -71,6 +77,10 @@ def test_rope_parameters_take_the_place_of_rope_theta() -> None:
         ({"text_config": {"model_type": "llama", "qk_layer_norms": True}}, "qk_layer_norms"),
         ({"text_config": {"rope_scaling": {"rope_type": "llama3"}}}, "llama3"),
         ({"text_config": {"hidden_size": "960"}}, "hidden_size"),
+        ({"text_config": SMOLVLM_500M["text_config"] | {"head_dim": 8}}, "head_dim 8"),
+        ({"text_config": SMOLVLM_500M["text_config"] | {"num_key_value_heads": 4}}, "do not divide"),
+        ({"vision_config": {"patch_size": 1000, "image_size": 512}}, "0 patches"),
+        ({"vision_config": {"hidden_size": 770}}, "770 wide"),
         ({"text_config": {"rope_parameters": "default"}}, "rope_parameters that is not an object"),
         ({"text_config": {"num_hidden_layers": (1 << 31) - 1}}, "at most 1000"),
         ({"vision_config": {"num_hidden_layers": (1 << 31) - 1}}, "at most 1000"),
@@ -153,3 +163,19 @@ def test_gguf_files_are_described(tmp_path: Path) -> None:
     assert both.weight_bytes - alone.weight_bytes == pytest.approx(config.parameters * 9 / 8, abs=1)
     with pytest.raises(UserError, match="only llama"):
         describe_gguf(mmproj)
+
+
+def test_gguf_files_without_all_tensors_are_refused_by_their_headers(tmp_path: Path) -> None:
+    tensors = as_gguf(random_model())
+    language = GgufFile(write_gguf(tmp_path / "a.gguf", METADATA, tensors))
+    with pytest.raises(UserError, match="holds 0 tensors; it is incomplete"):
+        describe_gguf(GgufFile(write_gguf(tmp_path / "none.gguf", METADATA | {"llama.vocab_size": 48}, {})))
+    cut = {name: tensor for name, tensor in tensors.items() if name != "output_norm.weight"}
+    with pytest.raises(UserError, match="lacks the tensor for final_norm"):
+        describe_gguf(GgufFile(write_gguf(tmp_path / "cut.gguf", METADATA, cut)))
+    config = siglip()
+    tower = mmproj_tensors(config, random_tower(config))
+    del tower["v.post_ln.bias"]
+    mmproj = GgufFile(write_gguf(tmp_path / "m.gguf", mmproj_metadata(config), tower))
+    with pytest.raises(UserError, match=r"lacks the tensor for final_norm\.bias"):
+        describe_gguf(language, mmproj)

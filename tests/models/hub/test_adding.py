@@ -7,7 +7,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 from models.core.errors import NeedsNetwork, UserError
 from models.hub import download
@@ -27,7 +29,7 @@ DIRECTORY = {
     "config.json": json.dumps(SMOLVLM_500M).encode(),
     "tokenizer.json": b'{"model": {}}' * 1000,
     "chat_template.jinja": b"{{ messages }}",
-    "model.safetensors": bytes(range(256)) * 2000,
+    "model.safetensors": safetensors.numpy.save({"x": np.arange(512_000, dtype=np.uint8)}),
     "pytorch_model.bin": b"pickle",
     "README.md": b"# A model",
 }
@@ -270,6 +272,47 @@ def test_an_mlc_package_of_a_quantisation_that_is_not_read_is_refused(
         propose(WantedModel(f"hf:{REPOSITORY}"))
 
 
+SHARDS = {f"model-0000{number}-of-00002.safetensors": DIRECTORY["model.safetensors"] for number in (1, 2)}
+
+
+def sharded(*more: str) -> dict[str, bytes]:
+    """A repository with two shards. more: files that the index names too."""
+    index = {"weight_map": {str(number): name for number, name in enumerate([*SHARDS, *more])}}
+    files = {name: content for name, content in DIRECTORY.items() if name != "model.safetensors"}
+    return files | SHARDS | {"model.safetensors.index.json": json.dumps(index).encode()}
+
+
+def test_every_file_that_an_index_names_is_taken(server: LoopbackServer) -> None:
+    publish_repository(server, REPOSITORY, sharded("extra.safetensors") | {"extra.safetensors": b"more"})
+    entry = propose(WantedModel(f"hf:{REPOSITORY}")).entry
+    assert {*SHARDS, "extra.safetensors"} < {file.pin.name for file in entry.files}
+
+
+@pytest.mark.parametrize("name", ["extra.safetensors", "../extra.safetensors", "pytorch_model.bin"])
+def test_an_index_that_names_what_is_not_there_is_refused(server: LoopbackServer, name: str) -> None:
+    publish_repository(server, REPOSITORY, sharded(name))
+    with pytest.raises(UserError, match=f"{REPOSITORY} .*{name}"):
+        propose(WantedModel(f"hf:{REPOSITORY}"))
+    assert not any(path.startswith("/cdn") for path, _ in server.requests)
+
+
+@pytest.mark.parametrize("index", [b"5", b"{}", b'{"weight_map": 1}', b'{"weight_map": {"a": 1}}', b"{"])
+def test_an_index_that_cannot_be_read_is_refused(server: LoopbackServer, index: bytes) -> None:
+    publish_repository(server, REPOSITORY, sharded() | {"model.safetensors.index.json": index})
+    with pytest.raises(UserError, match=r"index\.json"):
+        propose(WantedModel(f"hf:{REPOSITORY}"))
+
+
+def test_an_mlc_package_without_all_shards_is_refused(server: LoopbackServer, tmp_path: Path) -> None:
+    files = mlc_package(tmp_path)
+    cut = files | {"params_shard_1.bin": files["params_shard_1.bin"][:-1]}
+    del files["params_shard_1.bin"]
+    for incomplete in (files, cut):
+        publish_repository(server, REPOSITORY, incomplete)
+        with pytest.raises(UserError, match=f"{REPOSITORY} .*params_shard_1.bin"):
+            propose(WantedModel(f"hf:{REPOSITORY}"))
+
+
 # -- this machine -----------------------------------------------------------------------------------------
 
 
@@ -301,6 +344,13 @@ def test_a_gguf_file_and_its_mmproj_may_be_in_two_places(tmp_path: Path, store: 
     assert files.files["mmproj"].read_bytes() == tower.read_bytes()
     alone = propose(WantedModel(f"file:{model}"))
     assert (alone.entry.name, alone.entry.family) == ("model", "llama")
+
+
+def test_a_folder_with_damaged_weights_is_refused(tmp_path: Path) -> None:
+    half = DIRECTORY["model.safetensors"][:200_000]
+    folder = write(tmp_path / "m", DIRECTORY | {"model.safetensors": half})
+    with pytest.raises(UserError, match="outside of the file"):
+        propose(WantedModel(f"file:{folder}"))
 
 
 def test_a_source_that_changed_since_is_not_copied(tmp_path: Path, store: ModelStore) -> None:
