@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.training.heads import OwnHeadResult
+from models.core.files import DAMAGED_NPZ
 from models.vision.projector_file import Places, ProjectorHead
 
 
@@ -43,7 +44,7 @@ def kept_heads(file: Path, recipe: str) -> list[OwnHeadResult] | None:
             if content["recipe"] != recipe:
                 return None
             return [_result(fields, f"{n}.", stored) for n, fields in enumerate(content["results"])]
-    except (OSError, ValueError, KeyError):
+    except DAMAGED_NPZ:
         return None
 
 

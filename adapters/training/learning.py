@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.nn import functional
@@ -22,7 +21,7 @@ from adapters.training.batches import BatchPlan
 from adapters.training.token_rows import TrainingExample, pack
 from models.core.errors import UserError
 from models.training.examples import NOT_LEARNT
-from models.training.language import PackedBatch, TorchLanguageModel, cosine_rate
+from models.training.language import PackedBatch, TorchLanguageModel, cosine_rate, load_checkpoint
 
 WARM_UP = 30
 EVALUATIONS = 8
@@ -225,11 +224,11 @@ class Learner:
         partial.replace(self._checkpoint)
 
     def _load(self) -> None:
-        """Continue from the checkpoint if there is one. Raises UserError when it has another recipe."""
+        """Continue from the checkpoint if there is one. Raises UserError when it is damaged or has another recipe."""
         if not self._checkpoint.is_file():
             return
-        saved: dict[str, Any] = torch.load(self._checkpoint, weights_only=True)
-        if saved["recipe"] != self._recipe:
+        saved = load_checkpoint(self._checkpoint)
+        if saved.get("recipe") != self._recipe:
             raise UserError(
                 f"{self._checkpoint} is of a training with other data or options; leave --resume away to begin anew."
             )

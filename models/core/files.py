@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Any, BinaryIO
 from models.core.errors import UserError
 
 LOCK_POLL_SECONDS = 0.2
+DAMAGED_NPZ = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile)
+"""What reading a damaged .npz file raises: it is cut, or holds other arrays than expected."""
+
 _OF_THE_DISK = frozenset(
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "ENOTDIR")

@@ -34,7 +34,7 @@ from models.training.classes import load_classes
 from models.training.dialogues import Talk, Turn, article
 from models.training.examples import ConversationWriter, ImageRows, TrainingConversation, pack
 from models.training.features import cached, compute, read_rows
-from models.training.language import PackedBatch, TorchLanguageModel, cosine_rate
+from models.training.language import PackedBatch, TorchLanguageModel, cosine_rate, load_checkpoint
 from models.training.replies import REPLIES
 from models.training.scenes import SceneMaker
 from models.training.tower import load_tower
@@ -162,7 +162,7 @@ def train(
     )
     first = 0
     if resume and checkpoint.is_file():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = load_checkpoint(checkpoint)
         language.load_state(saved["adapter"])
         optimiser.load_state_dict(saved["optimiser"])
         first = saved["step"]

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
+from models.core.files import DAMAGED_NPZ
 from models.core.images import load_image
 from models.training.tower import EfficientNetLite2
 from models.vision.preprocess import prepare
@@ -60,11 +61,16 @@ def compute(
 
 
 def cached(cache: Path, make: Callable[[], TrainingFeatures], images: Sequence[str]) -> TrainingFeatures:
-    """The features from the file `cache` if it has exactly these images. Otherwise they are made and written to it."""
-    if cache.is_file():
+    """The features from the file `cache` if it has exactly these images. Otherwise they are made and written to it.
+
+    A damaged file is replaced.
+    """
+    try:
         with np.load(cache, allow_pickle=False) as stored:
             if tuple(stored["images"].tolist()) == tuple(images):
                 return TrainingFeatures(tuple(images), stored["pool"], stored["colour"])
+    except DAMAGED_NPZ:
+        pass  # it is missing too on the first run
     features = make()
     cache.parent.mkdir(parents=True, exist_ok=True)
     partial = cache.with_suffix(".partial.npz")

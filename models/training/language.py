@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from transformers import LlamaConfig as TransformersConfig
 from transformers import LlamaForCausalLM
 from transformers.modeling_utils import AttentionInterface
 
+from models.core.errors import UserError
 from models.formats.llama_weights import LlamaWeights
 
 RANK = 8
@@ -130,6 +132,20 @@ def cosine_rate(step: int, steps: int, highest: float, warm_up: int) -> float:
         return highest * (step + 1) / warm_up
     done = (step - warm_up) / max(1, steps - warm_up)
     return highest * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """What `torch.save` wrote of a training, tensors and plain values. Raises UserError for a damaged file."""
+    try:
+        saved = torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(
+            f"The checkpoint {path} is damaged ({reason}); leave --resume away to begin anew."
+        ) from None
+    if not isinstance(saved, dict) or "step" not in saved:
+        raise UserError(f"{path} is no checkpoint of a training; leave --resume away to begin anew.")
+    return saved
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from adapters.training.data import TrainingRow
 from adapters.training.images.features import load_training_image
 from adapters.training.token_rows import TrainingImage
+from models.core.files import DAMAGED_NPZ
 from models.core.types import Image
 from models.vision.tiled.tile_encoder import TileEncoder
 
@@ -86,7 +86,7 @@ class TiledImages:
                 return KeptRows(file, len(stored["rows"]), (high, wide)), False
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except DAMAGED_NPZ:
             file.unlink()  # damaged, so the rows are computed again
         seen = self._encoder.look(image, self._encoder.cut(image))
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -234,6 +234,21 @@ def test_kept_heads_come_back_whole_and_only_for_the_same_recipe(
     assert kept_heads(tmp_path / "nothing.npz", "a recipe") is None
 
 
+@pytest.mark.parametrize("share", [0, 0.5, 0.95])
+def test_kept_heads_in_a_file_that_was_cut_are_fitted_again(tmp_path: Path, share: float) -> None:
+    file = tmp_path / "heads.npz"
+    keep_heads(file, "a recipe", [])
+    assert kept_heads(file, "a recipe") == []
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    assert kept_heads(file, "a recipe") is None
+
+
+def test_kept_heads_of_another_form_are_fitted_again(tmp_path: Path) -> None:
+    np.savez(tmp_path / "heads.npz", described=np.array("[1]"))
+    assert kept_heads(tmp_path / "heads.npz", "a recipe") is None
+
+
 def test_other_labels_are_another_recipe() -> None:
     """Heads are fitted to labels, so those that were kept are of no use when labels have changed."""
     renamed = [

@@ -115,6 +115,23 @@ def test_a_stopped_training_that_is_resumed_ends_with_the_same_bits(tmp_path: Pa
         assert torch.equal(resumed.state()[name], value), name
 
 
+@pytest.mark.parametrize("share", [0, 0.5, 0.95])
+def test_a_checkpoint_that_was_cut_says_to_begin_anew(tmp_path: Path, share: float) -> None:
+    checkpoint, steps = tmp_path / "training.pt", Schedule(2, 1e-2)
+    learner(language(), checkpoint, PlannedExamples()).run(steps, False, lambda _: None)
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match=r"training.pt is damaged .* leave --resume away"):
+        learner(language(), checkpoint, PlannedExamples()).run(steps, True, lambda _: None)
+
+
+@pytest.mark.parametrize("content", [[1], {"adapter": {}}])
+def test_a_file_that_is_no_checkpoint_says_to_begin_anew(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "training.pt")
+    with pytest.raises(UserError, match="no checkpoint of a training; leave --resume away"):
+        learner(language(), tmp_path / "training.pt", PlannedExamples()).estimate(Schedule(2, 1e-2), True)
+
+
 def test_a_training_whose_time_is_over_stops_and_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
     whole, parts, resumed = language(), language(), language()
     learner(whole, tmp_path / "whole.pt", PlannedExamples()).run(Schedule(12, 1e-2), False, lambda _: None)
