@@ -103,9 +103,16 @@ class AdapterBases:
         return 1 if entry is None else entry.images_at_once
 
     def check(self, general: str) -> None:
-        """Raises UserError, with the names that there are, for a model that no catalog has."""
+        """Raises UserError, with the names that there are and the way back, for a model that no catalog has."""
         if not self._knows(general):
-            self._models.catalog.entry(general)
+            catalog = self._models.catalog
+            try:
+                catalog.entry(general)
+            except UserError as error:
+                raise UserError(
+                    f"{str(error).rstrip('.')}. Where the settings choose it, `edge-app models use {catalog.default}` "
+                    "chooses the default instead."
+                ) from None
 
     def is_first_notice(self) -> bool:
         """Whether the user was not yet told that the embedded default is missing. It is true once on this machine."""

@@ -38,18 +38,19 @@ class OriginAuth(httpx.Auth):
     def __init__(self, address: str) -> None:
         """address: http(s)://user:password@host/…. Without a user in it nothing is sent."""
         url = httpx.URL(address)
-        self._origin = _origin(url)
+        self._origin = origin_of(url)
         self._basic = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         given = "Authorization" in request.headers
-        if self._basic is not None and not given and _origin(request.url) == self._origin:
+        if self._basic is not None and not given and origin_of(request.url) == self._origin:
             yield from self._basic.auth_flow(request)
         else:
             yield request
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+def origin_of(url: httpx.URL) -> tuple[str, str, int | None]:
+    """Scheme, host and port: what a server is known by. port: None for the scheme's own."""
     return url.scheme, url.host, url.port
 
 

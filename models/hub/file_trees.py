@@ -24,10 +24,12 @@ from models.core.errors import UserError
 from models.core.files import file_digest
 from models.formats.gguf import GgufFile
 from models.hub.catalog import CatalogFile, HubSource, LocalSource, Pin, safe_file_name
-from models.hub.download import HUB, retried, secure_client, without_user
+from models.hub.download import HUB, origin_of, retried, secure_client, without_user
 
 MOST_LISTING = 32 << 20  # bytes of the hub's answer
 MOST_SMALL = 64 << 20  # bytes of a file that is not kept by its sha256 on the hub
+MOST_PAGES = 100  # of a listing
+MOST_FILE = 1 << 50  # bytes; no file of a model is larger
 HEADERS = (4 << 20, 24 << 20)
 """Bytes of a GGUF file that are read to see its header, one after the other: 4 MB have the vocabulary of 50,000 tokens
 with their merges."""
@@ -139,12 +141,15 @@ class HubTree:
 
     def header(self, path: str, folder: Path) -> GgufFile:
         """See FileTree. Only the beginning of the file is downloaded."""
-        size, place = self.sizes[path], folder / PurePosixPath(path).name
+        size, place = self.sizes[path], folder / safe_file_name(PurePosixPath(path).name)
         for count in HEADERS:
             content = self._get(self._address(path), min(count, size), ranged=True)
-            place.write_bytes(content)
-            with place.open("r+b") as file:
-                file.truncate(size)  # the tensors are zeros that take no room on the disk
+            try:
+                place.write_bytes(content)
+                with place.open("r+b") as file:
+                    file.truncate(size)  # the tensors are zeros that take no room on the disk
+            except OSError as error:
+                raise UserError(f"The header of {path} cannot be kept ({error.strerror}).") from None
             try:
                 return GgufFile(place)
             except UserError:  # of the file, or because the header is longer
@@ -163,17 +168,29 @@ class HubTree:
         return f"{self._endpoint}/{self._repository}/resolve/{self.commit}/{quote(path)}"
 
     def _listed(self) -> Iterator[tuple[str, _Published]]:
-        """The files of the commit. The hub answers in pages, each with the address of the next."""
-        address: str | None = (
-            f"{self._endpoint}/api/models/{self._repository}/tree/{self.commit}?recursive=true"
-        )
-        while address is not None:
+        """The files of the commit. The hub answers in pages, each with the address of the next.
+
+        The user's token goes with every request, so a page of another server is refused.
+        """
+        address = f"{self._endpoint}/api/models/{self._repository}/tree/{self.commit}?recursive=true"
+        for _ in range(MOST_PAGES):
             response = self._answer(address, MOST_LISTING)
-            for each in _parsed(response.content, self.where):
+            page = _parsed(response.content, self.where)
+            if not isinstance(page, list):
+                raise _not_a_hub(self.where)
+            for each in page:
                 if isinstance(each, dict) and each.get("type") == "file":
                     yield _published(each, self.where)
             following = response.links.get("next", {}).get("url")
-            address = str(response.url.join(following)) if following else None
+            if not following:
+                return
+            url = response.url.join(following)
+            if origin_of(url) != origin_of(httpx.URL(self._endpoint)):
+                raise UserError(
+                    f"{self.where} cannot be listed: its next page is on another server, {url.host}."
+                )
+            address = str(url)
+        raise UserError(f"{self.where} cannot be listed: it has more than {MOST_PAGES} pages of files.")
 
     def _json(self, path: str) -> Any:
         return _parsed(self._answer(self._endpoint + path, MOST_LISTING).content, self.where)
@@ -247,7 +264,16 @@ class LocalTree:
 
 def local_files(source: str, mmproj: str | None = None) -> LocalTree:
     """What `file:PATH` names: a folder, or a GGUF file. mmproj: path of the vision encoder's file, with or without
-    "file:"; None takes a folder's own. Raises UserError when something is not there."""
+    "file:"; None takes a folder's own. Raises UserError when something is not there, or when the mmproj has the name
+    of another file."""
+    try:
+        return _local_files(source, mmproj)
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: of ~user without such a user
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{source} cannot be read ({reason}).") from None
+
+
+def _local_files(source: str, mmproj: str | None) -> LocalTree:
     path = Path(source.removeprefix("file:")).expanduser().absolute()
     if not path.exists():
         raise UserError(f"{path} does not exist; `models pull file:PATH` takes a folder or a GGUF file.")
@@ -259,6 +285,10 @@ def local_files(source: str, mmproj: str | None = None) -> LocalTree:
         tower = (tower if tower.is_absolute() or tower.exists() else path.parent / tower).absolute()
         if not tower.is_file():
             raise UserError(f"{tower} does not exist; --mmproj names the GGUF file of the vision encoder.")
+        if files.get(tower.name, tower) != tower:
+            raise UserError(
+                f"{files[tower.name]} and {tower} have the same name; rename one, so that it is clear which is which."
+            )
         files = {**files, tower.name: tower}
     name = path.name if path.is_dir() else path.name.removesuffix(".gguf")
     return LocalTree(str(path), f"file:{path}", name, files)
@@ -281,10 +311,12 @@ def _commit(info: Any, where: str) -> str:
 
 
 def _licence(info: Any) -> str:
-    """The licence in the model's card; "not stated" without one."""
+    """The licence in the model's card, on one line; "not stated" without one."""
     match info:
         case {"cardData": {"license": str(licence)}} if licence:
-            return licence[:80]
+            return (
+                " ".join("".join(c if c.isprintable() else " " for c in licence).split())[:80] or "not stated"
+            )
     return "not stated"
 
 
@@ -294,12 +326,17 @@ def _published(each: Mapping[str, Any], where: str) -> tuple[str, _Published]:
     sha256 = large.get("oid") if isinstance(large, dict) else None
     if isinstance(large, dict):
         size = large.get("size", size)
-    safe = isinstance(path, str) and path and not {"", ".", ".."} & set(path.split("/"))
-    if not safe or type(size) is not int or not isinstance(blob, str):
+    safe = isinstance(path, str) and _is_unicode(path) and not {"", ".", ".."} & set(path.split("/"))
+    if not safe or type(size) is not int or not 0 <= size < MOST_FILE or not isinstance(blob, str):
         raise _not_a_hub(where)
     if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
         raise _not_a_hub(where)
     return str(path), _Published(size, sha256, blob)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether the text has no half of a surrogate pair, which JSON may hold and no address can."""
+    return not any(0xD800 <= ord(c) < 0xE000 for c in text)
 
 
 def _digest_of(content: bytes, file: _Published) -> str:

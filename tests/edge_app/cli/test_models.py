@@ -108,6 +108,10 @@ def test_a_folder_becomes_a_model_and_stays_when_the_model_is_removed(run: Run, 
     assert run("models", "pull", f"file:{folder}", "--name", "other").code == 0
     assert "Removed tiny-llama" in run("models", "remove", "tiny-llama").stderr
     assert run("models", "show", "tiny-llama").code == 1
+    asked = run("ask", "hi")
+    assert (asked.code, asked.stdout) == (1, "")
+    assert "no model named 'tiny-llama'" in asked.stderr
+    assert "`edge-app models use edge-vlm-135m` chooses the default" in asked.stderr
     assert (folder / "model.safetensors").exists()
 
 

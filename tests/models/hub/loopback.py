@@ -15,7 +15,8 @@ class LoopbackServer:
     files: content by path. requests: (path, Range header) of every request so far.
     statuses: HTTP statuses of the next requests, one each. cuts: how many bytes of the body the next answers
     send before the connection is closed. ranges: whether Range is honoured. pause: seconds between pieces.
-    redirects: new paths, by path. stalls: files are answered with their first 64 KiB, and then nothing more.
+    redirects: new paths, by path. links: the header Link, by path.
+    stalls: files are answered with their first 64 KiB, and then nothing more.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class LoopbackServer:
         self.statuses: list[int] = []
         self.cuts: list[int] = []
         self.redirects: dict[str, str] = {}
+        self.links: dict[str, str] = {}
         self.ranges = True
         self.pause = 0.0
         self.stalls = False
@@ -92,6 +94,8 @@ class LoopbackServer:
                     self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(content)}")
                 self.send_header("Content-Type", owner.types.get(self.path, "application/octet-stream"))
                 self.send_header("Content-Length", str(len(body)))
+                if self.path in owner.links:
+                    self.send_header("Link", owner.links[self.path])
                 self.end_headers()
                 if owner.cuts and self.path not in owner.types:
                     self.wfile.write(body[: owner.cuts.pop(0)])
