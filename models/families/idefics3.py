@@ -57,7 +57,7 @@ def load(files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts:
     weights = files.digests.get("language_model", files.digest)
     features = FeatureFiles(options.cache_dir / IMAGES, weights, digest)
     settings = _tile_settings(source, digest, packed_folder)
-    vision = TileEncoder(load_tower, settings, features)
+    vision = TileEncoder(load_tower, settings, features, parts.language.runtime.context_length)
     return replace(
         parts,
         vision=vision,

@@ -27,11 +27,12 @@ from models.vision.siglip.shape import GROUP, TILE_ROWS, padded
 class SiglipEncoder:
     """A vision tower and its connector, with their memory (13 MB for 1024 patches 768 wide).
 
-    functions: the compiled functions by phase, in their order; benchmarks wrap them to measure the time.
+    rows: of the language model that a tile becomes. functions: the compiled functions by phase, in their order;
+    benchmarks wrap them to measure the time.
     """
 
     def __init__(self, packed: PackedSiglip, library: Library, thread_count: int) -> None:
-        self.config, self.shape = packed.config, packed.shape
+        self.config, self.shape, self.rows = packed.config, packed.shape, packed.shape.output_rows
         self._packed = packed
         self._threads = thread_count
         self._panels = padded(self.config.text_hidden) // 32

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.core.errors import UserError
 from models.core.types import Image, Progress, no_progress
 from models.vision.siglip.adapter import PackedVisionLora
 from models.vision.tiled.feature_files import FeatureFiles, TiledImage
@@ -19,7 +20,9 @@ from models.vision.tiles import Tiles, TileSettings, cut
 
 
 class TileTower(Protocol):
-    """Encodes tiles, such as models.vision.siglip.encoder.SiglipEncoder."""
+    """Encodes tiles, such as models.vision.siglip.encoder.SiglipEncoder. rows: of one tile."""
+
+    rows: int
 
     def encode(self, tile: NDArray[np.uint8], adapter: PackedVisionLora | None = None) -> NDArray[np.float32]:
         """The rows of one tile. tile: uint8 [3, s, s]. Returns float32 [rows, text_hidden]."""
@@ -35,12 +38,16 @@ class TileEncoder:
 
     feature_size = 0  # it has no features for the router
 
-    def __init__(self, load: LoadTower, settings: TileSettings, files: FeatureFiles) -> None:
-        """load: called once, by `load` or with the first image that is not on disk."""
+    def __init__(self, load: LoadTower, settings: TileSettings, files: FeatureFiles, most_rows: int) -> None:
+        """load: called once, by `load` or with the first image that is not on disk.
+
+        most_rows: the rows of one image that the language model's context has room for.
+        """
         self._load = load
         self._loaded: TileTower | None = None
         self._settings = settings
         self._files = files
+        self._most_rows = most_rows
 
     def load(self, progress: Progress = no_progress) -> TileTower:
         """The tower, loaded now if it is not in memory yet."""
@@ -82,9 +89,15 @@ class TileEncoder:
         """The rows of an image's tiles, tile by tile.
 
         adapter: what an adapter changes of the tower and connector; None for nothing. progress: receives the stages of
-        loading, and "encode" with the number of tiles done.
+        loading, and "encode" with the number of tiles done. Raises UserError, before the first tile, when the context
+        has no room for them.
         """
         tower = self.load(progress)
+        if (count := tower.rows * len(tiles.tiles)) > self._most_rows:
+            raise UserError(
+                f"{image.name} takes {count} tokens in {len(tiles.tiles)} tiles; the context has {self._most_rows}. "
+                "Look at it less closely (detail low), or set context_length to more."
+            )
         rows = []
         for number, tile in enumerate(tiles.tiles):
             progress("encode", f"Looking at {image.name}", number, len(tiles.tiles))

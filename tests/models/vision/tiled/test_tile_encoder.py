@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models.core.errors import UserError
 from models.core.types import Image, Progress, Stage, no_progress
 from models.vision.siglip.adapter import PackedVisionLora
 from models.vision.tiled import feature_files
@@ -23,6 +24,8 @@ TILE, ROWS, HIDDEN = 16, 2, 4
 class CountingTower:
     """Makes rows of a tile's mean colour and counts the tiles."""
 
+    rows = ROWS
+
     def __init__(self) -> None:
         self.seen = 0
 
@@ -34,13 +37,17 @@ class CountingTower:
 
 
 def encoder(
-    folder: Path, tower: CountingTower, weights: str = "a" * 64, model: str = "b" * 64
+    folder: Path,
+    tower: CountingTower,
+    weights: str = "a" * 64,
+    model: str = "b" * 64,
+    most_rows: int = 13 * ROWS,
 ) -> TileEncoder:
     def load(progress: Progress) -> CountingTower:
         progress("load", "the tower", 1, 1)
         return tower
 
-    return TileEncoder(load, TileSettings(TILE, 64), FeatureFiles(folder, weights, model))
+    return TileEncoder(load, TileSettings(TILE, 64), FeatureFiles(folder, weights, model), most_rows)
 
 
 def picture(number: int = 1, width: int = 40) -> Image:
@@ -54,6 +61,17 @@ def test_the_rows_of_all_tiles_follow_each_other(tmp_path: Path) -> None:
     assert seen.grid == (3, 4)
     assert seen.embeddings.shape == (13 * ROWS, HIDDEN)
     assert tower.seen == 13
+
+
+def test_an_image_that_exceeds_the_context_is_refused_before_its_first_tile(tmp_path: Path) -> None:
+    tower = CountingTower()
+    small = encoder(tmp_path, tower, most_rows=13 * ROWS - 1)
+    with pytest.raises(
+        UserError, match=r"1\.png takes 26 tokens in 13 tiles; the context has 25.*detail low"
+    ):
+        small.encode(picture())
+    assert tower.seen == 0
+    assert small.encode(replace(picture(), detail="low")).grid == (0, 0)
 
 
 def test_low_detail_is_one_tile_and_has_a_key_of_its_own(tmp_path: Path) -> None:
