@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from models.hub.store import ModelStatus, ModelStore
 
 app = typer.Typer(
-    help="Models: list, pull, use, show, remove, dump.\n\n\b\nExample:\n  edge-app models list",
+    help="Models: list, pull, use, show, remove, dump.\n\n\b\nExamples:\n  edge-app models list\n"
+    "  edge-app models pull smolvlm-500m\n  edge-app models use smolvlm-500m",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

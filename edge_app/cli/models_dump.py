@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -42,13 +43,21 @@ def dump(
     logits_last, positions, logits_at_positions, greedy.
 
     \b
-    Example:
+    The messages are a list of objects with role and content. An image is an
+    {"type": "image"} in a content, for each --image in order:
+      [{"role": "user", "content": [{"type": "image"},
+        {"type": "text", "text": "What is this?"}]}]
+
+    \b
+    Examples:
       edge-app models dump smolvlm-500m --image photo.jpg --prompt "What is this?" --out photo.npz
+      edge-app models dump smolvlm-500m --image photo.jpg --messages chat.json --out photo.npz
     """
     import numpy as np
 
     if (messages is None) == (prompt is None):
         raise typer.BadParameter("give either --messages or --prompt.")
+    _check_place(out)
     line = output.ProgressLine()
     try:
         arrays = _compute(
@@ -62,6 +71,16 @@ def dump(
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}).") from None
     output.say(f"Wrote {out}.")
+
+
+def _check_place(out: Path) -> None:
+    """Raises UserError when the file cannot be written, which is not to be found out after all the computing."""
+    if out.is_dir():
+        raise UserError(f"{out} cannot be written (it is a folder); give the name of a file.")
+    if not out.parent.is_dir():
+        raise UserError(f"{out} cannot be written (there is no folder {out.parent}).")
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise UserError(f"{out} cannot be written (you may not write there).")
 
 
 def _conversation(messages: Path | None, prompt: str | None, images: int) -> object:

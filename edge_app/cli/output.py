@@ -105,6 +105,9 @@ def run(app: typer.Typer) -> None:
         # typer returns the code of typer.Exit
         code = returned if isinstance(returned, int) else ExitCode.ANSWERED
     except USAGE_ERROR as error:
+        error.message = error.message.replace(
+            "Value error, ", "", 1
+        )  # pydantic's words, which Typer passes on
         error.show(file=sys.stderr)
         code = ExitCode.USAGE
     except UserError as error:

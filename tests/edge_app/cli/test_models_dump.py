@@ -89,6 +89,25 @@ def test_what_cannot_be_dumped_is_said(run: Run, tmp_path: Path) -> None:
     assert (missing.code, "cannot be read" in missing.stderr) == (1, True)
     absent = run("models", "dump", "smolvlm-256m", "--prompt", "What?", *out)
     assert (absent.code, "models pull smolvlm-256m" in absent.stderr) == (1, True)
+    for place, reason in ((tmp_path / "none" / "a.npz", "there is no folder"), (tmp_path, "it is a folder")):
+        # Before the model, which is not here, is looked for.
+        unwritten = run("models", "dump", "smolvlm-256m", "--prompt", "What?", "--out", str(place))
+        assert (unwritten.code, reason in unwritten.stderr) == (1, True)
     (tmp_path / "broken.json").write_text('[{"role": "user"')
     broken = run("models", "dump", "smolvlm-256m", "--messages", str(tmp_path / "broken.json"), *out)
     assert (broken.code, "no JSON file" in broken.stderr) == (1, True)
+
+
+def test_the_help_shows_both_ways_to_give_a_conversation(run: Run) -> None:
+    shown = run("models", "dump", "--help").stdout
+    assert '--prompt "What is this?"' in shown
+    assert "--messages chat.json" in shown
+    assert '{"type": "image"}' in shown
+    assert "models pull smolvlm-500m" in run("models", "--help").stdout
+
+
+def test_a_value_that_is_no_choice_is_told_in_plain_words(run: Run, tmp_path: Path) -> None:
+    asked = ("--prompt", "What?", "--out", str(tmp_path / "a.npz"), "--detail", "x")
+    refused = run("models", "dump", "smolvlm-256m", *asked)
+    assert refused.code == 2
+    assert "Invalid value for '--detail': 'x' is not one of 'high', 'low'." in refused.stderr
