@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from models.core.errors import NeedsNetwork, UserError
+from models.formats.gguf import GgufFile
 from models.formats.model_description import FamilyDescription, describe_config, describe_gguf
 from models.formats.safetensors_file import SafetensorsFile
 from models.hub.catalog import MODEL_NAME, CatalogEntry, CatalogFile, as_toml, safe_file_name
-from models.hub.file_trees import FileTree, LocalTree, local_files, open_repository
+from models.hub.file_trees import FileTree, local_files, open_repository
 from models.hub.selection import (
     CONFIG,
     LANGUAGE_MODEL,
@@ -122,19 +123,19 @@ def _described(tree: FileTree, selection: Selection) -> FamilyDescription:
         path = CONFIG if selection.form == "hugging face" else MLC_CONFIG
         return describe_config(_json_object(tree, path), f"{tree.where}/{path}")
     with _headers_of(tree.where) as folder:
-        model = tree.header(selection.files[LANGUAGE_MODEL], folder)
+        model = tree.header(selection.files[LANGUAGE_MODEL], folder, GgufFile)
         mmproj = selection.files.get(MMPROJ)
-        return describe_gguf(model, None if mmproj is None else tree.header(mmproj, folder))
+        return describe_gguf(model, None if mmproj is None else tree.header(mmproj, folder, GgufFile))
 
 
 def _whole(tree: FileTree, selection: Selection) -> Selection:
     """The selection with all files of weights that it names. Raises UserError when they are not whole."""
     if (name := listing(selection)) is not None:
         selection = with_listed(selection, _json_object(tree, name), tree.sizes, tree.where)
-    if isinstance(tree, LocalTree):
-        for path in selection.files.values():
-            if path.endswith(".safetensors"):
-                SafetensorsFile(tree.files[path])
+    for path in selection.files.values():
+        if path.endswith(".safetensors"):
+            with _headers_of(tree.where) as folder:
+                tree.header(path, folder, SafetensorsFile)
     return selection
 
 
@@ -154,8 +155,10 @@ def _headers_of(where: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             yield Path(folder)
+        except NeedsNetwork:
+            raise
         except UserError as error:
-            raise type(error)(str(error).replace(folder, where)) from None
+            raise UserError(str(error).replace(folder, where)) from None
 
 
 def _name(given: str, tree: FileTree) -> str:

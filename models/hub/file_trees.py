@@ -1,7 +1,7 @@
 """The files of a model where they are published: a Hugging Face repository at one commit, or this machine.
 
 Both list files with their sizes, and read what has to be known before a download: whole small files, and the headers
-of GGUF files.
+of files of weights.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import httpx
 
 from models.core.errors import UserError
 from models.core.files import file_digest
-from models.formats.gguf import GgufFile
 from models.hub.catalog import CatalogFile, HubSource, LocalSource, Pin, safe_file_name
 from models.hub.download import HUB, origin_of, retried, secure_client, without_user
 
@@ -31,12 +30,15 @@ MOST_SMALL = 64 << 20  # bytes of a file that is not kept by its sha256 on the h
 MOST_PAGES = 100  # of a listing
 MOST_FILE = 1 << 50  # bytes; no file of a model is larger
 HEADERS = (4 << 20, 24 << 20)
-"""Bytes of a GGUF file that are read to see its header, one after the other: 4 MB have the vocabulary of 50,000 tokens
-with their merges."""
+"""Bytes of a file of weights that are read to see its header, one after the other: in a GGUF file 4 MB have the
+vocabulary of 50,000 tokens with their merges."""
 
 _HUB = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+Opened = TypeVar("Opened")
 
 
 class FileTree(Protocol):
@@ -60,8 +62,11 @@ class FileTree(Protocol):
         """A whole small file. Raises UserError, and NeedsNetwork."""
         ...
 
-    def header(self, path: str, folder: Path) -> GgufFile:
-        """A GGUF file whose header can be read, and whose tensors cannot. folder: for temporary files."""
+    def header(self, path: str, folder: Path, opened: Callable[[Path], Opened]) -> Opened:
+        """A file of weights whose header can be read, and whose tensors cannot.
+
+        folder: for temporary files. opened: opens a file of this form, and raises UserError when its header is damaged.
+        """
         ...
 
     def catalog_file(self, role: str, path: str) -> CatalogFile:
@@ -139,7 +144,7 @@ class HubTree:
             self._contents[path] = content
         return self._contents[path]
 
-    def header(self, path: str, folder: Path) -> GgufFile:
+    def header(self, path: str, folder: Path, opened: Callable[[Path], Opened]) -> Opened:
         """See FileTree. Only the beginning of the file is downloaded."""
         size, place = self.sizes[path], folder / safe_file_name(PurePosixPath(path).name)
         for count in HEADERS:
@@ -151,7 +156,7 @@ class HubTree:
             except OSError as error:
                 raise UserError(f"The header of {path} cannot be kept ({error.strerror}).") from None
             try:
-                return GgufFile(place)
+                return opened(place)
             except UserError:  # of the file, or because the header is longer
                 if len(content) == size or count == HEADERS[-1]:
                     raise
@@ -248,9 +253,14 @@ class LocalTree:
         except OSError as error:
             raise UserError(f"{self.files[path]} cannot be read ({error.strerror}).") from None
 
-    def header(self, path: str, folder: Path) -> GgufFile:  # noqa: ARG002  # the file itself is here
+    def header(
+        self,
+        path: str,
+        folder: Path,  # noqa: ARG002  # the file itself is here
+        opened: Callable[[Path], Opened],
+    ) -> Opened:
         """See FileTree."""
-        return GgufFile(self.files[path])
+        return opened(self.files[path])
 
     def catalog_file(self, role: str, path: str) -> CatalogFile:
         """See FileTree. The file is read to its end for its sha256."""

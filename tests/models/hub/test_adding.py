@@ -33,6 +33,7 @@ DIRECTORY = {
     "pytorch_model.bin": b"pickle",
     "README.md": b"# A model",
 }
+OTHER_WEIGHTS = safetensors.numpy.save({"x": np.zeros(8, np.uint8)})
 TAKEN = {"config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"}
 TOWER = siglip()
 GGUF = {
@@ -86,11 +87,12 @@ def test_a_repository_is_pulled_at_the_commit_of_its_branch(
 
 
 def test_nothing_large_is_downloaded_before_it_is_wanted_and_small_files_once(
-    server: LoopbackServer, store: ModelStore
+    server: LoopbackServer, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("models.hub.file_trees.HEADERS", (1000,))
     publish_repository(server, REPOSITORY, DIRECTORY)
     proposal = propose(WantedModel(f"hf:{REPOSITORY}"))
-    assert not any("safetensors" in path or path.startswith("/cdn") for path, _ in server.requests)
+    assert [wanted for path, wanted in server.requests if path.startswith("/cdn")] == ["bytes=0-999"]
     assert 800e6 < proposal.entry.memory < 900e6
     assert proposal.entry.download_size == sum(len(DIRECTORY[name]) for name in TAKEN)
     server.requests.clear()
@@ -165,7 +167,7 @@ def test_a_file_that_is_not_the_listed_one_is_refused(
     publish_repository(server, REPOSITORY, DIRECTORY)
     for path, content in server.files.items():
         if content == DIRECTORY[changed]:
-            server.files[path] = b"x" + content[1:]
+            server.files[path] = content[:-1] + b"x"
     with pytest.raises(UserError, match=says):
         pull(store, propose(WantedModel(f"hf:{REPOSITORY}")))
     assert store.list()[0].pulled is False
@@ -193,7 +195,7 @@ def test_a_branch_that_moved_since_an_unfinished_pull_is_pulled_where_it_is_now(
     publish_repository(server, REPOSITORY, DIRECTORY)
     old = propose(WantedModel(f"hf:{REPOSITORY}"))
     store.add(old.entry, old.contents)
-    moved = DIRECTORY | {"model.safetensors": b"new"}
+    moved = DIRECTORY | {"model.safetensors": OTHER_WEIGHTS}
     publish_repository(server, REPOSITORY, moved, commit="e" * 40)
     files = pull(store, propose(WantedModel(f"hf:{REPOSITORY}")))
     assert contents(files) == {name: moved[name] for name in TAKEN}
@@ -235,7 +237,7 @@ def test_another_model_of_the_same_name_is_not_replaced(server: LoopbackServer, 
     publish_repository(server, REPOSITORY, DIRECTORY)
     first = propose(WantedModel(f"hf:{REPOSITORY}", name="mine"))
     pull(store, first)
-    publish_repository(server, REPOSITORY, DIRECTORY | {"model.safetensors": b"new"}, commit="e" * 40)
+    publish_repository(server, REPOSITORY, DIRECTORY | {"model.safetensors": OTHER_WEIGHTS}, commit="e" * 40)
     with pytest.raises(UserError, match="another model named mine"):
         pull(store, propose(WantedModel(f"hf:{REPOSITORY}", name="mine")))
     with pytest.raises(UserError, match="another model named smolvlm-500m"):
@@ -283,7 +285,9 @@ def sharded(*more: str) -> dict[str, bytes]:
 
 
 def test_every_file_that_an_index_names_is_taken(server: LoopbackServer) -> None:
-    publish_repository(server, REPOSITORY, sharded("extra.safetensors") | {"extra.safetensors": b"more"})
+    publish_repository(
+        server, REPOSITORY, sharded("extra.safetensors") | {"extra.safetensors": OTHER_WEIGHTS}
+    )
     entry = propose(WantedModel(f"hf:{REPOSITORY}")).entry
     assert {*SHARDS, "extra.safetensors"} < {file.pin.name for file in entry.files}
 
@@ -346,11 +350,18 @@ def test_a_gguf_file_and_its_mmproj_may_be_in_two_places(tmp_path: Path, store: 
     assert (alone.entry.name, alone.entry.family) == ("model", "llama")
 
 
-def test_a_folder_with_damaged_weights_is_refused(tmp_path: Path) -> None:
-    half = DIRECTORY["model.safetensors"][:200_000]
-    folder = write(tmp_path / "m", DIRECTORY | {"model.safetensors": half})
+def test_weights_that_were_cut_are_refused_before_the_download(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.hub.file_trees.HEADERS", (20, 1000))
+    files = DIRECTORY | {"model.safetensors": DIRECTORY["model.safetensors"][:200_000]}
     with pytest.raises(UserError, match="outside of the file"):
-        propose(WantedModel(f"file:{folder}"))
+        propose(WantedModel(f"file:{write(tmp_path / 'm', files)}"))
+    publish_repository(server, REPOSITORY, files)
+    with pytest.raises(UserError, match=rf"{REPOSITORY}/model\.safetensors .*outside of the file"):
+        propose(WantedModel(f"hf:{REPOSITORY}"))
+    read = [wanted for path, wanted in server.requests if path.startswith("/cdn")]
+    assert read == ["bytes=0-19", "bytes=0-999"]
 
 
 def test_a_source_that_changed_since_is_not_copied(tmp_path: Path, store: ModelStore) -> None:
