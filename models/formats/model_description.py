@@ -8,6 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from models.core.errors import UserError
 from models.formats.gguf import GgufFile
 from models.formats.hugging_face import VISION_LANGUAGE_TYPES, llama_config, model_type, siglip_config
 from models.formats.llama_sources import GgufSource
@@ -86,6 +87,11 @@ def describe_gguf(language: GgufFile, mmproj: GgufFile | None = None) -> FamilyD
         tower = MmprojSource(mmproj)
         check_siglip_tensors(tower)
         vision = tower.config
+        if vision.text_hidden != source.config.hidden_size:
+            raise UserError(
+                f"{mmproj.path} makes rows of {vision.text_hidden} numbers, but the language model reads "
+                f"{source.config.hidden_size}; the two files belong to different models"
+            )
     widths: dict[str, int] = {}
     for name in source.shapes():  # as models.formats.llama_weights.assemble decides
         role = name.rpartition(".")[2]

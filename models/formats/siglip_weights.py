@@ -19,6 +19,7 @@ from models.core.errors import UserError
 from models.formats.quantization import QuantizedMatrix
 
 CHANNELS = 3
+HEAD_STEP = 8  # the kernels read so many values of a head at once
 LAYER_MATRICES = ("q", "k", "v", "o", "fc1", "fc2")
 LAYER_NORMS = ("norm1", "norm2")
 
@@ -130,9 +131,13 @@ def expected_shapes(config: SiglipConfig) -> dict[str, tuple[int, ...]]:
 
 
 def check_siglip_config(path: str | Path, config: SiglipConfig) -> None:
-    """Raise UserError for numbers that do not fit together. path: for messages."""
+    """Raise UserError for numbers that do not fit together, or that the kernels cannot compute. path: for messages."""
     if config.hidden % config.heads:
         raise UserError(f"{path} has a vision tower {config.hidden} wide with {config.heads} heads")
+    if (head := config.hidden // config.heads) % HEAD_STEP:
+        raise UserError(
+            f"{path} has a vision tower with heads {head} wide, which is not supported: no multiple of {HEAD_STEP}"
+        )
     if config.side < 1 or config.side % config.scale_factor:
         raise UserError(
             f"{path} has {config.side} patches on the side of a tile, which the scale factor "

@@ -81,6 +81,7 @@ def test_rope_parameters_take_the_place_of_rope_theta() -> None:
         ({"text_config": SMOLVLM_500M["text_config"] | {"num_key_value_heads": 4}}, "do not divide"),
         ({"vision_config": {"patch_size": 1000, "image_size": 512}}, "0 patches"),
         ({"vision_config": {"hidden_size": 770}}, "770 wide"),
+        ({"vision_config": {"hidden_size": 768, "num_attention_heads": 64}}, "heads 12 wide"),
         ({"text_config": {"rope_parameters": "default"}}, "rope_parameters that is not an object"),
         ({"text_config": {"num_hidden_layers": (1 << 31) - 1}}, "at most 1000"),
         ({"vision_config": {"num_hidden_layers": (1 << 31) - 1}}, "at most 1000"),
@@ -163,6 +164,14 @@ def test_gguf_files_are_described(tmp_path: Path) -> None:
     assert both.weight_bytes - alone.weight_bytes == pytest.approx(config.parameters * 9 / 8, abs=1)
     with pytest.raises(UserError, match="only llama"):
         describe_gguf(mmproj)
+
+
+def test_an_mmproj_file_of_another_model_is_refused(tmp_path: Path) -> None:
+    language = GgufFile(write_gguf(tmp_path / "a.gguf", METADATA, as_gguf(random_model())))
+    config = siglip(text_hidden=96)
+    mmproj = GgufFile(write_mmproj(tmp_path / "m.gguf", config, random_tower(config)))
+    with pytest.raises(UserError, match=r"rows of 96 numbers.*reads 64"):
+        describe_gguf(language, mmproj)
 
 
 def test_gguf_files_without_all_tensors_are_refused_by_their_headers(tmp_path: Path) -> None:

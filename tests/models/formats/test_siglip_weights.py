@@ -72,7 +72,7 @@ def test_tensors_in_several_files_are_read(tmp_path: Path) -> None:
 
 
 def test_settings_that_config_json_leaves_out_are_the_classes_defaults(tmp_path: Path) -> None:
-    config = siglip(hidden=32, heads=16, inner=3072, layers=12, image_size=224, patch=32, scale_factor=2)
+    config = siglip(hidden=128, heads=16, inner=3072, layers=12, image_size=224, patch=32, scale_factor=2)
     config = replace(config, image_size=256)
     tensors = random_tower(config)
     given = settings(config, model_type="smolvlm")
