@@ -189,9 +189,11 @@ class ChatTemplate:
         )
 
     def _try(self, content: object) -> str:
-        """The output for one user message; empty when the template refuses it."""
+        """The output for one user message; empty when the template refuses it. Raises UserError when it never ends."""
         try:
             return self._output([{"role": "user", "content": content}], answer=True)
+        except _TooLongError:
+            raise  # the next attempt would take as long
         except UserError:
             return ""
 
@@ -235,10 +237,6 @@ class ChatTemplate:
                 if left < 0:
                     raise UserError(f"The model's chat template produces more than {MAX_OUTPUT} characters")
                 pieces.append(piece)
-        except _TooLongError:
-            raise UserError(
-                "The model's chat template computes too long for this conversation; choose another model"
-            ) from None
         except (
             jinja2.TemplateError,
             ArithmeticError,
@@ -310,8 +308,11 @@ def _image_segment(piece: _Piece | None) -> Segment:
     return Segment("", piece.message, piece.part)
 
 
-class _TooLongError(Exception):
+class _TooLongError(UserError):
     """A rendering takes too many steps or too much time."""
+
+    def __init__(self) -> None:
+        super().__init__("The model's chat template computes too long; choose another model")
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):

@@ -156,6 +156,18 @@ def test_a_template_that_computes_without_end_is_refused(
         ChatTemplate(source).segments([("user", "x")])
 
 
+def test_a_template_that_computes_too_long_is_not_rendered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_template, "MAX_STEPS", 10)
+    renderings = []
+    begin = chat_template._Sandbox.begin_rendering
+    monkeypatch.setattr(
+        chat_template._Sandbox, "begin_rendering", lambda sandbox: (renderings.append(1), begin(sandbox))
+    )
+    with pytest.raises(UserError, match="computes too long"):
+        ChatTemplate("{% for i in range(11) %}{% endfor %}").segments([("user", "x")])
+    assert len(renderings) == 1
+
+
 def test_steps_are_counted_over_a_rendering_and_not_over_a_template(monkeypatch: pytest.MonkeyPatch) -> None:
     template = ChatTemplate(
         "{% for m in messages if m.role == 'user' %}{% for i in range(5) %}{% endfor %}{{ m.content }}{% endfor %}"
