@@ -85,6 +85,8 @@ def propose(wanted: WantedModel, *, offline: bool = False) -> ProposedModel:
 def _propose(tree: FileTree, wanted: WantedModel) -> ProposedModel:
     name = _name(wanted.name, tree)
     paths = [path for path, size in tree.sizes.items() if size]  # an empty file is as good as none
+    if tree.sizes and not paths:
+        raise UserError(f"{tree.where} is empty.")
     selection = select(paths, tree.where, wanted.files, wanted.mmproj)
     described = _described(tree, selection)
     selection = _whole(tree, selection)

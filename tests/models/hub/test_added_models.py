@@ -56,6 +56,13 @@ def test_an_empty_file_of_a_folder_is_left_out(tmp_path: Path, store: ModelStore
     assert store.remove("empt") > 0
 
 
+def test_an_empty_file_is_no_model(tmp_path: Path) -> None:
+    folder = write(tmp_path / "m", {"x.gguf": b""})
+    for source in (folder, folder / "x.gguf"):
+        with pytest.raises(UserError, match=r"(m|x\.gguf) is empty"):
+            propose(WantedModel(f"file:{source}"))
+
+
 def test_files_of_one_name_from_two_folders_are_kept_under_their_roles(
     server: LoopbackServer, store: ModelStore
 ) -> None:
