@@ -78,7 +78,7 @@ def _vision(heads: Sequence[OwnHeadResult], manifest: AdapterManifest) -> str:
             )
         )
     else:
-        lines.append("The base model's own heads.")
+        lines.append("The base model's vision encoder, unchanged.")
     if dropped:
         lines.append(
             "Tried and dropped, since they said no more than the commonest answer: "

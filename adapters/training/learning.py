@@ -32,6 +32,7 @@ image are learnt late and suddenly, so a flat curve means little before."""
 SCORED_TOGETHER = 8
 SCORE_COST = 1 / 3  # of a token that is scored, in tokens that are learnt: there is no backward pass
 
+TIMED_STEPS = 3  # of different examples, since images differ in their tiles
 CHECKPOINT_SECONDS = 300.0
 """Most seconds of work that an interruption loses."""
 
@@ -121,23 +122,29 @@ class Learner:
         self._since_best = 0
 
     def estimate(self, schedule: Schedule, resume: bool) -> float:
-        """The seconds that `run` takes at most, from one step that is timed. Nothing is learnt in it."""
+        """The seconds that `run` takes at most, from TIMED_STEPS steps that are timed. Nothing is learnt in them."""
         keep_freed_memory()
         self._total = schedule.steps
         if resume:
             self._load()
         if self._first >= self._total:
             return 0.0
-        batch = pack(self._plan.step(self._first), self._language.embedding)
-        self._gradient(batch)  # the first one takes longer
+        left = range(self._first, self._total)
+        batches = [
+            pack(self._plan.step(number), self._language.embedding)
+            for number in left[:: -(-len(left) // TIMED_STEPS)]
+        ]
+        self._gradient(batches[0])  # the first one takes longer
         started = time.monotonic()
-        self._gradient(batch)
-        step = time.monotonic() - started
+        for batch in batches:
+            self._gradient(batch)
+        seconds = time.monotonic() - started
         self._optimiser.zero_grad(set_to_none=True)
         scored = sum(example.size for example in self._held_out.examples)
-        scoring = EVALUATIONS * SCORE_COST * step * scored / max(1, len(batch.targets))
-        seconds = step * (self._total - self._first) + scoring
-        return min(seconds, schedule.minutes * 60) if schedule.minutes else seconds
+        a_token = seconds / sum(len(batch.targets) for batch in batches)
+        step, scoring = seconds / len(batches), EVALUATIONS * SCORE_COST * a_token * scored
+        most = step * len(left) + scoring
+        return min(most, schedule.minutes * 60) if schedule.minutes else most
 
     def run(self, schedule: Schedule, resume: bool, progress: Callable[[Step], None]) -> Learnt:
         """Train until the schedule ends or the score stops improving. The adapter then has its best state.
