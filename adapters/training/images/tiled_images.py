@@ -63,6 +63,7 @@ class TiledImages:
         """
         first = {row.view: row for row in reversed(rows)}
         found = {}
+        self._encoder.load()  # takes longer than an image
         started, said = time.monotonic(), float("-inf")
         looked = 0
         for done, (view, row) in enumerate(first.items(), 1):
