@@ -18,9 +18,11 @@ from adapters.install.verify import read_weights
 from adapters.training.build_adapter import About, make_adapter
 from adapters.training.data import TrainingRow, read_training_rows
 from adapters.training.images.features import load_training_image
-from adapters.training.train import Options, Workplace
+from adapters.training.learning import Step
+from adapters.training.train import Options, Progress, Workplace
 from models.core.types import Message, Sampling
 from models.engine import load_model
+from models.vision.tiled.tile_encoder import TileEncoder
 from tests.models.families.vlm_models import files_of
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
@@ -71,6 +73,34 @@ def test_twenty_answers_are_learnt_by_heart(
     assert len(set(answers)) > 15
     if form == "directory":
         check_that_peft_applies_it(files.directory, out)
+
+
+def test_an_interrupted_training_is_resumed_to_the_same_adapter_and_looks_at_no_image_again(
+    data: Path, tmp_path: Path, engine_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [replace(row, detail="low") for row in read_training_rows(data)]
+    options = Options(steps=16)
+
+    def make(name: str, progress: Progress, resume: bool = False) -> bytes:
+        place = Workplace(files_of("like_256m", "directory"), engine_cache, tmp_path / f"{name[:3]}.pt", 1)
+        make_adapter(rows, ABOUT, options, tmp_path / name, place, progress, resume=resume)
+        return (tmp_path / name / "adapter_model.safetensors").read_bytes()
+
+    def interrupt(news: str | Step) -> None:
+        if isinstance(news, Step) and news.done == 9:
+            raise KeyboardInterrupt
+
+    def look(*_: object) -> None:
+        raise AssertionError("the rows are on disk")
+
+    whole = make("all of it", lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        make("cut", interrupt)
+    assert not (tmp_path / "cut").exists()
+    monkeypatch.setattr(TileEncoder, "look", look)
+    steps: list[str | Step] = []
+    assert make("cut", steps.append, resume=True) == whole
+    assert next(news.done for news in steps if isinstance(news, Step)) == 9
 
 
 def check_that_peft_applies_it(model: Path, folder: Path) -> None:
