@@ -33,7 +33,8 @@ class ImageQuestions:
 class BatchPlan:
     """An endless sequence of batches. `steps_an_epoch` steps see every image once.
 
-    tokens: of all examples. step_tokens: approximate number of tokens in a step.
+    tokens: of all examples. step_tokens: approximate number of tokens in a step. most_steps: of an epoch; 0 is no
+    limit, and images that are larger than a step then come several times.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class BatchPlan:
         builder: ExampleBuilder,
         seed: int,
         step_tokens: int = STEP_TOKENS,
+        most_steps: int = 0,
     ) -> None:
         self._images, self._builder, self._seed = list(images), builder, seed
         sizes = [builder.questions(each.image, each.rows).size for each in self._images]
         self.tokens = sum(sizes)
-        self.steps_an_epoch = max(1, round(self.tokens / step_tokens))
+        steps = max(1, round(self.tokens / step_tokens))
+        self.steps_an_epoch = min(steps, most_steps) if most_steps else steps
         self._plan = lru_cache(maxsize=2)(self._planned)
 
     def step(self, number: int) -> list[TrainingExample]:

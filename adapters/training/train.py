@@ -146,7 +146,8 @@ def train(
     inputs = look(rows, learnt_rows, parts, options, place, progress, resume)
     words = inputs.part is None and options.ocr == "never"
     builder = ExampleBuilder(parts.language.tokenizer, parts.prompts, words)
-    plan = BatchPlan(_image_questions(learnt_rows, inputs.seen), builder, options.seed)
+    asked = _image_questions(learnt_rows, inputs.seen)
+    plan = BatchPlan(asked, builder, options.seed, most_steps=len(asked) if tiled else 0)
     held_out = _held_out(held_rows, inputs.seen, builder)
     start_from = options.start_from or read_model_config(place.files.bundled).base_lora
     start = read_peft(start_from, start_from.name) if start_from else None

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from transformers import LlamaConfig as TransformersConfig
 from transformers import LlamaForCausalLM
 from transformers.modeling_utils import AttentionInterface
@@ -30,6 +32,12 @@ from models.formats.llama_weights import LlamaWeights
 
 RANK = 8
 ALPHA = 16
+KEPT_TOKENS = 512
+"""Tokens of an example up to which the intermediate values of all layers are kept for the backward pass.
+
+Those of longer ones take gigabytes, mostly attention scores. Each layer is then computed again, which takes a third
+more time."""
+
 ROLES = {
     "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
     "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
@@ -188,6 +196,15 @@ class TorchLanguageModel:
         self._model = _build(weights, self.embedding).eval()
         self._model.requires_grad_(False)
         self._linears = dict(self._replace())
+        self._computes_again = False
+        for layer in self._model.model.layers:
+            layer.forward = partial(self._run_layer, layer.forward)
+
+    def _run_layer(self, forward: Callable[..., Any], *inputs: Any, **others: Any) -> Any:
+        """The outputs of a layer, whose intermediate values are kept or computed again in the backward pass."""
+        if self._computes_again:
+            return checkpoint(forward, *inputs, use_reentrant=False, **others)
+        return forward(*inputs, **others)
 
     def _replace(self) -> Iterator[tuple[str, LoraLinear]]:
         for index, layer in enumerate(self._model.model.layers):
@@ -204,7 +221,11 @@ class TorchLanguageModel:
     def loss(self, batch: PackedBatch) -> Tensor:
         """Mean negative log-likelihood of the targets, in nats a token."""
         learnt = batch.targets != -100
-        return functional.cross_entropy(self.logits(batch, learnt), batch.targets[learnt])
+        self._computes_again = max(map(sum, batch.branches), default=0) > KEPT_TOKENS
+        try:
+            return functional.cross_entropy(self.logits(batch, learnt), batch.targets[learnt])
+        finally:
+            self._computes_again = False
 
     def logits(self, batch: PackedBatch, wanted: Tensor) -> Tensor:
         """Logits of the next token, float32 [n, vocab], at the n positions of `wanted`, bool [T]."""

@@ -79,6 +79,27 @@ def test_an_answer_is_right_when_every_token_is_the_likeliest() -> None:
     assert scored.accuracy == 0.5
 
 
+def test_a_long_example_is_computed_again_and_gives_the_same_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = language()
+    batch = pack([example(1, (branch(1, 5, 3), branch(2, 4, 3)))], model.embedding)
+    kept: list[int] = []
+    gradients = []
+    for limit in (512, 10):
+        monkeypatch.setattr("models.training.language.KEPT_TOKENS", limit)
+        packed: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, packed=packed: (packed.append(tensor.numel()), tensor)[1],  # type: ignore[misc]
+            lambda tensor: tensor,
+        ):
+            loss = model.loss(batch)
+        kept.append(sum(packed))
+        gradients.append(torch.autograd.grad(loss, model.parameters()))
+    assert kept[1] < kept[0] / 2
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
 class PlannedExamples:
     """A plan of which step n is always the same."""
 
@@ -180,6 +201,8 @@ def test_an_epoch_has_every_image_once_and_the_seed_decides_the_order(images: in
     assert sorted(names) == sorted(each.image.digest for each in asked)
     assert names == [each.image.digest for step in range(count) for each in same.step(step)]
     second = [each.image.digest for step in range(count, 2 * count) for each in first.step(step)]
+    few = BatchPlan(asked, PlainBuilder(), 1, step_tokens=1, most_steps=images)  # type: ignore[arg-type]
+    assert few.steps_an_epoch == images
     if images > 3:
         assert names != second
         assert names != [each.image.digest for step in range(count) for each in other.step(step)]
