@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 PACKED = "packed"
 COMPILED = "compiled"
@@ -22,6 +23,7 @@ UNUSED_DAYS = 60.0
 PAGE = 4096  # bytes of a header page
 _DAY = 86400.0  # seconds
 _DIGEST_BYTES = 32
+_CHECK_BLOCK = 1 << 22  # bytes read at once
 
 
 def packed_name(digest: str) -> str:
@@ -99,3 +101,27 @@ def _remove(files: Iterable[Path]) -> int:
                 file.unlink()
                 freed += size
     return freed
+
+
+def lay_out(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Section -> (offset in the file, bytes), each section at a multiple of PAGE, behind the header page."""
+    plan, offset = {}, PAGE
+    for name, size in sizes.items():
+        plan[name] = (offset, size)
+        offset += -(-size // PAGE) * PAGE
+    return plan
+
+
+def end_of(plan: Mapping[str, tuple[int, int]]) -> int:
+    """The length in bytes of a file with this layout."""
+    offset, size = list(plan.values())[-1]
+    return offset + size
+
+
+def content_check(file: BinaryIO) -> int:
+    """CRC-32 of everything after the header page."""
+    file.seek(PAGE)
+    check = 0
+    while block := file.read(_CHECK_BLOCK):
+        check = zlib.crc32(block, check)
+    return check

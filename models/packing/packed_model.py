@@ -18,17 +18,25 @@ another. The same file serves every instruction set.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core.cache import PAGE, header_page, mark_used, packed_name, read_header
+from models.core.cache import (
+    PAGE,
+    content_check,
+    end_of,
+    header_page,
+    lay_out,
+    mark_used,
+    packed_name,
+    read_header,
+)
 from models.core.errors import UserError
 from models.core.files import alone, replacing, written_to
 from models.core.types import Progress, no_progress
@@ -43,7 +51,6 @@ SYMMETRIC_BYTES = {4: 288, 8: 544}  # the same of a symmetric model, without the
 
 _MAGIC = b"EDGEPACK"
 _VERSION = 1
-_CHECK_BLOCK = 1 << 22  # bytes read at once
 
 
 @dataclass(frozen=True)
@@ -246,12 +253,12 @@ def write_packed(path: Path, digest: str, weights: LlamaWeights, progress: Progr
             file.seek(plan[name][0] + layer * array.nbytes)
             file.write(array.tobytes())
             progress("pack", "packing the weights", done, shape.layers * len(LINEAR_ROLES) + 3)
-        file.truncate(_end(plan))
+        file.truncate(end_of(plan))
         header = {
             "digest": digest,
             "config": asdict(weights.config),
             "shape": asdict(shape),
-            "check": _check(file),
+            "check": content_check(file),
         }
         file.seek(0)
         file.write(header_page(_MAGIC, header))
@@ -287,25 +294,7 @@ def _plan(shape: LlamaShape) -> dict[str, tuple[int, int]]:
         tiles = outputs // TILE_ROWS * (inputs // TILE_INPUTS)
         sizes[role] = shape.layers * tiles * shape.tile_bytes[shape.bits(role)]
     sizes["norms"] = (2 * shape.layers + 1) * shape.hidden * 4
-    plan, offset = {}, PAGE
-    for name, size in sizes.items():
-        plan[name] = (offset, size)
-        offset += -(-size // PAGE) * PAGE
-    return plan
-
-
-def _end(plan: dict[str, tuple[int, int]]) -> int:
-    offset, size = list(plan.values())[-1]
-    return offset + size
-
-
-def _check(file: BinaryIO) -> int:
-    """CRC-32 of everything after the header page."""
-    file.seek(PAGE)
-    check = 0
-    while block := file.read(_CHECK_BLOCK):
-        check = zlib.crc32(block, check)
-    return check
+    return lay_out(sizes)
 
 
 def open_packed(path: Path, digest: str) -> PackedModel | None:
@@ -321,7 +310,7 @@ def open_packed(path: Path, digest: str) -> PackedModel | None:
         except (KeyError, TypeError):  # fields of another version; read_header has checked for damage
             return None
         plan = _plan(shape)
-        if path.stat().st_size != _end(plan) or _check(file) != header["check"]:
+        if path.stat().st_size != end_of(plan) or content_check(file) != header["check"]:
             return None
     mapped = np.memmap(path, dtype=np.uint8, mode="c")
     sections: dict[str, NDArray[Any]] = {

@@ -47,7 +47,7 @@ class TileSettings:
 
 
 @dataclass(frozen=True)
-class Tiles:
+class ImageTiles:
     """An image cut into tiles.
 
     tiles: uint8 [n, 3, tile, tile], RGB: row by row, then the whole image. rows, cols: how many there are of each; 0
@@ -59,7 +59,7 @@ class Tiles:
     cols: int
 
 
-def cut(pixels: NDArray[np.uint8], settings: TileSettings) -> Tiles:
+def cut(pixels: NDArray[np.uint8], settings: TileSettings) -> ImageTiles:
     """Cut an image. pixels: RGB, uint8 [height, width, 3]."""
     tile = settings.tile
     image = PIL.Image.fromarray(np.ascontiguousarray(pixels))
@@ -68,14 +68,14 @@ def cut(pixels: NDArray[np.uint8], settings: TileSettings) -> Tiles:
         image = image.resize(_whole_tiles(image.size, tile), _LANCZOS)
         cols, rows = image.width // tile, image.height // tile
         if (rows, cols) == (1, 1):
-            return Tiles(_channels_first(image)[None], 0, 0)
+            return ImageTiles(_channels_first(image)[None], 0, 0)
         squares = _channels_first(image).reshape(3, rows, tile, cols, tile).transpose(1, 3, 0, 2, 4)
         parts = [squares.reshape(rows * cols, 3, tile, tile)]
     else:
         rows = cols = 0
         parts = []
     whole = image.resize((tile, tile), _LANCZOS)
-    return Tiles(np.concatenate([*parts, _channels_first(whole)[None]]), rows, cols)
+    return ImageTiles(np.concatenate([*parts, _channels_first(whole)[None]]), rows, cols)
 
 
 def pixel_values(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -6,17 +6,25 @@ name contains the digest of the weights. A file that does not match in every res
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core.cache import PAGE, header_page, mark_used, packed_name, read_header
+from models.core.cache import (
+    PAGE,
+    content_check,
+    end_of,
+    header_page,
+    lay_out,
+    mark_used,
+    packed_name,
+    read_header,
+)
 from models.core.errors import UserError
 from models.core.files import alone, replacing, written_to
 from models.core.types import Progress, no_progress
@@ -38,7 +46,6 @@ PIXEL_SCALE = 127.5
 """A pixel x stands for x / 127.5 - 1 = ((x - 128) + 0.5) / 127.5. The kernels multiply with the code x - 128."""
 
 _MAGIC = b"EDGEVITS"
-_CHECK_BLOCK = 1 << 22  # bytes read at once
 
 
 @dataclass(frozen=True)
@@ -119,9 +126,9 @@ def write_siglip(path: Path, digest: str, weights: SiglipWeights, progress: Prog
             file.write(array.tobytes())
             place[name] += array.nbytes
             progress("pack", "packing the vision tower", done, total)
-        file.truncate(_end(plan))
+        file.truncate(end_of(plan))
         file.seek(0)
-        header = {"digest": digest, "config": asdict(config), "check": _check(file)}
+        header = {"digest": digest, "config": asdict(config), "check": content_check(file)}
         file.seek(0)
         file.write(header_page(_MAGIC, header))
 
@@ -139,7 +146,7 @@ def open_siglip(path: Path, digest: str) -> PackedSiglip | None:
         except (KeyError, TypeError):  # fields of another version; read_header has checked for damage
             return None
         plan = _plan(config)
-        if path.stat().st_size != _end(plan) or _check(file) != header["check"]:
+        if path.stat().st_size != end_of(plan) or content_check(file) != header["check"]:
             return None
     mapped = np.memmap(path, dtype=np.uint8, mode="c")
     sections = {
@@ -212,22 +219,4 @@ def _plan(config: SiglipConfig) -> dict[str, tuple[int, int]]:
         "positions": 4 * shape.patches * shape.width,
         "vectors": 4 * (config.layers * shape.layer_floats + 2 * shape.width),
     }
-    plan, offset = {}, PAGE
-    for name, size in sizes.items():
-        plan[name] = (offset, size)
-        offset += padded(size, PAGE)
-    return plan
-
-
-def _end(plan: dict[str, tuple[int, int]]) -> int:
-    offset, size = list(plan.values())[-1]
-    return offset + size
-
-
-def _check(file: BinaryIO) -> int:
-    """CRC-32 of everything after the header page."""
-    file.seek(PAGE)
-    check = 0
-    while block := file.read(_CHECK_BLOCK):
-        check = zlib.crc32(block, check)
-    return check
+    return lay_out(sizes)

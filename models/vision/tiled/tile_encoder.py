@@ -16,7 +16,7 @@ from models.core.errors import UserError
 from models.core.types import Image, Progress, no_progress
 from models.vision.siglip.adapter import PackedVisionLora
 from models.vision.tiled.feature_files import FeatureFiles, TiledImage
-from models.vision.tiles import Tiles, TileSettings, cut
+from models.vision.tiles import ImageTiles, TileSettings, cut
 
 
 class TileTower(Protocol):
@@ -75,14 +75,14 @@ class TileEncoder:
             self._files.keep(known, *key)
         return known
 
-    def cut(self, image: Image) -> Tiles:
+    def cut(self, image: Image) -> ImageTiles:
         """The tiles of an image."""
         return cut(image.pixels, self.settings(image))
 
     def look(
         self,
         image: Image,
-        tiles: Tiles,
+        tiles: ImageTiles,
         adapter: PackedVisionLora | None = None,
         progress: Progress = no_progress,
     ) -> TiledImage:
