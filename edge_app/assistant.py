@@ -198,10 +198,15 @@ class Assistant:
         wanted = detail or self.settings.image_detail
         yield from self._run_job(lambda job: self._prepare(images, wanted, job))
 
-    def cancel(self) -> None:
-        """Stops every running answer. The text so far is kept, and the answer ends with stop_reason "cancelled"."""
+    def cancel(self, turn: Turn | None = None) -> None:
+        """Stops a running answer. The text so far is kept, and the answer ends with stop_reason "cancelled".
+
+        turn: the object that `answer` was called with; a turn that is still being planned goes on. None stops every
+        answer.
+        """
         with self._lock:
-            runners, jobs = list(self._runners), list(self._settling)
+            runners = [each for each in self._runners if turn is None or each.turn is turn]
+            jobs = list(self._settling) if turn is None else []
         for runner in runners:
             runner.cancel()
         for job in jobs:

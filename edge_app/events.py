@@ -24,11 +24,22 @@ Picture = Path | bytes | Image
 
 
 @dataclass(frozen=True)
+class EarlierMessage:
+    """A message before the question, of a conversation that the front end keeps itself."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    images: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
 class Turn:
     """One question, as a front end hands it over.
 
     images: the new images of this turn; those of earlier turns stay in the conversation.
     session: the session to continue, by id or its unique beginning; None starts a new one.
+    earlier: the conversation so far, for a turn that continues no session.
+    model: the model that answers where no adapter does; None for the assistant's.
     adapter: an installed adapter's name, "none", "auto", or a sum of adapters (adapters.spec).
     sampling: None for the settings' sampling.
     system: the session's system prompt from this turn on; None leaves it unchanged.
@@ -40,6 +51,8 @@ class Turn:
     question: str
     images: tuple[Picture, ...] = ()
     session: str | None = None
+    earlier: tuple[EarlierMessage, ...] = ()
+    model: str | None = None
     adapter: str = "auto"
     mode: Mode = "auto"
     sampling: Sampling | None = None

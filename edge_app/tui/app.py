@@ -15,6 +15,7 @@ from textual.theme import Theme
 from edge_app.assistant import Assistant
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.engine.model_library import ModelLibrary
+from edge_app.event_batches import wait_for_answers
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
@@ -25,7 +26,6 @@ from edge_app.tui.composer.commands import COMMANDS, MODE_HELP
 from edge_app.tui.conversation.previews import preview_class
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.keys import APP_BINDINGS, unknown_ids
-from edge_app.tui.stream import wait_for_answers
 from edge_app.tui.windows.consent_window import ChatConsenter
 from models.core.errors import UserError
 from router.confidence.rule import why_ignored

@@ -9,11 +9,11 @@ from textual.app import App
 from textual.worker import Worker
 
 from edge_app.answer_text import sureness
+from edge_app.event_batches import batches
 from edge_app.events import Answer, Failed, Progress
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.status import StatusLine
-from edge_app.tui.stream import batches
 from edge_app.tui.text import download_text, file_size
 from edge_app.tui.windows.models_window import ModelsWindow
 from edge_app.tui.windows.window import ConfirmWindow

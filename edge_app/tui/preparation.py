@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from textual.screen import Screen
 from textual.worker import Worker
 
+from edge_app.event_batches import batches
 from edge_app.events import Failed, Progress, Ready
 from edge_app.tui.composer.attachments import Attachment
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.status import StatusLine
-from edge_app.tui.stream import batches
 from edge_app.tui.text import progress_text
 
 

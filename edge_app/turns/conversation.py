@@ -147,12 +147,14 @@ def _with_file(image: Image) -> ReadPicture:
 def assemble(
     turn: Turn, new: Sequence[ReadPicture], session: Session | None, system: str | None, pictures: Pictures
 ) -> tuple[Message, ...]:
-    """The messages of a turn, its question last.
+    """The messages of a turn, its question last. Raises UserError when an image of `turn.earlier` cannot be read.
 
     system: the system prompt of new sessions. Turns without an answer are left out. Their images are kept and belong to
     the next question.
     """
     prompt = turn.system if turn.system is not None else session.system if session else system
+    if turn.earlier:
+        return _given_messages(prompt, turn, new, pictures)
     earlier = session.turns if session else ()
     return _messages(prompt, earlier, turn.question, [picture.image for picture in new], pictures)
 
@@ -178,6 +180,17 @@ def _messages(
             ]
             carried = []
     return (*messages, Message("user", question, (*carried, *new)))
+
+
+def _given_messages(
+    system: str | None, turn: Turn, new: Sequence[ReadPicture], pictures: Pictures
+) -> tuple[Message, ...]:
+    """The messages of a turn whose conversation so far came with it."""
+    messages = [Message("system", system)] if system else []
+    for earlier in turn.earlier:
+        shown = tuple(pictures.read(source).image for source in earlier.images)
+        messages.append(Message(earlier.role, earlier.text, shown))
+    return (*messages, Message("user", turn.question, tuple(picture.image for picture in new)))
 
 
 def _answered(turn: SavedTurn) -> bool:

@@ -112,16 +112,17 @@ class Planner:
     def plan(self, turn: Turn) -> PlannedTurn:
         """Raises UserError for anything the user got wrong."""
         started = time.perf_counter()
-        self._bases.check(self.model)
-        installed, choice = self._adapters_to_choose(turn.adapter)
-        base = self._bases.of(choice.adapter if choice else None, self.model)
+        model = turn.model or self.model
+        self._bases.check(model)
+        installed, choice = self._adapters_to_choose(turn.adapter, model)
+        base = self._bases.of(choice.adapter if choice else None, model)
         routed = time.perf_counter()
         if not turn.question.strip():
             raise UserError("The question is empty; ask something.")
         new = tuple(self.pictures.read(source) for source in turn.images)
         session = self._sessions.get(turn.session) if self._sessions and turn.session is not None else None
         messages = assemble(turn, new, session, self._settings.system, self.pictures)
-        places = self._places(turn, messages, session.id if session else None)
+        places = self._places(turn, model, messages, session.id if session else None)
         focus, alone = self._foci(base, turn, messages, session.turns if session else (), len(new))
         if choice is None and focus.obstacle is None and alone.obstacle == "several_images":
             choice = Choice(None, None, Reason("adapters_see_one_image"))
@@ -137,11 +138,11 @@ class Planner:
             installed=installed,
             choice=choice,
             places=places,
-            model=self.model,
+            model=model,
             base=base,
             started=started,
             route_ms=1000 * (routed - started),
-            profile=partial(read_profile, self.model, self._adapters, places.standing),
+            profile=partial(read_profile, model, self._adapters, places.standing),
             previous=latest_answer(session.turns if session else ()),
         )
 
@@ -157,7 +158,7 @@ class Planner:
         mode = saved.result.mode if saved.result else self._settings.mode
         again = Turn(saved.question, session=chat.id, mode=mode)
         messages = assembled_again(chat, saved, self.pictures)
-        places = self._places(again, messages, chat.id)
+        places = self._places(again, self.model, messages, chat.id)
         earlier = [each for each in chat.turns if each.id < turn]
         focus, alone = self._foci(self.model, again, messages, earlier, len(saved.images))
         planned = PlannedTurn(
@@ -202,28 +203,28 @@ class Planner:
         together = image_in_question(messages, answered, new=new, images_at_once=at_once)
         return focus_with_detail(together, detail), alone
 
-    def _places(self, turn: Turn, messages: Sequence[Message], session: str | None) -> PlacePlan:
+    def _places(self, turn: Turn, model: str, messages: Sequence[Message], session: str | None) -> PlacePlan:
         """The averages are read only when an endpoint is set up."""
         images = [image for message in messages for image in message.images]
         expected_cloud, expected_local = None, PRIOR_LOCAL
         if self._cloud.is_set_up:
             expected_cloud = self._costs.of("cloud", None)
             adapter = None if turn.adapter in RESERVED else turn.adapter
-            expected_local = self._costs.of("local", adapter, self.model)
+            expected_local = self._costs.of("local", adapter, model)
         standing = self._cloud.standing(images, session, allow_cloud=turn.allow_cloud)
         return PlacePlan(self.scenario(turn.mode), standing, expected_local, expected_cloud, turn.allow_cloud)
 
-    def _adapters_to_choose(self, asked: str) -> tuple[tuple[str, ...], Choice | None]:
+    def _adapters_to_choose(self, asked: str, model: str) -> tuple[tuple[str, ...], Choice | None]:
         """The adapters that the choice is among, and the choice if it needs no router.
 
         Raises UserError when an adapter that was asked for is not installed.
         """
         installed = self._installed(asked)
-        if asked == "auto" and not self._bases.is_here(self._bases.embedded, self.model):
+        if asked == "auto" and not self._bases.is_here(self._bases.embedded, model):
             return (), Choice(None, None, Reason("router_not_here", {"model": self._bases.embedded}))
         if asked != "auto" or not installed:
             return installed, choose_as_asked(asked, installed)
-        usable = self._bases.usable(installed, self.model)
+        usable = self._bases.usable(installed, model)
         return usable, None if usable else choose_as_asked("auto", ())
 
     def _installed(self, adapter: str) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from edge_app.events import (
     Notice,
     Routed,
     TokenText,
+    Turn,
     TurnSaved,
 )
 from edge_app.reason_text import Label, clause, inside
@@ -77,6 +78,10 @@ class TurnRunner:
         self._cloud: CloudAnswer | None = None
         self._interruption: KeyboardInterrupt | None = None
         self._reply: BuiltInReply | None = None
+
+    @property
+    def turn(self) -> Turn:
+        return self._planned.turn
 
     def cancel(self) -> None:
         """Stops the running answer. The text so far is kept."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from edge_app.event_batches import ANSWERS, batches
 from edge_app.events import (
     Answered,
     CloudFailed,
@@ -21,7 +22,6 @@ from edge_app.events import (
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.conversation_view import ConversationView
-from edge_app.tui.stream import ANSWERS, batches
 
 
 async def show_turn(

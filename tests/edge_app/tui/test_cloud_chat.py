@@ -16,13 +16,13 @@ from edge_app import settings
 from edge_app.assistant import Assistant
 from edge_app.cloud.ledger import Ledger
 from edge_app.engine.model_library import ModelLibrary
+from edge_app.event_batches import ANSWERS, wait_for_answers
 from edge_app.storage.sessions import SavedTurn, SessionStore
 from edge_app.system import paths
 from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
 from edge_app.tui.conversation.answer_view import AnswerView, OtherAnswer
 from edge_app.tui.dependencies import ChatDependencies
-from edge_app.tui.stream import ANSWERS, wait_for_answers
 from edge_app.tui.windows.consent_window import ChatConsenter, ConsentWindow
 from edge_app.tui.windows.route_window import RouteWindow
 from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, Wire, answers, end, word

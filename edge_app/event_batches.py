@@ -1,4 +1,4 @@
-"""Turns an assistant's blocking iterator of events into asynchronous batches for the screen.
+"""Turns an assistant's blocking iterator of events into asynchronous batches for an event loop.
 
 A daemon thread reads the iterator, so that a download that hangs does not keep the program from ending. There is at
 most one batch in an interval, with the text of consecutive tokens joined, so that a fast model costs the screen no

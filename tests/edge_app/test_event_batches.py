@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from edge_app import event_batches as stream
+from edge_app.event_batches import batches, merged
 from edge_app.events import Event, Progress, TokenText
-from edge_app.tui import stream
-from edge_app.tui.stream import batches, merged
 
 
 def test_neighbouring_tokens_are_joined_and_of_progress_the_last_is_kept() -> None:
