@@ -1,4 +1,4 @@
-"""`edge-app sessions`: lists, shows, searches, exports and deletes saved chats."""
+"""`edge-app sessions`: lists, shows, searches, exports, renames, copies and deletes saved chats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from edge_app.storage.sessions import SessionStore
 
 app = typer.Typer(
-    help="Sessions: list, show, search, export, delete.\n\n\b\nExample:\n  edge-app sessions list --limit 10",
+    help="Sessions: list, show, search, export, rename, fork, delete."
+    "\n\n\b\nExample:\n  edge-app sessions list --limit 10",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -104,6 +105,41 @@ def export(
     """
     with _store() as store:
         _write(store, session, format_, to)
+
+
+@app.command()
+def rename(session: IdArgument, title: Annotated[str, typer.Argument(help="The new title.")]) -> None:
+    """Give a session another title.
+
+    \b
+    Example:
+      edge-app sessions rename 3f2a "Receipts of the trip"
+    """
+    with _store() as store:
+        full = store.resolve(session)
+        store.rename(full, title)
+        output.say(f"Session {full} is now called {store.get(full).title}.")
+
+
+@app.command()
+def fork(
+    session: IdArgument,
+    turns: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Copy only the first N questions and answers.")
+    ] = None,
+) -> None:
+    """Copy a session, to go on differently; prints the id of the copy.
+
+    \b
+    Example:
+      edge-app sessions fork 3f2a --turns 2
+    """
+    with _store() as store:
+        found = store.get(session)
+        if turns is not None and turns > len(found.turns):
+            raise UserError(f"Session {found.id} has fewer than {turns} questions ({len(found.turns)}).")
+        through = None if turns is None else found.turns[turns - 1].id if turns else 0
+        output.result(store.fork(found.id, through))
 
 
 @app.command()

@@ -148,9 +148,14 @@ def _version_5(db: Database) -> None:
         db.execute("UPDATE turns SET details = ? WHERE id = ?", [json.dumps(facts, ensure_ascii=False), turn])
 
 
+def _version_6(db: Database) -> None:
+    """What the user set for one chat alone, such as a temperature, as a JSON object; NULL when nothing was."""
+    db.execute("ALTER TABLE sessions ADD COLUMN options TEXT")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     *(_version_1, _version_2, _version_3, _version_4),
-    _version_5,
+    *(_version_5, _version_6),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_app.storage.sessions import SavedTurn, Session
+from edge_app.storage.session_records import SavedTurn, Session
 
 MARKS = {
     "answering": "still being answered",

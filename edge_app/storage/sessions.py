@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,89 +16,22 @@ import psutil
 from edge_app.events import Answer
 from edge_app.storage.database import DatabaseFile, is_alive, moment, storable
 from edge_app.storage.image_files import ImageFiles
+from edge_app.storage.session_records import (
+    Match,
+    NewImage,
+    SavedImage,
+    SavedTurn,
+    SavedTurnId,
+    Session,
+    SessionSummary,
+    Status,
+)
 from edge_app.system import paths
 from models.core.errors import UserError
-
-Status = Literal["answering", "complete", "stopped", "failed", "interrupted"]
-"""interrupted: the process ended during the answer."""
 
 TITLE_CHARACTERS = 60
 OWN_COLUMNS = ("place", "reason", "kept", "broken")
 """Fields of an answer that have a column of their own; the others are in the JSON of `details`."""
-
-
-@dataclass(frozen=True)
-class NewImage:
-    """An image to be saved. digest: sha256 of data, in hexadecimal. name: the file's name, shown to the user."""
-
-    digest: str
-    name: str
-    data: bytes
-
-
-@dataclass(frozen=True)
-class SavedImage:
-    digest: str
-    name: str
-    file: Path
-
-
-@dataclass(frozen=True)
-class SavedTurnId:
-    session: str
-    turn: int
-
-
-@dataclass(frozen=True)
-class SavedTurn:
-    """A turn as it was saved.
-
-    answer: the text so far. result: the answer with its facts; None unless status is complete or stopped.
-    error: the message that the user saw when the turn failed. created: ISO 8601, UTC.
-    kept: the local answer, when the cloud's replaced it. broken: the part of a cloud answer that was received
-    before it failed, when the local answer counts.
-    """
-
-    id: int
-    question: str
-    answer: str
-    status: Status
-    error: str | None
-    created: str
-    images: tuple[SavedImage, ...]
-    result: Answer | None
-    kept: str | None = None
-    broken: str | None = None
-
-
-@dataclass(frozen=True)
-class SessionSummary:
-    id: str
-    title: str
-    created: str
-    updated: str
-    turns: int
-
-
-@dataclass(frozen=True)
-class Session:
-    id: str
-    title: str
-    system: str | None
-    created: str
-    updated: str
-    turns: tuple[SavedTurn, ...]
-
-
-@dataclass(frozen=True)
-class Match:
-    """A turn that a search found. excerpt: a part of its text with each found word in brackets."""
-
-    session: str
-    title: str
-    turn: int
-    created: str
-    excerpt: str
 
 
 class SessionStore(DatabaseFile):
@@ -178,6 +110,54 @@ class SessionStore(DatabaseFile):
         with self._transaction():
             self._end(saved, "failed", answer, storable(error), None)
 
+    def rename(self, session: str, title: str) -> None:
+        """Gives a session another title. Raises UserError for an empty one."""
+        shortened = _title(storable(title))
+        if not shortened:
+            raise UserError("Give the session a title of at least one letter.")
+        with self._transaction():
+            self._db.execute("UPDATE sessions SET title = ? WHERE id = ?", [shortened, self.resolve(session)])
+
+    def set_options(self, session: str, options: Mapping[str, Any]) -> None:
+        """Saves what the user set for this session alone, in place of what was set before."""
+        text = json.dumps(dict(options)) if options else None
+        with self._transaction():
+            self._db.execute("UPDATE sessions SET options = ? WHERE id = ?", [text, self.resolve(session)])
+
+    def fork(self, session: str, through: int | None = None) -> str:
+        """Copies a session into a new one and returns the id of the copy.
+
+        through: the id of the last turn that is copied; None copies all. A turn that is still being answered is left
+        out. Images are shared with the original.
+        """
+        now, copy = moment(), secrets.token_hex(6)
+        with self._transaction():
+            original = self.resolve(session)
+            self._db.execute(
+                "INSERT INTO sessions (id, title, system, options, created, updated)"
+                " SELECT ?, title, system, options, ?, ? FROM sessions WHERE id = ?",
+                [copy, now, now, original],
+            )
+            turns = self._rows(
+                "SELECT id FROM turns WHERE session = ? AND id <= ? AND status != 'answering' ORDER BY id",
+                original,
+                2**62 if through is None else through,
+            )
+            columns = "question, answer, status, error, details, created, process, process_started, " + (
+                "place, reason, kept, broken"
+            )
+            for turn in turns:
+                new = self._db.execute(
+                    f"INSERT INTO turns (session, {columns}) SELECT ?, {columns} FROM turns WHERE id = ?",
+                    [copy, turn["id"]],
+                ).lastrowid
+                self._db.execute(
+                    "INSERT INTO turn_images (turn, position, digest, name)"
+                    " SELECT ?, position, digest, name FROM turn_images WHERE turn = ?",
+                    [new, turn["id"]],
+                )
+        return copy
+
     def delete(self, session: str) -> None:
         """Deletes a session, its turns, and the images that no other session has.
 
@@ -230,7 +210,8 @@ class SessionStore(DatabaseFile):
         with self._lock:
             (head,) = self._rows("SELECT * FROM sessions WHERE id = ?", self.resolve(session))
             turns = self._rows("SELECT * FROM turns WHERE session = ? ORDER BY id", head["id"])
-            return Session(**head, turns=tuple(self._turn(row, head["id"]) for row in turns))
+            options = json.loads(head.pop("options") or "{}")
+            return Session(**head, options=options, turns=tuple(self._turn(row, head["id"]) for row in turns))
 
     def search(self, words: str, limit: int = 50) -> tuple[Match, ...]:
         """Turns that have all the words ("in quotes" for a phrase) in question or answer, the best match first.
@@ -255,13 +236,9 @@ class SessionStore(DatabaseFile):
     def _new_session(self, question: str, now: str) -> str:
         """Inserts a session titled by the question's first line. Its id is 48 random bits in hexadecimal."""
         session = secrets.token_hex(6)
-        lines = question.strip().splitlines()
-        title = lines[0] if lines else ""
-        if len(title) > TITLE_CHARACTERS:
-            title = title[: TITLE_CHARACTERS - 1].rstrip() + "…"
         self._db.execute(
             "INSERT INTO sessions (id, title, created, updated) VALUES (?, ?, ?, ?)",
-            [session, title, now, now],
+            [session, _title(question), now, now],
         )
         return session
 
@@ -306,6 +283,13 @@ class SessionStore(DatabaseFile):
                         "UPDATE turns SET status = 'interrupted' WHERE id = ? AND status = 'answering'",
                         [turn],
                     )
+
+
+def _title(text: str) -> str:
+    """The first line of a text, shortened to TITLE_CHARACTERS."""
+    lines = text.strip().splitlines()
+    title = lines[0] if lines else ""
+    return title if len(title) <= TITLE_CHARACTERS else title[: TITLE_CHARACTERS - 1].rstrip() + "…"
 
 
 def _storable(text: str | None) -> str | None:

@@ -18,7 +18,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from edge_app.events import Answer, Picture, Turn
-from edge_app.storage.sessions import NewImage, SavedTurn, Session
+from edge_app.storage.session_records import NewImage, SavedTurn, Session
 from edge_app.turns.replies.about_answer import was_about_answer
 from models.core.errors import UserError
 from models.core.images import MAX_FILE_BYTES, load_image

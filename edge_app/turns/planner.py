@@ -17,7 +17,8 @@ from edge_app.costs.averages import PRIOR_LOCAL, CostAverages
 from edge_app.engine.adapter_bases import AdapterBases
 from edge_app.events import Answer, Turn
 from edge_app.settings import Settings
-from edge_app.storage.sessions import SavedTurn, SessionStore
+from edge_app.storage.session_records import SavedTurn
+from edge_app.storage.sessions import SessionStore
 from edge_app.system.battery import battery
 from edge_app.turns.conversation import (
     Pictures,

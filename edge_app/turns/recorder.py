@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from edge_app.events import Answer
-from edge_app.storage.sessions import SavedTurnId, SessionStore
+from edge_app.storage.session_records import SavedTurnId
+from edge_app.storage.sessions import SessionStore
 from edge_app.turns.conversation import new_images
 from edge_app.turns.planner import PlannedTurn
 from models.core.errors import UserError

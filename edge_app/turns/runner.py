@@ -30,7 +30,8 @@ from edge_app.events import (
     TurnSaved,
 )
 from edge_app.reason_text import Label, clause, inside
-from edge_app.storage.sessions import SavedTurn, SavedTurnId, SessionStore
+from edge_app.storage.session_records import SavedTurn, SavedTurnId
+from edge_app.storage.sessions import SessionStore
 from edge_app.turns.cloud_answer import CloudAnswer
 from edge_app.turns.local_answer import LocalAnswer, LocalResources
 from edge_app.turns.planner import PlannedTurn

@@ -15,7 +15,8 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from edge_app.storage.sessions import NewImage, SessionStore
+from edge_app.storage.session_records import NewImage
+from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from edge_app.system.offline import switch
 from models.hub.store import ModelFiles

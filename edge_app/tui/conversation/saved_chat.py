@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_app.events import Answer
-from edge_app.storage.sessions import SavedImage, SavedTurn, SessionStore
+from edge_app.storage.session_records import SavedImage, SavedTurn
+from edge_app.storage.sessions import SessionStore
 from edge_app.tui.conversation.messages import ShownImage
 from edge_app.tui.conversation.previews import thumbnail
 from models.core.errors import UserError

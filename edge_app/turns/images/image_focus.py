@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edge_app.storage.sessions import SavedTurn
+from edge_app.storage.session_records import SavedTurn
 from edge_app.turns.images.image_references import is_about_several, named, needs_image
 from edge_app.turns.replies.about_answer import was_about_answer
 from models.core.types import Image, Message

@@ -15,7 +15,7 @@ from edge_app.system.terminal_text import one_line
 
 if TYPE_CHECKING:
     from edge_app.events import Answer
-    from edge_app.storage.sessions import SavedTurn
+    from edge_app.storage.session_records import SavedTurn
 
 AboutAnswer = Literal["doubt", "reason"]
 """doubt: whether the answer is right, and how sure it is. reason: why it is that answer."""

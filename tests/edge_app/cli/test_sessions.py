@@ -45,3 +45,20 @@ def test_sessions_list_show_search_export_delete(
     assert run("sessions", "delete", session, "--yes").code == 0
     assert run("sessions", "list") == Outcome(0, "", "There are no sessions yet.\n")
     assert saved_image_names() == set()
+
+
+def test_sessions_rename_and_fork(run: Run, engine: FakeEngine) -> None:
+    engine.words = ("A ", "tabby cat.")
+    run("ask", "What is a tabby?")
+    (listed,) = json.loads(run("sessions", "list", "--json").stdout)
+    session = listed["id"]
+    assert run("sessions", "rename", session[:6], "Cats").stderr == f"Session {session} is now called Cats.\n"
+
+    forked = run("sessions", "fork", session[:6])
+
+    assert forked.code == 0
+    copy = json.loads(run("sessions", "show", forked.stdout.strip(), "--json").stdout)
+    assert (copy["title"], [turn["question"] for turn in copy["turns"]]) == ("Cats", ["What is a tabby?"])
+    refused = run("sessions", "fork", session, "--turns", "2")
+    assert (refused.code, refused.stdout) == (1, "")
+    assert "fewer than 2 questions" in refused.stderr

@@ -22,7 +22,8 @@ from edge_app.events import (
     Event,
     TokenText,
 )
-from edge_app.storage.sessions import SavedTurn, SessionStore
+from edge_app.storage.session_records import SavedTurn
+from edge_app.storage.sessions import SessionStore
 from tests.edge_app.cloud.misbehaving import (
     STREAM,
     Misbehaving,

@@ -212,7 +212,8 @@ def test_a_process_number_that_was_given_to_another_process_counts_as_dead(store
 
 WRITER = """
 import sys
-from edge_app.storage.sessions import NewImage, SessionStore
+from edge_app.storage.session_records import NewImage
+from edge_app.storage.sessions import SessionStore
 from tests.edge_app.conftest import new_image
 store = SessionStore.open()
 for number in range(15):
@@ -424,3 +425,51 @@ def test_directories_are_private(store: SessionStore, home: Path) -> None:
     store.begin_turn(session=None, question="?", images=[new_image()], system=None)
     for directory in (home, home / "data", home / "data" / "images"):
         assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_fork_has_the_turns_and_images_up_to_a_turn_and_leaves_the_original(store: SessionStore) -> None:
+    first = store.begin_turn(session=None, question="What is this?", images=[new_image()], system="Be brief.")
+    store.finish_turn(first, "complete", answer(session=first.session))
+    ask(store, "And its colour?", "Grey.", first.session)
+    store.set_options(first.session, {"temperature": 0.5})
+
+    copy = store.get(store.fork(first.session, first.turn))
+
+    assert [turn.question for turn in copy.turns] == ["What is this?"]
+    assert copy.turns[0].answer == "A cat." and copy.turns[0].result is not None
+    assert copy.turns[0].result.session == copy.id
+    assert [image.digest for image in copy.turns[0].images] == [new_image().digest]
+    assert (copy.system, copy.options) == ("Be brief.", {"temperature": 0.5})
+    assert len(store.get(first.session).turns) == 2
+    store.delete(first.session)
+    assert copy.turns[0].images[0].file.is_file()
+
+
+def test_a_fork_of_all_turns_leaves_out_one_that_is_being_answered(store: SessionStore) -> None:
+    session = ask(store, "One?")
+    store.begin_turn(session=session, question="Two?", images=(), system=None)
+
+    assert [turn.question for turn in store.get(store.fork(session)).turns] == ["One?"]
+    assert store.get(store.fork(session, 0)).turns == ()
+
+
+def test_a_session_is_renamed_and_found_by_its_words_still(store: SessionStore) -> None:
+    session = ask(store, "What is this?")
+
+    store.rename(session, "  The cat\nof the neighbours ")
+
+    assert store.recent(1)[0].title == "The cat"
+    assert store.search("cat")[0].title == "The cat"
+    with pytest.raises(UserError, match="title"):
+        store.rename(session, " \n ")
+    assert store.recent(1)[0].title == "The cat"
+
+
+def test_options_of_a_session_are_replaced_and_removed(store: SessionStore) -> None:
+    session = ask(store, "What is this?")
+    assert store.get(session).options == {}
+
+    store.set_options(session, {"seed": 3, "temperature": 0.5})
+    assert store.get(session).options == {"seed": 3, "temperature": 0.5}
+    store.set_options(session, {})
+    assert store.get(session).options == {}

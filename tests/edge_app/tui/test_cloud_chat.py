@@ -17,7 +17,8 @@ from edge_app.assistant import Assistant
 from edge_app.cloud.ledger import Ledger
 from edge_app.engine.model_library import ModelLibrary
 from edge_app.event_batches import ANSWERS, wait_for_answers
-from edge_app.storage.sessions import SavedTurn, SessionStore
+from edge_app.storage.session_records import SavedTurn
+from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from edge_app.storage.sessions import SavedTurn, SessionStore
+from edge_app.storage.session_records import SavedTurn
+from edge_app.storage.sessions import SessionStore
 from edge_app.turns import recorder as module
 from edge_app.turns.recorder import TimedSaver, TurnRecorder
 from models.core.errors import UserError
