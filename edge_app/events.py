@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from edge_app.answer_schema import AnswerSchema
+from edge_app.fields import FieldValue
 from edge_app.image_detail import ImageDetail
 from models.core.errors import NeedsNetwork, UserError
 from models.core.types import Image, Sampling, Stage
@@ -46,6 +48,8 @@ class Turn:
     allow_cloud: the user consents to asking the cloud.
     detail: how closely to look at the images (edge_app.image_detail); None for the setting.
     see_images, use_words: False hides from the model the images, or the words made from them (for evaluations).
+    schema: what the answer has to fit: a JSON Schema, a pydantic model's class, or what edge_app.answer_schema makes.
+        The answer is then JSON. None for an answer in plain text.
     """
 
     question: str
@@ -61,6 +65,7 @@ class Turn:
     detail: ImageDetail | None = None
     see_images: bool = True
     use_words: bool = True
+    schema: AnswerSchema | Mapping[str, Any] | type | None = None
 
 
 StopReason = Literal["stop", "length", "cancelled", "content_filter"]
@@ -124,6 +129,7 @@ class Answer:
     kept: the local answer, when there was one before the cloud's.
     broken: the beginning of a cloud answer that broke off; the answer is then the local one.
     offer: what the user may do about a local answer that is likely wrong or a decline.
+    fields: the values of an answer that fits a schema, by the keys of its object; empty without a schema.
     """
 
     text: str
@@ -146,6 +152,7 @@ class Answer:
     kept: str | None = None
     broken: str | None = None
     offer: Offer | None = None
+    fields: tuple[FieldValue, ...] = ()
     evidence: Evidence | None = field(default=None, compare=False)
 
     def as_json(self) -> dict[str, Any]:
@@ -161,7 +168,8 @@ class Answer:
         """The inverse of `details`."""
         fields = dict(details)
         tokens, timings = TokenCounts(**fields.pop("tokens")), Timing(**fields.pop("timing_ms"))
-        return cls(text=text, session=session, tokens=tokens, timings=timings, **fields)
+        values = tuple(FieldValue(**each) for each in fields.pop("fields", ()))
+        return cls(text=text, session=session, tokens=tokens, timings=timings, fields=values, **fields)
 
     def _fields_without(self, *names: str) -> dict[str, Any]:
         """In their order; text and timings under the keys that earlier versions used."""

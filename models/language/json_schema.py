@@ -1,0 +1,128 @@
+"""JSON Schemas as grammars that decoding can follow, made by llguidance.
+
+A schema that cannot be followed exactly is refused, with the name of the keyword and where it stands. JSON is written
+as `json.dumps` writes it, with ", " and ": " between values and no other blanks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from models.core.errors import UserError
+
+MOST_BYTES = 256 << 10
+"""Bytes of a schema as JSON."""
+
+MOST_NESTED = 64
+"""Levels of schemas within schemas, and of lists and objects in a schema."""
+
+MOST_REPEATED = 10_000
+"""The largest minItems, minLength and minProperties. A longer answer fits no context."""
+
+UNSUPPORTED = frozenset(
+    {
+        "not", "if", "then", "else", "uniqueItems", "contains", "minContains", "maxContains", "propertyNames",
+        "dependencies", "dependentRequired", "dependentSchemas", "unevaluatedItems", "unevaluatedProperties",
+        "$dynamicRef", "$recursiveRef", "$dynamicAnchor", "$recursiveAnchor", "$anchor", "x-guidance",
+    }
+)  # fmt: skip
+"""Keywords that restrict an answer in a way that decoding cannot follow token by token."""
+
+_OF_ONE = ("items", "additionalItems", "additionalProperties")
+_OF_SEVERAL = ("prefixItems", "items", "anyOf", "oneOf", "allOf")
+_BY_NAME = ("properties", "patternProperties", "$defs", "definitions")
+_LEAST = ("minItems", "minLength", "minProperties")
+_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+
+
+def grammar_of(schema: Mapping[str, Any]) -> str:
+    """The grammar of the JSON texts that fit a schema. Raises UserError when it cannot be followed exactly."""
+    from llguidance import LLMatcher
+
+    text = _checked(schema)
+    try:
+        grammar = LLMatcher.grammar_from_json_schema(
+            text, overrides={"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        )
+    except ValueError as error:
+        raise _refused(str(error)) from None
+    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar)
+    if is_error:
+        raise _refused(messages[0])
+    return grammar
+
+
+def _checked(schema: Mapping[str, Any]) -> str:
+    """The schema as JSON. Raises UserError for what llguidance would not refuse by itself."""
+    try:
+        text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _refused(f"it cannot be written as JSON: {error}") from None
+    if len(text.encode("utf-8", "replace")) > MOST_BYTES:
+        raise _refused(f"it is larger than {MOST_BYTES >> 10} kB")
+    if _depth(text) > MOST_NESTED:
+        raise _refused(f"it is nested more than {MOST_NESTED} levels deep")
+    names = sorted({each for where in _subschemas(schema, "") for each in _obstacles(*where)})
+    if names:
+        raise UserError(f"The schema cannot be used: {', '.join(names)} is not supported.")
+    return text
+
+
+def _depth(text: str) -> int:
+    """How deeply lists and objects are nested in a JSON text."""
+    depth = deepest = 0
+    quoted = escaped = False
+    for character in text:
+        if quoted:
+            quoted = escaped or character != '"'
+            escaped = not escaped and character == "\\"
+        elif character == '"':
+            quoted = True
+        elif character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+def _subschemas(schema: object, path: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Every schema within a schema, itself included, each with its path: "properties/tags/items"."""
+    if not isinstance(schema, Mapping):
+        return
+    yield schema, path
+    for key in _OF_ONE:
+        yield from _subschemas(schema.get(key), f"{path}/{key}")
+    for key in _OF_SEVERAL:
+        parts = schema.get(key)
+        for number, part in enumerate(parts if isinstance(parts, list) else ()):
+            yield from _subschemas(part, f"{path}/{key}/{number}")
+    for key in _BY_NAME:
+        named = schema.get(key)
+        for name, part in (named if isinstance(named, Mapping) else {}).items():
+            yield from _subschemas(part, f"{path}/{key}/{name}")
+
+
+def _obstacles(schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    """The keywords of one schema that cannot be followed, each with its place."""
+    place = f" (at {path.removeprefix('/')})" if path else ""
+    for key in schema:
+        if key in UNSUPPORTED and schema[key] is not False:
+            yield f"`{key}`{place}"
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and not reference.startswith("#"):
+        yield f"`$ref` to {reference[:80]}{place}"
+    for key in _LEAST:
+        least = schema.get(key)
+        if isinstance(least, int | float) and least > MOST_REPEATED:
+            yield f"`{key}` above {MOST_REPEATED}{place}"
+    for key in _NUMBERS:
+        if isinstance(schema.get(key), bool):  # of draft 4, whose meaning is another
+            yield f"`{key}` that is no number{place}"
+
+
+def _refused(why: str) -> UserError:
+    line = " ".join(why.split())
+    return UserError(f"The schema cannot be used: {line[:300].rstrip('.')}.")

@@ -1,0 +1,116 @@
+"""Schemas are read from dicts, pydantic models and files, and what decoding cannot follow is refused by name."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+
+from edge_app.answer_schema import parse_schema, read_schema, schema_of_fields
+from edge_app.fields import Field, fields_schema, parse_fields
+from models.core.errors import UserError
+
+
+class Receipt(pydantic.BaseModel):
+    """A receipt."""
+
+    company: str
+    day: datetime.date | None
+    total: float
+    items: int = pydantic.Field(description="how many")
+
+
+def test_a_pydantic_model_has_the_fields_of_its_class() -> None:
+    assert parse_schema(Receipt).fields == (
+        Field("company"),
+        Field("day", "date"),
+        Field("total", "number"),
+        Field("items", "integer"),
+    )
+    assert [parse_schema(Receipt).may_be_null(name) for name in ("company", "day", "total")] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_list_of_fields_is_the_same_as_its_schema() -> None:
+    fields = parse_fields("company, date:date, total:number, paid:boolean, items:integer")
+    assert parse_schema(fields_schema(fields)) == schema_of_fields(fields)
+    assert all(schema_of_fields(fields).may_be_null(field.name) for field in fields)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object", "properties": {"a": {"type": "string"}}},
+        {"type": "object", "properties": {"a": {"type": "string", "minLength": 2}}, "required": ["a"]},
+        {"type": "object", "properties": {"a": {"type": "object"}}, "required": ["a"]},
+        {"type": "object", "properties": {"a": {"type": ["string", "number"]}}, "required": ["a"]},
+    ],
+)
+def test_any_other_schema_has_no_fields(schema: dict[str, Any]) -> None:
+    assert parse_schema(schema).fields == ()
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"not": {"type": "string"}}, "`not` is not supported"),
+        (
+            {"type": "object", "properties": {"tags": {"uniqueItems": True}}},
+            "`uniqueItems` .at properties/tags",
+        ),
+        ({"$ref": "https://example.com/schema.json"}, "`\\$ref` to https://example.com/schema.json"),
+        ({"type": "string", "format": "color"}, "format: color"),
+        ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
+        ({"type": "string", "pattern": "(a"}, "unclosed group"),
+        ({"type": "text"}, "Invalid type: text"),
+        ({"type": "integer", "minimum": 5, "maximum": 3}, "Unsatisfiable"),
+        ({"type": "string", "minLength": 10**6}, "`minLength` above 10000"),
+        ({"x-guidance": {"lenient": True}, "not": {}}, "`not`, `x-guidance` is not supported"),
+        ({"exclusiveMinimum": True}, "that is no number"),
+        ({"properties": [1]}, "properties must be an object"),
+        ({"title": "x" * 300_000}, "larger than 256 kB"),
+        ({"title": float("nan")}, "cannot be written as JSON"),
+    ],
+)
+def test_a_schema_that_cannot_be_followed_is_refused_by_name(schema: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said) as refused:
+        parse_schema(schema)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(2000):
+        schema = {"items": schema}
+    with pytest.raises(UserError, match=r"deep|recursion"):
+        parse_schema(schema)
+
+
+def test_what_is_no_schema_is_a_mistake_of_the_program() -> None:
+    with pytest.raises(TypeError, match="pydantic"):
+        parse_schema("company, total")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="int"):
+        parse_schema(int)
+
+
+def test_a_file_is_read_or_refused_in_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    with pytest.raises(UserError, match="No such file"):
+        read_schema(file)
+    for content, said in ((b"{", "not JSON"), (b"[]", "an object"), (b"[" * 100_000, "not JSON")):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=said):
+            read_schema(file)
+    file.write_bytes(b" " * 300_000)
+    with pytest.raises(UserError, match="larger"):
+        read_schema(file)
+    file.write_text(json.dumps(Receipt.model_json_schema()))
+    assert read_schema(file) == parse_schema(Receipt)
