@@ -1,11 +1,13 @@
 """Decodes an image file into upright RGB pixels.
 
-Every format that Pillow decodes is accepted, recognised by content and not by the file's extension. Files may be
-hostile, so sizes are checked from the header before a pixel is decoded.
+Every format that Pillow decodes is accepted, and HEIC, recognised by content and not by the file's extension. Files may
+be hostile, so sizes are checked from the header before a pixel is decoded. PDF and files of several pages are read by
+models.documents, which comes back here for the pages of a TIFF file.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import stat
@@ -18,6 +20,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
+from models.core.png_text import text_in
 from models.core.types import Image
 
 MAX_FILE_BYTES: Final = 100 * 2**20
@@ -32,6 +35,11 @@ MAX_JPEG_PIXELS: Final = 150_000_000
 MAX_SIDE: Final = 2048
 """Longest side of the result in pixels. Small print stays legible and the pixels take less than 13 MB."""
 
+MAX_FRAMES: Final = 10_000
+"""Further pages of a TIFF file are left out."""
+
+_SUBFILE_TAG: Final = 254  # of TIFF: 1 is a reduced copy, 4 a mask
+_NO_PAGE: Final = 1 | 4
 _STRIP_ROWS: Final = 64  # rows of the reduced image that are converted at a time
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {
@@ -45,60 +53,117 @@ _UPRIGHT: Final = {
 }
 _ANIMATIONS: Final = ("GIF", "PNG", "WEBP", "AVIF")
 _PAGED: Final = ("TIFF", "PSD", "DCX")
-_HEIC_BRANDS: Final = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
-_READABLE: Final = "JPEG, PNG, WebP, GIF, TIFF, BMP and others"
+_HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_READABLE: Final = "JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF, BMP, PDF and others"
+_JPEG_END: Final = b"\xff\xd9"
+_JPEG_BLOCK: Final = 16 * 16  # pixels, of which the first is made up where no data follow
+_BEGINNINGS: Final = (
+    (
+        b"version https://git-lfs.github.com/",
+        "is a Git LFS pointer and not the image itself: run `git lfs pull`",
+    ),
+    (b"<svg", "is an SVG drawing: save it as PNG"),
+    (b"<!doctype html", "is a web page and not an image: save the image itself"),
+    (b"<html", "is a web page and not an image: save the image itself"),
+    (b"PK\x03\x04", "is a ZIP archive or an office document: take the image out, or save it as PDF"),
+    (b"%PDF-", "is a PDF, and one image is needed here: save the page as PNG"),
+)
+"""How files begin that are taken for images by mistake, and what to say about each."""
 
 
-def load_image(source: Path | str | bytes, name: str | None = None, *, longest: int | None = None) -> Image:
+def load_image(
+    source: Path | str | bytes, name: str | None = None, *, longest: int | None = None, frame: int = 0
+) -> Image:
     """Decode an image file, or the bytes of one.
 
     name: for messages; the default is the file's name, or "the image" for bytes. longest: pixels; None for MAX_SIDE.
-    Returns upright RGB pixels with at most `longest` pixels per side. Transparent parts become white. Of several
-    frames the first is taken, and a note says so. Raises UserError for anything that is not an image within the
-    limits.
+    frame: of a file with several, from 0.
+    Returns upright RGB pixels with at most `longest` pixels per side. Transparent parts become white. A note says when
+    one of several frames was taken, and when a JPEG was cut off and only its upper part could be read. Raises UserError
+    for anything that is not an image within the limits.
     """
     if isinstance(source, bytes):
         name, data = name or "the image", source
-        _check_length(len(data), name)
+        check_length(len(data), name)
     else:
         path = Path(source).expanduser()
-        name, data = name or path.name, _read(path)
+        name, data = name or path.name, read_file(path)
     longest = longest or MAX_SIDE
     with warnings.catch_warnings():
         # Pillow warns about damaged metadata, and about a size limit of its own. Ours are lower.
         warnings.simplefilter("ignore")
-        opened = _open(data, name)
-        _check_pixels(opened, name)
-        notes = [note for note in (_frames_note(opened), _size_note(opened, longest)) if note]
-        if opened.format == "JPEG":
-            opened.draft(None, _least_size(opened.size, longest))
-        picture = _decode(opened, name, longest)
+        opened = _open(data, name, frame)
+        notes = [note for note in (_frames_note(opened, frame), _size_note(opened, longest)) if note]
+        picture = _decode(opened, longest)
+        if picture is None and opened.format == "JPEG":
+            picture, note = _decode_cut(data, name, longest)
+            notes.append(note)
+    if picture is None:
+        raise UserError(f"{name} is a damaged or cut off {opened.format} image: get a fresh copy of it.")
     return Image(
         pixels=np.asarray(picture),
         digest=hashlib.sha256(data).hexdigest(),
         name=name,
         notes=tuple(notes),
+        text=text_in(opened),
     )
 
 
-def _read(path: Path) -> bytes:
+def pages_in(data: bytes, name: str) -> tuple[int, ...]:
+    """The frames of an image file that are pages of a document, from 0; (0,) for a file of one image.
+
+    Of the formats only TIFF has pages. Its thumbnails, reduced copies and masks are left out. Raises UserError for
+    anything that is not an image.
+    """
+    check_length(len(data), name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        opened = _open(data, name, 0)
+        if opened.format != "TIFF":
+            return (0,)
+        found = []
+        try:
+            for number in range(min(getattr(opened, "n_frames", 1), MAX_FRAMES)):
+                opened.seek(number)
+                if not int(opened.tag_v2.get(_SUBFILE_TAG, 0)) & _NO_PAGE:  # type: ignore[attr-defined]
+                    found.append(number)
+        except Exception:  # pages after a damaged one are lost
+            pass
+    return tuple(found) or (0,)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of an ordinary file within the limit of size. Raises UserError."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise UserError(f"{path} is a folder: give the path of one image in it.")
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path} is not an ordinary file: copy the image into one first.")
-        _check_length(status.st_size, str(path))
+        check_length(status.st_size, str(path))
         return path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"There is no file {path}: check the name and the folder.") from None
     except PermissionError:
         raise UserError(f"{path} may not be read: check its permissions.") from None
     except (OSError, ValueError) as error:  # a name that is too long or has a NUL, a failing disk
-        raise UserError(f"{str(path)!r} cannot be read: {error}.") from error
+        raise UserError(f"{shortened(str(path))} cannot be read: {_reason(error)}.") from error
 
 
-def _check_length(length: int, name: str) -> None:
+def shortened(name: str, longest: int = 80) -> str:
+    """A name for a message, on one line, with its middle left out when it is long."""
+    name = repr(name)[1:-1] if not name.isprintable() else name
+    return name if len(name) <= longest else f"{name[: longest // 2]}…{name[-longest // 4 :]}"
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return "the name is too long for a file"
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).lower()
+
+
+def check_length(length: int, name: str) -> None:
+    """Raise UserError for a file without content or above MAX_FILE_BYTES."""
     if length == 0:
         raise UserError(f"{name} is empty: there is no image in it.")
     if length > MAX_FILE_BYTES:
@@ -108,21 +173,40 @@ def _check_length(length: int, name: str) -> None:
         )
 
 
-def _open(data: bytes, name: str) -> PIL.Image.Image:
-    """Open an image and read its header alone. Raises UserError when the format is not supported."""
+def _open(data: bytes, name: str, frame: int) -> PIL.Image.Image:
+    """Open an image and read its header alone. Raises UserError when it is none that can be read within the limits."""
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener(thumbnails=False)
     try:
         opened = PIL.Image.open(io.BytesIO(data))
+        if frame:
+            opened.seek(frame)
     except PIL.Image.DecompressionBombError:
         raise UserError(
             f"{name} has more than {MAX_JPEG_PIXELS / 1e6:.0f} million pixels: save a smaller copy."
         ) from None
     except Exception as error:  # decoders raise exceptions of any type on damaged bytes
-        if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-            raise UserError(f"{name} is an HEIC image, which cannot be read: save it as JPEG.") from None
-        raise UserError(f"{name} is not an image that can be read ({_READABLE}).") from error
+        raise UserError(f"{name} {_what(data)}.") from error
     if opened.format == "EPS":  # Pillow would run the program Ghostscript on the file
         raise UserError(f"{name} is a PostScript drawing: save it as PNG.")
+    _check_pixels(opened, name)
     return opened
+
+
+def _what(data: bytes) -> str:
+    """What a file is that is no image, and what to do."""
+    head = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
+    lower = head.lower()
+    for beginning, words in _BEGINNINGS:
+        if lower.startswith(beginning.lower()):
+            return words
+    if lower.startswith(b"<?xml") and b"<svg" in lower:
+        return "is an SVG drawing: save it as PNG"
+    if data.startswith(b"\xff\xd8\xff") or data.startswith(b"\x89PNG"):
+        return "is a damaged or cut off image, of which nothing can be read: get a fresh copy of it"
+    return f"is not an image that can be read ({_READABLE})"
 
 
 def _check_pixels(opened: PIL.Image.Image, name: str) -> None:
@@ -139,16 +223,16 @@ def _check_pixels(opened: PIL.Image.Image, name: str) -> None:
         raise UserError(f"{name} has no pixels: it is {width} x {height}.")
 
 
-def _frames_note(opened: PIL.Image.Image) -> str | None:
-    """A note when only the first of several frames or pages is used."""
+def _frames_note(opened: PIL.Image.Image, frame: int) -> str | None:
+    """A note when one of several frames or pages is used."""
     if opened.format not in (*_ANIMATIONS, *_PAGED):
         return None  # the further frames of a phone's multi-picture JPEG are previews
     try:
         frames: int = getattr(opened, "n_frames", 1)
-        opened.seek(0)
-    except Exception:  # a damaged later frame does not matter: only the first is used
+        opened.seek(frame)
+    except Exception:  # a damaged later frame does not matter: only one is used
         return None
-    if frames <= 1:
+    if frames <= 1 or frame:
         return None
     return f"first of {frames} {'frames' if opened.format in _ANIMATIONS else 'pages'}"
 
@@ -175,17 +259,47 @@ def _least_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
     return (max(1, width * 3 // 4), max(1, height * 3 // 4)) if max(size) > longest else size
 
 
-def _decode(opened: PIL.Image.Image, name: str, longest: int) -> PIL.Image.Image:
-    """Decode, convert to RGB, reduce, and turn upright."""
+def _decode(opened: PIL.Image.Image, longest: int) -> PIL.Image.Image | None:
+    """Decode, convert to RGB, reduce, and turn upright; None for damaged bytes."""
+    if opened.format == "JPEG":
+        opened.draft(None, _least_size(opened.size, longest))
     try:
         opened.load()
         picture = _reduced_rgb(opened, longest)
-    except Exception as error:  # decoders raise exceptions of any type on damaged bytes
-        raise UserError(
-            f"{name} is a damaged or cut off {opened.format} image: get a fresh copy of it."
-        ) from error
+    except Exception:  # decoders raise exceptions of any type on damaged bytes
+        return None
+    return _upright(picture, opened)
+
+
+def _upright(picture: PIL.Image.Image, opened: PIL.Image.Image) -> PIL.Image.Image:
     turn = _UPRIGHT.get(_orientation(opened))
     return picture if turn is None else picture.transpose(turn)
+
+
+def _decode_cut(data: bytes, name: str, longest: int) -> tuple[PIL.Image.Image | None, str]:
+    """The part of a JPEG that is there when its end is missing, and a note; None when nothing is left.
+
+    With an end mark after the cut, the decoder fills the rest with one colour. A progressive JPEG has its whole picture
+    in each of its parts, so that a cut one is blurred. Of a baseline JPEG the rows are kept down to the last that
+    differs from the filling.
+    """
+    opened = _open(data + _JPEG_END, name, 0)
+    progressive = bool(opened.info.get("progressive"))
+    opened.draft(None, _least_size(opened.size, longest))
+    try:
+        opened.load()
+    except Exception:  # cut within the headers, or damaged in another way
+        return None, ""
+    pixels = np.asarray(opened)
+    height = pixels.shape[0]
+    differs = np.any(pixels != pixels[-1, -1], axis=2) if pixels.ndim > 2 else pixels != pixels[-1, -1]
+    if np.count_nonzero(differs) <= _JPEG_BLOCK:
+        return None, ""
+    rows = height if progressive else int(height - np.argmax(differs.any(axis=1)[::-1]))
+    picture = _upright(_reduced_rgb(opened.crop((0, 0, opened.width, rows)), longest), opened)
+    missing = 100 * (height - rows) / height
+    lost = "it is blurred" if progressive else f"about {missing:.0f}% of it is missing"
+    return picture, f"cut off: {lost}" if progressive or missing >= 1 else "cut off at its end"
 
 
 def _reduced_rgb(image: PIL.Image.Image, longest: int) -> PIL.Image.Image:

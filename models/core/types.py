@@ -33,6 +33,25 @@ Detail = Literal["low", "high"]
 """
 
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, as shares of the image's width and height."""
+
+
+@dataclass(frozen=True)
+class TextLine:
+    """A line of text. probability: 0..1, that it was read correctly."""
+
+    text: str
+    probability: float
+    box: Box
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """x, y."""
+        left, top, right, bottom = self.box
+        return (left + right) / 2, (top + bottom) / 2
+
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """A decoded image. Images with the same digest are equal, even with other names or subclasses.
@@ -42,6 +61,8 @@ class Image:
     name: for messages to the user.
     notes: what was changed in decoding that the user should know ("first of 12 frames").
     detail: how closely to look; without effect on vision encoders that do not cut images.
+    text: the lines that the file itself states, as the text layer of a PDF does; None where the text is in the pixels
+        alone and has to be read there.
     """
 
     pixels: NDArray[np.uint8] = field(repr=False)
@@ -49,6 +70,7 @@ class Image:
     name: str
     notes: tuple[str, ...] = ()
     detail: Detail = "high"
+    text: tuple[TextLine, ...] | None = field(default=None, repr=False)
 
     def __eq__(self, other: object) -> bool:
         return self.digest == other.digest if isinstance(other, Image) else NotImplemented

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise, takewhile
 from typing import Final
 
-from models.ocr.page_layout import TextLine
+from models.core.types import TextLine
 from models.ocr.pies import find_slices
 from models.ocr.printed_numbers import TICK_MARKS, NumberStyle
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
-from models.ocr.page_layout import PageText, TextLine, rows
+from models.core.types import TextLine
+from models.ocr.page_layout import PageText, rows
 
 GUTTER: Final = 0.015
 """Least width of a gutter, as a share of the image's width."""

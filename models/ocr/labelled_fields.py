@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from models.core.types import TextLine
 from models.ocr.columns import rows_by_column
-from models.ocr.page_layout import PageText, TextLine
+from models.ocr.page_layout import PageText
 from models.scoring.answer_rules import normalise
 
 LABEL_WORDS: Final = 4

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from statistics import median
 
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom, as shares of the image's width and height."""
+from models.core.types import TextLine
 
 SAME_ROW = 0.5
 """Two lines can share a row when they overlap by at least this share of the smaller height."""
@@ -26,21 +25,6 @@ DOCUMENT_COVER = 0.03
 DOCUMENT_PROBABILITY = 0.7
 
 _TINY = 1e-9
-
-
-@dataclass(frozen=True)
-class TextLine:
-    """A line of text. probability: 0..1, that it was read correctly."""
-
-    text: str
-    probability: float
-    box: Box
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """x, y."""
-        left, top, right, bottom = self.box
-        return (left + right) / 2, (top + bottom) / 2
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from models.ocr.page_layout import TextLine
+from models.core.types import TextLine
 
 LEAST_SLICES: Final = 3
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from models.compiler import threads as thread_settings
 from models.core.errors import UserError
 from models.core.files import write_whole
-from models.core.types import Image
-from models.ocr.page_layout import Box, PageText, TextLine, in_reading_order
+from models.core.types import Box, Image, TextLine
+from models.ocr.page_layout import PageText, in_reading_order
 from models.ocr.straightening import Corners, across, boxes_of, lies_sideways, tilt
 
 READ_SIDE: Final = 960

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ocr.page_layout import Box
+from models.core.types import Box
 
 LEAST_TILT: Final = 2.0
 """Pages tilted by less are left as they are, because rows follow such a tilt. The angle that the rounding of corners to

@@ -16,8 +16,8 @@ from edge_app.events import Answer, Answered, Event, Failed, ImageEncoded, Progr
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.errors import UserError
-from models.core.types import Image
-from models.ocr.page_layout import PageText, TextLine
+from models.core.types import Image, TextLine
+from models.ocr.page_layout import PageText
 from models.ocr.reader import ReadingStopped
 from tests.adapters.folders import put, remove
 from tests.edge_app.conftest import png

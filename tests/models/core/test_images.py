@@ -24,6 +24,10 @@ RED, WHITE = (255, 0, 0), (255, 255, 255)
 
 
 def encode(image: PIL.Image.Image, kind: str, **options: Any) -> bytes:
+    if kind == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
@@ -214,7 +218,7 @@ def test_a_progressive_jpeg_has_the_lower_limit(monkeypatch: pytest.MonkeyPatch)
     assert "40 x 20" in refusal(encode(corner_marked(), "JPEG", progressive=True))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "BMP", "GIF"])
 def test_cut_off_files_are_refused(kind: str, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = encode(PIL.Image.fromarray(noise), kind)
@@ -224,10 +228,63 @@ def test_cut_off_files_are_refused(kind: str, tmp_path: Path) -> None:
     assert "cut.img" in message
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_cut_jpeg_is_read_as_far_as_it_goes(orientation: int) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    noise = np.random.default_rng(0).integers(0, 256, (160, 96, 3), dtype=np.uint8)
+    whole = encode(PIL.Image.fromarray(noise), "JPEG", exif=exif)
+    full, cut = load_image(whole), load_image(whole[: len(whole) * 6 // 10])
+    assert cut.notes[0].startswith("cut off: about ")
+    rows = cut.pixels.shape[0 if orientation == 1 else 1]
+    assert 80 <= rows <= 120
+    kept = full.pixels[: rows - 32] if orientation == 1 else full.pixels[:, -rows + 32 :]
+    shown = cut.pixels[: rows - 32] if orientation == 1 else cut.pixels[:, -rows + 32 :]
+    assert np.array_equal(shown, kept)
+
+
+def test_a_jpeg_without_its_last_bytes_is_whole_but_for_its_last_rows() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (160, 96, 3), dtype=np.uint8)
+    whole = encode(PIL.Image.fromarray(noise), "JPEG")
+    image = load_image(whole[:-2])
+    assert (image.pixels.shape, image.notes) == ((160, 96, 3), ("cut off at its end",))
+
+
+def test_a_cut_progressive_jpeg_is_blurred() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (160, 96, 3), dtype=np.uint8)
+    whole = encode(PIL.Image.fromarray(noise), "JPEG", progressive=True)
+    image = load_image(whole[: len(whole) // 2])
+    assert (image.pixels.shape, image.notes) == ((160, 96, 3), ("cut off: it is blurred",))
+
+
+def test_a_jpeg_of_which_nothing_is_left_is_refused() -> None:
+    whole = encode(corner_marked(), "JPEG")
+    start = whole.index(b"\xff\xda")
+    for length in (20, start - 4, start + 14):
+        assert "damaged or cut off" in refusal(whole[:length])
+
+
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+def test_photos_of_phones_are_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "IMG_0001.HEIC"
+    path.write_bytes(encode(corner_marked().resize((80, 40)), kind, quality=95))
+    image = load_image(path)
+    assert (image.pixels.shape, image.notes) == ((40, 80, 3), ())
+    assert np.abs(image.pixels[10, 10].astype(int) - RED).max() < 60
+
+
+def test_a_heic_file_of_too_many_pixels_is_refused_before_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = encode(corner_marked(), "HEIF")
+    monkeypatch.setattr(images, "MAX_DECODED_PIXELS", 500)
+    assert "40 x 20 pixels, more than the limit" in refusal(data)
+
+
 def test_any_cut_or_flipped_byte_gives_an_image_or_one_sentence() -> None:
     noise = PIL.Image.fromarray(np.random.default_rng(1).integers(0, 256, (24, 24, 3), dtype=np.uint8))
     random = np.random.default_rng(2)
-    for kind in ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "ICO"):
+    for kind in ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "ICO", "AVIF", "HEIF"):
         data = encode(noise, kind)
         for _ in range(60):
             broken = bytearray(data)
@@ -248,7 +305,12 @@ def test_refusals_of_what_is_no_image(tmp_path: Path) -> None:
     text.write_text("Dear reader,\nthis is not a photo.\n" * 40)
     assert "letter.jpg is not an image" in refusal(text)
     assert "is not an image" in refusal(b"\0" * 1000)
-    assert "HEIC" in refusal(b"\0\0\0\x18ftypheic" + b"\0" * 100)
+    assert "is not an image" in refusal(b"\0\0\0\x18ftypheic" + b"\0" * 100)
+    assert "git lfs pull" in refusal(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    assert "SVG" in refusal(b'<?xml version="1.0"?>\n<svg width="9"></svg>')
+    assert "web page" in refusal(b"\n<!DOCTYPE html><title>404</title>")
+    assert "PDF" in refusal(b"%PDF-1.7\n")
+    assert "ZIP" in refusal(b"PK\x03\x04" + b"\0" * 60)
     assert "PostScript" in refusal(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     assert "cannot be read" in refusal(tmp_path / ("a" * 5000))
 

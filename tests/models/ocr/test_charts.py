@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from models.ocr.page_layout import PageText, TextLine, in_reading_order
+from models.core.types import TextLine
+from models.ocr.page_layout import PageText, in_reading_order
 from models.ocr.printed_numbers import CURRENCIES, DOLLARS
 from models.ocr.prompt_text import as_prompt_lines
 from tests.models.ocr.test_page_layout import RECEIPT, line

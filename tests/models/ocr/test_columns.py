@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from models.core.types import TextLine
 from models.ocr.columns import rows_by_column, transcript
-from models.ocr.page_layout import PageText, TextLine, rows
+from models.ocr.page_layout import PageText, rows
 
 
 def line(text: str, left: float, top: float, width: float = 0.3, height: float = 0.02) -> TextLine:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from models.core.types import TextLine
 from models.ocr.labelled_fields import find_field
-from models.ocr.page_layout import PageText, TextLine
+from models.ocr.page_layout import PageText
 
 
 def page(*rows: str) -> PageText:

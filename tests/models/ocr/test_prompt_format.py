@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import models
-from models.core.types import Image, Message
+from models.core.types import Image, Message, TextLine
 from models.language.chat_template import ChatTemplate
 from models.language.prompt import EncodedImage, PromptBuilder
 from models.language.tokenizer import Tokenizer
 from models.model_config import read_model_config
 from models.ocr import PROMPT_FORMAT, PROMPT_FORMATS
-from models.ocr.page_layout import PageText, TextLine, in_reading_order
+from models.ocr.page_layout import PageText, in_reading_order
 from models.ocr.prompt_text import as_prompt_lines
 
 ROW = "▒"

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ocr.page_layout import PageText, TextLine, in_reading_order
+from models.core.types import TextLine
+from models.ocr.page_layout import PageText, in_reading_order
 from models.ocr.prompt_text import LEFT_OUT, as_prompt_lines
 from tests.models.ocr.test_page_layout import line, pages
 

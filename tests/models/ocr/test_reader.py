@@ -15,9 +15,9 @@ import PIL.ImageFont
 import pytest
 
 from models.core.errors import UserError
-from models.core.types import Image
+from models.core.types import Image, TextLine
 from models.ocr import reader as ocr
-from models.ocr.page_layout import PageText, TextLine
+from models.ocr.page_layout import PageText
 from models.ocr.prompt_text import as_prompt_lines
 from models.ocr.reader import OcrCache, ReadingStopped, TextReader, may_be_page
 

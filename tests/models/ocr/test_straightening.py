@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from models.ocr.page_layout import TextLine, rows
+from models.core.types import TextLine
+from models.ocr.page_layout import rows
 from models.ocr.straightening import LEAST_TILT, boxes_of, lies_sideways, tilt
 
 WIDTH, HEIGHT = 500, 800

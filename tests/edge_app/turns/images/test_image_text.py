@@ -9,8 +9,8 @@ from adapters.store.manifest import PromptPolicy
 from edge_app.engine.inference_thread import Job
 from edge_app.turns.images import image_text
 from edge_app.turns.images.image_text import ImageTexts
-from models.core.types import Image
-from models.ocr.page_layout import PageText, TextLine
+from models.core.types import Image, TextLine
+from models.ocr.page_layout import PageText
 from models.ocr.prompt_text import as_prompt_lines
 
 PAGE = PageText(tuple(TextLine(f"row {n}", 0.9, (0.1, n / 10, 0.9, n / 10 + 0.05)) for n in range(6)))

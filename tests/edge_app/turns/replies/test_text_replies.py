@@ -19,8 +19,8 @@ from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from edge_app.turns.replies.text_replies import FIELD_RIGHT, NO_TEXT, share_right
 from models.core.errors import UserError
-from models.core.types import Image
-from models.ocr.page_layout import PageText, TextLine
+from models.core.types import Image, TextLine
+from models.ocr.page_layout import PageText
 from models.ocr.reader import ReadingStopped
 from tests.adapters.folders import put
 from tests.edge_app.conftest import png
