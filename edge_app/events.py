@@ -1,8 +1,8 @@
 """The input and the output of the assistant, as plain data: a Turn, and the events that answer it.
 
 The events of a turn are TurnSaved, ImageEncoded for each image, Routed (before the images when the choice does not need
-them), ContextTrimmed when old turns were left out, and TokenText for each piece of the answer. Progress may come
-anywhere between them. The last event is Answered or Failed.
+them), ContextTrimmed when old turns were left out, and TokenText for each piece of the answer. Progress and
+ThinkingText may come anywhere between them. The last event is Answered or Failed.
 """
 
 from __future__ import annotations
@@ -188,7 +188,10 @@ class TurnSaved:
 
 @dataclass(frozen=True)
 class Progress:
-    """A step that takes a while. done, total: bytes for stage "pull", else steps; total is None when it is unknown."""
+    """A step that takes a while.
+
+    done, total: bytes for stage "pull", seconds for "wait", else steps; total is None when it is unknown.
+    """
 
     stage: Stage
     message: str
@@ -272,6 +275,14 @@ class TokenText:
 
 
 @dataclass(frozen=True)
+class ThinkingText:
+    """The next piece of what an endpoint's model thinks before it answers. It is not saved, and no part of the answer;
+    never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Escalated:
     """The cloud is being asked, with consent. The local answer, if there is one, is saved and kept. The TokenText
     events that follow are another answer, from its beginning.
@@ -330,6 +341,7 @@ Event = (
     | Notice
     | ContextTrimmed
     | TokenText
+    | ThinkingText
     | Escalated
     | CloudFailed
     | Answered

@@ -45,6 +45,8 @@ CLAUSES = {
     "mode_prefers_cloud": "mode {mode}: {cloud:.2f} expected of the {elsewhere}, {local:.2f} of this device",
     "mode_but": "mode {mode}, but {obstacle}",
     "cloud_asked": "as you asked",
+    "without_images": "without the images, which it did not take",
+    "question_too_long": "the question is longer than this device reads at once",
     # whether a local answer is kept
     "confidence": "{whose}confidence {probability:.2f}",
     "confidence_below": "{whose}confidence {probability:.2f} below {threshold:.2f}",
@@ -94,9 +96,9 @@ def clause(reason: Reason, elsewhere: str = "cloud", whose: str = "") -> str:
     return pattern.format(**values, elsewhere=elsewhere, whose=whose, likeness=_likeness(reason))
 
 
-def sentence(reason: Reason) -> str:
-    """The clause with a capital letter and a full stop."""
-    text = clause(reason)
+def sentence(reason: Reason, elsewhere: str = "cloud") -> str:
+    """The clause with a capital letter and a full stop. elsewhere: as for `clause`."""
+    text = clause(reason, elsewhere)
     return f"{capitalised(text)}."
 
 

@@ -236,7 +236,16 @@ class Screen:
         self._shown = ""  # the printed part of the current answer
 
     def show(self, event: Event) -> None:
-        from edge_app.events import Answered, CloudFailed, Escalated, Failed, Progress, Routed, TokenText
+        from edge_app.events import (
+            Answered,
+            CloudFailed,
+            Escalated,
+            Failed,
+            Progress,
+            Routed,
+            ThinkingText,
+            TokenText,
+        )
 
         if self._attached and not isinstance(event, Progress | Failed):
             self._line.clear()
@@ -247,6 +256,9 @@ class Screen:
                 self._line.show(event)
                 return
             case TokenText() if not self._stream:
+                return
+            case ThinkingText(text):
+                self._line.think(text)
                 return
         self._line.clear()
         match event:

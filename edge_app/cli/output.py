@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 BROKEN_PIPE = 141  # the status that a shell reports for a program ended by SIGPIPE: 128 + 13
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 CLEAR_LINE = "\r\x1b[2K"
-TAKES_LONG = ("pull", "pack", "compile")
+THINKING = "thinking: "
+TAKES_LONG = ("pull", "pack", "compile", "wait")
 # click's UsageError. Typer may contain a click of its own, so it is taken from typer's exception.
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 
@@ -78,6 +79,7 @@ class ProgressLine:
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._shown = False
+        self._thought = ""
         self._said: set[tuple[str, str]] = set()
 
     def show(self, event: Progress) -> None:
@@ -90,6 +92,15 @@ class ProgressLine:
             self._said.add((event.stage, event.message))
             size = f" ({megabytes(event.total)})" if event.stage == "pull" and event.total else ""
             say(f"{event.message}{size}")
+
+    def think(self, text: str) -> None:
+        """Shows the end of what a model thinks, on a terminal only. text: the next piece."""
+        if self._terminal:
+            self._thought = (self._thought + text)[-_columns() :]
+            room = max(20, _columns() - 1) - len(THINKING)
+            sys.stderr.write(CLEAR_LINE + THINKING + one_line(self._thought)[-room:])
+            sys.stderr.flush()
+            self._shown = True
 
     def clear(self) -> None:
         if self._shown:
@@ -138,6 +149,8 @@ def _describe(event: Progress) -> str:
         return f"{event.message}: {megabytes(event.done)}{total}"
     if event.stage == "encode" and event.total and event.total > 1:
         return f"{event.message}, tile {min(event.done + 1, event.total)} of {event.total}"
+    if event.stage == "wait":
+        return f"{event.message}: {event.done} of at most {event.total} s" if event.total else event.message
     if event.total and event.total > 1:
         return f"{event.message}: {event.done} of {event.total}"
     return f"{event.message} …"

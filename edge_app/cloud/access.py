@@ -23,9 +23,10 @@ from models.core.types import Message, Sampling
 from router.types import Reason
 
 if TYPE_CHECKING:
-    from edge_app.cloud.client import Piece
     from edge_app.cloud.dispatch import Cloud
     from edge_app.cloud.ledger import Ledger
+    from edge_app.cloud.protocol.answer_reader import CloudWaiting, Piece
+    from edge_app.cloud.protocol.dialect import DialectStore
 
 State = Literal["none", "offline", "ready", "failing", "resting"]
 """none: no endpoint is set up. failing: the last question failed. resting: it is not asked for a while (breaker)."""
@@ -67,6 +68,7 @@ class CloudAccess:
         self._cloud: Cloud | None = None
         self._ledger: Ledger | None = None
         self._decisions: ConsentStore | None = None
+        self._dialects: DialectStore | None = None
         self._failing = False
         self._closed = False
 
@@ -107,19 +109,19 @@ class CloudAccess:
     def propose(
         self, messages: Sequence[Message], sampling: Sampling, longest_side: int | None = None
     ) -> Payload:
-        """Builds the complete request.
-
+        """Builds the complete request, as the endpoint is known to want it.
 
         longest_side: of images, in pixels; the settings' value counts when it is smaller. Raises UserError when an
         image can no longer be read, or when there is no endpoint.
         """
-        side = self._settings.cloud_image_size
-        return payload(
-            self._client().endpoint,
+        side, cloud = self._settings.cloud_image_size, self._client()
+        request = payload(
+            cloud.endpoint,
             messages,
             sampling=sampling,
             longest_side=min(side, longest_side) if longest_side else side,
         )
+        return cloud.spoken(request)
 
     def refusal(
         self,
@@ -134,18 +136,36 @@ class CloudAccess:
         place, images = request.endpoint, request.images
         permission = self._permission(place, images, session, allow_cloud=allow_cloud)
         if permission.action == "ask":
-            assert self.consenter is not None, '`judge` returns "ask" only when there is a consenter'
-            reply = self.consenter.ask(Proposal(request, reason, session, stopped))
-            if stopped.is_set() or reply == "no":
-                return Reason("host_declined", {"host": place.host})
-            self.decisions.decide(place.host, reply, session)
-            # The user may have withheld an image meanwhile.
-            permission = self._permission(place, images, session, allow_cloud=True)
+            return self._refused(request, reason, session, stopped)
         return permission.reason
+
+    def refusal_to_change(
+        self, request: Payload, reason: str, session: str | None, stopped: threading.Event
+    ) -> Reason | None:
+        """As `refusal`, for another request than the one that was allowed: the user is asked in any case.
+
+        Without a user to ask it is refused.
+        """
+        if self.consenter is None:
+            return Reason("host_declined", {"host": request.endpoint.host})
+        return self._refused(request, reason, session, stopped)
+
+    def _refused(
+        self, request: Payload, reason: str, session: str | None, stopped: threading.Event
+    ) -> Reason | None:
+        """Asks the user. Saves the decision, and returns why the request must not be sent; None when it may."""
+        place = request.endpoint
+        assert self.consenter is not None, '`judge` returns "ask" only when there is a consenter'
+        reply = self.consenter.ask(Proposal(request, reason, session, stopped))
+        if stopped.is_set() or reply == "no":
+            return Reason("host_declined", {"host": place.host})
+        self.decisions.decide(place.host, reply, session)
+        # The user may have withheld an image meanwhile.
+        return self._permission(place, request.images, session, allow_cloud=True).reason
 
     def ask(
         self, request: Payload, session: str | None, stopped: threading.Event
-    ) -> Generator[Piece, None, None]:
+    ) -> Generator[Piece | CloudWaiting, None, None]:
         """As Cloud.ask. The caller has consent (`refusal`)."""
         try:
             with closing(self._client().ask(request, session=session, cancel=stopped)) as pieces:
@@ -166,10 +186,10 @@ class CloudAccess:
 
     def close(self) -> None:
         with self._lock:
-            for opened in (self._ledger, self._decisions):
+            for opened in (self._ledger, self._decisions, self._dialects):
                 if opened is not None:
                     opened.close()
-            self._ledger = self._decisions = self._cloud = None
+            self._ledger = self._decisions = self._dialects = self._cloud = None
             self._closed = True
 
     def _check_open(self) -> None:
@@ -180,13 +200,15 @@ class CloudAccess:
     def _client(self) -> Cloud:
         from edge_app.cloud import dispatch  # imports TLS, which is not needed without an endpoint
         from edge_app.cloud.ledger import Ledger
+        from edge_app.cloud.protocol.dialect import DialectStore
 
         with self._lock:
             self._check_open()
             if self._cloud is None:
                 dispatch.configured(self._settings)
                 self._ledger = self._ledger or Ledger.open(self._settings)
-                self._cloud = dispatch.from_settings(self._settings, self._ledger)
+                self._dialects = self._dialects or DialectStore.open()
+                self._cloud = dispatch.from_settings(self._settings, self._ledger, self._dialects)
             assert self._cloud is not None, "`configured` raises when there is no endpoint"
             return self._cloud
 

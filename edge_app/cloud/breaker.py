@@ -30,6 +30,7 @@ SICK: frozenset[Kind] = frozenset(
         "tls",
         "timeout",
         "server",
+        "loading",
         "slow",
         "cut",
         "malformed",

@@ -12,22 +12,19 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import edge_app
 from edge_app.cloud.endpoint import Endpoint
-from edge_app.cloud.errors import (
-    CloudError,
-    EndedEarlyError,
-    NotAStreamError,
-    TooManyBytesError,
-    explain,
-    slow_to,
-)
+from edge_app.cloud.errors import CloudError, NotAStreamError, explain, slow_to
 from edge_app.cloud.key import Key
 from edge_app.cloud.payload import Payload
+from edge_app.cloud.protocol.answer_reader import AnswerReader, CloudDone, Piece
+from edge_app.cloud.protocol.response_body import bounded_body, response_body
+from edge_app.cloud.protocol.thinking import CloudText, CloudThinking
+from edge_app.system.terminal_text import capitalised
 
 POLL_SECONDS = 0.05
 """How often a waiting reader checks `cancel` and the limits."""
@@ -35,14 +32,13 @@ POLL_SECONDS = 0.05
 SENT_HEADERS = frozenset({"host", "connection", "accept", "content-type", "content-length"})
 """The headers that are sent. The library's others name the operating system, the processor and Python's version."""
 
-StopReason = Literal["stop", "length", "content_filter"]
-
 
 @dataclass(frozen=True)
 class Limits:
     """Limits of one request, in seconds unless stated otherwise.
 
     connect: for connecting. first: from sending to the first text. stall: between texts. total: from sending to end.
+    What the model thinks before it answers counts as text here.
     least_rate: characters a second, on average since the first text; checked once slow_after seconds have passed.
     answer_bytes: bytes received, framing included (about 250 a token).
     """
@@ -56,25 +52,6 @@ class Limits:
     answer_bytes: int = 4_000_000
 
 
-@dataclass(frozen=True)
-class CloudText:
-    """The next piece of the answer; never empty."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class CloudDone:
-    """The end of a complete answer. Tokens are None when the endpoint does not count them."""
-
-    stop_reason: StopReason
-    prompt_tokens: int | None
-    completion_tokens: int | None
-
-
-Piece = CloudText | CloudDone
-
-
 def stream(
     payload: Payload, key: Key | None, limits: Limits, cancel: threading.Event | None = None
 ) -> Generator[Piece, None, None]:
@@ -86,7 +63,7 @@ def stream(
     request = _Request(payload, key, limits)
     clock = _Clock(payload.endpoint, limits, request.began)
     threading.Thread(target=request.run, name="cloud request", daemon=True).start()
-    begun = False
+    begun = thought = False
     try:
         while True:
             if cancel is not None and cancel.is_set():
@@ -100,15 +77,28 @@ def stream(
                 raise received
             if isinstance(received, CloudDone):
                 if not begun:
-                    raise CloudError("empty", f"The answer of {payload.endpoint} has not a word in it.")
+                    raise CloudError("empty", _why_empty(payload, received, thought=thought))
                 yield received
                 return
-            begun = begun or bool(received.text.strip())
+            thought = thought or isinstance(received, CloudThinking)
+            begun = begun or (isinstance(received, CloudText) and bool(received.text.strip()))
             yield received
             clock.received(received.text)
             clock.check()
     finally:
         request.cut()
+
+
+def _why_empty(payload: Payload, done: CloudDone, *, thought: bool) -> str:
+    """Why an answer has no word, as a sentence. thought: the model has thought."""
+    at = capitalised(str(payload.endpoint))
+    if done.stop_reason == "content_filter":
+        return f"{at} gave no answer: its content filter ended it."
+    if thought and done.stop_reason == "length":
+        return f"{at} thought through all of the {payload.max_tokens} tokens; allow more with --max-tokens."
+    if thought:
+        return f"{at} thought about the question and gave no answer."
+    return f"The answer of {payload.endpoint} has not a word in it."
 
 
 class _Clock:
@@ -192,31 +182,20 @@ class _Request:
                 "/chat/completions",
                 content=self._payload.body,
                 options={"headers": {"Content-Type": "application/json"}},
-                cast_to=openai.types.chat.ChatCompletionChunk,
+                cast_to=object,  # the JSON as it is; AnswerReader checks it
                 stream=True,
-                stream_cls=openai.Stream[openai.types.chat.ChatCompletionChunk],
+                stream_cls=openai.Stream[object],
             )
             self._read(chunks)
 
     def _read(self, chunks: Any) -> None:
-        stop: StopReason | None = None
-        prompt = completion = None
+        reader = AnswerReader()
         for chunk in chunks:
-            if chunk.usage is not None:
-                prompt = _count(chunk.usage, "prompt_tokens")
-                completion = _count(chunk.usage, "completion_tokens")
-            for choice in chunk.choices or ():
-                text = choice.delta.content or choice.delta.refusal or "" if choice.delta is not None else ""
-                if not isinstance(text, str):
-                    raise NotAStreamError("its text is not a string")
-                if text:
-                    self._has_text = True
-                    self.pieces.put(CloudText(text))
-                if choice.finish_reason is not None:
-                    stop = _stop_reason(choice.finish_reason)
-        if stop is None and not self._body.ends_with_done:
-            raise EndedEarlyError
-        self.pieces.put(CloudDone(stop or "stop", prompt, completion))
+            for piece in reader.read(chunk):
+                self._has_text = True
+                self.pieces.put(piece)
+        for last in reader.end(is_whole=self._body.ends_with_done):
+            self.pieces.put(last)
 
     def _http(self) -> Any:
         import httpx2
@@ -252,45 +231,13 @@ class _Request:
         kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise NotAStreamError("it is compressed, which was not asked for")
-        if response.is_success and kind != "text/event-stream":
-            raise NotAStreamError(f"its type is {kind[:60] or 'missing'}")
-        self._body = _bounded(response.stream, self._limits.answer_bytes)
-        response.stream = self._body
-
-
-def _bounded(stream: Any, limit: int) -> Any:
-    """The bytes of a response. Raises TooManyBytesError beyond the limit."""
-    import httpx2
-
-    class Bounded(httpx2.SyncByteStream):
-        ends_with_done = False
-
-        def __iter__(self) -> Iterator[bytes]:
-            total, tail = 0, b""
-            for piece in stream:
-                total += len(piece)
-                if total > limit:
-                    raise TooManyBytesError(f"{limit:,} bytes")
-                tail = (tail + piece)[-64:]
-                self.ends_with_done = b"[DONE]" in tail
-                yield piece
-
-        def close(self) -> None:
-            stream.close()
-
-    return Bounded()
+        limit = self._limits.answer_bytes
+        if not response.is_success:
+            response.stream = bounded_body(response.stream, limit)
+            return
+        self._body = response.stream = response_body(response.stream, kind, limit)
 
 
 def _shut(opened: socket.socket) -> None:
     with contextlib.suppress(OSError):  # closed already
         opened.shutdown(socket.SHUT_RDWR)
-
-
-def _count(usage: Any, name: str) -> int | None:
-    value = getattr(usage, name, None)
-    return value if isinstance(value, int) and 0 <= value < 10**9 else None
-
-
-def _stop_reason(value: Any) -> StopReason:
-    """Endpoints use other values too; all but "length" and "content_filter" count as "stop"."""
-    return value if value in ("length", "content_filter") else "stop"

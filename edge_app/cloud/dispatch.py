@@ -5,21 +5,25 @@ The caller of `ask` has consent for exactly this payload (edge_app/cloud/consent
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from edge_app.cloud import key as keys
 from edge_app.cloud.breaker import Breaker
-from edge_app.cloud.client import CloudDone, Limits, Piece, stream
+from edge_app.cloud.client import Limits, stream
 from edge_app.cloud.endpoint import Endpoint, endpoint
 from edge_app.cloud.errors import CloudError, Kind
 from edge_app.cloud.key import Key
 from edge_app.cloud.ledger import Ledger, Purpose
 from edge_app.cloud.payload import Payload
+from edge_app.cloud.protocol.answer_reader import CloudDone, CloudWaiting, Piece
+from edge_app.cloud.protocol.dialect import Dialect, DialectStore, is_about_images
 from edge_app.settings import Settings
 from edge_app.system.offline import switch as offline
 from models.core.errors import NeedsNetwork, UserError
@@ -52,8 +56,17 @@ class Backoff:
         return max(own, retry_after or 0.0)
 
 
+LOADING_SHARE = 0.5
+"""Part of the total limit in which an endpoint may load its model; the rest is left for the answer."""
+LOADING_PAUSES = (1.0, 5.0)
+"""The first and the longest pause, in seconds, between questions to an endpoint that loads its model."""
+
+
 class Cloud:
-    """The endpoint of the settings, for the life of the app. Safe to use from several threads."""
+    """The endpoint of the settings, for the life of the app. Safe to use from several threads.
+
+    dialects: remembers how the endpoint wants a request; None remembers it for the life of this object.
+    """
 
     def __init__(
         self,
@@ -64,6 +77,7 @@ class Cloud:
         backoff: Backoff | None = None,
         find_key: Callable[[str], Key | None] = keys.find,
         breaker: Breaker | None = None,
+        dialects: DialectStore | None = None,
     ) -> None:
         self.endpoint = place
         self.breaker = breaker or Breaker()
@@ -71,6 +85,15 @@ class Cloud:
         self._limits = limits or Limits()
         self._backoff = backoff or Backoff()
         self._find_key = find_key
+        self._dialects = dialects
+        self._dialect: Dialect | None = None
+
+    def spoken(self, payload: Payload) -> Payload:
+        """The request as the endpoint is known to want it."""
+        if self._dialect is None:
+            known = self._dialects.known(self.endpoint.host) if self._dialects is not None else Dialect()
+            self._dialect = known
+        return self._dialect.of(payload)
 
     def ask(
         self,
@@ -79,19 +102,22 @@ class Cloud:
         purpose: Purpose = "turn",
         session: str | None = None,
         cancel: threading.Event | None = None,
-    ) -> Generator[Piece, None, None]:
+    ) -> Generator[Piece | CloudWaiting, None, None]:
         """The answer in pieces, CloudDone last. After the first piece nothing is tried again.
+
+        A refused field of the request is sent under its other name, or left out, in a second request.
 
         Raises CloudError; NeedsNetwork when the process is offline; UserError when the keyring is locked.
         """
         if offline.is_on and not payload.endpoint.is_local:
             raise NeedsNetwork(f"The app is offline; asking {payload.endpoint} has to wait.")
         cancel = cancel or threading.Event()
-        question = _Question(payload, self._find_key(payload.endpoint.host), cancel, purpose, session)
+        key = self._find_key(payload.endpoint.host)
+        question = _Question(self.spoken(payload), key, cancel, purpose, session, self._limits)
         trial = self.breaker.enter(str(payload.endpoint))
         outcome: Kind | None = "cancelled"  # when the caller closes the iterator
         try:
-            yield from self._tries(question, 0 if trial else self._backoff.retries)
+            yield from self._loaded(question, 0 if trial else self._backoff.retries)
             outcome = None
         except CloudError as error:
             outcome = "cancelled" if error.kind == "spent" else error.kind
@@ -99,31 +125,70 @@ class Cloud:
         finally:
             self.breaker.end(outcome, trial=trial)
 
-    def _tries(self, question: _Question, retries: int) -> Generator[Piece, None, None]:
-        for attempt in range(retries + 1):
-            begun = False
+    def _loaded(self, question: _Question, retries: int) -> Generator[Piece | CloudWaiting, None, None]:
+        """As `_tries`. Waits for an endpoint that loads its model; what is left of the total limit is the answer's."""
+        started, most = time.monotonic(), LOADING_SHARE * self._limits.total
+        pause, longest = LOADING_PAUSES
+        while True:
             try:
-                for piece in self._try(question, attempt):
-                    begun = True
-                    yield piece
+                yield from self._tries(question, retries)
                 return
             except CloudError as error:
-                pause = self._backoff.pause(attempt, error.retry_after)
-                if begun or attempt == retries or pause is None or error.kind not in PASSING:
+                waited = time.monotonic() - started
+                if error.kind != "loading" or waited >= most:
                     raise
-            if question.cancel.wait(pause):
-                raise CloudError("cancelled", "The answer was stopped.")
+                wait = min(max(pause, error.retry_after or 0.0), most - waited)
+            yield CloudWaiting(str(question.payload.endpoint), int(waited), int(most))
+            question.pause(wait)
+            pause = min(1.5 * pause, longest)
+            left = self._limits.total - (time.monotonic() - started)
+            question = replace(question, limits=replace(self._limits, total=left))
 
-    def _try(self, question: _Question, attempt: int) -> Generator[Piece, None, None]:
+    def _tries(self, question: _Question, retries: int) -> Generator[Piece, None, None]:
+        known = dialect = self._dialect or Dialect()
+        tried: set[str] = set()
+        attempt = 0
+        while True:
+            begun = False
+            tried.add(question.payload.sha256)
+            try:
+                for piece in self._try(question):
+                    begun = True
+                    yield piece
+                if dialect != known:
+                    self._learn(dialect)
+                return
+            except CloudError as error:
+                other = None if begun else dialect.after(error, question.payload)
+                if other is not None and (changed := other.of(question.payload)).sha256 not in tried:
+                    dialect, question = other, replace(question, payload=changed)
+                    continue
+                pause = self._backoff.pause(attempt, error.retry_after)
+                passes = error.kind in PASSING and not (question.payload.images and is_about_images(error))
+                if begun or attempt == retries or pause is None or not passes:
+                    raise
+            attempt += 1
+            question.pause(pause)
+
+    def _learn(self, dialect: Dialect) -> None:
+        """Speaks this dialect from now on."""
+        self._dialect = dialect
+        if self._dialects is not None:
+            self._dialects.learn(self.endpoint.host, dialect)
+
+    def _try(self, question: _Question) -> Generator[Piece, None, None]:
         """One attempt, recorded in the ledger before it is sent and when it has ended."""
         entry = self._ledger.begin(
-            question.payload, purpose=question.purpose, session=question.session, attempt=attempt + 1
+            question.payload,
+            purpose=question.purpose,
+            session=question.session,
+            attempt=next(question.attempts),
         )
         status: Kind | Literal["complete"] = "cancelled"
         done: CloudDone | None = None
         texts: list[str] = []
         try:
-            with closing(stream(question.payload, question.key, self._limits, question.cancel)) as pieces:
+            with closing(stream(question.payload, question.key, question.limits, question.cancel)) as pieces:
                 for piece in pieces:
                     if isinstance(piece, CloudDone):
                         done, status = piece, "complete"
@@ -139,16 +204,23 @@ class Cloud:
 
 @dataclass(frozen=True)
 class _Question:
-    """One question with what its attempts share."""
+    """One question with what its attempts share. attempts: their numbers, from 1."""
 
     payload: Payload
     key: Key | None
     cancel: threading.Event
     purpose: Purpose
     session: str | None
+    limits: Limits
+    attempts: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def pause(self, seconds: float) -> None:
+        """Waits. Raises CloudError ("cancelled") when the question is stopped meanwhile."""
+        if self.cancel.wait(seconds):
+            raise CloudError("cancelled", "The answer was stopped.")
 
 
-def from_settings(settings: Settings, ledger: Ledger) -> Cloud | None:
+def from_settings(settings: Settings, ledger: Ledger, dialects: DialectStore | None = None) -> Cloud | None:
     """The endpoint that is set up; None without one. Raises UserError when it is incomplete or invalid."""
     if settings.cloud_url is None and settings.cloud_model is None:
         return None
@@ -162,6 +234,7 @@ def from_settings(settings: Settings, ledger: Ledger) -> Cloud | None:
             total=settings.cloud_total_seconds,
         ),
         backoff=Backoff(retries=settings.cloud_retries),
+        dialects=dialects,
     )
 
 

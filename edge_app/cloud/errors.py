@@ -27,6 +27,7 @@ Kind = Literal[
     "too_large",  # 413
     "rejected",  # 400 and other 4xx: the request is not accepted
     "rate_limited",  # 429
+    "loading",  # 503 while the endpoint loads its model
     "server",  # 5xx, or an error that is reported in the middle of an answer
     "malformed",  # not a stream of chat completions
     "empty",  # an answer without text
@@ -44,14 +45,22 @@ class CloudError(UserError):
     """The endpoint gave no complete answer; exit code 4. The message never holds the key.
 
     status: the HTTP status, None without a response. retry_after: seconds that the endpoint asks to wait.
+    said: the endpoint's own words, on one line and shortened; empty for none.
     """
 
     exit_code = 4
 
     def __init__(
-        self, kind: Kind, message: str, *, status: int | None = None, retry_after: float | None = None
+        self,
+        kind: Kind,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        said: str = "",
     ) -> None:
         super().__init__(message)
+        self.said = said
         self.kind = kind
         self.status = status
         self.retry_after = retry_after
@@ -68,6 +77,14 @@ class TooManyBytesError(Exception):
 
 class NotAStreamError(Exception):
     """The response is not an event stream; the message says why."""
+
+
+class ReportedError(Exception):
+    """The endpoint reports an error in its response. body: the JSON of the error, as `openai.APIError` has it."""
+
+    def __init__(self, body: object) -> None:
+        super().__init__("an error is reported")
+        self.body = body
 
 
 class EndedEarlyError(Exception):
@@ -137,8 +154,10 @@ def _rules(
             lambda _: _malformed(at, "what it sent cannot be read"),
         ),
         (
-            openai.APIError,
-            lambda link: CloudError("server", f"{capitalised(at)} reports an error{_said(link, key)}."),
+            (openai.APIError, ReportedError),
+            lambda link: CloudError(
+                "server", f"{capitalised(at)} reports an error{_after(_said(link, key))}."
+            ),
         ),
     )
 
@@ -162,21 +181,25 @@ def seconds_to_wait(headers: Any) -> float | None:
 
 def _status(error: Any, endpoint: Endpoint, key: Key | None) -> CloudError:
     at, status = capitalised(str(endpoint)), int(error.status_code)
-    wait = seconds_to_wait(error.response.headers)
+    wait, said = seconds_to_wait(error.response.headers), _said(error, key)
     kind: Kind
     if status < 400:
         kind, message = "redirect", _ELSEWHERE.format(at, _target(error.response.headers, key))
     elif status in _BY_STATUS:
         kind, sentence = _BY_STATUS[status]
-        message = sentence.format(at, model=endpoint.model, url=endpoint.url)
+        if said:
+            sentence = _BY_STATUS_AND_WORDS.get(status, sentence)
+        message = sentence.format(at, model=endpoint.model, url=endpoint.url, said=said)
     elif status == 429:
         later = f" for another {wait:.0f} seconds" if wait else ""
-        kind, message = "rate_limited", f"{at} takes no more questions{later}{_said(error, key)}."
+        kind, message = "rate_limited", f"{at} takes no more questions{later}{_after(said)}."
+    elif status == 503 and "loading" in said.lower():
+        kind, message = "loading", f"{at} still loads its model (status 503): {said}."
     elif status >= 500 or status == 408:
-        kind, message = "server", f"{at} is out of order (status {status})."
+        kind, message = "server", f"{at} is out of order (status {status}){_after(said)}."
     else:
-        kind, message = "rejected", f"{at} did not accept the request (status {status}){_said(error, key)}."
-    return CloudError(kind, message, status=status, retry_after=wait)
+        kind, message = "rejected", f"{at} did not accept the request (status {status}){_after(said)}."
+    return CloudError(kind, message, status=status, retry_after=wait, said=said)
 
 
 _BY_STATUS: dict[int, tuple[Kind, str]] = {
@@ -188,6 +211,12 @@ _BY_STATUS: dict[int, tuple[Kind, str]] = {
     404: ("no_model", "{} has no model {model}, or its address is not {url}."),
     413: ("too_large", "{} does not take a question and images this large; lower cloud_image_size."),
 }
+_BY_STATUS_AND_WORDS = {
+    401: "{} does not accept the key ({said}); give one with `edge-app cloud setup`.",
+    403: "{} refuses the question to the model {model}: {said}.",
+    404: "{} does not answer with the model {model}: {said}.",
+}
+"""What is said instead when the endpoint gave its own reason, which is often about something else."""
 _ELSEWHERE = "{} redirects to {}, where nothing was sent; if that is the right address, set it as cloud_url."
 _NO_NAME = "The name {} cannot be found; check the address, or the connection to the internet."
 _NOTHING_THERE = "Nothing accepts connections for {}; is it running, and the address right?"
@@ -203,13 +232,26 @@ def _malformed(at: str, why: str) -> CloudError:
 
 
 def _said(error: Any, key: Key | None) -> str:
-    """The endpoint's error message after ": ", shortened, printable, and without the key; empty when there is none."""
-    body = error.body
-    text = body.get("message") if isinstance(body, dict) else None
-    if not isinstance(text, str) or not text.strip():
-        return ""
+    """The endpoint's own words on one line: shortened, printable, and without the key; empty when there are none."""
+    text = _words(error.body)
     text = " ".join(printable(key.hide_in(text) if key else text).split()).rstrip(".")
-    return ": " + (text if len(text) <= EXCERPT_CHARACTERS else text[: EXCERPT_CHARACTERS - 1] + "…")
+    return text if len(text) <= EXCERPT_CHARACTERS else text[: EXCERPT_CHARACTERS - 1] + "…"
+
+
+def _words(body: object) -> str:
+    """The message in the body of an error: of OpenAI's form, of FastAPI's (`detail`), or plain text that is no page."""
+    if isinstance(body, dict):
+        if isinstance(body.get("loc"), list) and isinstance(body.get("msg"), str):
+            return f"{'.'.join(map(str, body['loc']))}: {body['msg']}"
+        found = (body.get(name) for name in ("message", "error", "detail"))
+        return next((words for value in found if (words := _words(value))), "")
+    if isinstance(body, list):
+        return _words(body[0]) if body else ""
+    return body.strip() if isinstance(body, str) and not body.lstrip().startswith("<") else ""
+
+
+def _after(said: str) -> str:
+    return f": {said}" if said else ""
 
 
 def _target(headers: Any, key: Key | None) -> str:

@@ -15,9 +15,9 @@ from typing import Literal
 
 import psutil
 
-from edge_app.cloud.client import CloudDone
 from edge_app.cloud.errors import CloudError, Kind
 from edge_app.cloud.payload import Payload, tokens_of
+from edge_app.cloud.protocol.answer_reader import CloudDone
 from edge_app.settings import Price, Settings
 from edge_app.storage.database import DatabaseFile, is_alive, moment, storable
 from edge_app.system import paths

@@ -153,9 +153,21 @@ def _version_6(db: Database) -> None:
     db.execute("ALTER TABLE sessions ADD COLUMN options TEXT")
 
 
+def _version_7(db: Database) -> None:
+    """How endpoints want a request, by host."""
+    db.execute("""
+        CREATE TABLE cloud_dialects (
+            host TEXT PRIMARY KEY,
+            limit_field TEXT CHECK (limit_field IN ('max_tokens', 'max_completion_tokens')),
+            counts INTEGER NOT NULL,           -- 1: it takes stream_options
+            learnt TEXT NOT NULL
+        ) STRICT
+    """)
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     *(_version_1, _version_2, _version_3, _version_4),
-    *(_version_5, _version_6),
+    *(_version_5, _version_6, _version_7),
 )
 
 

@@ -18,6 +18,7 @@ _STAGES = {
     "encode": "Looking at the image",
     "read": "Reading the text in the image",
     "prefill": "Reading the question",
+    "wait": "Waiting for the endpoint",
 }
 
 
@@ -42,6 +43,8 @@ def progress_text(progress: Progress) -> str:
         return f"{what}: {100 * done // total}% of {total / 1e6:.1f} MB"
     if progress.stage == "encode" and total and total > 1:
         return f"{what}, tile {min(done + 1, total)} of {total}"
+    if progress.stage == "wait":
+        return f"{what}, for at most {total} s" if total else what
     return f"{what}: {100 * done // total}%" if total and total > 1 else what
 
 

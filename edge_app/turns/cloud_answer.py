@@ -9,20 +9,32 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from edge_app.cloud.access import CloudAccess
 from edge_app.cloud.errors import CloudError
 from edge_app.cloud.payload import Payload, tokens_of
-from edge_app.events import Answer, Escalated, Event, StopReason, Timing, TokenCounts, TokenText
+from edge_app.cloud.protocol.answer_reader import CloudDone, CloudWaiting
+from edge_app.cloud.protocol.dialect import is_about_images
+from edge_app.cloud.protocol.thinking import CloudText, CloudThinking
+from edge_app.events import (
+    Answer,
+    Escalated,
+    Event,
+    Progress,
+    StopReason,
+    ThinkingText,
+    Timing,
+    TokenCounts,
+    TokenText,
+)
+from edge_app.reason_text import clause, inside
+from edge_app.system.terminal_text import capitalised
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import TimedSaver, TurnRecorder
 from models.core.errors import UserError
 from router.confidence.declines import is_decline
 from router.types import Reason
-
-if TYPE_CHECKING:
-    from edge_app.cloud.client import CloudDone
 
 
 class CloudAnswer:
@@ -80,7 +92,7 @@ class CloudAnswer:
         return self.refused or Reason("cloud_not_awaited")
 
     def run(self) -> Generator[Event, None, None]:
-        """The events: `why` once the request is sent, then TokenText."""
+        """The events: `why` once the request is sent, then Progress and ThinkingText, and TokenText."""
         try:
             yield from self._run()
         except CloudError as error:
@@ -123,8 +135,6 @@ class CloudAnswer:
         )
 
     def _run(self) -> Generator[Event, None, None]:
-        from edge_app.cloud.client import CloudDone  # imports TLS, which is not needed without an endpoint
-
         self.cancelled = self._stopped.is_set()
         self.refused = self._planned.places.standing.obstacle
         if self.cancelled or self.refused is not None:
@@ -139,17 +149,45 @@ class CloudAnswer:
             self.cancelled, self.refused = True, None
         if self.cancelled or self.refused is not None:
             return
+        try:
+            yield from self._stream(request)
+        except CloudError as error:
+            if not request.images or not is_about_images(error):
+                raise
+            yield from self._stream(self._without_images(error, side))
+
+    def _without_images(self, error: CloudError, side: int | None) -> Payload:
+        """The request without its images, if the user agrees to that; else raises the error."""
+        messages = [replace(message, images=()) for message in self._planned.messages]
+        request = self._access.propose(messages, self._planned.sampling, side)
+        why = f"{inside(str(error))}; this is the question without images"
+        if self._access.refusal_to_change(request, why, self._recorder.session, self._stopped) is not None:
+            raise error
+        change = Reason("without_images")
+        self._why = replace(
+            self._why, reason=f"{self._why.reason}; {clause(change)}", reason_kind=change.kind
+        )
+        return request
+
+    def _stream(self, request: Payload) -> Generator[Event, None, None]:
+        """Sends a request that the user has allowed."""
         self._request, self._sent = request, time.perf_counter()
         yield self._why
-        with closing(self._access.ask(request, session, self._stopped)) as pieces:
+        with closing(self._access.ask(request, self._recorder.session, self._stopped)) as pieces:
             for piece in pieces:
-                if isinstance(piece, CloudDone):
-                    self._done, self.whole = piece, True
-                    continue  # the breaker counts an answer as failed that is not read to its end
-                self._first_token_ms = self._first_token_ms or self._planned.elapsed()
-                self.text += piece.text
-                self._saver.text_came()
-                yield TokenText(piece.text)
+                match piece:
+                    case CloudDone():
+                        # goes on, because the breaker counts an answer as failed that is not read to its end
+                        self._done, self.whole = piece, True
+                    case CloudText(text):
+                        self._first_token_ms = self._first_token_ms or self._planned.elapsed()
+                        self.text += text
+                        self._saver.text_came()
+                        yield TokenText(text)
+                    case CloudThinking(text):
+                        yield ThinkingText(text)
+                    case CloudWaiting(at, done, total):
+                        yield Progress("wait", f"{capitalised(at)} loads its model", done, total)
 
     def _save(self) -> None:
         """The text so far: as the turn's answer, or beside the local answer when there is one."""

@@ -24,7 +24,7 @@ from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import FLUSH_SECONDS, TurnRecorder
 from edge_app.turns.replies.built_in_replies import BuiltInReply
 from edge_app.turns.replies.text_replies import TEXT_READ, all_text, field_value
-from models.core.errors import UserError
+from models.core.errors import QuestionTooLongError, UserError
 from models.ocr.page_layout import PageText
 from models.scoring.text_overlap import nearest_lines
 from router.choice import Choice
@@ -69,6 +69,7 @@ class LocalAnswer:
     """One local answer, computed by one job, or by two when it is paused in between.
 
     outcome: the answer, which is saved; or its failure. None before the first job and while it is paused.
+    is_too_long: it failed because the question is longer than the model reads at once.
     draft: the answer so far. ready: `time.perf_counter()` when the engine was loaded.
 
     A paused answer holds its adapter in memory until it is continued or `release` is called.
@@ -79,6 +80,7 @@ class LocalAnswer:
     ) -> None:
         self.outcome: Answer | Failed | None = None
         self.is_paused = False
+        self.is_too_long = False
         self.draft = resources.draft(planned, first, recorder.session)
         self.ready = planned.started
         self._planned = planned
@@ -102,6 +104,7 @@ class LocalAnswer:
             if stop_reason is not None:
                 self._end(stop_reason)
         except UserError as error:
+            self.is_too_long = isinstance(error, QuestionTooLongError)
             self._recorder.fail(self.draft.text, str(error))
             self.outcome = Failed(str(error), error.exit_code)
         except BaseException as error:

@@ -29,7 +29,7 @@ from edge_app.events import (
     Turn,
     TurnSaved,
 )
-from edge_app.reason_text import Label, clause, inside
+from edge_app.reason_text import Label, clause, inside, sentence
 from edge_app.storage.session_records import SavedTurn, SavedTurnId
 from edge_app.storage.sessions import SessionStore
 from edge_app.turns.cloud_answer import CloudAnswer
@@ -163,6 +163,9 @@ class TurnRunner:
                 yield from self._give(self._reply, local)
             else:
                 yield from self._compute(local, None if asked_first else self._places.pause_below)
+            if local.is_too_long and not asked_first:
+                yield from self._ask_about_more(local)
+                return
             doubt = None if asked_first else self._doubt(local)
             if doubt is None:
                 yield self._local_end(local)
@@ -178,6 +181,20 @@ class TurnRunner:
             yield self._local_end(local)
         finally:
             local.release()
+
+    def _ask_about_more(self, local: LocalAnswer) -> Events:
+        """Asks the cloud a question that is too long for this device, where the mode asks about declines."""
+        judged = self._places.escalation_of_decline(Reason("question_too_long"))
+        assert isinstance(local.outcome, Failed), "a question that is too long has no local answer"
+        if not judged.escalate:
+            why = (
+                "" if len(judged.reasons) == 1 else f" {sentence(judged.reasons[-1], self._places.elsewhere)}"
+            )
+            self._stage = "end"
+            yield replace(local.outcome, message=local.outcome.message + why)
+            return
+        cloud = yield from self._ask_cloud(self._places.cloud_label(judged), None)
+        yield self._end(cloud.answer()) if cloud.has_answer else self._no_answer(local.outcome, cloud.text)
 
     def _give(self, reply: BuiltInReply, local: LocalAnswer) -> Events:
         """Gives a built-in reply, which is saved before it is shown."""

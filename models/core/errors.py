@@ -32,6 +32,10 @@ class FileError(UserError):
         return type(self)(path, self.after, self.before)
 
 
+class QuestionTooLongError(UserError):
+    """The last question alone has more tokens than the model reads at once."""
+
+
 class NeedsNetwork(UserError):
     """Something must be downloaded, and the network is switched off or cannot be reached; exit code 3."""
 

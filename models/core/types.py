@@ -17,9 +17,10 @@ StopReason = Literal["stop", "length", "cancelled"]
 "stop": the model or a stop string ended it. "length": max_tokens or the context was reached. "cancelled": by the user.
 """
 
-Stage = Literal["pull", "pack", "compile", "load", "encode", "read", "prefill"]
+Stage = Literal["pull", "pack", "compile", "load", "encode", "read", "prefill", "wait"]
 Progress = Callable[[Stage, str, int, int | None], None]
-"""progress(stage, message, done, total): done and total in bytes or steps; total is None while it is unknown."""
+"""progress(stage, message, done, total): done and total in bytes, steps, or seconds for the stage "wait"; total is None
+while it is unknown."""
 
 
 def no_progress(stage: Stage, message: str, done: int, total: int | None) -> None:

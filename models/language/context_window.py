@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from models.core.errors import UserError
+from models.core.errors import QuestionTooLongError
 from models.core.types import Message
 
 
@@ -34,7 +34,7 @@ def fit(
     """The most recent part of a conversation whose prompt has at most `limit` tokens.
 
     measure: returns the length in tokens of the prompt for some messages.
-    Raises UserError when the last question alone exceeds the limit.
+    Raises QuestionTooLongError when the last question alone exceeds the limit.
     """
     whole = measure(messages)
     if whole <= limit:
@@ -49,7 +49,7 @@ def fit(
         if tokens <= target or (dropped == len(turns) - 1 and tokens <= limit):
             return FittedConversation(kept, dropped, tokens)
     alone = measure(_keep_image(system, turns, len(turns) - 1))
-    raise UserError(
+    raise QuestionTooLongError(
         f"The question is too long: it takes {alone} tokens and the model reads at most {limit}; shorten it."
     )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edge_app.cloud.key import Key
     from edge_app.cloud.ledger import Entry, Ledger
     from edge_app.cloud.payload import Payload
+    from edge_app.cloud.protocol.dialect import DialectStore
     from edge_app.settings import Settings
 
 app = typer.Typer(
@@ -98,15 +99,15 @@ def test(
       edge-app cloud test --allow-cloud --json
     """
     from edge_app.cloud import dispatch as asking
-    from edge_app.cloud.client import CloudText
     from edge_app.cloud.payload import payload
+    from edge_app.cloud.protocol.thinking import CloudText
     from models.core.types import Message, Sampling
 
     settings = load_settings(offline=offline)
     place = asking.configured(settings)
     question = payload(place, [Message("user", TEST_QUESTION)], sampling=Sampling(max_tokens=TEST_TOKENS))
-    with _ledger(settings) as ledger:
-        cloud = asking.from_settings(settings, ledger)
+    with _ledger(settings) as ledger, _dialects() as dialects:
+        cloud = asking.from_settings(settings, ledger, dialects)
         assert cloud is not None, "configured"
         _consent(question, allow_cloud)
         started, first, text = time.perf_counter(), None, ""
@@ -223,8 +224,9 @@ def forget(
             return
     host = endpoint(settings.cloud_url, settings.cloud_model or "unknown").host if settings.cloud_url else ""
     had_key = keys.forget(host)
-    with _decisions() as decisions:
+    with _decisions() as decisions, _dialects() as dialects:
         decisions.forget(host)
+        dialects.forget(host)
     change_settings_file(paths.config_file(), {"cloud_url": None, "cloud_model": None})
     output.say(f"Forgot {host}{', its key' if had_key else ''} and what you allowed; the ledger stays.")
     left = load_settings()
@@ -286,6 +288,17 @@ def _decisions() -> Iterator[ConsentStore]:
     from edge_app.cloud.consent import ConsentStore
 
     store = ConsentStore.open()
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _dialects() -> Iterator[DialectStore]:
+    from edge_app.cloud.protocol.dialect import DialectStore
+
+    store = DialectStore.open()
     try:
         yield store
     finally:

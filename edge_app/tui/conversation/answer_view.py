@@ -23,11 +23,12 @@ from edge_app.system.terminal_text import one_line, printable
 from edge_app.tui.conversation.messages import MessageView
 from edge_app.tui.text import progress_text
 
+THOUGHT = "What the model thought before"
 LOCAL, BROKEN = "The answer from this device", "The other answer, incomplete"
 
 
-class OtherAnswer(Vertical):
-    """The answer that does not count, folded to one line until the user unfolds it. Hidden while there is none.
+class FoldedText(Vertical):
+    """A text that is folded to one line until the user unfolds it. Hidden while there is none.
 
     key: the name of the key that folds and unfolds it.
     """
@@ -54,13 +55,12 @@ class OtherAnswer(Vertical):
         self.toggle()
 
     def hold(self, what: str, text: str) -> None:
-        """Sets the answer that is folded.
+        """Sets the text that is folded.
 
-        what: the title, as in "The answer from this device". text: the answer; empty hides it.
+        what: the title, as in "The answer from this device". text: empty hides it.
         """
         self._what, self.text = what, text
         self.display = bool(text.strip())
-        self._body.update(Content(printable(text).strip()))
         self._show()
 
     def toggle(self) -> None:
@@ -69,10 +69,20 @@ class OtherAnswer(Vertical):
 
     def _show(self) -> None:
         is_open = self._body.display
+        if is_open:
+            self._body.update(Content(printable(self.text).strip()))
         sign, verb = ("▾", "folds") if is_open else ("▸", "unfolds")
         beginning = "" if is_open else f": {one_line(self.text)}"
         title = Content.assemble(f"{sign} {self._what}", (f" ({self._key} {verb} it)", "dim"), beginning)
         self._title.update(title)
+
+
+class OtherAnswer(FoldedText):
+    """The answer that does not count."""
+
+
+class Thinking(FoldedText):
+    """What the endpoint's model thought before it answered."""
 
 
 class AnswerView(MessageView):
@@ -109,11 +119,13 @@ class AnswerView(MessageView):
         self._speaker = Static(Content("Assistant"), classes="speaker")
         self._markdown = Markdown(parser_factory=_parser, open_links=False)
         self._waiting = Static("", classes="waiting")
+        self._thought = Thinking(other_key)
         self._other = OtherAnswer(other_key)
         self._line = Static("", classes="answer-line")
 
     def compose(self) -> ComposeResult:
         yield self._speaker
+        yield self._thought
         yield self._markdown
         yield self._waiting
         yield self._other
@@ -126,11 +138,13 @@ class AnswerView(MessageView):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "toggle_other":
-            return self._other.display
+            return self._other.display or self._thought.display
         return super().check_action(action, parameters)
 
     def action_toggle_other(self) -> None:
-        self._other.toggle()
+        for folded in (self._thought, self._other):
+            if folded.display:
+                folded.toggle()
 
     # -- while it is generated
 
@@ -142,6 +156,7 @@ class AnswerView(MessageView):
     def wait_again(self, what: str) -> None:
         """Waits for another answer to the same question. This one stays readable until the other begins."""
         self._begun = self._clock()
+        self._thought.hold(THOUGHT, "")
         self._came_back = False
         self._ended = None
         self._line.display = False
@@ -154,6 +169,11 @@ class AnswerView(MessageView):
         """Shows that the cloud is being asked. Its answer will replace this one."""
         self._begins_anew = True
         self.wait_again(f"Asking the {reason}")
+
+    def think(self, text: str) -> None:
+        """Shows that the model thinks, and folds what it thinks above its answer."""
+        self._thought.hold(THOUGHT, self._thought.text + text)
+        self.doing("Thinking")
 
     async def append(self, text: str) -> None:
         if self._begins_anew:

@@ -16,6 +16,7 @@ from edge_app.events import (
     Notice,
     Progress,
     Routed,
+    ThinkingText,
     TokenText,
     TurnSaved,
 )
@@ -48,8 +49,8 @@ async def show_turn(
                 case ImageEncoded() | Notice() | ContextTrimmed():
                     if remark := _remark(event):
                         await conversation.remark(remark, before=view)
-                case TokenText(text=text):
-                    await view.append(text)
+                case TokenText() | ThinkingText():
+                    await _write(event, view)
                 case Escalated(reason=reason):
                     view.escalate(reason)
                 case CloudFailed(message=message, kept=kept):
@@ -62,6 +63,13 @@ async def show_turn(
                 case _:
                     pass
     return last
+
+
+async def _write(event: TokenText | ThinkingText, view: AnswerView) -> None:
+    if isinstance(event, ThinkingText):
+        view.think(event.text)
+    else:
+        await view.append(event.text)
 
 
 def _remark(event: ImageEncoded | Notice | ContextTrimmed) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import threading
@@ -16,11 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_app.cloud import client
-from edge_app.cloud.client import CloudDone, CloudText, Limits, Piece, stream
+from edge_app.cloud.client import Limits, stream
 from edge_app.cloud.endpoint import Endpoint, endpoint
 from edge_app.cloud.errors import CloudError, Kind
 from edge_app.cloud.key import Key
 from edge_app.cloud.payload import Payload, payload
+from edge_app.cloud.protocol.answer_reader import CloudDone, Piece
+from edge_app.cloud.protocol.thinking import CloudText, CloudThinking
 from models.core.types import Message, Sampling
 from tests.edge_app.cloud.misbehaving import (
     STREAM,
@@ -81,6 +84,13 @@ def never_ends(piece: bytes) -> Script:
             wire.send(piece)
 
     return script
+
+
+def answers_ending(reason: str, **fields: str) -> Script:
+    """An answer without a word, and with these fields."""
+    return lambda wire: wire.send(
+        STREAM, event({"choices": [{"index": 0, "delta": fields, "finish_reason": None}]}), end(reason=reason)
+    )
 
 
 def says_nothing(wire: Wire) -> None:
@@ -158,6 +168,79 @@ def test_pieces_of_the_network_are_not_pieces_of_the_answer() -> None:
         assert ask(server.endpoint) == [CloudText(text), CloudDone("stop", 11, 3)]
 
 
+def whole(content: object, kind: str = "application/json", **choice: object) -> Script:
+    """An answer as one JSON object, on several lines."""
+    message = {"role": "assistant", "content": content, **choice}
+    body = {
+        "choices": [{"index": 0, "message": message, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 11, "completion_tokens": 3},
+    }
+    return typed(json.dumps(body, indent=1).encode(), kind)
+
+
+def typed(content: bytes, kind: str | None) -> Script:
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+    return lambda wire: wire.send(
+        head, f"Content-Type: {kind}\r\n".encode() if kind else b"", b"\r\n", content
+    )
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain; charset=utf-8", "text/event-stream"])
+def test_a_whole_answer_is_taken_though_a_stream_was_asked_for(kind: str) -> None:
+    with Misbehaving(whole("A cat.", kind)) as server:
+        assert ask(server.endpoint) == [CloudText("A cat."), CloudDone("length", 11, 3)]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "application/json", None])
+@pytest.mark.parametrize("before", [b"", b"\n\n", b": hello\n\n", b"event: message\n", b"\xef\xbb\xbf"])
+def test_a_stream_is_taken_under_any_type(kind: str | None, before: bytes) -> None:
+    with Misbehaving(typed(before + word("A cat.") + end(), kind)) as server:
+        assert ask(server.endpoint) == [CloudText("A cat."), CloudDone("stop", 11, 3)]
+
+
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+    {"type": "text", "text": "A "},
+    {"type": "source", "url": "https://example.com"},
+    {"type": "text", "text": "cat."},
+]
+
+
+def delta(**fields: object) -> bytes:
+    return event({"choices": [{"index": 0, "delta": fields, "finish_reason": None}]})
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        whole(PARTS),
+        whole("A cat.", reasoning_content="hm"),
+        whole("<think>hm</think>\n\nA cat."),
+        lambda wire: wire.send(STREAM, delta(content=PARTS[:2]), delta(content=PARTS[2:]), end()),
+        lambda wire: wire.send(STREAM, delta(content=None, reasoning="hm"), word("A cat."), end()),
+        lambda wire: wire.send(STREAM, delta(reasoning="hm", reasoning_content="hm"), word("A cat."), end()),
+        lambda wire: wire.send(STREAM, word("<thi"), word("nk>h"), word("m</think>A cat."), end()),
+    ],
+)
+def test_what_the_model_thinks_is_not_the_answer(script: Script) -> None:
+    with Misbehaving(script) as server:
+        pieces = ask(server.endpoint)
+    assert "".join(piece.text for piece in pieces if isinstance(piece, CloudText)) == "A cat."
+    assert "".join(piece.text for piece in pieces if isinstance(piece, CloudThinking)) == "hm"
+
+
+def test_thinking_is_a_sign_of_life() -> None:
+    """After it the limit between texts holds, and no longer the one for the first."""
+
+    def thinks(wire: Wire) -> None:
+        wire.send(STREAM, delta(reasoning_content="so "))
+        wire.wait_until_gone()
+
+    with Misbehaving(thinks) as server:
+        error = failure(server.endpoint, HASTY["go on"])
+    assert (error.kind, "go on" in str(error)) == ("timeout", True)
+
+
 # -- every fault has its kind and one sentence that names the place
 
 
@@ -174,7 +257,38 @@ def test_pieces_of_the_network_are_not_pieces_of_the_answer() -> None:
         (status(500), "server", "500"),
         (status(503, Retry_After="3"), "server", "503"),
         (status(200, b"<html>"), "malformed", "application/json"),
-        (status(200, b"{]"), "malformed", "its type is application/json"),
+        (status(200, {"error": {"message": "No models loaded."}}), "server", "No models loaded."),
+        (
+            status(401, {"error": {"message": "The key has expired; make a new one."}}),
+            "unauthorised",
+            "expired",
+        ),
+        (
+            status(403, {"error": {"message": "Flagged for: violence."}}),
+            "forbidden",
+            "Flagged for: violence.",
+        ),
+        (status(404, {"error": {"message": "No endpoints\nfound."}}), "no_model", "No endpoints found."),
+        (status(404, b"<html>Not Found</html>"), "no_model", "or its address is not"),
+        (status(404, {"error": "model not found"}), "no_model", "model not found"),
+        (
+            status(422, {"detail": [{"loc": ["body", "messages", 0], "msg": "str expected"}]}),
+            "rejected",
+            "body.messages.0: str expected.",
+        ),
+        (status(500, {"error": {"message": "CUDA out of memory"}}), "server", "CUDA out of memory."),
+        (status(503, {"error": {"message": "Loading model"}}), "loading", "Loading model."),
+        (lambda wire: wire.send(STREAM, event({"error": "it fell over"})), "server", "it fell over."),
+        (
+            lambda wire: wire.send(STREAM, b"event: error\n" + event({"message": "it died", "code": 502})),
+            "server",
+            "it died.",
+        ),
+        (answers_ending("error"), "server", "reports an error."),
+        (answers_ending("content_filter"), "empty", "content filter"),
+        (answers_ending("length", reasoning="hm"), "empty", "--max-tokens"),
+        (answers_ending("stop", reasoning="hm"), "empty", "gave no answer"),
+        (status(200, b"{]"), "malformed", "cannot be read"),
         (lambda wire: wire.send(STREAM, b"data: {]\n\n"), "malformed", "cannot be read"),
         (lambda wire: wire.send(STREAM, b"data: 5\n\n"), "malformed", ""),
         (lambda wire: wire.send(STREAM, b"data: \xff\xfe\n\n"), "malformed", ""),

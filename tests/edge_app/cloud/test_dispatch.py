@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from edge_app.cloud.breaker import FAILURES
-from edge_app.cloud.client import CloudDone, CloudText, Limits, Piece
+from edge_app.cloud.client import Limits
 from edge_app.cloud.dispatch import Backoff, Cloud, from_settings
 from edge_app.cloud.endpoint import Endpoint, endpoint
 from edge_app.cloud.errors import CloudError
 from edge_app.cloud.ledger import Ledger
 from edge_app.cloud.payload import Payload, payload
+from edge_app.cloud.protocol.answer_reader import CloudDone, Piece
+from edge_app.cloud.protocol.thinking import CloudText
 from edge_app.settings import Price, Settings
 from edge_app.system import offline, paths
 from models.core.errors import NeedsNetwork, UserError

@@ -22,7 +22,7 @@ from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
-from edge_app.tui.conversation.answer_view import AnswerView, OtherAnswer
+from edge_app.tui.conversation.answer_view import AnswerView, OtherAnswer, Thinking
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.windows.consent_window import ChatConsenter, ConsentWindow
 from edge_app.tui.windows.route_window import RouteWindow
@@ -160,6 +160,20 @@ async def test_a_doubtful_answer_is_asked_for_again_after_consent_by_keys_alone(
             assert app.chat.query_one(OtherAnswer).text == "A cat."
         assert len(server.requests) == 1
     assert (saved(store).answer, saved(store).kept) == ("A tabby.", "A cat.")
+
+
+async def test_what_the_model_thought_is_folded_above_its_answer(make: Make) -> None:
+    thinking = (word("<think>A "), word("stripy one?"), word("</think>A tabby."))
+    with Misbehaving(lambda wire: wire.send(STREAM, *thinking, end())) as server:
+        async with make(server).run_test(size=(120, 30)) as pilot:
+            app = await ask(pilot, *YES_ONCE)
+            await idle(pilot)
+            assert answer(app).text == "A tabby."
+            thought = answer(app).query_one(Thinking)
+            assert (thought.display, thought.text) == (True, "A stripy one?")
+            assert not thought.query_one(".other-text", Static).display
+            answer(app).action_toggle_other()
+            assert str(thought.query_one(".other-text", Static).content) == "A stripy one?"
 
 
 @pytest.mark.parametrize("reply", [("enter",), ("escape",), ("up", "enter")])
