@@ -34,7 +34,7 @@ class EngineWorker:
     ) -> dict[str, Any]:
         """Load the engine and its vision encoder. Each file is [path, sha256].
 
-        Replies the seconds of the whole, and of each stage.
+        Replies the seconds of the whole, and of each stage, and the bytes of the packed weights.
         """
         given = {"language_model": language_model, "mmproj": mmproj}
         paths = {role: Path(path) for role, (path, _) in given.items()}
@@ -48,7 +48,9 @@ class EngineWorker:
         parts.vision.load(times)
         self.vision = parts.vision
         self.engine = CompiledEngine(files.name, files.digest, parts, folder / PACKED)
-        return {"seconds": time.perf_counter() - started, "stages": times.seconds}
+        seconds = time.perf_counter() - started
+        packed = sum(file.stat().st_size for file in (folder / PACKED).glob("*.pack"))
+        return {"seconds": seconds, "stages": times.seconds, "packed": packed}
 
     def tile(self, path: str) -> dict[str, Any]:
         """Compute one tile of an image through the vision encoder and the connector. Replies the seconds."""

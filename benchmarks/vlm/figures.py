@@ -75,7 +75,8 @@ def _image_rows(run: Run, shape: str) -> list[TableRow]:
         files = {role: [str(path), file_digest(path)] for role, path in given.items()}
         place = {"threads": run.threads, "length": CONTEXT}
         with tempfile.TemporaryDirectory(dir=run.files) as empty:
-            ready = Samples((float(worker.ask("load", **files, cache=empty, **place)["seconds"]),))
+            loaded = worker.ask("load", **files, cache=empty, **place)
+            ready = Samples((float(loaded["seconds"]),))
             made = [
                 row(f"{name}_ready", "s", ready, Target("at most", 60.0), note="pack, compile and load all")
             ]
@@ -85,7 +86,9 @@ def _image_rows(run: Run, shape: str) -> list[TableRow]:
                 variants += peer.variants(f"{kind} {mmproj_kind}", language, mmproj)
             theirs = _peer(run, running, variants)
             best = images.fastest(theirs, run.logs) if theirs else None
-            setting = images.Setting(worker, theirs, best, run.rounds, run.idle, run.logs)
+            setting = images.Setting(
+                worker, theirs, best, run.rounds, run.idle, run.logs, int(loaded["packed"])
+            )
             made += images.rows(setting, name)
     return made
 

@@ -26,7 +26,7 @@ class Setting:
     """The running processes.
 
     ours: an EngineWorker. theirs: None without llama.cpp. best: its variant with the fastest tile; the same one answers
-    about photos. folder: for photos.
+    about photos. folder: for photos. packed: bytes of our packed weights.
     """
 
     ours: Worker
@@ -35,6 +35,7 @@ class Setting:
     rounds: int
     idle: IdleCheck
     folder: Path
+    packed: int
 
 
 def rows(setting: Setting, name: str) -> list[TableRow]:
@@ -115,10 +116,10 @@ def fastest(peer: Peer, folder: Path) -> Variant:
 
 
 def _memory(setting: Setting, name: str) -> TableRow:
-    """Peak memory of our process less the pages of packed weights that it has mapped (Linux)."""
-    mapped = sum(each.rss for each in setting.ours.process.memory_maps() if each.path.endswith(".pack"))
-    samples = Samples(((peak_memory(setting.ours.process) - mapped) / 1e6,))
+    """Peak memory of our process less the packed weights, all of which it has in memory."""
+    samples = Samples(((peak_memory(setting.ours.process) - setting.packed) / 1e6,))
     note = (
-        f"peak resident memory after a photo of {FULL} tiles, context of 4096, less the mapped packed weights"
+        f"peak resident memory after a photo of {FULL} tiles, context of 4096, "
+        f"less {setting.packed / 1e6:.0f} MB of packed weights"
     )
     return row(f"{name}_memory_over_weights", "MB", samples, Target("at most", 400.0), note=note)

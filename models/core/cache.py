@@ -23,7 +23,7 @@ UNUSED_DAYS = 60.0
 PAGE = 4096  # bytes of a header page
 _DAY = 86400.0  # seconds
 _DIGEST_BYTES = 32
-_CHECK_BLOCK = 1 << 22  # bytes read at once
+CHECK_BLOCK = 1 << 22  # bytes read at once
 
 
 def packed_name(digest: str) -> str:
@@ -122,6 +122,6 @@ def content_check(file: BinaryIO) -> int:
     """CRC-32 of everything after the header page."""
     file.seek(PAGE)
     check = 0
-    while block := file.read(_CHECK_BLOCK):
+    while block := file.read(CHECK_BLOCK):
         check = zlib.crc32(block, check)
     return check

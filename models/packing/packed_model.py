@@ -1,4 +1,4 @@
-"""A model's weights as the kernels read them: one file of 64-byte-aligned tiles, mapped into memory.
+"""A model's weights as the kernels read them: one file of 64-byte-aligned tiles, mapped or copied into memory.
 
 A tile is 16 output rows x 32 inputs:
 
@@ -39,6 +39,7 @@ from models.core.cache import (
 )
 from models.core.errors import UserError
 from models.core.files import alone, replacing, written_to
+from models.core.huge_pages import packed_content
 from models.core.types import Progress, no_progress
 from models.formats.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaWeights
 from models.formats.quantization import QuantizedMatrix
@@ -151,12 +152,12 @@ def shape_of(weights: LlamaWeights) -> LlamaShape:
 
 @dataclass(frozen=True)
 class PackedModel:
-    """A mapped packed file.
+    """A packed file in memory.
 
     sections: flat uint8 arrays of tiles "embedding" and "embedding_rest" (8 bits; their sum is the embedding of 16
     bits), the seven linear roles (all layers), "head" unless it is
     tied; and "norms", float32, flat [2 * layers + 1, hidden]: attention and MLP norm of each layer, then the final one.
-    They are mapped copy-on-write, so that the file cannot be changed through them.
+    They are a copy on huge pages, or mapped copy-on-write, so that the file cannot be changed through them.
     """
 
     config: LlamaConfig
@@ -298,7 +299,7 @@ def _plan(shape: LlamaShape) -> dict[str, tuple[int, int]]:
 
 
 def open_packed(path: Path, digest: str) -> PackedModel | None:
-    """Map a packed file. Returns None when it is missing, damaged, of another version or of other weights."""
+    """Open a packed file. Returns None when it is missing, damaged, of another version or of other weights."""
     if not path.is_file():
         return None
     with path.open("rb") as file:
@@ -310,11 +311,13 @@ def open_packed(path: Path, digest: str) -> PackedModel | None:
         except (KeyError, TypeError):  # fields of another version; read_header has checked for damage
             return None
         plan = _plan(shape)
-        if path.stat().st_size != end_of(plan) or content_check(file) != header["check"]:
+        if path.stat().st_size != end_of(plan):
             return None
-    mapped = np.memmap(path, dtype=np.uint8, mode="c")
+        content, check = packed_content(file, path)
+        if check != header["check"]:
+            return None
     sections: dict[str, NDArray[Any]] = {
-        name: np.asarray(mapped[offset : offset + size]) for name, (offset, size) in plan.items()
+        name: np.asarray(content[offset : offset + size]) for name, (offset, size) in plan.items()
     }
     sections["norms"] = sections["norms"].view(np.float32)
     return PackedModel(config, shape, digest, sections)
