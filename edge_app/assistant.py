@@ -34,6 +34,7 @@ from edge_app.turns.local_answer import LocalResources
 from edge_app.turns.planner import Planner
 from edge_app.turns.runner import TurnDependencies, TurnRunner
 from models.core.errors import UserError
+from models.core.types import Image
 from router.choice import Router
 from router.confidence.rule import Confidence
 from router.scope import QuestionScope, TaskScope
@@ -186,6 +187,10 @@ class Assistant:
         Errors, such as an unknown name, are reported by the next turn.
         """
         self._planner.model = name
+
+    def decode(self, picture: Picture) -> Image:
+        """Decodes a picture on this thread, so that a turn about it finds it decoded. Raises UserError."""
+        return self._planner.pictures.read(picture).image
 
     def prepare(
         self, images: Sequence[Picture] = (), detail: ImageDetail | None = None

@@ -17,6 +17,7 @@ from edge_app.cli import ask, doctor, models, output, route, sessions
 from edge_app.cli.adapters import commands as adapters
 from edge_app.cli.cloud import commands as cloud
 from edge_app.cli.eval import evaluate
+from edge_app.cli.extract import command as extract
 from edge_app.cli.options import (
     AdapterOption,
     ContinueOption,
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.command("eval", cls=evaluate.EvaluateCommand)(evaluate.evaluate)
+app.command("extract")(extract.extract)
 app.command("route")(route.route)
 app.command("doctor")(doctor.doctor)
 app.add_typer(adapters.app, name="adapters")

@@ -84,7 +84,7 @@ class ProgressLine:
 
     def show(self, event: Progress) -> None:
         if self._terminal:
-            width = max(20, _columns() - 1)
+            width = max(20, terminal_columns() - 1)
             sys.stderr.write(CLEAR_LINE + one_line(_describe(event))[:width])
             sys.stderr.flush()
             self._shown = True
@@ -96,8 +96,8 @@ class ProgressLine:
     def think(self, text: str) -> None:
         """Shows the end of what a model thinks, on a terminal only. text: the next piece."""
         if self._terminal:
-            self._thought = (self._thought + text)[-_columns() :]
-            room = max(20, _columns() - 1) - len(THINKING)
+            self._thought = (self._thought + text)[-terminal_columns() :]
+            room = max(20, terminal_columns() - 1) - len(THINKING)
             sys.stderr.write(CLEAR_LINE + THINKING + one_line(self._thought)[-room:])
             sys.stderr.flush()
             self._shown = True
@@ -156,7 +156,8 @@ def _describe(event: Progress) -> str:
     return f"{event.message} …"
 
 
-def _columns() -> int:
+def terminal_columns() -> int:
+    """The width of the terminal that stderr is."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns
     except OSError:

@@ -165,9 +165,33 @@ def _version_7(db: Database) -> None:
     """)
 
 
+def _version_8(db: Database) -> None:
+    """Answered pages of `extract`, by file, page and task, and the values that the user accepted or corrected."""
+    db.execute("""
+        CREATE TABLE extracted_pages (
+            task TEXT NOT NULL,                -- the identity of everything that can change the answer
+            sha256 TEXT NOT NULL,              -- of the file
+            page INTEGER NOT NULL,
+            answer TEXT NOT NULL,              -- JSON: values, confidences, adapter, place, declined
+            made TEXT NOT NULL,
+            PRIMARY KEY (task, sha256, page)
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("""
+        CREATE TABLE extracted_corrections (
+            sha256 TEXT NOT NULL,
+            page INTEGER NOT NULL,
+            field TEXT NOT NULL,               -- name and kind, or the question
+            value TEXT NOT NULL,               -- JSON
+            decided TEXT NOT NULL,
+            PRIMARY KEY (sha256, page, field)
+        ) STRICT, WITHOUT ROWID
+    """)
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     *(_version_1, _version_2, _version_3, _version_4),
-    *(_version_5, _version_6, _version_7),
+    *(_version_5, _version_6, _version_7, _version_8),
 )
 
 

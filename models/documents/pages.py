@@ -42,6 +42,11 @@ class Page:
         """The name, with the number of the page where there are several: "scan.pdf#2"."""
         return f"{self.name}#{self.number}" if self.pages > 1 else self.name
 
+    @property
+    def is_whole_file(self) -> bool:
+        """Whether the file is an image that has this page alone."""
+        return self._frame is not None and self.pages == 1
+
     def image(self) -> PIL.Image.Image:
         """The page upright in RGB, at most models.core.images.MAX_SIDE pixels a side. Raises UserError."""
         return PIL.Image.fromarray(self.picture().pixels)

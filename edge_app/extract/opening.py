@@ -1,0 +1,78 @@
+"""Opens everything that a run needs, from the settings and what the user asked for, and closes it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from edge_app import assistant as assistants
+from edge_app.events import Event, Failed
+from edge_app.extract.cloud_rows import CloudRows
+from edge_app.extract.read_ahead import ReadAhead, cores
+from edge_app.extract.run import ExtractRun
+from edge_app.extract.store import ExtractStore
+from edge_app.extract.task import ExtractTask
+from edge_app.fields import Field
+from edge_app.settings import Settings
+
+
+@dataclass(frozen=True)
+class ExtractRequest:
+    """What the user asked for.
+
+    fields: the columns. question: what is asked; None for the values of the fields.
+    least: a row with a value that is right with a lower probability is doubtful. again: rows of earlier runs are not
+    taken. allow_cloud: doubtful rows may be sent to the endpoint of the settings.
+    """
+
+    fields: tuple[Field, ...]
+    question: str | None = None
+    least: float = 0.5
+    again: bool = False
+    allow_cloud: bool = False
+
+
+@contextmanager
+def opened(
+    request: ExtractRequest,
+    settings: Settings,
+    weights: Callable[[str, str], str],
+    show: Callable[[Event], None],
+    say: Callable[[str], None],
+) -> Iterator[ExtractRun]:
+    """A run that is ready, with its model loaded.
+
+    weights: returns the identity of the weights of a model and an adapter (edge_app.evaluation.rows.weights_identity).
+    show: told the events of the loading. say: told why the endpoint does not answer. Raises UserError.
+    """
+    divided = cores()
+    here = settings.model_copy(
+        update={"cloud_url": None, "cloud_model": None, "threads": settings.threads or divided.model}
+    )
+    with ExitStack() as stack:
+        reader = ReadAhead(divided.readers)
+        stack.callback(reader.close)
+        assistant = stack.enter_context(assistants.Assistant(here, None, reader=reader))
+        for event in assistant.prepare():
+            if isinstance(event, Failed):
+                raise event.as_error()
+            show(event)
+        store = ExtractStore.open()
+        stack.callback(store.close)
+        task = ExtractTask(
+            fields=request.fields,
+            question=request.question,
+            adapter=settings.adapter,
+            model=settings.model,
+            weights=weights(settings.model, settings.adapter),
+            detail=settings.image_detail,
+            system=settings.system,
+        )
+        cloud = None
+        if request.allow_cloud:
+            asks = stack.enter_context(assistants.Assistant(settings, None))
+            cloud = CloudRows(task, asks, request.least, say)
+        run = ExtractRun(task, assistant, reader, store, again=request.again, cloud=cloud)
+        stack.callback(run.close)
+        yield run

@@ -1,0 +1,85 @@
+"""The table as an SQLite file, written row by row with sqlite-utils: a row for each file's content and page."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_app.extract.rows import PageRow
+from edge_app.extract.table_files import TableFile, column_kinds
+from edge_app.fields import Field
+from edge_app.storage.database import BUSY_SECONDS, storable
+from models.core.errors import UserError
+
+if TYPE_CHECKING:
+    from sqlite_utils.db import Table
+
+TABLE = "pages"
+HASH = "sha256"
+KEY = (HASH, "page")
+
+_TYPES = {"text": str, "date": str, "number": float, "integer": int, "boolean": int}
+
+
+class SqliteTable(TableFile):
+    """The table "pages", which is made when it is missing and gains columns that it lacks.
+
+    Its key is the file's sha256 with the page, so that a file that was renamed, or that is there twice, has one row.
+    """
+
+    def __init__(self, file: Path, fields: Sequence[Field]) -> None:
+        """Raises UserError for a file that is no database, and for a table "pages" of something else."""
+        from sqlite_utils import Database
+
+        self._file = file
+        self._names = tuple(field.name for field in fields)
+        if not file.absolute().parent.is_dir():
+            raise UserError(f"There is no folder {file.parent} to write {file.name} to; make it first.")
+        with self._errors():
+            connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)
+            self._db = Database(connection, execute_plugins=False)
+            table = self._table()
+            if table.exists():
+                if tuple(table.pks) != KEY:
+                    self._db.close()
+                    raise UserError(f"{file} has a table {TABLE!r} of something else; choose another file.")
+                self._add_missing(table, fields)
+            else:
+                kinds = {name: _TYPES[kind] for name, kind in column_kinds(fields).items()}
+                table.create({**kinds, HASH: str}, pk=KEY)
+
+    def add(self, row: PageRow) -> None:
+        """Commits the row. The row of a file that could not be read is found by the file's name."""
+        content = {
+            name: storable(value) if isinstance(value, str) else value
+            for name, value in row.record(self._names).items()
+        }
+        digest = row.digest or storable(f"unread {row.file}")
+        with self._errors():
+            if row.digest is not None:
+                self._db.execute(f"DELETE FROM {TABLE} WHERE {HASH} = ?", [storable(f"unread {row.file}")])
+            self._table().upsert({**content, HASH: digest}, pk=KEY)
+
+    def close(self) -> None:
+        with self._errors():
+            self._db.close()
+
+    def _table(self) -> Table:
+        return self._db.table(TABLE)
+
+    @staticmethod
+    def _add_missing(table: Table, fields: Sequence[Field]) -> None:
+        known = {name.lower() for name in table.columns_dict}
+        for name, kind in column_kinds(fields).items():
+            if name.lower() not in known:
+                table.add_column(name, _TYPES[kind])
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"Cannot write the table to {self._file}: {error}.") from error
