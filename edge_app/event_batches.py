@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import suppress
 
 from edge_app.events import Event, Progress, TokenText
@@ -24,7 +24,7 @@ ANSWERS = "chat answer"
 
 async def batches(
     events: Iterator[Event], interval: float = INTERVAL, *, thread: str = "chat events"
-) -> AsyncIterator[Sequence[Event]]:
+) -> AsyncGenerator[Sequence[Event], None]:
     """Yields the first event at once and later ones in batches. Raises what the iterator raised.
 
     interval: seconds between batches. thread: the name of the thread that reads.

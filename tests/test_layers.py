@@ -7,7 +7,16 @@ import sys
 
 import pytest
 
-FRONT_ENDS = ("textual", "typer", "rich", "edge_app.cli", "edge_app.tui")
+FRONT_ENDS = (
+    "textual",
+    "typer",
+    "rich",
+    "starlette",
+    "uvicorn",
+    "edge_app.cli",
+    "edge_app.tui",
+    "edge_app.serve",
+)
 TRAINING = ("torch", "transformers", "peft")
 
 
@@ -55,5 +64,7 @@ def test_help_loads_neither_settings_nor_sessions_nor_the_engine() -> None:
         "models.engine",
         "httpx",
         "psutil",
+        "starlette",
+        "uvicorn",
     }
     assert loaded & heavy == set()

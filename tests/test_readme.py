@@ -81,7 +81,7 @@ def test_every_path_that_is_named_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_module_and_attribute_that_is_named_is_there(name: str) -> None:
-    pattern = rf"(?<![\w/.])(?:{'|'.join(PACKAGES)})(?:\.\w+)+(?![\w/])"
+    pattern = rf"(?<![\w/.-])(?:{'|'.join(PACKAGES)})(?:\.\w+)+(?![\w/])"
     named = {dotted for piece in code_of(name) for dotted in re.findall(pattern, piece)}
     assert [dotted for dotted in sorted(named) if not is_there(dotted)] == []
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import edge_app
-from edge_app.cli import ask, doctor, models, output, route, sessions
+from edge_app.cli import ask, doctor, models, output, route, serve, sessions
 from edge_app.cli.adapters import commands as adapters
 from edge_app.cli.cloud import commands as cloud
 from edge_app.cli.eval import evaluate
@@ -38,6 +38,7 @@ app.command("ask")(ask.ask)
 app.command("eval", cls=evaluate.EvaluateCommand)(evaluate.evaluate)
 app.command("extract")(extract.extract)
 app.command("route")(route.route)
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(cloud.app, name="cloud")

@@ -1,0 +1,174 @@
+"""The server as a process of its own, over the real default model, asked by the programs of docs/serve.md."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import PIL.Image
+import PIL.ImageDraw
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "serve.md").read_text("utf-8")
+COMMAND = [sys.executable, "-m", "edge_app"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
+
+
+PYTHON = blocks("python")
+CURL = [block for block in blocks("sh") if "curl" in block]
+
+
+@pytest.fixture(scope="module")
+def environment(real_home: Path) -> dict[str, str]:
+    """With the adapters that come with the app."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("EDGE_APP_")}
+    if kernels := os.environ.get("EDGE_APP_KERNELS"):
+        kept["EDGE_APP_KERNELS"] = kernels
+    return {**kept, "EDGE_APP_HOME": str(real_home), "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the examples run: with the image that they name."""
+    folder = tmp_path_factory.mktemp("examples")
+    shapes = PIL.Image.new("RGB", (256, 256), "white")
+    PIL.ImageDraw.Draw(shapes).ellipse((60, 60, 200, 200), fill="red")
+    shapes.save(folder / "shapes.png")
+    return folder
+
+
+def start(environment: dict[str, str], folder: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """A server, and the address that its first line names."""
+    child = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0", *arguments],
+        env=environment, cwd=folder, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stderr is not None
+    said = child.stderr.readline()
+    address = re.search(r"http://[\d.]+:\d+", said)
+    assert address is not None, said
+    return child, address[0]
+
+
+@pytest.fixture(scope="module")
+def address(environment: dict[str, str], folder: Path) -> Iterator[str]:
+    child, address = start(environment, folder, "--images-from", str(folder))
+    yield address
+    child.send_signal(signal.SIGTERM)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 0
+    assert said.splitlines()[-1] == "The server has ended."
+
+
+def run(command: list[str], address: str, folder: Path, **environment: str) -> str:
+    """What a command of the page prints, with the address of this server."""
+    there = [part.replace("http://127.0.0.1:8642", address) for part in command]
+    done = subprocess.run(
+        there, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("example", range(len(PYTHON)))
+def test_the_openai_client(address: str, folder: Path, example: int) -> None:
+    printed = run([sys.executable, "-c", PYTHON[example]], address, folder).splitlines()
+    assert len(printed) >= 2 and all(printed)
+    if "France" in PYTHON[example]:
+        assert "Paris" in printed[0] and 0 < float(printed[1]) < 1
+    if '"shapes"' in PYTHON[example]:
+        assert printed == ["circle", "shapes"]
+    if "stream=True" in PYTHON[example]:
+        assert re.fullmatch(r"\d+ tokens, local", printed[-1])
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@pytest.mark.parametrize("example", range(len(CURL)))
+def test_curl(address: str, folder: Path, example: int) -> None:
+    printed = run(["sh", "-c", CURL[example]], address, folder)
+    for asked, told in (("France", "Paris"), ("What shape", "circle"), ("health", '"status":"ok"')):
+        if asked in CURL[example]:
+            assert told in printed
+
+
+def test_llm_with_its_file_of_models(address: str, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("llm")
+    (models,), (command,) = blocks("yaml"), [block for block in blocks("sh") if block.startswith("llm ")]
+    user = tmp_path / "llm"
+    user.mkdir()
+    (user / "extra-openai-models.yaml").write_text(models.replace("http://127.0.0.1:8642", address))
+    called = command.replace("llm ", f"{sys.executable} -m llm ", 1)
+    printed = run(["sh", "-c", called], address, folder, LLM_USER_PATH=str(user))
+    assert printed.strip() == "circle"
+
+
+def test_the_examples_are_found() -> None:
+    assert len(PYTHON) >= 3 and len(CURL) >= 3
+
+
+def test_an_image_of_the_folder_by_its_path(address: str, folder: Path) -> None:
+    body = (
+        '{"model": "auto", "messages": [{"role": "user", "content": [{"type": "text", "text": "What shape is this?"},'
+        ' {"type": "image_url", "image_url": {"url": "shapes.png"}}]}]}'
+    )
+    script = (
+        "import sys, urllib.request as r; "
+        "print(r.urlopen(r.Request(sys.argv[1], sys.argv[2].encode())).read().decode())"
+    )
+    printed = run([sys.executable, "-c", script, f"{address}/v1/chat/completions", body], address, folder)
+    assert '"content":"circle"' in printed and '"adapter":"shapes"' in printed
+
+
+def test_ctrl_c_ends_it_with_one_line(environment: dict[str, str], folder: Path) -> None:
+    child, _ = start(environment, folder)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert said.splitlines()[-1] == "The server has ended." and "Traceback" not in said
+
+
+def test_a_port_that_is_taken_is_told_in_one_sentence(
+    address: str, environment: dict[str, str], folder: Path
+) -> None:
+    port = address.rpartition(":")[2]
+    done = subprocess.run(
+        [*COMMAND, "serve", "--port", port],
+        env=environment, cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"edge-app: Port {port} of 127.0.0.1 is taken by another program; --port N chooses another one.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--host", "0.0.0.0"], 2, "--key-file"),
+        (["--host", "no.such.host.invalid"], 1, "no address or name"),
+        (["--images-from", "nowhere"], 2, "is no folder"),
+        (["--key-file", "nowhere"], 1, "cannot be read"),
+        (["--model", "nothing"], 1, "nothing"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_it_listens(
+    environment: dict[str, str], folder: Path, arguments: list[str], code: int, said: str
+) -> None:
+    done = subprocess.run(
+        [*COMMAND, "serve", "--port", "0", *arguments],
+        env=environment, cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "Listening" in done.stderr) == (code, False), done.stderr
+    assert said in done.stderr and "Traceback" not in done.stderr
