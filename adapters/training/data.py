@@ -26,6 +26,9 @@ VALIDATION_SHARE = 0.2
 LEAST_IMAGES = 8
 MAX_QUESTION, MAX_ANSWER, MAX_TYPE = 4000, 4000, 64
 DEFAULT_TYPE = "answer"
+OCR_FILE = "ocr.json"
+"""Texts of images, in the cache folder of the app (models.ocr.reader.OcrCache)."""
+
 _LABEL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 

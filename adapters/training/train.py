@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from adapters.store.manifest import PROJECTOR_FILE, PromptPolicy, ReadsText
 from adapters.training.batches import BatchPlan, ImageQuestions
-from adapters.training.data import TRAIN, TrainingRow, by_image, by_view, of_split, set_aside
+from adapters.training.data import OCR_FILE, TRAIN, TrainingRow, by_image, by_view, of_split, set_aside
 from adapters.training.heads import MAX_WORDS, OwnHead, OwnHeadResult, find_facts, make_heads, sharpened
 from adapters.training.heads_cache import keep_heads, kept_heads
 from adapters.training.images.features import FeatureCache, load_training_image
@@ -59,8 +59,6 @@ LEAST_TO_HOLD_OUT_OF = 40
 
 LEAST_STEPS_FEW = 600
 """Steps, at most, to learn fewer images by heart. The training ends when every answer is right and sure."""
-
-OCR_FILE = "ocr.json"
 
 
 @dataclass(frozen=True)

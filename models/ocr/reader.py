@@ -183,6 +183,10 @@ class OcrCache:
             self._pages[image.digest] = reader.read(image)
         return self._pages[image.digest]
 
+    def add(self, digest: str, page: PageText) -> None:
+        """Keep the text of an image that is known without reading it."""
+        self._pages[digest] = page
+
     def save(self) -> None:
         """Write the whole cache under a temporary name and rename it. Raises UserError when the disk refuses."""
         content = {

@@ -1,0 +1,75 @@
+"""How labels and their values stand on a page: in one piece, in columns, above one another, side by side."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from adapters.training.documents.page import Item, Line, line
+
+LAYOUTS: Final = (
+    "colon", "colon", "tight", "gap", "gap", "right", "stacked", "pairs", "dots", "plain", "caps", "behind", "spaced",
+)  # fmt: skip
+UNSEEN_LAYOUTS: Final = ("heads", "underlined", "gap", "colon", "bracket")
+"""How a label and its value stand. "heads": labels in a row, values below."""
+
+_FORMS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "tight": "{}:{}",
+        "dots": "{} ....... {}",
+        "plain": "{} {}",
+        "behind": "{} : {}",
+        "spaced": "{} - {}",
+        "bracket": "[{}] {}",
+    }
+)
+"""Label and value in one piece, by layout; of all others "label: value"."""
+
+
+def laid_out(rng: random.Random, layout: str, pairs: Sequence[tuple[str, str]]) -> list[Line]:
+    """Lines of labels and values in a layout; now and then one of them in another layout."""
+    gap, x = rng.choice((0.0, 0.0, 0.3)), rng.choice((0.3, 0.4, 0.5))
+    if layout in ("pairs", "heads"):
+        return _side_by_side(rng, layout, pairs, gap)
+    lines: list[Line] = []
+    for label, value in pairs:
+        own = rng.choice(LAYOUTS[:6]) if rng.random() < 0.12 else layout
+        if own == "stacked":
+            lines += [line(label, size=0.8, gap=gap), line(value)]
+        elif own == "underlined":
+            lines += [line(value, gap=0.5), line(f"({label})", size=0.8)]
+        else:
+            lines.append(Line(_in_one_line(rng, own, label, value, x), gap=gap))
+    return lines
+
+
+def _in_one_line(rng: random.Random, layout: str, label: str, value: str, x: float) -> tuple[Item, ...]:
+    if layout in ("gap", "right"):
+        shown = label + rng.choice((":", "", ""))
+        return Item(shown), Item(value, 0.98, right=True) if layout == "right" else Item(value, x)
+    form = _FORMS.get(layout, "{}: {}")
+    return (Item(form.format(label.upper() if layout == "caps" else label, value)),)
+
+
+def _side_by_side(
+    rng: random.Random, layout: str, pairs: Sequence[tuple[str, str]], gap: float
+) -> list[Line]:
+    """Two or three fields beside one another: "pairs" in one line each, "heads" with the values below."""
+    lines: list[Line] = []
+    number = 0
+    while number < len(pairs):
+        count = min(rng.choice((1, 2, 2) if layout == "pairs" else (2, 3, 3)), len(pairs) - number)
+        own = pairs[number : number + count]
+        if any(len(label) + len(value) > 34 for label, value in own):
+            own = own[:1]
+        places = (0.0, 0.52) if len(own) < 3 else (0.0, 0.35, 0.68)
+        fields = list(zip(own, places, strict=False))
+        if layout == "pairs":
+            lines.append(Line(tuple(Item(f"{label}: {value}", x) for (label, value), x in fields), gap=gap))
+        else:
+            lines.append(Line(tuple(Item(label, x) for (label, _), x in fields), 0.8, gap=gap))
+            lines.append(Line(tuple(Item(value, x) for (_, value), x in fields)))
+        number += len(own)
+    return lines
