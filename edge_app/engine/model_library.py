@@ -70,22 +70,30 @@ class ModelLibrary:
         finally:
             job.cancelled.set()
 
-    def offer(self, model: str) -> ModelStatus | None:
-        """A model that may answer where this one is unsure. Each is returned once, and never again on this machine.
+    def better(self, model: str) -> ModelStatus | None:
+        """The first model that the catalog calls better than this one and that fits into the machine's memory.
 
-        None when the catalog names none, when none fits into the memory, or when it was offered before.
+        None when there is none.
         """
         with suppress(UserError, OSError):
             store = self._store()
             entry = store.catalog.entries.get(model)
-            better = () if entry is None else entry.better
-            fitting = (name for name in better if store.show(name).entry.memory <= _memory() * MEMORY_SHARE)
-            name = next(fitting, None)
-            offered = _offered()
-            if name is None or name in offered:
+            for name in () if entry is None else entry.better:
+                if store.show(name).entry.memory <= _memory() * MEMORY_SHARE:
+                    return store.show(name)
+        return None
+
+    def offer(self, model: str) -> ModelStatus | None:
+        """A model that may answer where this one is unsure, as `better` finds it.
+
+        Each is returned once, and never again on this machine.
+        """
+        with suppress(UserError, OSError):
+            status, offered = self.better(model), _offered()
+            if status is None or status.entry.name in offered:
                 return None
-            write_whole(_offered_file(), json.dumps([*offered, name]).encode())
-            return store.show(name)
+            write_whole(_offered_file(), json.dumps([*offered, status.entry.name]).encode())
+            return status
         return None
 
     def _store(self) -> ModelStore:

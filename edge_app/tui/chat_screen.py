@@ -21,12 +21,14 @@ from edge_app.system.terminal_text import one_line
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.conversation.conversation_view import ConversationView
 from edge_app.tui.conversation.messages import MessageView
-from edge_app.tui.conversation.saved_chat import earlier_questions, load_chat
+from edge_app.tui.conversation.saved_chat import earlier_questions
 from edge_app.tui.dependencies import ChatDependencies
+from edge_app.tui.first_card import read_first_card
 from edge_app.tui.keys import BINDING_GROUPS, CHAT_BINDINGS, key_name
 from edge_app.tui.model_choice import ModelChoice
 from edge_app.tui.open_chat import OpenChat
 from edge_app.tui.preparation import Preparation
+from edge_app.tui.session_actions import SessionActions
 from edge_app.tui.status import NEW_CHAT, StatusLine
 from edge_app.tui.turn_options import TurnOptions
 from edge_app.tui.windows.consent_window import ConsentAsked, ConsentWindow
@@ -87,11 +89,18 @@ class ChatScreen(Screen[None]):
             self.app, self._dependencies, status, self.composer, self._preparation.begin_again, self._key
         )
         self._chat = OpenChat(
-            self._dependencies, status, self.composer, self.conversation, self._key, self._model.offer_better
+            self._dependencies,
+            status,
+            self.composer,
+            self.conversation,
+            self._key,
+            self._model.offer_better,
+            lambda: self._preparation.context,
         )
         self._options = TurnOptions(
-            self.app, self._dependencies, status, self.composer, self._key("chat.offline")
+            self.app, self._dependencies, status, self.composer, self._chat, self._key("chat.offline")
         )
+        self._saved = SessionActions(self._dependencies, status, self.composer, self._chat)
         self.composer.prompt.focus()
         self._preparation.load_model()
         self._remember()
@@ -127,7 +136,10 @@ class ChatScreen(Screen[None]):
 
     @work(group="answer")
     async def _answer(self, asked: Composer.Asked) -> None:
-        await self._chat.ask(asked)
+        if await self._saved.begin_edited():
+            await self._chat.ask(asked)
+        else:
+            await self.composer.restore(asked.text, asked.attachments)
         self._set_busy(False)
 
     @work(group="answer")
@@ -177,6 +189,9 @@ class ChatScreen(Screen[None]):
 
     def action_back(self) -> None:
         self._model.cancel_download()
+        if self._saved.edited is not None:
+            self._saved.edited = None
+            self.composer.say("The question is asked at the end of this chat.")
         self.composer.prompt.focus()
 
     def action_interrupt(self) -> None:
@@ -190,6 +205,7 @@ class ChatScreen(Screen[None]):
         elif prompt.text:
             prompt.asked.add(prompt.text)
             prompt.clear()
+            self._saved.edited = None
         elif now - self._interrupted_at < TWICE_SECONDS:
             self.app.exit()
         else:
@@ -211,10 +227,20 @@ class ChatScreen(Screen[None]):
     def _message_copied(self, event: MessageView.Copied) -> None:
         self._copy(event.text, "the message")
 
-    @on(MessageView.Recalled)
-    def _message_recalled(self, event: MessageView.Recalled) -> None:
-        self.composer.prompt.recall(event.text)
-        self.composer.prompt.focus()
+    @on(MessageView.Edited)
+    async def _message_edited(self, event: MessageView.Edited) -> None:
+        if event.turn is None or self._dependencies.sessions is None:
+            self.composer.prompt.recall(event.text)
+            self.composer.prompt.focus()
+        else:
+            self._edit(event.turn)
+
+    @on(MessageView.Forked)
+    def _message_forked(self, event: MessageView.Forked) -> None:
+        if event.turn is None:
+            self.composer.say("This message is not saved, so no copy can end with it.", wrong=True)
+        else:
+            self._fork(event.turn)
 
     @on(Markdown.LinkClicked)
     def _link_clicked(self, event: Markdown.LinkClicked) -> None:
@@ -260,6 +286,7 @@ class ChatScreen(Screen[None]):
             return
         await self.conversation.clear()
         self._chat.forget()
+        self._saved.edited = None
         self.query_one(StatusLine).chat = NEW_CHAT
         self.composer.prompt.focus()
 
@@ -307,6 +334,28 @@ class ChatScreen(Screen[None]):
         else:
             await self._options.choose_detail()
 
+    @work(group="options")
+    async def action_set(self, typed: str = "") -> None:
+        await self._options.set_option(typed)
+
+    @work(group="options")
+    async def action_system(self, text: str = "") -> None:
+        await self._options.set_system(text)
+
+    def action_edit(self) -> None:
+        self._edit(None)
+
+    def action_fork(self) -> None:
+        self._fork(None)
+
+    @work(group="session")
+    async def action_rename(self, title: str = "") -> None:
+        await self._saved.rename(title)
+
+    @work(group="session")
+    async def action_export(self, target: str = "") -> None:
+        await self._saved.export(target)
+
     @work(group="window")
     async def action_offline(self, wanted: str = "") -> None:
         await self._options.turn_offline(wanted)
@@ -341,20 +390,28 @@ class ChatScreen(Screen[None]):
 
     @work(group="open", exclusive=True)
     async def _open(self, session: str) -> None:
-        assert self._dependencies.sessions is not None, "only a saved chat can be opened"
         self._set_busy(True)
-        try:
-            chat = await asyncio.to_thread(load_chat, self._dependencies.sessions, session)
-        except UserError as error:
-            self.composer.say(str(error), wrong=True)
-        else:
-            await self._chat.show(chat)
-            self.query_one(StatusLine).chat = chat.title
-            self.composer.prompt.focus()
+        await self._saved.open(session)
         self._set_busy(False)
+
+    @work(group="open", exclusive=True)
+    async def _edit(self, turn: int | None) -> None:
+        if not self._is_busy("edit a question"):
+            await self._saved.edit(turn)
+
+    @work(group="open", exclusive=True)
+    async def _fork(self, turn: int | None) -> None:
+        if not self._is_busy("fork the chat"):
+            await self._saved.fork(turn)
 
     @work(group="remember")
     async def _remember(self) -> None:
+        elsewhere = "" if self._endpoint is None else str(self._endpoint)
+        card = await asyncio.to_thread(
+            read_first_card, self._dependencies, self._model.current, self._key, elsewhere
+        )
+        if card is not None:
+            self.conversation.welcome(card)
         if self._dependencies.sessions is not None:
             try:
                 questions = await asyncio.to_thread(earlier_questions, self._dependencies.sessions)

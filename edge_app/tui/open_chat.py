@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 from edge_app.answer_text import adapter_words, another_adapter, needs_help, sure_text
 from edge_app.events import Answer, Answered, Event, Failed, Routed, Turn, TurnSaved
 from edge_app.question_images import read_question
+from edge_app.tui.chat_options import ChatOptions
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.conversation_view import ConversationView
@@ -16,6 +18,7 @@ from edge_app.tui.conversation.saved_chat import EarlierChat
 from edge_app.tui.conversation.turn_view import show_turn
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.status import NEW_CHAT, StatusLine
+from edge_app.tui.text import context_text
 from edge_app.tui.windows.route_window import RouteWindow
 from models.core.errors import UserError
 
@@ -48,7 +51,10 @@ class OpenChat:
     """The chat that is open.
 
     key: returns the label of a binding's key. offer: the sentence that is shown after an answer, about a model that may
-    answer better; empty shows none. session: the chat's id; None until its first question is saved.
+    answer better; empty shows none. context: returns how many tokens the model takes, None when that is unknown.
+
+    session: the chat's id; None until its first question is saved. options, system: what the user set for this chat
+    alone; system is its system prompt, None for the settings'.
     """
 
     def __init__(
@@ -59,8 +65,12 @@ class OpenChat:
         conversation: ConversationView,
         key: Callable[[str], str],
         offer: Callable[[Answer], Awaitable[str]],
+        context: Callable[[], int | None],
     ) -> None:
         self.session: str | None = None
+        self.options = ChatOptions()
+        self.system: str | None = None
+        self._context = context
         self._dependencies = dependencies
         self._status = status
         self._composer = composer
@@ -75,12 +85,24 @@ class OpenChat:
         view = await self._conversation.ask(asked.question, shown, self._key("chat.stop"))
         turn = self._turn(asked.question, asked, adapter)
         last = self._last = LastTurn(asked.question, asked, turn.adapter, view)
+        is_new = self.session is None
         trouble = await self._run(self._dependencies.backend.answer(turn), last)
+        if is_new and self.options != ChatOptions():
+            await self._keep_options()
         if trouble is not None:
             view.fail(trouble)
             await self._composer.restore(asked.text, asked.attachments)
         elif self._status.chat == NEW_CHAT:
             self._status.chat = asked.question
+
+    async def set(self, options: ChatOptions, system: str | None) -> None:
+        """Sets what holds for this chat alone, from its next question on, and shows and saves it.
+
+        The system prompt is saved with the next question.
+        """
+        self.options, self.system = options, system
+        self._show_options()
+        await self._keep_options()
 
     async def ask_cloud(self) -> None:
         """Asks the cloud the last question. The local answer is kept."""
@@ -136,7 +158,9 @@ class OpenChat:
         """Replaces the open chat by a saved one."""
         self.forget()
         views = await self._conversation.show_chat(chat)
-        self.session = chat.id
+        self.session, self.system = chat.id, chat.system
+        self.options = ChatOptions.from_json(chat.options)
+        self._show_options()
         if chat.turns and (result := chat.turns[-1].result) is not None:
             turn, view = chat.turns[-1], views[-1]
             saved = TurnSaved(chat.id, turn.id)
@@ -145,21 +169,39 @@ class OpenChat:
 
     def forget(self) -> None:
         """Closes the chat. The next question begins a new one."""
-        self.session = self._last = None
-        self._status.routed = self._status.sure = ""
+        self.session = self._last = self.system = None
+        self.options = ChatOptions()
+        self._show_options()
+        self._status.routed = self._status.sure = self._status.tokens = ""
 
     # -- inside
 
     def _turn(self, question: str, asked: Composer.Asked | None, adapter: str) -> Turn:
         attachments = self._composer.attachments if asked is None else asked.attachments
+        settings = self._dependencies.settings
         return Turn(
             question=question,
             images=tuple(a.path for a in attachments),
             session=self.session,
             adapter=adapter or self._status.adapter,
             mode=self._status.mode,
-            detail=self._status.detail,
+            detail=self.options.detail or self._status.detail,
+            sampling=self.options.sampling(settings.sampling()) if self.options != ChatOptions() else None,
+            system=self.system,
         )
+
+    def _show_options(self) -> None:
+        own = ("own system prompt",) if self.system else ()
+        self._status.options = (*self.options.words(self._dependencies.settings), *own)
+
+    async def _keep_options(self) -> None:
+        """Saves the options, once the chat is saved itself."""
+        store, session, options = self._dependencies.sessions, self.session, self.options.as_json()
+        if store is not None and session is not None:
+            try:
+                await asyncio.to_thread(store.set_options, session, options)
+            except UserError as error:
+                self._refuse(str(error))
 
     async def _run(self, events: Iterator[Event], last: LastTurn) -> str | None:
         """Shows the events of a turn. Returns None when it was answered, else a sentence that says what went wrong."""
@@ -181,6 +223,7 @@ class OpenChat:
         match event:
             case TurnSaved():
                 self.session, last.saved = event.session, event
+                self._conversation.belongs_to(last.view, event.turn)
             case Routed():
                 self._status.routed, last.routed = event.route.adapter or "", event
 
@@ -188,6 +231,10 @@ class OpenChat:
         last.answer = answer
         await last.view.end(answer, self._offers(last, answer))
         self._status.sure = sure_text(answer)
+        if answer.place == "local":
+            self._status.tokens = context_text(
+                answer.tokens.prompt + answer.tokens.completion, self._context()
+            )
 
     def _offers(self, last: LastTurn, answer: Answer) -> list[str]:
         """What the user can do about an answer that is unsure or a decline, as clauses."""

@@ -20,6 +20,7 @@ class Preparation:
     """Prepares the next answer in workers of the screen, and shows their progress in the status line.
 
     model: returns the name of the model that answers.
+    context: tokens of prompt and answer together that the loaded model takes; None before one is loaded.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Preparation:
         self._status = status
         self._composer = composer
         self._model = model
+        self.context: int | None = None
         self._looking: list[Worker[None]] = []  # at attached images
 
     def load_model(self) -> None:
@@ -68,7 +70,7 @@ class Preparation:
                     if isinstance(event, Progress):
                         status.doing = progress_text(event)
                     elif isinstance(event, Ready):
-                        name = event.model
+                        name, self.context = event.model, event.context_length
                     elif isinstance(event, Failed):
                         self._composer.say(event.message, wrong=True)
         except Exception as error:

@@ -30,7 +30,7 @@ BATTERY_SECONDS = 30.0
 
 SHOWN = (
     *("chat", "model", "doing", "adapter", "routed", "mode", "offline", "endpoint", "failing"),
-    *("battery", "sure", "download", "detail"),
+    *("battery", "sure", "download", "detail", "options", "tokens", "editing"),
 )
 
 
@@ -56,6 +56,8 @@ class StatusLine(Horizontal):
     model: its name. doing: the step of loading it. download: the progress of one that is downloaded. routed: the
     adapter that "auto" chose last. endpoint: of the cloud, None when none is set up. failing: the endpoint did
     not answer the last question. sure: how sure the last answer is, in words; empty when that is unknown.
+    options: what is set for this chat alone, in words. tokens: how much of the context the chat takes, in words.
+    editing: an earlier question is in the prompt.
     """
 
     chat: reactive[str] = reactive(NEW_CHAT)
@@ -71,6 +73,9 @@ class StatusLine(Horizontal):
     battery: reactive[Battery | None] = reactive[Battery | None](None)
     sure: reactive[str] = reactive("")
     download: reactive[str] = reactive("")
+    options: reactive[tuple[str, ...]] = reactive(())
+    tokens: reactive[str] = reactive("")
+    editing: reactive[bool] = reactive(False)
 
     def __init__(self, read_battery: Callable[[], Battery | None]) -> None:
         super().__init__()
@@ -101,13 +106,16 @@ class StatusLine(Horizontal):
         return [
             Fact(one_line(self.doing), 0),
             Fact(one_line(self.download), 0),
+            Fact("editing an earlier question" if self.editing else "", 0),
             Fact("" if self.doing else one_line(self.model), 6),
             Fact(f"adapter {adapter}", 3),
             Fact(f"mode {self.mode}", 2),
             Fact(f"detail {self.detail}" if self.detail != "auto" else "", 3),
+            *(Fact(one_line(option), 3) for option in self.options),
             Fact(network_text(self.endpoint, offline=self.offline, failing=self.failing), 1),
             Fact(battery_text(self.battery), 5),
             Fact(self.sure, 4),
+            Fact(self.tokens, 7),
         ]
 
     def _show(self) -> None:

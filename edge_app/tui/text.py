@@ -55,6 +55,11 @@ def download_text(model: str, progress: Progress) -> str:
     return progress_text(progress)
 
 
+def context_text(used: int, context: int | None) -> str:
+    """How much of the model's context a chat takes. used, context: in tokens."""
+    return f"{used:,} of {context:,} tokens" if context and used else ""
+
+
 def network_text(endpoint: Endpoint | None, *, offline: bool, failing: bool) -> str:
     """The network that an answer may use. A server on this machine is available offline too."""
     if offline and (endpoint is None or not endpoint.is_local):

@@ -1,4 +1,4 @@
-"""The options of the next turn: adapter, mode, detail of images, and whether the network may be used.
+"""The options of the next turn: adapter, mode, detail of images, what holds for one chat alone, and the network.
 
 Each is chosen by name or in a window. The status line holds the choices.
 """
@@ -12,9 +12,11 @@ from textual.app import App
 from adapters.spec import checked_spec
 from adapters.store.manifest import RESERVED
 from edge_app.image_detail import DETAILS
+from edge_app.tui.chat_options import NAMES
 from edge_app.tui.composer.commands import DETAIL_HELP, MODE_HELP, MODES, ON_OFF
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.dependencies import ChatDependencies
+from edge_app.tui.open_chat import OpenChat
 from edge_app.tui.status import StatusLine
 from edge_app.tui.windows.adapters_window import AdaptersWindow
 from edge_app.tui.windows.window import ChoiceWindow
@@ -33,8 +35,10 @@ class TurnOptions:
         dependencies: ChatDependencies,
         status: StatusLine,
         composer: Composer,
+        chat: OpenChat,
         offline_key: str,
     ) -> None:
+        self._chat = chat
         self._app = app
         self._dependencies = dependencies
         self._status = status
@@ -87,6 +91,33 @@ class TurnOptions:
         self._status.detail = name
         if trouble := self._dependencies.keep("image_detail", name):
             self._composer.say(trouble, wrong=True)
+
+    async def set_option(self, typed: str) -> None:
+        """Changes an option of this chat alone. typed: name and value; empty says what is set."""
+        name, _, value = typed.replace("=", " ", 1).partition(" ")
+        if not name:
+            own = ", ".join(self._chat.options.words(self._dependencies.settings))
+            self._composer.say(f"This chat has {own or 'the settings'}; /set changes {', '.join(NAMES)}.")
+            return
+        try:
+            options = self._chat.options.with_value(name.lower(), value.strip().lower())
+        except UserError as error:
+            self._composer.say(str(error), wrong=True)
+        else:
+            await self._chat.set(options, self._chat.system)
+
+    async def set_system(self, text: str) -> None:
+        """Sets the system prompt of this chat. text: "off" for none; empty shows it."""
+        if not text:
+            now = self._chat.system if self._chat.system is not None else self._dependencies.settings.system
+            self._composer.say(f"The system prompt is: {now}" if now else "There is no system prompt.")
+            return
+        await self._chat.set(self._chat.options, "" if text.lower() == "off" else text)
+        self._composer.say(
+            "There is no system prompt from the next question on."
+            if text.lower() == "off"
+            else "The system prompt holds from the next question on; /system off takes it back."
+        )
 
     async def turn_offline(self, wanted: str) -> None:
         """Turns offline on or off at once, also for a running answer. wanted: "on", "off", or "" to toggle."""

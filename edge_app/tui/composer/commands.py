@@ -9,7 +9,7 @@ from typing import Literal
 from edge_app.image_detail import ImageDetail
 from router.types import Mode
 
-Argument = Literal["", "path", "adapter", "mode", "model", "detail", "switch", "words", "name"]
+Argument = Literal["", "path", "adapter", "mode", "model", "detail", "switch", "words", "name", "option"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,47 @@ COMMANDS = (
         "Try again with another adapter",
         "Ask the last question again with the next best adapter.",
         "try_again",
+    ),
+    Command(
+        "system",
+        "words",
+        "/system [TEXT|off]",
+        "System prompt",
+        "Tell the model how to answer in this chat; off takes it back, without a text it is shown.",
+        "system",
+    ),
+    Command(
+        "set",
+        "option",
+        "/set [OPTION VALUE]",
+        "Options of this chat",
+        "Change temperature, max_tokens, seed or detail for this chat alone; the value default takes it back.",
+        "set",
+    ),
+    Command(
+        "edit",
+        "",
+        "/edit",
+        "Edit the last question",
+        "Change the last question and ask it again, in a copy of the chat; `e` does it for any question.",
+        "edit",
+    ),
+    Command(
+        "fork",
+        "",
+        "/fork",
+        "Fork the chat",
+        "Go on in a copy of this chat; `f` copies it up to the chosen message.",
+        "fork",
+    ),
+    Command("rename", "words", "/rename TITLE", "Rename the chat", "Give this chat another title.", "rename"),
+    Command(
+        "export",
+        "path",
+        "/export [FILE]",
+        "Export the chat",
+        "Write this chat to a new file, as Markdown, or as JSON when its name ends in .json.",
+        "export",
     ),
     Command(
         "offline",

@@ -120,6 +120,15 @@ class Composer(Vertical):
         for attachment in attachments:
             await self.query_one(AttachmentBar).add(attachment)
 
+    async def edit(self, text: str, attachments: Sequence[Attachment]) -> None:
+        """Replaces the prompt and the attached images by those of an earlier question."""
+        bar = self.query_one(AttachmentBar)
+        await bar.clear()
+        self.prompt.recall(text)
+        for attachment in attachments:
+            await bar.add(attachment)
+        self.prompt.focus()
+
     async def _attach_all(self, paths: Sequence[Path]) -> bool:
         """Attaches images. On the first that cannot be read it says why, stops, and returns False."""
         self._reading += 1

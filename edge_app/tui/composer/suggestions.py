@@ -20,6 +20,7 @@ from textual.widgets.option_list import Option
 from edge_app.image_detail import DETAILS
 from edge_app.image_paths import expanded, looks_like_image, mention_before, quoted_mention
 from edge_app.system.terminal_text import one_line
+from edge_app.tui.chat_options import NAMES as OPTIONS
 from edge_app.tui.composer import commands
 
 MOST = 50
@@ -127,6 +128,8 @@ def _arguments(
         choices = commands.MODES
     elif command.argument == "detail":
         choices = DETAILS
+    elif command.argument == "option":
+        choices = OPTIONS
     elif command.argument == "switch":
         choices = commands.ON_OFF
     fitting = (c for c in choices if c.lower().startswith(typed.lower()) and c != typed)

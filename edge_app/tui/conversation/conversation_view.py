@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from edge_app.system.terminal_text import printable
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.messages import MessageView, QuestionView, RemarkView, ShownImage
 from edge_app.tui.conversation.saved_chat import EarlierChat
@@ -60,6 +61,17 @@ class ConversationView(VerticalScroll, can_focus=False):
         self.anchor()
         return answer
 
+    def welcome(self, text: str) -> None:
+        """Replaces what is shown while the conversation is empty."""
+        self.query_one("#welcome", Static).update(Content(printable(text)))
+
+    def belongs_to(self, answer: AnswerView, turn: int) -> None:
+        """Tells an answer and its question the saved turn that they belong to."""
+        answer.turn = turn
+        before = [view for view in self.query(MessageView) if isinstance(view, QuestionView | AnswerView)]
+        question = before[before.index(answer) - 1]
+        question.turn = turn
+
     async def remark(self, sentence: str, *, before: Widget | None = None) -> None:
         await self.mount(RemarkView(sentence), before=before)
 
@@ -71,6 +83,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         views = []
         for turn in chat.turns:
             view = await self.ask(turn.question, turn.images, "")
+            self.belongs_to(view, turn.id)
             if turn.answer:
                 await view.append(turn.answer)
             if turn.result is not None:

@@ -22,12 +22,26 @@ from edge_app.system.terminal_text import printable
 
 
 class MessageView(Vertical, can_focus=True):
-    """A message that can be chosen and copied. text: what is copied."""
+    """A message that can be chosen and copied.
+
+    text: what is copied. turn: id of the saved turn that it belongs to; None while that is not saved.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c,enter", "copy", "Copy", id="message.copy", tooltip="Copy the chosen message"),
         Binding(
-            "e", "edit", "Ask again", id="message.edit", tooltip="Put the chosen question into the prompt"
+            "e",
+            "edit",
+            "Edit",
+            id="message.edit",
+            tooltip="Put the chosen question into the prompt; sent again it begins a copy of the chat from there",
+        ),
+        Binding(
+            "f",
+            "fork",
+            "Fork",
+            id="message.fork",
+            tooltip="Go on in a copy of the chat that ends with this message",
         ),
         Binding(
             "up,k",
@@ -45,10 +59,18 @@ class MessageView(Vertical, can_focus=True):
         text: str
 
     @dataclass
-    class Recalled(TextualMessage):
+    class Edited(TextualMessage):
+        """A question is to be asked again. turn: None when it was not saved."""
+
         text: str
+        turn: int | None
+
+    @dataclass
+    class Forked(TextualMessage):
+        turn: int | None
 
     text = ""
+    turn: int | None = None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "edit":
@@ -59,7 +81,10 @@ class MessageView(Vertical, can_focus=True):
         self.post_message(self.Copied(self.text))
 
     def action_edit(self) -> None:
-        self.post_message(self.Recalled(self.text))
+        self.post_message(self.Edited(self.text, self.turn))
+
+    def action_fork(self) -> None:
+        self.post_message(self.Forked(self.turn))
 
     def action_previous(self) -> None:
         self.screen.focus_previous("MessageView")

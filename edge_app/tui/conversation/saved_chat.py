@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from edge_app.events import Answer
 from edge_app.storage.session_records import SavedImage, SavedTurn
@@ -41,19 +43,26 @@ class EarlierTurn:
 
 @dataclass(frozen=True)
 class EarlierChat:
-    """A saved chat. turns: the latest MOST_TURNS. left_out: the number of earlier turns."""
+    """A saved chat.
+
+    turns: the latest MOST_TURNS. left_out: the number of earlier turns. system: its system prompt. options: what the
+    user set for this chat alone.
+    """
 
     id: str
     title: str
     turns: tuple[EarlierTurn, ...]
     left_out: int
+    system: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_chat(store: SessionStore, session: str) -> EarlierChat:
     """The chat of a session. Raises UserError when there is no such session."""
     saved = store.get(session)
     turns = tuple(_turn(turn) for turn in saved.turns[-MOST_TURNS:])
-    return EarlierChat(saved.id, saved.title, turns, len(saved.turns) - len(turns))
+    left_out = len(saved.turns) - len(turns)
+    return EarlierChat(saved.id, saved.title, turns, left_out, saved.system, saved.options)
 
 
 def earlier_questions(store: SessionStore) -> list[str]:

@@ -207,6 +207,10 @@ class ScriptedModels:
         if not any(isinstance(event, Failed) for event in self.script):
             self.here.add(name)
 
+    def better(self, model: str) -> ModelStatus | None:
+        assert model in CATALOG.entries
+        return self.show("smolvlm-500m") if model == "edge-vlm-135m" else None
+
     def offer(self, model: str) -> ModelStatus | None:
         assert model == "edge-vlm-135m"
         return self.show(self.offers.pop(0)) if self.offers else None
