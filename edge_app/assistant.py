@@ -24,6 +24,7 @@ from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import CancelledError, InferenceThread, Job
 from edge_app.events import Answer, Answered, Event, Failed, Picture, Ready, Turn
 from edge_app.image_detail import ImageDetail
+from edge_app.image_sources import sources_of
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
@@ -118,7 +119,7 @@ class Assistant:
 
         Raises UserError when there is no answer.
         """
-        images = () if image is None else (Path(image) if isinstance(image, str) else image,)
+        images = sources_of(image) if isinstance(image, str) else () if image is None else (image,)
         turn = Turn(
             question,
             images,
@@ -308,9 +309,10 @@ class Assistant:
         job.emit(Ready(engine.name, engine.context_length, engine.has_vision))
         side = self._planner.scenario(self.settings.mode).budgets.image_side
         for source in images:
-            image = with_detail(self._planner.pictures.read(source).image, detail)
-            self._pool.encode(image, model, job)
-            self._texts.of([image], PromptPolicy(), job, side)
+            for read in self._planner.pictures.read(source):
+                image = with_detail(read.image, detail)
+                self._pool.encode(image, model, job)
+                self._texts.of([image], PromptPolicy(), job, side)
 
     def _run_job(self, work: Callable[[Job], object]) -> Generator[Event, None, None]:
         """The events of work on the inference thread. A UserError becomes Failed. Closing the iterator cancels it."""

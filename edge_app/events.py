@@ -15,13 +15,14 @@ from typing import Any, Literal
 from edge_app.answer_schema import AnswerSchema
 from edge_app.fields import FieldValue
 from edge_app.image_detail import ImageDetail
+from edge_app.image_sources import ImageBytes
 from models.core.errors import NeedsNetwork, UserError
 from models.core.types import Image, Sampling, Stage
 from router.choice import Candidate
 from router.confidence.rule import Evidence
 from router.types import Mode, Place
 
-Picture = Path | bytes | Image
+Picture = Path | bytes | ImageBytes | Image
 """An image as a front end has it: a file, the bytes of a file, or decoded."""
 
 

@@ -13,68 +13,67 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from models.documents.pages import split_page
+
 IMAGE_SUFFIXES = frozenset(
     [
-        ".avif",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".ico",
-        ".icns",
-        ".j2k",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pcx",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".qoi",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
+        *(
+            ".avif",
+            ".bmp",
+            ".dib",
+            ".gif",
+            ".heic",
+            ".heif",
+            ".hif",
+            ".ico",
+            ".icns",
+            ".j2k",
+            ".jfif",
+            ".jp2",
+        ),
+        *(".jpe", ".jpeg", ".jpg", ".pbm", ".pcx", ".pdf", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga"),
+        *(".tif", ".tiff", ".webp"),
     ]
 )
-"""The files that the picker lists. A file with another suffix can be attached by its path."""
-
-_REFUSED_SUFFIXES = frozenset(
-    [".heic", ".heif"]
-)  # images that cannot be read, which is said when they are attached
+"""The files that the picker lists, PDF among them. A file with another suffix can be attached by its path."""
 
 _LONGEST_PASTE = 20_000
+_PAGE_NUMBER = re.compile(r"#(?:page=)?\d+$")
 _MENTION = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]*)"?|(?P<plain>[^\s"]\S*)?)')
 
 
 def expanded(text: str) -> Path:
-    """The path with ~ expanded; "~name" stays as it is when this machine has no user of that name."""
+    """The path with ~ expanded. A file whose own name begins with "~" is taken as it is, and so is "~name" when this
+    machine has no user of that name."""
+    path = Path(text)
+    if not text.startswith("~") or exists(path):
+        return path
     try:
-        return Path(text).expanduser()
+        return path.expanduser()
     except (RuntimeError, ValueError):  # no such user, or NUL in the name
-        return Path(text)
+        return path
 
 
 def looks_like_image(path: Path) -> bool:
-    """Whether the name is one that the picker lists."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def names_an_image(path: Path) -> bool:
-    """Whether the name says that it is an image, readable or not."""
-    return path.suffix.lower() in IMAGE_SUFFIXES | _REFUSED_SUFFIXES
+    """Whether the name says that it is an image or a PDF, with or without the number of a page ("bill.pdf#3")."""
+    return _PAGE_NUMBER.sub("", path.suffix.lower()) in IMAGE_SUFFIXES
 
 
 def shown(path: Path) -> str:
     """The path relative to the working folder when inside it, else with the home folder as ~."""
-    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
+    for base, prefix in ((Path.cwd(), ""), *((home, "~/") for home in home_folders())):
         if path.is_relative_to(base):
             rest = path.relative_to(base).as_posix()
             return prefix + rest if rest != "." else prefix.rstrip("/") or "."
     return str(path)
+
+
+def home_folders() -> tuple[Path, ...]:
+    """The user's home folder; empty for a user without one, as in some containers."""
+    try:
+        return (Path.home(),)
+    except RuntimeError:
+        return ()
 
 
 def typed_path(text: str) -> Path:
@@ -127,25 +126,28 @@ def _path(text: str) -> Path | None:
 
 def unquoted_path(text: str) -> Path | None:
     """A path or file URL without quotes and escapes; None for a URL of another machine."""
-    if text.startswith("file://"):
+    if text.lower().startswith("file:/"):
         try:
             parts = urlsplit(text)
         except ValueError:  # a bracket that is no address
             return None
-        return Path(unquote(parts.path)) if parts.netloc in ("", "localhost") else None
+        page = f"#{parts.fragment}" if parts.fragment else ""
+        return Path(unquote(parts.path) + page) if parts.netloc in ("", "localhost") else None
     return expanded(text)
 
 
 def exists(path: Path) -> bool:
+    """Whether there is a file or folder of this path, or the file of which it names a page ("bill.pdf#3")."""
     try:
-        return path.exists()
+        return split_page(path)[0].exists()
     except (OSError, ValueError):
         return False
 
 
 def is_file(path: Path) -> bool:
+    """Whether there is a file of this path, or the file of which it names a page."""
     try:
-        return path.is_file()
+        return split_page(path)[0].is_file()
     except (OSError, ValueError):  # any text may come here: it can be too long for a name or contain NUL
         return False
 

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from edge_app.image_paths import exists, expanded, is_file, names_an_image, unquoted_path
+from edge_app.image_paths import exists, expanded, is_file, looks_like_image, unquoted_path
+from edge_app.image_sources import ImageSource
 from models.core.errors import UserError
+from models.core.images import shortened
 
 LONGEST = 1000
 """A longer text was pasted: it names images by "@" only. In characters."""
@@ -33,7 +35,7 @@ _POSSESSIVE = re.compile(r"['’]s$")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 # Wildcards, markup and code: a missing "path" with one of these was not meant as one.
 _CODE = re.compile(r"""[*?"<>|{}$=;`^]|\\\.[A-Za-z0-9]+$""")
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP", b"%PDF-")
 
 _DETERMINERS = frozenset("a an the this that my our your his her their its".split())  # noqa: SIM905
 _NOUNS = frozenset("file image photo photograph pic picture scan screenshot".split())  # noqa: SIM905
@@ -65,7 +67,7 @@ class NamedImage:
     file: Path
 
 
-def read_question(text: str, attached: Sequence[Path] = ()) -> QuestionWithImages:
+def read_question(text: str, attached: Sequence[ImageSource] = ()) -> QuestionWithImages:
     """Takes the images out of a question.
 
     attached: images that come before those of the text, for numbering and so that none is attached twice.
@@ -73,9 +75,12 @@ def read_question(text: str, attached: Sequence[Path] = ()) -> QuestionWithImage
     """
     found = named_images(text)
     for named in found:
-        if not exists(named.file) and not str(named.file).startswith("~"):  # reading says what "~name" lacks
-            raise UserError(f"There is no file {_written(text, named)}: check the name and the folder.")
-    known, images = [*map(_same, attached)], []
+        if not exists(named.file):
+            raise UserError(
+                f"There is no file {shortened(_written(text, named))}: check the name and the folder."
+            )
+    known: list[ImageSource] = [*map(_same, attached)]
+    images: list[Path] = []
     numbers = []
     for named in found:
         if (key := _same(named.file)) not in known:
@@ -85,7 +90,7 @@ def read_question(text: str, attached: Sequence[Path] = ()) -> QuestionWithImage
     return QuestionWithImages(_without(text, found, numbers, several=len(known) > 1), tuple(images))
 
 
-def read_arguments(arguments: Sequence[str], attached: Sequence[Path] = ()) -> QuestionWithImages:
+def read_arguments(arguments: Sequence[str], attached: Sequence[ImageSource] = ()) -> QuestionWithImages:
     """The question in the arguments of a command.
 
     An argument that as a whole names an existing image is attached and is no part of the question, as the second of
@@ -158,7 +163,11 @@ def _last_word(text: str) -> str:
     return text.rstrip().rpartition(" ")[2].lower()
 
 
-def _same(path: Path) -> Path:
+def _same(source: ImageSource) -> ImageSource:
+    """What is equal for two ways to name one file."""
+    if not isinstance(source, Path):
+        return source
+    path = source
     try:
         return expanded(str(path)).resolve()
     except (OSError, ValueError, RuntimeError):
@@ -214,7 +223,7 @@ def _plain(text: str, start: int, end: int, free: int, *, mention: bool) -> Name
             return NamedImage(start, begin + len(form), file)
     if not bare:
         return None
-    if not mention and names_an_image(Path(bare)) and not _WEB.match(bare):
+    if not mention and looks_like_image(Path(bare)) and not _WEB.match(bare):
         named = _with_spaces(text, start, begin + len(bare), free)
         if named is not None:
             return named
@@ -238,9 +247,10 @@ def _with_spaces(text: str, start: int, end: int, free: int) -> NamedImage | Non
 def _named(written: str, *, mention: bool) -> Path | None:
     """The file that a text names as an image; None when it is no path of an image."""
     if _WEB.match(written):
-        if names_an_image(Path(written.split("?", maxsplit=1)[0])) and not _CODE.search(written):
+        if looks_like_image(Path(written.split("?", maxsplit=1)[0])) and not _CODE.search(written):
             raise UserError(
-                f"{written} is an address on the web, and no image is fetched from there: save it, and give its path."
+                f"{written} is an address on the web, and no image is fetched from there: download it first, and "
+                "give the path of the file."
             )
         return None
     unescaped = _unescaped(written)
@@ -250,9 +260,11 @@ def _named(written: str, *, mention: bool) -> Path | None:
     if exists(path):
         whatever = mention and is_file(path)
         return (
-            path if whatever or names_an_image(path) or (_is_path(written) and _has_signature(path)) else None
+            path
+            if whatever or looks_like_image(path) or (_is_path(written) and _has_signature(path))
+            else None
         )
-    if not names_an_image(path) or _CODE.search(written):
+    if not looks_like_image(path) or _CODE.search(written):
         return None
     return path if mention or _is_path(written) else None
 
@@ -266,7 +278,7 @@ def _image(argument: str) -> Path | None:
     path = unquoted_path(argument)
     if path is None or not is_file(path):
         return None
-    return path if names_an_image(path) or _has_signature(path) else None
+    return path if looks_like_image(path) or _has_signature(path) else None
 
 
 def _unescaped(text: str) -> str:
@@ -280,4 +292,6 @@ def _has_signature(path: Path) -> bool:
             head = file.read(12)
     except (OSError, ValueError):
         return False
+    if head[4:8] == b"ftyp":
+        return head[8:] in (b"heic", b"heix", b"mif1", b"avif")
     return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")

@@ -21,6 +21,7 @@ from edge_app.cli.options import (
     ModeOption,
     OfflineOption,
     SessionOption,
+    image_sources,
     load_settings,
     say_attached,
     session_id,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from edge_app.assistant import Assistant
     from edge_app.cloud.consent import Consenter
     from edge_app.events import Answer, Event, Turn
+    from edge_app.image_sources import ImageSource
     from edge_app.question_images import QuestionWithImages
     from edge_app.settings import Settings
     from router.choice import Candidate
@@ -90,10 +92,12 @@ def ask(
     Examples:
       edge-app ask "What is in this photo?" --image photo.jpg
       edge-app ask "What is in ~/photos/cat.jpg?"
+      edge-app ask "What is the total?" --image "invoice.pdf#2"
       edge-app ask "And what colour is it?" --continue
       git diff | edge-app ask "Summarise this:" - --json
     """
-    typed = _question(question or [], image or [])
+    given = image_sources(image)
+    typed = _question(question or [], image or [], given)
     if "" in (stop or ()):
         raise typer.BadParameter("--stop is empty; give the text that ends the answer.")
     from edge_app.assistant import Assistant, Turn
@@ -125,7 +129,7 @@ def ask(
     assistant = Assistant(settings, store, consenter=_consenter(screen))
     turn = Turn(
         question=typed.text,
-        images=(*(image or ()), *typed.images),
+        images=(*given, *typed.images),
         session=session_id(store, session, continue_),
         adapter=settings.adapter,
         mode=settings.mode,
@@ -153,12 +157,15 @@ def ask(
             raise KeyboardInterrupt
 
 
-def _question(arguments: list[str], given: list[Path]) -> QuestionWithImages:
+def _question(
+    arguments: list[str], options: Sequence[str], given: Sequence[ImageSource]
+) -> QuestionWithImages:
     """The arguments joined by spaces, without the images that they name.
 
     Standard input replaces "-", and is the question when the arguments have no other. It is data: its paths are left
-    alone. given: the images of the options.
+    alone. options: the values of --image. given: the images that they name.
     """
+    from edge_app.image_sources import is_standard_input
     from edge_app.question_images import QuestionWithImages, read_arguments
 
     at = arguments.index("-") if "-" in arguments else len(arguments)
@@ -169,6 +176,8 @@ def _question(arguments: list[str], given: list[Path]) -> QuestionWithImages:
         return before
     if not before.text and at == len(arguments) and sys.stdin.isatty():
         raise typer.BadParameter('Give a question, as in: edge-app ask "What is this?" --image photo.jpg')
+    if any(map(is_standard_input, options)):
+        raise typer.BadParameter("Standard input is the image here: give the question as an argument.")
     parts = (before.text, _standard_input(), after.text)
     return QuestionWithImages("\n\n".join(part for part in parts if part), images)
 

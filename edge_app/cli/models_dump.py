@@ -55,13 +55,20 @@ def dump(
     """
     import numpy as np
 
+    from edge_app.image_paths import expanded
+
     if (messages is None) == (prompt is None):
         raise typer.BadParameter("give either --messages or --prompt.")
     _check_place(out)
     line = output.ProgressLine()
     try:
         arrays = _compute(
-            name, _conversation(messages, prompt, len(image or ())), image or [], detail, adapter, line
+            name,
+            _conversation(messages, prompt, len(image or ())),
+            [expanded(path) for path in image or ()],
+            detail,
+            adapter,
+            line,
         )
     finally:
         line.clear()
@@ -110,7 +117,7 @@ def _compute(
     from models.compiled_adapters import CompiledAdapterPacker
     from models.compiler.threads import default_threads
     from models.core.cache import PACKED
-    from models.core.images import load_image
+    from models.documents.pages import load_page
     from models.families.parts import LoadOptions
     from models.families.registry import load_parts
     from models.hub.store import ModelStore
@@ -118,7 +125,7 @@ def _compute(
 
     progress: Progress = lambda *event: line.show(ProgressEvent(*event))  # noqa: E731
     wanted = read_messages(conversation)
-    images = [replace(load_image(path, longest=LONGEST_SIDE), detail=detail) for path in paths_of_images]
+    images = [replace(load_page(path, longest=LONGEST_SIDE), detail=detail) for path in paths_of_images]
     settings = load_settings()
     files = ModelStore(paths.models_directory()).find(name)
     if files is None:

@@ -17,6 +17,7 @@ from edge_app.system.terminal_text import one_line
 from router.types import Mode
 
 if TYPE_CHECKING:
+    from edge_app.image_sources import ImageSource
     from edge_app.settings import Settings
     from edge_app.storage.sessions import SessionStore
 
@@ -50,7 +51,12 @@ AllowCloudOption = Annotated[
     bool, typer.Option("--allow-cloud", help="Allow asking the cloud, if one is set up.")
 ]
 ImageOption = Annotated[
-    list[Path] | None, typer.Option("--image", metavar="PATH", help="An image; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--image",
+        metavar="PATH",
+        help='An image, "bill.pdf#3" for a page, a folder, or "-" for standard input; may be repeated.',
+    ),
 ]
 SessionOption = Annotated[
     str | None,
@@ -94,6 +100,15 @@ def load_settings(**command_line: Any) -> Settings:
     from edge_app.settings import for_this_process
 
     return for_this_process(**command_line)
+
+
+def image_sources(given: Sequence[str] | None) -> tuple[ImageSource, ...]:
+    """The images that the values of --image name. Raises UserError, and BadParameter where two are standard input."""
+    from edge_app.image_sources import is_standard_input, sources_of
+
+    if sum(map(is_standard_input, given or ())) > 1:
+        raise typer.BadParameter("Standard input is one image: give it once.")
+    return tuple(source for written in given or () for source in sources_of(written))
 
 
 def say_attached(images: Sequence[Path]) -> None:

@@ -15,6 +15,7 @@ from edge_app.cli.options import (
     ModelOption,
     ModeOption,
     OfflineOption,
+    image_sources,
     load_settings,
     say_attached,
 )
@@ -47,8 +48,9 @@ def route(
     from edge_app.question_images import read_arguments
 
     settings = load_settings(model=model, mode=mode, offline=offline)
-    typed = read_arguments(question, image or ())
-    turn = Turn(typed.text, (*(image or ()), *typed.images), mode=settings.mode)
+    given = image_sources(image)
+    typed = read_arguments(question, given)
+    turn = Turn(typed.text, (*given, *typed.images), mode=settings.mode)
     line = output.ProgressLine()
     found = None
     with closing(Assistant(settings, None)) as assistant:

@@ -21,8 +21,6 @@ from edge_app.storage.session_records import SavedTurn
 from edge_app.storage.sessions import SessionStore
 from edge_app.system.battery import battery
 from edge_app.turns.conversation import (
-    Pictures,
-    ReadPicture,
     answered_turns,
     assemble,
     assembled_again,
@@ -30,6 +28,7 @@ from edge_app.turns.conversation import (
 )
 from edge_app.turns.images.detailed_images import focus_with_detail
 from edge_app.turns.images.image_focus import ImageFocus, image_in_question
+from edge_app.turns.images.pictures import Pictures, ReadPicture
 from edge_app.turns.placement import PlacePlan
 from edge_app.turns.replies.assistant_profile import AssistantProfile, read_profile
 from edge_app.turns.replies.text_requests import asks_for_all_text
@@ -101,7 +100,7 @@ class Planner:
         cloud: CloudAccess,
         costs: CostAverages,
     ) -> None:
-        self.pictures = Pictures()
+        self.pictures = Pictures(saves=sessions is not None)
         self.model = settings.model
         self._bases = bases
         self._settings = settings
@@ -120,7 +119,7 @@ class Planner:
         routed = time.perf_counter()
         if not turn.question.strip():
             raise UserError("The question is empty; ask something.")
-        new = tuple(self.pictures.read(source) for source in turn.images)
+        new = tuple(read for source in turn.images for read in self.pictures.read(source))
         session = self._sessions.get(turn.session) if self._sessions and turn.session is not None else None
         messages = assemble(turn, new, session, self._settings.system, self.pictures)
         places = self._places(turn, model, messages, session.id if session else None)

@@ -14,7 +14,7 @@ from pathlib import Path
 import PIL.Image
 
 from models.core.errors import UserError
-from models.core.images import check_length, load_image, pages_in, read_file
+from models.core.images import MAX_SIDE, check_length, load_image, pages_in, read_file
 from models.core.types import Image, TextLine
 from models.documents import pdf
 
@@ -60,17 +60,22 @@ class Page:
             return pdf.text_layer(self._data, self.number, self.label)
         return self.picture().text
 
-    def picture(self) -> Image:
+    def image_file(self) -> bytes | None:
+        """The bytes of an image file of which this is the only page; None for a page of a document."""
+        return self._data if self._frame is not None and self.pages == 1 else None
+
+    def picture(self, longest: int | None = None) -> Image:
         """The page as the image that a turn takes, with its text layer. Raises UserError.
 
+        longest: side in pixels; None for models.core.images.MAX_SIDE.
         Its digest is the file's for a file of one image, and else made of the file's digest and the page's number.
         """
         notes: tuple[str, ...] = (f"page {self.number} of {self.pages}",) if self.pages > 1 else ()
         if self._frame is None:
-            pixels = pdf.draw(self._data, self.number, self.label)
+            pixels = pdf.draw(self._data, self.number, self.label, longest or MAX_SIDE)
             text = pdf.text_layer(self._data, self.number, self.label)
             return Image(pixels, self._digest(), self.label, notes, text=text)
-        image = load_image(self._data, self.label, frame=self._frame)
+        image = load_image(self._data, self.label, longest=longest, frame=self._frame)
         if self.pages == 1:
             return image
         notes += tuple(note for note in image.notes if not note.startswith("first of"))
@@ -105,13 +110,13 @@ def pages_of(source: Path | str | bytes, name: str | None = None) -> Iterator[Pa
     return (Page(file, name, i + 1, len(frames), digest, data, frames[i]) for i in wanted)
 
 
-def load_page(source: Path | str | bytes, name: str | None = None) -> Image:
+def load_page(source: Path | str | bytes, name: str | None = None, *, longest: int | None = None) -> Image:
     """The image of one page: the one that the path names, else the first, of which a note says so.
 
-    Raises UserError, as pages_of does.
+    longest: side in pixels; None for models.core.images.MAX_SIDE. Raises UserError, as pages_of does.
     """
     page = next(pages_of(source, name))
-    image = page.picture()
+    image = page.picture(longest)
     named = not isinstance(source, bytes) and split_page(Path(source))[1] is not None
     if page.pages == 1 or named:
         return image

@@ -79,7 +79,8 @@ class _PlacedText:
         box = left / self.width, top / self.height, right / self.width, bottom / self.height
         if box[2] <= 0 or box[3] <= 0 or box[0] >= 1 or box[1] >= 1:
             return None  # beside the page
-        return TextLine(text, 1.0, (max(0.0, box[0]), max(0.0, box[1]), min(1.0, box[2]), min(1.0, box[3])))
+        x0, y0, x1, y1 = (round(min(1.0, max(0.0, share)), 5) for share in box)
+        return TextLine(text, 1.0, (x0, y0, x1, y1))
 
     def _shown(self, left: float, top: float, right: float, bottom: float) -> Box | None:
         """A box in the units of the file; None when it has no place."""

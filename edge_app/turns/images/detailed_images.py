@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_app.image_detail import ImageDetail, detail_of
 from edge_app.turns.images.image_focus import ImageFocus
-from models.core.types import Detail, Image, Message
+from models.core.types import Detail, Image, Message, TextLine
 from models.ocr.reader import may_be_page
 
 
@@ -39,6 +39,10 @@ class DetailedImage(Image):
     @property
     def pixels(self) -> NDArray[np.uint8]:
         return self._image.pixels
+
+    @property
+    def text(self) -> tuple[TextLine, ...] | None:
+        return self._image.text
 
     @property
     def detail(self) -> Detail:

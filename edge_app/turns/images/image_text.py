@@ -1,4 +1,7 @@
-"""The text in a conversation's images, as it goes into a prompt: each image is read once, on the inference thread."""
+"""The text in a conversation's images, as it goes into a prompt: each image is read once, on the inference thread.
+
+A page whose file states its text, as a PDF does, is not read: its lines are taken from there, each with probability 1.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from adapters.store.manifest import PromptPolicy, ReadsText
 from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Progress
 from models.core.types import Image
-from models.ocr.page_layout import PageText
+from models.ocr.page_layout import PageText, in_reading_order
 from models.ocr.prompt_text import as_prompt_lines
 from models.ocr.reader import ReadingStopped, TextReader, may_be_page
 
@@ -118,6 +121,8 @@ class ImageTexts:
         known = self._known.get(self._key(image, other, longest_side))
         if known is not None and known.page is not None:
             return known if wanted == "always" or known.page.looks_like_document else _ReadImage(None)
+        if image.text:
+            return _ReadImage(PageText(in_reading_order(image.text)))
         if wanted == "auto" and not may_be_page(image):
             return _ReadImage(None)
         job.emit(Progress("read", f"Reading the text in {image.name}", 0, 1))
