@@ -190,8 +190,11 @@ class Assistant:
         self._planner.model = name
 
     def decode(self, picture: Picture) -> Image:
-        """Decodes a picture on this thread, so that a turn about it finds it decoded. Raises UserError."""
-        return self._planner.pictures.read(picture).image
+        """Decodes a picture on this thread, so that a turn about it finds it decoded; the first of several pages.
+
+        Raises UserError.
+        """
+        return self._planner.pictures.read(picture)[0].image
 
     def prepare(
         self, images: Sequence[Picture] = (), detail: ImageDetail | None = None

@@ -62,7 +62,7 @@ class Page:
 
     def image_file(self) -> bytes | None:
         """The bytes of an image file of which this is the only page; None for a page of a document."""
-        return self._data if self._frame is not None and self.pages == 1 else None
+        return self._data if self.is_whole_file else None
 
     def picture(self, longest: int | None = None) -> Image:
         """The page as the image that a turn takes, with its text layer. Raises UserError.
