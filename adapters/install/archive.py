@@ -1,7 +1,8 @@
 """Unpacks an adapter's archive, .zip or .tar.gz, without trusting anything in it.
 
-An archive holds files that an adapter may have, at the top or in one folder, and nothing else: no links, no paths out
-of the folder, no name twice, no more bytes than each file may have. No name in the archive is ever used as a path.
+The adapter's files are at the top of an archive or in one folder. What lies beside them (a tokenizer, the state of a
+training, .git, __MACOSX) is named and never unpacked. Refused are links, paths out of the archive, a name twice, and
+more bytes than each file may have. No name in the archive is ever used as a path.
 """
 
 from __future__ import annotations
@@ -14,19 +15,23 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from adapters.store.manifest import ALLOWED_FILES
+from adapters.store.manifest import ALLOWED_FILES, CONFIG_FILE, WEIGHTS_FILE
 from models.core.errors import FileError, UserError
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz")
-MOST_ENTRIES = 32
+MOST_ENTRIES = 4096
 MOST_ARCHIVE_BYTES = sum(ALLOWED_FILES.values())
 SUSPICIOUS_RATIO = 100
 """Unpacked over packed size. Weights hardly shrink at all; deflate reaches 1000 on equal bytes."""
+
+PICKLED_WEIGHTS = "adapter_model.bin"
 
 _CHUNK = 1 << 20
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz")
@@ -36,10 +41,10 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def unpack(archive: Path, target: Path) -> None:
-    """Put the adapter's files into the empty folder target. Raises FileError for anything else in the archive.
+def unpack(archive: Path, target: Path) -> tuple[str, ...]:
+    """Put the adapter's files into the empty folder target. Returns what else the archive holds, see `left_out`.
 
-    The first bytes decide whether it is a .zip or a .tar.gz.
+    The first bytes decide whether it is a .zip or a .tar.gz. Raises FileError.
     """
     try:
         with archive.open("rb") as file:
@@ -50,11 +55,10 @@ def unpack(archive: Path, target: Path) -> None:
     if size > MOST_ARCHIVE_BYTES:
         raise FileError(archive, " is larger than any adapter; it is not unpacked.")
     if start[:2] == b"PK":
-        _unpack_zip(archive, target)
-    elif start[:2] == b"\x1f\x8b":
-        _unpack_tar(archive, target)
-    else:
-        raise FileError(archive, " is neither a .zip nor a .tar.gz file; pack the adapter as one of them.")
+        return _unpack_zip(archive, target)
+    if start[:2] == b"\x1f\x8b":
+        return _unpack_tar(archive, target)
+    raise FileError(archive, " is neither a .zip nor a .tar.gz file; pack the adapter as one of them.")
 
 
 def check_file_name(name: str, where: str | Path) -> str:
@@ -72,107 +76,156 @@ def check_file_name(name: str, where: str | Path) -> str:
     )
 
 
-class _Names:
-    """Checks the names of an archive's entries, one after the other. Raises FileError."""
+def left_out(paths: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """The first part of each path, once and sorted; that of a folder ends with a slash."""
+    return tuple(sorted({path[0] + ("/" if len(path) > 1 else "") for path in paths}))
+
+
+def check_has_files(files: Collection[str], others: Iterable[str], where: str | Path) -> None:
+    """Raises FileError when no file of an adapter is there, or its weights are there as a pickle only.
+
+    files, others: the names of files that an adapter may have, and of those beside them.
+    """
+    for name in others:
+        if not files or (name.lower() == PICKLED_WEIGHTS and WEIGHTS_FILE not in files):
+            check_file_name(name, where)
+
+
+class _Listing:
+    """The entries of an archive, read before anything is unpacked. Raises FileError."""
 
     def __init__(self, archive: Path) -> None:
         self._archive = archive
-        self._seen: set[str] = set()
-        self._tops: set[str] = set()
-        self._count = 0
+        self._files: list[tuple[str, ...]] = []
+        self._folders: list[tuple[str, ...]] = []
 
-    def folder(self, name: str) -> None:
-        """Check the entry of the one folder that the files may be in."""
-        if parts := self._parts(name.removesuffix("/")):
-            self._enter(parts, len(parts) == 1)
-
-    def file(self, name: str) -> str:
-        """The name of an entry's file, without the folder that it is in."""
-        parts = self._parts(name) or [name]
-        self._enter(parts[:-1] or [""], len(parts) <= 2)
-        if parts[-1].casefold() in self._seen:
-            raise FileError(self._archive, f" holds {parts[-1]!r} twice; pack it again.")
-        self._seen.add(parts[-1].casefold())
-        return check_file_name(parts[-1], self._archive)
-
-    def _enter(self, parts: list[str], shallow: bool) -> None:
-        """Check that the entry is in the archive's one folder."""
-        if not shallow:
-            raise FileError(
-                self._archive,
-                f" holds folders in folders ({'/'.join(parts)!r}); an adapter's files are in one.",
-            )
-        self._tops.add(parts[0])
-        if len(self._tops) > 1:
-            raise FileError(
-                self._archive,
-                f" holds more than one folder ({', '.join(sorted(map(repr, self._tops)))}); pack "
-                "one adapter alone.",
-            )
-
-    def _parts(self, name: str) -> list[str]:
-        """The folders and the name in an entry's path. Raises FileError for one that leads out of the archive."""
-        self._count += 1
-        if self._count > MOST_ENTRIES:
+    def add(self, name: str, *, is_folder: bool) -> None:
+        parts = _parts(self._archive, name.removesuffix("/") if is_folder else name)
+        (self._folders if is_folder else self._files).append(parts)
+        if len(self._files) + len(self._folders) > MOST_ENTRIES:
             raise FileError(
                 self._archive, f" holds more than {MOST_ENTRIES} entries; an adapter has few files."
             )
-        parts = name.split("/")
-        outside = name.startswith("/") or ".." in parts or "\\" in name or ":" in name or "\0" in name
-        if outside or "" in parts:
+
+    def layout(self) -> _Layout:
+        """Decides which folder of the archive is the adapter's."""
+        top = self._top()
+        names = [parts[-1] for parts in self._files if parts and parts[:-1] == top]
+        often = Counter(name.casefold() for name in names)
+        for name in names:
+            if often[name.casefold()] > 1:
+                raise FileError(self._archive, f" holds {name!r} twice; pack it again.")
+        files = {name for name in names if name in ALLOWED_FILES}
+        others = [parts[-1] for parts in self._files if parts and parts[-1] not in files]
+        check_has_files(files, others, self._archive)
+        # Of a file the path, of a folder the path and an empty name, so that both say of what they are.
+        paths = [*self._files, *((*folder, "") for folder in self._folders)]
+        within = [path[len(top) :] if path[: len(top)] == top else path for path in paths]
+        return _Layout(top, left_out(path for path in within if path != ("",) and path[0] not in files))
+
+    def _top(self) -> tuple[str, ...]:
+        """The one folder with an adapter's files, at most one level deep: where its configuration is, if it has one."""
+        homes = {parts[:-1] for parts in self._files if parts and parts[-1] in ALLOWED_FILES}
+        configured = {parts[:-1] for parts in self._files if parts and parts[-1] == CONFIG_FILE}
+        near = [home for home in configured or homes if len(home) <= 1]
+        if homes and not near:
             raise FileError(
-                self._archive, f" holds the path {name[:80]!r}, which leads out of it; it is not unpacked."
+                self._archive,
+                f" holds folders in folders ({'/'.join(min(homes))!r}); an adapter's files are in one.",
             )
-        return parts[1:] if parts[0] == "." else parts  # as in ./adapter.toml
+        least = min(map(len, near), default=0)
+        tops = sorted(home for home in near if len(home) == least)
+        if len(tops) > 1:
+            shown = ", ".join(repr("/".join(top)) for top in tops)
+            raise FileError(self._archive, f" holds more than one folder ({shown}); pack one adapter alone.")
+        return tops[0] if tops else ()
 
 
-def _unpack_zip(archive: Path, target: Path) -> None:
-    """Unpack a .zip archive. Raises FileError."""
-    names = _Names(archive)
+@dataclass(frozen=True)
+class _Layout:
+    """top: the folder with the adapter's files. left_out: see `left_out`."""
+
+    top: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    def file(self, archive: Path, name: str) -> str | None:
+        """The name of the adapter's file that an entry holds; None when it holds none."""
+        parts = _parts(archive, name)
+        return parts[-1] if parts and parts[:-1] == self.top and parts[-1] in ALLOWED_FILES else None
+
+
+def _parts(archive: Path, name: str) -> tuple[str, ...]:
+    """The folders and the name in an entry's path. Raises FileError for one that leads out of the archive."""
+    parts = name.split("/")
+    outside = name.startswith("/") or ".." in parts or "\\" in name or ":" in name or "\0" in name
+    if outside or "" in parts:
+        raise FileError(archive, f" holds the path {name[:80]!r}, which leads out of it; it is not unpacked.")
+    return tuple(parts[1:] if parts[0] == "." else parts)  # as in ./adapter.toml
+
+
+def _unpack_zip(archive: Path, target: Path) -> tuple[str, ...]:
+    """Unpack a .zip archive. Returns what is left out. Raises FileError."""
+    listing = _Listing(archive)
     with _damaged(archive), zipfile.ZipFile(archive) as packed:
         entries = packed.infolist()
-        if len(entries) > MOST_ENTRIES:
-            raise FileError(archive, f" holds more than {MOST_ENTRIES} entries; an adapter has few files.")
-        _check_ratio(archive, sum(entry.file_size for entry in entries))
         for entry in entries:
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _special(archive, entry.filename, kind == stat.S_IFLNK)
+            # What zipfile makes of a name may differ from what is written there.
+            listing.add(entry.orig_filename, is_folder=entry.orig_filename.endswith("/"))
+        layout = listing.layout()
+        named = [(entry, layout.file(archive, entry.orig_filename.removesuffix("/"))) for entry in entries]
+        wanted = [(entry, name) for entry, name in named if name and not entry.orig_filename.endswith("/")]
+        _check_ratio(archive, sum(entry.file_size for entry, _ in wanted))
+        for entry, name in wanted:
             if entry.flag_bits & 1:
                 raise FileError(archive, " is encrypted; pack it without a password.")
-            # What zipfile makes of a name may differ from what is written there.
-            if entry.orig_filename.endswith("/"):
-                names.folder(entry.orig_filename)
-                continue
-            name = names.file(entry.orig_filename)
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise FileError(archive, " is packed by an unusual method; pack it with deflate.")
             _check_size(archive, name, entry.file_size)
             with packed.open(entry) as stream:
                 _copy(stream, target / name, archive, entry.file_size)
+    return layout.left_out
 
 
-def _unpack_tar(archive: Path, target: Path) -> None:
-    """Unpack a .tar.gz archive. Raises FileError."""
-    names, done = _Names(archive), 0
-    with _damaged(archive), gzip.open(archive) as stream:
-        measured = _Measured(stream, archive)
+def _unpack_tar(archive: Path, target: Path) -> tuple[str, ...]:
+    """Unpack a .tar.gz archive, which is read twice. Returns what is left out. Raises FileError."""
+    listing = _Listing(archive)
+    with _damaged(archive), _tar_entries(archive) as entries:
+        for entry, _ in entries:
+            listing.add(entry.name, is_folder=entry.isdir())
+    layout = listing.layout()
+    with _damaged(archive), _tar_entries(archive) as entries:
+        for entry, content in entries:
+            name = None if content is None else layout.file(archive, entry.name)
+            if content is not None and name is not None:
+                _check_size(archive, name, entry.size)
+                _copy(content, target / name, archive, entry.size)
+    return layout.left_out
+
+
+@contextmanager
+def _tar_entries(archive: Path) -> Iterator[Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]]:
+    """The entries of a .tar.gz archive with their content, None for a folder. Raises FileError for links and devices.
+
+    Everything in the archive is unpacked on the way, so that its size is bounded as a whole.
+    """
+
+    def read(measured: _Measured) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
         packed = tarfile.open(fileobj=measured, mode="r:")  # type: ignore[call-overload]  # noqa: SIM115
+        done = 0
         for entry in packed:
-            if entry.isdir():
-                names.folder(entry.name)
-                continue
-            if not entry.isreg() or entry.issparse():
+            if not entry.isdir() and (not entry.isreg() or entry.issparse()):
                 raise _special(archive, entry.name, entry.issym() or entry.islnk())
-            name = names.file(entry.name)
-            _check_size(archive, name, entry.size)
             done += entry.size
             _check_ratio(archive, done)
-            content = packed.extractfile(entry)
-            assert content is not None  # it is a regular file
-            _copy(content, target / name, archive, entry.size)
+            yield entry, None if entry.isdir() else packed.extractfile(entry)
         while measured.read(_CHUNK):  # to the end, where the checksum is
             pass
+
+    with gzip.open(archive) as stream:
+        yield read(_Measured(stream, archive))
 
 
 class _Measured:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from adapters.install.archive import MOST_ARCHIVE_BYTES, check_file_name, unpack
+from adapters.install.archive import MOST_ARCHIVE_BYTES, check_file_name, check_has_files, unpack
 from adapters.store.adapter_store import bundled_folder, bundled_names
 from adapters.store.manifest import (
     ALLOWED_FILES,
@@ -47,8 +47,8 @@ class Fetched:
     """What was fetched.
 
     source: an argument of `fetch` that fetches the same adapter again. revision: the commit; empty for a source
-    without commits. bundled: whether it comes with the app. left_out: files of a repository that are no part of an
-    adapter and were not fetched.
+    without commits. bundled: whether it comes with the app. left_out: what lies beside the adapter's files and was
+    not fetched; a folder's name ends with a slash.
     """
 
     source: str
@@ -92,16 +92,12 @@ def fetch(
         _copy_folder(bundled_folder(source), target)
         return Fetched(source, bundled=True)
     if folder:
-        _copy_folder(path, target)
-    elif archive:
+        return Fetched(str(path.resolve()), left_out=_copy_folder(path, target))
+    if archive:
         _check_digest(path, sha256, source)
-        unpack(path, target)
-    else:
-        known = ", ".join(bundled_names()) or "none"
-        raise UserError(
-            f"{source} is no folder or archive here, and no bundled adapter (there are: {known})."
-        )
-    return Fetched(str(path.resolve()))
+        return Fetched(str(path.resolve()), left_out=unpack(path, target))
+    known = ", ".join(bundled_names()) or "none"
+    raise UserError(f"{source} is no folder or archive here, and no bundled adapter (there are: {known}).")
 
 
 def _holds(check: Callable[[], bool]) -> bool:
@@ -112,25 +108,47 @@ def _holds(check: Callable[[], bool]) -> bool:
         return False
 
 
-def _copy_folder(folder: Path, target: Path) -> None:
-    """Copy an adapter's files. Raises UserError for any other entry of the folder."""
+def _copy_folder(folder: Path, target: Path) -> tuple[str, ...]:
+    """Copy an adapter's files. Returns the other entries of the folder, which are never opened.
+
+    A link may lead to another file of the folder, or of the cache of the Hugging Face hub that the folder is a part of.
+    Raises UserError for any other link.
+    """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except PermissionError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror}).") from None
-    for entry in entries:
-        if entry.is_symlink() or not entry.is_file(follow_symlinks=False):
-            what = "a link" if entry.is_symlink() else "a folder" if entry.is_dir() else "no ordinary file"
-            raise UserError(
-                f"{folder} holds {entry.name!r}, which is {what}; an adapter has ordinary files only."
-            )
-        name = check_file_name(entry.name, folder)
+    files = {entry.name: _resolved(entry, folder) for entry in entries}
+    others = [entry for entry in entries if entry.name not in ALLOWED_FILES]
+    wanted = {name: path for name, path in files.items() if name in ALLOWED_FILES}
+    check_has_files(wanted, (entry.name for entry in others if not entry.is_dir()), folder)
+    for name, path in wanted.items():
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "no ordinary file"
+            raise UserError(f"{folder} holds {name!r}, which is {what}; an adapter has ordinary files only.")
         try:
-            with Path(entry.path).open("rb") as file:
+            with path.open("rb") as file:
                 pieces = iter(partial(file.read, _CHUNK), b"")
                 _write(pieces, target / name, ALLOWED_FILES[name], f"{folder / name}")
         except PermissionError as error:
-            raise UserError(f"{entry.path} cannot be read ({error.strerror}).") from None
+            raise UserError(f"{folder / name} cannot be read ({error.strerror}).") from None
+    return tuple(entry.name + ("/" if entry.is_dir() else "") for entry in others)
+
+
+def _resolved(entry: os.DirEntry[str], folder: Path) -> Path:
+    """The path of a folder's entry, where its link leads. Raises UserError for a link that leads elsewhere.
+
+    The hub keeps a repository as <name>/snapshots/<commit>, with links to files in <name>/blobs.
+    """
+    if not entry.is_symlink():
+        return Path(entry.path)
+    home, path = folder.resolve(), Path(entry.path).resolve()
+    inside = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
+    if not any(path.is_relative_to(place) for place in inside):
+        raise UserError(
+            f"{folder} holds {entry.name!r}, which is a link to a place outside it; an adapter has its files inside."
+        )
+    return path
 
 
 def _from_web(address: str, target: Path, sha256: str, progress: Progress) -> Fetched:
@@ -146,7 +164,7 @@ def _from_web(address: str, target: Path, sha256: str, progress: Progress) -> Fe
         _get(client, shown, archive, MOST_ARCHIVE_BYTES, progress)
     _check_digest(archive, sha256, shown)
     try:
-        unpack(archive, target)
+        beside = unpack(archive, target)
     except FileError as error:
         raise error.at(shown) from None
     archive.unlink()
@@ -155,7 +173,7 @@ def _from_web(address: str, target: Path, sha256: str, progress: Progress) -> Fe
             f"{shown} holds no {MANIFEST_FILE} with the hashes of its files; say what the archive must be with "
             "--sha256."
         )
-    return Fetched(shown)
+    return Fetched(shown, left_out=beside)
 
 
 def _fetch_listed(client: httpx.Client, address: str, target: Path, progress: Progress) -> None:

@@ -293,9 +293,9 @@ def _say_installed(outcome: Outcome) -> None:
     candidate, manifest = outcome.candidate, outcome.candidate.manifest
     old = candidate.replaces
     instead = f" in place of {old.manifest.version}" if old and old.manifest else ""
-    output.say(f"Installed {candidate.name} {manifest.version}{instead}.")
     if candidate.fetched.left_out:
-        output.say(f"Not fetched, as no part of an adapter: {', '.join(candidate.fetched.left_out)}.")
+        output.say(f"Left out, as no part of an adapter: {', '.join(candidate.fetched.left_out)}.")
+    output.say(f"Installed {candidate.name} {manifest.version}{instead}.")
 
 
 def _summary(adapter: InstalledAdapter) -> dict[str, Any]:

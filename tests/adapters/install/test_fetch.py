@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -272,3 +273,62 @@ def test_an_archive_at_an_address_is_installed_by_name(
 
 def test_the_folder_of_bundled_adapters_is_the_packages_own() -> None:
     assert adapter_store.BUNDLED.parent == Path(adapters.__file__).parent
+
+
+# -- folders as training tools and the hub leave them
+
+
+def test_what_lies_beside_an_adapter_is_named_and_not_opened(target: Path, tmp_path: Path) -> None:
+    folder = write_peft(tmp_path / "peft")
+    for name in ("tokenizer.json", "optimizer.pt", "adapter_model.bin", ".DS_Store", "trainer_state.json"):
+        os.mkfifo(folder / name)  # opening one would wait for ever
+    (folder / ".git").mkdir()
+    (folder / "checkpoint-5").mkdir()
+    fetched = fetch(str(folder), target)
+    assert fetched.left_out == (
+        *(".DS_Store", ".git/", "adapter_model.bin", "checkpoint-5/"),
+        *("optimizer.pt", "tokenizer.json", "trainer_state.json"),
+    )
+    assert {file.name for file in target.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def hub_cache(folder: Path, root: Path) -> Path:
+    """The files of a folder as the hub's cache keeps them. Returns the snapshot."""
+    blobs, snapshot = root / "blobs", root / "snapshots" / "0123abcd"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for number, file in enumerate(folder.iterdir()):
+        (blobs / str(number)).write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(f"../../blobs/{number}")
+    return snapshot
+
+
+def test_links_of_the_hub_s_cache_are_followed_inside_it(target: Path, tmp_path: Path) -> None:
+    folder = write_peft(tmp_path / "peft")
+    (folder / "tokenizer.json").write_text("{}")
+    snapshot = hub_cache(folder, tmp_path / "models--me--lora")
+    (tmp_path / "link").symlink_to(snapshot)
+    fetched = fetch(str(tmp_path / "link"), target)
+    assert fetched.left_out == ("tokenizer.json",)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (target / name).read_bytes() == (folder / name).read_bytes()
+        assert not (target / name).is_symlink()
+
+
+@pytest.mark.parametrize("leads_to", ["/etc/passwd", "../../../outside", "../0123abcd/../../refs"])
+def test_links_that_leave_the_hub_s_cache_are_refused(leads_to: str, target: Path, tmp_path: Path) -> None:
+    snapshot = hub_cache(write_peft(tmp_path / "peft"), tmp_path / "models--me--lora")
+    (tmp_path / "outside").write_text("{}")
+    (tmp_path / "models--me--lora" / "refs").write_text("{}")
+    (snapshot / "README.md").symlink_to(leads_to)
+    with pytest.raises(UserError, match=r"'README.md', which is a link to a place outside it"):
+        fetch(str(snapshot), target)
+
+
+def test_links_to_blobs_count_in_a_snapshot_only(target: Path, tmp_path: Path) -> None:
+    folder = write_peft(tmp_path / "a" / "peft")
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "1").write_text("{}")
+    (folder / "README.md").symlink_to("../../blobs/1")
+    with pytest.raises(UserError, match="a link to a place outside it"):
+        fetch(str(folder), target)
