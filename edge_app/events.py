@@ -157,8 +157,9 @@ class Answer:
     evidence: Evidence | None = field(default=None, compare=False)
 
     def as_json(self) -> dict[str, Any]:
-        """The object that `ask --json` prints; scripts rely on its keys."""
-        return self._fields_without("mean_logprob", "min_logprob", "offer", "evidence")
+        """The object that `ask --json` prints; scripts rely on its keys. `fields` is there when a schema was asked."""
+        without = () if self.fields else ("fields",)
+        return self._fields_without("mean_logprob", "min_logprob", "offer", "evidence", *without)
 
     def details(self) -> dict[str, Any]:
         """Everything but the text and the session, as JSON-ready values under the keys of the session database."""

@@ -193,6 +193,7 @@ class CompiledEngine:
         use_words: bool = True,
         see_images: bool = True,
         texts: Mapping[str, str] | None = None,
+        grammar: str | None = None,
         cancel: threading.Event | None = None,
         progress: Progress = no_progress,
     ) -> Generation:
@@ -235,6 +236,7 @@ class CompiledEngine:
             build(fitted.messages, kept),
             sampling,
             _active(chosen),
+            grammar=grammar,
             dropped_turns=fitted.dropped_turns,
             cancel=cancel or threading.Event(),
             progress=progress,

@@ -238,6 +238,7 @@ class Engine(FeatureExtractor, TextScorer, Protocol):
         use_words: bool = True,
         see_images: bool = True,
         texts: Mapping[str, str] | None = None,
+        grammar: str | None = None,
         cancel: threading.Event | None = None,
         progress: Progress = no_progress,
     ) -> TokenStream:
@@ -249,6 +250,8 @@ class Engine(FeatureExtractor, TextScorer, Protocol):
         use_words: whether the prompt has the vision encoder's guesses in words.
         see_images: False leaves the images out of the prompt.
         texts: the text that was read in images, by the image's digest.
+        grammar: the answer is one of its texts, also when the limit of tokens is near (models.language.json_schema);
+            None for any text.
         cancel: may be set from any thread, and ends the answer.
         progress: receives the stages of loading and "prefill".
         Raises UserError when the question alone exceeds the context, or when sampling is out of range.

@@ -10,14 +10,19 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from models.core.types import Progress, Sampling, StopReason, Token
 from models.language.prefix_cache import AdapterKey, PrefixCache
 from models.language.prompt import Prompt
 from models.language.runtime import LlamaRuntime
-from models.language.sampling import Logits, Sampler
+from models.language.sampling import Logits, Sampler, log_probability
 from models.language.tokenizer import StreamDecoder, Tokenizer
 from models.lora.weights import PackedLora
+
+if TYPE_CHECKING:
+    from models.language.constraint import Constraint, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,15 @@ class LanguageModel:
     runtime: LlamaRuntime
     tokenizer: Tokenizer
     prefix: PrefixCache
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens in the form that constrained decoding needs."""
+        from models.language.constraint import (
+            Vocabulary,  # llguidance loads for answers that fit a schema only
+        )
+
+        return Vocabulary(self.tokenizer, self.runtime.shape.vocab)
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,10 @@ class Generation(Iterator[Token]):
     template's prompt ends without one, the model begins with it. When another generation begins
     on the same KV cache, this one ends with the stop reason "cancelled".
 
+    With a grammar the text is one of the grammar's, unless the answer is cancelled, and stop sequences are ignored. The
+    answer ends where nothing can follow. If the limit of tokens made it shorter, the stop reason is "length". Raises
+    UserError at the first `next` when no text of the grammar fits into the limit.
+
     prompt_tokens, image_tokens: the prompt's length, and how much of it are image rows.
     dropped_turns: turns that were left out because the conversation exceeds the context.
     cached_tokens: prompt tokens whose keys and values were in the KV cache already.
@@ -63,6 +81,7 @@ class Generation(Iterator[Token]):
         sampling: Sampling,
         adapter: ActiveAdapter,
         *,
+        grammar: str | None = None,
         dropped_turns: int,
         cancel: threading.Event,
         progress: Progress,
@@ -80,6 +99,7 @@ class Generation(Iterator[Token]):
         self._prompt = prompt
         self._sampling = sampling
         self._adapter = adapter
+        self._grammar = grammar
         self._cancel = cancel
         self._progress = progress
         self._tokens = self._generate()
@@ -93,13 +113,16 @@ class Generation(Iterator[Token]):
 
     def _generate(self) -> Generator[Token, None, None]:
         started = time.perf_counter()
-        sampler = Sampler(self._sampling)
+        sampler, constraint = Sampler(self._sampling), self._constraint()
         logits = self._prefill()
         if logits is None:
             self.stop_reason = "cancelled"
             return
         self.prefill_ms = _milliseconds(started)
-        yield from self._decode(logits, sampler)
+        if constraint is None:
+            yield from self._decode(logits, sampler)
+        else:
+            yield from self._decode_within(constraint, logits, sampler)
 
     def _prefill(self) -> Logits | None:
         """Compute keys and values of the prompt. Returns its last logits [vocab], or None when cancelled."""
@@ -120,8 +143,7 @@ class Generation(Iterator[Token]):
         """Choose, decode and yield tokens until the answer ends. logits: of the first one, float32 [vocab]."""
         runtime, prefix, tokenizer = self._model.runtime, self._model.prefix, self._model.tokenizer
         decoder, stops = tokenizer.stream(), StopMatcher(self._sampling.stop)
-        free = runtime.context_length - len(prefix)
-        limit = min(self._sampling.max_tokens, free + 1)  # the last token's keys and values are not needed
+        limit = self._limit()
         token, logprob = sampler.choose(logits)
         decoding, own = time.perf_counter(), prefix.begun
         while token not in tokenizer.end_ids:
@@ -141,6 +163,41 @@ class Generation(Iterator[Token]):
             token, logprob = sampler.choose(logits)
         self.stop_reason = "stop"
         yield Token(token, self._add(_held_back(decoder, stops)), logprob)
+
+    def _decode_within(self, constraint: Constraint, logits: Logits, sampler: Sampler) -> Iterator[Token]:
+        """As `_decode`, within a grammar."""
+        runtime, prefix, ends = self._model.runtime, self._model.prefix, self._model.tokenizer.end_ids
+        decoder, decoding, own = self._model.tokenizer.stream(), time.perf_counter(), prefix.begun
+        while True:
+            chosen, logprob = sampler.choose(logits, constraint.allowed())
+            token = chosen if chosen in ends else constraint.accept(chosen)
+            if token in ends:
+                break
+            if token != chosen:
+                logprob = log_probability(logits, token)
+            self.completion_tokens += 1
+            yield Token(token, self._add(decoder.feed(token)), logprob)
+            self.decode_ms = _milliseconds(decoding)
+            if constraint.is_complete:
+                break
+            if self._cancel.is_set() or prefix.begun != own:
+                self.stop_reason = "cancelled"
+                return
+            logits = runtime.decode(token, len(prefix), self._adapter.packed)
+            prefix.extend([token])
+        self.stop_reason = "length" if constraint.is_cut else "stop"
+
+    def _constraint(self) -> Constraint | None:
+        if self._grammar is None:
+            return None
+        from models.language.constraint import Constraint
+
+        return Constraint(self._model.vocabulary, self._grammar, self._limit())
+
+    def _limit(self) -> int:
+        """The most tokens of the answer. The last token's keys and values are not needed."""
+        free = self._model.runtime.context_length - len(self._prompt.tokens)
+        return min(self._sampling.max_tokens, free + 1)
 
     def _add(self, text: str) -> str:
         """Add a token's text to the answer. Returns it without the blanks at the beginning of the answer."""

@@ -115,12 +115,19 @@ def _obstacles(schema: Mapping[str, Any], path: str) -> Iterator[str]:
     if isinstance(reference, str) and not reference.startswith("#"):
         yield f"`$ref` to {reference[:80]}{place}"
     for key in _LEAST:
-        least = schema.get(key)
-        if isinstance(least, int | float) and least > MOST_REPEATED:
+        if _at_least(schema, key) > MOST_REPEATED:
             yield f"`{key}` above {MOST_REPEATED}{place}"
+    required = schema.get("required")
+    if _at_least(schema, "minProperties") > max(1, len(required) if isinstance(required, list) else 0):
+        yield f"`minProperties` above the number of required properties{place}"  # names could be repeated
     for key in _NUMBERS:
         if isinstance(schema.get(key), bool):  # of draft 4, whose meaning is another
             yield f"`{key}` that is no number{place}"
+
+
+def _at_least(schema: Mapping[str, Any], key: str) -> float:
+    least = schema.get(key)
+    return least if isinstance(least, int | float) else 0
 
 
 def _refused(why: str) -> UserError:

@@ -52,10 +52,10 @@ class Sampler:
         self._random = np.random.default_rng(sampling.seed)
         self._said: set[int] = set()
 
-    def choose(self, logits: Logits) -> tuple[int, float]:
+    def choose(self, logits: Logits, allowed: NDArray[np.bool_] | None = None) -> tuple[int, float]:
         """Choose the next token.
 
-        logits: float32 [vocab], not modified.
+        logits: float32 [vocab], not modified. allowed: bool [vocab], the tokens to choose among; None for all.
 
         Returns the token's id and its natural log-probability under softmax(logits), before penalty, temperature
         and filters. Raises UserError when a logit is NaN or infinite, which extreme adapter weights can cause.
@@ -65,6 +65,8 @@ class Sampler:
                 "The model computed values that are no numbers; answer without the adapter in use."
             )
         penalised = self._penalise(logits)
+        if allowed is not None:
+            penalised = np.where(allowed, penalised, np.float32(-np.inf))
         token = int(penalised.argmax()) if self._sampling.temperature == 0.0 else self._draw(penalised)
         self._said.add(token)
         return token, log_probability(logits, token)

@@ -33,6 +33,7 @@ class Call:
     use_words: bool
     see_images: bool
     texts: Mapping[str, str]
+    grammar: str | None = None
 
 
 @dataclass
@@ -141,11 +142,12 @@ class FakeEngine:
         use_words: bool = True,
         see_images: bool = True,
         texts: Mapping[str, str],
+        grammar: str | None = None,
         cancel: threading.Event | None = None,
         progress: Progress,
     ) -> FakeGeneration:
         self._note()
-        self.calls.append(Call(tuple(messages), sampling, adapter, use_words, see_images, texts))
+        self.calls.append(Call(tuple(messages), sampling, adapter, use_words, see_images, texts, grammar))
         progress("prefill", "Reading the conversation", 0, 20)
         return FakeGeneration(self, cancel or threading.Event())
 
