@@ -12,8 +12,7 @@ from edge_app.extract.cloud_rows import CloudRows
 from edge_app.extract.read_ahead import ReadAhead, cores
 from edge_app.extract.run import ExtractRun
 from edge_app.extract.store import ExtractStore
-from edge_app.extract.task import ExtractTask
-from edge_app.fields import Field
+from edge_app.extract.task import Asked, ExtractTask
 from edge_app.settings import Settings
 
 
@@ -21,13 +20,11 @@ from edge_app.settings import Settings
 class ExtractRequest:
     """What the user asked for.
 
-    fields: the columns. question: what is asked; None for the values of the fields.
     least: a row with a value that is right with a lower probability is doubtful. again: rows of earlier runs are not
     taken. allow_cloud: doubtful rows may be sent to the endpoint of the settings.
     """
 
-    fields: tuple[Field, ...]
-    question: str | None = None
+    asked: Asked
     least: float = 0.5
     again: bool = False
     allow_cloud: bool = False
@@ -61,8 +58,7 @@ def opened(
         store = ExtractStore.open()
         stack.callback(store.close)
         task = ExtractTask(
-            fields=request.fields,
-            question=request.question,
+            asked=request.asked,
             adapter=settings.adapter,
             model=settings.model,
             weights=weights(settings.model, settings.adapter),

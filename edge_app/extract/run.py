@@ -7,7 +7,7 @@ a third thread waits for the cloud.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,10 +17,12 @@ from edge_app.assistant import Assistant
 from edge_app.events import Answer, Answered, Event, Failed, Picture
 from edge_app.extract.cloud_rows import CloudRows
 from edge_app.extract.read_ahead import ReadAhead
+from edge_app.extract.review import Review
 from edge_app.extract.rows import PageRow
 from edge_app.extract.sources import PageJob
 from edge_app.extract.store import ExtractStore
 from edge_app.extract.task import ExtractTask
+from edge_app.extract.training_rows import write_training_rows
 from models.core.errors import UserError
 from models.core.types import Image
 
@@ -92,6 +94,18 @@ class ExtractRun:
         for future in leaving:
             yield future.result()
 
+    def decode(self, picture: Picture) -> Image:
+        """A page's image. Raises UserError."""
+        return self._assistant.decode(picture)
+
+    def review(self, least: float) -> Review:
+        """Takes what the user decides about rows of this task. least: as in PageRow.is_doubtful."""
+        return Review(self._task.asked, self._store, least)
+
+    def write_training_rows(self, file: Path, jobs: Sequence[PageJob]) -> int:
+        """As edge_app.extract.training_rows, for the reviewed pages among the jobs."""
+        return write_training_rows(file, self._task.asked, jobs, self._store)
+
     def close(self) -> None:
         """Ends the threads. Pages in work are given up."""
         if self._cloud is not None:
@@ -108,7 +122,7 @@ class ExtractRun:
 
     def _answer(self, job: PageJob, read: Future[ReadPage]) -> Generator[Event, None, PageRow]:
         """Answers about a page on this device, and keeps the row. Returns it."""
-        fields = len(self._task.fields)
+        fields = len(self._task.asked.fields)
         try:
             page = read.result()
         except UserError as error:
@@ -157,14 +171,14 @@ class ExtractRun:
     def _corrected(self, row: PageRow) -> PageRow:
         """The row with the values that the user accepted or corrected."""
         assert row.digest is not None, "the page was read"
-        decided = self._store.reviewed(row.digest, row.page, self._task.keys)
+        decided = self._store.reviewed(row.digest, row.page, self._task.asked.keys)
         if not decided:
             return row
         values, sure = list(row.values), list(row.confidences)
-        for number, key in enumerate(self._task.keys):
+        for number, key in enumerate(self._task.asked.keys):
             if key in decided:
                 values[number], sure[number] = decided[key].value, 1.0
-        whole = len(decided) == len(self._task.keys)
+        whole = len(decided) == len(self._task.asked.keys)
         return replace(
             row,
             values=tuple(values),

@@ -1,15 +1,23 @@
-"""What is asked of every page: fields or a question, by which model and adapter, and what makes two tasks the same."""
+"""What is asked of every page, of which model and adapter, and what makes two such tasks the same.
+
+That is the values of fields, an answer that fits a schema, or the answer to a question in plain words.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+from edge_app.answer_schema import AnswerSchema, read_schema, schema_of_fields
 from edge_app.events import Answer, Picture, Turn
 from edge_app.extract.rows import Cell, PageRow
-from edge_app.fields import Field
+from edge_app.fields import Field, parse_fields
 from edge_app.image_detail import ImageDetail
+from models.core.errors import UserError
 
 ANSWER = "answer"
 """The column of the answer to a question."""
@@ -19,21 +27,12 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class ExtractTask:
-    """A task.
-
-    fields: the columns. question: what is asked; None for the fields' values.
-    adapter: a name, a sum, "auto" or "none". model: its name. weights: identifies the files of the model and of the
-        adapters that may answer. detail: how closely images are looked at. system: the system prompt.
-    """
+class Asked:
+    """fields: the columns. schema: what the answers have to fit; None for an answer in plain text."""
 
     fields: tuple[Field, ...]
-    question: str | None
-    adapter: str
-    model: str
-    weights: str
-    detail: ImageDetail
-    system: str | None = None
+    question: str
+    schema: AnswerSchema | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -42,10 +41,45 @@ class ExtractTask:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What identifies each field among all tasks: its name with its kind, or the question."""
-        if self.question is not None:
+        """What identifies each field among all that was ever asked: its name with its kind, or the question."""
+        if self.schema is None:
             return (f"question {self.question}",)
         return tuple(f"{field.name}:{field.kind}" for field in self.fields)
+
+    def cells(self, answer: Answer) -> tuple[tuple[Cell, ...], tuple[float | None, ...]]:
+        """The values of an answer and their confidences, one for each field."""
+        if self.schema is None:
+            text = answer.text.strip() or None
+            return (None if answer.declined else text,), (answer.confidence,)
+        known = {value.name: value for value in answer.fields}
+        found = [known.get(name) for name in self.names]
+        values = tuple(None if each is None else as_cell(each.value) for each in found)
+        return values, tuple(None if each is None else each.confidence for each in found)
+
+    def text(self, values: Sequence[Cell]) -> str:
+        """The answer that has these values, as a model would write it."""
+        if self.schema is None:
+            return "" if values[0] is None else str(values[0])
+        given = {
+            field.name: _from_cell(value, field) for field, value in zip(self.fields, values, strict=True)
+        }
+        return json.dumps(given, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class ExtractTask:
+    """A task.
+
+    adapter: a name, a sum, "auto" or "none". model: its name. weights: identifies the files of the model and of the
+    adapters that may answer. detail: how closely images are looked at. system: the system prompt.
+    """
+
+    asked: Asked
+    adapter: str
+    model: str
+    weights: str
+    detail: ImageDetail
+    system: str | None = None
 
     @property
     def identity(self) -> str:
@@ -59,24 +93,67 @@ class ExtractTask:
         The mode is always "quality", whose limits do not depend on whether the machine runs on battery.
         """
         return Turn(
-            question=self.question or "",
+            question=self.asked.question,
             images=(picture,),
             adapter="none" if cloud else self.adapter,
             mode="quality",
             allow_cloud=cloud,
             detail=self.detail,
+            schema=self.asked.schema,
         )
 
     def row(self, file: str, page: int, digest: str, answer: Answer) -> PageRow:
-        """The row of an answered page."""
-        value: Cell = None if answer.declined else answer.text.strip()
-        return PageRow(
-            file,
-            page,
-            digest,
-            (value,),
-            (answer.confidence,),
-            answer.adapter,
-            answer.place,
-            answer.declined,
-        )
+        """The row of an answered page. One whose values are all empty counts as declined."""
+        values, sure = self.asked.cells(answer)
+        declined = answer.declined or all(value is None for value in values)
+        return PageRow(file, page, digest, values, sure, answer.adapter, answer.place, declined)
+
+
+def asked_question(question: str) -> Asked:
+    """A question, whose answer is the column ANSWER."""
+    return Asked((Field(ANSWER),), question.strip())
+
+
+def asked_fields(text: str) -> Asked:
+    """The fields of "company, date:date, total:number". Raises UserError for what are none."""
+    fields = parse_fields(text)
+    return Asked(fields, question_of(fields), schema_of_fields(fields))
+
+
+def asked_schema(file: Path) -> Asked:
+    """The keys of the object that the JSON Schema in a file describes. Lists and objects in it are JSON in the table.
+
+    Raises UserError for a file that has none, and for a schema that decoding cannot follow or that names no keys.
+    """
+    schema = read_schema(file)
+    properties = schema.content.get("properties")
+    if not isinstance(properties, dict) or not properties:
+        raise UserError(f"{file} names no properties of an object, which are the columns of the table.")
+    fields = schema.fields or tuple(Field(name) for name in properties)
+    return Asked(fields, question_of(fields), schema)
+
+
+def question_of(fields: Sequence[Field]) -> str:
+    """What is asked for the values of fields: "Extract company, date and total as JSON."."""
+    *others, last = (field.name for field in fields)
+    return f"Extract {', '.join(others)} and {last} as JSON." if others else f"Extract {last} as JSON."
+
+
+def as_cell(value: Any) -> Cell:
+    """A JSON value as a cell; lists and objects as JSON. A text of blanks is empty."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value.strip() or None
+    cell: Cell = value
+    return cell
+
+
+def _from_cell(value: Cell, field: Field) -> Any:
+    """The inverse of `as_cell`."""
+    if field.kind == "text" and isinstance(value, str) and value[:1] in "[{":
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,10 +23,13 @@ from edge_app.cli.options import (
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
+    from edge_app.cli.extract.display import ExtractDisplay
     from edge_app.extract.opening import ExtractRequest
+    from edge_app.extract.rows import PageRow
+    from edge_app.extract.run import ExtractRun
     from edge_app.extract.sources import PageJob
-    from edge_app.extract.table_files import TableFile
-    from edge_app.fields import Field
+    from edge_app.extract.tables.table_files import TableFile
+    from edge_app.extract.task import Asked
     from edge_app.settings import Settings
 
 
@@ -32,6 +37,14 @@ def extract(
     sources: Annotated[
         list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, or globs in quotes.")
     ],
+    fields: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help='The columns, as in "company, date:date, total:number".'),
+    ] = None,
+    schema: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="A JSON Schema of an object; its keys are the columns."),
+    ] = None,
     question: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Ask this; its column is named answer.")
     ] = None,
@@ -50,52 +63,80 @@ def extract(
     again: Annotated[
         bool, typer.Option("--again", help="Answer every page anew instead of going on.")
     ] = False,
+    review: Annotated[
+        bool, typer.Option("--review", help="Then show the doubtful rows, to accept or correct each.")
+    ] = False,
+    corrections: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.jsonl", help="Write the reviewed pages as rows for `adapters train`."),
+    ] = None,
     detail: DetailOption = None,
     offline: OfflineOption = None,
     allow_cloud: AllowCloudOption = False,
 ) -> None:
     """Make a table of pages: ask the same of each, and write a row for each.
 
+    A field is text, or a number, an integer, a date or a boolean as in total:number; what is not on the page is empty.
     The same command goes on where an earlier one stopped. Files that have changed are done again.
 
     \b
     Examples:
-      edge-app extract receipts/ --question "What is the total?" --out receipts.csv
-      edge-app extract "scans/*.png" --question "Who signed this?" --out scans.db
+      edge-app extract receipts/ --fields "company, date:date, total:number" --out receipts.csv
+      edge-app extract contract.pdf "scans/*.png" --question "Who signed this?" --out scans.db
     """
-    fields = _fields(question, out)
+    asked = _asked(fields, schema, question, out)
     from edge_app.cli.extract.display import StandardOutput
     from edge_app.extract.opening import ExtractRequest
     from edge_app.extract.sources import find_files
-    from edge_app.extract.table_files import table_file
+    from edge_app.extract.tables.table_files import table_file
 
     settings = load_settings(adapter=adapter, model=model, image_detail=detail, offline=offline)
     files = find_files(sources)
     if not files:
-        raise UserError(f"There is no image in {', '.join(sources)}.")
-    table = table_file(out, fields, bom=bom) if out else StandardOutput(fields, bom=bom)
-    request = ExtractRequest(fields, question, min_confidence, again, allow_cloud)
-    if not _answer(request, settings, _jobs(files), table, None if out is None else str(out)):
+        raise UserError(f"There is no image and no PDF file in {', '.join(sources)}.")
+    if review and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise typer.BadParameter("--review needs a terminal.")
+    columns = asked.fields
+    table = table_file(out, columns, bom=bom) if out else StandardOutput(columns, bom=bom, held=review)
+    request = ExtractRequest(asked, min_confidence, again, allow_cloud)
+    work = _Work(request, settings, table, out, corrections, review)
+    if not work.do(_jobs(files)):
         output.leave(output.ExitCode.MISTAKE)
 
 
-def _fields(question: str | None, out: Path | None) -> tuple[Field, ...]:
-    """The columns. Ends the command with exit code 2 for what cannot be one, and for a file that is no table."""
+def _asked(fields: str | None, schema: Path | None, question: str | None, out: Path | None) -> Asked:
+    """What is asked of every page. Ends the command with exit code 2 for columns that cannot be, and for no table."""
     from edge_app.extract.rows import ColumnNameError, check_names
-    from edge_app.extract.table_files import SUFFIXES
-    from edge_app.extract.task import ANSWER
-    from edge_app.fields import Field
+    from edge_app.extract.tables.table_files import KEY_COLUMN, SUFFIXES
+    from edge_app.extract.task import asked_question, asked_schema
 
-    if question is None or not question.strip():
-        raise typer.BadParameter('Say what to ask, as in --question "What is the total?".')
-    if out is not None and out.suffix.lower() not in SUFFIXES:
+    if sum(each is not None and bool(str(each).strip()) for each in (fields, schema, question)) != 1:
+        raise typer.BadParameter(
+            'Give one of --fields, --schema and --question, as in --fields "company, date:date, total:number".'
+        )
+    suffix = None if out is None else out.suffix.lower()
+    if suffix is not None and suffix not in SUFFIXES:
         raise typer.BadParameter(f"{out} is no table; let --out end in one of {', '.join(SUFFIXES)}.")
-    fields = (Field(ANSWER),)
     try:
-        check_names([field.name for field in fields], ("sha256",) if out and out.suffix == ".db" else ())
+        if fields is not None:
+            asked = _parsed(fields)
+        elif schema is not None:
+            asked = asked_schema(schema)
+        else:
+            asked = asked_question(question or "")
+        check_names([field.name for field in asked.fields], (KEY_COLUMN,) if suffix == ".db" else ())
     except ColumnNameError as error:
         raise typer.BadParameter(str(error)) from None
-    return fields
+    return asked
+
+
+def _parsed(fields: str) -> Asked:
+    from edge_app.extract.task import asked_fields
+
+    try:
+        return asked_fields(fields)
+    except UserError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _jobs(files: Sequence[Path]) -> list[PageJob]:
@@ -112,33 +153,72 @@ def _jobs(files: Sequence[Path]) -> list[PageJob]:
     return jobs
 
 
-def _answer(
-    request: ExtractRequest, settings: Settings, jobs: Sequence[PageJob], table: TableFile, place: str | None
-) -> bool:
-    """Answers every page and writes the table. Returns whether one could be read. place: the table's, to say."""
-    from edge_app.cli.extract.display import ExtractDisplay
-    from edge_app.evaluation.rows import weights_identity
-    from edge_app.extract.opening import opened
-    from edge_app.extract.pace import Pace
-    from edge_app.extract.rows import PageRow
+@dataclass(frozen=True)
+class _Work:
+    """All that follows from a command line. out: the file of the table; None for stdout.
 
-    pace = Pace(len(jobs))
-    display = ExtractDisplay(pace, request.least)
-    with opened(request, settings, weights_identity, display.show_event, display.say) as run:
-        pace.expect(sum(run.known(job) is None for job in jobs))
-        try:
-            for item in run.rows(jobs):
-                if isinstance(item, PageRow):
-                    display.clear()
-                    table.add(item)
-                    display.count(item)
-                else:
-                    display.show_event(item)
-        except KeyboardInterrupt:
-            display.stopped()
-            raise
-        finally:
+    corrections: the file of the training rows. review: whether the doubtful rows are shown.
+    """
+
+    request: ExtractRequest
+    settings: Settings
+    table: TableFile
+    out: Path | None
+    corrections: Path | None
+    review: bool
+
+    def do(self, jobs: Sequence[PageJob]) -> bool:
+        """Answers every page and writes the table. Returns whether one could be read."""
+        from edge_app.cli.extract.display import ExtractDisplay
+        from edge_app.evaluation.rows import weights_identity
+        from edge_app.extract.opening import opened
+        from edge_app.extract.pace import Pace
+
+        pace = Pace(len(jobs))
+        display = ExtractDisplay(pace, self.request.least)
+        show, say = display.show_event, display.say
+        with opened(self.request, self.settings, weights_identity, show, say) as run:
+            pace.expect(sum(run.known(job) is None for job in jobs))
+            try:
+                rows = self._rows(run, jobs, display)
+                display.ended(None if self.out is None else str(self.out), review=self.review)
+                if self.review:
+                    self._review(run, jobs, rows, display)
+            except KeyboardInterrupt:
+                display.stopped()
+                raise
+            finally:
+                display.clear()
+                self.table.close()
+            if self.corrections is not None:
+                count = run.write_training_rows(self.corrections, jobs)
+                output.say(f"{self.corrections}: {count} reviewed page{'' if count == 1 else 's'}")
+        return pace.failed < pace.total
+
+    def _rows(self, run: ExtractRun, jobs: Sequence[PageJob], display: ExtractDisplay) -> list[PageRow]:
+        """The rows of all jobs, each in the table as soon as it is made."""
+        from edge_app.extract.rows import PageRow
+
+        rows = []
+        for item in run.rows(jobs):
+            if not isinstance(item, PageRow):
+                display.show_event(item)
+                continue
             display.clear()
-            table.close()
-    display.ended(place)
-    return pace.failed < pace.total
+            self.table.add(item)
+            display.count(item)
+            rows.append(item)
+        return rows
+
+    def _review(
+        self, run: ExtractRun, jobs: Sequence[PageJob], rows: Sequence[PageRow], display: ExtractDisplay
+    ) -> None:
+        """Shows the doubtful rows, and replaces in the table those that were decided."""
+        from edge_app.extract.review import items_below
+        from edge_app.tui.review.review_app import review_rows
+
+        items = items_below(jobs, rows, self.request.least)
+        decided = review_rows(items, run.review(self.request.least), run.decode) if items else {}
+        for number, row in decided.items():
+            self.table.replace(number, row)
+        display.reviewed(len(items), len(decided))

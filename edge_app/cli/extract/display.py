@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from edge_app.cli import output
 from edge_app.events import Event, Notice, Progress
-from edge_app.extract.csv_text import BOM, csv_line
 from edge_app.extract.pace import Pace, duration
 from edge_app.extract.rows import PageRow, columns
-from edge_app.extract.table_files import TableFile
+from edge_app.extract.tables.csv_text import BOM, csv_line
+from edge_app.extract.tables.table_files import TableFile
 from edge_app.system.terminal_text import one_line
 
 if TYPE_CHECKING:
@@ -26,19 +26,33 @@ SAY_SECONDS = 30.0
 
 
 class StandardOutput(TableFile):
-    """The table as CSV on stdout, each row when it is made."""
+    """The table as CSV on stdout. held: all rows come at the end, not each when it is made."""
 
-    def __init__(self, fields: Sequence[Field], *, bom: bool) -> None:
+    def __init__(self, fields: Sequence[Field], *, bom: bool, held: bool = False) -> None:
         self._names = tuple(field.name for field in fields)
         self._start = (BOM if bom else "") + csv_line(columns(self._names))
+        self._held: list[PageRow] | None = [] if held else None
 
     def add(self, row: PageRow) -> None:
-        output.result_piece(self._start + csv_line(tuple(row.record(self._names).values())))
-        self._start = ""
+        if self._held is None:
+            self._write(row)
+        else:
+            self._held.append(row)
+
+    def replace(self, number: int, row: PageRow) -> None:
+        assert self._held is not None, "a row that was written stays as it is"
+        self._held[number] = row
 
     def close(self) -> None:
-        """The columns alone are written when there was no row."""
+        """Writes the rows that were held, and the columns alone when there was no row."""
+        held, self._held = self._held or [], None
+        for row in held:
+            self._write(row)
         output.result_piece(self._start)
+        self._start = ""
+
+    def _write(self, row: PageRow) -> None:
+        output.result_piece(self._start + csv_line(tuple(row.record(self._names).values())))
         self._start = ""
 
 
@@ -111,8 +125,15 @@ class ExtractDisplay:
         self.clear()
         output.say(f"Stopped after {self._pace.done} of {self._pace.total} pages. The same command goes on.")
 
-    def ended(self, place: str | None) -> None:
-        """Says what the table has. place: the file it is in; None for stdout."""
+    def reviewed(self, shown: int, decided: int) -> None:
+        """Says how a review ended. shown: how many rows it had."""
+        if not shown:
+            output.say(f"No row is below {self._least:g}.")
+        else:
+            output.say(f"{decided} of {shown} doubtful rows reviewed.")
+
+    def ended(self, place: str | None, *, review: bool) -> None:
+        """Says what the table has. place: the file it is in; None for stdout. review: a review follows."""
         self.clear()
         pace, seconds = self._pace, time.monotonic() - self._started
         parts = [f"{pace.total} pages" if pace.total != 1 else "1 page"]
@@ -120,3 +141,5 @@ class ExtractDisplay:
         parts += [f"{pace.doubtful} doubtful"] if pace.doubtful else []
         parts += [f"{pace.failed} with errors"] if pace.failed else []
         output.say(f"{'' if place is None else f'{place}: '}{', '.join(parts)}, in {duration(seconds)}")
+        if pace.doubtful and not review:
+            output.say(f"--review shows the {pace.doubtful} below {self._least:g}, to accept or correct them")

@@ -14,13 +14,16 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from edge_app.extract.csv_text import BOM, csv_line
 from edge_app.extract.rows import AFTER, BEFORE, CONFIDENCE, PageRow, columns
+from edge_app.extract.tables.csv_text import BOM, csv_line
 from edge_app.fields import Field, FieldKind
 from models.core.errors import UserError
 from models.core.files import write_whole
 
 SUFFIXES = (".csv", ".jsonl", ".db", ".parquet")
+
+KEY_COLUMN = "sha256"
+"""The further column of an SQLite table, which is its key together with the page."""
 
 BUSY_SHARE = 0.1
 """Largest share of the time that writing takes before the end."""
@@ -32,6 +35,10 @@ class TableFile(ABC):
     @abstractmethod
     def add(self, row: PageRow) -> None:
         """Writes a row, now or soon. Raises UserError when the disk refuses."""
+
+    @abstractmethod
+    def replace(self, number: int, row: PageRow) -> None:
+        """Takes this row in the place of an earlier one. number: from 0, in the order of `add`."""
 
     @abstractmethod
     def close(self) -> None:
@@ -71,6 +78,10 @@ class WholeFile(TableFile):
             self._write()
             ended = time.monotonic()
             self._next = ended + (ended - started) / BUSY_SHARE
+
+    def replace(self, number: int, row: PageRow) -> None:
+        self._rows[number] = row
+        self._unwritten = True
 
     def close(self) -> None:
         if self._unwritten:
@@ -169,7 +180,7 @@ def table_file(file: Path, fields: Sequence[Field], *, bom: bool = False) -> Tab
     if suffix == ".parquet":
         return ParquetFile(file, fields)
     if suffix == ".db":
-        from edge_app.extract.sqlite_table import SqliteTable
+        from edge_app.extract.tables.sqlite_table import SqliteTable
 
         return SqliteTable(file, fields)
     raise UserError(f"{file.name} has no suffix of a table; give one of {', '.join(SUFFIXES)}.")

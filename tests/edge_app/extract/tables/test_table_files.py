@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_app.extract.rows import PageRow
-from edge_app.extract.table_files import table_file
+from edge_app.extract.tables.table_files import table_file
 from edge_app.fields import Field
 from models.core.errors import UserError
 

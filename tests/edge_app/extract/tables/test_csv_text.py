@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.extract.csv_text import csv_line
+from edge_app.extract.tables.csv_text import csv_line
 
 
 @given(st.lists(st.text(st.characters(blacklist_categories=["Cs"])), min_size=1))

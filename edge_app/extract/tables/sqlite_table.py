@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_app.extract.rows import PageRow
-from edge_app.extract.table_files import TableFile, column_kinds
+from edge_app.extract.tables.table_files import KEY_COLUMN, TableFile, column_kinds
 from edge_app.fields import Field
 from edge_app.storage.database import BUSY_SECONDS, storable
 from models.core.errors import UserError
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from sqlite_utils.db import Table
 
 TABLE = "pages"
-HASH = "sha256"
-KEY = (HASH, "page")
+KEY = (KEY_COLUMN, "page")
 
 _TYPES = {"text": str, "date": str, "number": float, "integer": int, "boolean": int}
 
@@ -49,7 +48,7 @@ class SqliteTable(TableFile):
                 self._add_missing(table, fields)
             else:
                 kinds = {name: _TYPES[kind] for name, kind in column_kinds(fields).items()}
-                table.create({**kinds, HASH: str}, pk=KEY)
+                table.create({**kinds, KEY_COLUMN: str}, pk=KEY)
 
     def add(self, row: PageRow) -> None:
         """Commits the row. The row of a file that could not be read is found by the file's name."""
@@ -60,8 +59,15 @@ class SqliteTable(TableFile):
         digest = row.digest or storable(f"unread {row.file}")
         with self._errors():
             if row.digest is not None:
-                self._db.execute(f"DELETE FROM {TABLE} WHERE {HASH} = ?", [storable(f"unread {row.file}")])
-            self._table().upsert({**content, HASH: digest}, pk=KEY)
+                self._db.execute(
+                    f"DELETE FROM {TABLE} WHERE {KEY_COLUMN} = ?", [storable(f"unread {row.file}")]
+                )
+            self._table().upsert({**content, KEY_COLUMN: digest}, pk=KEY)
+
+    def replace(self, number: int, row: PageRow) -> None:
+        """As `add`, since a row is found by its key."""
+        del number
+        self.add(row)
 
     def close(self) -> None:
         with self._errors():

@@ -1,0 +1,1 @@
+"""The review of doubtful rows of a table, one by one."""
