@@ -220,7 +220,12 @@ class CompiledEngine:
             )
             encoded = {digest: self.encode_image(image, chosen, progress) for digest, image in shown.items()}
             return self._parts.prompts.build(
-                part, encoded, use_words=use_words, see_images=see_images, texts=read
+                part,
+                encoded,
+                use_words=use_words,
+                see_images=see_images,
+                texts=read,
+                most=self.context_length,  # fit refuses a longer one
             )
 
         limit = self.context_length - min(sampling.max_tokens, self.context_length // 4)

@@ -93,7 +93,7 @@ class OpenChat:
             view.fail(trouble)
             await self._composer.restore(asked.text, asked.attachments)
         elif self._status.chat == NEW_CHAT:
-            self._status.chat = asked.question
+            self._status.chat = asked.question[:1000]  # the line shows its beginning
 
     async def set(self, options: ChatOptions, system: str | None) -> None:
         """Sets what holds for this chat alone, from its next question on, and shows and saves it.
@@ -144,7 +144,8 @@ class OpenChat:
             except UserError as error:
                 self._refuse(str(error))
                 return None
-            turn = replace(turn, question=read.text, images=(*turn.images, *read.images))
+            text = self._composer.prompt.folded.unfold(read.text)
+            turn = replace(turn, question=text, images=(*turn.images, *read.images))
             return RouteWindow("The next question", question, lambda: backend.route(turn), elsewhere, report)
         if last is not None and (last.routed is not None or last.answer is not None):
             events = tuple(event for event in (last.routed,) if event is not None)

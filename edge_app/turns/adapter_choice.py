@@ -23,6 +23,9 @@ from router.types import RouterName
 if TYPE_CHECKING:
     from models.engine import Engine
 
+ASKING_CHARACTERS = 2_000
+"""Of the beginning and of the end of a longer question, by which an adapter is chosen."""
+
 
 class AdapterChooser:
     """Runs on the inference thread, because the router reads the features of the embedded default's engine.
@@ -55,9 +58,8 @@ class AdapterChooser:
                 focus = replace(focus, image=None)
             if focus.image is not None:
                 engine.load_vision(reporter(job, job.emit))
-            choice = self._ask_router(
-                engine, about_this_image(planned.turn.question), focus, planned.installed
-            )
+            question = about_this_image(asking_part(planned.turn.question))
+            choice = self._ask_router(engine, question, focus, planned.installed)
         milliseconds = planned.route_ms + 1000 * (time.perf_counter() - started)
         model = self._pool.bases.of(choice.adapter, planned.model)
         job.emit(Routed(planned.places.route(choice, first, model), planned.turn.mode, milliseconds))
@@ -68,7 +70,7 @@ class AdapterChooser:
 
         None where no tasks are declared.
         """
-        question = about_this_image(planned.turn.question)
+        question = about_this_image(asking_part(planned.turn.question))
         if choice.adapter is not None:
             return self._scope.of_adapter(question, choice.adapter)
         if planned.focus.image is None or not planned.turn.see_images:
@@ -94,3 +96,11 @@ class AdapterChooser:
 
             self._router = make_router(self._router, self._directory, engine, self._scope)
         return self._router.choose(query, installed)
+
+
+def asking_part(question: str) -> str:
+    """The part of a question by which an adapter is chosen: of a long text that was pasted, its beginning and its end,
+    where the request is."""
+    if len(question) <= 2 * ASKING_CHARACTERS:
+        return question
+    return f"{question[:ASKING_CHARACTERS]}\n{question[-ASKING_CHARACTERS:]}"

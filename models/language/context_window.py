@@ -50,7 +50,8 @@ def fit(
             return FittedConversation(kept, dropped, tokens)
     alone = measure(_keep_image(system, turns, len(turns) - 1))
     raise QuestionTooLongError(
-        f"The question is too long: it takes {alone} tokens and the model reads at most {limit}; shorten it."
+        f"The question is too long: it takes {alone} tokens or more, and the model reads at most {limit}; "
+        "shorten it."
     )
 
 

@@ -178,6 +178,7 @@ class PromptBuilder:
         use_words: bool = True,
         see_images: bool = True,
         texts: Mapping[str, str] | None = None,
+        most: int | None = None,
     ) -> Prompt:
         """The prompt up to the position where the assistant's answer begins.
 
@@ -186,6 +187,7 @@ class PromptBuilder:
         see_images: False builds the prompt as if the messages had no images.
         texts: the text that was read in an image, by the image's digest. An image that is missing here or whose
         text is empty gets no text line. The text is data: the spelling of a control token in it stays text.
+        most: tokens that are of use; a longer prompt may lack a part, and has more than `most` tokens all the same.
         """
         shown = [message.images if see_images else () for message in messages]
         contents: list[tuple[Role, Content]] = [
@@ -195,7 +197,7 @@ class PromptBuilder:
         digests = [image.digest for images in shown for image in images]
         read = [(texts or {}).get(digest, "") for digest in digests]
         return self.build_parts(
-            contents, [encoded[digest] for digest in digests], use_words=use_words, texts=read
+            contents, [encoded[digest] for digest in digests], use_words=use_words, texts=read, most=most
         )
 
     def build_parts(
@@ -205,6 +207,7 @@ class PromptBuilder:
         *,
         use_words: bool = True,
         texts: Sequence[str] = (),
+        most: int | None = None,
     ) -> Prompt:
         """The same for messages whose parts are in any order.
 
@@ -217,12 +220,12 @@ class PromptBuilder:
         for segment in self._template.segments(messages):
             if _is_image(segment, messages):
                 image, text = next(shown)
-                tokens += self._tokenizer.encode_joined(run)
+                tokens += self._tokenizer.encode_joined(run, most)
                 tokens += self._wording.tokens(self._tokenizer, image, use_words, text)
                 run = []
             else:
                 run.append((segment.text, segment.message is None))
-        tokens += self._tokenizer.encode_joined(run)
+        tokens += self._tokenizer.encode_joined(run, most)
         return Prompt(tokens, tuple({image.row_ids: image for image in images}.values()))
 
     def to_continue(self, text: str, image: EncodedImage | None) -> Prompt:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +35,8 @@ _MARKUP_TOKEN = "<doctag>"
 _NO_MARKUP = re.compile(
     r"<\|.*\|>|<image>|<fake_token_around_image>|<global-img>|<row_\d+_col_\d+>|<end_of_utterance>|</?s>|<unk>|<pad>"
 )
+_PART, _WHOLE = 16_384, 32_768  # characters
+_WORD_BEGINS = re.compile(r"(?<=[^\s]) (?=[^\s])")
 _GGUF_UNKNOWN, _GGUF_CONTROL, _GGUF_USER_DEFINED = 2, 3, 4
 
 
@@ -127,16 +129,17 @@ class Tokenizer:
         """The size of the vocabulary, control tokens included."""
         return max([self._bpe.get_vocab_size() - 1, *self.special.values()]) + 1
 
-    def encode(self, text: str, *, special: bool) -> list[int]:
+    def encode(self, text: str, *, special: bool, most: int | None = None) -> list[int]:
         """Token ids of a text.
 
         special: whether the spelling of a control token becomes that token; otherwise it stays plain text.
         Lone surrogates, which UTF-8 cannot represent, become question marks. A byte that the vocabulary lacks is
         left out (SmolLM2 lacks some control characters and the lead bytes of unassigned planes).
+        most: the rest of a text with more tokens may be left out; what is returned then has more than `most` as well.
         """
-        return self.encode_joined([(text, special)])
+        return self.encode_joined([(text, special)], most)
 
-    def encode_joined(self, pieces: Sequence[tuple[str, bool]]) -> list[int]:
+    def encode_joined(self, pieces: Sequence[tuple[str, bool]], most: int | None = None) -> list[int]:
         """Token ids of texts that follow each other, as (text, special): see `encode`.
 
         Between two control tokens the texts are one, so that a blank at the end of one piece and the word at the
@@ -148,11 +151,11 @@ class Tokenizer:
             text = piece.encode("utf-8", "replace").decode("utf-8")
             position = 0
             for match in self._special_pattern.finditer(text) if special else ():
-                ids += self._plain(run + text[position : match.start()])
+                ids += self._plain(run + text[position : match.start()], most)
                 ids.append(self.special[match[0]])
                 run, position = "", match.end()
             run += text[position:]
-        return ids + self._plain(run)
+        return ids + self._plain(run, most)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids. Control tokens have none, except in models that answer in markup.
@@ -177,8 +180,13 @@ class Tokenizer:
             return bytes(_BYTES[character] for character in text)
         return text.encode()
 
-    def _plain(self, text: str) -> list[int]:
-        return list(self._bpe.encode(text, add_special_tokens=False).ids) if text else []
+    def _plain(self, text: str, most: int | None) -> list[int]:
+        ids: list[int] = []
+        for part in _parts(text) if most is not None else [text] if text else []:
+            ids += self._bpe.encode(part, add_special_tokens=False).ids
+            if most is not None and len(ids) > most:
+                break
+        return ids
 
 
 class StreamDecoder:
@@ -195,6 +203,22 @@ class StreamDecoder:
     def flush(self) -> str:
         """The text at the end of the stream: U+FFFD for an incomplete character, else empty."""
         return self._utf8.decode(b"", final=True)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """A long text in parts whose tokens are those of the whole. A text of usual length is one part.
+
+    A part begins at a single space between two words, where pre-tokenizers split as well. A text without such a space
+    is cut anywhere. Each part takes milliseconds, so that other threads can run in between.
+    """
+    start = 0
+    while len(text) - start > _WHOLE:
+        at = _WORD_BEGINS.search(text, start + _PART, start + _WHOLE)
+        end = start + _PART if at is None else at.start()
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
 
 
 def token_text(entry: object) -> str:

@@ -55,7 +55,8 @@ class Composer(Vertical):
 
     @dataclass
     class Asked(Message):
-        """A question was sent. text: as typed, for the history. question: the text for the model, without paths."""
+        """A question was sent. text: as typed, for the history. question: the text for the model, without paths and
+        with long texts in the place of their marks."""
 
         text: str
         question: str
@@ -200,7 +201,7 @@ class Composer(Vertical):
         await self._clear(text)
         if typed := attachments[before:]:
             self.say(f"attached {', '.join(attachment.name for attachment in typed)}")
-        self.post_message(self.Asked(text, question, attachments))
+        self.post_message(self.Asked(text, self.prompt.folded.unfold(question), attachments))
 
     async def _question(self, text: str) -> str | None:
         """Attaches the images that a text names. Returns the text for the model; None when an image failed."""

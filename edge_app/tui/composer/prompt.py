@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,12 @@ from textual.widgets import TextArea
 
 from edge_app.image_paths import pasted_images
 from edge_app.system.terminal_text import printable
+
+LONGEST_SHOWN = 20_000
+MOST_LINES_SHOWN = 300
+"""A longer text is shown as a mark (FoldedTexts). In characters, and in lines."""
+
+_MARK = re.compile(r"\[long text \d+: [\d,]+ (?:lines|characters)\]")
 
 
 class History:
@@ -56,9 +63,34 @@ class History:
         return self._draft if self._place == len(self._entries) else self._entries[self._place]
 
 
+class FoldedTexts:
+    """Long texts that the prompt shows as one short mark each, since a text area of 50,000 lines takes seconds for
+    every change. The marks stay known as long as the app runs, so that the history can bring them back."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    def fold(self, text: str) -> str:
+        """The mark of a long text; a short text as it is."""
+        if len(text) <= LONGEST_SHOWN and text.count("\n") < MOST_LINES_SHOWN:
+            return text
+        number = next((i for i, known in enumerate(self._texts.values(), 1) if known == text), None)
+        number = len(self._texts) + 1 if number is None else number
+        lines = text.count("\n") + 1
+        size = f"{lines:,} lines" if lines > 1 else f"{len(text):,} characters"
+        mark = f"[long text {number}: {size}]"
+        self._texts[mark] = text
+        return mark
+
+    def unfold(self, text: str) -> str:
+        """The text with every mark replaced by what it stands for."""
+        return _MARK.sub(lambda match: self._texts.get(match[0], match[0]), text)
+
+
 class PromptInput(TextArea):
     """The text area.
 
+    folded: the long texts that stand in it as marks.
     suggesting: the list of suggestions is open, and Up, Down, Tab, Enter and Esc act on it.
     recalled: the last text that was put here by the program; no suggestions are shown for it.
     """
@@ -161,12 +193,14 @@ class PromptInput(TextArea):
             highlight_cursor_line=False,
             tab_behavior="focus",
         )
+        self.folded = FoldedTexts()
         self.suggesting = False
         self.recalled = ""
         self.asked = History()
 
     def recall(self, text: str) -> None:
         """Replaces the text and moves the cursor to its end. The change can be undone."""
+        text = self.folded.fold(text)
         self.recalled = text
         self.replace(text, (0, 0), self.document.end)
         self.move_cursor(self.document.end)
@@ -219,7 +253,8 @@ class PromptInput(TextArea):
         return row == (0 if direction < 0 else self.wrapped_document.height - 1)
 
     async def _on_paste(self, event: events.Paste) -> None:
-        """Attaches pasted image paths, which is also how a terminal reports dropped files; inserts other text."""
+        """Attaches pasted image paths, which is also how a terminal reports dropped files; inserts other text, a long
+        one as a mark."""
         event.prevent_default()
         event.stop()
         paths = pasted_images(event.text)
@@ -228,5 +263,5 @@ class PromptInput(TextArea):
             return
         if self.read_only:
             return
-        if result := self._replace_via_keyboard(printable(event.text), *self.selection):
+        if result := self._replace_via_keyboard(self.folded.fold(printable(event.text)), *self.selection):
             self.move_cursor(result.end_location)

@@ -20,6 +20,10 @@ from textual.widgets import Static
 
 from edge_app.system.terminal_text import printable
 
+LONGEST_SHOWN = 20_000
+MOST_LINES_SHOWN = 300
+"""Of a question. In characters, and in lines."""
+
 
 class MessageView(Vertical, can_focus=True):
     """A message that can be chosen and copied.
@@ -119,7 +123,15 @@ class QuestionView(MessageView):
                         if image.picture is not None:
                             yield self._preview(image.picture)
                         yield Static(Content(printable(image.name)), classes="picture-name")
-        yield Static(Content(printable(self.text)), classes="question-text")
+        yield Static(Content(_beginning(printable(self.text))), classes="question-text")
+
+
+def _beginning(text: str) -> str:
+    """A text of usual length as it is; of a longer one the beginning, since wrapping 2 MB takes seconds."""
+    shown = "\n".join(text[:LONGEST_SHOWN].split("\n")[:MOST_LINES_SHOWN])
+    if len(shown) == len(text):
+        return text
+    return f"{shown}\n… ({len(text) - len(shown):,} more characters; copying takes them all)"
 
 
 class RemarkView(Static):

@@ -81,6 +81,7 @@ _AGAINST = re.compile(
 
 _QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|«[^»]*»|`[^`]*`|(?<!\w)'[^']*'(?!\w)")
 _MOST_WORDS = 40
+_MOST_CHARACTERS = 20_000  # with quoted text; what is longer was pasted, and is not searched
 """Nothing is found in longer questions, which contain pasted text."""
 
 _SOUGHT = rf"(?:{_ONE}|attachment|{_MANY})"
@@ -215,6 +216,8 @@ def needs_image(question: str, earlier: Sequence[str] = ()) -> bool:
 
 def _said(question: str) -> str:
     """Lower case without quoted text, words separated by single spaces; empty for a question that is too long."""
+    if len(question) > _MOST_CHARACTERS:
+        return ""
     text = " ".join(_QUOTED.sub(" ", question.lower().replace("’", "'")).split())
     return text if len(text.split()) <= _MOST_WORDS else ""
 

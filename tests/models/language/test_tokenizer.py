@@ -69,6 +69,25 @@ def test_text_survives_encoding_and_decoding(tokenizer: Tokenizer, text: str) ->
     assert tokenizer.decode(tokenizer.encode(text, special=False)) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "line 17: boats and gulls, 12.5 km\n" * 3000,
+        "a  b   c\td \n e'll " * 6000,
+        "Ünïcödé 日本 🎈 " * 8000,
+    ],
+)
+def test_a_long_text_in_parts_has_the_tokens_of_the_whole(tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.encode(text, special=False, most=10**9) == tokenizer.encode(text, special=False)
+
+
+@pytest.mark.parametrize("text", ["boats and gulls " * 100_000, "b" * 1_000_000])
+def test_only_so_much_of_a_text_that_is_too_long_is_encoded(tokenizer: Tokenizer, text: str) -> None:
+    ids = tokenizer.encode(text, special=False, most=1000)
+    assert 1000 < len(ids) < 40_000
+    assert text.startswith(tokenizer.decode(ids))
+
+
 def test_special_ids_are_known(tokenizer: Tokenizer) -> None:
     assert tokenizer.special["<|im_start|>"] == 1
     assert tokenizer.eos_id == tokenizer.special["<|im_end|>"] == 2

@@ -6,9 +6,11 @@ import threading
 
 import pytest
 from textual import events
+from textual.widgets import Static
 
 from edge_app.storage.sessions import SessionStore
 from edge_app.tui.composer.commands import COMMANDS
+from edge_app.tui.composer.prompt import FoldedTexts
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.messages import QuestionView
 from edge_app.tui.status import StatusLine
@@ -190,3 +192,46 @@ async def test_every_command_has_an_action_of_the_chat(make_app: MakeApp) -> Non
         await settled(pilot)
         for command in COMMANDS:
             assert callable(getattr(app.chat, f"action_{command.action}"))
+
+
+LONG = "\n".join(f"line {i}: boats and gulls" for i in range(50_000))
+
+
+async def test_a_long_paste_is_shown_as_a_mark_and_sent_whole(
+    make_app: MakeApp, assistant: ScriptedAssistant
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await type_text(pilot, "Summarise ")
+        app.post_message(events.Paste(LONG))
+        await settled(pilot)
+        prompt = app.chat.composer.prompt
+        assert prompt.text == "Summarise [long text 1: 50,000 lines]"
+        await press(pilot, "enter")
+        assert [turn.question for turn in assistant.turns] == [f"Summarise {LONG}"]
+        shown = app.chat.query_one(QuestionView)
+        assert shown.text == f"Summarise {LONG}"
+        assert len(str(shown.query_one(".question-text", Static).content)) < 25_000
+        await press(pilot, "up")
+        assert prompt.text == "Summarise [long text 1: 50,000 lines]"
+        await press(pilot, "enter")
+        assert assistant.turns[-1].question == f"Summarise {LONG}"
+
+
+async def test_a_mark_that_stands_for_nothing_is_text(
+    make_app: MakeApp, assistant: ScriptedAssistant
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        app.post_message(events.Paste("[long text 7: 9 lines]"))
+        await settled(pilot)
+        await press(pilot, "enter")
+        assert [turn.question for turn in assistant.turns] == ["[long text 7: 9 lines]"]
+
+
+def test_a_long_text_has_one_mark_and_a_short_one_has_none() -> None:
+    folded = FoldedTexts()
+    assert folded.fold("short") == "short"
+    mark = folded.fold("x" * 30_000)
+    assert mark == folded.fold("x" * 30_000) == "[long text 1: 30,000 characters]"
+    assert folded.unfold(f"a {mark} b {folded.fold(LONG)}") == f"a {'x' * 30_000} b {LONG}"
