@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -65,10 +64,10 @@ class JsonFields:
         value = self._values.get(field)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.wrong(field, "must be a number")
         if not low <= value <= high:
-            raise self.wrong(field, f"is {value:g}; it must lie between {low:g} and {high:g}")
+            raise self.wrong(field, f"must lie between {low:g} and {high:g}")
         return float(value)
 
     def integer(self, field: str, low: int, high: int) -> int | None:

@@ -54,6 +54,7 @@ class WaitingLine:
         self._at_once = at_once
         self._longest = longest
         self._places: list[Place] = []
+        self._order: list[Place] = []  # those whose body has come, in the order of their turns
         self._free = asyncio.Semaphore(at_once)  # wakes those that wait in their order
         self._seconds = FIRST_GUESS
         self._is_closed = False
@@ -76,7 +77,7 @@ class WaitingLine:
         return len(self._places)
 
     def before(self, place: Place) -> int:
-        return self._places.index(place)
+        return self._order.index(place) if place in self._order else len(self._order)
 
     def check_bytes(self, more: int) -> None:
         if sum(place.bytes for place in self._places) + more > MOST_BYTES:
@@ -84,17 +85,19 @@ class WaitingLine:
 
     @asynccontextmanager
     async def turn(self, place: Place) -> AsyncIterator[None]:
-        self._places.remove(place)
-        self._places.append(place)  # those whose body has not come are not before it
-        async with self._free:
-            if self._is_closed:
-                raise stopping()
-            started = time.monotonic()
-            try:
-                yield
-            finally:
-                # An exponential average: recent answers count most.
-                self._seconds += 0.25 * (time.monotonic() - started - self._seconds)
+        self._order.append(place)
+        try:
+            async with self._free:
+                if self._is_closed:
+                    raise stopping()
+                started = time.monotonic()
+                try:
+                    yield
+                finally:
+                    # An exponential average: recent answers count most.
+                    self._seconds += 0.25 * (time.monotonic() - started - self._seconds)
+        finally:
+            self._order.remove(place)
 
     def close(self) -> None:
         """Requests that still wait get an error when their turn comes."""
