@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_app.assistant import Assistant
 from edge_app.engine.engine_loading import LoadEngine, load_engine
-from edge_app.events import Answer, Event, Failed
+from edge_app.events import Answer, Event, Ready
 from edge_app.serve.access import AccessGuard, own_names
 from edge_app.serve.chat_request import ChatRequestReader
 from edge_app.serve.completions import ChatCompletions
@@ -91,12 +91,13 @@ class AssistantServer:
         self.assistant.close()
 
     def _load(self) -> None:
-        state: Literal["ready", "failed"] = "ready"
-        for event in self.assistant.prepare():
-            if isinstance(event, Failed):
-                state = "failed"
-            self._report(event)
-        self._state = state
+        event: Event | None = None
+        try:
+            for event in self.assistant.prepare():
+                self._report(event)
+        finally:
+            is_ready = isinstance(event, Ready)  # the last event, when nothing went wrong
+            self._state = "ready" if is_ready else "failed"
 
     def _application(self, options: ServeOptions, completions: ChatCompletions) -> ASGIApp:
         routes = [

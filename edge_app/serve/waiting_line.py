@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -48,14 +49,17 @@ class Place:
 
 
 class WaitingLine:
-    """Used on the event loop alone. at_once: how many requests are answered at the same time."""
+    """Used on the event loop alone. at_once: how many requests are answered at the same time.
+
+    Of those whose body has come, the one that entered first is next.
+    """
 
     def __init__(self, at_once: int = 1, longest: int = LONGEST_LINE) -> None:
         self._at_once = at_once
         self._longest = longest
-        self._places: list[Place] = []
-        self._order: list[Place] = []  # those whose body has come, in the order of their turns
-        self._free = asyncio.Semaphore(at_once)  # wakes those that wait in their order
+        self._places: list[Place] = []  # in the order in which they entered
+        self._waiting: dict[Place, asyncio.Future[None]] = {}
+        self._running: set[Place] = set()
         self._seconds = FIRST_GUESS
         self._is_closed = False
 
@@ -77,7 +81,8 @@ class WaitingLine:
         return len(self._places)
 
     def before(self, place: Place) -> int:
-        return self._order.index(place) if place in self._order else len(self._order)
+        entered = itertools.takewhile(lambda each: each is not place, self._places)
+        return len(self._running - {place}) + sum(each in self._waiting for each in entered)
 
     def check_bytes(self, more: int) -> None:
         if sum(place.bytes for place in self._places) + more > MOST_BYTES:
@@ -85,19 +90,32 @@ class WaitingLine:
 
     @asynccontextmanager
     async def turn(self, place: Place) -> AsyncIterator[None]:
-        self._order.append(place)
+        called = self._waiting[place] = asyncio.get_running_loop().create_future()
+        self._call_next()
         try:
-            async with self._free:
-                if self._is_closed:
-                    raise stopping()
-                started = time.monotonic()
-                try:
-                    yield
-                finally:
-                    # An exponential average: recent answers count most.
-                    self._seconds += 0.25 * (time.monotonic() - started - self._seconds)
+            await called
+            if self._is_closed:
+                raise stopping()
+            started = time.monotonic()
+            try:
+                yield
+            finally:
+                # An exponential average: recent answers count most.
+                self._seconds += 0.25 * (time.monotonic() - started - self._seconds)
         finally:
-            self._order.remove(place)
+            self._waiting.pop(place, None)
+            self._running.discard(place)
+            self._call_next()
+
+    def _call_next(self) -> None:
+        """Calls those who are next, as many as can be answered now."""
+        for place in self._places:
+            if len(self._running) >= self._at_once:
+                return
+            if (called := self._waiting.get(place)) is not None and not called.cancelled():
+                del self._waiting[place]
+                self._running.add(place)
+                called.set_result(None)
 
     def close(self) -> None:
         """Requests that still wait get an error when their turn comes."""

@@ -12,6 +12,7 @@ stays the same for many turns.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -43,12 +44,15 @@ def fit(
     step = max(1, limit // 4)
     # The excess rounded up to whole steps: target is at most limit, and stays the same for the next few turns.
     target = whole - -(-(whole - limit) // step) * step
-    for dropped in range(1, len(turns)):
-        kept = _keep_image(system, turns, dropped)
-        tokens = measure(kept)
-        if tokens <= target or (dropped == len(turns) - 1 and tokens <= limit):
-            return FittedConversation(kept, dropped, tokens)
-    alone = measure(_keep_image(system, turns, len(turns) - 1))
+    last = len(turns) - 1
+    # Fewer turns never make a longer prompt, so bisection finds the first that fits in a few measures.
+    dropped = 1 + bisect_left(
+        range(1, last), True, key=lambda count: measure(_keep_image(system, turns, count)) <= target
+    )
+    kept = _keep_image(system, turns, min(dropped, last))
+    alone = measure(kept)
+    if dropped <= last and alone <= limit:
+        return FittedConversation(kept, dropped, alone)
     raise QuestionTooLongError(
         f"The question is too long: it takes {alone} tokens or more, and the model reads at most {limit}; "
         "shorten it."

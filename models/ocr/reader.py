@@ -24,6 +24,7 @@ from models.core.errors import UserError
 from models.core.files import write_whole
 from models.core.types import Box, Image, TextLine
 from models.ocr.page_layout import PageText, in_reading_order
+from models.ocr.stoppable_session import StoppableSession
 from models.ocr.straightening import Corners, across, boxes_of, lies_sideways, tilt
 
 READ_SIDE: Final = 960
@@ -76,16 +77,16 @@ class TextReader:
 
         A page on its side is turned and its text detected again. A page that is upside down has its lines turned. The
         boxes of a tilted page are turned back by its angle (models.ocr.straightening).
-        Raises ReadingStopped when cancel is set (checked before and after the detection, and before each line), and
+        Raises ReadingStopped when cancel is set (checked during the detection, and before each line), and
         UserError when the library cannot be used on this machine or refuses the image.
         """
         library = self._library(cancel)
         pixels = np.ascontiguousarray(image.pixels[..., ::-1])  # as OpenCV has them: BGR
         with _as_user_error(image):
-            crops, corners = _detect(library, pixels)
+            crops, corners = _detect(library, pixels, cancel)
             if lies_sideways(corners):
                 pixels = np.ascontiguousarray(np.rot90(pixels))
-                crops, corners = _detect(library, pixels)
+                crops, corners = _detect(library, pixels, cancel)
             height, width = pixels.shape[:2]
             texts, upside_down = _recognise_upright(library, crops, across(corners), cancel)
         if upside_down:
@@ -122,7 +123,7 @@ class TextReader:
         picture.thumbnail((GLANCE_SIDE, GLANCE_SIDE), PIL.Image.Resampling.BOX)
         with _as_user_error(image):
             pixels = np.ascontiguousarray(np.asarray(picture)[..., ::-1])
-            return boxes_of(_detect(library, pixels)[1], 0.0, pixels.shape[1], pixels.shape[0])
+            return boxes_of(_detect(library, pixels, cancel)[1], 0.0, pixels.shape[1], pixels.shape[0])
 
     def _library(self, cancel: threading.Event | None) -> Any:
         """rapidocr with its two models, loaded at the first call. Raises ReadingStopped when cancel is set."""
@@ -228,7 +229,7 @@ def _load(threads: int) -> Any:
     onnxruntime.disable_telemetry_events()  # on Windows, where the variable does nothing
     folder = Path(rapidocr.__file__).parent / "models"
     cv2.setNumThreads(threads)
-    return RapidOCR(
+    library = RapidOCR(
         params={
             # Turning upside-down lines would take a tenth of the time, and upright images have none.
             "Global.use_cls": False,
@@ -241,6 +242,9 @@ def _load(threads: int) -> Any:
             "Rec.rec_img_shape": [3, 48, _NARROWEST],
         }
     )
+    detector = library._load_det_model().session
+    detector.session = StoppableSession(detector.session)
+    return library
 
 
 def _model(folder: Path, pattern: str) -> Path:
@@ -251,19 +255,26 @@ def _model(folder: Path, pattern: str) -> Path:
     return found[0]
 
 
-def _detect(library: Any, pixels: NDArray[np.uint8]) -> tuple[list[NDArray[np.uint8]], Corners]:
+def _detect(
+    library: Any, pixels: NDArray[np.uint8], cancel: threading.Event | None
+) -> tuple[list[NDArray[np.uint8]], Corners]:
     """Crops, uint8 [height, width, 3], of every place with text, with lines across, and their corners.
 
-    pixels: BGR.
+    pixels: BGR. Raises ReadingStopped when cancel is set meanwhile.
     """
     from rapidocr.main import RapidOCRError
     from rapidocr.utils.process_img import map_boxes_to_original
 
     prepared, record = library.preprocess_img(pixels)
+    library.text_det.session.session.cancel = cancel
     try:
         crops, found = library.detect_and_crop(prepared, record)
     except RapidOCRError:  # raised when there is no text
         return [], np.zeros((0, 4, 2))
+    except Exception:
+        if cancel is not None and cancel.is_set():
+            raise ReadingStopped from None
+        raise
     height, width = pixels.shape[:2]
     return crops, map_boxes_to_original(found.boxes.astype(np.float64), record, height, width)
 

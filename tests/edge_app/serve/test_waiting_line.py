@@ -8,7 +8,7 @@ import pytest
 
 from edge_app.serve import waiting_line
 from edge_app.serve.errors import ApiError
-from edge_app.serve.waiting_line import WaitingLine
+from edge_app.serve.waiting_line import Place, WaitingLine
 
 
 async def test_places_come_in_the_order_in_which_they_began_to_wait() -> None:
@@ -29,6 +29,22 @@ async def test_a_place_whose_body_is_late_is_behind_those_that_wait() -> None:
     with line.enter() as late, line.enter() as early:
         async with early.turn():
             assert (early.before, late.before) == (0, 1)
+
+
+async def test_of_those_that_wait_the_one_that_came_first_is_next() -> None:
+    line, done = WaitingLine(), list[str]()
+
+    async def take(name: str, place: Place) -> None:
+        async with place.turn():
+            done.append(name)
+
+    with line.enter() as a, line.enter() as b, line.enter() as c:
+        async with c.turn():  # the only one whose body has come
+            others = [asyncio.create_task(take(name, place)) for name, place in (("b", b), ("a", a))]
+            await asyncio.sleep(0)
+            assert (a.before, b.before) == (1, 2)
+        await asyncio.gather(*others)
+    assert done == ["a", "b"]
 
 
 async def test_so_many_are_answered_at_once() -> None:

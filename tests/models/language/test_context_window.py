@@ -99,3 +99,22 @@ def test_texts_that_fit_cost_one_look_and_none_cost_nothing() -> None:
     for texts in (TEXTS, {"c": "alone"}, {}):
         assert fit_texts(THREE, texts, 1000, lambda read: looks.append(1) or long_texts(read)) == texts  # type: ignore[func-returns-value]
     assert len(looks) == 1
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 7, 200])
+@pytest.mark.parametrize("limit", [12, 20, 60, 300])
+def test_it_takes_few_measures_to_drop_as_few_turns_as_a_search_one_by_one(turns: int, limit: int) -> None:
+    messages, counted = chat(turns), 0
+
+    def counting(messages: Sequence[Message]) -> int:
+        nonlocal counted
+        counted += 1
+        return measure(messages)
+
+    fitted = fit(messages, limit, counting)
+    assert counted <= 2 + turns.bit_length()
+    if fitted.dropped_turns:
+        step = limit // 4
+        target = measure(messages) - -(-(measure(messages) - limit) // step) * step
+        one_less = [messages[0], *messages[1 + 2 * (fitted.dropped_turns - 1) :]]
+        assert measure(one_less) > target

@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -111,6 +113,26 @@ def test_reading_stops_when_cancelled(reader: TextReader, receipt: Image) -> Non
     cancel.set()
     with pytest.raises(ReadingStopped):
         reader.read(receipt, cancel)
+
+
+def test_reading_stops_during_the_detection(
+    reader: TextReader, receipt: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = threading.Event()
+    session = reader._library(None).text_det.session.session._session
+    run = session.run
+
+    def run_after_the_cancel(names: object, feed: object, options: Any) -> object:
+        cancel.set()
+        while not options.terminate:
+            time.sleep(0.001)
+        return run(names, feed, options)
+
+    monkeypatch.setattr(session, "run", run_after_the_cancel)
+    with pytest.raises(ReadingStopped):
+        reader.read(receipt, cancel)
+    monkeypatch.undo()
+    assert reader.read(receipt, threading.Event()).lines
 
 
 def test_reading_stops_between_lines(

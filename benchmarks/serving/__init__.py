@@ -1,0 +1,1 @@
+"""The server under the load of several clients."""
