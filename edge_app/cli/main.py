@@ -101,6 +101,12 @@ def chat(
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         output.say("edge-app: The chat needs a terminal; use `edge-app ask QUESTION` in scripts and pipes.")
         output.leave(output.ExitCode.USAGE)
+    if output.is_dumb():
+        output.say(
+            "edge-app: The chat needs a terminal that can move its cursor, and TERM is dumb; use "
+            "`edge-app ask QUESTION`, or set TERM to what the terminal is."
+        )
+        output.leave(output.ExitCode.USAGE)
     from edge_app.cli.options import load_settings, session_id
     from edge_app.storage.sessions import SessionStore
     from edge_app.tui.app import run

@@ -6,11 +6,12 @@ removed from text on a terminal, since models, files and saved chats may contain
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -25,6 +26,21 @@ DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 CLEAR_LINE = "\r\x1b[2K"
 THINKING = "thinking: "
 TAKES_LONG = ("pull", "pack", "compile", "wait")
+_NEAREST = str.maketrans(
+    {
+        "…": "...",
+        "–": "-",
+        "—": "-",
+        "“": '"',
+        "”": '"',
+        "‘": "'",
+        "’": "'",
+        "·": "-",
+        "×": "x",
+        "→": "->",
+        "\u00a0": " ",
+    }
+)
 # click's UsageError. Typer may contain a click of its own, so it is taken from typer's exception.
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 
@@ -50,22 +66,48 @@ def result(text: str) -> None:
 def result_piece(text: str) -> None:
     """Writes a part of the result, without a line end. Raises ReaderGoneError when stdout is closed."""
     try:
-        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+        sys.stdout.write(encodable(printable(text) if sys.stdout.isatty() else text, sys.stdout))
         sys.stdout.flush()
     except BrokenPipeError:
         raise ReaderGoneError from None
 
 
 def result_json(value: Any) -> None:
-    result(json.dumps(value, ensure_ascii=False, indent=2))
+    """Writes a value as JSON, with escapes for what the encoding of stdout lacks."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    result(text if encodable(text, sys.stdout) == text else json.dumps(value, indent=2))
+
+
+def encodable(text: str, stream: TextIO) -> str:
+    """The text in characters that a stream can write: the nearest ASCII, or else "?"."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(
+            encoding, "surrogateescape" if getattr(stream, "errors", "") == "surrogateescape" else "strict"
+        )
+    except UnicodeEncodeError:
+        return text.translate(_NEAREST).encode(encoding, "replace").decode(encoding)
+    except LookupError:
+        return text
+    return text
+
+
+def is_dumb() -> bool:
+    """Whether the terminal cannot move its cursor or change its colours."""
+    return os.environ.get("TERM") == "dumb"
+
+
+def live_stderr() -> bool:
+    """Whether stderr is a terminal on which a line can be written over."""
+    return sys.stderr.isatty() and not is_dumb()
 
 
 def say(text: str, aside: str = "") -> None:
     """Writes a message that is not part of the result to stderr. aside: its end, which is dimmed on a terminal."""
     if sys.stderr.isatty():
-        dimmed = f"{DIM}{printable(aside)}{PLAIN}" if aside and "NO_COLOR" not in os.environ else aside
-        text, aside = printable(text), dimmed
-    print(text + aside, file=sys.stderr, flush=True)
+        plain = not aside or "NO_COLOR" in os.environ or is_dumb()
+        text, aside = printable(text), printable(aside) if plain else f"{DIM}{printable(aside)}{PLAIN}"
+    print(encodable(text + aside, sys.stderr), file=sys.stderr, flush=True)
 
 
 def megabytes(count: int) -> str:
@@ -77,7 +119,7 @@ class ProgressLine:
     """Shows Progress events on stderr: on a terminal as one line that changes, elsewhere a line for each long step."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
+        self._terminal = live_stderr()
         self._shown = False
         self._thought = ""
         self._said: set[tuple[str, str]] = set()
@@ -85,7 +127,7 @@ class ProgressLine:
     def show(self, event: Progress) -> None:
         if self._terminal:
             width = max(20, terminal_columns() - 1)
-            sys.stderr.write(CLEAR_LINE + one_line(_describe(event))[:width])
+            sys.stderr.write(CLEAR_LINE + encodable(one_line(_describe(event))[:width], sys.stderr))
             sys.stderr.flush()
             self._shown = True
         elif event.stage in TAKES_LONG and (event.stage, event.message) not in self._said:
@@ -111,6 +153,7 @@ class ProgressLine:
 
 def run(app: typer.Typer) -> None:
     """Runs the command line and exits with its code. Other exceptions than UserError are defects and pass through."""
+    _allow_any_text()
     try:
         returned = app(prog_name="edge-app", standalone_mode=False)
         # typer returns the code of typer.Exit
@@ -136,6 +179,13 @@ def run(app: typer.Typer) -> None:
 def leave(code: int) -> None:
     """Ends the command with an exit code."""
     raise typer.Exit(code)
+
+
+def _allow_any_text() -> None:
+    """Lets help and usage, which are not written by this module, pass through a stream that is not UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def _silence_stdout() -> None:

@@ -43,7 +43,7 @@ def list_(
     Example:
       edge-app sessions list --limit 10
     """
-    with _store() as store:
+    with _store_to_read() as store:
         sessions = store.recent(limit)
     if json:
         output.result_json([asdict(session) for session in sessions])
@@ -62,7 +62,7 @@ def show(session: IdArgument, json: JsonOption = False) -> None:
     Example:
       edge-app sessions show 3f2a
     """
-    with _store() as store:
+    with _store_to_read() as store:
         _write(store, session, "json" if json else "markdown", None)
 
 
@@ -78,7 +78,7 @@ def search(
     Example:
       edge-app sessions search invoice total
     """
-    with _store() as store:
+    with _store_to_read() as store:
         matches = store.search(" ".join(words), limit)
     if json:
         output.result_json([asdict(match) for match in matches])
@@ -103,7 +103,7 @@ def export(
     Example:
       edge-app sessions export 3f2a --format json -o session.json
     """
-    with _store() as store:
+    with _store_to_read() as store:
         _write(store, session, format_, to)
 
 
@@ -193,6 +193,17 @@ def _local(moment: str) -> str:
     from datetime import datetime
 
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+@contextmanager
+def _store_to_read() -> Iterator[SessionStore]:
+    from edge_app.storage.sessions import SessionStore
+
+    store = SessionStore.open_to_read()
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 @contextmanager

@@ -9,13 +9,15 @@ the extra [train]), which costs about half a second there.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+from urllib.parse import quote
 
 import psutil
 
@@ -68,6 +70,30 @@ class DatabaseFile:
                 connection.close()
                 raise
 
+    @classmethod
+    def _reading(cls, file: Path) -> Self:
+        """A store whose file and folder are only read, for a disk or folder that may not be written.
+
+        A file that is not there is an empty store. Raises UserError, also for a file of an older version, which would
+        have to be migrated. Subclasses call it in `open_to_read`.
+        """
+        from sqlite_utils import Database
+
+        store = cls.__new__(cls)
+        store._file = file
+        store._lock = threading.RLock()
+        with store._errors():
+            connection = (
+                _read_only(file) if file.exists() else sqlite3.connect(":memory:", isolation_level=None)
+            )
+            try:
+                store._db = Database(connection, execute_plugins=False)
+                migrate(store._db, file)
+            except BaseException:
+                connection.close()
+                raise
+        return store
+
     def close(self) -> None:
         with self._lock:
             self._db.close()
@@ -99,6 +125,27 @@ class DatabaseFile:
             if not name.startswith(USER_CAUSED):
                 raise
             raise UserError(f"Cannot use {self.holds} in {self._file}: {error}.") from error
+
+
+def _read_only(file: Path) -> sqlite3.Connection:
+    """A connection that writes nothing: not even the files that WAL mode needs beside the database, which another
+    process may have made already."""
+    address = f"file:{quote(str(file.absolute()))}?mode=ro"
+    for also in ("", "&immutable=1"):
+        connection = sqlite3.connect(address + also, uri=True, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return connection
+        except sqlite3.OperationalError:
+            connection.close()
+            if also:
+                raise
+    raise AssertionError("the second try returns or raises")
+
+
+def may_write(file: Path) -> bool:
+    """Whether a database can be changed, which also needs files beside it."""
+    return os.access(file.parent, os.W_OK) and (not file.exists() or os.access(file, os.W_OK))
 
 
 def is_alive(process: int, started: float) -> bool:

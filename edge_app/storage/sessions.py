@@ -14,7 +14,7 @@ from typing import Any, Literal
 import psutil
 
 from edge_app.events import Answer
-from edge_app.storage.database import DatabaseFile, is_alive, moment, storable
+from edge_app.storage.database import DatabaseFile, is_alive, may_write, moment, storable
 from edge_app.storage.image_files import ImageFiles
 from edge_app.storage.session_records import (
     Match,
@@ -53,6 +53,16 @@ class SessionStore(DatabaseFile):
     def open(cls) -> SessionStore:
         """The sessions of this user (see edge_app.system.paths)."""
         return cls(paths.sessions_file(), paths.images_directory())
+
+    @classmethod
+    def open_to_read(cls) -> SessionStore:
+        """The same to list, show and search, which also works where nothing may be written, and makes no folder."""
+        file = paths.sessions_file()
+        if file.exists() and may_write(file):
+            return cls.open()
+        store = cls._reading(file)
+        store._images = ImageFiles(paths.images_directory())
+        return store
 
     # -- writing
 

@@ -7,6 +7,7 @@ the operating system has for each kind of file.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -26,17 +27,30 @@ def _home() -> Path | None:
 
 def config_directory() -> Path:
     home = _home()
-    return home / "config" if home else Path(platformdirs.user_config_dir(APPLICATION, appauthor=False))
+    return home / "config" if home else _of_the_system(platformdirs.user_config_dir)
 
 
 def data_directory() -> Path:
     home = _home()
-    return home / "data" if home else Path(platformdirs.user_data_dir(APPLICATION, appauthor=False))
+    return home / "data" if home else _of_the_system(platformdirs.user_data_dir)
 
 
 def cache_directory() -> Path:
     home = _home()
-    return home / "cache" if home else Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
+    return home / "cache" if home else _of_the_system(platformdirs.user_cache_dir)
+
+
+def _of_the_system(directory: Callable[..., str]) -> Path:
+    """A folder of the operating system for this user. Raises UserError for a user without a home folder."""
+    try:
+        found = Path(directory(APPLICATION, appauthor=False))
+    except (RuntimeError, KeyError):
+        found = Path()
+    if not found.is_absolute():
+        raise UserError(
+            "This user has no home folder (HOME is not set): set EDGE_APP_HOME to a folder you can write to."
+        )
+    return found
 
 
 def config_file() -> Path:

@@ -86,7 +86,7 @@ def load_image(
         name, data = name or "the image", source
         check_length(len(data), name)
     else:
-        path = Path(source).expanduser()
+        path = Path(source)
         name, data = name or path.name, read_file(path)
     longest = longest or MAX_SIDE
     with warnings.catch_warnings():

@@ -184,7 +184,7 @@ def _pip_configurations() -> list[Path]:
     """pip's configuration files in the order of pip's documentation. Later ones take precedence."""
     if given := os.environ.get("PIP_CONFIG_FILE"):
         return [] if given == os.devnull else [Path(given)]
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 (Path.home raises for a user without a home folder)
     user = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     system = os.environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep)
     return [

@@ -181,7 +181,7 @@ class TrainingDisplay:
     """Shows progress on stderr: on a terminal one line that changes, elsewhere a line for each evaluation."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
+        self._terminal = output.live_stderr()
 
     def __call__(self, news: str | Step) -> None:
         if isinstance(news, str):

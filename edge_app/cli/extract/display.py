@@ -60,7 +60,7 @@ class StatusLine:
     """A line on stderr: on a terminal one that changes, elsewhere a new one after SAY_SECONDS."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
+        self._terminal = output.live_stderr()
         self._next = 0.0 if self._terminal else time.monotonic() + SAY_SECONDS
         self._shown = False
 

@@ -20,7 +20,7 @@ from textual.widget import Widget
 from textual.widgets import DirectoryTree, Static, Tree
 from textual.widgets.directory_tree import DirEntry
 
-from edge_app.image_paths import looks_like_image, shown
+from edge_app.image_paths import home_folders, looks_like_image, shown
 from edge_app.system.terminal_text import printable
 from edge_app.tui.composer.attachments import read_attachment
 from edge_app.tui.windows.window import Window
@@ -95,7 +95,8 @@ class FilePicker(Window[Path]):
         self._go(self._folder.parent)
 
     def action_home(self) -> None:
-        self._go(Path.home())
+        for home in home_folders():
+            self._go(home)
 
     def _go(self, folder: Path) -> None:
         self._folder = folder

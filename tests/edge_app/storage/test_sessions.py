@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from sqlite_utils import Database
 
 from edge_app.events import Answer, Timing, TokenCounts
-from edge_app.storage import migrations
+from edge_app.storage import migrations, sessions
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.errors import UserError
@@ -473,3 +474,27 @@ def test_options_of_a_session_are_replaced_and_removed(store: SessionStore) -> N
     assert store.get(session).options == {"seed": 3, "temperature": 0.5}
     store.set_options(session, {})
     assert store.get(session).options == {}
+
+
+def test_sessions_are_read_where_nothing_may_be_written(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = store.begin_turn(session=None, question="Where is the harbour?", images=[], system=None)
+    store.close()
+    file = paths.sessions_file()
+    before = file.read_bytes()
+    monkeypatch.setattr(sessions, "may_write", lambda _: False)
+    reading = SessionStore.open_to_read()
+    assert [session.id for session in reading.recent(None)] == [saved.session]
+    assert reading.get(saved.session).turns[0].question == "Where is the harbour?"
+    assert [match.session for match in reading.search("harbour", 5)] == [saved.session]
+    with pytest.raises(UserError, match="readonly"):
+        reading.delete(saved.session)
+    reading.close()
+    assert file.read_bytes() == before
+
+
+def test_looking_for_sessions_where_there_are_none_makes_nothing(home: Path) -> None:
+    with closing(SessionStore.open_to_read()) as reading:
+        assert not reading.recent(None)
+    assert not home.exists()

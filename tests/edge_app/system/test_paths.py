@@ -44,3 +44,15 @@ def test_a_file_in_the_way_is_one_sentence(tmp_path: Path, inside: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file"):
         paths.ensure(tmp_path / "file" / inside if inside else tmp_path / "file")
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGE_APP_HOME")
+    for broken in (lambda *_, **__: "~/.config/edge-app", raising):
+        monkeypatch.setattr(paths.platformdirs, "user_config_dir", broken)
+        with pytest.raises(UserError, match=r"no home folder.*EDGE_APP_HOME"):
+            paths.config_directory()
+
+
+def raising(*_: object, **__: object) -> str:
+    raise RuntimeError("could not determine the home directory")
