@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.compiled_adapters import CompiledAdapter, CompiledAdapterPacker, as_compiled
 from models.compiler import threads as thread_settings
 from models.core.cache import PACKED
-from models.core.errors import UserError
+from models.core.errors import QuestionTooLongError, UserError
 from models.core.types import Image, Message, Progress, Sampling, no_progress
 from models.engine import Abilities, Engine, FeatureSizes, PackedAdapter
 from models.families.parts import ImageEncoder, LoadOptions, Parts
@@ -232,10 +232,12 @@ class CompiledEngine:
         kept = fit_texts(messages, texts or {}, limit, lambda read: len(build(messages, read).tokens))
         try:
             fitted = fit(messages, limit, lambda part: len(build(part, kept).tokens))
-        except UserError as error:
+        except QuestionTooLongError as error:
             if not self._cuts_images(images.values()):
                 raise
-            raise UserError(f"{error} Its images can be looked at less closely: detail low.") from None
+            raise QuestionTooLongError(
+                f"{error} Its images can be looked at less closely: detail low."
+            ) from None
         return Generation(
             self._parts.language,
             build(fitted.messages, kept),

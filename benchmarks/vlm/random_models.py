@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.vlm.gguf_writer import BLOCKS, TensorToWrite, Value, write_gguf
 from edge_app.settings import load
 from edge_app.system import paths
 from models.formats.gguf import GgufFile
+from models.formats.gguf_writer import BLOCKS, TensorToWrite, Value, write_gguf
 from models.hub.store import ModelStore
 
 VOCABULARY = 49280

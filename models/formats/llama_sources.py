@@ -58,6 +58,13 @@ def load_llama(path: Path, digest: str | None = None) -> LlamaWeights:
     return assemble(GgufSource(GgufFile(path)), digest or file_digest(path))
 
 
+def read_llama_config(path: Path) -> LlamaConfig:
+    """The configuration of a model as `load_llama` opens it. Raises UserError."""
+    if is_mlc_package(path):
+        return MlcSource(path).config
+    return HuggingFaceSource(path).config if path.is_dir() else GgufSource(GgufFile(path)).config
+
+
 def directory_digest(path: Path) -> str:
     """sha256 (hex) of the lines "name sha256" of the configuration and every file of weights, sorted by name."""
     mlc = is_mlc_package(path)

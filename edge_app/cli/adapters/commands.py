@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edge_app.cli import output
-from edge_app.cli.adapters import train, trust
+from edge_app.cli.adapters import export, train, trust
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
 from edge_app.system.terminal_text import text_table
 from models.core.errors import UserError
@@ -28,9 +27,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(trust.app, name="trust")
+app.command("export")(export.export)
 app.command("train")(train.train)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name from `edge-app adapters list`.")]
 NamesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME]...", help="Names; all adapters if none is given.")
 ]
@@ -118,7 +117,7 @@ def list_(json: JsonOption = False) -> None:
 
 
 @app.command()
-def show(name: NameArgument, json: JsonOption = False) -> None:
+def show(name: export.NameArgument, json: JsonOption = False) -> None:
     """Show an adapter's purpose, measured accuracy, origin, and files.
 
     \b
@@ -214,33 +213,6 @@ def update(names: NamesArgument = None, yes: YesOption = False, offline: Offline
                 failed.append(error.exit_code)
     if failed:
         output.leave(failed[0])
-
-
-@app.command()
-def export(
-    name: NameArgument,
-    archive: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The archive to write.")],
-    sign: Annotated[
-        Path | None, typer.Option(metavar="KEYFILE", help="Sign it with this key (see `trust new-key`).")
-    ] = None,
-    publisher: Annotated[
-        str, typer.Option(metavar="NAME", help="The publisher's name [default: the key file's name].")
-    ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace the archive if it exists.")] = False,
-) -> None:
-    """Pack an adapter into an archive for `adapters install`.
-
-    \b
-    Example:
-      edge-app adapters export plants plants.zip --sign field-lab.key --publisher "Field Lab"
-    """
-    from adapters.install.export import export as run
-
-    if publisher and sign is None:
-        raise typer.BadParameter("--publisher goes with --sign.")
-    signer = run(_store().get(name), archive.expanduser(), key=sign, publisher=publisher, force=force)
-    signed = f", signed by {signer.publisher} ({signer.fingerprint})" if signer else ""
-    output.say(f"Wrote {archive}{signed}.")
 
 
 def _store() -> AdapterStore:
