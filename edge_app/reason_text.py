@@ -45,6 +45,7 @@ CLAUSES = {
     "mode_prefers_cloud": "mode {mode}: {cloud:.2f} expected of the {elsewhere}, {local:.2f} of this device",
     "mode_but": "mode {mode}, but {obstacle}",
     "cloud_asked": "as you asked",
+    "expert_asked": "asked for its model {model}",
     "without_images": "without the images, which it did not take",
     "question_too_long": "the question is longer than this device reads at once",
     # whether a local answer is kept

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from edge_app.cloud.breaker import SICK
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edge_app.cloud.ledger import Ledger
     from edge_app.cloud.protocol.answer_reader import CloudWaiting, Piece
     from edge_app.cloud.protocol.dialect import DialectStore
+    from edge_app.cloud.protocol.model_list import ModelListStore
 
 State = Literal["none", "offline", "ready", "failing", "resting"]
 """none: no endpoint is set up. failing: the last question failed. resting: it is not asked for a while (breaker)."""
@@ -69,6 +70,7 @@ class CloudAccess:
         self._ledger: Ledger | None = None
         self._decisions: ConsentStore | None = None
         self._dialects: DialectStore | None = None
+        self._model_lists: ModelListStore | None = None
         self._failing = False
         self._closed = False
 
@@ -106,17 +108,53 @@ class CloudAccess:
             place, self._obstacle(cloud), self._permission(place, images, session, allow_cloud=allow_cloud)
         )
 
+    def expert(
+        self, adapter: str, permission: Permission, session: str | None, stopped: threading.Event
+    ) -> str | None:
+        """The endpoint's model that is named like the adapter; None when there is none, or none is known.
+
+        The endpoint is asked for its list only if it may be sent to without asking the user. Otherwise the last list
+        counts, so that the user is shown the model that will be asked.
+        """
+        cloud, prices = self._client(), self._settings.cloud_prices
+        place = cloud.endpoint
+        if self._settings.cloud_daily_limit is not None and not place.is_local and adapter not in prices:
+            return None  # the limit could not be kept
+        known = self._lists.known(place.host)
+        if permission.action == "send" and (known is None or not known[1]):
+            self.list_models(session, stopped)
+            known = self._lists.known(place.host)
+        return adapter if known is not None and adapter in known[0] else None
+
+    def list_models(self, session: str | None, stopped: threading.Event) -> None:
+        """Asks the endpoint for its list of models and remembers it. The caller has consent for the host."""
+        cloud = self._client()
+        if (found := cloud.models(session, stopped)) is not None:
+            self._lists.learn(cloud.endpoint.host, found)
+
+    def knows_models(self) -> bool:
+        """Whether the endpoint's list of models is known, of whatever age."""
+        return self._lists.known(self._client().endpoint.host) is not None
+
+    def forget_models(self) -> None:
+        """The endpoint no longer has a model that it listed."""
+        self._lists.forget(self._client().endpoint.host)
+
     def propose(
-        self, messages: Sequence[Message], sampling: Sampling, longest_side: int | None = None
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        longest_side: int | None = None,
+        model: str | None = None,
     ) -> Payload:
         """Builds the complete request, as the endpoint is known to want it.
 
-        longest_side: of images, in pixels; the settings' value counts when it is smaller. Raises UserError when an
-        image can no longer be read, or when there is no endpoint.
+        longest_side: of images, in pixels; the settings' value counts when it is smaller. model: of the endpoint;
+        None for the settings' one. Raises UserError when an image can no longer be read, or when there is no endpoint.
         """
         side, cloud = self._settings.cloud_image_size, self._client()
         request = payload(
-            cloud.endpoint,
+            cloud.endpoint if model is None else replace(cloud.endpoint, model=model),
             messages,
             sampling=sampling,
             longest_side=min(side, longest_side) if longest_side else side,
@@ -184,12 +222,21 @@ class CloudAccess:
                 self._decisions = ConsentStore.open()
             return self._decisions
 
+    @property
+    def _lists(self) -> ModelListStore:
+        from edge_app.cloud.protocol.model_list import ModelListStore
+
+        with self._lock:
+            self._check_open()
+            self._model_lists = self._model_lists or ModelListStore.open()
+            return self._model_lists
+
     def close(self) -> None:
         with self._lock:
-            for opened in (self._ledger, self._decisions, self._dialects):
+            for opened in (self._ledger, self._decisions, self._dialects, self._model_lists):
                 if opened is not None:
                     opened.close()
-            self._ledger = self._decisions = self._dialects = self._cloud = None
+            self._ledger = self._decisions = self._dialects = self._model_lists = self._cloud = None
             self._closed = True
 
     def _check_open(self) -> None:

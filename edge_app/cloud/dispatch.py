@@ -24,6 +24,7 @@ from edge_app.cloud.ledger import Ledger, Purpose
 from edge_app.cloud.payload import Payload
 from edge_app.cloud.protocol.answer_reader import CloudDone, CloudWaiting, Piece
 from edge_app.cloud.protocol.dialect import Dialect, DialectStore, is_about_images
+from edge_app.cloud.protocol.model_list import list_models
 from edge_app.settings import Settings
 from edge_app.system.offline import switch as offline
 from models.core.errors import NeedsNetwork, UserError
@@ -94,6 +95,19 @@ class Cloud:
             known = self._dialects.known(self.endpoint.host) if self._dialects is not None else Dialect()
             self._dialect = known
         return self._dialect.of(payload)
+
+    def models(self, session: str | None, cancel: threading.Event) -> frozenset[str] | None:
+        """The models that the endpoint lists now, with an entry in the ledger; None when it gives no list.
+
+        The caller has consent for sending to the host.
+        """
+        if (offline.is_on and not self.endpoint.is_local) or self.breaker.state == "open":
+            return None
+        request = Payload(self.endpoint, "", 0, None, (), b"", 0)
+        entry = self._ledger.begin(request, purpose="turn", session=session, attempt=1)
+        found = list_models(self.endpoint, self._find_key(self.endpoint.host), cancel)
+        self._ledger.end(entry, request, "malformed" if found is None else "complete", None, "")
+        return found
 
     def ask(
         self,

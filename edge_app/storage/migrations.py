@@ -189,9 +189,21 @@ def _version_8(db: Database) -> None:
     """)
 
 
+def _version_9(db: Database) -> None:
+    """The models that endpoints list, by host."""
+    db.execute("""
+        CREATE TABLE cloud_models (
+            host TEXT PRIMARY KEY,
+            models TEXT NOT NULL,              -- JSON: a list of names
+            listed TEXT NOT NULL
+        ) STRICT
+    """)
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     *(_version_1, _version_2, _version_3, _version_4),
     *(_version_5, _version_6, _version_7, _version_8),
+    _version_9,
 )
 
 

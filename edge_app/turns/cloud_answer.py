@@ -41,7 +41,8 @@ class CloudAnswer:
     """One answer from the endpoint. Iterate `run` once.
 
     why: the event that announces the request. kept: the local answer, or its beginning, which stays untouched; None
-    when there is none. stopped: set from any thread to end the answer within a tenth of a second.
+    when there is none. stopped: set from any thread to end the answer within a tenth of a second. adapter: that answers
+    or would answer here; an endpoint that lists a model of that name is asked for it. None for none.
 
     After `run` exactly one of these holds: `whole` (complete), `cancelled`, `refused` (the reason why nothing was sent)
     or `error`. text: what was received in any case. interruption: the KeyboardInterrupt that cancelled the answer.
@@ -55,6 +56,7 @@ class CloudAnswer:
         why: Escalated,
         kept: str | None,
         stopped: threading.Event,
+        adapter: str | None = None,
     ) -> None:
         self.text = ""
         self.whole = False
@@ -68,6 +70,8 @@ class CloudAnswer:
         self._why = why
         self._kept = kept
         self._stopped = stopped
+        self._adapter = adapter
+        self._model: str | None = None
         self._request: Payload | None = None
         self._done: CloudDone | None = None
         self._first_token_ms: float | None = None
@@ -106,6 +110,10 @@ class CloudAnswer:
         except GeneratorExit:
             self.cancelled = True
             raise
+        else:
+            if self.whole and self._adapter is not None and not self._access.knows_models():
+                with suppress(UserError):  # for the next question, since the user has allowed the host
+                    self._access.list_models(self._recorder.session, self._stopped)
         finally:
             self._saver.stop()
 
@@ -141,7 +149,8 @@ class CloudAnswer:
             return
         turn, session = self._planned.turn, self._recorder.session
         side = self._planned.places.scenario.budgets.image_side
-        request = self._access.propose(self._planned.messages, self._planned.sampling, side)
+        self._choose_model()
+        request = self._access.propose(self._planned.messages, self._planned.sampling, side, self._model)
         self.refused = self._access.refusal(
             request, self._why.reason, session, self._stopped, allow_cloud=turn.allow_cloud
         )
@@ -152,14 +161,26 @@ class CloudAnswer:
         try:
             yield from self._stream(request)
         except CloudError as error:
+            if error.kind == "no_model" and self._model is not None:
+                self._access.forget_models()
             if not request.images or not is_about_images(error):
                 raise
             yield from self._stream(self._without_images(error, side))
 
+    def _choose_model(self) -> None:
+        """Lets the expert go along: asks for the endpoint's model that is named like the adapter, if it lists one."""
+        if self._adapter is None:
+            return
+        permission, session = self._planned.places.standing.permission, self._recorder.session
+        self._model = self._access.expert(self._adapter, permission, session, self._stopped)
+        if self._model is not None:
+            asked = clause(Reason("expert_asked", {"model": self._model}))
+            self._why = replace(self._why, reason=f"{self._why.reason}; {asked}")
+
     def _without_images(self, error: CloudError, side: int | None) -> Payload:
         """The request without its images, if the user agrees to that; else raises the error."""
         messages = [replace(message, images=()) for message in self._planned.messages]
-        request = self._access.propose(messages, self._planned.sampling, side)
+        request = self._access.propose(messages, self._planned.sampling, side, self._model)
         why = f"{inside(str(error))}; this is the question without images"
         if self._access.refusal_to_change(request, why, self._recorder.session, self._stopped) is not None:
             raise error

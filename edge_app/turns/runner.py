@@ -124,7 +124,8 @@ class TurnRunner:
             yield from self._answer_here(first)
             return
         yield Routed(self._places.cloud_route(first), self._planned.turn.mode, self._planned.route_ms)
-        cloud = yield from self._ask_cloud(self._places.cloud_label(first), None)
+        adapter = self._planned.choice.adapter if self._planned.choice is not None else None
+        cloud = yield from self._ask_cloud(self._places.cloud_label(first), None, adapter=adapter)
         if cloud.whole or cloud.cancelled:
             yield self._end(cloud.answer())
         else:
@@ -133,7 +134,8 @@ class TurnRunner:
     def _ask_again(self, saved: SavedTurn) -> Events:
         before = self._kept = saved.result
         local_text = saved.kept if saved.kept is not None else saved.answer or None
-        cloud = yield from self._ask_cloud(self._places.asked_label(), local_text)
+        adapter = before.adapter if before is not None else None
+        cloud = yield from self._ask_cloud(self._places.asked_label(), local_text, adapter=adapter)
         if cloud.has_answer:
             yield self._end(cloud.answer())
         elif before is not None:
@@ -171,8 +173,8 @@ class TurnRunner:
                 yield self._local_end(local)
                 return
             kept = self._kept = self._complete_or_not(local)
-            label = self._places.cloud_label(doubt)
-            cloud = yield from self._ask_cloud(label, kept.text, doubt.threshold, kept.confidence)
+            label, adapter = self._places.cloud_label(doubt), local.draft.choice.adapter
+            cloud = yield from self._ask_cloud(label, kept.text, doubt.threshold, kept.confidence, adapter)
             if cloud.has_answer:
                 yield self._end(cloud.answer())
                 return
@@ -187,13 +189,12 @@ class TurnRunner:
         judged = self._places.escalation_of_decline(Reason("question_too_long"))
         assert isinstance(local.outcome, Failed), "a question that is too long has no local answer"
         if not judged.escalate:
-            why = (
-                "" if len(judged.reasons) == 1 else f" {sentence(judged.reasons[-1], self._places.elsewhere)}"
-            )
             self._stage = "end"
-            yield replace(local.outcome, message=local.outcome.message + why)
+            why = [sentence(reason, self._places.elsewhere) for reason in judged.reasons[1:]]
+            yield replace(local.outcome, message=" ".join([local.outcome.message, *why]))
             return
-        cloud = yield from self._ask_cloud(self._places.cloud_label(judged), None)
+        label, adapter = self._places.cloud_label(judged), local.draft.choice.adapter
+        cloud = yield from self._ask_cloud(label, None, adapter=adapter)
         yield self._end(cloud.answer()) if cloud.has_answer else self._no_answer(local.outcome, cloud.text)
 
     def _give(self, reply: BuiltInReply, local: LocalAnswer) -> Events:
@@ -229,11 +230,15 @@ class TurnRunner:
         kept: str | None,
         threshold: float | None = None,
         probability: float | None = None,
+        adapter: str | None = None,
     ) -> Generator[Event, None, CloudAnswer]:
-        """The endpoint's events, ending in CloudFailed when it failed. threshold, probability: as in Escalated."""
+        """The endpoint's events, ending in CloudFailed when it failed.
+
+        threshold, probability: as in Escalated. adapter: as in CloudAnswer.
+        """
         why = Escalated(str(label), threshold, probability, label.kind)
         needs, self._stage = self._dependencies, "cloud"
-        cloud = CloudAnswer(self._planned, needs.cloud, self._recorder, why, kept, self._stopped)
+        cloud = CloudAnswer(self._planned, needs.cloud, self._recorder, why, kept, self._stopped, adapter)
         self._cloud, before = cloud, needs.costs.begin()
         try:
             yield from cloud.run()

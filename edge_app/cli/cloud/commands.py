@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -210,6 +210,7 @@ def forget(
     """
     from edge_app.cloud import key as keys
     from edge_app.cloud.endpoint import endpoint
+    from edge_app.cloud.protocol.model_list import ModelListStore
     from edge_app.settings import change_settings_file
     from edge_app.system import paths
 
@@ -224,9 +225,10 @@ def forget(
             return
     host = endpoint(settings.cloud_url, settings.cloud_model or "unknown").host if settings.cloud_url else ""
     had_key = keys.forget(host)
-    with _decisions() as decisions, _dialects() as dialects:
+    with _decisions() as decisions, _dialects() as dialects, closing(ModelListStore.open()) as lists:
         decisions.forget(host)
         dialects.forget(host)
+        lists.forget(host)
     change_settings_file(paths.config_file(), {"cloud_url": None, "cloud_model": None})
     output.say(f"Forgot {host}{', its key' if had_key else ''} and what you allowed; the ledger stays.")
     left = load_settings()
