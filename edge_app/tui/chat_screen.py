@@ -34,8 +34,10 @@ from edge_app.tui.turn_options import TurnOptions
 from edge_app.tui.windows.consent_window import ConsentAsked, ConsentWindow
 from edge_app.tui.windows.file_picker import FilePicker
 from edge_app.tui.windows.help_window import HelpWindow
+from edge_app.tui.windows.pages_window import PagesWindow
 from edge_app.tui.windows.sessions_window import SessionsWindow
 from models.core.errors import UserError
+from models.documents.pages import pages_of
 
 TWICE_SECONDS = 2.0
 """Time in which a second press confirms the first."""
@@ -171,7 +173,8 @@ class ChatScreen(Screen[None]):
 
     @on(Composer.Attached)
     def _attached(self, event: Composer.Attached) -> None:
-        self._folder = event.attachment.path.parent
+        if isinstance(event.attachment.source, Path):
+            self._folder = event.attachment.source.parent
         self._preparation.look_at((event.attachment,))
 
     # -- keys
@@ -275,8 +278,22 @@ class ChatScreen(Screen[None]):
     @work(group="window")
     async def _pick(self) -> None:
         path = await self.app.push_screen_wait(FilePicker(self._folder, self._dependencies.preview))
-        if path is not None:
-            self.composer.attach([path])
+        if path is None:
+            return
+        try:
+            pages = await asyncio.to_thread(lambda: tuple(pages_of(path)))
+        except UserError as error:
+            self.composer.say(str(error), wrong=True)
+            return
+        if len(pages) > 1:
+            chosen = await self.app.push_screen_wait(PagesWindow(pages))
+            if chosen is None:
+                return
+            path = path.with_name(chosen)
+        self.composer.attach([path])
+
+    def action_paste(self) -> None:
+        self.composer.paste(or_text=False)
 
     async def action_detach(self, name: str = "") -> None:
         await self.composer.detach(name)

@@ -140,7 +140,7 @@ class OpenChat:
         if question.strip():
             turn = self._turn(question, None, "")
             try:
-                read = read_question(question, [each.path for each in self._composer.attachments])
+                read = read_question(question, [each.source for each in self._composer.attachments])
             except UserError as error:
                 self._refuse(str(error))
                 return None
@@ -182,7 +182,7 @@ class OpenChat:
         settings = self._dependencies.settings
         return Turn(
             question=question,
-            images=tuple(a.path for a in attachments),
+            images=tuple(a.source for a in attachments),
             session=self.session,
             adapter=adapter or self._status.adapter,
             mode=self._status.mode,

@@ -63,9 +63,9 @@ class Preparation:
 
     async def _prepare(self, attachments: Sequence[Attachment]) -> None:
         status, name = self._status, self._model()
-        paths = [attachment.path for attachment in attachments]
+        sources = [attachment.source for attachment in attachments]
         try:
-            async for batch in batches(self._dependencies.backend.prepare(paths, status.detail)):
+            async for batch in batches(self._dependencies.backend.prepare(sources, status.detail)):
                 for event in batch:
                     if isinstance(event, Progress):
                         status.doing = progress_text(event)

@@ -6,13 +6,14 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from edge_app.image_paths import typed_path
+from edge_app.image_sources import ImageBytes
 from edge_app.storage.session_export import to_json, to_markdown
-from edge_app.storage.session_records import Session
+from edge_app.storage.session_records import SavedImage, Session
 from edge_app.storage.sessions import SessionStore
 from edge_app.tui.composer.attachments import Attachment, read_attachment
 from edge_app.tui.composer.composer import Composer
@@ -21,6 +22,7 @@ from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.open_chat import OpenChat
 from edge_app.tui.status import StatusLine
 from models.core.errors import UserError
+from models.core.images import read_file
 
 EXPORT_NAME_CHARACTERS = 40
 T = TypeVar("T")
@@ -125,7 +127,7 @@ class SessionActions:
             if not places:
                 raise UserError("That question is no longer in this chat.")
             place = places[-1]
-            images = [replace(read_attachment(image.file), name=image.name) for image in turns[place].images]
+            images = [read_attachment(_bytes_of(image)) for image in turns[place].images]
             through = turns[place - 1].id if place else 0
             return EditedQuestion(session, turns[place].id, through), turns[place].question, images
 
@@ -170,6 +172,11 @@ class SessionActions:
         else:
             return store, session
         return None
+
+
+def _bytes_of(image: SavedImage) -> ImageBytes:
+    """A saved image under the name that it had. Raises UserError when its file is gone."""
+    return ImageBytes(read_file(image.file), image.name)
 
 
 def _exported(chat: Session, path: Path) -> str:

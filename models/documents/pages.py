@@ -43,6 +43,11 @@ class Page:
         return f"{self.name}#{self.number}" if self.pages > 1 else self.name
 
     @property
+    def size(self) -> int:
+        """Of the whole file, in bytes."""
+        return len(self._data)
+
+    @property
     def is_whole_file(self) -> bool:
         """Whether the file is an image that has this page alone."""
         return self._frame is not None and self.pages == 1

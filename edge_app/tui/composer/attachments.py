@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,23 +23,25 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from edge_app.cloud.consent import ConsentStore
+from edge_app.image_sources import ImageSource
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.conversation.previews import thumbnail
 from edge_app.tui.text import file_size
 from models.core.errors import UserError
-from models.core.images import load_image
-from models.core.types import Image
+from models.core.png_text import png_file
+from models.documents.pages import pages_of, split_page
 
 
 @dataclass(frozen=True)
 class Attachment:
     """An image that waits to be sent.
 
-    size: of the file, in bytes. width, height: of the upright image, in pixels. notes: remarks on how it was read.
-    picture: a thumbnail.
+    source: its file, a page of one ("bill.pdf#3"), or its bytes. digest: that of the image in a saved chat, by which
+    it is marked never to be sent. size: of the file, in bytes. width, height: of the upright image, in pixels.
+    notes: remarks on how it was read. picture: a thumbnail.
     """
 
-    path: Path
+    source: ImageSource
     name: str
     digest: str
     size: int
@@ -51,24 +55,32 @@ class Attachment:
         return " · ".join([f"{self.width} × {self.height}", file_size(self.size), *map(one_line, self.notes)])
 
 
-def read_attachment(path: Path) -> Attachment:
-    """Reads an image, which takes up to a second for a large file. Raises UserError for a file that is no image."""
-    path = path.absolute()
-    image = load_image(path)
-    try:
-        size = path.stat().st_size
-        width, height = _pixels(path, image)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    return Attachment(
-        path, one_line(image.name), image.digest, size, width, height, image.notes, thumbnail(image)
-    )
+def read_attachment(source: ImageSource) -> Attachment:
+    """Reads an image, which takes up to a second for a large file. Raises UserError for what is no image.
 
-
-def _pixels(path: Path, image: Image) -> tuple[int, int]:
-    """Width and height of the file's image when upright. The decoded image may have been reduced."""
+    Of a file of several pages it is the first one, unless the path names another.
+    """
+    if isinstance(source, Path):
+        source = source.absolute()
+        page = next(pages_of(source))
+        if page.pages > 1 and split_page(source)[1] is None:
+            source = source.with_name(page.label)
+    else:
+        page = next(pages_of(source.data, source.name))
+    image = page.picture()
     height, width = image.pixels.shape[:2]
-    with warnings.catch_warnings(), PIL.Image.open(path) as header:
+    data, digest = page.image_file(), image.digest
+    if data is None:
+        digest = hashlib.sha256(png_file(image)).hexdigest()
+    else:
+        width, height = _whole_size(data, width, height)
+    name = one_line(page.label)
+    return Attachment(source, name, digest, page.size, width, height, image.notes, thumbnail(image))
+
+
+def _whole_size(data: bytes, width: int, height: int) -> tuple[int, int]:
+    """Width and height of an image file when upright. width, height: as decoded, which may be reduced."""
+    with warnings.catch_warnings(), PIL.Image.open(io.BytesIO(data)) as header:
         warnings.simplefilter("ignore")
         whole = header.size
     return whole if (whole[0] > whole[1]) == (width > height) else (whole[1], whole[0])
@@ -116,7 +128,8 @@ class AttachmentChip(Vertical, can_focus=True):
         self.attachment = attachment
         self._decisions = decisions
         self._preview = preview
-        self.tooltip = Content(str(attachment.path))
+        source = attachment.source
+        self.tooltip = Content(str(source) if isinstance(source, Path) else source.name)
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="chip-title"):

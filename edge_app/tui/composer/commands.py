@@ -39,6 +39,14 @@ COMMANDS = (
         "image",
     ),
     Command(
+        "paste",
+        "",
+        "/paste",
+        "Paste an image",
+        "Attach the image in the clipboard; Ctrl+V does it where the terminal passes it on.",
+        "paste",
+    ),
+    Command(
         "detach", "name", "/detach [NAME]", "Detach images", "Remove an attached image, or all.", "detach"
     ),
     Command("new", "", "/new", "New chat", "Start a new chat; this one stays saved.", "new", ("clear",)),

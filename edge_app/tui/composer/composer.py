@@ -18,7 +18,9 @@ from textual.message import Message
 from textual.widgets import Static, TextArea
 
 from edge_app.image_paths import is_file, typed_path
+from edge_app.image_sources import ImageBytes, ImageSource
 from edge_app.question_images import read_question, stand_in
+from edge_app.system.clipboard import clipboard_images
 from edge_app.system.terminal_text import one_line, printable
 from edge_app.tui.composer import commands
 from edge_app.tui.composer.attachments import Attachment, AttachmentBar, AttachmentChip, read_attachment
@@ -102,8 +104,8 @@ class Composer(Vertical):
     # -- images
 
     @work(group="attach")
-    async def attach(self, paths: Sequence[Path]) -> None:
-        await self._attach_all(paths)
+    async def attach(self, sources: Sequence[ImageSource]) -> None:
+        await self._attach_all(sources)
 
     async def detach(self, name: str) -> None:
         """Removes the attached image of that name; an empty name removes all."""
@@ -130,19 +132,21 @@ class Composer(Vertical):
             await bar.add(attachment)
         self.prompt.focus()
 
-    async def _attach_all(self, paths: Sequence[Path]) -> bool:
+    async def _attach_all(self, sources: Sequence[ImageSource]) -> bool:
         """Attaches images. On the first that cannot be read it says why, stops, and returns False."""
         self._reading += 1
         self._read.clear()
         try:
-            for path in paths:
-                attachment = await asyncio.to_thread(read_attachment, path)
+            for source in sources:
+                attachment = await asyncio.to_thread(read_attachment, source)
                 if any(a.digest == attachment.digest for a in self.attachments):
                     self.say(f"{attachment.name} is attached already.")
                     continue
                 self.query_one(NoticeLine).clear()
                 await self.query_one(AttachmentBar).add(attachment)
                 self.post_message(self.Attached(attachment))
+                if isinstance(source, Path) and attachment.source != source.absolute():
+                    self.say(f"{attachment.name} is attached; @{source.name}#2 names the second page.")
         except UserError as error:
             self.say(str(error), wrong=True)
             return False
@@ -151,6 +155,33 @@ class Composer(Vertical):
             if not self._reading:
                 self._read.set()
         return True
+
+    @on(PromptInput.ClipboardAsked)
+    def _clipboard_asked(self, event: PromptInput.ClipboardAsked) -> None:
+        event.stop()
+        self.paste(or_text=True)
+
+    @work(group="attach")
+    async def paste(self, *, or_text: bool) -> None:
+        """Attaches the image in the system's clipboard.
+
+        or_text: without one, the text that was copied in this program is inserted.
+        """
+        try:
+            found = await asyncio.to_thread(clipboard_images)
+        except UserError as error:
+            found = None
+            if not or_text:
+                self.say(str(error), wrong=True)
+                return
+        if found is not None:
+            await self._attach_all(
+                [ImageBytes(found, "clipboard.png")] if isinstance(found, bytes) else found
+            )
+        elif or_text:
+            self.prompt.paste_text()
+        else:
+            self.say("There is no image in the clipboard.", wrong=True)
 
     @on(PromptInput.ImagesPasted)
     def _paste(self, event: PromptInput.ImagesPasted) -> None:
@@ -212,7 +243,7 @@ class Composer(Vertical):
             self.prompt.clear()
             return ""
         try:
-            read = read_question(text, [attachment.path for attachment in self.attachments])
+            read = read_question(text, [attachment.source for attachment in self.attachments])
         except UserError as error:
             self.say(str(error), wrong=True)
             return None

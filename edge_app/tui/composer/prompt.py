@@ -169,6 +169,9 @@ class PromptInput(TextArea):
     class EnterPressed(Message):
         pass
 
+    class ClipboardAsked(Message):
+        """The key that pastes was pressed: an image in the system's clipboard comes before text."""
+
     @dataclass
     class SuggestionTaken(Message):
         """The highlighted suggestion was accepted.
@@ -219,6 +222,13 @@ class PromptInput(TextArea):
     def _enter_pressed(self, event: EnterPressed) -> None:
         event.stop()
         self.post_message(self.SuggestionTaken(or_sent=True) if self.suggesting else self.Sent(self.text))
+
+    def action_paste(self) -> None:
+        self.post_message(self.ClipboardAsked())
+
+    def paste_text(self) -> None:
+        """Inserts the text that was last copied in this program."""
+        super().action_paste()
 
     def action_new_line(self) -> None:
         self.insert("\n")
