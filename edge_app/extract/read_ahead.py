@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from models.compiler.threads import available_cpus
 from models.core.types import Image
 from models.ocr.page_layout import PageText
-from models.ocr.reader import GLANCE_LINES, ReadingStopped, TextReader, may_be_page
+from models.ocr.reader import ReadingStopped, TextReader, may_be_page
 
 POLL_SECONDS = 0.05
 """How often a wait for a page looks whether it was cancelled."""
@@ -48,7 +48,7 @@ class _Read:
 class ReadAhead:
     """A reader of text in images (edge_app.turns.images.image_text.Reader) to which pages can be announced.
 
-    The results are those of models.ocr.reader.TextReader. Safe to use from several threads.
+    `read` returns what models.ocr.reader.TextReader returns. Safe to use from several threads.
     """
 
     def __init__(self, readers: int) -> None:
@@ -83,7 +83,7 @@ class ReadAhead:
         return self._reader().read(image, cancel)
 
     def read_document(self, image: Image, cancel: threading.Event | None = None) -> PageText | None:
-        """The text of an image that looks like a document, as TextReader.read_document returns it."""
+        """The text of an image that looks like a document, else None."""
         announced = self._wait(image, cancel)
         if announced is None:
             return self._reader().read_document(image, cancel)
@@ -108,13 +108,8 @@ class ReadAhead:
         return None
 
     def _read(self, image: Image) -> _Read:
-        """The steps of TextReader.read_document, with all text kept where they find any."""
-        if not may_be_page(image):
-            return _Read(None)
-        reader = self._reader()
-        if len(reader.glance(image, self._stopped)) < GLANCE_LINES:
-            return _Read(None)
-        return _Read(reader.read(image, self._stopped))
+        """All text of an image that may be a page. The reader's glance for photos is left out: this core is free."""
+        return _Read(self._reader().read(image, self._stopped) if may_be_page(image) else None)
 
     def _reader(self) -> TextReader:
         """The reader of this thread, since each belongs to one."""
