@@ -46,17 +46,17 @@ def sources_of(written: str) -> tuple[ImageSource, ...]:
     Raises UserError when there is nothing, or more than MOST_IMAGES.
     """
     if is_standard_input(written):
-        return (_standard_input(),)
+        return (standard_input(),)
     if _DATA.match(written):
         return (image_in_data_url(written),)
-    path = _path(written)
+    path = path_of(written)
     if not exists(path):
         found = _matches(written, path)
         if found is None:
             raise UserError(f"There is no file {shortened(written)}: check the name and the folder.")
         return found
     if path.is_dir():
-        return _several(sorted(path.iterdir(), key=_natural), f"the folder {written}", "has")
+        return _several(sorted(path.iterdir(), key=natural_order), f"the folder {written}", "has")
     if _is_pipe(path):
         with path.open("rb") as stream:
             return (ImageBytes(_bounded(stream, "the pipe"), "the pipe"),)
@@ -87,8 +87,8 @@ def image_in_data_url(url: str) -> ImageBytes:
     return ImageBytes(data, name)
 
 
-def _path(written: str) -> Path:
-    """Raises UserError for an address on the web."""
+def path_of(written: str) -> Path:
+    """The path that a text names, also as a file: URL. Raises UserError for an address on the web."""
     if not exists(Path(written)):
         if written.lower().startswith("file:"):
             path = unquoted_path(written)
@@ -108,7 +108,7 @@ def _matches(written: str, path: Path) -> tuple[ImageSource, ...] | None:
     if not _PATTERN.search(written):
         return None
     # glob and not Path.glob, which takes no absolute pattern.
-    found = sorted(map(Path, glob.iglob(str(path), recursive=True)), key=_natural)  # noqa: PTH207
+    found = sorted(map(Path, glob.iglob(str(path), recursive=True)), key=natural_order)  # noqa: PTH207
     return _several(found, f"the pattern {written}", "matches")
 
 
@@ -126,7 +126,7 @@ def _several(files: list[Path], what: str, verb: str) -> tuple[Path, ...]:
     return tuple(images)
 
 
-def _natural(path: Path) -> list[tuple[int, int, str]]:
+def natural_order(path: Path) -> list[tuple[int, int, str]]:
     """A key by which "page 2" comes before "page 10"."""
     parts = re.split(r"(\d+)", path.name.casefold())
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
@@ -139,7 +139,8 @@ def _is_pipe(path: Path) -> bool:
         return False
 
 
-def _standard_input() -> ImageBytes:
+def standard_input() -> ImageBytes:
+    """The file on standard input. Raises UserError for a terminal, and for one that is too large."""
     if sys.stdin is None or sys.stdin.isatty():
         raise UserError(
             "There is no image on standard input; give one, as in: cat photo.jpg | edge-app ask … --image -"

@@ -49,7 +49,8 @@ def main() -> int:
         "--save", type=Path, help="append the figures to this file, and print those of all its lines"
     )
     given = parser.parse_args()
-    files = [str(file.absolute()) for file in find_files(given.source)][given.skip : given.skip + given.pages]
+    found = [str(file.absolute()) for file in find_files(given.source) if isinstance(file, Path)]
+    files = found[given.skip : given.skip + given.pages]
     chunks = [files[at : at + given.chunk] for at in range(0, len(files), given.chunk)]
     figures: list[dict[str, float]] = []
     with ExitStack() as stack:

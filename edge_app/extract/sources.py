@@ -1,4 +1,4 @@
-"""The pages of what the user named: files, folders with all documents in them, and globs that the shell left alone."""
+"""The pages of what the user named: files, folders with all documents in them, globs, and standard input."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from glob import has_magic, iglob
 from pathlib import Path
 
 from edge_app.events import Picture
-from edge_app.image_paths import expanded, looks_like_image
+from edge_app.image_paths import exists, looks_like_image
+from edge_app.image_sources import (
+    ImageBytes,
+    ImageSource,
+    is_standard_input,
+    natural_order,
+    path_of,
+    standard_input,
+)
 from models.core.errors import UserError
 from models.core.png_text import png_file
-from models.documents.pages import pages_of, split_page
-
-DOCUMENT_SUFFIXES = frozenset([".pdf", ".heic", ".heif"])
-"""The files of a folder that are taken beside those that `looks_like_image` knows."""
+from models.documents.pages import Page, pages_of, split_page
 
 
 @dataclass(frozen=True)
@@ -32,53 +37,74 @@ class PageJob:
     picture: Callable[[], Picture]
 
 
-def find_files(sources: Sequence[str]) -> tuple[Path, ...]:
+def find_files(sources: Sequence[str]) -> tuple[ImageSource, ...]:
     """The files of the sources in their order, those of a folder and of a glob by name; each once.
 
     A folder gives the images and PDF files in it and in its folders, without hidden ones. A source that is not there
-    stays, so that its row says so. "file.pdf#3" is one page.
+    stays, so that its row says so. "file.pdf#3" is one page, and "-" is standard input. Raises UserError for an address
+    on the web.
     """
     return tuple(dict.fromkeys(file for source in sources for file in _files_of(source)))
 
 
-def _files_of(source: str) -> Iterator[Path]:
-    path = expanded(source)
+def _files_of(source: str) -> Iterator[ImageSource]:
+    if is_standard_input(source):
+        yield standard_input()
+        return
+    path = path_of(source)
     if _test(path.is_dir):
-        yield from sorted(_documents_below(path))
-    elif has_magic(source) and not _test(split_page(path)[0].exists):
-        matches = sorted(map(Path, iglob(str(path), recursive=True)))  # noqa: PTH207 (an absolute pattern)
+        yield from _documents_below(path)
+    elif has_magic(source) and not exists(split_page(path)[0]):
+        matches = sorted(map(Path, iglob(str(path), recursive=True)), key=_order)  # noqa: PTH207 (may be absolute)
         for match in matches:
-            yield from sorted(_documents_below(match)) if match.is_dir() else [match]
+            yield from _documents_below(match) if match.is_dir() else [match]
         if not matches:
             yield path
     else:
         yield path
 
 
-def _documents_below(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        known = looks_like_image(path) or path.suffix.lower() in DOCUMENT_SUFFIXES
-        if known and not hidden and _test(path.is_file):
-            yield path
+def _documents_below(folder: Path) -> list[Path]:
+    """The images and PDF files of a folder and its folders, without hidden ones: "page 2" before "page 10"."""
+    found = [
+        path
+        for path in folder.rglob("*")
+        if looks_like_image(path)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and _test(path.is_file)
+    ]
+    return sorted(found, key=_order)
 
 
-def jobs_of(file: Path) -> tuple[PageJob, ...]:
+def _order(path: Path) -> list[list[tuple[int, int, str]]]:
+    return [natural_order(Path(part)) for part in path.parts]
+
+
+def jobs_of(source: ImageSource) -> tuple[PageJob, ...]:
     """The pages of a file, or the one that its path names. A file that cannot be read has one, which says why."""
-    name, number = split_page(file)
+    name, number = (source.name, None) if isinstance(source, ImageBytes) else _split(source)
     try:
-        pages = [(page.number, page.sha256) for page in pages_of(file)]
+        pages = [(page.number, page.sha256) for page in _pages(source)]
     except UserError as error:
-        return (PageJob(str(name), number or 1, None, partial(_refuse, error)),)
-    return tuple(PageJob(str(name), page, digest, partial(_picture, name, page)) for page, digest in pages)
+        return (PageJob(name, number or 1, None, partial(_refuse, error)),)
+    return tuple(PageJob(name, page, digest, partial(_picture, source, page)) for page, digest in pages)
 
 
-def _picture(file: Path, number: int) -> Picture:
+def _split(path: Path) -> tuple[str, int | None]:
+    file, number = split_page(path)
+    return str(file), number
+
+
+def _pages(source: ImageSource) -> Iterator[Page]:
+    return pages_of(source.data, source.name) if isinstance(source, ImageBytes) else pages_of(source)
+
+
+def _picture(source: ImageSource, number: int) -> Picture:
     """A page as a turn takes it: the file itself when it is one image, else a PNG file of the page with its text."""
-    page = next((page for page in pages_of(file) if page.number == number), None)
+    page = next((page for page in _pages(source) if page.number == number), None)
     if page is None:
-        raise UserError(f"{file} has no page {number} any more.")
-    return file if page.is_whole_file else png_file(page.picture())
+        raise UserError(f"There is no page {number} any more.")
+    return source if page.is_whole_file else png_file(page.picture())
 
 
 def _refuse(error: UserError) -> Picture:

@@ -10,8 +10,11 @@ from pathlib import Path
 from edge_app.extract.sources import PageJob
 from edge_app.extract.store import ExtractStore
 from edge_app.extract.task import Asked
+from edge_app.image_sources import ImageBytes
 from models.core.errors import UserError
 from models.core.files import write_whole
+from models.core.images import load_image
+from models.core.png_text import png_file
 
 TYPE = "extract"
 """The type of the questions."""
@@ -52,6 +55,8 @@ def _image(job: PageJob, rows: Path) -> str | None:
     if isinstance(picture, Path):
         image = picture.absolute()
     else:
+        if isinstance(picture, ImageBytes):
+            picture = png_file(load_image(picture.data, picture.name))
         assert isinstance(picture, bytes), "a page of a document is a PNG file"
         image = folder / f"{rows.stem}_pages" / f"{(job.digest or '')[:16]}-{job.page}.png"
         write_whole(image, picture)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edge_app.extract.sources import PageJob
     from edge_app.extract.tables.table_files import TableFile
     from edge_app.extract.task import Asked
+    from edge_app.image_sources import ImageSource
     from edge_app.settings import Settings
 
 
@@ -139,7 +140,7 @@ def _parsed(fields: str) -> Asked:
         raise typer.BadParameter(str(error)) from None
 
 
-def _jobs(files: Sequence[Path]) -> list[PageJob]:
+def _jobs(files: Sequence[ImageSource]) -> list[PageJob]:
     """The pages of all files."""
     from edge_app.cli.extract.display import StatusLine
     from edge_app.extract.sources import jobs_of

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from edge_app.cli import output
-from edge_app.events import Event, Notice, Progress
+from edge_app.events import Event, ImageEncoded, Notice, Progress
 from edge_app.extract.pace import Pace, duration
 from edge_app.extract.rows import PageRow, columns
 from edge_app.extract.tables.csv_text import BOM, csv_line
@@ -99,6 +99,8 @@ class ExtractDisplay:
         """An event of the assistant: the loading of the model, and what the user should know."""
         if isinstance(event, Notice):
             self.say(f"({event.message})")
+        elif isinstance(event, ImageEncoded) and event.notes:
+            self.say(f"({one_line(event.name)}: {', '.join(event.notes)})")
         elif isinstance(event, Progress) and event.stage in output.TAKES_LONG:
             self._line.clear()
             self._loading.show(event)

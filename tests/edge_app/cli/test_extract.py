@@ -7,11 +7,15 @@ import io
 import json
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
+from edge_app.extract.sources import jobs_of
+from edge_app.extract.store import ExtractStore
 from tests.edge_app.cli.conftest import Outcome, Run
 from tests.edge_app.conftest import picture
 from tests.edge_app.fakes import FakeEngine
+from tests.models.documents.made_pdf import Sheet, pdf_file
 
 HEADING = ["file", "page", "answer", "answer_confidence", "adapter", "place", "declined", "error"]
 
@@ -135,3 +139,78 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert extract(run, *arguments).code == 0
     assert len(out.read_text().splitlines()) == 4
     assert len(engine.calls) == 4
+
+
+def test_each_page_of_a_pdf_has_a_row_and_its_text_is_not_read_again(
+    run: Run, engine: FakeEngine, tmp_path: Path
+) -> None:
+    lines = [(60, 700 - 30 * line, f"Line {line} of the first page") for line in range(8)]
+    document = tmp_path / "bill.pdf"
+    document.write_bytes(pdf_file(Sheet(lines), Sheet([(60, 700, "second")])))
+    outcome = extract(run, str(document), "--question", "What is it?")
+    assert [(row["file"], row["page"]) for row in rows(outcome)] == [
+        (str(document), "1"),
+        (str(document), "2"),
+    ]
+    assert "Line 0 of the first page" in " ".join(engine.calls[0].texts.values())
+    one = extract(run, f"{document}#2", "--question", "What is it?")
+    assert [(row["file"], row["page"]) for row in rows(one)] == [(str(document), "2")]
+    assert len(engine.calls) == 2
+
+
+def test_standard_input_is_a_source(run: Run, tmp_path: Path) -> None:
+    picture("#10ff00", "#ffffff").save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    outcome = run("extract", "--adapter", "none", "-", "--question", "What is it?", stdin=data)
+    assert [(row["file"], row["answer"]) for row in rows(outcome)] == [("standard input", "A cat.")]
+
+
+def test_an_address_on_the_web_is_not_fetched(run: Run, engine: FakeEngine) -> None:
+    outcome = extract(run, "https://example.com/bill.pdf", "--question", "What is it?")
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert "https://example.com/bill.pdf" in outcome.stderr
+    assert "download it first" in outcome.stderr
+    assert not engine.calls
+
+
+def test_a_cut_photo_is_read_as_far_as_it_goes_and_said(run: Run, tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    PIL.Image.effect_noise((640, 480), 90).convert("RGB").save(whole, "JPEG")
+    file = tmp_path / "cut.jpg"
+    file.write_bytes(whole.getvalue()[: len(whole.getvalue()) * 2 // 3])
+    outcome = extract(run, str(file), "--question", "What is it?")
+    assert (rows(outcome)[0]["answer"], rows(outcome)[0]["error"]) == ("A cat.", "")
+    assert "cut.jpg: cut off" in outcome.stderr
+
+
+def test_a_field_with_the_name_of_a_column_is_exit_code_2(run: Run, engine: FakeEngine, scans: Path) -> None:
+    for fields in ("file", "company, error", "total, total_confidence", "Adapter", "total:money", "a, a", ""):
+        outcome = extract(run, str(scans), "--fields", fields)
+        assert (outcome.code, outcome.stdout) == (2, ""), fields
+    assert extract(run, str(scans), "--fields", "sha256", "--out", "t.db").code == 2
+    assert extract(run, str(scans), "--fields", "total", "--question", "What?").code == 2
+    assert not engine.calls
+
+
+def test_a_review_needs_a_terminal(run: Run, engine: FakeEngine, scans: Path) -> None:
+    assert extract(run, str(scans), "--question", "What?", "--review").code == 2
+    assert not engine.calls
+
+
+def test_corrections_count_in_every_later_run_and_are_training_rows(
+    run: Run, engine: FakeEngine, scans: Path, tmp_path: Path
+) -> None:
+    first = rows(extract(run, str(scans), "--question", "What is it?"))
+    store = ExtractStore.open()
+    (job,) = jobs_of(scans / "a.png")
+    assert job.digest is not None
+    store.review(job.digest, 1, {"question What is it?": "A dog."})
+    store.close()
+    out = tmp_path / "rows.jsonl"
+    again = extract(run, str(scans), "--question", "What is it?", "--again", "--corrections", str(out))
+    assert [row["answer"] for row in rows(again)] == ["A dog.", "A cat.", "A cat."]
+    assert rows(again)[0]["answer_confidence"] == "1"
+    assert rows(again)[1:] == first[1:]
+    (row,) = map(json.loads, out.read_text().splitlines())
+    assert row == {"image": "scans/a.png", "question": "What is it?", "answer": "A dog.", "type": "extract"}
+    assert len(engine.calls) == 6
