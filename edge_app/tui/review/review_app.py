@@ -25,6 +25,9 @@ from models.core.types import Image
 LONGEST_SIDE = 1400
 """Longest side of the picture, in pixels."""
 
+CELL_HEIGHT = 2
+"""Of a character cell, in widths of it."""
+
 Decode = Callable[[Picture], Image]
 
 
@@ -39,18 +42,21 @@ class ReviewApp(App[None], inherit_bindings=False):
     #where { height: 1; padding: 0 1; text-style: bold; }
     #trouble { height: auto; padding: 0 1; color: $error; }
     #picture { width: 3fr; padding: 0 1; }
-    #picture > * { width: 100%; height: 100%; }
+    #picture .wide { width: 100%; height: auto; }
+    #picture .tall { width: auto; height: 100%; }
     #fields { width: 2fr; min-width: 30; padding: 0 1; }
     #fields Label { margin-top: 1; }
     .doubtful { color: $warning; text-style: bold; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "accept", "Accept", show=True),
-        Binding("tab,down", "app.focus_next", "Next field", priority=True),
-        Binding("shift+tab,up", "app.focus_previous", "Field before", show=False, priority=True),
+        Binding("enter", "accept", "Accept", key_display="Enter", priority=True),
+        Binding("tab", "app.focus_next", "Next field", key_display="Tab", priority=True),
+        Binding("down", "app.focus_next", show=False, priority=True),
+        Binding("shift+tab,up", "app.focus_previous", show=False, priority=True),
         Binding("ctrl+n", "skip", "Skip", priority=True),
         Binding("ctrl+o", "open", "Open the file", priority=True),
-        Binding("escape,ctrl+q,ctrl+c", "quit", "End", priority=True),
+        Binding("escape", "quit", "End", key_display="Esc", priority=True),
+        Binding("ctrl+q,ctrl+c", "quit", show=False, priority=True),
     ]
 
     def __init__(
@@ -79,9 +85,6 @@ class ReviewApp(App[None], inherit_bindings=False):
 
     async def on_mount(self) -> None:
         await self._show()
-
-    async def on_input_submitted(self) -> None:
-        await self.action_accept()
 
     async def action_accept(self) -> None:
         """Keeps the values as they stand, and goes on to the next row."""
@@ -143,7 +146,11 @@ class ReviewApp(App[None], inherit_bindings=False):
 
     def _show_picture(self, item: ReviewItem, picture: PIL.Image.Image) -> None:
         if self._at < len(self._items) and self.item is item:
-            self.query_one("#picture", Container).mount(self._draw(picture))
+            place, widget = self.query_one("#picture", Container), self._draw(picture)
+            columns, rows = place.content_size
+            is_wide = picture.width * rows * CELL_HEIGHT > picture.height * columns
+            widget.add_class("wide" if is_wide else "tall")
+            place.mount(widget)
 
     def _say(self, text: str) -> None:
         self.query_one("#trouble", Static).update(one_line(text))
