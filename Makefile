@@ -9,7 +9,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 
-.PHONY: help chat ask test test-train test-kernels lint format bench clean
+.PHONY: help chat ask test test-train test-kernels lint format bench torture clean
 
 help:               ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
@@ -66,6 +66,9 @@ format: $(VENV)/.test ## let ruff rewrite the code
 
 bench: $(VENV)/.app ## speed and memory, beside llama.cpp where it is installed
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+torture: $(VENV)/.test ## kills, damaged inputs and load for hours; run again, it goes on
+	@$(BIN)/python -m benchmarks.torture $(ARGS)
 
 clean:              ## remove the virtual environment and caches (not your data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -127,8 +127,15 @@ def _page(data: bytes, number: int, name: str) -> Iterator[pypdfium2.PdfPage]:
                     page.close()
                     page = document[number - 1]
         except (pypdfium2.PdfiumError, IndexError) as error:
-            raise UserError(f"{name} cannot be read: this page of the PDF is damaged.") from error
-        yield page
+            raise _damaged_page(name) from error
+        try:
+            yield page
+        except (pypdfium2.PdfiumError, UnicodeDecodeError) as error:  # names in a damaged page are any bytes
+            raise _damaged_page(name) from error
+
+
+def _damaged_page(name: str) -> UserError:
+    return UserError(f"{name} cannot be read: this page of the PDF is damaged.")
 
 
 def _images(page: pypdfium2.PdfPage) -> Iterator[Any]:

@@ -181,3 +181,11 @@ def test_the_maker_of_these_files_writes_streams_that_unpack() -> None:
     data = pdf_file(LETTER)
     start = data.index(b"stream\n") + len(b"stream\n")
     assert b"Harbour" in zlib.decompressobj().decompress(data[start:])
+
+
+def test_a_filter_whose_name_is_no_text_is_a_damaged_page() -> None:
+    data = pdf_file(Sheet(picture=(2, 2), pixels=bytes(12))).replace(
+        b"/Filter/FlateDecode", b"/Filter/Fla\xdeDecode", 1
+    )
+    with pytest.raises(UserError, match="damaged"):
+        pdf.draw(data, 1, "file.pdf")

@@ -1,0 +1,1 @@
+"""`make torture`: kills at random moments, damaged inputs, and hours of load. Resumable, with a seed for each run."""

@@ -1,0 +1,172 @@
+"""Memory under load: a server that answers mixed questions, and a chat whose adapters change, for as long as asked."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pty
+import random
+import select
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.torture.commands import QUESTIONS
+
+ADAPTERS = ("auto", "none", "receipts", "shapes", "charts")
+SETTLED = 10.0 / 60.0
+"""The share of the time after which memory has to stay where it is: ten minutes of an hour."""
+
+MOST_GROWTH = 0.05
+"""Memory counts as flat when the median of the last tenth is at most this much above that after SETTLED."""
+
+SAMPLE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class MemoryCurve:
+    """Resident memory of a process under load. megabytes: one sample every SAMPLE_SECONDS. questions: answered."""
+
+    name: str
+    questions: int
+    errors: int
+    megabytes: tuple[float, ...]
+
+    @property
+    def settled(self) -> float:
+        """The median of a tenth of the samples after SETTLED, in MB."""
+        return _median(self._tenth(SETTLED))
+
+    @property
+    def last(self) -> float:
+        """The median of the last tenth of the samples, in MB."""
+        return _median(self._tenth(0.9))
+
+    @property
+    def is_flat(self) -> bool:
+        return self.last <= self.settled * (1 + MOST_GROWTH)
+
+    def _tenth(self, begin: float) -> tuple[float, ...]:
+        first = int(begin * len(self.megabytes))
+        return self.megabytes[first : first + max(1, len(self.megabytes) // 10)]
+
+
+def serve_under_load(home: Path, pages: Path, seconds: float, seed: int) -> MemoryCurve:
+    """A server that is asked by three clients at once, with and without images, as every adapter and as auto."""
+    random_ = random.Random(seed)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_app", "serve", "--port", "0"],
+        env={**os.environ, "EDGE_APP_HOME": str(home)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    address = _address(process.stderr.readline)
+    threading.Thread(target=process.stderr.read, daemon=True).start()
+    counts = {"questions": 0, "errors": 0}
+    images = [base64.b64encode(page.read_bytes()).decode() for page in sorted(pages.iterdir())]
+    until = time.monotonic() + seconds
+
+    def client(chosen: random.Random) -> None:
+        while time.monotonic() < until:
+            parts: list[object] = [{"type": "text", "text": chosen.choice(QUESTIONS)}]
+            if chosen.random() < 0.8:
+                url = f"data:image/png;base64,{chosen.choice(images)}"
+                parts.append({"type": "image_url", "image_url": {"url": url}})
+            body = {
+                "model": chosen.choice(ADAPTERS[:1] + ADAPTERS[2:]),
+                "messages": [{"role": "user", "content": parts}],
+                "max_tokens": 24,
+            }
+            request = urllib.request.Request(
+                f"{address}/v1/chat/completions",
+                json.dumps(body).encode(),
+                {"Content-Type": "application/json"},
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=300) as reply:
+                    reply.read()
+                counts["questions"] += 1
+            except OSError:
+                counts["errors"] += 1
+
+    clients = [threading.Thread(target=client, args=(random.Random(random_.random()),)) for _ in range(3)]
+    for each in clients:
+        each.start()
+    samples = _memory(process.pid, lambda: any(each.is_alive() for each in clients))
+    process.terminate()
+    process.wait()
+    return MemoryCurve("serve", counts["questions"], counts["errors"], samples)
+
+
+def chat_under_load(home: Path, pages: Path, seconds: float, seed: int) -> MemoryCurve:
+    """A chat in a terminal of its own that is asked about one image after another, each time with another adapter."""
+    random_ = random.Random(seed)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_app"],
+        env={**os.environ, "EDGE_APP_HOME": str(home), "TERM": "xterm-256color"},
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    asked, until = 0, time.monotonic() + seconds
+
+    def drive() -> None:
+        nonlocal asked
+        next_at = time.monotonic() + 5.0
+        while time.monotonic() < until and process.poll() is None:
+            if select.select([master], [], [], 0.1)[0]:
+                os.read(master, 65536)
+            if time.monotonic() > next_at:
+                page = random_.choice(sorted(pages.iterdir()))
+                asked += 1
+                if asked % 20 == 0:
+                    os.write(master, b"/new\r")
+                os.write(master, f"/adapter {random_.choice(ADAPTERS)}\r".encode())
+                os.write(master, f"{random_.choice(QUESTIONS)} @{page}\r".encode())
+                next_at = time.monotonic() + 4.0
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    samples = _memory(process.pid, driver.is_alive)
+    errors = 0 if process.poll() is None else 1
+    process.kill()
+    process.wait()
+    os.close(master)
+    return MemoryCurve("chat", asked, errors, samples)
+
+
+def _address(line: Callable[[], str]) -> str:
+    """The address in what the server says at its start. Raises RuntimeError when it ends without saying one."""
+    while said := line():
+        for word in said.split():
+            if word.startswith("http://"):
+                return word.rstrip("/.,").removesuffix("/v1")
+    raise RuntimeError("the server ended before it listened")
+
+
+def _memory(pid: int, running: Callable[[], bool]) -> tuple[float, ...]:
+    """Resident memory of a process in MB, sampled while `running` says so."""
+    process, samples = psutil.Process(pid), []
+    while running():
+        try:
+            samples.append(process.memory_info().rss / 1e6)
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(SAMPLE_SECONDS)
+    return tuple(samples or [0.0])
+
+
+def _median(values: tuple[float, ...]) -> float:
+    return sorted(values)[len(values) // 2] if values else 0.0
