@@ -152,6 +152,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder of this path."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 @dataclass(frozen=True)
 class Mention:
     """An "@path" in a text. start, end: its columns, with "@" and quotes. path: as written."""

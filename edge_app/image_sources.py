@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Final
 from urllib.parse import unquote_to_bytes
 
-from edge_app.image_paths import exists, expanded, looks_like_image, unquoted_path
+from edge_app.image_paths import exists, expanded, is_folder, looks_like_image, unquoted_path
 from models.core.errors import UserError
 from models.core.images import MAX_FILE_BYTES, shortened
 
@@ -55,7 +55,7 @@ def sources_of(written: str) -> tuple[ImageSource, ...]:
         if found is None:
             raise UserError(f"There is no file {shortened(written)}: check the name and the folder.")
         return found
-    if path.is_dir():
+    if is_folder(path):
         return _several(sorted(path.iterdir(), key=natural_order), f"the folder {written}", "has")
     if _is_pipe(path):
         with path.open("rb") as stream:

@@ -16,7 +16,6 @@ from textual.screen import Screen
 from textual.widgets import Footer, Markdown
 
 from edge_app.cloud.endpoint import Endpoint
-from edge_app.image_paths import typed_path
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.conversation.conversation_view import ConversationView
@@ -271,7 +270,7 @@ class ChatScreen(Screen[None]):
 
     def action_image(self, path: str = "") -> None:
         if path:
-            self.composer.attach([typed_path(path)])
+            self.composer.attach_typed(path)
         else:
             self._pick()
 

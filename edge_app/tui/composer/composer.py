@@ -17,8 +17,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
-from edge_app.image_paths import is_file, typed_path
-from edge_app.image_sources import ImageBytes, ImageSource
+from edge_app.image_paths import exists, is_file, is_folder, typed_path
+from edge_app.image_sources import ImageBytes, ImageSource, is_standard_input, sources_of
 from edge_app.question_images import read_question, stand_in
 from edge_app.system.clipboard import clipboard_images
 from edge_app.system.terminal_text import one_line, printable
@@ -105,6 +105,19 @@ class Composer(Vertical):
 
     @work(group="attach")
     async def attach(self, sources: Sequence[ImageSource]) -> None:
+        await self._attach_all(sources)
+
+    @work(group="attach")
+    async def attach_typed(self, text: str) -> None:
+        """Attaches what the argument of /image names: a file, a folder, a pattern or a data: URL."""
+        path = typed_path(text)
+        sources: Sequence[ImageSource] = (path,)
+        if is_folder(path) or not (exists(path) or is_standard_input(text.strip())):
+            try:
+                sources = await asyncio.to_thread(sources_of, str(path) if is_folder(path) else text.strip())
+            except UserError as error:
+                self.say(str(error), wrong=True)
+                return
         await self._attach_all(sources)
 
     async def detach(self, name: str) -> None:

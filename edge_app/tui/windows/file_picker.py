@@ -20,7 +20,7 @@ from textual.widget import Widget
 from textual.widgets import DirectoryTree, Static, Tree
 from textual.widgets.directory_tree import DirEntry
 
-from edge_app.image_paths import home_folders, looks_like_image, shown
+from edge_app.image_paths import home_folders, is_folder, looks_like_image, shown
 from edge_app.system.terminal_text import printable
 from edge_app.tui.composer.attachments import read_attachment
 from edge_app.tui.windows.window import Window
@@ -46,7 +46,7 @@ class ImageTree(DirectoryTree):
         return [
             path
             for path in paths
-            if not path.name.startswith(".") and (looks_like_image(path) or _is_folder(path))
+            if not path.name.startswith(".") and (looks_like_image(path) or is_folder(path))
         ]
 
     def action_fold(self) -> None:
@@ -130,10 +130,3 @@ class FilePicker(Window[Path]):
             await place.mount(Static(Content(printable(str(error)))))
             return
         await place.mount(self._preview(attachment.picture), Static(Content(attachment.facts)))
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False

@@ -289,3 +289,35 @@ async def test_an_image_is_marked_never_to_be_sent_before_any_question_and_stays
         await press(pilot, "shift+tab", "n")
         assert decisions.withheld([digest]) == frozenset()
         assert "never sent" not in str(app.chat.query_one(".chip-facts", Static).content)
+
+
+async def test_a_folder_and_a_pattern_attach_their_images(make_app: MakeApp, folder: Path) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        app.chat.composer.attach_typed("trip")
+        await settled(pilot)
+        assert attached(app) == ["lake.png"]
+        app.chat.composer.attach_typed(f"{folder}/*.jpg")
+        await settled(pilot)
+        assert attached(app) == ["lake.png", "red house.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("https://example.org/a.jpg", "https://example.org/a.jpg is an address on the web"),
+        ("gone/*.png", "The pattern gone/*.png matches no images."),
+        ("-", "photos/-: check the name"),
+        ("data:image/png;base64,AAAA", "data:image/png is not an image"),
+        ("notes.txt", "notes.txt is not an image"),
+    ],
+)
+async def test_what_cannot_be_attached_is_said(
+    make_app: MakeApp, folder: Path, typed: str, says: str
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        app.chat.composer.attach_typed(typed)
+        await settled(pilot)
+        assert says in notice(app)
+    assert folder.is_dir()
