@@ -34,6 +34,7 @@ from models.kernels.emit import (
     load,
     local,
     max_lanes,
+    prefetch,
     registers,
     splat,
     store,
@@ -132,12 +133,14 @@ class Attention:
         scores: list[Expr],
         stores: list[ChunkStore],
         blocks_at_once: int,
+        ahead: Expr | None = None,
     ) -> None:
         """Compute exp(s_j - m_c) of one chunk into "scores", and its peak and mass into the stores.
 
         cache: offset of the head's keys. queries: offsets in "queries" of rows, rotated and scaled. last: the last
         position that each query attends to. scores: offsets in "scores", CHUNK float32 each. blocks_at_once: blocks
         of 16 positions whose scores are summed at once; len(queries) * blocks_at_once vectors are held in registers.
+        ahead: offset of a chunk of values that is needed next, which is prefetched.
         """
         peaks = [Register() for _ in queries]
         for peak in peaks:
@@ -147,6 +150,9 @@ class Attention:
             sums = [registers(len(queries)) for _ in range(blocks_at_once)]
             keys = bind(cache + (first + outer * (16 * blocks_at_once)) * self.dim)
             with tir.serial(i64(self.dim // 4)) as four:  # unrolled by 4 dimensions
+                if ahead is not None:
+                    part = ahead + (outer * (self.dim // 4) + four) * (CHUNK * blocks_at_once)
+                    self._fetch("cached_values", part, CHUNK * blocks_at_once)
                 for d in range(4):
                     values = [splat(self.a["queries"][query + four * 4 + d]) for query in queries]
                     for block in range(blocks_at_once):
@@ -180,19 +186,32 @@ class Attention:
         """Mask of the lanes i with first + i <= last."""
         return tir.ramp(tir.int32(0), tir.int32(1), 16) <= splat(tir.cast(last - first, "int32"))
 
+    def _fetch(self, buffer: str, offset: Expr, count: int) -> None:
+        """Prefetch `count` float16 numbers."""
+        for line in range(0, count, 32):
+            prefetch(self.a[buffer], offset + line)
+
     def chunk_values(
-        self, cache: Expr, chunk: Expr, scores: list[Expr], stores: list[ChunkStore], at_once: int
+        self,
+        cache: Expr,
+        chunk: Expr,
+        scores: list[Expr],
+        stores: list[ChunkStore],
+        at_once: int,
+        ahead: Expr | None = None,
     ) -> None:
         """Compute o_c of one chunk from the weights in "scores" into the stores, position by position.
 
         cache: offset of the head's values. at_once: vectors of 16 dimensions that are summed in one pass; each pass
-        reads the weights anew.
+        reads the weights anew. ahead: offset of a chunk of keys that is needed next, which is prefetched.
         """
         base = bind(cache + chunk * (CHUNK * self.dim))
         for start in range(0, self.vectors, at_once):
             vectors = range(start, min(start + at_once, self.vectors))
             sums = [registers(len(vectors)) for _ in scores]
             with tir.serial(i64(CHUNK)) as position:
+                if ahead is not None and start == 0:
+                    self._fetch("keys", ahead + position * self.dim, self.dim)
                 values = [
                     bind(self.e.load_half(self.a["cached_values"], base + position * self.dim + 16 * vector))
                     for vector in vectors

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tvm.tirx.script import builder as tir
 
 from models.kernels.arguments import CHUNK
 from models.kernels.attention import ChunkStore
 from models.kernels.emit import bind, i64, load, phase, share, store, when
 from models.kernels.isa import Expr
-from models.kernels.linear import GROUP, ONE_ROW
+from models.kernels.linear import GROUP, ONE_ROW, Activations
 from models.kernels.model import LlamaWriter
 from models.packing.lora_layout import SITES
 
@@ -63,14 +65,41 @@ class Decode(LlamaWriter):
         with phase(self.threads) as thread:
             total = self._totals("qkv", thread)
             inverse = self.linear.inverse_rms(stream, i64(0))
-            start = 0
+            starts = self._starts(SITES["qkv"])
+            with when(self.a["rank_tiles"] > 0):
+                for role, loop in self.blocks(SITES["qkv"], thread):
+                    with loop as block:
+                        self._adapt(role, layer, block, stream, total, "qkv", starts[role])
             for role, loop in self.blocks(SITES["qkv"], thread):
                 with loop as block:
+                    place = bind(block * 16 + starts[role])
                     (values,) = self.linear.block(
-                        role, layer, block, stream, ONE_ROW, lambda _: total, lambda _: inverse
+                        role,
+                        layer,
+                        block,
+                        stream,
+                        ONE_ROW,
+                        lambda _: total,
+                        lambda _: inverse,
+                        (self.a["qkv"], place),
                     )
-                    store(self.a["qkv"], block * 16 + start, values)
-                start += self.shape.matrix(role)[0]
+                    store(self.a["qkv"], place, values)
+
+    def _starts(self, roles: Sequence[str]) -> dict[str, int]:
+        """Where the outputs of each role start when those of all roles follow one another."""
+        sizes = [self.shape.matrix(role)[0] for role in roles]
+        return {role: sum(sizes[:number]) for number, role in enumerate(roles)}
+
+    def _adapt(
+        self, role: str, layer: Expr, block: Expr, activations: Activations, total: Expr, out: str, start: int
+    ) -> None:
+        """Store B (A x) of a block of 16 outputs, for the linear layer to add.
+
+        A thread does so for all of its blocks before it computes the first one: a tile of B takes few instructions,
+        which would wait for one another between the long loops over weights.
+        """
+        (term,) = self.linear.adapter_term(role, layer, block, activations, ONE_ROW, lambda _: total)
+        store(self.a[out], block * 16 + start, term.value)
 
     def _attend(self, layer: Expr) -> None:
         """Attention over single chunks. A work item is one chunk of one kv head, for all query heads of that head."""
@@ -83,6 +112,8 @@ class Decode(LlamaWriter):
             with when(chunk == chunks - 1):  # the chunk of this position: its item alone reads the new key
                 self.attention.store_key_value(layer, kv_head, position, i64(0), thread)
             cache = bind(self.attention.cache_base(layer, kv_head))
+            values = bind(cache + chunk * (CHUNK * shape.head_dim))
+            keys = bind(self._keys(layer, item + 1, chunks))
             for first in range(0, per_kv, 4):  # 4 query heads share each key and value that is loaded
                 heads = range(first, min(first + 4, per_kv))
                 queries, scores, stores = [], [], []
@@ -98,10 +129,17 @@ class Decode(LlamaWriter):
                     scores.append(bind((thread * per_kv + number) * CHUNK))
                     stores.append(self._store(head))
                 last = [position] * len(heads)
+                blocks, vectors = self.machine.attention_blocks, self.machine.attention_vectors
+                final = first + 4 >= per_kv
                 self.attention.chunk_scores(
-                    cache, chunk, queries, last, scores, stores, self.machine.attention_blocks
+                    cache, chunk, queries, last, scores, stores, blocks, None if first else values
                 )
-                self.attention.chunk_values(cache, chunk, scores, stores, self.machine.attention_vectors)
+                self.attention.chunk_values(cache, chunk, scores, stores, vectors, keys if final else None)
+
+    def _keys(self, layer: Expr, item: Expr, chunks: Expr) -> Expr:
+        """Offset of the keys of a work item of attention; that of no keys for the one after the last."""
+        kv_head, chunk = bind(tir.truncdiv(item, chunks)), bind(tir.truncmod(item, chunks))
+        return self.attention.cache_base(layer, kv_head) + chunk * (CHUNK * self.shape.head_dim)
 
     def _store(self, head: Expr) -> ChunkStore:
         stride = bind(self.attention.chunk_stride())
@@ -138,13 +176,24 @@ class Decode(LlamaWriter):
         (role,) = SITES[site]
         with phase(self.threads) as thread:
             total = self._totals(site, thread)
-            with share(i64(self.shape.hidden // GROUP), thread, self.threads) as group:
+            groups = i64(self.shape.hidden // GROUP)
+            with when(self.a["rank_tiles"] > 0), share(groups, thread, self.threads) as group:
                 for half in range(2):
-                    block = bind(group * 2 + half)
-                    (values,) = self.linear.block(
-                        role, layer, block, activations, ONE_ROW, lambda _: total, None
-                    )
-                    store(x, block * 16, load(x, block * 16) + values)
+                    self._adapt(role, layer, bind(group * 2 + half), activations, total, "gated", 0)
+            with share(groups, thread, self.threads) as group, tir.serial(i64(2)) as half:
+                block = bind(group * 2 + half)
+                (values,) = self.linear.block(
+                    role,
+                    layer,
+                    block,
+                    activations,
+                    ONE_ROW,
+                    lambda _: total,
+                    None,
+                    (self.a["gated"], block * 16),
+                )
+                store(x, block * 16, load(x, block * 16) + values)
+            with share(groups, thread, self.threads) as group:
                 self._finish_following(following, layer, following_layer, group)
 
     def _finish_following(self, site: str, layer: Expr, adapter_layer: Expr, group: Expr) -> None:
@@ -169,27 +218,35 @@ class Decode(LlamaWriter):
         with phase(self.threads) as thread:
             total = self._totals("gate_up", thread)
             inverse = self.linear.inverse_rms(stream, i64(0))
-            with share(i64(inner.groups), thread, self.threads) as group:
-                vectors = []
-                for half in range(2):
-                    gate, up = (
-                        self.linear.block(
-                            role,
-                            layer,
-                            bind(group * 2 + half),
-                            stream,
-                            ONE_ROW,
-                            lambda _: total,
-                            lambda _: inverse,
-                        )[0]
-                        for role in SITES["gate_up"]
+            groups, starts = i64(inner.groups), self._starts(SITES["gate_up"])
+            with when(self.a["rank_tiles"] > 0):
+                for role in SITES["gate_up"]:
+                    with share(groups, thread, self.threads) as group, tir.serial(i64(2)) as half:
+                        block = bind(group * 2 + half)
+                        self._adapt(role, layer, block, stream, total, "gated", starts[role])
+            for role in SITES["gate_up"]:
+                with share(groups, thread, self.threads) as group, tir.serial(i64(2)) as half:
+                    block = bind(group * 2 + half)
+                    place = bind(block * 16 + starts[role])
+                    (values,) = self.linear.block(
+                        role,
+                        layer,
+                        block,
+                        stream,
+                        ONE_ROW,
+                        lambda _: total,
+                        lambda _: inverse,
+                        (self.a["gated"], place),
                     )
-                    vectors.append(self.gated(gate, up))
+                    store(self.a["gated"], place, values)
+            with share(groups, thread, self.threads) as group:
+                place = bind(group * GROUP)
+                gates, ups = self.pair("gated", place), self.pair("gated", place + starts["up"])
                 self.linear.finish_group(
                     inner,
                     ONE_ROW,
                     group,
-                    lambda _: (vectors[0], vectors[1]),
+                    lambda _: (self.gated(gates[0], ups[0]), self.gated(gates[1], ups[1])),
                     None,
                     self.a_base("down", layer),
                     None,

@@ -54,6 +54,7 @@ _CODE_WORDS = GROUP // 4  # int32 words of a group's codes
 # Distance in bytes at which decode prefetches weights. Decode reads each weight once, at the speed of memory, and the
 # processor's own prefetching stops at every page. Distances from 4 to 32 KB make it a fifth faster.
 _AHEAD = 8192
+_ADAPTER_AHEAD = 2560  # the same for the tiles of an adapter
 
 
 @dataclass(frozen=True)
@@ -203,8 +204,8 @@ class Linear:
         chunks = bind(self.a["rank_tiles"] * activations.parts)
         with tir.serial(chunks) as chunk:
             tile = bind(a_base + (group * chunks + chunk) * A_TILE_BYTES)
-            if rows.count == 1:  # decode: the tile of the next group, which the same thread computes
-                self._fetch(self.a["lora"], tile + chunks * A_TILE_BYTES, A_TILE_BYTES)
+            if rows.count == 1:  # decode reads the tiles of a thread's groups one after another
+                self._fetch(self.a["lora"], tile + _ADAPTER_AHEAD, A_TILE_BYTES)
             partials = self._lora_tile(tile, A_TILE_BYTES, operands, None)
             for row, partial in enumerate(partials):
                 if total is None:
@@ -281,33 +282,26 @@ class Linear:
         rows: Rows,
         total: Callable[[int], Expr],
         inverse: Callable[[int], Expr] | None,
+        adapted: tuple[Any, Expr] | None = None,
     ) -> list[Expr]:
         """Outputs 16 * block .. 16 * block + 15 of a role for each row: c (W x + B (A x)) * inverse(row), float32 x 16.
 
-        total(row): offset in rank_scales of the row's quantised A x. inverse: None without a norm.
+        total(row): offset in rank_scales of the row's quantised A x. inverse: None without a norm. adapted: buffer and
+        offset where B (A x) of a single row is stored already; else it is computed here.
         """
         bits = self.shape.bits(role)
         outputs = self.shape.matrix(role)[0]
         tiles = outputs // 16 * activations.groups
         base = bind((layer * tiles + block * activations.groups) * self.shape.tile_bytes[bits])
-        part = SITES[activations.site].index(role)
-        rank_tiles = self.a["rank_tiles"]
-        b_base = bind(
-            (layer * self.lora.layer_size() + self.lora.b_offset(role) + block * B_TILE_BYTES) * rank_tiles
-        )
-        if rows.count == 1:  # decode: B is fetched while W x is computed
-            with tir.serial(rank_tiles) as number:
-                self._fetch(self.a["lora"], b_base + number * B_TILE_BYTES, B_TILE_BYTES)
         sums = self.tiles(self.a[role], base, bits, activations, rows)
-        with tir.serial(rank_tiles) as number:
-            chunks = [bind(total(row) + part * rank_tiles + number) for row in range(rows.count)]
-            operands = Operands(
-                codes=activations.rank_codes,
-                words=[chunk * 4 for chunk in chunks],
-                offsets=[activations.rank_offsets[chunk] for chunk in chunks],
-                scales=[activations.rank_scales[chunk] for chunk in chunks],
-            )
-            self._lora_tile(bind(b_base + number * B_TILE_BYTES), B_TILE_BYTES, operands, sums)
+        with when(self.a["rank_tiles"] > 0):
+            if adapted is None:
+                for register, term in zip(
+                    sums, self.adapter_term(role, layer, block, activations, rows, total), strict=True
+                ):
+                    register.value = register.value + term.value
+            else:
+                sums[0].value = sums[0].value + load(*adapted)
         with when(self.a["factored"] > 0):
             factor = self._factors(role, layer, block)
             for register in sums:
@@ -315,6 +309,36 @@ class Linear:
         if inverse is None:
             return [bind(register.value) for register in sums]
         return [bind(register.value * splat(inverse(row))) for row, register in enumerate(sums)]
+
+    def adapter_term(
+        self,
+        role: str,
+        layer: Expr,
+        block: Expr,
+        activations: Activations,
+        rows: Rows,
+        total: Callable[[int], Expr],
+    ) -> list[Register]:
+        """B (A x) of one block of 16 outputs for each row, float32 x 16. total: as for block()."""
+        part = SITES[activations.site].index(role)
+        rank_tiles = self.a["rank_tiles"]
+        base = bind(
+            (layer * self.lora.layer_size() + self.lora.b_offset(role) + block * B_TILE_BYTES) * rank_tiles
+        )
+        sums = registers(rows.count)
+        with tir.serial(rank_tiles) as number:
+            tile = bind(base + number * B_TILE_BYTES)
+            if rows.count == 1:  # decode reads the tiles of a thread's blocks one after another
+                self._fetch(self.a["lora"], tile + _ADAPTER_AHEAD, B_TILE_BYTES)
+            chunks = [bind(total(row) + part * rank_tiles + number) for row in range(rows.count)]
+            operands = Operands(
+                codes=activations.rank_codes,
+                words=[chunk * 4 for chunk in chunks],
+                offsets=[activations.rank_offsets[chunk] for chunk in chunks],
+                scales=[activations.rank_scales[chunk] for chunk in chunks],
+            )
+            self._lora_tile(tile, B_TILE_BYTES, operands, sums)
+        return sums
 
     def _factors(self, role: str, layer: Expr, block: Expr) -> Expr:
         """The factors of a DoRA for a block of 16 outputs."""
