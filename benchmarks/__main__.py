@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.speed import adapters, app, measurement, peer
 from benchmarks.speed import language_model as speed
 from benchmarks.speed.measurement import IdleCheck
-from benchmarks.speed.table import TableRow, as_json, as_text
+from benchmarks.speed.table import TableRow, as_json, as_text, in_words
 from benchmarks.speed.workers import Worker, WorkerError
 from benchmarks.vlm import figures, random_models
 from edge_app.settings import load
@@ -88,7 +88,7 @@ def _bench(options: argparse.Namespace) -> int:
             "answers": lambda: app.answers(rounds, folder),
             "memory": lambda: [app.memory(rounds, folder)],
             "first": lambda: app.first_starts(min(rounds, 3), folder),
-            VLM: lambda: _vlm(options, folder, threads, rounds),
+            VLM: lambda: _vlm(options, files, folder, threads, rounds, versions),
         }
         for group in groups:
             say(f"{group} ...")
@@ -148,14 +148,27 @@ def _adapters(
     return rows + adapters.installed(rounds, folder, shape)
 
 
-def _vlm(options: argparse.Namespace, folder: Path, threads: int, rounds: int) -> list[TableRow]:
+def _vlm(
+    options: argparse.Namespace,
+    files: ModelFiles,
+    folder: Path,
+    threads: int,
+    rounds: int,
+    versions: dict[str, str],
+) -> list[TableRow]:
+    """The rows of vlm. Each is said as soon as it is measured, since all of them take a quarter of an hour."""
     if options.models is None:
         raise UserError(f"{VLM} needs --models FOLDER, a folder for its random models")
-    run = figures.Run(options.models, folder, threads, rounds, IdleCheck())
+    default = files.files["language_model"], files.digests["language_model"]
+    run = figures.Run(options.models, folder, threads, rounds, IdleCheck(), default, versions)
+    steps = {shape: partial(figures.rows, run, shape) for shape in options.shapes}
     rows = []
-    for shape in options.shapes:
-        say(f"{shape} ...")
-        rows += figures.rows(run, shape)
+    for name, measured in [*steps.items(), ("default model", partial(figures.default_rows, run))]:
+        say(f"{name} ...")
+        for each in measured():
+            say(f"  {in_words(each)}")
+            rows.append(each)
+    say(f"while one side worked, the other took at most {run.idle.worst:.1%} of a processor")
     return rows
 
 

@@ -136,6 +136,16 @@ def as_text(rows: Sequence[TableRow]) -> str:
     return "\n".join([*text, "", *notes])
 
 
+def in_words(r: TableRow) -> str:
+    """A row as one line, such as "decode 193 tokens/s, 2.5 x llama.cpp Q4_0 (77): at least 2 x, ok"."""
+    text = f"{r.name} {_number(r.value)} {r.unit}"
+    if r.peer is not None:
+        text += f", {r.ratio or 0:.2f} x {r.peer} ({_number(r.peer_value)})"
+    if r.target is not None:
+        text += f": {r.target}{ {True: ', ok', False: ', MISSED', None: ''}[r.ok] }"
+    return text
+
+
 def _number(value: float | None) -> str:
     """At least three significant digits down to 0.001, five decimals below, never with an exponent."""
     if value is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,18 @@ CONTEXT = 4096
 PREFILL_RATIO = 2.5
 DECODE_RATIO = {"Q8_0": 2.0, "Q4_0": 2.3, "Q4_K_M": 2.3}
 LORA_RANK = 16
+DEFAULT_LORA = {
+    16: 0.92,
+    64: 0.80,
+}  # by rank: target for the default model's decode speed relative to no adapter
 
 
 @dataclass(frozen=True)
 class Run:
     """What all figures of a run share.
 
-    files: the folder of the models, with a cache of packed weights and compiled code. logs: a folder for logs.
+    files: the folder of the models, with a cache of packed weights and compiled code. logs: a folder for logs. default:
+    the language model of the embedded default and its sha256. versions: receives those of the peer.
     """
 
     files: Path
@@ -34,6 +40,8 @@ class Run:
     threads: int
     rounds: int
     idle: IdleCheck
+    default: tuple[Path, str]
+    versions: dict[str, str]
 
     @property
     def cache(self) -> Path:
@@ -41,16 +49,29 @@ class Run:
         return self.files / "cache"
 
 
-def rows(run: Run, shape: str) -> list[TableRow]:
-    """All figures of a shape, a key of random_models.SHAPES."""
+def rows(run: Run, shape: str) -> Iterator[TableRow]:
+    """All figures of a shape, a key of random_models.SHAPES, each as soon as it is measured."""
     random_models.write_missing(run.files, shape, random_models.default_vocabulary())
-    made = []
     for kind in random_models.LANGUAGE_TYPES[shape]:
-        made += _language_rows(run, shape, kind)
-    return made + _image_rows(run, shape)
+        yield from _language_rows(run, shape, kind)
+    yield from _image_rows(run, shape)
 
 
-def _language_rows(run: Run, shape: str, kind: str) -> list[TableRow]:
+def default_rows(run: Run) -> Iterator[TableRow]:
+    """What an adapter of rank 16 and one of rank 64 leave of the embedded default's decode speed."""
+    weights, digest = run.default
+    with speed.our_worker(weights, digest, run.cache, run.logs, run.threads, CONTEXT) as ours:
+        measures = {"none": speed.our_decode(ours)}
+        for rank in DEFAULT_LORA:
+            ours.ask("adapt", name=f"r{rank}", rank=rank)
+            measures[f"r{rank}"] = speed.our_decode(ours, f"r{rank}")
+        taken = alternate(run.rounds, measures)
+    for rank, least in DEFAULT_LORA.items():
+        target, none = Target("at least", least, "ratio"), ("no adapter", taken["none"])
+        yield row(f"vlm_default_decode_lora_r{rank}", "tokens/s", taken[f"r{rank}"], target, none)
+
+
+def _language_rows(run: Run, shape: str, kind: str) -> Iterator[TableRow]:
     """Figures of a language model alone. kind: of its weights."""
     with ExitStack() as running:
         ours, token_bytes = _our_worker(run, shape, kind)
@@ -59,10 +80,12 @@ def _language_rows(run: Run, shape: str, kind: str) -> list[TableRow]:
         theirs = _peer(run, running, peer.variants(kind, file))
         name = f"vlm_{shape}_{kind}"
         sides = speed.Sides(ours, theirs, theirs.fastest(2) if theirs else {}, run.rounds, run.idle)
-        return [_prefill(sides, name), *_decode(sides, name, kind, token_bytes), *_lora(sides, name)]
+        yield _prefill(sides, name)
+        yield from _decode(sides, name, kind, token_bytes)
+        yield from _lora(sides, name)
 
 
-def _image_rows(run: Run, shape: str) -> list[TableRow]:
+def _image_rows(run: Run, shape: str) -> Iterator[TableRow]:
     """Figures of images and of the whole engine, with the 8-bit language model where there is one."""
     kind = random_models.LANGUAGE_TYPES[shape][0]
     language = random_models.language_file(run.files, shape, kind)
@@ -77,9 +100,8 @@ def _image_rows(run: Run, shape: str) -> list[TableRow]:
         with tempfile.TemporaryDirectory(dir=run.files) as empty:
             loaded = worker.ask("load", **files, cache=empty, **place)
             ready = Samples((float(loaded["seconds"]),))
-            made = [
-                row(f"{name}_ready", "s", ready, Target("at most", 60.0), note="pack, compile and load all")
-            ]
+            target, note = Target("at most", 60.0), "from the files to ready: pack, compile and load all"
+            yield row(f"{name}_ready", "s", ready, target, note=note)
             variants = []
             for mmproj_kind in random_models.MMPROJ_TYPES:
                 mmproj = random_models.mmproj_file(run.files, shape, mmproj_kind)
@@ -89,8 +111,7 @@ def _image_rows(run: Run, shape: str) -> list[TableRow]:
             setting = images.Setting(
                 worker, theirs, best, run.rounds, run.idle, run.logs, int(loaded["packed"])
             )
-            made += images.rows(setting, name)
-    return made
+            yield from images.rows(setting, name)
 
 
 def _peer(run: Run, running: ExitStack, variants: list[peer.Variant]) -> peer.Peer | None:
@@ -99,6 +120,8 @@ def _peer(run: Run, running: ExitStack, variants: list[peer.Variant]) -> peer.Pe
     if theirs is not None:
         running.enter_context(theirs.worker)
         theirs.variants = variants
+        run.versions["llama-cpp-python"] = theirs.about["version"]
+        run.versions["llama.cpp features"] = theirs.about["system"]
     return theirs
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ from benchmarks.speed.workers import Worker
 PHOTO = (1600, 1200)  # width, height in pixels: 13 tiles
 QUESTION = "What is in this picture?"
 LEAST_TILE, LEAST_PHOTO = 3.5, 3.0  # times as fast as the peer
+LORA_RANK = 16
+MOST_ADAPTED_TILE = 1.12  # times as long as without an adapter
 FULL = 13
+FULL_ROUNDS = 3  # at most: the peer takes up to a minute for a photo of all tiles
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,14 @@ class Setting:
     packed: int
 
 
-def rows(setting: Setting, name: str) -> list[TableRow]:
-    """All figures of one model. name: the start of their names."""
+def rows(setting: Setting, name: str) -> Iterator[TableRow]:
+    """All figures of one model, each as soon as it is measured. name: the start of their names."""
     photos = _photos(setting.folder)
-    made = [_tile(setting, name, photos)]
+    yield _tile(setting, name, photos)
+    yield _adapted_tile(setting, name, photos)
     for tiles in (1, FULL):
-        made += _photo(setting, name, photos, tiles)
-    return [*made, _memory(setting, name)]
+        yield from _photo(setting, name, photos, tiles)
+    yield _memory(setting, name)
 
 
 def _photos(folder: Path) -> Iterator[str]:
@@ -66,6 +70,19 @@ def _tile(setting: Setting, name: str, photos: Iterator[str]) -> TableRow:
     return row(f"{name}_tile", "s", samples, Target("at most", 1 / LEAST_TILE, "ratio"), beside, note)
 
 
+def _adapted_tile(setting: Setting, name: str, photos: Iterator[str]) -> TableRow:
+    """A tile with an adapter on the vision encoder and the connector beside one without."""
+    photo = next(photos)
+    setting.ours.ask("adapt", rank=LORA_RANK)
+
+    def tile(adapted: bool) -> Measure:
+        return lambda: float(setting.ours.ask("tile", path=photo, adapted=adapted)["seconds"])
+
+    taken = alternate(setting.rounds, {"with": tile(True), "without": tile(False)})
+    target, none = Target("at most", MOST_ADAPTED_TILE, "ratio"), ("no adapter", taken["without"])
+    return row(f"{name}_tile_lora_r{LORA_RANK}", "s", taken["with"], target, none)
+
+
 def _photo(setting: Setting, name: str, photos: Iterator[str], tiles: int) -> list[TableRow]:
     """From reading the file to the first token, and the same for a second question, which looks at no tile again."""
     again: list[float] = []
@@ -79,7 +96,8 @@ def _photo(setting: Setting, name: str, photos: Iterator[str], tiles: int) -> li
     def theirs(peer: Peer) -> dict[str, Any]:
         return peer.worker.ask("photo", path=next(photos), question=QUESTION, tiles=tiles)
 
-    samples, beside = _beside(setting, ours, theirs)
+    rounds = min(setting.rounds, FULL_ROUNDS) if tiles == FULL else setting.rounds
+    samples, beside = _beside(replace(setting, rounds=rounds), ours, theirs)
     target = Target("at most", 1 / LEAST_PHOTO, "ratio")
     note = f"{PHOTO[0]} x {PHOTO[1]} JPEG that was not seen before, from reading the file to the first token"
     figure = f"{name}_photo_{tiles}_tile{'s' if tiles > 1 else ''}"

@@ -54,7 +54,6 @@ _CODE_WORDS = GROUP // 4  # int32 words of a group's codes
 # Distance in bytes at which decode prefetches weights. Decode reads each weight once, at the speed of memory, and the
 # processor's own prefetching stops at every page. Distances from 4 to 32 KB make it a fifth faster.
 _AHEAD = 8192
-_ADAPTER_AHEAD = 2560  # the same for the tiles of an adapter
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,7 @@ class Linear:
         with tir.serial(chunks) as chunk:
             tile = bind(a_base + (group * chunks + chunk) * A_TILE_BYTES)
             if rows.count == 1:  # decode reads the tiles of a thread's groups one after another
-                self._fetch(self.a["lora"], tile + _ADAPTER_AHEAD, A_TILE_BYTES)
+                self._fetch(self.a["lora"], tile + _AHEAD, A_TILE_BYTES)
             partials = self._lora_tile(tile, A_TILE_BYTES, operands, None)
             for row, partial in enumerate(partials):
                 if total is None:
@@ -329,7 +328,7 @@ class Linear:
         with tir.serial(rank_tiles) as number:
             tile = bind(base + number * B_TILE_BYTES)
             if rows.count == 1:  # decode reads the tiles of a thread's blocks one after another
-                self._fetch(self.a["lora"], tile + _ADAPTER_AHEAD, B_TILE_BYTES)
+                self._fetch(self.a["lora"], tile + _AHEAD, B_TILE_BYTES)
             chunks = [bind(total(row) + part * rank_tiles + number) for row in range(rows.count)]
             operands = Operands(
                 codes=activations.rank_codes,
