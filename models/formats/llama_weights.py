@@ -5,7 +5,7 @@ Defines the tensors that a model must have, and their shapes. models/formats/lla
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, overload
@@ -38,6 +38,9 @@ class LlamaConfig:
     tie_word_embeddings: bool
 
 
+MIXED_LAYERS = 62  # layers of a model whose widths differ by layer, so that a bit for each fits int64
+
+
 @dataclass(frozen=True)
 class LlamaLayer:
     """One transformer block. Matrices are [out, inputs]. The rows of q and k are in half-split rotary order."""
@@ -62,6 +65,8 @@ class LlamaWeights:
     layers: each access reads the layer from the files, so that keeping one keeps it in memory.
     digest: sha256 (hex) of the published file, or of the list of files when there are several.
     symmetric: whether there are 4-bit matrices and the minimum of each is -8 * scale, as in Q4_0.
+    wide_layers: of the roles whose layers differ, in the order of LINEAR_ROLES: a number with a bit for each layer, bit
+    0 for layer 0, set where the matrix has 8 bits and not 4. 0 for a role of one width; () when all roles are.
     """
 
     config: LlamaConfig
@@ -72,6 +77,7 @@ class LlamaWeights:
     digest: str
     embedding_rest: QuantizedMatrix | None = None
     symmetric: bool = False
+    wide_layers: tuple[int, ...] = ()
 
 
 class TensorSource(Protocol):
@@ -108,40 +114,43 @@ class TensorSource(Protocol):
 def assemble(source: TensorSource, digest: str) -> LlamaWeights:
     """Check that the source holds the tensors of a Llama model and no others, and give access to them.
 
-    A linear role has the same width in all layers: 4 bits when it has 4 bits in each, otherwise 8. In widening, Q8_0
-    and Q4_0 layers stay exact and Q4_1 layers are rounded again, with an error of at most 1/254 of the group's
-    largest weight. The embedding has 8 bits, or 16 when it is stored as floats: its errors run through all layers, and
+    The layers of a linear role keep their own widths, 4 or 8 bits. In a model of more than MIXED_LAYERS layers a role
+    has 4 bits when it has 4 bits in each layer, otherwise 8. In widening, Q8_0 and Q4_0 layers stay exact and Q4_1
+    layers are rounded again, with an error of at most 1/254 of the group's largest weight. The embedding has 8 bits, or
+    16 when it is stored as floats: its errors run through all layers, and
     a token reads only one row of it. digest: see LlamaWeights.
     Raises UserError that names the tensor that is missing, unknown or of the wrong shape.
     """
     config = source.config
     check_llama_tensors(source)
-    bits = {
-        role: min_width(source.bits(f"layers.{layer}.{role}") for layer in range(config.num_layers))
-        for role in LINEAR_ROLES
-    }
+    wide = {role: _wide(source, role) for role in LINEAR_ROLES}
+    mixed = any(wide.values()) and config.num_layers <= MIXED_LAYERS
     names = [f"layers.{layer}.{role}" for role in LINEAR_ROLES for layer in range(config.num_layers)]
     names += [] if config.tie_word_embeddings else ["head"]
     narrow = [name for name in names if source.bits(name) == 4]
     return LlamaWeights(
         config=config,
         embedding=to_8_bits(source.matrix("embedding")),
-        layers=_Layers(source, bits),
+        layers=_Layers(source, {} if mixed else {role: 8 for role in LINEAR_ROLES if wide[role]}),
         final_norm=_finite_floats(source, "final_norm"),
         head=None if config.tie_word_embeddings else source.matrix("head"),
         digest=digest,
         embedding_rest=source.rest("embedding"),
         symmetric=bool(narrow) and all(map(source.symmetric, narrow)),
+        wide_layers=tuple(wide.values()) if mixed else (),
     )
 
 
-def min_width(widths: Iterator[Bits]) -> Bits:
-    """4 when all widths are 4, otherwise 8."""
-    return 4 if all(width == 4 for width in widths) else 8
+def _wide(source: TensorSource, role: str) -> int:
+    """As in LlamaWeights.wide_layers."""
+    widths = [source.bits(f"layers.{layer}.{role}") for layer in range(source.config.num_layers)]
+    if len(set(widths)) == 1:
+        return 0
+    return sum(1 << layer for layer, width in enumerate(widths) if width == 8)
 
 
 class _Layers(Sequence[LlamaLayer]):
-    """The layers of a source, each read when it is indexed."""
+    """The layers of a source, each read when it is indexed. bits: of the roles that are widened."""
 
     def __init__(self, source: TensorSource, bits: Mapping[str, Bits]) -> None:
         self._source = source
@@ -177,7 +186,7 @@ class _Layers(Sequence[LlamaLayer]):
 
     def _matrix(self, prefix: str, role: str) -> QuantizedMatrix:
         matrix = self._source.matrix(prefix + role)
-        return matrix if matrix.bits == self._bits[role] else to_8_bits(matrix)
+        return matrix if matrix.bits == self._bits.get(role, matrix.bits) else to_8_bits(matrix)
 
 
 def _finite_floats(source: TensorSource, name: str) -> NDArray[np.float32]:

@@ -45,7 +45,7 @@ from models.kernels.emit import (
     sum_lanes,
     when,
 )
-from models.kernels.isa import Expr, dot, dot_start
+from models.kernels.isa import Expr, dot, dot_start, intrinsic
 from models.packing.lora_layout import A_TILE_BYTES, B_TILE_BYTES, SITES, LoraLayout
 from models.packing.packed_model import CODE_BYTES, LlamaShape
 
@@ -288,11 +288,7 @@ class Linear:
         total(row): offset in rank_scales of the row's quantised A x. inverse: None without a norm. adapted: buffer and
         offset where B (A x) of a single row is stored already; else it is computed here.
         """
-        bits = self.shape.bits(role)
-        outputs = self.shape.matrix(role)[0]
-        tiles = outputs // 16 * activations.groups
-        base = bind((layer * tiles + block * activations.groups) * self.shape.tile_bytes[bits])
-        sums = self.tiles(self.a[role], base, bits, activations, rows)
+        sums = self._product(role, layer, block, activations, rows)
         with when(self.a["rank_tiles"] > 0):
             if adapted is None:
                 for register, term in zip(
@@ -308,6 +304,30 @@ class Linear:
         if inverse is None:
             return [bind(register.value) for register in sums]
         return [bind(register.value * splat(inverse(row))) for row, register in enumerate(sums)]
+
+    def _product(
+        self, role: str, layer: Expr, block: Expr, activations: Activations, rows: Rows
+    ) -> list[Register]:
+        """W x of one block of 16 outputs for each row. Where the layers differ in width, both codes are emitted."""
+        shape, mask = self.shape, self.shape.wide(role)
+        bits, groups = shape.bits(role), activations.groups
+        tiles = shape.matrix(role)[0] // 16 * groups
+        size = shape.tile_bytes[bits]
+        if not mask:
+            base = bind((layer * tiles + block * groups) * size)
+            return self.tiles(self.a[role], base, bits, activations, rows)
+        before = tir.bitwise_and(i64(mask), tir.shift_left(i64(1), layer) - i64(1))
+        wider = intrinsic("llvm.ctpop", "int64", before) * (tiles * (shape.tile_bytes[8] - size))
+        start = bind(layer * (tiles * size) + wider)
+        results = registers(rows.count)
+        with tir.If(tir.bitwise_and(tir.shift_right(i64(mask), layer), i64(1)) > 0):
+            for branch, width in ((tir.Then, 8), (tir.Else, bits)):
+                with branch():
+                    base = bind(start + block * (groups * shape.tile_bytes[width]))
+                    products = self.tiles(self.a[role], base, width, activations, rows)
+                    for result, product in zip(results, products, strict=True):
+                        result.value = product.value
+        return results
 
     def adapter_term(
         self,

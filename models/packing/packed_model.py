@@ -13,7 +13,7 @@ scale * (code - 128) for 8 bits (code 0..255). A chunk is one 512-bit register o
 instruction multiplies with one int32 of 4 activations.
 
 A matrix is stored by blocks of 16 rows, each block's tiles in the order of the inputs. All layers of a role follow one
-another. The same file serves every instruction set.
+another, each in its own width. The same file serves every instruction set.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class LlamaShape:
     """The sizes that the kernels are compiled for.
 
     epsilon: of the RMS norms. *_bits: 4 or 8, of each linear role; head_bits is 0 when the head is the embedding
-    (tied). embedding_bits: 8, or 16 when the embedding has a remainder. symmetric: see the module.
+    (tied). embedding_bits: 8, or 16 when the embedding has a remainder. symmetric: see the module. wide_layers: as in
+    LlamaWeights; a role whose layers differ counts as one of 4 bits.
     Raises ValueError for sizes that the kernels do not support.
     """
 
@@ -81,8 +82,10 @@ class LlamaShape:
     head_bits: int
     embedding_bits: int = 8
     symmetric: bool = False
+    wide_layers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "wide_layers", tuple(self.wide_layers))  # JSON has lists
         wrong = (
             self.hidden % 32
             or self.intermediate % 32
@@ -117,6 +120,20 @@ class LlamaShape:
         """Bits of the codes of a linear role: 4 or 8."""
         return int(getattr(self, f"{role}_bits"))
 
+    def wide(self, role: str) -> int:
+        """A bit for each layer that has 8 bits although the role has 4."""
+        return self.wide_layers[LINEAR_ROLES.index(role)] if self.wide_layers else 0
+
+    def layer_bits(self, role: str, layer: int) -> int:
+        """Bits of the codes of a linear role in one layer."""
+        return 8 if self.wide(role) >> layer & 1 else self.bits(role)
+
+    def layer_offset(self, role: str, layer: int) -> int:
+        """Bytes of a role's section that lie before this layer."""
+        outputs, inputs = self.matrix(role)
+        sizes = (self.tile_bytes[self.layer_bits(role, number)] for number in range(layer))
+        return outputs // TILE_ROWS * (inputs // TILE_INPUTS) * sum(sizes)
+
     def matrix(self, role: str) -> tuple[int, int]:
         """(outputs, inputs) of a linear role's matrix in one layer."""
         hidden, attention = self.hidden, self.attention_width
@@ -132,8 +149,9 @@ class LlamaShape:
 
 
 def shape_of(weights: LlamaWeights) -> LlamaShape:
-    """The shape of opened weights. All layers have the bits of the first one."""
+    """The shape of opened weights. All layers have the bits of the first one, unless their widths differ."""
     config, layer = weights.config, weights.layers[0]
+    wide = weights.wide_layers or (0,) * len(LINEAR_ROLES)
     return LlamaShape(
         hidden=config.hidden_size,
         intermediate=config.intermediate_size,
@@ -146,7 +164,11 @@ def shape_of(weights: LlamaWeights) -> LlamaShape:
         head_bits=0 if weights.head is None else weights.head.bits,
         symmetric=weights.symmetric,
         embedding_bits=8 if weights.embedding_rest is None else 16,
-        **{f"{role}_bits": getattr(layer, role).bits for role in LINEAR_ROLES},
+        wide_layers=weights.wide_layers,
+        **{
+            f"{role}_bits": 4 if mixed else getattr(layer, role).bits
+            for role, mixed in zip(LINEAR_ROLES, wide, strict=True)
+        },
     )
 
 
@@ -251,7 +273,7 @@ def write_packed(path: Path, digest: str, weights: LlamaWeights, progress: Progr
     plan = _plan(shape)
     with replacing(path) as file:
         for done, (name, layer, array) in enumerate(_arrays(weights)):
-            file.seek(plan[name][0] + layer * array.nbytes)
+            file.seek(plan[name][0] + (shape.layer_offset(name, layer) if layer else 0))
             file.write(array.tobytes())
             progress("pack", "packing the weights", done, shape.layers * len(LINEAR_ROLES) + 3)
         file.truncate(end_of(plan))
@@ -290,10 +312,7 @@ def _plan(shape: LlamaShape) -> dict[str, tuple[int, int]]:
         sizes["embedding_rest"] = sizes["embedding"]
     if shape.head_bits:
         sizes["head"] = vocab_blocks * groups * shape.tile_bytes[shape.head_bits]
-    for role in LINEAR_ROLES:
-        outputs, inputs = shape.matrix(role)
-        tiles = outputs // TILE_ROWS * (inputs // TILE_INPUTS)
-        sizes[role] = shape.layers * tiles * shape.tile_bytes[shape.bits(role)]
+    sizes |= {role: shape.layer_offset(role, shape.layers) for role in LINEAR_ROLES}
     sizes["norms"] = (2 * shape.layers + 1) * shape.hidden * 4
     return lay_out(sizes)
 

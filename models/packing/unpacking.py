@@ -30,10 +30,11 @@ def module_weights(model: PackedModel, module: str) -> NDArray[np.float32]:
     if match is None or int(match[1]) >= model.shape.layers:
         raise KeyError(module)
     role, layer = match[2], int(match[1])
-    section = model.sections[role].reshape(model.shape.layers, -1)
-    outputs, inputs = model.shape.matrix(role)
-    bits, symmetric = model.shape.bits(role), model.shape.symmetric
-    return unpack_matrix(section[layer], bits, inputs, symmetric).dequantise()[:outputs]
+    shape = model.shape
+    outputs, inputs = shape.matrix(role)
+    start, end = (shape.layer_offset(role, number) for number in (layer, layer + 1))
+    tiles = model.sections[role][start:end]
+    return unpack_matrix(tiles, shape.layer_bits(role, layer), inputs, shape.symmetric).dequantise()[:outputs]
 
 
 def unpack_matrix(

@@ -53,8 +53,12 @@ def random_weights(
     bits: Mapping[str, Bits] | None = None,
     head_bits: Bits = 8,
     symmetric: bool = False,
+    wide: Mapping[str, int] | None = None,
 ) -> LlamaWeights:
-    """Weights with the spread of a trained model; bits: 4 unless a role says 8. symmetric: 4 bits as in Q4_0."""
+    """Weights with the spread of a trained model; bits: 4 unless a role says 8. symmetric: 4 bits as in Q4_0.
+
+    wide: by role, a bit for each layer that has 8 bits.
+    """
     rng = np.random.default_rng(7)
     widths = bits or {}
     hidden, inner = llama.hidden_size, llama.intermediate_size
@@ -68,15 +72,21 @@ def random_weights(
     def coded(values: Array, width: Bits) -> QuantizedMatrix:
         return symmetric_4_bits(values) if symmetric and width == 4 else quantise(values, width)
 
+    masks = {role: (wide or {}).get(role, 0) for role in LINEAR_ROLES}
+
+    def width(role: str, layer: int) -> Bits:
+        return 8 if masks[role] >> layer & 1 else widths.get(role, 4)
+
     layers = [
         LlamaLayer(
-            **{role: coded(matrix(*sizes[role]), widths.get(role, 4)) for role in LINEAR_ROLES},
+            **{role: coded(matrix(*sizes[role]), width(role, layer)) for role in LINEAR_ROLES},
             attention_norm=rng.uniform(0.5, 1.5, hidden).astype(np.float32),
             mlp_norm=rng.uniform(0.5, 1.5, hidden).astype(np.float32),
         )
-        for _ in range(llama.num_layers)
+        for layer in range(llama.num_layers)
     ]
-    digest = hashlib.sha256(repr((llama, sorted(widths.items()), head_bits, symmetric)).encode()).hexdigest()
+    parts = (llama, sorted(widths.items()), head_bits, symmetric, sorted(masks.items()))
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()
     return LlamaWeights(
         config=llama,
         embedding=quantise(matrix(llama.vocab_size, hidden), 8),
@@ -85,6 +95,7 @@ def random_weights(
         head=None if llama.tie_word_embeddings else coded(matrix(llama.vocab_size, hidden), head_bits),
         digest=digest,
         symmetric=symmetric,
+        wide_layers=tuple(masks.values()) if wide else (),
     )
 
 

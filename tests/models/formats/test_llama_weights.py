@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from models.core.errors import UserError
 from models.core.files import file_digest
+from models.formats import llama_weights
 from models.formats.gguf import GgufFile
 from models.formats.gguf_blocks import from_q4_1
 from models.formats.llama_sources import load_llama
-from models.formats.llama_weights import LlamaWeights
+from models.formats.llama_weights import LINEAR_ROLES, LlamaWeights
 from models.formats.quantization import quantise
 from models.hub.store import ModelFiles
 from tests.models.formats.gguf_files import Tensors, float_tensor, write_gguf
@@ -244,14 +245,34 @@ def quantised(kind: str, shape: tuple[int, int]) -> tuple[str, tuple[int, int], 
     return kind, shape, blocks.tobytes()
 
 
-def test_one_width_a_role_over_all_layers(tmp_path: Path) -> None:
+def mixed_widths() -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    """The tensors of a model of two layers that differ in the types of "down" and "gate", but not of "up"."""
     tensors = dict(as_gguf(random_model()))
     for layer in range(LAYERS):
         tensors[f"blk.{layer}.ffn_up.weight"] = quantised("Q4_1", (INNER, HIDDEN))
     tensors["blk.0.ffn_down.weight"] = quantised("Q4_0", (HIDDEN, INNER))
     tensors["blk.1.ffn_down.weight"] = quantised("Q8_0", (HIDDEN, INNER))
     tensors["blk.0.ffn_gate.weight"] = quantised("Q4_1", (INNER, HIDDEN))
+    return tensors
+
+
+def test_each_layer_keeps_its_width(tmp_path: Path) -> None:
+    weights = load_llama(write_gguf(tmp_path / "a.gguf", METADATA, mixed_widths()))
+    first, second = weights.layers
+    assert (first.up.bits, second.up.bits) == (4, 4)
+    assert (first.down.bits, second.down.bits) == (4, 8)
+    assert (first.gate.bits, second.gate.bits) == (4, 8)
+    wide = dict(zip(LINEAR_ROLES, weights.wide_layers, strict=True))
+    assert {role: mask for role, mask in wide.items() if mask} == {"down": 0b10, "gate": 0b10}
+
+
+def test_one_width_a_role_over_more_layers_than_an_integer_has_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama_weights, "MIXED_LAYERS", LAYERS - 1)
+    tensors = mixed_widths()
     weights = load_llama(write_gguf(tmp_path / "a.gguf", METADATA, tensors))
+    assert weights.wide_layers == ()
     first, second = weights.layers
     assert (first.up.bits, second.up.bits) == (4, 4)
     assert (first.down.bits, second.down.bits) == (8, 8)

@@ -22,8 +22,10 @@ from tests.models import tiny_llama
 from tests.models.tiny_llama import Reference, random_lora
 
 TOKENS = np.random.default_rng(5).integers(0, 333, 90).astype(np.int32)
-WEIGHTS = tiny_llama.random_weights(tiny_llama.config(), {"v": 8})
-SYMMETRIC = tiny_llama.random_weights(tiny_llama.config(num_layers=2), {"v": 8}, symmetric=True)
+WEIGHTS = tiny_llama.random_weights(tiny_llama.config(), {"v": 8}, wide={"down": 0b101})
+SYMMETRIC = tiny_llama.random_weights(
+    tiny_llama.config(num_layers=2), {"v": 8}, symmetric=True, wide={"k": 0b10}
+)
 OTHERS: tuple[KernelPath, ...] = ("avxvnni", "avx2", "neon", "generic")
 
 

@@ -24,9 +24,12 @@ def test_unpacking_is_the_inverse_of_packing(bits: Bits) -> None:
 
 
 def test_each_layer_of_a_model_has_its_weights(tmp_path: Path) -> None:
-    weights = tiny_llama.random_weights(tiny_llama.config(), {"down": 8, "q": 8})
+    wide = {"v": 0b101, "o": 0b010}
+    weights = tiny_llama.random_weights(tiny_llama.config(), {"down": 8, "q": 8}, wide=wide)
     packed = tiny_llama.pack(weights, tmp_path)
-    for layer in (0, 2):
+    assert [packed.shape.layer_bits("v", layer) for layer in range(3)] == [8, 4, 8]
+    assert [packed.shape.layer_bits("q", layer) for layer in range(3)] == [8, 8, 8]
+    for layer in range(3):
         for role in LINEAR_ROLES:
             expected = getattr(weights.layers[layer], role).dequantise()
             np.testing.assert_array_equal(module_weights(packed, f"layers.{layer}.{role}_proj"), expected)
