@@ -32,6 +32,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+LFS_POINTER = b"version https://git-lfs.github.com/"
+"""How a file begins that git put in the place of a large one."""
+LFS_ADVICE = "is a Git LFS pointer and not the file itself: run `git lfs pull` in its repository"
+
+
 @contextmanager
 def written_to(place: Path, remedy: str) -> Iterator[None]:
     """Turn errors of the disk and of permissions inside the block into a UserError.

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
+from models.core.files import LFS_ADVICE, LFS_POINTER
 
 MAGIC = b"GGUF"
 MAX_NAME_BYTES = 65535  # the specification's limit for keys; it allows tensors' names 64 bytes
@@ -234,6 +235,8 @@ def _map(path: Path) -> NDArray[np.uint8]:
 def _read_counts(reader: _GgufCursor) -> tuple[int, int, int]:
     """The version, and the numbers of tensors and of metadata values."""
     start = reader.take(4, "its first four bytes")
+    if bytes(reader.view[: len(LFS_POINTER)]) == LFS_POINTER:
+        raise UserError(f"{reader.path} {LFS_ADVICE}")
     if bytes(reader.view[start : start + 4]) != MAGIC:
         raise reader.damaged("it does not start with GGUF")
     version = reader.count("<I", "the version")

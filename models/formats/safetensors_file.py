@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.errors import FileError, UserError
+from models.core.files import LFS_ADVICE, LFS_POINTER
 from models.formats.gguf import widen_bfloat16
 
 MAX_HEADER_BYTES = 100_000_000  # the reference implementation's limit
@@ -101,6 +102,8 @@ def _map(path: Path) -> NDArray[np.uint8]:
 
 def _read_header(path: Path, data: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
     """The header, and the offset of the data in bytes. Raises UserError."""
+    if data[: len(LFS_POINTER)].tobytes() == LFS_POINTER:
+        raise FileError(path, f" {LFS_ADVICE}")
     size = struct.unpack("<Q", data[:8].tobytes())[0]
     if size > min(len(data) - 8, MAX_HEADER_BYTES):
         raise damaged(path, f"its header claims {size} bytes")

@@ -43,9 +43,9 @@ _TRAINING_ONLY = {
 }  # fmt: skip
 # All others (PiSSA, OLoRA, LoftQ and so on) change the base model's weights too.
 _HARMLESS_INITIALISATIONS = (None, True, False, "gaussian", "eva", "orthogonal")
-# Names, dots, character classes, alternatives and anchors. Groups are refused, since nested repetition can take
-# exponential time to match.
-_EXPRESSION = re.compile(r"(?:(?:[A-Za-z0-9_.]|\\[.d]|\[[A-Za-z0-9_.-]{1,64}\])[*+]?|[|^$])+")
+# Names, dots, character classes, alternatives, anchors and groups. A group cannot be repeated, since nested repetition
+# can take exponential time to match.
+_EXPRESSION = re.compile(r"(?:(?:[A-Za-z0-9_.]|\\[.d]|\[[A-Za-z0-9_.-]{1,64}\])[*+]?|[|^$]|\((?:\?:)?|\))+")
 
 Expressions = tuple[tuple[re.Pattern[str], float], ...]
 
@@ -181,7 +181,7 @@ def _compiled(expression: str, key: str, path: Path) -> re.Pattern[str]:
         raise FileError(
             path,
             f" has {expression[:80]!r} in its {key}; supported are module names with up to "
-            f"{MAX_WILDCARDS} wildcards like .* or [0-9]+, joined by |, without groups.",
+            f"{MAX_WILDCARDS} wildcards like .* or [0-9]+, joined by |; a group like (q|v) counts as two.",
         )
     try:
         return re.compile(rf"(.*\.)?({expression})$")
@@ -190,7 +190,8 @@ def _compiled(expression: str, key: str, path: Path) -> re.Pattern[str]:
 
 
 def _wildcards(expression: str) -> int:
-    return expression.count("*") + expression.count("+")
+    """What bounds the time of matching. A group counts as two: it may have as many alternatives as a path has ends."""
+    return expression.count("*") + expression.count("+") + 2 * expression.count("(")
 
 
 def _whole(value: object, key: str, path: Path) -> int:

@@ -87,6 +87,7 @@ def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
     ("content", "says"),
     [
         (b"GGML" + bytes(60), "does not start with GGUF"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
         (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "version 1"),
         (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "little-endian"),
         (b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 0) + bytes(64), "too short"),

@@ -88,6 +88,13 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
         SafetensorsFile(path)
 
 
+def test_a_pointer_of_git_lfs_is_named_as_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(UserError, match=r"a\.safetensors is a Git LFS pointer .* `git lfs pull`"):
+        SafetensorsFile(path)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         SafetensorsFile(tmp_path / "absent.safetensors")

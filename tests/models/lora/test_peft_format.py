@@ -115,8 +115,10 @@ def test_a_file_that_is_replaced_while_it_is_read_does_not_lend_its_generation(
         ({"lora_alpha": None}, "lora_alpha"),
         ({"rank_pattern": {"(": 1}}, "rank_pattern"),
         ({"rank_pattern": {"q_proj": 1.5}}, "rank_pattern"),
-        ({"rank_pattern": {"([a-z0-9_.]+)+!": 1}}, "without groups"),
-        ({"alpha_pattern": {"(a|a)(b|b)": 1}}, "without groups"),
+        ({"rank_pattern": {"([a-z0-9_.]+)+!": 1}}, "counts as two"),
+        ({"alpha_pattern": {"(a|a)(b|b)": 1}}, "counts as two"),
+        ({"rank_pattern": {"(q|v)*_proj": 1}}, "counts as two"),
+        ({"rank_pattern": {"(q|v_proj": 1}}, "no regular expression"),
         ({"alpha_pattern": {"a?a?a?": 1}}, "alpha_pattern"),
         ({"alpha_pattern": {"q{1,9}": 1}}, "alpha_pattern"),
         ({"alpha_pattern": {"x" * 257: 1}}, "alpha_pattern"),
@@ -185,6 +187,8 @@ def test_tensors_that_do_not_fit_are_refused_by_name(folder: Path, change: Any, 
         r"^model\.layers\.[0-9]+\.self_attn\.q_proj$",
         r"self_attn.*",
         r"layers\.\d+\..*q_proj|k_proj",
+        r".*\.(q|v)_proj",
+        r"(?:self_attn|mlp)\.q_proj",
     ],
 )
 def test_patterns_as_people_write_them_are_applied(folder: Path, expression: str) -> None:
@@ -196,9 +200,10 @@ def test_patterns_as_people_write_them_are_applied(folder: Path, expression: str
 
 @pytest.mark.timeout(60)
 def test_the_worst_pattern_that_is_accepted_does_not_hang(folder: Path) -> None:
-    worst = {"|".join([".*[a-z0-9_.]*.+X"]) + f"{i}": 1 for i in range(10)}
-    change_config(folder, alpha_pattern=worst)
-    read_peft(folder, "x")
+    same = "|".join(["[a-z_]"] * 30)
+    for worst in (".*[a-z0-9_.]*.+X", f".*({same})X"):
+        change_config(folder, alpha_pattern={f"{worst}{number}": 1 for number in range(10)})
+        read_peft(folder, "x")
 
 
 def test_an_adapter_of_a_shorter_model_is_refused_unless_it_was_meant_for_some_layers(folder: Path) -> None:
