@@ -17,7 +17,7 @@ from edge_app.fields import FieldValue
 from edge_app.image_detail import ImageDetail
 from edge_app.image_sources import ImageBytes
 from models.core.errors import NeedsNetwork, UserError
-from models.core.types import Image, Sampling, Stage
+from models.core.types import Image, Sampling, Stage, Token
 from router.choice import Candidate
 from router.confidence.rule import Evidence
 from router.types import Mode, Place
@@ -277,6 +277,16 @@ class TokenText:
 
 
 @dataclass(frozen=True)
+class TokenLogged:
+    """A token of the answer with its log-probabilities, when they are asked for (Sampling.top_logprobs).
+
+    It comes before the TokenText that has its text.
+    """
+
+    token: Token
+
+
+@dataclass(frozen=True)
 class ThinkingText:
     """The next piece of what an endpoint's model thinks before it answers. It is not saved, and no part of the answer;
     never empty."""
@@ -342,6 +352,7 @@ Event = (
     | ImageEncoded
     | Notice
     | ContextTrimmed
+    | TokenLogged
     | TokenText
     | ThinkingText
     | Escalated

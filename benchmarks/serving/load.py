@@ -104,9 +104,11 @@ class LoadClient:
         for turn in itertools.count():
             if end.is_set():
                 break
+            stream = self._random.random() < 0.5
+            body = json.dumps(self._body(turn, stream=stream))
             sent = time.monotonic()
             try:
-                left = self._ask(connection, turn)
+                left = self._ask(connection, body, stream=stream)
             except (OSError, http.client.HTTPException, ValueError, AssertionError) as error:
                 self._load.errors.append(f"client {self._number}: {type(error).__name__}: {error}")
                 left = True
@@ -116,10 +118,9 @@ class LoadClient:
             self._load.exchanges.append(Exchange(self._number, sent - since, time.monotonic() - since, left))
         connection.close()
 
-    def _ask(self, connection: http.client.HTTPConnection, turn: int) -> bool:
+    def _ask(self, connection: http.client.HTTPConnection, body: str, *, stream: bool) -> bool:
         """Asks one question. Returns whether the client went away."""
-        stream = self._random.random() < 0.5
-        connection.request("POST", PATH, json.dumps(self._body(turn, stream=stream)))
+        connection.request("POST", PATH, body)
         reply = connection.getresponse()
         if reply.status != 200:
             raise ValueError(f"status {reply.status}: {reply.read().decode()}")

@@ -82,10 +82,14 @@ def serve(
     http = server.HttpServer(served)
     signals = Signals(http)
     where = " and ".join(server.address_of(each) for each in sockets)
-    server.run(served, http, sockets, lambda: output.say(f"Listening on {where} (Ctrl-C ends it)."))
+    is_closed = server.run(
+        served, http, sockets, lambda: output.say(f"Listening on {where} (Ctrl-C ends it).")
+    )
     output.say("The server has ended.")
-    if signals.got == signal.SIGINT:
-        output.leave(output.ExitCode.INTERRUPTED)
+    code = output.ExitCode.INTERRUPTED if signals.got == signal.SIGINT else output.ExitCode.ANSWERED
+    if not is_closed:
+        os._exit(code)
+    output.leave(code)
 
 
 def _check_model(settings: Settings) -> None:

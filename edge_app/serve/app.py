@@ -87,8 +87,12 @@ class AssistantServer:
         self._line.close()
         self.assistant.cancel()
 
-    def close(self) -> None:
-        self.assistant.close()
+    def close(self, seconds: float) -> bool:
+        """Frees the engine. Returns whether that ended in time; a compilation ends at its next step."""
+        closing = threading.Thread(target=self.assistant.close, name="closing", daemon=True)
+        closing.start()
+        closing.join(seconds)
+        return not closing.is_alive()
 
     def _load(self) -> None:
         event: Event | None = None

@@ -24,6 +24,7 @@ MOST_TEXT = 400_000
 
 MOST_IMAGES = 32
 MOST_STOPS = 16
+MOST_TOP_LOGPROBS = 20
 MOST_TOKENS = 1_000_000
 LEAST_TOP_P = 1e-6
 """What a top_p of 0 means: the likeliest token alone."""
@@ -203,6 +204,7 @@ def _sampling(fields: JsonFields, defaults: Sampling) -> Sampling:
         "repetition_penalty": fields.number("repetition_penalty", 0.1, 10.0),
         "max_tokens": most,
         "seed": fields.integer("seed", -(2**63), 2**63 - 1),
+        "top_logprobs": _top_logprobs(fields),
     }
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if "seed" in changes:
@@ -210,6 +212,16 @@ def _sampling(fields: JsonFields, defaults: Sampling) -> Sampling:
     if "top_p" in changes:
         changes["top_p"] = max(changes["top_p"], LEAST_TOP_P)
     return replace(defaults, stop=_stops(fields), **changes)
+
+
+def _top_logprobs(fields: JsonFields) -> int | None:
+    """How many likely tokens come with each token; None when no log-probabilities are asked for."""
+    count = fields.integer("top_logprobs", 0, MOST_TOP_LOGPROBS)
+    if fields.flag("logprobs"):
+        return count or 0
+    if count:
+        raise fields.wrong("top_logprobs", "needs logprobs to be true")
+    return None
 
 
 def _stops(fields: JsonFields) -> tuple[str, ...]:
@@ -237,10 +249,8 @@ def _check_supported(fields: JsonFields) -> None:
     for name in PENALTIES:
         if fields.number(name, -2.0, 2.0):
             raise fields.wrong(name, "is not supported; repetition_penalty is", _UNSUPPORTED)
-    if fields.raw("modalities") not in (None, [], ["text"]):
-        raise fields.wrong("modalities", 'must be ["text"]', _UNSUPPORTED)
     form = fields.child("response_format")
     if form is not None and form.raw("type") != "text":
         raise form.wrong("type", "must be text", _UNSUPPORTED)
-    if fields.raw("logprobs"):
-        raise fields.wrong("logprobs", "is not supported", _UNSUPPORTED)
+    if fields.raw("modalities") not in (None, [], ["text"]):
+        raise fields.wrong("modalities", 'must be ["text"]', _UNSUPPORTED)

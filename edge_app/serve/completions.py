@@ -20,16 +20,19 @@ from edge_app.events import (
     Answer,
     Answered,
     ContextTrimmed,
+    Escalated,
     Event,
     Failed,
     ImageEncoded,
     Notice,
+    TokenLogged,
     TokenText,
 )
 from edge_app.serve.chat_request import ChatRequest, ChatRequestReader
 from edge_app.serve.errors import INTERNAL, ApiError, as_json, stopping
 from edge_app.serve.responses import Completion
 from edge_app.serve.waiting_line import Place, WaitingLine
+from models.core.types import Token
 
 MOST_BODY = 64 * 2**20
 """Bytes of a request's body, at most: a few photos as base64."""
@@ -77,15 +80,15 @@ class ChatCompletions:
             await _until_gone(receive, reply(asked, place, scope, send))
 
     async def _whole(self, asked: ChatRequest, place: Place, scope: Scope, send: Send) -> None:
-        notes: list[str] = []
-        answer: Answer | None = None
+        notes, tokens, answer = list[str](), list[Token](), None
         async with aclosing(self._events(asked, place)) as events:
             async for event in events:
                 notes += _notes(event)
                 answer = _answer(event) or answer
+                _keep_tokens(event, tokens)
         assert answer is not None, "a turn ends in Answered or Failed"
         scope["state"]["answer"] = answer
-        body = as_json(Completion(asked.model).whole(answer, notes))
+        body = as_json(Completion(asked.model).whole(answer, notes, tokens))
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -106,7 +109,8 @@ class ChatCompletions:
         await stream.end()
 
     async def _send_events(self, asked: ChatRequest, place: Place, scope: Scope, stream: EventStream) -> None:
-        completion, notes, sent = Completion(asked.model), list[str](), False
+        completion, notes, tokens = Completion(asked.model), list[str](), list[Token]()
+        text, begun = "", False
         async with aclosing(self._events(asked, place)) as events:
             async for event in events:
                 if event is None:
@@ -116,17 +120,20 @@ class ChatCompletions:
                     continue
                 notes += _notes(event)
                 answer = _answer(event)
+                _keep_tokens(event, tokens)
                 if isinstance(event, TokenText) and self._live:
                     text = event.text
-                elif answer is not None:
-                    text = "" if self._live else answer.text
-                else:
+                elif answer is not None and not self._live:
+                    text = answer.text
+                if not text and answer is None:
                     continue
-                if not sent:
-                    sent = True
+                if not begun:
+                    begun = True
                     await stream.data(completion.begin())
                 if text:
-                    await stream.data(completion.piece(text))
+                    await stream.data(completion.piece(text, tokens))
+                    tokens.clear()
+                    text = ""
                 if answer is not None:
                     scope["state"]["answer"] = answer
                     await stream.data(completion.end(answer, notes))
@@ -211,6 +218,14 @@ def _answer(event: Event | None) -> Answer | None:
     ):  # by the end of the server; a client that goes away reads nothing
         raise stopping()
     return event.answer
+
+
+def _keep_tokens(event: Event | None, tokens: list[Token]) -> None:
+    """Adds the tokens of an event. When the cloud answers instead, there are none of the answer."""
+    if isinstance(event, TokenLogged):
+        tokens.append(event.token)
+    elif isinstance(event, Escalated):
+        tokens.clear()
 
 
 def _notes(event: Event | None) -> list[str]:

@@ -25,17 +25,17 @@ def _no_number(name: str) -> NoReturn:
 
 
 class JsonFields:
-    """The fields of a JSON object. A field that is null counts as missing.
+    """The fields of a JSON object, `values`. A field that is null counts as missing.
 
     where: what stands before a field's name in errors, such as "messages[2]."; empty for the request itself.
     """
 
     def __init__(self, values: Mapping[str, Any], where: str = "") -> None:
-        self._values = values
+        self.values = values
         self._where = where
 
     def __contains__(self, name: str) -> bool:
-        return self._values.get(name) is not None
+        return self.values.get(name) is not None
 
     def name(self, field: str) -> str:
         """A field's full name, as errors call it."""
@@ -46,22 +46,22 @@ class JsonFields:
         return ApiError(f"{self.name(field)} {problem}.", param=self.name(field), code=code)
 
     def raw(self, field: str) -> Any:
-        return self._values.get(field)
+        return self.values.get(field)
 
     def text(self, field: str) -> str | None:
-        value = self._values.get(field)
+        value = self.values.get(field)
         if value is not None and not isinstance(value, str):
             raise self.wrong(field, "must be a text")
         return value
 
     def flag(self, field: str) -> bool | None:
-        value = self._values.get(field)
+        value = self.values.get(field)
         if value is not None and not isinstance(value, bool):
             raise self.wrong(field, "must be true or false")
         return value
 
     def number(self, field: str, low: float, high: float) -> float | None:
-        value = self._values.get(field)
+        value = self.values.get(field)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -71,7 +71,7 @@ class JsonFields:
         return float(value)
 
     def integer(self, field: str, low: int, high: int) -> int | None:
-        value = self._values.get(field)
+        value = self.values.get(field)
         if value is None:
             return None
         if isinstance(value, float) and value.is_integer():
@@ -84,7 +84,7 @@ class JsonFields:
 
     def child(self, field: str) -> JsonFields | None:
         """An object in a field."""
-        value = self._values.get(field)
+        value = self.values.get(field)
         if value is None:
             return None
         if not isinstance(value, dict):
@@ -93,7 +93,7 @@ class JsonFields:
 
     def children(self, field: str) -> Sequence[JsonFields]:
         """The objects of a list in a field; empty without the field."""
-        value = self._values.get(field)
+        value = self.values.get(field)
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):

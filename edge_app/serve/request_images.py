@@ -6,18 +6,23 @@ component without following links, so that a link which is put there meanwhile l
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 import stat
 from pathlib import Path
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote, urlsplit
 
+from edge_app.events import Picture
+from edge_app.image_sources import ImageBytes, image_in_data_url
+from edge_app.serve.errors import ApiError
 from edge_app.serve.json_fields import JsonFields
+from models.core.errors import UserError
 from models.core.images import MAX_FILE_BYTES
+from models.core.types import Image
+from models.documents.pages import pages_of
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters at least: "C:" is a drive
+_PAGE = re.compile(r"(?P<file>.+)#(?:page=)?(?P<number>\d{1,6})", re.DOTALL)
 _SHOWN = 80  # characters of an address in an error
 
 
@@ -27,8 +32,8 @@ class RequestImages:
     def __init__(self, folder: Path | None) -> None:
         self._folder = None if folder is None else folder.resolve()
 
-    def read(self, fields: JsonFields, field: str) -> bytes:
-        """The bytes of the image that a field names. Raises ApiError."""
+    def read(self, fields: JsonFields, field: str) -> Picture:
+        """The image that a field names. Raises ApiError."""
         url = (fields.text(field) or "").strip()
         if not url:
             raise fields.wrong(field, "is missing; give the image as a data: URL")
@@ -47,44 +52,70 @@ class RequestImages:
             )
         raise fields.wrong(field, f"has the scheme {scheme}:, which is not supported; send a data: URL")
 
-    def _file(self, fields: JsonFields, field: str, path: str) -> bytes:
+    def _file(self, fields: JsonFields, field: str, written: str) -> Picture:
         if self._folder is None:
             raise fields.wrong(
                 field,
                 "is a path, and this server reads no files; start it with --images-from DIR, or send a data: URL",
                 "images_not_allowed",
             )
-        try:
-            place = (self._folder / path).resolve()
-            if place != self._folder and place.is_relative_to(self._folder):
-                return _contents(self._folder, place.relative_to(self._folder).parts)
-        except (OSError, ValueError, RuntimeError):  # not there, a NUL in the name, a loop of links
-            pass
+        data = self._contents(written)
+        page = _PAGE.fullmatch(written) if data is None else None
+        if page is not None:
+            data = self._contents(page["file"])
+        if data is not None:
+            name = Path(written).name
+            try:
+                return (
+                    ImageBytes(data, name) if page is None else _page_image(data, name, int(page["number"]))
+                )
+            except UserError as error:
+                raise _unreadable(fields, field, error) from None
         # One error for all, so that nobody learns what there is elsewhere.
         raise fields.wrong(
             field,
-            f"is {path[:_SHOWN]}, and there is no such image in the folder of --images-from",
+            f"is {written[:_SHOWN]}, and there is no such image in the folder of --images-from",
             "image_not_found",
         )
 
+    def _contents(self, path: str) -> bytes | None:
+        """The bytes of a file in the folder; None when there is none that can be read."""
+        assert self._folder is not None, "the caller has checked it"
+        try:
+            place = (self._folder / path).resolve()
+            if place == self._folder or not place.is_relative_to(self._folder):
+                return None
+            return _contents(self._folder, place.relative_to(self._folder).parts)
+        except (OSError, ValueError, RuntimeError):  # not there, a NUL in the name, a loop of links
+            return None
 
-def _data(fields: JsonFields, field: str, url: str) -> bytes:
-    """The bytes of a data: URL (RFC 2397)."""
-    head, comma, content = url.partition(",")
-    if not comma:
-        raise fields.wrong(field, "is a data: URL without a comma; write data:image/png;base64,CONTENT")
-    if not head.lower().endswith(";base64"):
-        return unquote_to_bytes(content)
-    text = "".join(unquote(content).split()).rstrip("=")
+
+def _unreadable(fields: JsonFields, field: str, error: UserError) -> ApiError:
+    return fields.wrong(field, f"is no image: {str(error).rstrip('.')}", "image_not_readable")
+
+
+def _data(fields: JsonFields, field: str, url: str) -> ImageBytes:
+    """The file in a data: URL, which may be percent-encoded inside a JSON text."""
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise fields.wrong(field, "is a data: URL whose content is no base64") from None
+        return image_in_data_url(url)
+    except UserError as error:
+        raise _unreadable(fields, field, error) from None
 
 
 def _path(url: str) -> str:
-    """The path in a file: URL, or the path itself."""
-    return unquote(urlsplit(url).path) if url.lower().startswith("file:") else url
+    """The path in a file: URL, with its fragment, or the path itself."""
+    if not url.lower().startswith("file:"):
+        return url
+    parts = urlsplit(url)
+    return unquote(parts.path) + (f"#{parts.fragment}" if parts.fragment else "")
+
+
+def _page_image(data: bytes, name: str, number: int) -> Image:
+    """One page of a file. name: with the number. Raises UserError when it has no such page."""
+    pages = list(pages_of(data, name.rpartition("#")[0]))
+    if not 1 <= number <= len(pages):
+        raise UserError(f"there is no page {number}, but {len(pages)} in all")
+    return pages[number - 1].picture()
 
 
 def _contents(folder: Path, parts: tuple[str, ...]) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_app.events import Answer, StopReason
+from models.core.types import LikelyToken, Token
 
 FINISH: dict[StopReason, str] = {
     "stop": "stop",
@@ -42,13 +43,16 @@ class Completion:
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, answer: Answer, notes: Sequence[str]) -> dict[str, Any]:
-        """The reply of a request that is not streamed. notes: what the user should know about the answer."""
+    def whole(self, answer: Answer, notes: Sequence[str], tokens: Sequence[Token]) -> dict[str, Any]:
+        """The reply of a request that is not streamed.
+
+        notes: what the user should know about the answer. tokens: with log-probabilities, when they were asked for.
+        """
         message = {"role": "assistant", "content": answer.text, "refusal": None}
         choice = {
             "index": 0,
             "message": message,
-            "logprobs": None,
+            "logprobs": logprobs(tokens),
             "finish_reason": FINISH[answer.stop_reason],
         }
         return {
@@ -62,8 +66,8 @@ class Completion:
         """The first chunk of a stream."""
         return self._chunk({"role": "assistant", "content": ""})
 
-    def piece(self, text: str) -> dict[str, Any]:
-        return self._chunk({"content": text})
+    def piece(self, text: str, tokens: Sequence[Token]) -> dict[str, Any]:
+        return self._chunk({"content": text}, tokens=tokens)
 
     def end(self, answer: Answer, notes: Sequence[str]) -> dict[str, Any]:
         """The chunk that ends the answer."""
@@ -81,8 +85,10 @@ class Completion:
             "edge_app": own_fields(answer, notes),
         }
 
-    def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def _chunk(
+        self, delta: dict[str, Any], finish: str | None = None, tokens: Sequence[Token] = ()
+    ) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs(tokens), "finish_reason": finish}
         return {**self._head("chat.completion.chunk"), "choices": [choice]}
 
     def _head(self, kind: str) -> dict[str, Any]:
@@ -93,6 +99,28 @@ class Completion:
             "model": self.model,
             "system_fingerprint": None,
         }
+
+
+def logprobs(tokens: Sequence[Token]) -> dict[str, Any] | None:
+    """The log-probabilities of tokens; None without any. The token that ends an answer has no bytes and is left out."""
+    content = [
+        {
+            **_likely(token),
+            "top_logprobs": [_likely(each) for each in token.likeliest],
+        }
+        for token in tokens
+        if token.piece
+    ]
+    return {"content": content, "refusal": None} if content else None
+
+
+def _likely(token: Token | LikelyToken) -> dict[str, Any]:
+    """A token with its log-probability. Bytes that are a part of a character are U+FFFD in its text."""
+    return {
+        "token": token.piece.decode("utf-8", "replace"),
+        "logprob": token.logprob,
+        "bytes": list(token.piece),
+    }
 
 
 def usage(answer: Answer) -> dict[str, Any]:
@@ -108,5 +136,5 @@ def usage(answer: Answer) -> dict[str, Any]:
 
 def own_fields(answer: Answer, notes: Sequence[str]) -> dict[str, Any]:
     """The object `edge_app` of an answer."""
-    fields = answer.as_json()
-    return {**{name: fields[name] for name in OWN_FIELDS}, "notes": list(notes)}
+    known = answer.as_json()
+    return {**{name: known[name] for name in OWN_FIELDS}, "notes": list(notes)}

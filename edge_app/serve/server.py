@@ -23,7 +23,7 @@ MOST_CONNECTIONS = 512
 """Connections at the same time, idle ones included; a further one gets status 503."""
 
 LEAVING_SECONDS = 3
-"""The longest wait for replies that are being sent when the server ends."""
+"""The longest wait for replies that are being sent when the server ends, and then for its engine."""
 
 IDLE_SECONDS = 75
 """How long an idle connection is kept. Clients keep theirs shorter, so that none sends on a connection that closes."""
@@ -144,8 +144,12 @@ class HttpServer(uvicorn.Server):
 
 def run(
     served: AssistantServer, server: HttpServer, sockets: list[socket.socket], begun: Callable[[], None]
-) -> None:
-    """Serves until `server.end` is called. begun: called when requests are accepted."""
+) -> bool:
+    """Serves until `server.end` is called. begun: called when requests are accepted.
+
+    Returns whether the engine was freed in time. Otherwise the process must end without waiting for its threads; what
+    they write has temporary names until it is whole.
+    """
 
     async def serving() -> None:
         task = asyncio.create_task(server.serve(sockets))
@@ -158,6 +162,7 @@ def run(
     try:
         asyncio.run(serving())
     finally:
-        served.close()
+        is_closed = served.close(LEAVING_SECONDS)
         for each in sockets:
             each.close()
+    return is_closed

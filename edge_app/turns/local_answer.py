@@ -15,7 +15,7 @@ from adapters.bank import Lease
 from edge_app.engine.engine_loading import leave_if_cancelled, reporter
 from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import CancelledError, Job
-from edge_app.events import Answer, ContextTrimmed, Failed, StopReason, TokenText
+from edge_app.events import Answer, ContextTrimmed, Failed, StopReason, TokenLogged, TokenText
 from edge_app.reason_text import notice
 from edge_app.turns.adapter_choice import AdapterChooser
 from edge_app.turns.images.image_text import ImageTexts
@@ -291,6 +291,8 @@ class LocalAnswer:
         assert generation is not None, "set by _begin"
         flushed = time.monotonic()
         for token in generation:
+            if self._planned.sampling.top_logprobs is not None:
+                job.emit(TokenLogged(token))
             if draft.first_token_ms is None:
                 draft.first_token_ms = self._planned.elapsed()
                 if generation.dropped_turns:

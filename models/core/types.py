@@ -96,6 +96,8 @@ class Sampling:
     temperature: 0 is greedy. top_k 0, top_p 1, min_p 0 and repetition_penalty 1 are off.
     repetition_penalty: None lets the engine choose (Engine.generate). seed: None draws a new one.
     max_tokens: of the answer. stop: strings that end it and are not part of it.
+    top_logprobs: how many of the likeliest tokens each token of the answer comes with; None for none, and without the
+        bytes of the token either.
     """
 
     temperature: float = 0.0
@@ -106,6 +108,16 @@ class Sampling:
     seed: int | None = None
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
+    top_logprobs: int | None = None
+
+
+@dataclass(frozen=True)
+class LikelyToken:
+    """A token that could have come. piece: its bytes, part of a character perhaps. logprob: as in Token."""
+
+    id: int
+    piece: bytes
+    logprob: float
 
 
 @dataclass(frozen=True)
@@ -113,8 +125,12 @@ class Token:
     """One generated token. text may be empty while a multi-byte character is incomplete.
 
     logprob: natural log of the model's own probability (temperature 1, before penalties and filters).
+    piece: its bytes, empty for a control token. likeliest: as many as Sampling.top_logprobs says, the likeliest first;
+    both only when it says a number.
     """
 
     id: int
     text: str
     logprob: float
+    piece: bytes = b""
+    likeliest: tuple[LikelyToken, ...] = ()

@@ -13,16 +13,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from models.core.types import Progress, Sampling, StopReason, Token
+from models.core.types import LikelyToken, Progress, Sampling, StopReason, Token
 from models.language.prefix_cache import AdapterKey, PrefixCache
 from models.language.prompt import Prompt
 from models.language.runtime import LlamaRuntime
-from models.language.sampling import Logits, Sampler, log_probability
+from models.language.sampling import Logits, Sampler, likeliest, log_probability
 from models.language.tokenizer import StreamDecoder, Tokenizer
 from models.lora.weights import PackedLora
 
 if TYPE_CHECKING:
     from models.language.constraint import Constraint, Vocabulary
+
+
+SHORT_CHUNK, LONG_CHUNK = 0.08, 0.2
+"""Seconds of a chunk of a prefill below which the next one is longer, and above which it is shorter. An answer is
+stopped between two chunks."""
+
+FIRST_ROWS, LEAST_ROWS = 64, 32
+"""Tokens of the first chunk, before the speed is known, and at least. The result does not depend on the chunks."""
 
 
 @dataclass(frozen=True)
@@ -129,14 +137,19 @@ class Generation(Iterator[Token]):
         runtime, prefix = self._model.runtime, self._model.prefix
         tokens = self._prompt.tokens
         self.cached_tokens = position = prefix.begin(tokens, self._adapter.key)
-        logits = None
-        for start in range(position, len(tokens), runtime.max_rows):
+        logits, start, rows = None, position, FIRST_ROWS
+        while start < len(tokens):
             if self._cancel.is_set():
                 return None
             self._progress("prefill", "Reading the conversation", start - position, len(tokens) - position)
-            chunk = self._prompt.inputs(start, start + runtime.max_rows)
-            logits = runtime.prefill(*chunk, start, self._adapter.packed)
-            prefix.extend(tokens[start : start + runtime.max_rows])
+            end, began = start + min(rows, runtime.max_rows), time.perf_counter()
+            logits = runtime.prefill(*self._prompt.inputs(start, end), start, self._adapter.packed)
+            prefix.extend(tokens[start:end])
+            seconds, start = time.perf_counter() - began, end
+            if seconds < SHORT_CHUNK:
+                rows *= 2
+            elif seconds > LONG_CHUNK:
+                rows = max(LEAST_ROWS, rows // 2)
         return logits
 
     def _decode(self, logits: Logits, sampler: Sampler) -> Iterator[Token]:
@@ -152,7 +165,7 @@ class Generation(Iterator[Token]):
             self.stop_reason = self._reason(stops, limit)
             if self.stop_reason in ("length", "cancelled"):
                 text += _held_back(decoder, stops)
-            yield Token(token, self._add(text), logprob)
+            yield self._token(token, text, logprob, logits)
             self.decode_ms = _milliseconds(decoding)
             if self.stop_reason is None and (self._cancel.is_set() or prefix.begun != own):
                 self.stop_reason = "cancelled"
@@ -162,7 +175,7 @@ class Generation(Iterator[Token]):
             prefix.extend([token])
             token, logprob = sampler.choose(logits)
         self.stop_reason = "stop"
-        yield Token(token, self._add(_held_back(decoder, stops)), logprob)
+        yield self._token(token, _held_back(decoder, stops), logprob, logits)
 
     def _decode_within(self, constraint: Constraint, logits: Logits, sampler: Sampler) -> Iterator[Token]:
         """As `_decode`, within a grammar."""
@@ -176,7 +189,7 @@ class Generation(Iterator[Token]):
             if token != chosen:
                 logprob = log_probability(logits, token)
             self.completion_tokens += 1
-            yield Token(token, self._add(decoder.feed(token)), logprob)
+            yield self._token(token, decoder.feed(token), logprob, logits)
             self.decode_ms = _milliseconds(decoding)
             if constraint.is_complete:
                 break
@@ -199,11 +212,19 @@ class Generation(Iterator[Token]):
         free = self._model.runtime.context_length - len(self._prompt.tokens)
         return min(self._sampling.max_tokens, free + 1)
 
-    def _add(self, text: str) -> str:
-        """Add a token's text to the answer. Returns it without the blanks at the beginning of the answer."""
+    def _token(self, token: int, text: str, logprob: float, logits: Logits) -> Token:
+        """Add a token's text to the answer, without the blanks at the beginning of the answer.
+
+        logits: float32 [vocab], of which the token was chosen.
+        """
         added = text if self.text else text.lstrip()
         self.text += added
-        return added
+        count = self._sampling.top_logprobs
+        if count is None:
+            return Token(token, added, logprob)
+        piece = self._model.tokenizer.token_bytes
+        others = tuple(LikelyToken(each, piece(each), value) for each, value in likeliest(logits, count))
+        return Token(token, added, logprob, piece(token), others)
 
     def _reason(self, stops: StopMatcher, limit: int) -> StopReason | None:
         if stops.stopped:

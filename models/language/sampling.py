@@ -14,6 +14,9 @@ from models.core.types import Sampling
 
 Logits = NDArray[np.float32]
 
+MOST_LIKELY = 100
+"""The most of the likeliest tokens that a token of an answer comes with."""
+
 _NUCLEUS_GUESS = 256  # top-p sorts this many of the largest first, and all of them only if they are too few
 
 
@@ -31,6 +34,7 @@ def check(sampling: Sampling) -> Sampling:
             10.0,
         ),
         ("max_tokens", sampling.max_tokens, 1, 1_000_000),
+        ("top_logprobs", sampling.top_logprobs or 0, 0, MOST_LIKELY),
     )
     for name, value, low, high in ranges:
         if not low <= value <= high:  # also false for NaN
@@ -100,6 +104,14 @@ def log_probability(logits: Logits, token: int) -> float:
     """The natural logarithm of softmax(logits)[token], summed in float64."""
     top = logits.max()
     return float(logits[token] - top) - float(np.log(np.exp(logits - top).sum(dtype=np.float64)))
+
+
+def likeliest(logits: Logits, count: int) -> list[tuple[int, float]]:
+    """The `count` likeliest tokens with their log-probabilities, the likeliest first. logits: float32 [vocab]."""
+    if count == 0:
+        return []
+    ids = _largest(logits.astype(np.float64), count)[:count]
+    return [(int(token), log_probability(logits, int(token))) for token in ids]
 
 
 def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.intp]:

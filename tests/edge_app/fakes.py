@@ -14,7 +14,7 @@ from edge_app.settings import Settings
 from edge_app.system import paths
 from models.compiled_adapters import CompiledAdapterPacker
 from models.core.cache import PACKED
-from models.core.types import Image, Message, Progress, Sampling, Token, no_progress
+from models.core.types import Image, LikelyToken, Message, Progress, Sampling, Token, no_progress
 from models.engine import Abilities, PackedAdapter
 from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
@@ -62,7 +62,12 @@ class FakeGeneration(Iterator[Token]):
                 return
             self.text += word
             self.completion_tokens += 1
-            yield Token(number, word, engine.logprob)
+            piece = word.encode() if engine.likeliest is not None else b""
+            others = (
+                LikelyToken(number, piece, engine.logprob),
+                LikelyToken(99, b"other", engine.logprob - 1),
+            )
+            yield Token(number, word, engine.logprob, piece, others[: engine.likeliest or 0])
         self.stop_reason = "stop"
 
 
@@ -71,7 +76,7 @@ class FakeEngine:
     """Generates the same words for every question.
 
     words: the answer, a token each. logprob: of each token. before_token: called with the number of each token before
-    it is generated. loading: called when the engine is loaded.
+    it is generated. loading: called when the engine is loaded. likeliest: how many likely tokens come with each.
     """
 
     generation: ClassVar[int] = 1
@@ -82,6 +87,7 @@ class FakeEngine:
     before_token: Callable[[int], None] = lambda _: None
     loading: Callable[[Progress], None] = lambda _: None
     dropped_turns: int = 0
+    likeliest: int | None = None
     name: str = "fake"
     context_length: int = 128
     has_vision: bool = True

@@ -162,11 +162,15 @@ def test_an_image_may_be_given_without_an_object(reader: ChatRequestReader) -> N
         ({"stop": 3}, "stop"),
         ({"stop": ["x"] * 17}, "stop"),
         ({"n": 2}, "n"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"logprobs": 2}, "logprobs"),
         ({"tools": [{"type": "function"}]}, "tools"),
         ({"functions": [{}]}, "functions"),
         ({"logit_bias": {"1": 2}}, "logit_bias"),
         ({"presence_penalty": 0.5}, "presence_penalty"),
         ({"modalities": ["audio"]}, "modalities"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
     ],
 )
 def test_what_does_not_fit_is_named(reader: ChatRequestReader, fields: dict[str, Any], param: str) -> None:

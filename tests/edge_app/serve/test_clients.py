@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import PIL.ImageDraw
@@ -86,10 +89,12 @@ def run(command: list[str], address: str, folder: Path, **environment: str) -> s
 def test_the_openai_client(address: str, folder: Path, example: int) -> None:
     printed = run([sys.executable, "-c", PYTHON[example]], address, folder).splitlines()
     assert len(printed) >= 2 and all(printed)
-    if "France" in PYTHON[example]:
-        assert "Paris" in printed[0] and 0 < float(printed[1]) < 1
     if '"shapes"' in PYTHON[example]:
         assert printed == ["circle", "shapes"]
+    if "response_format" in PYTHON[example]:
+        assert [line.split()[0] for line in printed[1:]] == ["name", "inhabitants"]
+    elif "France" in PYTHON[example]:
+        assert "Paris" in printed[0] and 0 < float(printed[1]) < 1
     if "stream=True" in PYTHON[example]:
         assert re.fullmatch(r"\d+ tokens, local", printed[-1])
 
@@ -129,6 +134,23 @@ def test_an_image_of_the_folder_by_its_path(address: str, folder: Path) -> None:
     )
     printed = run([sys.executable, "-c", script, f"{address}/v1/chat/completions", body], address, folder)
     assert '"content":"circle"' in printed and '"adapter":"shapes"' in printed
+
+
+def answered(address: str, **body: Any) -> Any:
+    data = json.dumps({"messages": [{"role": "user", "content": "Name a colour."}], **body}).encode()
+    with urllib.request.urlopen(f"{address}/v1/chat/completions", data, timeout=120) as reply:
+        return json.loads(reply.read())
+
+
+def test_log_probabilities_are_those_of_the_tokens_of_the_text(address: str) -> None:
+    answer = answered(address, logprobs=True, top_logprobs=3, max_tokens=8, model="edge-vlm-135m")
+    (choice,) = answer["choices"]
+    tokens = choice["logprobs"]["content"]
+    assert "".join(token["token"] for token in tokens).strip() == choice["message"]["content"].strip()
+    for token in tokens:
+        likeliest = [each["logprob"] for each in token["top_logprobs"]]
+        assert len(likeliest) == 3 and likeliest == sorted(likeliest, reverse=True)
+        assert token["logprob"] <= likeliest[0] <= 0
 
 
 def test_ctrl_c_ends_it_with_one_line(environment: dict[str, str], folder: Path) -> None:

@@ -107,6 +107,20 @@ def test_sampling_is_as_it_was_asked_for(serve: Serve, engine: FakeEngine) -> No
     assert (engine.calls[1].sampling.max_tokens, engine.calls[1].sampling.stop) == (5, ("z",))
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_log_probabilities_come_with_the_tokens_when_they_are_asked_for(
+    serve: Serve, engine: FakeEngine, stream: bool
+) -> None:
+    engine.likeliest = 2
+    reply = serve().ask(logprobs=True, top_logprobs=2, stream=stream)
+    assert engine.calls[0].sampling.top_logprobs == 2
+    choices = [event["choices"][0] for event in reply.events] if stream else [reply.json["choices"][0]]
+    tokens = [token for choice in choices if choice["logprobs"] for token in choice["logprobs"]["content"]]
+    assert [token["token"] for token in tokens] == ["A ", "cat", "."]
+    assert tokens[1]["bytes"] == list(b"cat") and tokens[1]["logprob"] == -0.5
+    assert [each["token"] for each in tokens[1]["top_logprobs"]] == ["cat", "other"]
+
+
 def test_nothing_is_saved(serve: Serve) -> None:
     serve().ask("A question that nobody keeps?")
     store = SessionStore.open()

@@ -50,6 +50,9 @@ class Counting:
     def flush(self) -> str:
         return ""
 
+    def token_bytes(self, token: int) -> bytes:
+        return b"%d " % token
+
 
 def begin(language: LanguageModel, tokens: list[int], **changes: object) -> Generation:
     sampling = Sampling(**{"max_tokens": 5, **changes})  # type: ignore[arg-type]
@@ -85,6 +88,15 @@ def test_positions_follow_one_another_over_chunks_and_decoding() -> None:
     shared = language()
     assert [token.id for token in begin(shared, list(range(10)))] == [10, 11, 12, 13, 14]
     assert shared.runtime.positions == list(range(14))  # type: ignore[attr-defined]
+
+
+def test_each_token_comes_with_the_likeliest_ones_when_they_are_asked_for() -> None:
+    first = next(begin(language(), [10], top_logprobs=1))
+    (likely,) = first.likeliest
+    assert (first.piece, likely.id, likely.piece) == (b"11 ", 11, b"11 ")
+    assert likely.logprob == first.logprob
+    plain = next(begin(language(), [10]))
+    assert (plain.piece, plain.likeliest) == (b"", ())
 
 
 def test_the_context_ends_an_answer_one_token_after_the_last_position() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.core.errors import UserError
 from models.core.types import Sampling
-from models.language.sampling import Sampler, log_probability
+from models.language.sampling import Sampler, likeliest, log_probability
 
 VOCABULARY = 500
 
@@ -127,3 +127,11 @@ def test_logits_that_are_no_numbers_choose_nothing(temperature: float, wrong: fl
     logits[3] = wrong
     with pytest.raises(UserError, match="no numbers"):
         Sampler(Sampling(temperature=temperature)).choose(logits)
+
+
+def test_the_likeliest_tokens_come_in_order_with_their_own_log_probabilities() -> None:
+    logits = np.array([0.0, 3.0, -1.0, 2.0], np.float32)
+    found = likeliest(logits, 2)
+    assert [token for token, _ in found] == [1, 3]
+    assert [value for _, value in found] == [log_probability(logits, 1), log_probability(logits, 3)]
+    assert likeliest(logits, 0) == [] and len(likeliest(logits, 4)) == 4
