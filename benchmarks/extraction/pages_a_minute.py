@@ -1,5 +1,6 @@
-"""`python -m benchmarks.extraction.pages_a_minute FOLDER`: pages a minute of `extract`, of a loop, and of llama.cpp.
+"""`python -m benchmarks.extraction.pages_a_minute FOLDER`: pages a minute of `extract`, of loops, and of llama.cpp.
 
+"loop" asks about one page after another in one process, "ask" in a process for each page, as a loop in a shell does.
 The ways take turns over chunks of the same pages, so that drift of the machine cancels in the ratios.
 """
 
@@ -9,10 +10,13 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +85,7 @@ def _ways(stack: ExitStack, fields: str, adapter: str) -> dict[str, Pages]:
         worker = stack.enter_context(Worker(command, folder / f"{way}.log"))
         worker.ask("load", way=way)
         ways[way] = _pages(worker)
+    ways["ask"] = partial(_ask, ["--fields", fields, "--adapter", adapter, "--offline", "--json"])
     peer = os.environ.get(PEER)
     if peer is not None:
         asked = asked_fields(fields)
@@ -97,6 +102,15 @@ def _ways(stack: ExitStack, fields: str, adapter: str) -> dict[str, Pages]:
         )
         ways["llama.cpp + rapidocr"] = _pages(worker, tokens=PEER_TOKENS)
     return ways
+
+
+def _ask(options: Sequence[str], files: Sequence[str]) -> float:
+    """Runs `edge-app ask` for each page."""
+    started = time.perf_counter()
+    for file in files:
+        command = [sys.executable, "-m", "edge_app", "ask", "--image", file, *options]
+        subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - started
 
 
 def _pages(worker: Worker, **arguments: Any) -> Pages:

@@ -95,8 +95,8 @@ def extract(
     files = find_files(sources)
     if not files:
         raise UserError(f"There is no image and no PDF file in {', '.join(sources)}.")
-    if review and not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise typer.BadParameter("--review needs a terminal.")
+    if review and (not (sys.stdin.isatty() and sys.stderr.isatty()) or output.is_dumb()):
+        raise typer.BadParameter("--review needs a terminal that can move its cursor.")
     columns = asked.fields
     table = table_file(out, columns, bom=bom) if out else StandardOutput(columns, bom=bom, held=review)
     request = ExtractRequest(asked, min_confidence, again, allow_cloud)
