@@ -122,7 +122,8 @@ class AdapterManifest:
 
     version: as PEP 440 has it. description: one line. base_model: a name from `edge-app models list`.
     base_digest: one of models.hub.store.BaseDigests, or NOT_DECLARED. training: facts by name (data, licence,
-    recipe …). files: sha256 (hex) by name of every file but the manifest and its signature.
+    recipe …). files: sha256 (hex) by name of every file but the manifest and its signature. any_page: it answers about
+    any page of text, so that a more special adapter comes first.
     """
 
     name: str
@@ -136,6 +137,7 @@ class AdapterManifest:
     training: Mapping[str, str] = field(default_factory=dict)
     accuracy: tuple[Accuracy, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    any_page: bool = False
 
     def is_newer_than(self, other: AdapterManifest) -> bool:
         return Version(self.version) > Version(other.version)
@@ -196,6 +198,7 @@ def manifest_of(tables: object, path: Path) -> AdapterManifest:
         training=training.facts(_MOST_FACTS),
         accuracy=tuple(_accuracy(fields) for fields in top.tables("accuracy", _MOST_ROWS)),
         files=_files(top.table("files"), path),
+        any_page=top.flag("any_page", False),
     )
     top.done()
     return manifest
@@ -207,6 +210,8 @@ def write_manifest(manifest: AdapterManifest) -> bytes:
     for key in ("name", "version", "description", "base_model", "base_digest"):
         if value := getattr(manifest, key):
             tables[key] = value
+    if manifest.any_page:
+        tables["any_page"] = True
     tables["tasks"] = list(manifest.tasks)
     tables["reads"] = asdict(manifest.reads)
     tables["training"] = dict(manifest.training)

@@ -57,6 +57,7 @@ _DECLINES = re.compile(
             r"(?:not enough|insufficient|no) (?:\w+ )?(?:information|context|detail)\b",
             r"(?:this|that|it) is (?:beyond|outside|not (?:visible|shown|something i (?:can|know)))\b",
             r"not (?:visible|shown|readable|legible|applicable|available)$",
+            r"(?:(?:it|that|this) is )?not on (?:the|this) (?:page|receipt|document)$",
         )
     )
 )

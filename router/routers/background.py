@@ -29,8 +29,9 @@ GENERAL = BUNDLED.with_name("general_questions.txt")
 ASKED = BUNDLED.with_name("asked.txt")
 """The questions that routers are evaluated with."""
 
-DRAWN = ("screens", "other")
-"""Groups of drawn pictures (router.negatives), which weigh as much as the photos each."""
+OTHER = "other"
+DRAWN = ("screens", "pages", OTHER)
+"""Groups of drawn pictures (router.negatives). The screens weigh as much as the photos, and as the others together."""
 
 CHAT = "chat"
 """Section of both lists: questions that are about no image."""
@@ -116,11 +117,13 @@ class Background:
     """The background of one model.
 
     chat: the number of question examples, counted from the end, that are plain chat. The others ask about an image.
+    no_pages: the images without screens and pages of text, for an adapter that answers about those.
     """
 
     image: FeatureBackground
     question: FeatureBackground
     chat: int
+    no_pages: FeatureBackground
 
     @property
     def sizes(self) -> FeatureSizes:
@@ -149,11 +152,13 @@ def bundled_background() -> Background:
 
     tensors = {name: value.astype(np.float32) for name, value in load_file(BUNDLED).items()}
     drawn = [tensors[f"image.{group}"] for group in DRAWN]  # int8 in the file; only the direction counts
-    directions = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in drawn]
+    screens, pages, other = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in drawn)
+    mean, photos = tensors["image.mean"], tensors["image.examples"]
     return Background(
-        FeatureBackground.of(tensors["image.mean"], tensors["image.examples"], *directions),
+        FeatureBackground.of(mean, photos, screens, np.concatenate([pages, other])),
         FeatureBackground.of(tensors["question.mean"], tensors["question.examples"]),
         int(tensors["question.chat"][0]),
+        FeatureBackground.of(mean, photos, other),
     )
 
 

@@ -26,7 +26,7 @@ from models.core.types import Image
 from models.engine import FeatureExtractor, TextEmbedder, load_model
 from models.hub.store import ModelStore
 from router.negatives import draw_negatives
-from router.routers.background import BUNDLED, CHAT, DRAWN, GENERAL, SPECIAL, read_questions
+from router.routers.background import BUNDLED, CHAT, DRAWN, GENERAL, OTHER, SPECIAL, read_questions
 
 SETS = ("photos", "captions")
 CENTRES = 128
@@ -91,11 +91,11 @@ def make(
 
 def drawn_tensors(extractor: FeatureExtractor) -> dict[str, NDArray[np.int8]]:
     """The features of pictures of kinds that no adapter is made for, [pictures, features] for each group of DRAWN."""
-    screens, other = DRAWN
-    vectors: dict[str, list[NDArray[np.float32]]] = {screens: [], other: []}
+    vectors: dict[str, list[NDArray[np.float32]]] = {group: [] for group in DRAWN}
     for name, image in draw_negatives(DRAWN_SEED, DRAWN_EACH):
         features = extractor.image_features(Image(np.asarray(image), name, name))
-        vectors[screens if name.startswith("screens-") else other].append(image_vector(features))
+        family = name.partition("-")[0]
+        vectors[family if family in DRAWN else OTHER].append(image_vector(features))
     return {f"image.{group}": eight_bits(np.stack(own)) for group, own in vectors.items()}
 
 

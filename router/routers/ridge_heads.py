@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.prototypes import PROTOTYPES_FILE, read_prototypes
+from adapters.store.manifest import MANIFEST_FILE, parse_manifest
+from models.core.errors import UserError
 from router.choice import OTHER_MODEL, Candidate, Choice, Query, decide, likeness_reason
 from router.routers.adapter_file_cache import AdapterFileCache
 from router.routers.background import Background, FeatureBackground, bundled_background, centre_prototypes
@@ -51,13 +53,15 @@ FOLLOWED = 1.0
 class AdapterHead:
     """The fitted head of one adapter.
 
-    weight: float32 [1408], over centred features; None for an adapter without images.
+    weight: float32 [1408], over centred features; None for an adapter without images. any_page: see
+        adapters.store.manifest.AdapterManifest.
 
     `value` is above 0 for an image that suits the adapter, and about 0.5 for a typical one.
     """
 
     weight: NDArray[np.float32] | None
     bias: float
+    any_page: bool = False
 
     def value(self, image: NDArray[np.float32]) -> float:
         """The value of the head for an image.
@@ -75,10 +79,14 @@ class HeadRouter:
         self._background = background or bundled_background()
         self._scope = scope
         self._fitting = HeadFit(self._background.image)
+        self._fitting_any_page = HeadFit(self._background.no_pages)
         self._heads = AdapterFileCache(directory, PROTOTYPES_FILE, self._fit)
 
     def choose(self, query: Query, installed: Collection[str]) -> Choice:
-        """The adapter that suits best, or none. Adapters without example questions or images are never chosen."""
+        """The adapter that suits best, or none. Adapters without example questions or images are never chosen.
+
+        One for any page is chosen only when no more special one suits.
+        """
         if not self._background.fits(query):
             return OTHER_MODEL
         heads = self._heads.of(installed)
@@ -98,9 +106,14 @@ class HeadRouter:
         if nearest is None:
             return decide(candidates)
         contenders = [
-            each for each in candidates if each.image is None or _likeness(nearest) - _likeness(each) < RIVAL
+            each
+            for each in candidates
+            if each.image is None
+            or heads[each.adapter].any_page
+            or _likeness(nearest) - _likeness(each) < RIVAL
         ]
-        return decide(candidates, likeness_reason("question_out_of_scope", nearest), contenders)
+        special = [each for each in contenders if each.score > 0 and not heads[each.adapter].any_page]
+        return decide(candidates, likeness_reason("question_out_of_scope", nearest), special or contenders)
 
     def _scope_of(self, name: str, query: Query) -> float | None:
         """Log-odds that the question is a task of the adapter. A follow-up stays with the adapter it follows."""
@@ -113,7 +126,17 @@ class HeadRouter:
         image, _ = centre_prototypes(path, read_prototypes(path), self._background)
         if not len(image):
             return AdapterHead(None, 0.0)
-        return AdapterHead(*self._fitting.head(image))
+        any_page = is_for_any_page(path.with_name(MANIFEST_FILE))
+        fitting = self._fitting_any_page if any_page else self._fitting
+        return AdapterHead(*fitting.head(image), any_page)
+
+
+def is_for_any_page(manifest: Path) -> bool:
+    """Whether an adapter says so. False for a manifest that is missing or damaged."""
+    try:
+        return parse_manifest(manifest.read_bytes(), manifest).any_page
+    except (OSError, UserError):
+        return False
 
 
 class HeadFit:

@@ -37,7 +37,7 @@ def spread_out(size: int) -> FeatureBackground:
     return FeatureBackground.of(vectors.mean(axis=0), vectors)
 
 
-BACKGROUND = Background(spread_out(IMAGE_SIZE), spread_out(HIDDEN), CHAT)
+BACKGROUND = Background(spread_out(IMAGE_SIZE), spread_out(HIDDEN), CHAT, spread_out(IMAGE_SIZE))
 
 GENERIC = 104
 """A kind of question that fits every adapter with images."""

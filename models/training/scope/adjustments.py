@@ -75,27 +75,24 @@ class LinearRule:
 
 
 def fit_rule(vectors: Floats, inside: Sequence[bool], mean: Floats) -> LinearRule:
-    """Logistic regression with a ridge penalty, by Newton's method in the dual form.
+    """Logistic regression with a ridge penalty, by Newton's method.
 
-    vectors: [n, hidden]. inside: whether each is in scope. mean: [hidden], subtracted from the vectors. With the kernel
-    K = X X^T / PENALTY, values K a, probabilities p and W = p (1 - p), a step solves (W K + I) a = W K a + t - p.
+    vectors: [n, hidden]. inside: whether each is in scope. mean: [hidden], subtracted from the vectors. With the inputs
+    X, probabilities p and W = p (1 - p), a step solves (X^T W X + PENALTY I) d = X^T (t - p) - PENALTY w.
     """
     inputs = np.concatenate([(vectors - mean) * SPREAD, np.full((len(vectors), 1), INTERCEPT)], 1).astype(
         np.float64
     )
-    kernel = inputs @ inputs.T / PENALTY
     target = np.array(inside, np.float64)
-    dual: NDArray[np.float64] = np.zeros(len(inputs))
+    weights: NDArray[np.float64] = np.zeros(inputs.shape[1])
     for _ in range(25):
-        share = 1 / (1 + np.exp(-kernel @ dual))
+        share = 1 / (1 + np.exp(-inputs @ weights))
         slope = np.maximum(share * (1 - share), 1e-6)
-        right = slope * (kernel @ dual) + target - share
-        step = np.linalg.solve(slope[:, None] * kernel + np.eye(len(inputs)), right)
-        change = np.abs(step - dual).max()
-        dual = np.asarray(step)
-        if change < 1e-6:
+        curvature = (inputs * slope[:, None]).T @ inputs + PENALTY * np.eye(len(weights))
+        step = np.linalg.solve(curvature, inputs.T @ (target - share) - PENALTY * weights)
+        weights = weights + step
+        if np.abs(step).max() < 1e-8:
             break
-    weights = inputs.T @ dual / PENALTY
     weight = (weights[:-1] * SPREAD).astype(np.float32)
     return LinearRule(weight, float(weights[-1] * INTERCEPT - weight @ mean))
 

@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from adapters.store.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManifest, write_manifest
 from router.choice import Query
 from router.routers.background import FeatureBackground
 from router.routers.ridge_heads import RIDGE, HeadFit, HeadRouter
 from tests.router.made_up import (
     ALL,
     BACKGROUND,
+    GENERIC,
     HIDDEN,
     IMAGE_SIZE,
     KINDS,
@@ -167,3 +169,47 @@ def test_vectors_of_another_language_model_get_no_adapter_and_the_reason_says_so
     router = HeadRouter(tmp_path, MadeUpScope(tmp_path), BACKGROUND)
     other = Query("What?", np.ones(HIDDEN + 1, np.float32), near(2, IMAGE_SIZE, 999))
     assert router.choose(other, ("cells",)).reason.kind == "other_language_model"
+
+
+def install_for_any_page(directory: Path, images: int, questions: int) -> None:
+    """An adapter "pages" with images of one kind, whose tasks are questions of another."""
+    install(directory, "pages", images)
+    (directory / "pages" / "kind").write_text(f"{questions} 20")
+    manifest = AdapterManifest(
+        "pages", "1", "Any page.", "made-up", "", files=dict.fromkeys(REQUIRED_FILES, "0" * 64), any_page=True
+    )
+    (directory / "pages" / MANIFEST_FILE).write_bytes(write_manifest(manifest))
+
+
+def test_an_adapter_for_any_page_answers_what_no_more_special_one_does(tmp_path: Path) -> None:
+    install(tmp_path, "receipts", 3)
+    install_for_any_page(tmp_path, images=3, questions=5)
+    router = HeadRouter(tmp_path, MadeUpScope(tmp_path), BACKGROUND)
+
+    assert ask(router, ("receipts", "pages"), 3, GENERIC).adapter == "receipts"
+    assert ask(router, ("receipts", "pages"), 3, 5).adapter == "pages"
+    assert ask(router, ("pages",), 3, GENERIC).adapter == "pages"
+    assert ask(router, ("receipts", "pages"), 3, 170).adapter is None
+    assert ask(router, ("receipts", "pages"), 107, 5).adapter is None
+
+
+def test_pages_of_the_background_do_not_count_against_an_adapter_for_any_page(tmp_path: Path) -> None:
+    page = around(6, IMAGE_SIZE, 60)
+    photos = np.stack([near(100 + number, IMAGE_SIZE, number) for number in range(60)])
+    mean = np.concatenate([photos, page]).mean(axis=0)
+    background = replace(
+        BACKGROUND,
+        image=FeatureBackground.of(mean, photos, page),
+        no_pages=FeatureBackground.of(mean, photos),
+    )
+    install_for_any_page(tmp_path, images=6, questions=6)
+    without = replace(background, image=background.no_pages)
+
+    scores = [
+        ask(HeadRouter(tmp_path, MadeUpScope(tmp_path), each), ("pages",), 6, 6).candidates[0].image
+        for each in (background, without)
+    ]
+
+    assert scores[0] == scores[1]
+    assert scores[0] is not None
+    assert scores[0] > 0
