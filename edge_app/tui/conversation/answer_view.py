@@ -16,12 +16,16 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Markdown, Static
+from textual.widgets.markdown import MarkdownFence
 
 from edge_app.answer_text import answer_line, needs_help, seconds, speed_text
 from edge_app.events import Answer, Progress
 from edge_app.system.terminal_text import one_line, printable
 from edge_app.tui.conversation.messages import MessageView
 from edge_app.tui.text import progress_text
+
+CODE_STEP = 16
+"""Columns by which a key scrolls long lines of code."""
 
 THOUGHT = "What the model thought before"
 LOCAL, BROKEN = "The answer from this device", "The other answer, incomplete"
@@ -96,6 +100,22 @@ class AnswerView(MessageView):
         Binding(
             "o", "toggle_other", "Other answer", id="message.other", tooltip="Unfold or fold the other answer"
         ),
+        Binding(
+            "right,l",
+            "scroll_code(1)",
+            "Code right",
+            id="message.code_right",
+            show=False,
+            tooltip="Scroll long lines of code to the right",
+        ),
+        Binding(
+            "left,h",
+            "scroll_code(-1)",
+            "Code left",
+            id="message.code_left",
+            show=False,
+            tooltip="Scroll long lines of code back to the left",
+        ),
     ]
 
     def __init__(
@@ -145,6 +165,11 @@ class AnswerView(MessageView):
         for folded in (self._thought, self._other):
             if folded.display:
                 folded.toggle()
+
+    def action_scroll_code(self, steps: int) -> None:
+        """Scrolls the code blocks whose lines are longer than the screen is wide."""
+        for code in self.query(MarkdownFence):
+            code.scroll_relative(x=steps * CODE_STEP, animate=False)
 
     # -- while it is generated
 

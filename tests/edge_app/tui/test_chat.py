@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Markdown, Static
+from textual.widgets.markdown import MarkdownFence
 
 from edge_app.events import (
     Answered,
@@ -25,7 +26,7 @@ from edge_app.events import (
 )
 from edge_app.tui.app import ChatApp
 from edge_app.tui.composer.composer import NoticeLine
-from edge_app.tui.conversation.answer_view import AnswerView
+from edge_app.tui.conversation.answer_view import CODE_STEP, AnswerView
 from edge_app.tui.conversation.messages import QuestionView, RemarkView
 from edge_app.tui.status import StatusLine
 from tests.edge_app.tui.conftest import (
@@ -369,3 +370,21 @@ async def test_of_thousands_of_tokens_none_is_lost(make_app: MakeApp, assistant:
     async with app.run_test() as pilot:
         await ask(pilot, "go")
         assert app.chat.query_one(AnswerView).text == whole
+
+
+async def test_long_lines_of_code_are_scrolled_with_the_arrows(
+    make_app: MakeApp, assistant: ScriptedAssistant
+) -> None:
+    assistant.answers("See:\n\n```python\ntotal = " + "1 + " * 100 + "1\n```\n\nDone.")
+    app = make_app()
+    async with app.run_test(size=(80, 30)) as pilot:
+        await type_text(pilot, "Code, please")
+        await press(pilot, "enter")
+        await settled(pilot)
+        code = app.chat.query_one(MarkdownFence)
+        await press(pilot, "shift+tab", "right", "right")
+        assert code.scroll_x == 2 * CODE_STEP
+        await press(pilot, "left")
+        assert code.scroll_x == CODE_STEP
+        await press(pilot, *["right"] * 40)
+        assert code.scroll_x == code.max_scroll_x > 200
