@@ -18,6 +18,7 @@ from typing import Any
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.core.types import Detail
+from models.documents.pages import page_digest, split_page
 
 TRAIN, VALIDATION = "train", "val"
 VALIDATION_SHARE = 0.2
@@ -155,7 +156,9 @@ def _row(line: str, place: str, images: Path, set_name: str, digests: dict[Path,
     image = images / name
     if image not in digests:
         try:
-            digests[image] = file_digest(image)
+            file, number = split_page(image)
+            digest = file_digest(file)
+            digests[image] = digest if number is None else page_digest(digest, number)
         except OSError as error:
             raise UserError(f"{place}: the image {image} cannot be read ({error.strerror}).") from None
     return TrainingRow(

@@ -87,7 +87,7 @@ class Page:
         return replace(image, digest=self._digest(), notes=notes)
 
     def _digest(self) -> str:
-        return hashlib.sha256(f"{self.sha256}#{self.number}".encode()).hexdigest()
+        return page_digest(self.sha256, self.number)
 
 
 def pages_of(source: Path | str | bytes, name: str | None = None) -> Iterator[Page]:
@@ -113,6 +113,11 @@ def pages_of(source: Path | str | bytes, name: str | None = None) -> Iterator[Pa
     digest = hashlib.sha256(data).hexdigest()
     wanted = range(len(frames)) if number is None else [number - 1]
     return (Page(file, name, i + 1, len(frames), digest, data, frames[i]) for i in wanted)
+
+
+def page_digest(digest: str, number: int) -> str:
+    """The digest of a page of several. digest: of the file. number: from 1. All in hexadecimal."""
+    return hashlib.sha256(f"{digest}#{number}".encode()).hexdigest()
 
 
 def load_page(source: Path | str | bytes, name: str | None = None, *, longest: int | None = None) -> Image:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from adapters.training.data import TrainingRow
 from models.core.errors import UserError
-from models.core.images import load_image
 from models.core.types import Image
+from models.documents.pages import load_page
 from models.vision.efficientnet import HEAD_CHANNELS
 from models.vision.tower import TowerFeatures, VisionTower
 
@@ -75,7 +75,7 @@ class FeatureCache:
 def load_training_image(row: TrainingRow) -> Image:
     """The row's image. Raises UserError, naming the line, when it cannot be decoded."""
     try:
-        return replace(load_image(row.image), detail=row.detail)
+        return replace(load_page(row.image), detail=row.detail)
     except UserError as error:
         raise UserError(f"{row.place}: {error}") from None
 

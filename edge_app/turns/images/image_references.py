@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 _ONE = r"(?:photo|photograph|picture|pic|image|snapshot|screenshot|shot|scan)"
 _MANY = _ONE[:-1] + r")s"
-_KIND = rf"(?:{_ONE}|receipt|chart|graph|drawing|slide|diagram|map)"
+_KIND = rf"(?:{_ONE}|page|receipt|chart|graph|drawing|slide|diagram|map)"
 """Nouns that name an image beside a number or an order."""
 
 _FIRST_TEN = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")

@@ -19,7 +19,9 @@ from adapters.training.data import (
     read_training_rows,
     set_aside,
 )
+from adapters.training.images.features import load_training_image
 from models.core.errors import UserError
+from tests.models.documents.made_pdf import Sheet, pdf_file
 
 
 def make_images(folder: Path, count: int) -> list[str]:
@@ -64,6 +66,16 @@ def test_held_out_images_are_held_out_with_all_their_questions(tmp_path: Path) -
     assert len(learnt) + len(held) == len(rows)
     assert set_aside(rows[::-1], 0.1, seed=3)[1] == held[::-1]
     assert set_aside(rows, 0.1, seed=4)[1] != held
+
+
+def test_the_pages_of_a_document_are_images_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "bills.pdf").write_bytes(pdf_file(*(Sheet([(60, 780, f"Page {n}")]) for n in range(8))))
+    written = [{"image": f"bills.pdf#{n}", "question": "Which?", "answer": str(n)} for n in range(1, 9)]
+    rows = read_training_rows(write(tmp_path, good_rows(tmp_path) + written))
+    pages = [row for row in rows if row.image.name.startswith("bills")]
+    assert len({row.digest for row in pages}) == 8
+    assert [load_training_image(row).notes for row in pages[:2]] == [("page 1 of 8",), ("page 2 of 8",)]
+    assert load_training_image(pages[0]).digest == pages[0].digest
 
 
 def test_labels_are_kept(tmp_path: Path) -> None:
