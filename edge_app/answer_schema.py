@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 
 from edge_app.fields import Field, FieldKind, fields_schema
 from models.core.errors import UserError
-from models.language.json_schema import MOST_BYTES, grammar_of
+from models.language.json_schema import MOST_BYTES, fits, grammar_of
 
 _KINDS: Mapping[str, FieldKind] = {
     "string": "text",
@@ -19,6 +20,7 @@ _KINDS: Mapping[str, FieldKind] = {
     "integer": "integer",
     "boolean": "boolean",
 }
+_FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 _SAYS_NOTHING = frozenset({"title", "description", "default", "examples", "deprecated", "$comment"})
 
 
@@ -38,10 +40,40 @@ class AnswerSchema:
         content: dict[str, Any] = json.loads(self.text)
         return content
 
+    @property
+    def names(self) -> list[str]:
+        """The keys of the object that the schema names; none for another schema."""
+        properties = self.content.get("properties")
+        return list(properties) if isinstance(properties, dict) else []
+
+    @property
+    def empty(self) -> str | None:
+        """The object whose values are all null, as JSON; None when the schema does not allow that."""
+        if not self.fields or not all(map(self.may_be_null, self.names)):
+            return None
+        return json.dumps(dict.fromkeys(self.names), ensure_ascii=False)
+
     @cached_property
     def grammar(self) -> str:
         """The grammar that decoding follows."""
         return grammar_of(self.content)
+
+    def fitted(self, text: str) -> str | None:
+        """The JSON in an answer of another program, in the form that the grammar has; None when it does not fit.
+
+        A fence around the JSON is left out, and the keys of objects are put in the order of the schema.
+        """
+        fenced = _FENCED.fullmatch(text.strip())
+        try:
+            value = json.loads(fenced[1] if fenced else text)
+            written = json.dumps(_ordered(value, self.content), ensure_ascii=False, allow_nan=False)
+        except (ValueError, RecursionError):
+            return None
+        return written if fits(self.grammar, written) else None
+
+    def grammar_of_field(self, name: str) -> str:
+        """The grammar of one value of the object."""
+        return grammar_of(self.content["properties"][name])
 
     def may_be_null(self, name: str) -> bool:
         """Whether the field may be null."""
@@ -129,3 +161,18 @@ def _kind(part: object) -> FieldKind | None:
 def _types(part: Mapping[str, Any]) -> list[Any]:
     types = part.get("type")
     return types if isinstance(types, list) else [types]
+
+
+def _ordered(value: Any, schema: object) -> Any:
+    """A JSON value with the keys of its objects in the order of the schema, those that it does not name last."""
+    if not isinstance(schema, Mapping):
+        return value
+    if isinstance(value, list):
+        return [_ordered(each, schema.get("items")) for each in value]
+    properties = schema.get("properties")
+    if not isinstance(value, dict) or not isinstance(properties, Mapping):
+        return value
+    names = [name for name in properties if name in value] + [
+        name for name in value if name not in properties
+    ]
+    return {name: _ordered(value[name], properties.get(name)) for name in names}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edge_app import settings as settings_module
@@ -10,6 +10,7 @@ from edge_app.assistant import Assistant
 from edge_app.events import Answer, Failed, Progress
 
 if TYPE_CHECKING:
+    from edge_app.answer_schema import AnswerSchema
     from edge_app.events import Picture
     from edge_app.storage.sessions import SessionStore
     from router.types import Mode
@@ -57,6 +58,7 @@ def ask(
     adapter: str | None = None,
     mode: Mode | None = None,
     allow_cloud: bool = False,
+    schema: AnswerSchema | Mapping[str, Any] | type | None = None,
     **settings: Any,
 ) -> Answer:
     """One question, one answer. Loads the model for this question alone; `load` keeps it for several.
@@ -65,9 +67,12 @@ def ask(
     adapter: an installed adapter's name, "none", "auto", or a sum such as "receipts:0.5,medical:0.5".
     mode: "auto", "fast", "quality" or "eco". None takes the setting, for adapter as well.
     allow_cloud: the question and its images may be sent to the configured endpoint.
+    schema: the answer is JSON that fits it: a JSON Schema as a dict, or a pydantic model's class. See Turn.
     settings: as in `load`.
 
     Raises UserError when there is no answer, and what `load` raises.
     """
     with load(**settings) as assistant:
-        return assistant.ask(question, image, adapter=adapter, mode=mode, allow_cloud=allow_cloud)
+        return assistant.ask(
+            question, image, adapter=adapter, mode=mode, allow_cloud=allow_cloud, schema=schema
+        )

@@ -6,14 +6,15 @@ Must not import a user interface library (import contract).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from adapters.store.adapter_store import RESERVED, AdapterStore
 from adapters.store.manifest import PromptPolicy
+from edge_app.answer_schema import AnswerSchema
 from edge_app.cloud.access import CloudAccess, State
 from edge_app.cloud.consent import Consenter, ConsentStore
 from edge_app.costs.averages import CostAverages
@@ -114,8 +115,11 @@ class Assistant:
         mode: Mode | None = None,
         session: str | None = None,
         allow_cloud: bool = False,
+        schema: AnswerSchema | Mapping[str, Any] | type | None = None,
     ) -> Answer:
         """One question, answered without its events; None takes the setting. See Turn for the parameters.
+
+        The question may be empty when there is a schema.
 
         Raises UserError when there is no answer.
         """
@@ -127,6 +131,7 @@ class Assistant:
             adapter=adapter or self.settings.adapter,
             mode=mode or self.settings.mode,
             allow_cloud=allow_cloud,
+            schema=schema,
         )
         last = None
         for last in self.answer(turn):

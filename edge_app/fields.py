@@ -20,6 +20,8 @@ _TYPES = {"text": "string", "number": "number", "integer": "integer", "date": "s
 _YES = frozenset({"yes", "true"})
 _NO = frozenset({"no", "false"})
 _LARGEST = 10**15  # a longer row of digits is a code, and a float would round it
+_ANOTHER_LINE = re.compile(r":|\b(?:tel|fax|gst|phone|email|e-mail|www)\b|\d{7}", re.IGNORECASE)
+_LABELLED_END = re.compile(r"\s*\([^()]*(?::|\d{7})[^()]*\)?$")
 _BLANKS = re.compile(r"\s+")
 
 
@@ -38,7 +40,7 @@ class FieldValue:
     value: a JSON value; None for what is not there. A list or an object where the schema has one.
     logprob: natural logarithm of the model's probability of the value's tokens; None for a cloud answer.
     confidence: the probability that the value is right, 0..1; None for a value that is None, and for a cloud answer.
-    calibrated: the confidence was fitted on answered questions. Otherwise it is the probability of the tokens.
+    calibrated: the confidence was fitted on such answers; otherwise it only orders values by how sure the model is.
     """
 
     name: str
@@ -101,7 +103,7 @@ def typed_value(kind: FieldKind, text: str) -> str | int | float | bool | None:
     plain = text.strip()
     match kind:
         case "text":
-            return plain or None
+            return _in_one_line(plain) or None
         case "date":
             day = as_date(plain)
             return None if day is None else day.isoformat()
@@ -116,3 +118,15 @@ def typed_value(kind: FieldKind, text: str) -> str | int | float | bool | None:
             if kind == "integer":
                 return int(number) if whole else None
             return float(number)
+
+
+def _in_one_line(text: str) -> str:
+    """A value in one line, without the labelled lines that follow it on a page, such as "TEL : 03-78800732"."""
+    first, *others = text.splitlines() or [""]
+    kept = [first]
+    for line in others:
+        if _ANOTHER_LINE.search(line):
+            break
+        kept.append(line)
+    joined = _BLANKS.sub(" ", " ".join(kept)).strip()
+    return _LABELLED_END.sub("", joined) or joined

@@ -16,11 +16,14 @@ from edge_app.cli.options import (
     AllowCloudOption,
     ContinueOption,
     DetailOption,
+    FieldsOption,
     ImageOption,
     ModelOption,
     ModeOption,
     OfflineOption,
+    SchemaOption,
     SessionOption,
+    answer_schema,
     image_sources,
     load_settings,
     say_attached,
@@ -53,6 +56,8 @@ def ask(
     adapter: AdapterOption = None,
     mode: ModeOption = None,
     detail: DetailOption = None,
+    schema: SchemaOption = None,
+    fields: FieldsOption = None,
     offline: OfflineOption = None,
     allow_cloud: AllowCloudOption = False,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="The system prompt.")] = None,
@@ -94,10 +99,12 @@ def ask(
       edge-app ask "What is in ~/photos/cat.jpg?"
       edge-app ask "What is the total?" --image "invoice.pdf#2"
       edge-app ask "And what colour is it?" --continue
+      edge-app ask --image receipt.jpg --fields "company, date:date, total:number"
       git diff | edge-app ask "Summarise this:" - --json
     """
+    asked = answer_schema(schema, fields)
     given = image_sources(image)
-    typed = _question(question or [], image or [], given)
+    typed = _question(question or [], image or [], given, has_default=asked is not None)
     if "" in (stop or ()):
         raise typer.BadParameter("--stop is empty; give the text that ends the answer.")
     from edge_app.assistant import Assistant, Turn
@@ -136,6 +143,7 @@ def ask(
         sampling=replace(settings.sampling(), stop=tuple(stop or ())),
         system=system,
         allow_cloud=allow_cloud,
+        schema=asked,
     )
     with closing(store), closing(assistant), closing(assistant.answer(turn)) as events:
         answer = show_turn(events, screen, assistant)
@@ -158,12 +166,13 @@ def ask(
 
 
 def _question(
-    arguments: list[str], options: Sequence[str], given: Sequence[ImageSource]
+    arguments: list[str], options: Sequence[str], given: Sequence[ImageSource], *, has_default: bool
 ) -> QuestionWithImages:
     """The arguments joined by spaces, without the images that they name.
 
     Standard input replaces "-", and is the question when the arguments have no other. It is data: its paths are left
-    alone. options: the values of --image. given: the images that they name.
+    alone. options: the values of --image. given: the images that they name. has_default: no question
+    is needed.
     """
     from edge_app.image_sources import is_standard_input
     from edge_app.question_images import QuestionWithImages, read_arguments
@@ -172,7 +181,7 @@ def _question(
     before = read_arguments(arguments[:at], given)
     after = read_arguments(arguments[at + 1 :], [*given, *before.images])
     images = before.images + after.images
-    if before.text and at == len(arguments):
+    if (before.text or has_default) and at == len(arguments):
         return before
     if not before.text and at == len(arguments) and sys.stdin.isatty():
         raise typer.BadParameter('Give a question, as in: edge-app ask "What is this?" --image photo.jpg')

@@ -17,6 +17,7 @@ from edge_app.system.terminal_text import one_line
 from router.types import Mode
 
 if TYPE_CHECKING:
+    from edge_app.answer_schema import AnswerSchema
     from edge_app.image_sources import ImageSource
     from edge_app.settings import Settings
     from edge_app.storage.sessions import SessionStore
@@ -56,6 +57,24 @@ ImageOption = Annotated[
         "--image",
         metavar="PATH",
         help='An image, "bill.pdf#3" for a page, a folder, or "-" for standard input; may be repeated.',
+    ),
+]
+SchemaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--schema",
+        metavar="FILE.json",
+        help="Answer with JSON that fits this JSON Schema.",
+        show_default=False,
+    ),
+]
+FieldsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fields",
+        metavar="LIST",
+        help='Answer with a JSON object, as in "company, date:date, total:number".',
+        show_default=False,
     ),
 ]
 SessionOption = Annotated[
@@ -127,3 +146,24 @@ def session_id(store: SessionStore, session: str | None, continue_: bool) -> str
     if continue_:
         return store.latest()
     return store.resolve(session) if session is not None else None
+
+
+def answer_schema(schema: Path | None, fields: str | None) -> AnswerSchema | None:
+    """What --schema or --fields asks for; None without them.
+
+    Raises typer.BadParameter when both are given or the fields cannot be read, and UserError for the file.
+    """
+    if schema is None and fields is None:
+        return None
+    if schema is not None and fields is not None:
+        raise typer.BadParameter("Give --schema or --fields, not both.")
+    from edge_app.answer_schema import read_schema, schema_of_fields
+    from edge_app.fields import parse_fields
+    from models.core.errors import UserError
+
+    if schema is not None:
+        return read_schema(schema)
+    try:
+        return schema_of_fields(parse_fields(fields or ""))
+    except UserError as error:
+        raise typer.BadParameter(str(error)) from None

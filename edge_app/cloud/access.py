@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from edge_app.answer_schema import AnswerSchema
 from edge_app.cloud.breaker import SICK
 from edge_app.cloud.consent import Consenter, ConsentStore, IdentifiedImage, Permission, Proposal, judge
 from edge_app.cloud.endpoint import Endpoint
@@ -146,6 +147,7 @@ class CloudAccess:
         sampling: Sampling,
         longest_side: int | None = None,
         model: str | None = None,
+        schema: AnswerSchema | None = None,
     ) -> Payload:
         """Builds the complete request, as the endpoint is known to want it.
 
@@ -158,6 +160,7 @@ class CloudAccess:
             messages,
             sampling=sampling,
             longest_side=min(side, longest_side) if longest_side else side,
+            schema=schema,
         )
         return cloud.spoken(request)
 

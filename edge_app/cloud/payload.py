@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edge_app.answer_schema import AnswerSchema
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.images import DEFAULT_SIDE, OutgoingImage, outgoing
 from models.core.types import Message, Sampling
@@ -64,12 +65,13 @@ def payload(
     *,
     sampling: Sampling,
     longest_side: int = DEFAULT_SIDE,
+    schema: AnswerSchema | None = None,
 ) -> Payload:
     """The request for an answer to the last message, whose role must be "user".
 
     sampling: values that the format has and that differ from the defaults are sent. A temperature of 0, the default
         here, is not, because some models reject it.
-    longest_side: of images, in pixels.
+    longest_side: of images, in pixels. schema: what the answer has to fit; it is sent as response_format.
     """
     if not messages or messages[-1].role != "user":
         raise ValueError("the last message is not a question")
@@ -81,6 +83,7 @@ def payload(
         "stream_options": {"include_usage": True},
         _limit_field(endpoint): sampling.max_tokens,
         **_asked_for(sampling),
+        **({} if schema is None else {"response_format": _response_format(schema)}),
     }
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Payload(
@@ -102,6 +105,12 @@ def _asked_for(sampling: Sampling) -> dict[str, Any]:
         "stop": list(sampling.stop) or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _response_format(schema: AnswerSchema) -> dict[str, Any]:
+    """strict is asked for where every key is required, which endpoints demand for it."""
+    form = {"name": "answer", "schema": schema.content, "strict": bool(schema.fields)}
+    return {"type": "json_schema", "json_schema": form}
 
 
 def _limit_field(endpoint: Endpoint) -> str:

@@ -15,7 +15,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from adapters.bank import AdapterBank, Lease
+from adapters.spec import parse_spec
 from adapters.store.adapter_store import AdapterStore
+from adapters.store.manifest import Example
 from edge_app.engine.adapter_bases import AdapterBases
 from edge_app.engine.engine_loading import LoadEngine, free_closed, leave_if_cancelled, reporter
 from edge_app.engine.inference_thread import Job
@@ -89,6 +91,11 @@ class EnginePool:
         with self._lock:
             self._held[model] += 1
         return Lease(lease.weights, lease.reads, partial(self._release, lease, model))
+
+    def examples(self, adapter: str) -> tuple[Example, ...]:
+        """The questions in the manifests of an adapter, or of a sum of adapters. Raises UserError."""
+        manifests = [self._adapters.get(name).manifest for name in parse_spec(adapter).names]
+        return tuple(example for each in manifests if each is not None for example in each.examples)
 
     def prefetch(self, adapter: str | None, model: str) -> None:
         """Begins to load an adapter in the background, if its base's engine is loaded. May be called on any thread."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 
+from edge_app.answer_schema import AnswerSchema
 from edge_app.cloud.access import CloudAccess
 from edge_app.cloud.errors import CloudError
 from edge_app.cloud.payload import Payload, tokens_of
@@ -32,7 +33,10 @@ from edge_app.reason_text import clause, inside
 from edge_app.system.terminal_text import capitalised
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import TimedSaver, TurnRecorder
+from edge_app.turns.structured.field_values import plain_values, says_nothing
+from edge_app.turns.structured.instruction import with_instruction
 from models.core.errors import UserError
+from models.core.types import Message
 from router.confidence.declines import is_decline
 from router.types import Reason
 
@@ -130,7 +134,7 @@ class CloudAnswer:
             place="cloud",
             mode=planned.turn.mode,
             confidence=None,
-            declined=is_decline(self.text),
+            declined=is_decline(self.text) if planned.schema is None else says_nothing(self.text),
             reason=self._why.reason,
             reason_kind=self._why.reason_kind,
             model=request.endpoint.model if request is not None else "",
@@ -140,6 +144,7 @@ class CloudAnswer:
             tokens_per_second=self._speed(completion),
             session=self._recorder.session,
             kept=self._kept,
+            fields=plain_values(self.text) if planned.schema is not None and self.whole else (),
         )
 
     def _run(self) -> Generator[Event, None, None]:
@@ -150,7 +155,7 @@ class CloudAnswer:
         turn, session = self._planned.turn, self._recorder.session
         side = self._planned.places.scenario.budgets.image_side
         self._choose_model()
-        request = self._access.propose(self._planned.messages, self._planned.sampling, side, self._model)
+        request = self._proposed(self._planned.messages, side)
         self.refused = self._access.refusal(
             request, self._why.reason, session, self._stopped, allow_cloud=turn.allow_cloud
         )
@@ -180,7 +185,7 @@ class CloudAnswer:
     def _without_images(self, error: CloudError, side: int | None) -> Payload:
         """The request without its images, if the user agrees to that; else raises the error."""
         messages = [replace(message, images=()) for message in self._planned.messages]
-        request = self._access.propose(messages, self._planned.sampling, side, self._model)
+        request = self._proposed(messages, side)
         why = f"{inside(str(error))}; this is the question without images"
         if self._access.refusal_to_change(request, why, self._recorder.session, self._stopped) is not None:
             raise error
@@ -189,6 +194,12 @@ class CloudAnswer:
             self._why, reason=f"{self._why.reason}; {clause(change)}", reason_kind=change.kind
         )
         return request
+
+    def _proposed(self, messages: Sequence[Message], side: int | None) -> Payload:
+        schema = self._planned.schema
+        if schema is not None:
+            messages = with_instruction(messages, schema)
+        return self._access.propose(messages, self._planned.sampling, side, self._model, schema)
 
     def _stream(self, request: Payload) -> Generator[Event, None, None]:
         """Sends a request that the user has allowed."""
@@ -203,12 +214,24 @@ class CloudAnswer:
                     case CloudText(text):
                         self._first_token_ms = self._first_token_ms or self._planned.elapsed()
                         self.text += text
-                        self._saver.text_came()
-                        yield TokenText(text)
+                        if self._planned.schema is None:
+                            self._saver.text_came()
+                            yield TokenText(text)
                     case CloudThinking(text):
                         yield ThinkingText(text)
                     case CloudWaiting(at, done, total):
                         yield Progress("wait", f"{capitalised(at)} loads its model", done, total)
+        if self._planned.schema is not None:
+            yield self._fitted(self._planned.schema, request)
+
+    def _fitted(self, schema: AnswerSchema, request: Payload) -> TokenText:
+        """The text of an answer that fits the schema. Raises CloudError when it does not."""
+        text = schema.fitted(self.text)
+        if text is None:
+            self.whole = False
+            raise CloudError("malformed", f"The answer of {request.endpoint} does not fit the schema.")
+        self.text = text
+        return TokenText(text)
 
     def _save(self) -> None:
         """The text so far: as the turn's answer, or beside the local answer when there is one."""

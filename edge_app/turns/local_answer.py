@@ -24,6 +24,8 @@ from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import FLUSH_SECONDS, TurnRecorder
 from edge_app.turns.replies.built_in_replies import BuiltInReply
 from edge_app.turns.replies.text_replies import TEXT_READ, all_text, field_value
+from edge_app.turns.structured.field_questions import FieldQuestions, field_question
+from edge_app.turns.structured.instruction import with_instruction
 from models.core.errors import QuestionTooLongError, UserError
 from models.ocr.page_layout import PageText
 from models.scoring.text_overlap import nearest_lines
@@ -33,11 +35,14 @@ from router.place_policy import FirstPlace
 from router.types import Reason
 
 if TYPE_CHECKING:
-    from models.engine import Engine
+    from models.engine import Engine, TokenStream
 
 DOCUMENT_LINES = 6
 """Lines of a document in a prompt of the plain model, those nearest to the question. With all lines it is right less
 often."""
+
+LINES_A_FIELD = 3
+"""The same for each field of an answer that has to fit a schema."""
 
 JUDGED_TOKENS = 4
 """An answer that may be paused is judged after every so many tokens."""
@@ -172,29 +177,55 @@ class LocalAnswer:
         use_words = planned.turn.use_words and lease.reads.words
         page = self._document(lease)
         if page is not None:
-            reply = field_value(planned.turn.question, page)
+            reply = field_value(planned.turn.question, page) if planned.schema is None else None
             if reply is not None:
                 self._give(reply, job)
                 return
-            texts = {
-                digest: nearest_lines(text, planned.turn.question, DOCUMENT_LINES)
-                for digest, text in texts.items()
-            }
+            texts = {digest: self._nearest(text) for digest, text in texts.items()}
             use_words = False
-        draft.generation = engine.generate(
-            planned.focus.messages,
-            planned.sampling,
-            adapter=lease.weights,
-            use_words=use_words,
-            see_images=planned.turn.see_images,
-            texts=texts,
-            cancel=job.cancelled,
-            progress=reporter(job, job.emit),
-        )
+
+        def ask(question: str | None, grammar: str | None) -> TokenStream:
+            """The model's answer; question: another one than the turn's."""
+            messages = planned.focus.messages
+            if question is not None:
+                messages = (*messages[:-1], replace(messages[-1], text=question))
+            elif planned.schema is not None and lease.weights is None:
+                messages = tuple(with_instruction(messages, planned.schema))
+            return engine.generate(
+                messages,
+                planned.sampling,
+                adapter=lease.weights,
+                use_words=use_words,
+                see_images=planned.turn.see_images,
+                texts=texts,
+                grammar=grammar,
+                cancel=job.cancelled,
+                progress=reporter(job, job.emit),
+            )
+
+        schema, adapter = planned.schema, draft.choice.adapter
+        if schema is not None and schema.fields and adapter is not None:
+            examples = self._pool.examples(adapter)
+            questions = [field_question(field, examples) for field in schema.fields]
+            draft.by_field = FieldQuestions(schema, questions, ask)
+            draft.field_scopes = [self._scope(engine, question) for question in questions]
+        draft.generation = draft.by_field or ask(None, schema.grammar if schema is not None else None)
         draft.weights_generation = (lease.weights or engine).generation
         image = planned.focus.image if planned.turn.see_images else None
         draft.head = engine.certainty(image, lease.weights) if image is not None else None
-        draft.scope = self._chooser.scope_of(planned, draft.choice, engine)
+        draft.scope = self._scope(engine, planned.turn.question)
+
+    def _scope(self, engine: Engine, question: str) -> float | None:
+        planned = self._planned
+        asked = replace(planned, turn=replace(planned.turn, question=question))
+        return self._chooser.scope_of(asked, self.draft.choice, engine)
+
+    def _nearest(self, text: str) -> str:
+        """The lines of a document that the question and the fields are likely about."""
+        planned, schema = self._planned, self._planned.schema
+        names = () if schema is None else tuple(schema.names)
+        lines = max(DOCUMENT_LINES, LINES_A_FIELD * len(names))
+        return nearest_lines(text, " ".join((planned.turn.question, *names)), lines)
 
     def _choose_and_see(self, job: Job) -> Engine:
         """Chooses the adapter, loads the engine that runs it, and encodes the images with that engine.
@@ -298,6 +329,7 @@ class LocalAnswer:
                 if generation.dropped_turns:
                     job.emit(ContextTrimmed(generation.dropped_turns))
             draft.logprobs.append(token.logprob)
+            draft.texts.append(token.text)
             if token.text:
                 job.emit(TokenText(token.text))
             if pause_below is not None and self._pauses(pause_below):
@@ -314,6 +346,6 @@ class LocalAnswer:
 
     def _pauses(self, below: float) -> bool:
         generation = self.draft.generation
-        if generation is None or generation.stop_reason is not None:
-            return False
+        if self._planned.schema is not None or generation is None or generation.stop_reason is not None:
+            return False  # an answer that has to fit a schema is never half of one
         return len(self.draft.logprobs) % JUDGED_TOKENS == 0 and self.draft.is_hopeless(below)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_app.events import Answer, StopReason, Timing, TokenCounts
+from edge_app.fields import FieldValue
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.replies.built_in_replies import BuiltInReply
+from edge_app.turns.structured.field_questions import AskedField, FieldQuestions
+from edge_app.turns.structured.field_values import plain_values, says_nothing, values_of
 from models.scoring.text_overlap import share_in_text
 from router.choice import Choice
 from router.confidence.declines import is_decline
@@ -31,7 +35,9 @@ class LocalDraft:
     choice: the adapter. model: the name of the model that runs it.
     route_ms, image_ms: milliseconds for choosing the adapter, and for encoding and reading images.
     first_token_ms: since the turn was handed over. generation: None before generation begins.
-    logprobs: natural logarithms, one for each token. weights_generation: of the weights that answer, as in Evidence.
+    logprobs, texts: natural logarithms and texts, one for each token. by_field: the generation when it asks for each
+        field of a schema; field_scopes: the scope of each of its questions.
+    weights_generation: of the weights that answer, as in Evidence.
     head, ocr: certainty of the projector's heads and of the text reader about the image in question, 0..1.
     scope: the log-odds that the question is one of the tasks of who answers, as in Evidence.
     read_text: the text of that image in the prompt; empty for none.
@@ -52,6 +58,9 @@ class LocalDraft:
         self.first_token_ms: float | None = None
         self.generation: TokenStream | None = None
         self.logprobs: list[float] = []
+        self.texts: list[str] = []
+        self.by_field: FieldQuestions | None = None
+        self.field_scopes: list[float | None] = []
         self.weights_generation: int | None = None
         self.head: float | None = None
         self.scope: float | None = None
@@ -72,7 +81,35 @@ class LocalDraft:
     @property
     def is_decline(self) -> bool:
         """Whether the text so far declines to answer."""
-        return self.reply.declined if self.reply is not None else is_decline(self.text)
+        if self.reply is not None:
+            return self.reply.declined
+        return is_decline(self.text) if self._planned.schema is None else says_nothing(self.text)
+
+    def values(self) -> tuple[FieldValue, ...]:
+        """The values of a complete answer that fits a schema; none for any other."""
+        if self.by_field is not None:
+            asked = zip(self.by_field.asked, self.field_scopes, strict=False)
+            return tuple(self._asked_value(field, scope) for field, scope in asked)
+        if self._planned.schema is None:
+            return ()
+        if self.reply is not None:
+            return plain_values(self.reply.text)
+        return values_of(list(zip(self.texts, self.logprobs, strict=True)), self._judged_part)
+
+    def _asked_value(self, field: AskedField, scope: float | None) -> FieldValue:
+        """A value whose question was answered by itself, so that the rule applies to it as to any answer."""
+        logprob = sum(field.logprobs)
+        if field.value is None or not field.logprobs:
+            return FieldValue(field.name, field.value, logprob)
+        in_text = share_in_text(str(field.value), self.read_text) if self.read_text else None
+        evidence = replace(self._evidence(), logprobs=field.logprobs, scope=scope, in_text=in_text)
+        estimate = self._confidence().judge(evidence)
+        return FieldValue(field.name, field.value, logprob, estimate.probability, estimate.fitted)
+
+    def _judged_part(self, logprobs: tuple[float, ...]) -> ConfidenceEstimate:
+        """The confidence of a value within an answer. The rule was fitted on whole answers only."""
+        estimate = self._confidence().judge(replace(self._evidence(), logprobs=logprobs))
+        return replace(estimate, fitted=False)
 
     def is_hopeless(self, below: float) -> bool:
         """Whether the answer, when it is complete, will have a confidence below `below`, judged by its beginning."""
@@ -131,6 +168,7 @@ class LocalDraft:
             min_logprob=min(logprobs) if logprobs else None,
             evidence=self._evidence() if self.reply is None else None,
             offer=planned.places.offer(probability) if judged is not None else None,
+            fields=self.values() if stop_reason != "cancelled" else (),
         )
 
     def _reasons(self, judged: Escalation | None) -> tuple[Reason, ...]:
@@ -146,7 +184,16 @@ class LocalDraft:
             return ConfidenceEstimate(self.reply.probability, fitted=False)
         if not self.logprobs or self.is_decline:
             return None
+        if self._planned.schema is not None:
+            return self._estimate_of_values()
         return self._confidence().judge(self._evidence())
+
+    def _estimate_of_values(self) -> ConfidenceEstimate:
+        """That of the least sure value: values of one page are right or wrong together more often than by chance."""
+        known = [value.confidence for value in self.values() if value.confidence is not None]
+        if known:
+            return ConfidenceEstimate(min(known), fitted=False)
+        return replace(self._confidence().judge(self._evidence()), fitted=False)
 
     def _speed(self) -> float | None:
         """Tokens per second of decoding; the first token comes from the prefill and is not counted."""

@@ -12,6 +12,7 @@ from functools import partial
 
 from adapters.spec import parse_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
+from edge_app.answer_schema import AnswerSchema, parse_schema
 from edge_app.cloud.access import CloudAccess
 from edge_app.costs.averages import PRIOR_LOCAL, CostAverages
 from edge_app.engine.adapter_bases import AdapterBases
@@ -31,7 +32,9 @@ from edge_app.turns.images.image_focus import ImageFocus, image_in_question
 from edge_app.turns.images.pictures import Pictures, ReadPicture
 from edge_app.turns.placement import PlacePlan
 from edge_app.turns.replies.assistant_profile import AssistantProfile, read_profile
+from edge_app.turns.replies.built_in_replies import built_in_reply
 from edge_app.turns.replies.text_requests import asks_for_all_text
+from edge_app.turns.structured.instruction import default_question
 from models.core.errors import UserError
 from models.core.types import Message, Sampling
 from router.choice import Choice, choose_as_asked
@@ -55,6 +58,7 @@ class PlannedTurn:
         chosen one while there is no choice.
     started: `time.perf_counter()` when the turn was handed over. route_ms: milliseconds that `choice` took.
     profile: reads what the assistant can say about itself.
+    schema: what the answer has to fit; None for an answer in plain text.
     """
 
     turn: Turn
@@ -74,11 +78,14 @@ class PlannedTurn:
     route_ms: float
     profile: Callable[[], AssistantProfile]
     previous: Answer | None = None
+    schema: AnswerSchema | None = None
 
     @property
     def asks_for_text(self) -> bool:
         """Whether the answer is the text in the image in question. No model and no adapter takes part in it."""
-        return self.turn.see_images and self.focus.image is not None and asks_for_all_text(self.turn.question)
+        if self.schema is not None or not self.turn.see_images or self.focus.image is None:
+            return False
+        return asks_for_all_text(self.turn.question)
 
     def elapsed(self) -> float:
         """Milliseconds since the turn was handed over."""
@@ -112,6 +119,7 @@ class Planner:
     def plan(self, turn: Turn) -> PlannedTurn:
         """Raises UserError for anything the user got wrong."""
         started = time.perf_counter()
+        turn, schema = _with_schema(turn)
         model = turn.model or self.model
         self._bases.check(model)
         installed, choice = self._adapters_to_choose(turn.adapter, model)
@@ -126,7 +134,7 @@ class Planner:
         focus, alone = self._foci(base, turn, messages, session.turns if session else (), len(new))
         if choice is None and focus.obstacle is None and alone.obstacle == "several_images":
             choice = Choice(None, None, Reason("adapters_see_one_image"))
-        return PlannedTurn(
+        planned = PlannedTurn(
             turn=turn,
             session=session.id if session else None,
             system=turn.system if turn.system is not None or session else self._settings.system,
@@ -144,7 +152,11 @@ class Planner:
             route_ms=1000 * (routed - started),
             profile=partial(read_profile, model, self._adapters, places.standing),
             previous=latest_answer(session.turns if session else ()),
+            schema=schema,
         )
+        if schema is not None:
+            built_in_reply(planned)  # raises UserError where the schema allows no reply
+        return planned
 
     def plan_again(self, session: str, turn: int) -> tuple[PlannedTurn, SavedTurn]:
         """A saved turn, planned for the cloud. Raises UserError when there is no such turn."""
@@ -236,6 +248,18 @@ class Planner:
             if all(self._adapters.has(name) for name in named):
                 return named
         return self._adapters.names()
+
+
+def _with_schema(turn: Turn) -> tuple[Turn, AnswerSchema | None]:
+    """The turn, with a question if it has only a schema; and the schema. Raises UserError when it cannot be used."""
+    if turn.schema is None:
+        return turn, None
+    schema = parse_schema(turn.schema)
+    if turn.sampling is not None and turn.sampling.stop:
+        raise UserError(
+            "A stop sequence would cut an answer that has to fit a schema; leave one of them out."
+        )
+    return turn if turn.question.strip() else replace(turn, question=default_question(schema)), schema
 
 
 def _within(sampling: Sampling, budgets: Budgets) -> Sampling:

@@ -54,6 +54,15 @@ def grammar_of(schema: Mapping[str, Any]) -> str:
     return grammar
 
 
+def fits(grammar: str, text: str) -> bool:
+    """Whether a text is one of a grammar's."""
+    from llguidance import LLMatcher, LLTokenizer
+
+    tokens = LLTokenizer("byte")
+    matcher, ids = LLMatcher(tokens, grammar, log_level=0), tokens.tokenize_str(text)
+    return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
+
+
 def _checked(schema: Mapping[str, Any]) -> str:
     """The schema as JSON. Raises UserError for what llguidance would not refuse by itself."""
     try:

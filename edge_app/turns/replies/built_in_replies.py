@@ -6,16 +6,18 @@ A reply is decided from the planned turn, before anything is loaded or sent. A n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edge_app.answer_text import needs_help
 from edge_app.turns.replies.about_answer import asks_about_answer, how_sure, no_reason
 from edge_app.turns.replies.question_language import foreign_language, sentence_about_language
 from edge_app.turns.replies.small_talk import reply, topic
+from models.core.errors import UserError
 from router.types import Reason
 
 if TYPE_CHECKING:
+    from edge_app.answer_schema import AnswerSchema
     from edge_app.turns.planner import PlannedTurn
 
 
@@ -109,5 +111,20 @@ CASES: tuple[Case, ...] = (small_talk, about_answer, other_language, image_obsta
 
 def built_in_reply(planned: PlannedTurn, cases: Sequence[Case] | None = None) -> BuiltInReply | None:
     """The reply to a turn; None when the model is to answer. cases: None takes CASES."""
+    if planned.schema is not None:
+        return _empty_reply(planned, planned.schema)
     replies = (case(planned) for case in (CASES if cases is None else cases))
     return next((reply for reply in replies if reply is not None), None)
+
+
+def _empty_reply(planned: PlannedTurn, schema: AnswerSchema) -> BuiltInReply | None:
+    """The reply to a question about an image that is not there, when the answer has to fit a schema: empty values.
+
+    Raises UserError where the schema has no empty values.
+    """
+    reply = image_obstacle(planned)
+    if reply is None:
+        return None
+    if schema.empty is None:
+        raise UserError(reply.text)
+    return replace(reply, text=schema.empty)

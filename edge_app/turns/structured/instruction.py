@@ -1,0 +1,45 @@
+"""What a model is told about the schema of its answer, and the question when the user gives only a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edge_app.answer_schema import AnswerSchema
+from models.core.types import Message
+
+LONGEST_SCHEMA = 4000
+"""Characters. A longer schema is not written into the prompt; decoding follows it all the same."""
+
+_WRITTEN = {
+    "text": "text",
+    "number": "number",
+    "integer": "whole number",
+    "date": "YYYY-MM-DD",
+    "boolean": "true or false",
+}
+
+
+def default_question(schema: AnswerSchema) -> str:
+    """The question of a turn that has a schema and no question."""
+    names = schema.names
+    if not names:
+        return "Answer as JSON."
+    listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return f"Extract {listed} as JSON."
+
+
+def with_instruction(messages: Sequence[Message], schema: AnswerSchema) -> list[Message]:
+    """The messages, with the form of the answer described at the end of the last one."""
+    last = messages[-1]
+    return [*messages[:-1], replace(last, text=f"{last.text}\n{_instruction(schema)}")]
+
+
+def _instruction(schema: AnswerSchema) -> str:
+    if schema.fields:
+        listed = ", ".join(f"{field.name} ({_WRITTEN[field.kind]})" for field in schema.fields)
+        empty = " Use null for what is not there." if all(map(schema.may_be_null, schema.names)) else ""
+        return f"Answer with a JSON object: {listed}.{empty}"
+    if len(schema.text) > LONGEST_SCHEMA:
+        return "Answer with JSON only."
+    return f"Answer with JSON that fits this JSON Schema: {schema.text}"

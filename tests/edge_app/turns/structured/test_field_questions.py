@@ -1,0 +1,120 @@
+"""Fields are asked for one by one, and the JSON of their answers fits the schema whatever the model says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.store.manifest import Example
+from edge_app.answer_schema import AnswerSchema, parse_schema, schema_of_fields
+from edge_app.fields import KINDS, Field, fields_schema, parse_fields
+from edge_app.turns.structured.field_questions import FieldQuestions, field_question
+from models.core.types import StopReason, Token
+
+EXAMPLES = (
+    Example("How much is the total amount?", task="total"),
+    Example("What is the total?", "9.90", "total"),
+    Example("Where is the shop?", task="shop_address"),
+)
+
+
+class Said(Iterator[Token]):
+    """An answer of one token a word."""
+
+    prompt_tokens, image_tokens, cached_tokens, dropped_turns, prefill_ms, decode_ms = 10, 2, 3, 0, 1.0, 2.0
+
+    def __init__(self, text: str, ends: StopReason = "stop") -> None:
+        self.text, self.stop_reason, self.completion_tokens = "", None, 0
+        self._words, self._ends = text.split(" "), ends
+
+    def __next__(self) -> Token:
+        if not self._words:
+            self.stop_reason = self._ends
+            raise StopIteration
+        word = self._words.pop(0)
+        self.text += word if not self.completion_tokens else f" {word}"
+        self.completion_tokens += 1
+        return Token(self.completion_tokens, word, -0.5)
+
+
+def asked(
+    schema: AnswerSchema, answers: dict[str, Any]
+) -> tuple[FieldQuestions, list[tuple[str, str | None]]]:
+    calls: list[tuple[str, str | None]] = []
+
+    def ask(question: str, grammar: str | None) -> Said:
+        calls.append((question, grammar))
+        said = answers[question] if grammar is None else "7"
+        return said if isinstance(said, Said) else Said(said)
+
+    questions = [f"{field.name}?" for field in schema.fields]
+    return FieldQuestions(schema, questions, ask), calls  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "question"),
+    [
+        ("total", "What is the total?"),
+        ("Shop-address", "Where is the shop?"),
+        ("due_date", "What is the due date?"),
+    ],
+)
+def test_a_field_is_asked_for_as_the_adapter_was_trained(name: str, question: str) -> None:
+    assert field_question(Field(name), EXAMPLES) == question
+
+
+def test_the_answers_are_composed_with_their_types() -> None:
+    schema = schema_of_fields(parse_fields("company, date:date, total:number, address"))
+    answers = {
+        "company?": "MR. D.I.Y.",
+        "date?": "28-12-17",
+        "total?": "RM 9.90",
+        "address?": "I cannot tell that from the receipt.",
+    }
+    stream, _ = asked(schema, answers)
+    tokens = list(stream)
+    expected = {"company": "MR. D.I.Y.", "date": "2017-12-28", "total": 9.9, "address": None}
+    assert json.loads(stream.text) == expected
+    assert "".join(token.text for token in tokens) == stream.text
+    assert [field.value for field in stream.asked] == list(expected.values())
+    assert [len(field.logprobs) for field in stream.asked] == [2, 1, 2, 7]
+    assert (len(tokens), stream.completion_tokens, stream.prompt_tokens, stream.stop_reason) == (
+        12,
+        12,
+        40,
+        "stop",
+    )
+
+
+def test_an_answer_that_is_cut_or_stopped_says_so() -> None:
+    schema = schema_of_fields(parse_fields("a, b"))
+    cut, _ = asked(schema, {"a?": Said("x", "length"), "b?": "y"})
+    list(cut)
+    assert (cut.text, cut.stop_reason) == ('{"a": "x", "b": "y"}', "length")
+    stopped, calls = asked(schema, {"a?": Said("x", "cancelled"), "b?": "y"})
+    list(stopped)
+    assert (stopped.text, stopped.stop_reason, len(calls)) == ("", "cancelled", 1)
+
+
+def test_a_value_that_may_not_be_null_is_asked_for_within_its_grammar() -> None:
+    content = fields_schema(parse_fields("total:number, name"))
+    content["properties"] = {"total": {"type": "number"}, "name": {"type": "string"}}
+    stream, calls = asked(parse_schema(content), {"total?": "a lot of it", "name?": "It is unknown."})
+    list(stream)
+    assert stream.text == '{"total": 7, "name": ""}'
+    assert [question for question, grammar in calls if grammar is not None] == ["total?"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.text(max_size=30)), min_size=1, max_size=4))
+def test_the_json_fits_the_schema_whatever_is_said(answers: list[tuple[Any, str]]) -> None:
+    schema = schema_of_fields([Field(f"f{number}", kind) for number, (kind, _) in enumerate(answers)])
+    stream, _ = asked(schema, {f"f{number}?": text for number, (_, text) in enumerate(answers)})
+    list(stream)
+    checker = jsonschema.FormatChecker(formats=["date"])
+    jsonschema.validate(json.loads(stream.text), schema.content, format_checker=checker)
