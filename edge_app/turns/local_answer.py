@@ -207,7 +207,7 @@ class LocalAnswer:
         if schema is not None and schema.fields and adapter is not None:
             examples = self._pool.examples(adapter)
             questions = [field_question(field, examples) for field in schema.fields]
-            draft.by_field = FieldQuestions(schema, questions, ask)
+            draft.by_field = FieldQuestions(schema, questions, ask, draft.read_text)
             draft.field_scopes = [self._scope(engine, question) for question in questions]
         draft.generation = draft.by_field or ask(None, schema.grammar if schema is not None else None)
         draft.weights_generation = (lease.weights or engine).generation

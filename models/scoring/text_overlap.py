@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
+from difflib import SequenceMatcher
 from typing import Final
 
 from models.scoring.answer_rules import normalise
+from models.scoring.normal_forms import as_name
+
+ALIKE: Final = 0.75
+"""The least similarity (SequenceMatcher.ratio) of an answer and the passage that it was copied from with mistakes."""
+
+_MOST_WORDS: Final = 60  # of an answer that is compared with passages
+_MORE_OR_LESS: Final = 2  # words that the passage may have more, or less
 
 _COMMON: Final = re.compile(
     r"a|an|and|are|at|did|do|doe|for|how|i|in|is|it|much|of|on|say|that|the|this|to|wa|what|when|which|who"
@@ -31,3 +39,30 @@ def nearest_lines(text: str, question: str, most: int) -> str:
     lines = text.split("\n")
     nearest = sorted(range(len(lines)), key=lambda i: (-len(wanted & set(normalise(lines[i]).split())), i))
     return "\n".join(lines[i] for i in sorted(nearest[:most]))
+
+
+def nearest_passage(answer: str, text: str, least: float = ALIKE) -> str:
+    """The consecutive words of a text that are most like an answer, where a model copies with small mistakes.
+
+    Letters and digits are compared, without case. Returns the answer itself when it stands in the text, and when
+    nothing in the text is as similar as `least`, 0..1.
+    """
+    wanted, words = as_name(answer), text.split()
+    count = len(answer.split())
+    if not wanted or count > _MOST_WORDS:
+        return answer
+    names = [as_name(word) for word in words]
+    if wanted in "".join(names):
+        return answer
+    matcher, best = SequenceMatcher(None, "", wanted, autojunk=False), least
+    found = answer
+    for size in range(max(1, count - _MORE_OR_LESS), count + _MORE_OR_LESS + 1):
+        for start in range(len(words) - size + 1):
+            matcher.set_seq1("".join(names[start : start + size]))
+            if (
+                matcher.real_quick_ratio() > best
+                and matcher.quick_ratio() > best
+                and (ratio := matcher.ratio()) > best
+            ):
+                best, found = ratio, " ".join(words[start : start + size])
+    return found

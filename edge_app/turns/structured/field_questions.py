@@ -15,6 +15,7 @@ from adapters.store.manifest import Example
 from edge_app.answer_schema import AnswerSchema
 from edge_app.fields import Field, typed_value
 from models.core.types import StopReason, Token
+from models.scoring.text_overlap import nearest_passage
 from router.confidence.declines import is_decline
 
 if TYPE_CHECKING:
@@ -51,8 +52,11 @@ class FieldQuestions(Iterator[Token]):
     The text comes with the last token of each field. asked: the fields so far, with their values.
     """
 
-    def __init__(self, schema: AnswerSchema, questions: Sequence[str], ask: Ask) -> None:
-        """questions: one for each field of the schema."""
+    def __init__(self, schema: AnswerSchema, questions: Sequence[str], ask: Ask, page: str = "") -> None:
+        """questions: one for each field of the schema. page: the text that was read in the image; empty for none.
+
+        Small mistakes in a text or a date that was copied from the page are mended.
+        """
         self.prompt_tokens = self.image_tokens = self.dropped_turns = self.cached_tokens = 0
         self.completion_tokens = 0
         self.prefill_ms = self.decode_ms = 0.0
@@ -62,6 +66,7 @@ class FieldQuestions(Iterator[Token]):
         self._schema = schema
         self._questions = questions
         self._ask = ask
+        self._page = page
         self._tokens = self._generate()
 
     def __next__(self) -> Token:
@@ -73,7 +78,7 @@ class FieldQuestions(Iterator[Token]):
             logprobs: list[float] = []
             stream = self._ask(question, None)
             last = yield from self._all_but_last(stream, logprobs)
-            value = _value(field, stream.text)
+            value = self._value(field, stream.text)
             if value is None and not self._schema.may_be_null(field.name):
                 value = ""
                 if field.kind != "text" and stream.stop_reason != "cancelled":
@@ -89,6 +94,19 @@ class FieldQuestions(Iterator[Token]):
             self.asked.append(AskedField(field.name, question, value, tuple(logprobs)))
             yield Token(last.id, self._add(field, value), last.logprob)
         self.stop_reason = "length" if cut else "stop"
+
+    def _value(self, field: Field, text: str) -> Any:
+        value = None if is_decline(text) else typed_value(field.kind, text)
+        copied = (
+            str(value)
+            if field.kind == "text" and value
+            else text
+            if field.kind == "date" and not value
+            else ""
+        )
+        return (
+            typed_value(field.kind, nearest_passage(copied, self._page)) if copied and self._page else value
+        )
 
     def _all_but_last(self, stream: TokenStream, logprobs: list[float]) -> Generator[Token, None, Token]:
         """The tokens of an answer without their text. Returns the last one, and adds to logprobs."""
@@ -117,10 +135,6 @@ class FieldQuestions(Iterator[Token]):
         self.completion_tokens += stream.completion_tokens
         self.prefill_ms += stream.prefill_ms
         self.decode_ms += stream.decode_ms
-
-
-def _value(field: Field, text: str) -> Any:
-    return None if is_decline(text) else typed_value(field.kind, text)
 
 
 def _words(name: str) -> str:

@@ -17,6 +17,8 @@ from edge_app.fields import KINDS, Field, fields_schema, parse_fields
 from edge_app.turns.structured.field_questions import FieldQuestions, field_question
 from models.core.types import StopReason, Token
 
+Calls = list[tuple[str, str | None]]
+
 EXAMPLES = (
     Example("How much is the total amount?", task="total"),
     Example("What is the total?", "9.90", "total"),
@@ -44,7 +46,7 @@ class Said(Iterator[Token]):
 
 
 def asked(
-    schema: AnswerSchema, answers: dict[str, Any]
+    schema: AnswerSchema, answers: dict[str, Any], page: str = ""
 ) -> tuple[FieldQuestions, list[tuple[str, str | None]]]:
     calls: list[tuple[str, str | None]] = []
 
@@ -54,7 +56,7 @@ def asked(
         return said if isinstance(said, Said) else Said(said)
 
     questions = [f"{field.name}?" for field in schema.fields]
-    return FieldQuestions(schema, questions, ask), calls  # type: ignore[arg-type]
+    return FieldQuestions(schema, questions, ask, page), calls  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -118,3 +120,22 @@ def test_the_json_fits_the_schema_whatever_is_said(answers: list[tuple[Any, str]
     list(stream)
     checker = jsonschema.FormatChecker(formats=["date"])
     jsonschema.validate(json.loads(stream.text), schema.content, format_checker=checker)
+
+
+def test_mistakes_in_what_was_copied_from_the_page_are_mended() -> None:
+    schema = schema_of_fields(parse_fields("company, date:date, paid:date, total:number"))
+    page = "BHPetrol Palekbang\n15/Apr/2017 12:30\nTotal 77.20"
+    answers = {
+        "company?": "BHPETROL PALEBANG",
+        "date?": "15/AOU/2017",
+        "paid?": "1/1/2016",
+        "total?": "77.25",
+    }
+    stream, _ = asked(schema, answers, page)
+    list(stream)
+    assert json.loads(stream.text) == {
+        "company": "BHPetrol Palekbang",
+        "date": "2017-04-15",
+        "paid": "2016-01-01",
+        "total": 77.25,
+    }
