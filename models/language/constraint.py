@@ -6,7 +6,7 @@ known after every token, so that the text fits the grammar whatever the limit is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -26,9 +26,8 @@ _OUTSIDE = (
     b"{", b" ",
 )  # fmt: skip
 _PROBES = (b"z", b"Z", b"~")  # no JSON text has them outside strings
-_FILLERS = tuple(
-    bytes([byte]) for byte in (*b"n0@:.-/123456789", *b"abcdefghijklmnopqrstuvwxyz", *range(256))
-)
+_BYTES = (*b"n0@:.-/123456789", *b"abcdefghijklmnopqrstuvwxyz", *range(256))
+_FILLERS = (b" " * 16, b" " * 8, b" " * 4, *(bytes([byte]) for byte in _BYTES))
 
 
 class Vocabulary:
@@ -64,18 +63,19 @@ class Vocabulary:
         return self._ids(_PROBES)
 
     @cached_property
-    def fillers(self) -> tuple[int, ...]:
-        return self._ids(dict.fromkeys(_FILLERS))
+    def fillers(self) -> dict[int, int]:
+        """Tokens that fill a text of a least length or of a pattern, with their lengths."""
+        return {self._by_bytes[text]: len(text) for text in dict.fromkeys(_FILLERS) if text in self._by_bytes}
 
     def _ids(self, texts: Iterable[bytes]) -> tuple[int, ...]:
         return tuple(number for text in texts if (number := self._by_bytes.get(text)) is not None)
 
     @cached_property
     def _by_bytes(self) -> dict[bytes, int]:
-        """The ids of the tokens of at most five bytes."""
+        """The ids of the tokens of at most 16 bytes."""
         special = set(self._tokenizer.special.values())
         texts = ((self._tokenizer.token_bytes(number), number) for number in range(len(self._tokenizer)))
-        return {text: number for text, number in texts if 0 < len(text) <= 5 and number not in special}
+        return {text: number for text, number in texts if 0 < len(text) <= 16 and number not in special}
 
 
 class _Bridge:
@@ -185,17 +185,18 @@ class Constraint:
     def _best(self, bits: bytes, used: dict[int, int]) -> list[int]:
         """The token that is likely to complete the text soonest, as a list; empty when there is none.
 
-        used: how often each filler was taken. The least used is next, so that no repetition in a pattern is endless.
+        used: how often each filler was taken. The least used is next, where a long one counts less, so that no
+        repetition in a pattern is endless.
         """
         vocabulary = self._vocabulary
         in_string = any(_has(bits, token) for token in vocabulary.probes)
         for token in vocabulary.in_string if in_string else vocabulary.outside:
             if _has(bits, token):
                 return [token]
-        fillers: Sequence[int] = [token for token in vocabulary.fillers if _has(bits, token)]
+        fillers = [token for token in vocabulary.fillers if _has(bits, token)]
         if not fillers:
             return []
-        filler = min(fillers, key=used.__getitem__)
+        filler = min(fillers, key=lambda token: (used[token] + 1) / vocabulary.fillers[token])
         used[filler] += 1
         return [filler]
 

@@ -1,0 +1,86 @@
+"""`python -m benchmarks.speed.within_schema`: decoding speed of answers that fit a schema, beside free text."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.speed.measurement import Measure, alternate
+from edge_app.engine.engine_loading import load_engine
+from edge_app.fields import fields_schema, parse_fields
+from edge_app.settings import load
+from edge_app.system import paths
+from models.core.errors import UserError
+from models.core.types import Message, Sampling, no_progress
+from models.engine import Engine
+from models.language.json_schema import grammar_of
+
+QUESTION = "Write a long letter to a friend about ten cities, with their names, numbers and dates. Do not stop early."
+TOKENS = 96
+ROUNDS = 7
+SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "four fields": fields_schema(parse_fields("company, date:date, address, total:number")),
+    "a list of objects": {
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "maxLength": 60},
+                "code": {"type": "string", "pattern": "^[A-Z]{2}-[0-9]{4}$"},
+                "kind": {"enum": ["city", "town", "village"]},
+                "people": {"type": "integer", "minimum": 0, "maximum": 50000000},
+                "notes": {"type": "array", "items": {"type": "string"}, "maxItems": 4},
+            },
+            "required": ["name", "code", "kind", "people", "notes"],
+            "additionalProperties": False,
+        },
+    },
+    "a long text": {"type": "string", "minLength": 300},
+}
+
+
+def speed(engine: Engine, schema: Mapping[str, Any] | None) -> Measure:
+    """Tokens per second of decoding one answer. schema: None for free text."""
+    grammar = None if schema is None else grammar_of(schema)
+    messages = [Message("user", QUESTION)]
+
+    def measure() -> float:
+        stream = engine.generate(messages, Sampling(max_tokens=TOKENS), grammar=grammar)
+        count = sum(1 for _ in stream)
+        return 1000 * (count - 1) / stream.decode_ms
+
+    return measure
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints a row for each schema: tokens per second, and the cost beside free text. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.within_schema", description=__doc__)
+    parser.add_argument("--model", help="a model of `edge-app models list` (default: the one in use)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"alternations (default {ROUNDS})")
+    options = parser.parse_args(arguments)
+    try:
+        settings = load(paths.config_file(), **({"model": options.model} if options.model else {}))
+        engine = load_engine(settings, no_progress)
+    except UserError as error:
+        print(f"within_schema: {error}", file=sys.stderr)
+        return error.exit_code
+    measures = {"free text": speed(engine, None)} | {
+        name: speed(engine, each) for name, each in SCHEMAS.items()
+    }
+    taken = alternate(options.rounds, measures)
+    free = taken["free text"].median
+    print(
+        f"{engine.name}: {free:.1f} tokens/s in free text ({options.rounds} rounds in alternation, medians)"
+    )
+    for name in SCHEMAS:
+        rate = taken[name].median
+        print(f"  {name:<20}{rate:8.1f} tokens/s   cost {100 * (1 - rate / free):5.1f}%")
+    engine.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
