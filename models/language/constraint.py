@@ -39,14 +39,14 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer, size: int) -> None:
         self.size = size
         self._tokenizer = tokenizer
-        self._ends = sorted(tokenizer.end_ids) or [0]
-        self.end = self._ends[0]
+        self.ends = sorted(tokenizer.end_ids) or [0]
+        self.end = self.ends[0]
 
     @cached_property
     def tokens(self) -> LLTokenizer:
         return LLTokenizer(
             TokenizerWrapper(_Bridge(self._tokenizer, self.end)),
-            eos_token=self._ends,
+            eos_token=self.ends,
             slices=LLTokenizer.json_slices(),
         )
 
@@ -96,7 +96,7 @@ class _Bridge:
 class Constraint:
     """The grammar of one answer. limit: the most tokens of the answer, the end token not counted.
 
-    Call `allowed`, choose a token, and call `accept` with it, until an end token was chosen or `is_complete`.
+    Choose a token by `permits` or `allowed`, and call `accept` with it, until an end token was chosen or `is_complete`.
 
     shortest: tokens of the shortest answer that is known. is_cut: whether the limit has changed a token.
     Raises UserError when no text of the grammar fits into the limit.
@@ -127,6 +127,12 @@ class Constraint:
     def is_complete(self) -> bool:
         """Whether the text fits the grammar and nothing can follow."""
         return self._matcher.is_stopped()
+
+    def permits(self, token: int) -> bool:
+        """Whether a token may come next. The end tokens may when the text may end here."""
+        if token in self._vocabulary.ends:
+            return self._matcher.is_accepting()
+        return token < self._vocabulary.tokens.vocab_size and self._matcher.validate_tokens([token]) == 1
 
     def allowed(self) -> NDArray[np.bool_]:
         """Which tokens may come next, bool [vocab]. The end tokens are among them when the text may end here.

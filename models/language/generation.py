@@ -182,7 +182,7 @@ class Generation(Iterator[Token]):
         runtime, prefix, ends = self._model.runtime, self._model.prefix, self._model.tokenizer.end_ids
         decoder, decoding, own = self._model.tokenizer.stream(), time.perf_counter(), prefix.begun
         while True:
-            chosen, logprob = sampler.choose(logits, constraint.allowed())
+            chosen, logprob = sampler.choose(logits, constraint)
             token = chosen if chosen in ends else constraint.accept(chosen)
             if token in ends:
                 break

@@ -6,6 +6,8 @@ The implementation is our own because transformers' processors need torch, which
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,6 +46,18 @@ def check(sampling: Sampling) -> Sampling:
     return sampling
 
 
+class Permitted(Protocol):
+    """The tokens that may come next."""
+
+    def permits(self, token: int) -> bool:
+        """Whether a token is one of them. Takes less work than `allowed`."""
+        ...
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """All of them, bool [vocab]."""
+        ...
+
+
 class Sampler:
     """Draws the tokens of one answer. The same seed and logits give the same tokens.
 
@@ -56,10 +70,10 @@ class Sampler:
         self._random = np.random.default_rng(sampling.seed)
         self._said: set[int] = set()
 
-    def choose(self, logits: Logits, allowed: NDArray[np.bool_] | None = None) -> tuple[int, float]:
+    def choose(self, logits: Logits, choice: Permitted | None = None) -> tuple[int, float]:
         """Choose the next token.
 
-        logits: float32 [vocab], not modified. allowed: bool [vocab], the tokens to choose among; None for all.
+        logits: float32 [vocab], not modified. choice: the tokens to choose among; None for all.
 
         Returns the token's id and its natural log-probability under softmax(logits), before penalty, temperature
         and filters. Raises UserError when a logit is NaN or infinite, which extreme adapter weights can cause.
@@ -69,9 +83,12 @@ class Sampler:
                 "The model computed values that are no numbers; answer without the adapter in use."
             )
         penalised = self._penalise(logits)
-        if allowed is not None:
-            penalised = np.where(allowed, penalised, np.float32(-np.inf))
-        token = int(penalised.argmax()) if self._sampling.temperature == 0.0 else self._draw(penalised)
+        if self._sampling.temperature != 0.0:
+            token = self._draw(penalised if choice is None else _masked(penalised, choice))
+        else:
+            token = int(penalised.argmax())
+            if choice is not None and not choice.permits(token):
+                token = int(_masked(penalised, choice).argmax())
         self._said.add(token)
         return token, log_probability(logits, token)
 
@@ -98,6 +115,10 @@ class Sampler:
         keep = probabilities >= self._sampling.min_p * probabilities.max()
         ids, probabilities = ids[keep], probabilities[keep]
         return int(ids[self._random.choice(len(ids), p=probabilities / probabilities.sum())])
+
+
+def _masked(logits: Logits, choice: Permitted) -> Logits:
+    return np.where(choice.allowed(), logits, np.float32(-np.inf))
 
 
 def log_probability(logits: Logits, token: int) -> float:

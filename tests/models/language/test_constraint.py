@@ -95,7 +95,11 @@ def answer(tokenizer: Tokenizer, constraint: Constraint, limit: int, chance: ran
     """The text of tokens that are drawn from those that are allowed."""
     taken: list[int] = []
     while not constraint.is_complete:
-        token = chance.choice(np.flatnonzero(constraint.allowed()).tolist())
+        allowed = constraint.allowed()
+        token = chance.choice(np.flatnonzero(allowed).tolist())
+        assert constraint.permits(token)
+        assert not any(map(constraint.permits, set(tokenizer.special.values()) - tokenizer.end_ids))
+        assert not any(map(constraint.permits, range(len(allowed) - PADDING, len(allowed))))
         token = token if token in tokenizer.end_ids else constraint.accept(token)
         if token in tokenizer.end_ids:
             break
