@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -43,6 +44,12 @@ from router.scope import QuestionScope, TaskScope
 from router.types import Mode
 
 __all__ = ["Assistant", "Turn"]
+
+
+@dataclass(eq=False)
+class PlanningTurn:
+    turn: Turn
+    cancelled: bool = False
 
 
 class Assistant:
@@ -83,6 +90,7 @@ class Assistant:
         local = LocalResources(self._pool, self._chooser, self._texts, confidence)
         self._dependencies = TurnDependencies(self._thread, local, sessions, self._cloud, self._costs)
         self._runners: set[TurnRunner] = set()
+        self._planning: set[PlanningTurn] = set()
         self._settling: set[Job] = set()
         self._lock = threading.Lock()
 
@@ -93,17 +101,24 @@ class Assistant:
         while waiting stops the answer too, and is raised again after the last event. Other exceptions are defects
         and are raised unchanged.
         """
-        stopped = False
+        planning = PlanningTurn(turn)
+        with self._lock:
+            self._planning.add(planning)
         try:
+            stopped = False
             if not self._may_do_without_adapters(turn):
                 stopped = yield from self._with_bundled()
-            planned = self._planner.plan(turn)
+            runner = TurnRunner(self._planner.plan(turn), self._dependencies)
+            with self._lock:
+                self._runners.add(runner)
+            if stopped or planning.cancelled:
+                runner.cancel()
         except UserError as error:
             yield Failed(str(error), error.exit_code)
             return
-        runner = TurnRunner(planned, self._dependencies)
-        if stopped:
-            runner.cancel()
+        finally:
+            with self._lock:
+                self._planning.discard(planning)
         yield from self._cancellable(runner, runner.answer())
 
     def ask(
@@ -195,10 +210,7 @@ class Assistant:
         self._planner.model = name
 
     def decode(self, picture: Picture) -> Image:
-        """Decodes a picture on this thread, so that a turn about it finds it decoded; the first of several pages.
-
-        Raises UserError.
-        """
+        """Decodes a picture on this thread for a turn about it; the first of several pages. Raises UserError."""
         return self._planner.pictures.read(picture)[0].image
 
     def prepare(
@@ -213,12 +225,13 @@ class Assistant:
         yield from self._run_job(lambda job: self._prepare(images, wanted, job))
 
     def cancel(self, turn: Turn | None = None) -> None:
-        """Stops a running answer. The text so far is kept, and the answer ends with stop_reason "cancelled".
+        """Stops an answer, also one that is being planned. The text so far is kept, and it ends as "cancelled".
 
-        turn: the object that `answer` was called with; a turn that is still being planned goes on. None stops every
-        answer.
+        turn: the object that `answer` was called with; None for every answer.
         """
         with self._lock:
+            for planning in self._planning:
+                planning.cancelled = planning.cancelled or turn is None or planning.turn is turn
             runners = [each for each in self._runners if turn is None or each.turn is turn]
             jobs = list(self._settling) if turn is None else []
         for runner in runners:

@@ -30,7 +30,7 @@ from edge_app.events import (
 )
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
-from edge_app.turns import conversation as context
+from edge_app.turns.images import pictures as context
 from models.core.errors import NeedsNetwork, UserError
 from models.core.images import load_image
 from models.core.types import Image, no_progress
@@ -384,6 +384,21 @@ def test_leaving_after_the_very_first_event_leaves_no_turn_unfinished(
     assert isinstance(next(events), TurnSaved)
     events.close()
     assert store.get(store.latest()).turns[0].status in ("stopped", "complete")
+
+
+def test_a_turn_that_is_stopped_while_it_is_planned_computes_nothing(
+    assistant: Assistant, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = assistant._planner.plan
+
+    def stopped(turn: Turn) -> object:
+        assistant.cancel(turn)
+        return plan(turn)
+
+    monkeypatch.setattr(assistant._planner, "plan", stopped)
+    last = list(assistant.answer(Turn("What is this?")))[-1]
+    assert isinstance(last, Answered)
+    assert (last.answer.stop_reason, last.answer.text, engine.calls) == ("cancelled", "", [])
 
 
 def test_cancel_stops_between_the_tiles_of_an_image(store: SessionStore) -> None:

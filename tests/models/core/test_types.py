@@ -7,7 +7,7 @@ from typing import Any, Never
 
 import numpy as np
 
-from edge_app.turns.conversation import ImageOnDemand
+from edge_app.turns.images.pictures import ImageOnDemand
 from models.core.types import Image, Message
 
 PIXELS: Any = np.zeros((2, 2, 3), np.uint8)
