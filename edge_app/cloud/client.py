@@ -95,7 +95,7 @@ def _why_empty(payload: Payload, done: CloudDone, *, thought: bool) -> str:
     if done.stop_reason == "content_filter":
         return f"{at} gave no answer: its content filter ended it."
     if thought and done.stop_reason == "length":
-        return f"{at} thought through all of the {payload.max_tokens} tokens; allow more with --max-tokens."
+        return f"{at} thought through all of the {payload.max_tokens} tokens; allow more (max_tokens)."
     if thought:
         return f"{at} thought about the question and gave no answer."
     return f"The answer of {payload.endpoint} has not a word in it."

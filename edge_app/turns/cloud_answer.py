@@ -30,7 +30,6 @@ from edge_app.events import (
     TokenText,
 )
 from edge_app.reason_text import clause, inside
-from edge_app.system.terminal_text import capitalised
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import TimedSaver, TurnRecorder
 from edge_app.turns.structured.field_values import plain_values, says_nothing
@@ -219,8 +218,8 @@ class CloudAnswer:
                             yield TokenText(text)
                     case CloudThinking(text):
                         yield ThinkingText(text)
-                    case CloudWaiting(at, done, total):
-                        yield Progress("wait", f"{capitalised(at)} loads its model", done, total)
+                    case CloudWaiting():
+                        yield Progress("wait", piece.message, piece.done, piece.total)
         if self._planned.schema is not None:
             yield self._fitted(self._planned.schema, request)
 

@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 
 TEST_QUESTION = "Answer with the one word: ready"
-TEST_TOKENS = 64
+TEST_TOKENS = 1024  # the answer is one word; a model that thinks first needs more
 
 
 @app.command()
@@ -100,7 +100,9 @@ def test(
     """
     from edge_app.cloud import dispatch as asking
     from edge_app.cloud.payload import payload
-    from edge_app.cloud.protocol.thinking import CloudText
+    from edge_app.cloud.protocol.answer_reader import CloudWaiting
+    from edge_app.cloud.protocol.thinking import CloudText, CloudThinking
+    from edge_app.events import Progress
     from models.core.types import Message, Sampling
 
     settings = load_settings(offline=offline)
@@ -110,11 +112,16 @@ def test(
         cloud = asking.from_settings(settings, ledger, dialects)
         assert cloud is not None, "configured"
         _consent(question, allow_cloud)
-        started, first, text = time.perf_counter(), None, ""
+        started, first, text, line = time.perf_counter(), None, "", output.ProgressLine()
         for piece in cloud.ask(question, purpose="test"):
+            line.clear()
             if isinstance(piece, CloudText):
                 first = first if first is not None else time.perf_counter()
                 text += piece.text
+            elif isinstance(piece, CloudWaiting):
+                line.show(Progress("wait", piece.message, piece.done, piece.total))
+            elif isinstance(piece, CloudThinking):
+                line.think(piece.text)
         ended = time.perf_counter()
         entry = ledger.entries(1)[0]
     assert first is not None, "an answer has words"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from edge_app.cloud.errors import EndedEarlyError, NotAStreamError, ReportedError
 from edge_app.cloud.protocol.thinking import CloudText, CloudThinking, ThinkTags
+from edge_app.system.terminal_text import capitalised
 
 StopReason = Literal["stop", "length", "content_filter"]
 THINKING_FIELDS = ("reasoning_content", "reasoning")
@@ -27,6 +28,11 @@ class CloudWaiting:
     at: str
     done: int
     total: int
+
+    @property
+    def message(self) -> str:
+        """What is waited for, as a sentence without a full stop."""
+        return f"{capitalised(self.at)} loads its model"
 
 
 @dataclass(frozen=True)

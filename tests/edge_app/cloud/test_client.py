@@ -286,7 +286,7 @@ def test_thinking_is_a_sign_of_life() -> None:
         ),
         (answers_ending("error"), "server", "reports an error."),
         (answers_ending("content_filter"), "empty", "content filter"),
-        (answers_ending("length", reasoning="hm"), "empty", "--max-tokens"),
+        (answers_ending("length", reasoning="hm"), "empty", "max_tokens"),
         (answers_ending("stop", reasoning="hm"), "empty", "gave no answer"),
         (status(200, b"{]"), "malformed", "cannot be read"),
         (lambda wire: wire.send(STREAM, b"data: {]\n\n"), "malformed", "cannot be read"),
