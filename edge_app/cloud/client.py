@@ -22,7 +22,7 @@ from edge_app.cloud.errors import CloudError, NotAStreamError, explain, slow_to
 from edge_app.cloud.key import Key
 from edge_app.cloud.payload import Payload
 from edge_app.cloud.protocol.answer_reader import AnswerReader, CloudDone, Piece
-from edge_app.cloud.protocol.response_body import bounded_body, response_body
+from edge_app.cloud.protocol.response_body import COMPRESSIONS, bounded_body, response_body
 from edge_app.cloud.protocol.thinking import CloudText, CloudThinking
 from edge_app.system.terminal_text import capitalised
 
@@ -229,13 +229,20 @@ class _Request:
 
     def _incoming(self, response: Any) -> None:
         kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise NotAStreamError("it is compressed, which was not asked for")
-        limit = self._limits.answer_bytes
+        encoding, limit = self._encoding(response.headers), self._limits.answer_bytes
         if not response.is_success:
-            response.stream = bounded_body(response.stream, limit)
+            response.stream = bounded_body(response.stream, limit, encoding)
             return
-        self._body = response.stream = response_body(response.stream, kind, limit)
+        self._body = response.stream = response_body(response.stream, kind, limit, encoding)
+
+    @staticmethod
+    def _encoding(headers: Any) -> str:
+        """The compression of a response, empty for none; its header is removed, since it is unpacked here."""
+        encoding = str(headers.get("content-encoding", "")).strip().lower().replace("identity", "")
+        if encoding and encoding not in COMPRESSIONS:
+            raise NotAStreamError(f"it is compressed as {encoding[:20]}, which was not asked for")
+        headers.pop("content-encoding", None)
+        return encoding
 
 
 def _shut(opened: socket.socket) -> None:

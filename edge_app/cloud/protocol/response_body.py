@@ -1,14 +1,15 @@
-"""The bytes of a successful response, bounded, and always as an event stream.
+"""The bytes of a response, bounded, and those of a successful one always as an event stream.
 
 Endpoints name the type of a stream as they like (text/plain, application/json, none at all), and some send one JSON
 object although a stream was asked for. So the first bytes decide what it is, and an object becomes a stream of one
-event.
+event. Some compress although that was not asked for: gzip is unpacked here, so that the bound holds for what comes out.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
@@ -21,10 +22,16 @@ LONGEST_BEGINNING = 16
 """Bytes after which it is known what a response is."""
 
 
-def response_body(stream: Any, kind: str, limit: int) -> Any:
+COMPRESSIONS = ("gzip", "x-gzip", "deflate")
+"""The content encodings that are unpacked."""
+UNPACKED_AT_ONCE = 1 << 16
+
+
+def response_body(stream: Any, kind: str, limit: int, encoding: str = "") -> Any:
     """The body of a response as an `httpx2.SyncByteStream` with an attribute `ends_with_done`.
 
-    stream: of the response. kind: its content type, in lower case without parameters. limit: in bytes.
+    stream: of the response. kind: its content type, in lower case without parameters. encoding: one of COMPRESSIONS, or
+    empty. limit: in bytes.
     Reading it raises TooManyBytesError beyond the limit, and NotAStreamError when it is neither a stream nor an object.
     """
     import httpx2
@@ -33,7 +40,7 @@ def response_body(stream: Any, kind: str, limit: int) -> Any:
         ends_with_done = False
 
         def __iter__(self) -> Iterator[bytes]:
-            pieces = _bounded(stream, limit)
+            pieces = _bounded(_unpacked(stream, encoding), limit)
             begun = _beginning(pieces).removeprefix(codecs.BOM_UTF8)
             if begun.lstrip().startswith(b"{"):
                 self.ends_with_done = True
@@ -53,13 +60,13 @@ def response_body(stream: Any, kind: str, limit: int) -> Any:
     return EventStreamBody()
 
 
-def bounded_body(stream: Any, limit: int) -> Any:
-    """The body of a response as it is, as an `httpx2.SyncByteStream`. Raises TooManyBytesError beyond the limit."""
+def bounded_body(stream: Any, limit: int, encoding: str = "") -> Any:
+    """The body of a response as an `httpx2.SyncByteStream`, unpacked. Raises TooManyBytesError beyond the limit."""
     import httpx2
 
     class BoundedBody(httpx2.SyncByteStream):
         def __iter__(self) -> Iterator[bytes]:
-            return _bounded(stream, limit)
+            return _bounded(_unpacked(stream, encoding), limit)
 
         def close(self) -> None:
             stream.close()
@@ -74,6 +81,22 @@ def _bounded(stream: Iterable[bytes], limit: int) -> Iterator[bytes]:
         if total > limit:
             raise TooManyBytesError(f"{limit:,} bytes")
         yield piece
+
+
+def _unpacked(stream: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """The bytes in pieces of at most UNPACKED_AT_ONCE where they are compressed. Raises NotAStreamError."""
+    if not encoding:
+        yield from stream
+        return
+    unpacker = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # gzip or zlib, by its first bytes
+    try:
+        for piece in stream:
+            rest = piece
+            while rest:
+                yield unpacker.decompress(rest, UNPACKED_AT_ONCE)
+                rest = unpacker.unconsumed_tail
+    except zlib.error as error:
+        raise NotAStreamError("it says that it is compressed, and cannot be unpacked") from error
 
 
 def _beginning(pieces: Iterator[bytes]) -> bytes:

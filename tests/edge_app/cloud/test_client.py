@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import socket
 import threading
 import time
 import traceback
+import zlib
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -198,6 +200,19 @@ def test_a_stream_is_taken_under_any_type(kind: str | None, before: bytes) -> No
         assert ask(server.endpoint) == [CloudText("A cat."), CloudDone("stop", 11, 3)]
 
 
+def packed(content: bytes, encoding: str, code: int = 200) -> Script:
+    head = f"HTTP/1.1 {code} Status\r\nConnection: close\r\nContent-Type: text/event-stream\r\n"
+    return lambda wire: wire.send(f"{head}Content-Encoding: {encoding}\r\n\r\n".encode(), content)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
+def test_a_compressed_answer_is_unpacked(encoding: str) -> None:
+    answer = word("A cat.") + end()
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "identity": bytes}[encoding]
+    with Misbehaving(packed(pack(answer), encoding)) as server:
+        assert ask(server.endpoint) == [CloudText("A cat."), CloudDone("stop", 11, 3)]
+
+
 PARTS = [
     {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
     {"type": "text", "text": "A "},
@@ -313,6 +328,10 @@ def test_thinking_is_a_sign_of_life() -> None:
         (never_ends(b"a" * 1000), "huge", "50,000 bytes"),
         (never_ends(b": still here\n\n"), "huge", ""),
         (status(500, b"x" * 100_000), "huge", ""),
+        (packed(gzip.compress(word("a" * 10**6)), "gzip"), "huge", "50,000 bytes"),
+        (packed(gzip.compress(b"x" * 10**6), "gzip", 500), "huge", ""),
+        (packed(b"no gzip", "gzip"), "malformed", "cannot be unpacked"),
+        (packed(b"x", "br"), "malformed", "compressed as br"),
         (status(302, Location="https://evil.example/v1"), "redirect", "evil.example"),
         (status(307, Location="https://evil.example/v1"), "redirect", "nothing was sent"),
         (status(308, Location="/v2"), "redirect", "of its own"),
