@@ -111,7 +111,7 @@ CASES: tuple[Case, ...] = (small_talk, about_answer, other_language, image_obsta
 
 def built_in_reply(planned: PlannedTurn, cases: Sequence[Case] | None = None) -> BuiltInReply | None:
     """The reply to a turn; None when the model is to answer. cases: None takes CASES."""
-    if planned.schema is not None:
+    if cases is None and planned.schema is not None:
         return _empty_reply(planned, planned.schema)
     replies = (case(planned) for case in (CASES if cases is None else cases))
     return next((reply for reply in replies if reply is not None), None)
