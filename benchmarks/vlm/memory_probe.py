@@ -6,10 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.compiler import threads as thread_pool
 from models.compiler.compile import compile_or_load
 from models.compiler.cpu import KernelPath
 from models.compiler.tvm_runtime import aligned_zeros, as_tensor
+from models.core.huge_pages import huge_page_array
 
 PROBE_BYTES = 512 * 2**20  # beyond every cache of a processor
 _BLOCK = 4096  # bytes that a loop's body reads: four accumulators of 16 words
@@ -45,7 +48,9 @@ class MemoryProbe:
         """cache: the folder of compiled code."""
         self._probe = compile_or_load("probe", "benchmarks.vlm.memory_probe:build", {}, path, cache)["probe"]
         self._threads = threads
-        memory = aligned_zeros(PROBE_BYTES // 4, "int32")
+        # The pages are as large as those of the weights.
+        pages = huge_page_array(PROBE_BYTES)
+        memory = aligned_zeros(PROBE_BYTES // 4, "int32") if pages is None else pages.view(np.int32)
         memory += 1  # memory that was never written has no pages of its own
         self._arguments = (as_tensor(memory), as_tensor(aligned_zeros(16 * threads, "int32")))
 
