@@ -104,7 +104,11 @@ class ExtractRun:
 
     def write_training_rows(self, file: Path, jobs: Sequence[PageJob]) -> int:
         """As edge_app.extract.training_rows, for the reviewed pages among the jobs."""
-        return write_training_rows(file, self._task.asked, jobs, self._store)
+        return write_training_rows(file, self._task.asked, jobs, self._store, self._lines)
+
+    def _lines(self, job: PageJob) -> list[str]:
+        page = self._reader.read(self._assistant.decode(job.picture()))
+        return [line.text for line in page.lines]
 
     def close(self) -> None:
         """Ends the threads. Pages in work are given up."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from edge_app.events import Answer, Picture, Turn
 from edge_app.extract.rows import Cell, PageRow
 from edge_app.fields import Field, parse_fields
 from edge_app.image_detail import ImageDetail
+from edge_app.turns.structured.instruction import default_question
 from models.core.errors import UserError
 
 ANSWER = "answer"
@@ -55,15 +55,6 @@ class Asked:
         found = [known.get(name) for name in self.names]
         values = tuple(None if each is None else as_cell(each.value) for each in found)
         return values, tuple(None if each is None else each.confidence for each in found)
-
-    def text(self, values: Sequence[Cell]) -> str:
-        """The answer that has these values, as a model would write it."""
-        if self.schema is None:
-            return "" if values[0] is None else str(values[0])
-        given = {
-            field.name: _from_cell(value, field) for field, value in zip(self.fields, values, strict=True)
-        }
-        return json.dumps(given, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -117,7 +108,8 @@ def asked_question(question: str) -> Asked:
 def asked_fields(text: str) -> Asked:
     """The fields of "company, date:date, total:number". Raises UserError for what are none."""
     fields = parse_fields(text)
-    return Asked(fields, question_of(fields), schema_of_fields(fields))
+    schema = schema_of_fields(fields)
+    return Asked(fields, default_question(schema), schema)
 
 
 def asked_schema(file: Path) -> Asked:
@@ -130,13 +122,7 @@ def asked_schema(file: Path) -> Asked:
     if not isinstance(properties, dict) or not properties:
         raise UserError(f"{file} names no properties of an object, which are the columns of the table.")
     fields = schema.fields or tuple(Field(name) for name in properties)
-    return Asked(fields, question_of(fields), schema)
-
-
-def question_of(fields: Sequence[Field]) -> str:
-    """What is asked for the values of fields: "Extract company, date and total as JSON."."""
-    *others, last = (field.name for field in fields)
-    return f"Extract {', '.join(others)} and {last} as JSON." if others else f"Extract {last} as JSON."
+    return Asked(fields, default_question(schema), schema)
 
 
 def as_cell(value: Any) -> Cell:
@@ -147,13 +133,3 @@ def as_cell(value: Any) -> Cell:
         return value.strip() or None
     cell: Cell = value
     return cell
-
-
-def _from_cell(value: Cell, field: Field) -> Any:
-    """The inverse of `as_cell`."""
-    if field.kind == "text" and isinstance(value, str) and value[:1] in "[{":
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value

@@ -212,5 +212,5 @@ def test_corrections_count_in_every_later_run_and_are_training_rows(
     assert rows(again)[0]["answer_confidence"] == "1"
     assert rows(again)[1:] == first[1:]
     (row,) = map(json.loads, out.read_text().splitlines())
-    assert row == {"image": "scans/a.png", "question": "What is it?", "answer": "A dog.", "type": "extract"}
+    assert row == {"image": "scans/a.png", "question": "What is it?", "answer": "A dog.", "type": "answer"}
     assert len(engine.calls) == 6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,10 @@ from edge_app.extract.rows import PageRow
 from edge_app.extract.sources import PageJob, jobs_of
 from edge_app.extract.store import ExtractStore
 from edge_app.extract.task import asked_fields, asked_question
-from edge_app.extract.training_rows import write_training_rows
+from edge_app.extract.training_rows import NOT_THERE, as_printed, write_training_rows
+from edge_app.fields import Field
 from models.core.errors import UserError
+from router.confidence.declines import is_decline
 from tests.edge_app.conftest import picture
 from tests.models.documents.made_pdf import Sheet, pdf_file
 
@@ -88,11 +89,37 @@ def test_reviewed_pages_are_rows_that_training_takes(answers: ExtractStore, tmp_
         )
         review.decide(ReviewItem(0, job, row), [f"Shop {job.page}", "2.50"])
     out = tmp_path / "rows.jsonl"
-    assert write_training_rows(out, asked, [*jobs, *jobs], answers) == 10
+    assert write_training_rows(out, asked, [*jobs, *jobs], answers, lambda _: ["TOTAL 2.50"]) == 10
     rows = read_training_rows(out)
-    assert {row.question for row in rows} == {"Extract company and total as JSON."}
-    assert json.loads(rows[-1].answer) == {"company": "Shop 2", "total": 2.5}
+    assert {(row.type, row.question) for row in rows} == {
+        ("company", "What is the company?"),
+        ("total", "What is the total?"),
+    }
+    assert [row.answer for row in rows[-2:]] == ["Shop 2", "2.50"]
     assert (tmp_path / "rows_pages").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "printed"),
+    [
+        (Field("total", "number"), 1200.5, "1,200.50"),
+        (Field("date", "date"), "2017-12-28", "28 Dec 2017"),
+        (Field("date", "date"), "2016-01-31", "2016-01-31"),
+        (Field("count", "integer"), 12, "12"),
+        (Field("company"), "Shop", "Shop"),
+        (Field("paid", "boolean"), True, "yes"),
+        (Field("tax", "number"), None, "The page does not say."),
+    ],
+)
+def test_training_learns_a_value_as_it_is_printed(
+    field: Field, value: str | float | None, printed: str
+) -> None:
+    lines = ["SHOP LTD", "Date: 28 Dec 2017", "12 items", "TOTAL RM 1,200.50"]
+    assert as_printed(field, value, lines) == printed
+
+
+def test_an_empty_value_is_learnt_as_a_decline() -> None:
+    assert is_decline(NOT_THERE)
 
 
 def test_a_row_of_which_one_field_was_reviewed_is_no_training_row(
@@ -102,6 +129,5 @@ def test_a_row_of_which_one_field_was_reviewed_is_no_training_row(
     (job,) = jobs_of(tmp_path / "a.png")
     assert job.digest is not None
     answers.review(job.digest, 1, {"total:number": 3.0})
-    assert (
-        write_training_rows(tmp_path / "rows.jsonl", asked_fields("total:number, tax"), [job], answers) == 0
-    )
+    out, asked = tmp_path / "rows.jsonl", asked_fields("total:number, tax")
+    assert write_training_rows(out, asked, [job], answers, lambda _: []) == 0
