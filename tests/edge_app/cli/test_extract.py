@@ -214,3 +214,23 @@ def test_corrections_count_in_every_later_run_and_are_training_rows(
     (row,) = map(json.loads, out.read_text().splitlines())
     assert row == {"image": "scans/a.png", "question": "What is it?", "answer": "A dog.", "type": "answer"}
     assert len(engine.calls) == 6
+
+
+def test_fields_are_columns_with_their_confidences(run: Run, engine: FakeEngine, scans: Path) -> None:
+    engine.words = ('{"company": "Shop, Ltd"', ', "total": 9.5', ', "due": null}')
+    outcome = extract(run, str(scans / "a.png"), "--fields", "company, total:number, due:date")
+    assert outcome.stdout.splitlines()[0] == (
+        "file,page,company,total,due,company_confidence,total_confidence,due_confidence,adapter,place,declined,error"
+    )
+    (row,) = rows(outcome)
+    assert (row["company"], row["total"], row["due"], row["due_confidence"]) == ("Shop, Ltd", "9.5", "", "")
+    assert 0 < float(row["total_confidence"]) <= 1
+    assert (row["declined"], row["place"]) == ("false", "local")
+
+
+def test_a_page_without_any_of_the_fields_counts_as_declined(
+    run: Run, engine: FakeEngine, scans: Path
+) -> None:
+    engine.words = ('{"company": null}',)
+    (row,) = rows(extract(run, str(scans / "a.png"), "--fields", "company"))
+    assert (row["company"], row["declined"]) == ("", "true")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import PIL.Image
@@ -76,3 +78,19 @@ def test_a_run_that_was_ended_goes_on_and_no_row_is_lost_or_doubled(
     assert after[: len(before)] == before
     assert all(row["error"] == "" and row["place"] == "local" for row in after)
     assert "done before" in again.stderr
+
+
+def test_fields_of_real_pages_are_typed(pages: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    out = tmp_path / "table.jsonl"
+    asked = ["--fields", "shop, day:date, total:number, items:integer, paid:boolean", "--adapter", "none"]
+    module = [sys.executable, "-m", "edge_app", "extract", str(pages / "0.png"), str(pages / "1.png")]
+    subprocess.run([*module, *asked, "--out", str(out)], env=environment, capture_output=True, check=True)
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [Path(line["file"]).name for line in lines] == ["0.png", "1.png"]
+    for line in lines:
+        assert line["error"] is None
+        assert isinstance(line["total"], float | int | None)
+        assert isinstance(line["items"], int | None)
+        assert isinstance(line["paid"], bool | None)
+        assert line["day"] is None or date.fromisoformat(line["day"])
+        assert all(line[name] is None or 0 <= line[f"{name}_confidence"] <= 1 for name in ("shop", "total"))
