@@ -200,10 +200,15 @@ def _version_9(db: Database) -> None:
     """)
 
 
+def _version_10(db: Database) -> None:
+    """Whether an endpoint takes the schema of an answer."""
+    db.execute("ALTER TABLE cloud_dialects ADD COLUMN formats INTEGER NOT NULL DEFAULT 1")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     *(_version_1, _version_2, _version_3, _version_4),
     *(_version_5, _version_6, _version_7, _version_8),
-    _version_9,
+    *(_version_9, _version_10),
 )
 
 

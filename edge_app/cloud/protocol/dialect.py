@@ -34,25 +34,33 @@ class Dialect:
     """How an endpoint wants a request, where that differs from the first try.
 
     limit_field: the field with the longest answer; None for the one that the request has. counts: it takes the field
-    stream_options, which asks for the number of tokens.
+    stream_options, which asks for the number of tokens. formats: it takes response_format, the schema of an answer; the
+    question says in words too what the answer has to fit.
     """
 
     limit_field: LimitField | None = None
     counts: bool = True
+    formats: bool = True
 
     def of(self, payload: Payload) -> Payload:
         """The request in this dialect; the same one when nothing changes."""
         fields = json.loads(payload.body)
         limit = _limit_field(fields)
         renamed = self.limit_field is not None and limit != self.limit_field
-        if not renamed and (self.counts or "stream_options" not in fields):
+        unwanted = {name for name in self._unwanted if name in fields}
+        if not renamed and not unwanted:
             return payload
         if self.limit_field is not None:
             fields[self.limit_field] = fields.pop(limit)
-        if not self.counts:
-            fields.pop("stream_options", None)
+        for name in unwanted:
+            del fields[name]
         text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         return replace(payload, body=text.encode())
+
+    @property
+    def _unwanted(self) -> tuple[str, ...]:
+        known = {"stream_options": self.counts, "response_format": self.formats}
+        return tuple(name for name, wanted in known.items() if not wanted)
 
     def after(self, error: CloudError, payload: Payload) -> Dialect | None:
         """The dialect to try after a refusal of this payload; None when the refusal is about something else."""
@@ -63,6 +71,8 @@ class Dialect:
             return replace(self, limit_field=OTHER_FIELD[limit])
         if "stream_options" in error.said and "stream_options" in fields:
             return replace(self, counts=False)
+        if "response_format" in error.said and "response_format" in fields:
+            return replace(self, formats=False)
         return None
 
 
@@ -76,17 +86,19 @@ class DialectStore(DatabaseFile):
         return cls(paths.sessions_file())
 
     def known(self, host: str) -> Dialect:
-        rows = self._rows("SELECT limit_field, counts FROM cloud_dialects WHERE host = ?", host)
-        return Dialect(rows[0]["limit_field"], bool(rows[0]["counts"])) if rows else Dialect()
+        rows = self._rows("SELECT limit_field, counts, formats FROM cloud_dialects WHERE host = ?", host)
+        if not rows:
+            return Dialect()
+        return Dialect(rows[0]["limit_field"], bool(rows[0]["counts"]), bool(rows[0]["formats"]))
 
     def learn(self, host: str, dialect: Dialect) -> None:
         """Remembers a dialect in which an endpoint has answered."""
         with self._transaction():
             self._db.execute(
-                "INSERT INTO cloud_dialects (host, limit_field, counts, learnt) VALUES (?, ?, ?, ?)"
+                "INSERT INTO cloud_dialects (host, limit_field, counts, formats, learnt) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (host) DO UPDATE SET limit_field = excluded.limit_field, counts = excluded.counts,"
-                " learnt = excluded.learnt",
-                [host, dialect.limit_field, int(dialect.counts), moment()],
+                " formats = excluded.formats, learnt = excluded.learnt",
+                [host, dialect.limit_field, int(dialect.counts), int(dialect.formats), moment()],
             )
 
     def forget(self, host: str) -> None:

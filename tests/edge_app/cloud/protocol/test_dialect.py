@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_a_refused_count_of_tokens_is_left_out() -> None:
     assert learnt.after(refusal("Unrecognized: stream_options"), learnt.of(request())) is None
 
 
+def test_a_refused_schema_is_left_out_since_the_question_says_it_too() -> None:
+    plain = request()
+    fields = {**json.loads(plain.body), "response_format": {"type": "json_schema"}}
+    asked = replace(plain, body=json.dumps(fields).encode())
+    learnt = Dialect().after(refusal("'response_format' of type 'json_schema' is not supported"), asked)
+    assert learnt == Dialect(formats=False)
+    assert json.loads(learnt.of(asked).body) == json.loads(plain.body)
+    assert Dialect().after(refusal("response_format is not supported"), plain) is None
+
+
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
@@ -86,10 +97,10 @@ def test_a_refusal_of_images_is_recognised(said: str, kind: str, expected: bool)
 def test_dialects_are_remembered_by_host(home: Path) -> None:
     store = DialectStore.open()
     store.learn("a.example", Dialect("max_completion_tokens"))
-    store.learn("a.example", Dialect("max_completion_tokens", counts=False))
+    store.learn("a.example", Dialect("max_completion_tokens", counts=False, formats=False))
     store.close()
     store = DialectStore.open()
-    assert store.known("a.example") == Dialect("max_completion_tokens", counts=False)
+    assert store.known("a.example") == Dialect("max_completion_tokens", counts=False, formats=False)
     assert store.known("b.example") == Dialect()
     store.forget("a.example")
     assert store.known("a.example") == Dialect()
