@@ -10,12 +10,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from edge_app.answer_schema import AnswerSchema, parse_schema
 from edge_app.events import EarlierMessage, Picture, Turn
 from edge_app.image_detail import ImageDetail
+from edge_app.serve.errors import ApiError
 from edge_app.serve.json_fields import JsonFields, parse_object
 from edge_app.serve.model_names import ServedModels
 from edge_app.serve.request_images import RequestImages
 from edge_app.settings import Settings
+from models.core.errors import UserError
 from models.core.types import Sampling
 
 MOST_MESSAGES = 256
@@ -108,6 +111,7 @@ class ChatRequestReader:
             sampling=_sampling(fields, self._settings.sampling()),
             allow_cloud=self._allow_cloud,
             detail=conversation.detail,
+            schema=_schema(fields),
         )
 
     def _conversation(self, fields: JsonFields) -> _Conversation:
@@ -214,6 +218,26 @@ def _sampling(fields: JsonFields, defaults: Sampling) -> Sampling:
     return replace(defaults, stop=_stops(fields), **changes)
 
 
+def _schema(fields: JsonFields) -> AnswerSchema | None:
+    """What the answer has to fit, from `response_format`; None for any text. Raises ApiError."""
+    form = fields.child("response_format")
+    kind = None if form is None else form.text("type")
+    if form is None or kind == "text":
+        return None
+    if kind == "json_object":
+        return parse_schema({"type": "object"})
+    if kind != "json_schema":
+        raise form.wrong("type", "must be text, json_object or json_schema", _UNSUPPORTED)
+    described = form.child("json_schema")
+    schema = None if described is None else described.child("schema")
+    if described is None or schema is None:
+        raise form.wrong("json_schema", "has no schema")
+    try:
+        return parse_schema(schema.values)
+    except UserError as error:
+        raise ApiError(str(error), param=schema.name("")[:-1], code="unsupported_schema") from None
+
+
 def _top_logprobs(fields: JsonFields) -> int | None:
     """How many likely tokens come with each token; None when no log-probabilities are asked for."""
     count = fields.integer("top_logprobs", 0, MOST_TOP_LOGPROBS)
@@ -249,8 +273,5 @@ def _check_supported(fields: JsonFields) -> None:
     for name in PENALTIES:
         if fields.number(name, -2.0, 2.0):
             raise fields.wrong(name, "is not supported; repetition_penalty is", _UNSUPPORTED)
-    form = fields.child("response_format")
-    if form is not None and form.raw("type") != "text":
-        raise form.wrong("type", "must be text", _UNSUPPORTED)
     if fields.raw("modalities") not in (None, [], ["text"]):
         raise fields.wrong("modalities", 'must be ["text"]', _UNSUPPORTED)

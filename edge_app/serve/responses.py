@@ -135,6 +135,7 @@ def usage(answer: Answer) -> dict[str, Any]:
 
 
 def own_fields(answer: Answer, notes: Sequence[str]) -> dict[str, Any]:
-    """The object `edge_app` of an answer."""
+    """The object `edge_app` of an answer. With a schema it has the values of the answer, each with its confidence."""
     known = answer.as_json()
-    return {**{name: known[name] for name in OWN_FIELDS}, "notes": list(notes)}
+    values = {"fields": known["fields"]} if known.get("fields") else {}
+    return {**{name: known[name] for name in OWN_FIELDS}, **values, "notes": list(notes)}

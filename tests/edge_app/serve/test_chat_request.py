@@ -10,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from adapters.store.adapter_store import AdapterStore
+from edge_app.answer_schema import AnswerSchema
 from edge_app.serve.chat_request import MOST_MESSAGES, MOST_TEXT, ChatRequest, ChatRequestReader
 from edge_app.serve.errors import ApiError, as_json
 from edge_app.serve.model_names import ServedModels
@@ -171,12 +172,29 @@ def test_an_image_may_be_given_without_an_object(reader: ChatRequestReader) -> N
         ({"presence_penalty": 0.5}, "presence_penalty"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"not": {}}}}},
+            "response_format.json_schema.schema",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(reader: ChatRequestReader, fields: dict[str, Any], param: str) -> None:
     error = refusal(reader, **fields)
     assert error.param == param
     assert error.status == (404 if error.code == "model_not_found" else 400)
+
+
+SCHEMA = {"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]}
+
+
+def test_an_answer_may_have_to_fit_a_schema(reader: ChatRequestReader) -> None:
+    described = {"type": "json_schema", "json_schema": {"name": "receipt", "strict": True, "schema": SCHEMA}}
+    schema = read(reader, response_format=described).turn.schema
+    assert isinstance(schema, AnswerSchema) and schema.content == SCHEMA
+    any_object = read(reader, response_format={"type": "json_object"}).turn.schema
+    assert isinstance(any_object, AnswerSchema) and any_object.content == {"type": "object"}
+    assert read(reader, response_format={"type": "text"}).turn.schema is None
 
 
 def test_what_only_describes_a_request_or_asks_for_nothing_is_left_alone(reader: ChatRequestReader) -> None:

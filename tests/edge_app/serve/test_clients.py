@@ -142,6 +142,18 @@ def answered(address: str, **body: Any) -> Any:
         return json.loads(reply.read())
 
 
+def test_an_answer_fits_its_schema_however_short_it_has_to_be(address: str) -> None:
+    properties = {"name": {"type": "string"}, "warm": {"type": "boolean"}}
+    schema = {"type": "object", "properties": properties, "required": ["name", "warm"]}
+    form = {"type": "json_schema", "json_schema": {"name": "colour", "schema": schema}}
+    for most in (30, 200):
+        answer = answered(address, response_format=form, max_tokens=most, model="edge-vlm-135m")
+        value = json.loads(answer["choices"][0]["message"]["content"])
+        assert isinstance(value["name"], str) and isinstance(value["warm"], bool)
+    any_object = answered(address, response_format={"type": "json_object"}, max_tokens=60)
+    assert isinstance(json.loads(any_object["choices"][0]["message"]["content"]), dict)
+
+
 def test_log_probabilities_are_those_of_the_tokens_of_the_text(address: str) -> None:
     answer = answered(address, logprobs=True, top_logprobs=3, max_tokens=8, model="edge-vlm-135m")
     (choice,) = answer["choices"]
