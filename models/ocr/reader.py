@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from models.compiler import threads as thread_settings
 from models.core.errors import UserError
 from models.core.files import write_whole
+from models.core.freed_memory import give_back_freed_memory
 from models.core.types import Box, Image, TextLine
 from models.ocr.page_layout import PageText, in_reading_order
 from models.ocr.stoppable_session import StoppableSession
@@ -97,6 +98,7 @@ class TextReader:
             for box, (text, probability) in zip(boxes, texts, strict=True)
             if text.strip() and probability >= LEAST_PROBABILITY
         ]
+        give_back_freed_memory()
         return PageText(in_reading_order(lines))
 
     def read_document(self, image: Image, cancel: threading.Event | None = None) -> PageText | None:
