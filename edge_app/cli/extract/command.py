@@ -108,7 +108,7 @@ def extract(
 def _asked(fields: str | None, schema: Path | None, question: str | None, out: Path | None) -> Asked:
     """What is asked of every page. Ends the command with exit code 2 for columns that cannot be, and for no table."""
     from edge_app.extract.rows import ColumnNameError, check_names
-    from edge_app.extract.tables.table_files import KEY_COLUMN, SUFFIXES
+    from edge_app.extract.tables.table_files import HASH, PATH, SUFFIXES
     from edge_app.extract.task import asked_question, asked_schema
 
     if sum(each is not None and bool(str(each).strip()) for each in (fields, schema, question)) != 1:
@@ -125,7 +125,7 @@ def _asked(fields: str | None, schema: Path | None, question: str | None, out: P
             asked = asked_schema(schema)
         else:
             asked = asked_question(question or "")
-        check_names([field.name for field in asked.fields], (KEY_COLUMN,) if suffix == ".db" else ())
+        check_names([field.name for field in asked.fields], (HASH, PATH) if suffix == ".db" else ())
     except ColumnNameError as error:
         raise typer.BadParameter(str(error)) from None
     return asked

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_app.extract.rows import PageRow
-from edge_app.extract.tables.table_files import KEY_COLUMN, TableFile, column_kinds
+from edge_app.extract.tables.table_files import HASH, PATH, TableFile, column_kinds
 from edge_app.fields import Field
+from edge_app.image_paths import exists
 from edge_app.storage.database import BUSY_SECONDS, storable
 from models.core.errors import UserError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sqlite_utils.db import Table
 
 TABLE = "pages"
-KEY = (KEY_COLUMN, "page")
+KEY = (HASH, "page")
 
 _TYPES = {"text": str, "date": str, "number": float, "integer": int, "boolean": int}
 
@@ -26,7 +27,8 @@ _TYPES = {"text": str, "date": str, "number": float, "integer": int, "boolean": 
 class SqliteTable(TableFile):
     """The table "pages", which is made when it is missing and gains columns that it lacks.
 
-    Its key is the file's sha256 with the page, so that a file that was renamed, or that is there twice, has one row.
+    Its key is the file's sha256 with the page, so that a file that was renamed, or that is there twice, has one row. By
+    its whole path a file that has changed is known again, and loses the row of its former content.
     """
 
     def __init__(self, file: Path, fields: Sequence[Field]) -> None:
@@ -48,21 +50,27 @@ class SqliteTable(TableFile):
                 self._add_missing(table, fields)
             else:
                 kinds = {name: _TYPES[kind] for name, kind in column_kinds(fields).items()}
-                table.create({**kinds, KEY_COLUMN: str}, pk=KEY)
+                table.create({**kinds, HASH: str, PATH: str}, pk=KEY)
 
     def add(self, row: PageRow) -> None:
-        """Commits the row. The row of a file that could not be read is found by the file's name."""
+        """Commits the row, in the place of those that the same file had with another content.
+
+        A file that cannot be read has a key of its own, made of its name.
+        """
         content = {
             name: storable(value) if isinstance(value, str) else value
             for name, value in row.record(self._names).items()
         }
-        digest = row.digest or storable(f"unread {row.file}")
+        place = Path(row.file)
+        path = storable(str(place.absolute())) if exists(place) else None
+        unread = storable(f"unread {row.file}")
+        digest = row.digest or unread
         with self._errors():
-            if row.digest is not None:
-                self._db.execute(
-                    f"DELETE FROM {TABLE} WHERE {KEY_COLUMN} = ?", [storable(f"unread {row.file}")]
-                )
-            self._table().upsert({**content, KEY_COLUMN: digest}, pk=KEY)
+            self._db.execute(
+                f"DELETE FROM {TABLE} WHERE {HASH} != ? AND ({PATH} = ? OR {HASH} = ?)",
+                [digest, path, unread],
+            )
+            self._table().upsert({**content, HASH: digest, PATH: path}, pk=KEY)
 
     def replace(self, number: int, row: PageRow) -> None:
         """As `add`, since a row is found by its key."""
@@ -79,7 +87,7 @@ class SqliteTable(TableFile):
     @staticmethod
     def _add_missing(table: Table, fields: Sequence[Field]) -> None:
         known = {name.lower() for name in table.columns_dict}
-        for name, kind in column_kinds(fields).items():
+        for name, kind in {**column_kinds(fields), PATH: "text"}.items():
             if name.lower() not in known:
                 table.add_column(name, _TYPES[kind])
 

@@ -22,8 +22,8 @@ from models.core.files import write_whole
 
 SUFFIXES = (".csv", ".jsonl", ".db", ".parquet")
 
-KEY_COLUMN = "sha256"
-"""The further column of an SQLite table, which is its key together with the page."""
+HASH, PATH = "sha256", "path"
+"""Further columns of an SQLite table: the file's hash, which is its key together with the page, and its whole path."""
 
 BUSY_SHARE = 0.1
 """Largest share of the time that writing takes before the end."""

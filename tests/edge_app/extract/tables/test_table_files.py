@@ -75,7 +75,7 @@ def test_a_database_has_one_row_for_each_content_and_page(tmp_path: Path) -> Non
         ("c.pdf", 2, None, None, 1, "0c"),
         ("moved.png", 1, "Other", 3.0, 0, "0a"),
     ]
-    assert names == [*HEADING.strip().split(","), "sha256"]
+    assert names == [*HEADING.strip().split(","), "sha256", "path"]
 
 
 def test_a_database_forgets_an_error_when_the_file_can_be_read(tmp_path: Path) -> None:
@@ -83,6 +83,26 @@ def test_a_database_forgets_an_error_when_the_file_can_be_read(tmp_path: Path) -
     written(file, replace(ROWS[0], file="b.png"))
     with sqlite3.connect(file) as db:
         assert db.execute("SELECT file, error FROM pages").fetchall() == [("b.png", None)]
+
+
+def test_a_database_has_one_row_for_a_file_that_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "out.db"
+    for folder in ("january", "february"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        Path("a.png").touch()
+        written(file, replace(ROWS[0], digest=folder))
+    written(file, replace(ROWS[0], digest="changed"), replace(ROWS[0], digest="changed", page=2))
+    with sqlite3.connect(file) as db:
+        found = db.execute("SELECT sha256, page, path FROM pages ORDER BY sha256, page").fetchall()
+    changed = str(tmp_path / "february" / "a.png")
+    assert found == [
+        ("changed", 1, changed),
+        ("changed", 2, changed),
+        ("january", 1, str(tmp_path / "january" / "a.png")),
+    ]
 
 
 def test_a_database_gains_the_columns_of_other_fields(tmp_path: Path) -> None:
