@@ -40,6 +40,21 @@ def load(path: KernelPath, packs: Path, engine_cache: Path, weights: LlamaWeight
     return tiny_llama.runtime(weights, packs, engine_cache / "compiled", path)
 
 
+def error(runtime: LlamaRuntime, weights: LlamaWeights) -> float:
+    """The median over nine short prompts of the relative error of the logits.
+
+    In a few prompts of a hundred a value lies at a rounding boundary and gets the neighbouring code, which is an error
+    of 1e-2. Which ones these are depends on the order of sums.
+    """
+    reference = Reference(weights)
+    errors = []
+    for start in range(0, 45, 5):
+        expected = reference.logits(TOKENS[start : start + 3])[-1]
+        got = runtime.prefill(TOKENS[start : start + 3], None, 0)
+        errors.append(np.linalg.norm(got - expected) / np.linalg.norm(expected))
+    return float(np.median(errors))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", OTHERS)
 def test_every_path_gives_the_same_answers(path: KernelPath, packs: Path, engine_cache: Path) -> None:
@@ -56,8 +71,7 @@ def test_every_path_gives_the_same_answers(path: KernelPath, packs: Path, engine
         for position, token in enumerate(TOKENS):
             logits = runtime.decode(int(token), position, packed)
         assert np.array_equal(logits, got)
-    expected = Reference(WEIGHTS).logits(TOKENS[:3])[-1]
-    assert np.linalg.norm(runtime.prefill(TOKENS[:3], None, 0) - expected) < 1e-4 * np.linalg.norm(expected)
+    assert error(runtime, WEIGHTS) < 1e-4
 
 
 @pytest.mark.slow
@@ -73,8 +87,7 @@ def test_every_path_gives_the_same_answers_without_minimums(
     for position, token in enumerate(TOKENS[:20]):
         logits = runtime.decode(int(token), position)
     assert np.array_equal(logits, got)
-    expected = Reference(SYMMETRIC).logits(TOKENS[:3])[-1]
-    assert np.linalg.norm(runtime.prefill(TOKENS[:3], None, 0) - expected) < 1e-4 * np.linalg.norm(expected)
+    assert error(runtime, SYMMETRIC) < 1e-4
 
 
 @cache
