@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shapes = PIL.Image.new("RGB", (256, 256), "white")
     PIL.ImageDraw.Draw(shapes).ellipse((60, 60, 200, 200), fill="red")
     shapes.save(folder / "shapes.png")
+    (folder / "keys").write_text("a-key-of-many-letters\n")
     return folder
 
 
@@ -165,6 +167,20 @@ def test_log_probabilities_are_those_of_the_tokens_of_the_text(address: str) -> 
         assert token["logprob"] <= likeliest[0] <= 0
 
 
+def test_beyond_loopback_it_answers_those_who_have_the_key(environment: dict[str, str], folder: Path) -> None:
+    child, address = start(environment, folder, "--host", "0.0.0.0", "--key-file", "keys", "--verbose")
+    there = address.replace("0.0.0.0", "127.0.0.1")
+    request = urllib.request.Request(f"{there}/v1/models")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(request, timeout=60)
+    request.add_header("Authorization", "Bearer a-key-of-many-letters")
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        assert json.loads(reply.read())["data"][0]["id"] == "auto"
+    child.send_signal(signal.SIGTERM)
+    _, said = child.communicate(timeout=60)
+    assert "GET /v1/models 401" in said and "GET /v1/models 200" in said
+
+
 def test_ctrl_c_ends_it_with_one_line(environment: dict[str, str], folder: Path) -> None:
     child, _ = start(environment, folder)
     child.send_signal(signal.SIGINT)
@@ -195,6 +211,8 @@ def test_a_port_that_is_taken_is_told_in_one_sentence(
         (["--images-from", "nowhere"], 2, "is no folder"),
         (["--key-file", "nowhere"], 1, "cannot be read"),
         (["--model", "nothing"], 1, "nothing"),
+        (["--offline", "--model", "smolvlm-256m"], 3, "smolvlm-256m"),
+        (["--offline", "--host", "0.0.0.0", "--key-file", "keys"], 3, "0.0.0.0 is on the network"),
     ],
 )
 def test_what_does_not_fit_is_told_before_it_listens(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 import threading
 import time
@@ -127,6 +128,24 @@ def test_nothing_is_saved(serve: Serve) -> None:
     assert store.recent() == ()
     store.close()
     assert b"nobody keeps" not in paths.sessions_file().read_bytes()
+
+
+def test_the_log_says_who_answered_and_not_what_was_asked(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve().ask("A secret question?")
+    assert capsys.readouterr().err == ""
+    served = serve(verbose=True)
+    served.ask("A secret question?")
+    served.request("GET", "/no%0Awhere")
+    said = ""
+    lines: list[str] = []
+    while len(lines) < 2:
+        said += capsys.readouterr().err
+        lines = said.splitlines()
+    assert re.fullmatch(rf"127.0.0.1 POST {ENDPOINT} 200 \d+\.\d\d s edge-vlm-135m local", lines[0])
+    assert lines[1].startswith("127.0.0.1 GET /no") and " 404 " in lines[1]
+    assert "secret" not in said
 
 
 def test_without_leave_the_cloud_is_not_known(serve: Serve) -> None:
