@@ -64,12 +64,18 @@ def result(text: str) -> None:
 
 
 def result_piece(text: str) -> None:
-    """Writes a part of the result, without a line end. Raises ReaderGoneError when stdout is closed."""
+    """Writes a part of the result, without a line end.
+
+    Raises ReaderGoneError when stdout is closed, and UserError when it cannot be written, as on a full disk.
+    """
     try:
         sys.stdout.write(encodable(printable(text) if sys.stdout.isatty() else text, sys.stdout))
         sys.stdout.flush()
     except BrokenPipeError:
         raise ReaderGoneError from None
+    except OSError as error:
+        _silence_stdout()
+        raise UserError(f"The result cannot be written to standard output: {error.strerror}.") from error
 
 
 def result_json(value: Any) -> None:

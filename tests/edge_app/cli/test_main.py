@@ -116,3 +116,20 @@ def test_a_defect_shows_its_traceback(engine: FakeEngine, monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "argv", ["edge-app", "ask", "?"])
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_result_that_cannot_be_written_is_told_in_one_sentence(home: Path) -> None:
+    environment = {**os.environ, "EDGE_APP_HOME": str(home)}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_app", "doctor"],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "cannot be written to standard output" in done.stderr
