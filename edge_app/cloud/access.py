@@ -152,7 +152,8 @@ class CloudAccess:
         """Builds the complete request, as the endpoint is known to want it.
 
         longest_side: of images, in pixels; the settings' value counts when it is smaller. model: of the endpoint;
-        None for the settings' one. Raises UserError when an image can no longer be read, or when there is no endpoint.
+        None for the settings' one. schema: what the answer has to fit. Raises UserError when an image can no longer be
+        read, or when there is no endpoint.
         """
         side, cloud = self._settings.cloud_image_size, self._client()
         request = payload(

@@ -33,7 +33,7 @@ from edge_app.reason_text import clause, inside
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import TimedSaver, TurnRecorder
 from edge_app.turns.structured.field_values import plain_values, says_nothing
-from edge_app.turns.structured.instruction import with_instruction
+from edge_app.turns.structured.instruction import with_schema
 from models.core.errors import UserError
 from models.core.types import Message
 from router.confidence.declines import is_decline
@@ -197,7 +197,7 @@ class CloudAnswer:
     def _proposed(self, messages: Sequence[Message], side: int | None) -> Payload:
         schema = self._planned.schema
         if schema is not None:
-            messages = with_instruction(messages, schema)
+            messages = with_schema(messages, schema)
         return self._access.propose(messages, self._planned.sampling, side, self._model, schema)
 
     def _stream(self, request: Payload) -> Generator[Event, None, None]:

@@ -30,16 +30,30 @@ def default_question(schema: AnswerSchema) -> str:
 
 
 def with_instruction(messages: Sequence[Message], schema: AnswerSchema) -> list[Message]:
-    """The messages, with the form of the answer described at the end of the last one."""
+    """The messages, with the form of the answer described in words at the end of the last one.
+
+    A small model would repeat a schema that it is shown.
+    """
+    return _with_line(messages, _in_words(schema))
+
+
+def with_schema(messages: Sequence[Message], schema: AnswerSchema) -> list[Message]:
+    """The messages with the schema itself, for an endpoint that may not read response_format."""
+    if schema.fields or len(schema.text) > LONGEST_SCHEMA:
+        return with_instruction(messages, schema)
+    return _with_line(messages, f"Answer with JSON that fits this JSON Schema: {schema.text}")
+
+
+def _with_line(messages: Sequence[Message], line: str) -> list[Message]:
     last = messages[-1]
-    return [*messages[:-1], replace(last, text=f"{last.text}\n{_instruction(schema)}")]
+    return [*messages[:-1], replace(last, text=f"{last.text}\n{line}")]
 
 
-def _instruction(schema: AnswerSchema) -> str:
+def _in_words(schema: AnswerSchema) -> str:
     if schema.fields:
         listed = ", ".join(f"{field.name} ({_WRITTEN[field.kind]})" for field in schema.fields)
         empty = " Use null for what is not there." if all(map(schema.may_be_null, schema.names)) else ""
         return f"Answer with a JSON object: {listed}.{empty}"
-    if len(schema.text) > LONGEST_SCHEMA:
-        return "Answer with JSON only."
-    return f"Answer with JSON that fits this JSON Schema: {schema.text}"
+    if schema.names:
+        return f"Answer with a JSON object: {', '.join(schema.names)}."
+    return "Answer with JSON."
