@@ -19,6 +19,7 @@ from edge_app.event_batches import batches
 from edge_app.events import (
     Answer,
     Answered,
+    CloudFailed,
     ContextTrimmed,
     Escalated,
     Event,
@@ -231,7 +232,7 @@ def _keep_tokens(event: Event | None, tokens: list[Token]) -> None:
 def _notes(event: Event | None) -> list[str]:
     """What an event says that the user should know about the answer."""
     match event:
-        case Notice(message):
+        case Notice(message) | CloudFailed(message):
             return [message]
         case ImageEncoded(name=name, notes=notes) if notes:
             return [f"{name}: {', '.join(notes)}"]
