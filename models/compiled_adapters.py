@@ -16,8 +16,9 @@ from models.families.parts import BaseWeights
 from models.lora.packed_files import PackedFiles
 from models.lora.peft_format import PeftLora, check_layers
 from models.lora.vision_lora import VisionLora, dora_factors
-from models.lora.weights import LoraWeights, PackedLora, add_packed, pack_lora
+from models.lora.weights import LoraWeights, PackedLora, add_packed, pack_lora, to_floats
 from models.packing.packed_model import LlamaShape
+from models.precision import Updates
 from models.vision.projector_file import ProjectorPart
 from models.vision.siglip.adapter import PackedVisionLora, pack_vision_lora
 
@@ -52,20 +53,32 @@ class CompiledAdapter:
 class CompiledAdapterPacker:
     """Packs adapters for models of one shape (models.engine.AdapterPacker). Any thread may call the methods."""
 
-    def __init__(self, shape: LlamaShape, folder: Path, base: BaseWeights | None = None) -> None:
+    def __init__(
+        self, shape: LlamaShape, folder: Path, base: BaseWeights | None = None, *, by_update: bool = False
+    ) -> None:
         """folder: where packed adapters are kept between runs.
 
-        base: of the model. None refuses adapters that need it.
+        base: of the model. None refuses adapters that need it. by_update: whether an adapter whose update is large
+        (models.precision) is packed for the model of floats instead of this one of int8.
         """
         self._shape = shape
         self._base = base
         self._files = PackedFiles(folder, shape)
+        self._updates = Updates(base) if by_update and base is not None else None
+        # Every type of weights has the same layout of LoRAs.
+        self._float_shape = replace(shape, float_type="f32") if by_update else shape
+        self._float_files = PackedFiles(folder, self._float_shape)
 
     def pack(self, weights: AdapterWeights) -> CompiledAdapter:
         """The adapter with its LoRA in the kernels' layout. Raises UserError when it does not fit the model."""
         check_layers(weights.lora, self._shape.layers)
-        vision = self._pack_vision(weights.vision, weights.name, weights.generation)
-        lora = pack_lora(self._shape, self._with_factors(weights.lora))
+        shape = self._shape
+        if self._updates is not None and self._updates.need_floats(weights):
+            shape = self._float_shape
+        vision = self._pack_vision(
+            weights.vision, weights.name, weights.generation, shape.float_type is not None
+        )
+        lora = pack_lora(shape, self._with_factors(weights.lora))
         return CompiledAdapter(lora, weights.projector, vision)
 
     def _with_factors(self, lora: LoraWeights) -> LoraWeights:
@@ -80,8 +93,10 @@ class CompiledAdapterPacker:
             raise _misfit(lora.name) from error
         return replace(lora, factors=factors)
 
-    def _pack_vision(self, lora: VisionLora | None, name: str, generation: int) -> PackedVisionLora | None:
-        """The part for a SigLIP tower. Raises UserError for a model without one."""
+    def _pack_vision(
+        self, lora: VisionLora | None, name: str, generation: int, floats: bool
+    ) -> PackedVisionLora | None:
+        """The part for a SigLIP tower, which has floats or not. Raises UserError for a model without one."""
         if lora is None:
             return None
         if self._base is None or self._base.vision is None:
@@ -94,7 +109,7 @@ class CompiledAdapterPacker:
             lora = lora.with_factors(lambda module: weights.floats(f"{module}.weight"))
         except (KeyError, ValueError) as error:
             raise _misfit(name) from error
-        return pack_vision_lora(weights.config, lora, name, generation)
+        return pack_vision_lora(weights.config, lora, name, generation, floats)
 
     def add(
         self, name: str, generation: int, parts: Sequence[tuple[PackedAdapter, float]]
@@ -111,7 +126,11 @@ class CompiledAdapterPacker:
                     f"The adapter {adapter.name} changes the vision tower; it cannot be added to others."
                 )
         loras = [(adapter.lora, weight) for adapter, weight in own]
-        return CompiledAdapter(add_packed(self._shape, name, generation, loras), _add_projectors(own))
+        shape = self._shape
+        if any(lora.floats for lora, _ in loras):
+            shape = self._float_shape
+            loras = [(lora if lora.factored else to_floats(shape, lora), weight) for lora, weight in loras]
+        return CompiledAdapter(add_packed(shape, name, generation, loras), _add_projectors(own))
 
     def open(self, folder: Path, name: str, signature: object) -> CompiledAdapter | None:
         """The LoRA from its packed file, and the vision encoder's part from the adapter's folder.
@@ -119,19 +138,21 @@ class CompiledAdapterPacker:
         None when there is no packed file of this signature or the other part is damaged. Reading the whole adapter
         then raises the error.
         """
-        lora = self._files.open(name, signature)
+        lora = self._files.open(name, signature) or self._float_files.open(name, signature)
         if lora is None:
             return None
         try:
             sees = self._base is not None and self._base.vision is not None
-            vision = self._pack_vision(read_adapter_vision(folder) if sees else None, name, lora.generation)
+            part = read_adapter_vision(folder) if sees else None
+            vision = self._pack_vision(part, name, lora.generation, lora.floats)
             return CompiledAdapter(lora, read_adapter_projector(folder), vision)
         except UserError:
             return None
 
     def keep(self, adapter: PackedAdapter, signature: object) -> None:
         """Write the LoRA's packed file. Errors of the disk are ignored."""
-        self._files.write(as_compiled(adapter).lora, signature)
+        lora = as_compiled(adapter).lora
+        (self._float_files if lora.floats else self._files).write(lora, signature)
 
 
 def _misfit(name: str) -> UserError:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from models.language.generation import ActiveAdapter, Generation
 from models.language.prefix_cache import AdapterKey
 from models.language.prompt import EncodedImage, Prompt, RowIds
 from models.language.sampling import check
+from models.precision import model_precision
 from models.vision.tiled.tile_encoder import TileEncoder
 from models.vision.tower import TowerFeatures
 
@@ -60,10 +62,24 @@ def load(
 
 
 class CompiledEngine:
-    """A model in memory, with the methods of models.engine.Engine. Made by `load`."""
+    """A model in memory, with the methods of models.engine.Engine. Made by `load`.
 
-    def __init__(self, name: str, digest: str, parts: Parts, packed_folder: Path) -> None:
-        """packed_folder: where packed adapters are kept between runs."""
+    Adapters that need floats (models.precision) run on a second copy of a model in int8, which is loaded with the
+    first of their answers and has its own KV cache.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        digest: str,
+        parts: Parts,
+        packed_folder: Path,
+        load_floats: Callable[[Progress], Parts] | None = None,
+    ) -> None:
+        """packed_folder: where packed adapters are kept between runs.
+
+        load_floats: loads the parts in float; None for a model whose adapters all run on `parts`.
+        """
         self.name = name
         self.digest = digest
         self.context_length = parts.language.runtime.context_length
@@ -71,9 +87,13 @@ class CompiledEngine:
         self.has_vision = parts.vision is not None
         self.feature_sizes = FeatureSizes(self.shape.hidden, parts.vision.feature_size if parts.vision else 0)
         self.abilities = Abilities(parts.image_tasks, parts.text_tasks)
-        self.adapters = CompiledAdapterPacker(self.shape, packed_folder, parts.base)
+        self.adapters = CompiledAdapterPacker(
+            self.shape, packed_folder, parts.base, by_update=load_floats is not None
+        )
         self.base_adapter = None if parts.base_lora is None else CompiledAdapter(parts.base_lora)
         self._parts = parts
+        self._load_floats = load_floats
+        self._float_parts: Parts | None = None
         self._row_ids = RowIds()
         self._in_conversation = 0  # distinct images of the last conversation
         self._encoded: OrderedDict[tuple[str, AdapterKey], EncodedImage] = OrderedDict()
@@ -89,8 +109,15 @@ class CompiledEngine:
         progress: Progress = no_progress,
     ) -> CompiledEngine:
         """See the function `load`."""
-        options = LoadOptions(cache_dir, threads or thread_settings.default_threads(), context_length)
-        return cls(files.name, files.digest, load_parts(files, options, progress), cache_dir / PACKED)
+        precision = model_precision(files)
+        options = LoadOptions(
+            cache_dir, threads or thread_settings.default_threads(), context_length, precision
+        )
+        floats = (
+            None if precision == "float" else partial(load_parts, files, replace(options, precision="float"))
+        )
+        parts = load_parts(files, options, progress)
+        return cls(files.name, files.digest, parts, cache_dir / PACKED, floats)
 
     @property
     def generation(self) -> int:
@@ -125,10 +152,13 @@ class CompiledEngine:
         """The key of an image's rows. Raises UserError for a model without vision."""
         own = None if adapter is None else as_compiled(adapter)
         changes = own is not None and (own.projector is not None or own.vision is not None)
-        return self._vision().key(image), _adapter_key(own) if changes else None
+        key = self._vision().key(image)
+        if self._in_floats(own):
+            key += " float"
+        return key, _adapter_key(own) if changes else None
 
     def _encode(self, image: Image, adapter: CompiledAdapter | None, progress: Progress) -> EncodedImage:
-        vision = self._vision()
+        vision = self._vision(self._parts_of(adapter, progress))
         if isinstance(vision, TileEncoder):
             seen = vision.encode(image, None if adapter is None else adapter.vision, progress)
             return EncodedImage(self._row_ids.take(len(seen.embeddings)), seen.embeddings, grid=seen.grid)
@@ -212,6 +242,7 @@ class CompiledEngine:
         check(sampling)
         images = {image.digest: image for message in messages for image in message.images}
         chosen = self._chosen(messages, adapter)
+        parts = self._parts_of(chosen, progress)
         self._in_conversation = len(images)
 
         def build(part: Sequence[Message], read: Mapping[str, str]) -> Prompt:
@@ -219,7 +250,7 @@ class CompiledEngine:
                 {image.digest: image for message in part for image in message.images} if see_images else {}
             )
             encoded = {digest: self.encode_image(image, chosen, progress) for digest, image in shown.items()}
-            return self._parts.prompts.build(
+            return parts.prompts.build(
                 part,
                 encoded,
                 use_words=use_words,
@@ -239,7 +270,7 @@ class CompiledEngine:
                 f"{error} Its images can be looked at less closely: detail low."
             ) from None
         return Generation(
-            self._parts.language,
+            parts.language,
             build(fitted.messages, kept),
             sampling,
             _active(chosen),
@@ -252,6 +283,7 @@ class CompiledEngine:
     def close(self) -> None:
         """Free weights and caches."""
         self._encoded.clear()
+        self._float_parts = None
         del self._parts
 
     def _chosen(self, messages: Sequence[Message], adapter: PackedAdapter | None) -> CompiledAdapter | None:
@@ -264,10 +296,23 @@ class CompiledEngine:
         """Whether one of the images is looked at in several tiles."""
         return isinstance(self._parts.vision, TileEncoder) and any(image.detail == "high" for image in images)
 
-    def _vision(self) -> ImageEncoder:
-        if self._parts.vision is None:
+    def _in_floats(self, adapter: CompiledAdapter | None) -> bool:
+        """Whether the adapter runs on the second copy."""
+        return adapter is not None and adapter.lora.floats and self._load_floats is not None
+
+    def _parts_of(self, adapter: CompiledAdapter | None, progress: Progress) -> Parts:
+        """The parts that the adapter runs on."""
+        if self._load_floats is None or not self._in_floats(adapter):
+            return self._parts
+        if self._float_parts is None:
+            self._float_parts = self._load_floats(progress)
+        return self._float_parts
+
+    def _vision(self, parts: Parts | None = None) -> ImageEncoder:
+        vision = (parts or self._parts).vision
+        if vision is None:
             raise UserError(f"{self.name} cannot see images; choose another model with EDGE_APP_MODEL.")
-        return self._parts.vision
+        return vision
 
 
 def _active(adapter: CompiledAdapter | None) -> ActiveAdapter:

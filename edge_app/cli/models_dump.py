@@ -16,7 +16,9 @@ from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from models.core.types import Detail, Progress
+    from models.formats.llama_weights import Precision
     from models.model_dump import Arrays
+    from models.precision import Wanted
 
 
 def dump(
@@ -35,6 +37,10 @@ def dump(
     adapter: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A PEFT folder, which need not be installed.")
     ] = None,
+    precision: Annotated[
+        Literal["auto", "int8", "float"],
+        typer.Option(help="Of linear layers. auto: as answers are computed; float: without rounding."),
+    ] = "auto",
 ) -> None:
     """Write a model's numbers for a conversation: to compare two runtimes, or to report a fault.
 
@@ -62,14 +68,9 @@ def dump(
     _check_place(out)
     line = output.ProgressLine()
     try:
-        arrays = _compute(
-            name,
-            _conversation(messages, prompt, len(image or ())),
-            [expanded(path) for path in image or ()],
-            detail,
-            adapter,
-            line,
-        )
+        conversation = _conversation(messages, prompt, len(image or ()))
+        files = [expanded(path) for path in image or ()]
+        arrays, computed = _compute(name, conversation, files, detail, adapter, precision, line)
     finally:
         line.clear()
     try:
@@ -77,7 +78,7 @@ def dump(
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub lets no array be named freely
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}).") from None
-    output.say(f"Wrote {out}.")
+    output.say(f"Wrote {out}; linear layers computed in {computed}.")
 
 
 def _check_place(out: Path) -> None:
@@ -109,8 +110,10 @@ def _compute(
     paths_of_images: list[Path],
     detail: Detail,
     adapter: Path | None,
+    precision: Wanted,
     line: output.ProgressLine,
-) -> Arrays:
+) -> tuple[Arrays, Precision]:
+    """The arrays, and how they were computed."""
     from edge_app.events import Progress as ProgressEvent
     from edge_app.system import paths
     from models.adapter_weights import read_adapter
@@ -122,6 +125,7 @@ def _compute(
     from models.families.registry import load_parts
     from models.hub.store import ModelStore
     from models.model_dump import LONGEST_SIDE, dump, read_messages
+    from models.precision import Updates, model_precision
 
     progress: Progress = lambda *event: line.show(ProgressEvent(*event))  # noqa: E731
     wanted = read_messages(conversation)
@@ -131,10 +135,15 @@ def _compute(
     if files is None:
         raise UserError(f"The model {name} is not on this machine; get it with: edge-app models pull {name}")
     cache = paths.ensure(paths.cache_directory())
-    options = LoadOptions(cache, settings.threads or default_threads(), settings.context_length)
+    chosen = model_precision(files, precision)
+    options = LoadOptions(cache, settings.threads or default_threads(), settings.context_length, chosen)
     parts = load_parts(files, options, progress)
     packed = None
     if adapter is not None:
+        weights = read_adapter(adapter, adapter.name)
+        if precision == "auto" and chosen == "int8" and Updates(parts.base).need_floats(weights):
+            options = replace(options, precision="float")
+            parts = load_parts(files, options, progress)
         packer = CompiledAdapterPacker(parts.language.runtime.shape, cache / PACKED, parts.base)
-        packed = packer.pack(read_adapter(adapter, adapter.name))
-    return dump(parts, wanted, images, packed, progress)
+        packed = packer.pack(weights)
+    return dump(parts, wanted, images, packed, progress), options.precision

@@ -41,10 +41,10 @@ def load(files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts:
 
     def read() -> SiglipWeights:
         check_digests(files)
-        return load_siglip(source, digest)
+        return load_siglip(source, digest, options.precision)
 
     def load_tower(progress: Progress) -> SiglipEncoder:
-        packed_tower = load_or_pack_siglip(digest, read, packed_folder, progress)
+        packed_tower = load_or_pack_siglip(digest, read, packed_folder, progress, options.precision)
         width = packed_tower.config.text_hidden
         if width != packed.shape.hidden:
             raise UserError(
@@ -55,13 +55,14 @@ def load(files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts:
         return SiglipEncoder.load(packed_tower, path, options.cache_dir / COMPILED, options.threads, progress)
 
     weights = files.digests.get("language_model", files.digest)
-    features = FeatureFiles(options.cache_dir / IMAGES, weights, digest)
+    tower = digest if options.precision == "int8" else f"{digest} {options.precision}"
+    features = FeatureFiles(options.cache_dir / IMAGES, weights, tower)
     settings = _tile_settings(source, digest, packed_folder)
     vision = TileEncoder(load_tower, settings, features, parts.language.runtime.context_length)
     return replace(
         parts,
         vision=vision,
-        base=replace(parts.base, vision=lambda: load_siglip(source, digest)),
+        base=replace(parts.base, vision=lambda: load_siglip(source, digest, options.precision)),
         plain_penalty=PENALTY,
         image_tasks=config.image_tasks,
         text_tasks=config.text_tasks,

@@ -58,12 +58,12 @@ def load_language(
 
     def read() -> LlamaWeights:
         check_digests(files)
-        return load_llama(weights, digest)
+        return load_llama(weights, digest, options.precision)
 
     packed_folder = options.cache_dir / PACKED
     with ThreadPoolExecutor(1) as pool:
         # Opening packed weights is mostly a checksum, which releases the GIL while the tokenizer is built.
-        packing = pool.submit(load_or_pack, digest, read, packed_folder, progress)
+        packing = pool.submit(load_or_pack, digest, read, packed_folder, progress, options.precision)
         try:
             tokenizer, template = _read_tokenizer(weights, digest, config, packed_folder)
         except UserError:

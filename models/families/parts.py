@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.types import Progress
+from models.formats.llama_weights import Precision
 from models.formats.siglip_weights import SiglipWeights
 from models.hub.store import ModelFiles
 from models.language.generation import LanguageModel
@@ -79,11 +80,13 @@ class LoadOptions:
 
     cache_dir: the folder of compiled code and packed weights. threads: threads that compute.
     context_length: positions in the KV cache; None takes the default in the model's config.json.
+    precision: of linear layers.
     """
 
     cache_dir: Path
     threads: int
     context_length: int | None = None
+    precision: Precision = "int8"
 
 
 class Family(Protocol):

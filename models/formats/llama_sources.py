@@ -16,10 +16,18 @@ from numpy.typing import NDArray
 
 from models.core.errors import UserError
 from models.core.files import file_digest, read_json
+from models.formats.float_matrix import FloatType, float_type
 from models.formats.gguf import GgufFile
 from models.formats.gguf_blocks import BLOCK_DECODERS, FOUR_BIT_TYPES, gguf_matrix
 from models.formats.hugging_face import MOST_LAYERS, Numbers, llama_config, open_tensors
-from models.formats.llama_weights import LlamaConfig, LlamaWeights, assemble
+from models.formats.llama_weights import (
+    LlamaConfig,
+    LlamaWeights,
+    Precision,
+    TensorSource,
+    assemble,
+    assemble_floats,
+)
 from models.formats.mlc.package import CONFIG_FILE as MLC_CONFIG_FILE
 from models.formats.mlc.package import is_mlc_package
 from models.formats.mlc.weights import MlcSource
@@ -45,17 +53,22 @@ _COMPUTED = "rotary_emb.inv_freq"  # stored by old versions of transformers; com
 _TOP_LEVEL = ("embedding", "final_norm", "head")
 
 
-def load_llama(path: Path, digest: str | None = None) -> LlamaWeights:
+def load_llama(path: Path, digest: str | None = None, precision: Precision = "int8") -> LlamaWeights:
     """Open a GGUF file, a directory with config.json and safetensors files, or an MLC package.
 
-    digest: the source's sha256 (hex). None computes it, which takes 0.1 s for 100 MB.
+    digest: the source's sha256 (hex). None computes it, which takes 0.1 s for 100 MB. precision: whether matrices are
+    quantised.
     Raises UserError when something is missing, damaged or not supported.
     """
+    source: TensorSource
     if is_mlc_package(path):
-        return assemble(MlcSource(path), digest or directory_digest(path))
-    if path.is_dir():
-        return assemble(HuggingFaceSource(path), digest or directory_digest(path))
-    return assemble(GgufSource(GgufFile(path)), digest or file_digest(path))
+        source = MlcSource(path)
+    elif path.is_dir():
+        source = HuggingFaceSource(path)
+    else:
+        source = GgufSource(GgufFile(path))
+    put_together = assemble if precision == "int8" else assemble_floats
+    return put_together(source, digest or (directory_digest(path) if path.is_dir() else file_digest(path)))
 
 
 def read_llama_config(path: Path) -> LlamaConfig:
@@ -113,6 +126,17 @@ class GgufSource:
             raise UserError(f"{self.path} stores {name} in the type {self._type(name)}; norms must be floats")
         return self._file.floats(self._names[name])
 
+    def float_type(self, name: str) -> FloatType:
+        return float_type(self._type(name))
+
+    def exact(self, name: str) -> NDArray[np.float32]:
+        if not self.is_float(name):
+            return self.matrix(name).dequantise()
+        values = self._file.floats(self._names[name])
+        if name.endswith((".q", ".k")):
+            return values[half_split_rows(len(values), self.config.head_dim)]
+        return values
+
     def _type(self, name: str) -> str:
         return self._file.tensors[self._names[name]].type
 
@@ -163,6 +187,13 @@ class HuggingFaceSource:
     def floats(self, name: str) -> NDArray[np.float32]:
         file, stored = self._files[name]
         return file.floats(stored)
+
+    def float_type(self, name: str) -> FloatType:
+        file, stored = self._files[name]
+        return float_type(file.tensors[stored].type)
+
+    def exact(self, name: str) -> NDArray[np.float32]:
+        return self.floats(name)
 
 
 def gguf_llama_config(file: GgufFile) -> LlamaConfig:

@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, overload
+from typing import Literal, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
+from models.formats.float_matrix import FloatMatrix, FloatType, common_type
 from models.formats.quantization import GROUP, Bits, QuantizedMatrix, to_8_bits
 
 LINEAR_ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 VECTOR = 16  # lanes of the kernels' vectors; head_dim must be a multiple
 NORM_ROLES = ("attention_norm", "mlp_norm")
+
+Matrix = QuantizedMatrix | FloatMatrix
+Precision = Literal["int8", "float"]
+"""How linear layers compute: with weights of 4 or 8 bits and inputs of 8, or without rounding."""
 
 
 @dataclass(frozen=True)
@@ -45,23 +50,23 @@ MIXED_LAYERS = 62  # layers of a model whose widths differ by layer, so that a b
 class LlamaLayer:
     """One transformer block. Matrices are [out, inputs]. The rows of q and k are in half-split rotary order."""
 
-    q: QuantizedMatrix
-    k: QuantizedMatrix
-    v: QuantizedMatrix
-    o: QuantizedMatrix
-    gate: QuantizedMatrix
-    up: QuantizedMatrix
-    down: QuantizedMatrix
+    q: Matrix
+    k: Matrix
+    v: Matrix
+    o: Matrix
+    gate: Matrix
+    up: Matrix
+    down: Matrix
     attention_norm: NDArray[np.float32]
     mlp_norm: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class LlamaWeights:
-    """A whole model.
+    """A whole model. Its matrices are all quantised, or all floats of one type.
 
-    embedding: 8 bits, [vocab, hidden]. embedding_rest: what it lacks of an embedding that is stored as floats, also in
-    8 bits; None for a quantised one. head: as stored, or None when the embedding serves as the head.
+    embedding: 8 bits or floats, [vocab, hidden]. embedding_rest: what an embedding of 8 bits lacks of one that is
+    stored as floats, also in 8 bits; else None. head: as stored, or None when the embedding serves as the head.
     layers: each access reads the layer from the files, so that keeping one keeps it in memory.
     digest: sha256 (hex) of the published file, or of the list of files when there are several.
     symmetric: whether there are 4-bit matrices and the minimum of each is -8 * scale, as in Q4_0.
@@ -70,10 +75,10 @@ class LlamaWeights:
     """
 
     config: LlamaConfig
-    embedding: QuantizedMatrix
+    embedding: Matrix
     layers: Sequence[LlamaLayer]
     final_norm: NDArray[np.float32]
-    head: QuantizedMatrix | None
+    head: Matrix | None
     digest: str
     embedding_rest: QuantizedMatrix | None = None
     symmetric: bool = False
@@ -108,6 +113,14 @@ class TensorSource(Protocol):
 
     def floats(self, name: str) -> NDArray[np.float32]:
         """A tensor that is used in float32: the norms. Raises UserError when it is stored quantised."""
+        ...
+
+    def float_type(self, name: str) -> FloatType:
+        """The type that holds the values of a matrix exactly."""
+        ...
+
+    def exact(self, name: str) -> NDArray[np.float32]:
+        """The values of a matrix as they are stored, [out, inputs], with rows in the order of matrix()."""
         ...
 
 
@@ -149,12 +162,28 @@ def _wide(source: TensorSource, role: str) -> int:
     return sum(1 << layer for layer, width in enumerate(widths) if width == 8)
 
 
-class _Layers(Sequence[LlamaLayer]):
-    """The layers of a source, each read when it is indexed. bits: of the roles that are widened."""
+def assemble_floats(source: TensorSource, digest: str) -> LlamaWeights:
+    """The same weights as floats, without rounding. See `assemble`."""
+    config = source.config
+    check_llama_tensors(source)
+    names = [f"layers.{layer}.{role}" for role in LINEAR_ROLES for layer in range(config.num_layers)]
+    names += ["embedding", *([] if config.tie_word_embeddings else ["head"])]
+    kind = common_type(map(source.float_type, names))
+    return LlamaWeights(
+        config=config,
+        embedding=FloatMatrix(kind, source.exact("embedding")),
+        layers=_FloatLayers(source, kind),
+        final_norm=_finite_floats(source, "final_norm"),
+        head=None if config.tie_word_embeddings else FloatMatrix(kind, source.exact("head")),
+        digest=digest,
+    )
 
-    def __init__(self, source: TensorSource, bits: Mapping[str, Bits]) -> None:
+
+class _ReadLayers(Sequence[LlamaLayer]):
+    """The layers of a source, each read when it is indexed."""
+
+    def __init__(self, source: TensorSource) -> None:
         self._source = source
-        self._bits = bits
 
     def __len__(self) -> int:
         return self._source.config.num_layers
@@ -184,9 +213,31 @@ class _Layers(Sequence[LlamaLayer]):
             mlp_norm=_finite_floats(self._source, prefix + "mlp_norm"),
         )
 
-    def _matrix(self, prefix: str, role: str) -> QuantizedMatrix:
+    def _matrix(self, prefix: str, role: str) -> Matrix:
+        raise NotImplementedError
+
+
+class _Layers(_ReadLayers):
+    """With quantised matrices. bits: of the roles that are widened."""
+
+    def __init__(self, source: TensorSource, bits: Mapping[str, Bits]) -> None:
+        super().__init__(source)
+        self._bits = bits
+
+    def _matrix(self, prefix: str, role: str) -> Matrix:
         matrix = self._source.matrix(prefix + role)
         return matrix if matrix.bits == self._bits.get(role, matrix.bits) else to_8_bits(matrix)
+
+
+class _FloatLayers(_ReadLayers):
+    """With matrices of floats."""
+
+    def __init__(self, source: TensorSource, kind: FloatType) -> None:
+        super().__init__(source)
+        self._kind = kind
+
+    def _matrix(self, prefix: str, role: str) -> Matrix:
+        return FloatMatrix(self._kind, self._source.exact(prefix + role))
 
 
 def _finite_floats(source: TensorSource, name: str) -> NDArray[np.float32]:

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from models.core.errors import UserError
 from models.core.files import file_digest, read_json
+from models.formats.float_matrix import FloatType, float_type
 from models.formats.gguf import GgufFile
 from models.formats.gguf_blocks import BLOCK_DECODERS
 from models.formats.hugging_face import MOST_LAYERS, Numbers, open_tensors, siglip_config
 from models.formats.llama_sources import directory_digest
+from models.formats.llama_weights import Precision
 from models.formats.quantization import GROUP, QuantizedMatrix, quantise, to_8_bits
 from models.formats.safetensors_file import SafetensorsFile
 from models.formats.siglip_weights import SiglipConfig, SiglipWeights
@@ -46,15 +48,15 @@ _MLP_TENSOR = re.compile(r"(?P<layer>layers\.\d+)\.(?P<role>fc[12])\.(?P<part>we
 _COMPUTED = "embeddings.position_ids"  # stored by old versions of transformers; always 0, 1, 2 and so on
 
 
-def load_siglip(path: Path, digest: str | None = None) -> SiglipWeights:
+def load_siglip(path: Path, digest: str | None = None, precision: Precision = "int8") -> SiglipWeights:
     """Open the vision tower and connector in an mmproj GGUF file or in a directory with config.json.
 
     digest: the source's sha256 (hex). None computes it. Raises UserError when something is missing, damaged or not
     supported.
     """
     if path.is_dir():
-        return SiglipWeights(SiglipHuggingFaceSource(path), digest or directory_digest(path))
-    return SiglipWeights(MmprojSource(GgufFile(path)), digest or file_digest(path))
+        return SiglipWeights(SiglipHuggingFaceSource(path), digest or directory_digest(path), precision)
+    return SiglipWeights(MmprojSource(GgufFile(path)), digest or file_digest(path), precision)
 
 
 def mmproj_config(path: str | Path, metadata: Mapping[str, Any]) -> SiglipConfig:
@@ -127,6 +129,9 @@ class MmprojSource:
         decode = BLOCK_DECODERS.get(self._file.tensors[stored].type)
         return to_8_bits(decode(self._file.blocks(stored))) if decode else _quantise_padded(self.floats(name))
 
+    def float_type(self, name: str) -> FloatType:
+        return float_type(self._file.tensors[self._names[name]].type)
+
     def _told_by_shape(self, name: str, shape: tuple[int, ...]) -> str:
         """The name of a tensor, with fc1 and fc2 exchanged when it has as many outputs as the other one."""
         match = _MLP_TENSOR.fullmatch(name)
@@ -167,6 +172,10 @@ class SiglipHuggingFaceSource:
 
     def matrix(self, name: str) -> QuantizedMatrix:
         return _quantise_padded(self.floats(name))
+
+    def float_type(self, name: str) -> FloatType:
+        file, stored = self._files[name]
+        return float_type(file.tensors[stored].type)
 
 
 def _own_name(stored: str, layer_pattern: str, names: Mapping[str, str]) -> str:

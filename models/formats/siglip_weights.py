@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
-from models.formats.quantization import QuantizedMatrix
+from models.formats.float_matrix import FloatMatrix, FloatType, common_type
+from models.formats.llama_weights import Precision
+from models.formats.quantization import GROUP, QuantizedMatrix
 
 CHANNELS = 3
 HEAD_STEP = 8  # the kernels read so many values of a head at once
@@ -77,19 +79,27 @@ class SiglipSource(Protocol):
         """The matrix [out, inputs] in 8-bit codes, padded with columns of zeros to a multiple of 32 inputs."""
         ...
 
+    def float_type(self, name: str) -> FloatType:
+        """The type that holds the values of a tensor exactly."""
+        ...
+
 
 class SiglipWeights:
     """A whole vision tower with its connector. Every access reads from the files.
 
     digest: sha256 (hex) of the published file, or of the list of files when there are several.
+    float_type: of the matrices of layers and patch embedding when linear layers compute in float, else None.
     """
 
-    def __init__(self, source: SiglipSource, digest: str) -> None:
+    def __init__(self, source: SiglipSource, digest: str, precision: Precision = "int8") -> None:
         """Raises UserError that names the tensor that is missing, unknown or of the wrong shape."""
         check_siglip_tensors(source)
         self.config = source.config
         self.digest = digest
         self._source = source
+        self.float_type: FloatType | None = None
+        if precision == "float":
+            self.float_type = common_type(map(source.float_type, _rounded_matrices(source.config)))
 
     def floats(self, name: str) -> NDArray[np.float32]:
         """A tensor as float32 in its shape (see `expected_shapes`). Raises UserError when it is not finite."""
@@ -98,13 +108,22 @@ class SiglipWeights:
             raise UserError(f"{self._source.path} has values that are not finite in {name}; it is damaged")
         return values
 
-    def matrix(self, name: str) -> QuantizedMatrix:
-        """A weight matrix in 8-bit codes by groups of 32 inputs.
+    def matrix(self, name: str) -> QuantizedMatrix | FloatMatrix:
+        """A weight matrix of layers or patch embedding in 8-bit codes by groups of 32 inputs, or as floats.
 
-        Q8_0 and Q4_0 keep their values; other types are rounded. When 32 does not divide the inputs, columns of
-        zeros are added, and the shape of the result is the padded one.
+        In codes, Q8_0 and Q4_0 keep their values, and other types are rounded. When 32 does not divide the inputs,
+        columns of zeros are added, and the shape of the result is the padded one.
         """
-        return self._source.matrix(name)
+        if self.float_type is None:
+            return self._source.matrix(name)
+        values = self.floats(name)
+        return FloatMatrix(self.float_type, np.pad(values, ((0, 0), (0, -values.shape[1] % GROUP))))
+
+
+def _rounded_matrices(config: SiglipConfig) -> list[str]:
+    """The matrices that SiglipWeights.matrix reads."""
+    layers = [f"layers.{layer}.{role}.weight" for layer in range(config.layers) for role in LAYER_MATRICES]
+    return ["patch_embedding.weight", *layers]
 
 
 def expected_shapes(config: SiglipConfig) -> dict[str, tuple[int, ...]]:

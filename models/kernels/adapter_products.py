@@ -25,7 +25,7 @@ from models.kernels.emit import (
 )
 from models.kernels.isa import Expr
 from models.kernels.weight_tiles import AHEAD, CODE_WORDS, Activations, Operands, Rows, WeightTiles
-from models.packing.lora_layout import A_TILE_BYTES, B_TILE_BYTES, SITES
+from models.packing.lora_layout import SITES
 
 
 class AdapterProducts(WeightTiles):
@@ -41,24 +41,38 @@ class AdapterProducts(WeightTiles):
     ) -> None:
         """A x of one group, 16 ranks at a time."""
         cells = [bind(rows.cell(activations, group, row)) for row in range(rows.count)]
-        operands = Operands(
-            codes=activations.codes,
-            words=[cell * CODE_WORDS for cell in cells],
-            offsets=[activations.offsets[cell] for cell in cells],
-            scales=[activations.scales[cell] for cell in cells],
-        )
+        operands = self._group_operands(activations, cells)
+        size = self.lora.a_tile
         chunks = bind(self.a["rank_tiles"] * activations.parts)
         with tir.serial(chunks) as chunk:
-            tile = bind(a_base + (group * chunks + chunk) * A_TILE_BYTES)
+            tile = bind(a_base + (group * chunks + chunk) * size)
             if rows.count == 1:  # decode reads the tiles of a thread's groups one after another
-                self.fetch(self.a["lora"], tile + AHEAD, A_TILE_BYTES)
-            partials = self._lora_tile(tile, A_TILE_BYTES, operands, None)
+                self.fetch(self.a["lora"], tile + AHEAD, size)
+            partials = self._lora_tile(tile, size, operands, None)
             for row, partial in enumerate(partials):
                 if total is None:
                     store(activations.ranks, (group * chunks + chunk) * 16, partial.value)
                 else:
                     offset = bind((total(row) + chunk) * 16)
                     store(activations.totals, offset, load(activations.totals, offset) + partial.value)
+
+    def _group_operands(self, activations: Activations, cells: list[Expr]) -> Operands:
+        """What A is multiplied with. cells: of one group of each row."""
+        return Operands(
+            codes=activations.codes,
+            words=[cell * CODE_WORDS for cell in cells],
+            offsets=[activations.offsets[cell] for cell in cells],
+            scales=[activations.scales[cell] for cell in cells],
+        )
+
+    def _rank_operands(self, activations: Activations, chunks: list[Expr]) -> Operands:
+        """What B is multiplied with. chunks: offsets in rank_scales of 16 ranks of each row."""
+        return Operands(
+            codes=activations.rank_codes,
+            words=[chunk * 4 for chunk in chunks],
+            offsets=[activations.rank_offsets[chunk] for chunk in chunks],
+            scales=[activations.rank_scales[chunk] for chunk in chunks],
+        )
 
     def clear_totals(self, activations: Activations, total: Expr) -> None:
         """Set a row's A x to zero. total: its offset / 16 in "totals"."""
@@ -101,22 +115,15 @@ class AdapterProducts(WeightTiles):
         """B (A x) of one block of 16 outputs for each row, float32 x 16. total: as for block()."""
         part = SITES[activations.site].index(role)
         rank_tiles = self.a["rank_tiles"]
-        base = bind(
-            (layer * self.lora.layer_size() + self.lora.b_offset(role) + block * B_TILE_BYTES) * rank_tiles
-        )
+        size = self.lora.b_tile
+        base = bind((layer * self.lora.layer_size() + self.lora.b_offset(role) + block * size) * rank_tiles)
         sums = registers(rows.count)
         with tir.serial(rank_tiles) as number:
-            tile = bind(base + number * B_TILE_BYTES)
+            tile = bind(base + number * size)
             if rows.count == 1:  # decode reads the tiles of a thread's blocks one after another
-                self.fetch(self.a["lora"], tile + AHEAD, B_TILE_BYTES)
+                self.fetch(self.a["lora"], tile + AHEAD, size)
             chunks = [bind(total(row) + part * rank_tiles + number) for row in range(rows.count)]
-            operands = Operands(
-                codes=activations.rank_codes,
-                words=[chunk * 4 for chunk in chunks],
-                offsets=[activations.rank_offsets[chunk] for chunk in chunks],
-                scales=[activations.rank_scales[chunk] for chunk in chunks],
-            )
-            self._lora_tile(tile, B_TILE_BYTES, operands, sums)
+            self._lora_tile(tile, size, self._rank_operands(activations, chunks), sums)
         return sums
 
     def _lora_tile(

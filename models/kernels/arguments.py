@@ -29,8 +29,9 @@ CHUNK = 64  # positions of one step of attention
 TILE_ROWS_LIMIT = 8  # the largest tile of rows of any instruction set
 
 WEIGHTS = ("embedding", "embedding_rest", "q", "k", "v", "o", "gate", "up", "down", "head", "norms")
-# Quantised activations: of the residual stream (for q, k, v, gate, up and the head), of the attention's output (for o)
-# and of the MLP's inner values (for down). Their fields are described in models/kernels/weight_tiles.py, Activations.
+# Activations of linear layers, quantised or as floats: of the residual stream (for q, k, v, gate, up and the head), of
+# the attention's output (for o) and of the MLP's inner values (for down). Their fields are described in
+# models/kernels/weight_tiles.py, Activations, and in models/kernels/float_linear.py.
 ACTIVATION_SETS = ("stream", "attention", "inner")
 
 
@@ -39,10 +40,7 @@ def buffer_types(shape: LlamaShape) -> dict[str, str]:
 
     There is no "head" when it is tied, and no "embedding_rest" when the embedding has 8 bits.
     """
-    lacking = [
-        *([] if shape.head_bits else ["head"]),
-        *(["embedding_rest"] if shape.embedding_bits == 8 else []),
-    ]
+    lacking = {"embedding_rest"} - set(shape.tables) | (set() if shape.head_bits else {"head"})
     weights = {name: "uint8" for name in WEIGHTS if name not in lacking}
     types = weights | {
         "norms": "float32",
@@ -53,10 +51,10 @@ def buffer_types(shape: LlamaShape) -> dict[str, str]:
         "tokens": "int32",
         "image_rows": "float32",
     }
-    return types | scratch_types()
+    return types | scratch_types(shape)
 
 
-def scratch_types() -> dict[str, str]:
+def scratch_types(shape: LlamaShape) -> dict[str, str]:
     """Element type of every buffer that the caller allocates and the functions fill."""
     types = {"logits": "float32", "hidden": "float32", "x": "float32", "qkv": "float32", "queries": "float32"}
     types |= {"rotated": "float32", "attended": "float32", "gated": "float32"}
@@ -64,9 +62,12 @@ def scratch_types() -> dict[str, str]:
         ("scores", "chunk_peaks", "chunk_masses", "chunk_sums", "chunk_weights"), "float32"
     )
     for name in ACTIVATION_SETS:
+        types |= {f"{name}_ranks": "float32", f"{name}_totals": "float32"}
+        if shape.float_type is not None:
+            types |= {f"{name}_values": "float32", f"{name}_rank_values": "float32"}
+            continue
         types |= {f"{name}_codes": "int32", f"{name}_scales": "float32", f"{name}_sums": "float32"}
         types |= {f"{name}_offsets": "int32", f"{name}_offsets_of_4": "int32"}
-        types |= {f"{name}_ranks": "float32", f"{name}_totals": "float32"}
         types |= {f"{name}_rank_codes": "int32", f"{name}_rank_scales": "float32"}
         types |= {f"{name}_rank_offsets": "int32"}
     return types | {"stream_squares": "float32", "stream_inverse": "float32"}
@@ -100,9 +101,12 @@ def scratch_sizes(shape: LlamaShape, max_rows: int, context: int, threads: int) 
     for name, width in widths.items():
         groups = width // TILE_INPUTS
         cells = rows * groups  # a cell is one group of 32 values of one row
-        sizes |= {f"{name}_codes": cells * TILE_INPUTS // 4, f"{name}_ranks": groups * parts[name] * MAX_RANK}
-        sizes |= {f"{name}_{kind}": cells for kind in ("scales", "sums", "offsets", "offsets_of_4")}
         ranks = max(rows, threads) * parts[name] * MAX_RANK
-        sizes |= {f"{name}_totals": ranks, f"{name}_rank_codes": ranks // 4}
+        sizes |= {f"{name}_ranks": groups * parts[name] * MAX_RANK, f"{name}_totals": ranks}
+        if shape.float_type is not None:
+            sizes |= {f"{name}_values": cells * TILE_INPUTS, f"{name}_rank_values": ranks}
+            continue
+        sizes |= {f"{name}_codes": cells * TILE_INPUTS // 4, f"{name}_rank_codes": ranks // 4}
+        sizes |= {f"{name}_{kind}": cells for kind in ("scales", "sums", "offsets", "offsets_of_4")}
         sizes |= {f"{name}_rank_scales": ranks // 16, f"{name}_rank_offsets": ranks // 16}
     return sizes | {"stream_squares": rows * (shape.hidden // TILE_INPUTS), "stream_inverse": rows}

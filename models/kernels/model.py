@@ -10,6 +10,7 @@ from tvm.tirx.script import builder as tir
 
 from models.kernels.attention import Attention
 from models.kernels.emit import Emitter, bind, f32, i64, load, phase, share, splat, store, when
+from models.kernels.float_linear import FloatLinear
 from models.kernels.isa import Expr, Machine
 from models.kernels.linear import Linear
 from models.kernels.weight_tiles import GROUP, ONE_ROW, Activations
@@ -29,7 +30,7 @@ class LlamaWriter:
         self.shape = shape
         self.a = a
         self.threads = a["threads"]
-        self.linear = Linear(self.e, shape, a)
+        self.linear = (Linear if shape.float_type is None else FloatLinear)(self.e, shape, a)
         self.attention = Attention(self.e, shape, a)
         self.layout = LoraLayout(shape)
         self.sites = {site: self._activations(site) for site in SITES}
@@ -50,26 +51,32 @@ class LlamaWriter:
 
     def embed(self, token: Expr, group: Expr, out: Expr) -> None:
         """Store 32 values of a token's embedding, or of image row -token - 1, at x[out + 32 * group:]."""
-        groups = self.shape.hidden // GROUP
         x = self.a["x"]
-        tables = ["embedding", *(["embedding_rest"] if self.shape.embedding_bits == 16 else [])]
         with when(token >= 0):
-            # The token is row `lane` of an 8-bit tile: 8 chunks with 4 codes each, then its float16 scale.
-            tile = bind((tir.truncdiv(token, 16) * groups + group) * TILE_BYTES[8])
-            lane = bind(tir.truncmod(token, 16))
-            scales = [self._row_scale(table, tile, lane) for table in tables]
-            for vector in range(2):
-                values = []
-                for table, scale in zip(tables, scales, strict=True):
-                    place = tile + vector * 256 + lane * 4
-                    words = [load(self.a[table], place + chunk * 64, 4) for chunk in range(4)]
-                    codes = tir.cast(tir.Shuffle(words, list(range(16))), "float32x16")
-                    values.append((codes - splat(f32(128.0))) * scale)
-                store(x, out + group * GROUP + 16 * vector, sum(values[1:], values[0]))
+            if isinstance(self.linear, FloatLinear):
+                self.linear.copy_embedding(token, group, out)
+            else:
+                self._embed_codes(token, group, out)
         with when(token < 0):
             source = bind((i64(0) - token - 1) * self.shape.hidden + group * GROUP)
             for vector in range(2):
                 store(x, out + group * GROUP + 16 * vector, load(self.a["image_rows"], source + 16 * vector))
+
+    def _embed_codes(self, token: Expr, group: Expr, out: Expr) -> None:
+        """Store 32 values of a token's embedding, whose tables have 8 bits, at x[out + 32 * group:]."""
+        tables = self.shape.tables
+        # The token is row `lane` of an 8-bit tile: 8 chunks with 4 codes each, then its float16 scale.
+        tile = bind((tir.truncdiv(token, 16) * (self.shape.hidden // GROUP) + group) * TILE_BYTES[8])
+        lane = bind(tir.truncmod(token, 16))
+        scales = [self._row_scale(table, tile, lane) for table in tables]
+        for vector in range(2):
+            values = []
+            for table, scale in zip(tables, scales, strict=True):
+                place = tile + vector * 256 + lane * 4
+                words = [load(self.a[table], place + chunk * 64, 4) for chunk in range(4)]
+                codes = tir.cast(tir.Shuffle(words, list(range(16))), "float32x16")
+                values.append((codes - splat(f32(128.0))) * scale)
+            store(self.a["x"], out + group * GROUP + 16 * vector, sum(values[1:], values[0]))
 
     def _row_scale(self, table: str, tile: Expr, lane: Expr) -> Expr:
         """The scale of a row of an 8-bit tile, in all lanes of a vector."""
@@ -121,7 +128,7 @@ class LlamaWriter:
             )
         with phase(self.threads) as thread:
             inverse = self.linear.inverse_rms(stream, i64(0))
-            bits = self.shape.head_bits or 8
+            bits = self.shape.head_bits or self.shape.table_bits
             weights = self.a["head"] if self.shape.head_bits else self.a["embedding"]
             with share(i64(self.shape.padded_vocab // 16), thread, self.threads) as block:
                 base = bind(block * (stream.groups * self.shape.tile_bytes[bits]))

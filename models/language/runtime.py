@@ -79,7 +79,7 @@ class LlamaRuntime:
         arrays["tokens"] = aligned_zeros(max_rows, np.int32)
         # One row, which is passed for a prompt without image rows.
         arrays["image_rows"] = aligned_zeros(shape.hidden, np.float32)
-        kinds = scratch_types()
+        kinds = scratch_types(shape)
         for name, size in scratch_sizes(shape, max_rows, context, threads).items():
             arrays[name] = aligned_zeros(size, kinds[name])
         names = list(buffer_types(shape))

@@ -24,7 +24,7 @@ from models.lora.weights import PackedLora
 from models.packing.lora_layout import LoraLayout
 from models.packing.packed_model import LlamaShape
 
-VERSION = 3
+VERSION = 4
 SUFFIX = ".lora"
 _MAGIC = b"EDGELORA"
 _KEY = 16  # hexadecimal digits each for the shape and for the signature
@@ -36,6 +36,7 @@ class PackedFiles:
     def __init__(self, folder: Path, shape: LlamaShape) -> None:
         self._folder = folder
         self._layout = LoraLayout(shape)
+        self._floats = shape.float_type is not None
         self._shape_key = _digest([VERSION, asdict(shape)])
 
     def open(self, name: str, signature: object) -> PackedLora | None:
@@ -52,7 +53,8 @@ class PackedFiles:
         if zlib.crc32(tensor.data) != header["check"]:
             return None
         mark_used(path)
-        return PackedLora(name, header["generation"], header["rank"], tensor, header["factored"])
+        facts = (header["generation"], header["rank"], tensor, header["factored"])
+        return PackedLora(name, *facts, floats=self._floats)
 
     def write(self, packed: PackedLora, signature: object) -> None:
         """Write the LoRA and remove files of earlier versions of the adapter. Errors of the disk are ignored."""

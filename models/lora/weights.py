@@ -10,7 +10,7 @@ the sum of the ranks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.compiler.tvm_runtime import aligned_zeros, as_tensor
 from models.core.errors import UserError
-from models.packing.lora_layout import MAX_RANK, RANK_STEP, ROLES, SITES, LoraLayout, lora_tiles
+from models.packing.lora_layout import MAX_RANK, RANK_STEP, ROLES, SITES, LoraLayout, tile_floats
 from models.packing.packed_model import LlamaShape
 
 
@@ -48,6 +48,7 @@ class PackedLora:
 
     name, generation: those of the LoraWeights that it was made of. rank: padded to a multiple of 16.
     tensor: uint8 [LoraLayout.size(rank, factored)], 64-byte aligned. factored: whether it has the factors of a DoRA.
+    floats: whether it runs on a model of floats.
     """
 
     name: str
@@ -55,6 +56,7 @@ class PackedLora:
     rank: int
     tensor: NDArray[np.uint8] = field(repr=False)
     factored: bool = False
+    floats: bool = False
 
     @cached_property
     def argument(self) -> Any:
@@ -84,16 +86,17 @@ def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
                 if (a := weights.tensors.get(f"layers.{layer}.{role}_proj.A")) is not None:
                     stacked[part, : weights.rank] = a
             # [parts * rank / 16, inputs / 32, tile bytes]
-            tiles = lora_tiles(stacked.reshape(len(roles) * rank, -1), 32)
+            tiles = layout.tiles(stacked.reshape(len(roles) * rank, -1), 32)
             area[...] = tiles.reshape(len(roles), -1, *tiles.shape[1:]).transpose(2, 0, 1, 3)
         for role in ROLES:
             padded = np.zeros((shape.matrix(role)[0], rank), np.float32)
             if (b := weights.tensors.get(f"layers.{layer}.{role}_proj.B")) is not None:
                 padded[:, : weights.rank] = b
-            layout.b_tiles(tensor, rank, role)[layer] = lora_tiles(padded, 16)
+            layout.b_tiles(tensor, rank, role)[layer] = layout.tiles(padded, 16)
     if factored:
         _write_factors(layout, weights, layout.factors(tensor, rank))
-    return PackedLora(weights.name, weights.generation, rank, tensor, factored)
+    floats = shape.float_type is not None
+    return PackedLora(weights.name, weights.generation, rank, tensor, factored, floats)
 
 
 def _write_factors(layout: LoraLayout, weights: LoraWeights, factors: NDArray[np.float32]) -> None:
@@ -109,7 +112,8 @@ def _write_factors(layout: LoraLayout, weights: LoraWeights, factors: NDArray[np
 def add_packed(shape: LlamaShape, name: str, generation: int, parts: Weighted) -> PackedLora:
     """The weighted sum of the parts as one LoRA.
 
-    Packed tiles are copied and the weights multiply the scales of B, so that no code is rounded again. Raises UserError
+    Packed tiles are copied and the weights multiply the scales of B, so that no code is rounded again. All parts run on
+    a model of this shape. Raises UserError
     when the ranks, each rounded up to a multiple of 16, sum to more than MAX_RANK, or a part is a DoRA.
     """
     for packed, _ in parts:
@@ -124,7 +128,22 @@ def add_packed(shape: LlamaShape, name: str, generation: int, parts: Weighted) -
             f"The adapters of {name} have the ranks {ranks} = {rank} (in steps of {RANK_STEP}); together at most "
             f"{MAX_RANK} can run, so leave some out."
         )
-    return PackedLora(name, generation, rank, _side_by_side(LoraLayout(shape), rank, parts))
+    tensor = _side_by_side(LoraLayout(shape), rank, parts)
+    return PackedLora(name, generation, rank, tensor, floats=shape.float_type is not None)
+
+
+def to_floats(shape: LlamaShape, packed: PackedLora) -> PackedLora:
+    """A LoRA of 8 bits as it runs on a model of floats. shape: of that model. The factors of a DoRA are left out."""
+    if packed.floats:
+        return packed
+    new, old = LoraLayout(shape), LoraLayout(replace(shape, float_type=None))
+    rank, given = packed.rank, packed.tensor
+    tensor = aligned_zeros(new.size(rank), np.uint8)
+    for site in SITES:
+        new.a_tiles(tensor, rank, site)[...] = tile_floats(old.a_tiles(given, rank, site), 32)
+    for role in ROLES:
+        new.b_tiles(tensor, rank, role)[...] = tile_floats(old.b_tiles(given, rank, role), 16)
+    return replace(packed, tensor=tensor, floats=True)
 
 
 def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
@@ -168,7 +187,7 @@ def _side_by_side(layout: LoraLayout, rank: int, parts: Weighted) -> NDArray[np.
         for role in ROLES:
             area = layout.b_tiles(tensor, rank, role)[:, :, start:stop]
             area[...] = layout.b_tiles(packed.tensor, packed.rank, role)
-            scales = area[..., -64:].view(np.float32)  # the last 64 bytes of a tile: float32 [16]
-            scales *= np.float32(weight)
+            factors = layout.factors_of_b(area)
+            factors *= np.float32(weight)
         start = stop
     return tensor

@@ -9,6 +9,8 @@ The tensor holds one block per layer. A block holds A of the four sites, each as
 [outputs / 16][rank / 16] tiles. A tile is 64-byte chunks of 16 rows x 4 columns of uint8 codes, code = value /
 scale + 128 in 1..255, followed by float32 scale[16]. The chunks are those of models/packing/packed_model.py.
 
+For a model of floats, A and B are float32: a tile is [32 inputs][16 ranks], or [16 ranks][16 outputs].
+
 Behind all blocks lie the factors of a DoRA (arXiv 2402.09353), which multiply the outputs of the adapted linear layers:
 float32 [layers][outputs of all roles]. A plain LoRA has none.
 """
@@ -46,6 +48,31 @@ class LoraLayout:
 
     shape: LlamaShape
 
+    @property
+    def a_tile(self) -> int:
+        """Bytes of a tile of A."""
+        return A_TILE_BYTES if self.shape.float_type is None else 4 * 16 * 32
+
+    @property
+    def b_tile(self) -> int:
+        """Bytes of a tile of B."""
+        return B_TILE_BYTES if self.shape.float_type is None else 4 * 16 * 16
+
+    def tiles(self, matrix: NDArray[np.float32], columns: int) -> NDArray[np.uint8]:
+        """A matrix of A or B, float32 [rows, inputs], as tiles [rows / 16, inputs / columns, tile bytes].
+
+        columns: inputs of a tile, 32 for A and 16 for B.
+        """
+        if self.shape.float_type is None:
+            return lora_tiles(matrix, columns)
+        # [rows / 16, 16, inputs] -> [rows / 16, inputs, 16], cut along the inputs
+        floats = np.ascontiguousarray(matrix.reshape(-1, 16, matrix.shape[1]).transpose(0, 2, 1))
+        return floats.reshape(len(floats), -1, columns * 16).view(np.uint8)
+
+    def factors_of_b(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """A view of what a weight of the LoRA multiplies in tiles of B: the scales, or the floats themselves."""
+        return (tiles if self.shape.float_type else tiles[..., -64:]).view(np.float32)
+
     def a_offset(self, site: str) -> int:
         """Start of a site's A in a layer's block, in bytes per 16 ranks."""
         names = list(SITES)
@@ -79,12 +106,12 @@ class LoraLayout:
 
     def a_tiles(self, tensor: NDArray[np.uint8], rank: int, site: str) -> NDArray[np.uint8]:
         """A view of a packed tensor: [layers, inputs / 32, parts, rank / 16, tile bytes]."""
-        shape = (len(SITES[site]), rank // RANK_STEP, A_TILE_BYTES)
+        shape = (len(SITES[site]), rank // RANK_STEP, self.a_tile)
         return self._view(tensor, rank, self.a_offset(site), self._a_size(site), shape)
 
     def b_tiles(self, tensor: NDArray[np.uint8], rank: int, role: str) -> NDArray[np.uint8]:
         """A view of a packed tensor: [layers, outputs / 16, rank / 16, tile bytes]."""
-        shape = (rank // RANK_STEP, B_TILE_BYTES)
+        shape = (rank // RANK_STEP, self.b_tile)
         return self._view(tensor, rank, self.b_offset(role), self._b_size(role), shape)
 
     def _view(
@@ -97,10 +124,10 @@ class LoraLayout:
 
     def _a_size(self, site: str) -> int:
         roles = SITES[site]
-        return self.shape.matrix(roles[0])[1] // 32 * len(roles) * A_TILE_BYTES
+        return self.shape.matrix(roles[0])[1] // 32 * len(roles) * self.a_tile
 
     def _b_size(self, role: str) -> int:
-        return self.shape.matrix(role)[0] // 16 * B_TILE_BYTES
+        return self.shape.matrix(role)[0] // 16 * self.b_tile
 
 
 def lora_tiles(matrix: NDArray[np.float32], columns: int) -> NDArray[np.uint8]:
@@ -127,3 +154,12 @@ def lora_tiles(matrix: NDArray[np.float32], columns: int) -> NDArray[np.uint8]:
     chunks.reshape(*chunks.shape[:2], columns // 4, 16)[...] = codes.transpose(0, 2, 3, 1)
     tiles[:, :, 16 * columns :].view(np.float32)[...] = scale.transpose(0, 2, 1)
     return tiles
+
+
+def tile_floats(tiles: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Tiles of 8 bits, [..., tile bytes], as tiles of float32. columns: inputs of a tile."""
+    lead = tiles.shape[:-1]
+    codes = tiles[..., : 16 * columns].reshape(*lead, columns // 4, 16, 4)
+    values = (codes.astype(np.float32) - 128).swapaxes(-1, -2).reshape(*lead, columns, 16)
+    scales = np.ascontiguousarray(tiles[..., 16 * columns :]).view(np.float32)
+    return (values * scales[..., None, :]).reshape(*lead, -1).view(np.uint8)

@@ -8,6 +8,8 @@ A tile is 16 output rows x 32 inputs:
     scale    float16 [16], one for each row
     minimum  float16 [16], 4 bits only, and not in a symmetric model
 
+or, in a model of floats, 32 inputs x 16 output rows of bfloat16, float16 or float32.
+
 A weight is scale * code + minimum for 4 bits (code 0..15), scale * (code - 8) for 4 bits of a symmetric model, and
 scale * (code - 128) for 8 bits (code 0..255). A chunk is one 512-bit register of weights, which a dot product
 instruction multiplies with one int32 of 4 activations.
@@ -41,14 +43,15 @@ from models.core.errors import UserError
 from models.core.files import alone, replacing, written_to
 from models.core.huge_pages import packed_content
 from models.core.types import Progress, no_progress
-from models.formats.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaWeights
-from models.formats.quantization import QuantizedMatrix
+from models.formats.float_matrix import FloatMatrix, FloatType
+from models.formats.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaWeights, Matrix, Precision
 
 TILE_ROWS = 16
 TILE_INPUTS = 32
 CODE_BYTES = {4: 256, 8: 512}  # of a tile, by bits: 16 * 32 * bits / 8
-TILE_BYTES = {4: 320, 8: 544}  # with float16 scale[16] and, for 4 bits, minimum[16]
-SYMMETRIC_BYTES = {4: 288, 8: 544}  # the same of a symmetric model, without the minimum
+# With float16 scale[16] and, for 4 bits, minimum[16]; 16 and 32 bits are floats.
+TILE_BYTES = {4: 320, 8: 544, 16: 1024, 32: 2048}
+SYMMETRIC_BYTES = TILE_BYTES | {4: 288}  # the same of a symmetric model, without the minimum
 
 _MAGIC = b"EDGEPACK"
 _VERSION = 1
@@ -61,6 +64,7 @@ class LlamaShape:
     epsilon: of the RMS norms. *_bits: 4 or 8, of each linear role; head_bits is 0 when the head is the embedding
     (tied). embedding_bits: 8, or 16 when the embedding has a remainder. symmetric: see the module. wide_layers: as in
     LlamaWeights; a role whose layers differ counts as one of 4 bits.
+    float_type: of all matrices of a model of floats, whose *_bits are those of the type; None for quantised ones.
     Raises ValueError for sizes that the kernels do not support.
     """
 
@@ -83,6 +87,7 @@ class LlamaShape:
     embedding_bits: int = 8
     symmetric: bool = False
     wide_layers: tuple[int, ...] = ()
+    float_type: FloatType | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "wide_layers", tuple(self.wide_layers))  # JSON has lists
@@ -100,6 +105,17 @@ class LlamaShape:
     def tile_bytes(self) -> dict[int, int]:
         """Bytes of a tile, by bits."""
         return SYMMETRIC_BYTES if self.symmetric else TILE_BYTES
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The sections whose sum is the embedding."""
+        split = self.float_type is None and self.embedding_bits == 16
+        return ("embedding", "embedding_rest") if split else ("embedding",)
+
+    @property
+    def table_bits(self) -> int:
+        """Bits of each of the tables."""
+        return 8 if self.float_type is None else self.embedding_bits
 
     @property
     def attention_width(self) -> int:
@@ -150,8 +166,9 @@ class LlamaShape:
 
 def shape_of(weights: LlamaWeights) -> LlamaShape:
     """The shape of opened weights. All layers have the bits of the first one, unless their widths differ."""
-    config, layer = weights.config, weights.layers[0]
+    config, layer, embedding = weights.config, weights.layers[0], weights.embedding
     wide = weights.wide_layers or (0,) * len(LINEAR_ROLES)
+    split = weights.embedding_rest is not None
     return LlamaShape(
         hidden=config.hidden_size,
         intermediate=config.intermediate_size,
@@ -163,8 +180,9 @@ def shape_of(weights: LlamaWeights) -> LlamaShape:
         epsilon=config.rms_norm_eps,
         head_bits=0 if weights.head is None else weights.head.bits,
         symmetric=weights.symmetric,
-        embedding_bits=8 if weights.embedding_rest is None else 16,
+        embedding_bits=16 if split else embedding.bits,
         wide_layers=weights.wide_layers,
+        float_type=embedding.type if isinstance(embedding, FloatMatrix) else None,
         **{
             f"{role}_bits": 4 if mixed else getattr(layer, role).bits
             for role, mixed in zip(LINEAR_ROLES, wide, strict=True)
@@ -188,12 +206,14 @@ class PackedModel:
     sections: dict[str, NDArray[Any]]
 
 
-def pack_matrix(matrix: QuantizedMatrix, symmetric: bool = False) -> NDArray[np.uint8]:
+def pack_matrix(matrix: Matrix, symmetric: bool = False) -> NDArray[np.uint8]:
     """Pack a matrix into tiles: uint8 [rows / 16, inputs / 32, bytes]. Rows are padded to a multiple of 16.
 
     symmetric: of the model. The minimum of 4-bit tiles, which must be -8 * scale, is then left out. Padding rows have
     scale and minimum 0 and so are zero.
     """
+    if isinstance(matrix, FloatMatrix):
+        return matrix.blocks(TILE_ROWS).reshape(-1, matrix.shape[1] // TILE_INPUTS, TILE_BYTES[matrix.bits])
     codes = np.asarray(matrix.codes, dtype=np.uint8)
     rows, groups = codes.shape[:2]
     blocks = -(-rows // TILE_ROWS)
@@ -233,13 +253,19 @@ def _halves(values: NDArray[np.float16], blocks: int) -> NDArray[np.uint8]:
 
 
 def load_or_pack(
-    digest: str, read: Callable[[], LlamaWeights], cache_dir: Path, progress: Progress = no_progress
+    digest: str,
+    read: Callable[[], LlamaWeights],
+    cache_dir: Path,
+    progress: Progress = no_progress,
+    precision: Precision = "int8",
 ) -> PackedModel:
     """The packed file of the weights with this digest, written from read() when it is missing or damaged.
 
-    digest: sha256 (hex) of the weights. Raises UserError when the disk refuses the file, and what read() raises.
+    digest: sha256 (hex) of the weights. precision: of what read() returns.
+    Raises UserError when the disk refuses the file, and what read() raises.
     """
-    path = cache_dir / f"{packed_name(digest)}-v{_VERSION}.pack"
+    kind = "" if precision == "int8" else "-float"
+    path = cache_dir / f"{packed_name(digest)}{kind}-v{_VERSION}.pack"
     with written_to(cache_dir, "make room there, or set EDGE_APP_HOME to another disk"):
         packed = open_packed(path, digest)
         if packed is None:
@@ -307,9 +333,7 @@ def _plan(shape: LlamaShape) -> dict[str, tuple[int, int]]:
     """Section -> (offset in the file, bytes). Sections start at multiples of PAGE."""
     groups = shape.hidden // TILE_INPUTS
     vocab_blocks = shape.padded_vocab // TILE_ROWS
-    sizes = {"embedding": vocab_blocks * groups * TILE_BYTES[8]}
-    if shape.embedding_bits == 16:
-        sizes["embedding_rest"] = sizes["embedding"]
+    sizes = dict.fromkeys(shape.tables, vocab_blocks * groups * TILE_BYTES[shape.table_bits])
     if shape.head_bits:
         sizes["head"] = vocab_blocks * groups * shape.tile_bytes[shape.head_bits]
     sizes |= {role: shape.layer_offset(role, shape.layers) for role in LINEAR_ROLES}

@@ -7,6 +7,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
+from models.formats.float_matrix import from_blocks
 from models.formats.llama_weights import LINEAR_ROLES
 from models.formats.quantization import QuantizedMatrix, eight_below
 from models.packing.packed_model import (
@@ -34,6 +35,8 @@ def module_weights(model: PackedModel, module: str) -> NDArray[np.float32]:
     outputs, inputs = shape.matrix(role)
     start, end = (shape.layer_offset(role, number) for number in (layer, layer + 1))
     tiles = model.sections[role][start:end]
+    if shape.float_type is not None:
+        return from_blocks(shape.float_type, tiles, TILE_ROWS, inputs).values[:outputs]
     return unpack_matrix(tiles, shape.layer_bits(role, layer), inputs, shape.symmetric).dequantise()[:outputs]
 
 

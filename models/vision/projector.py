@@ -21,6 +21,7 @@ from models.compiler.cpu import KernelPath
 from models.compiler.tvm_runtime import Library, aligned_zeros, as_tensor
 from models.core.errors import UserError
 from models.core.types import Progress, no_progress
+from models.formats.float_matrix import FLOAT_BITS, FloatType, from_blocks
 from models.packing.lora_layout import MAX_RANK
 from models.packing.packed_model import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
 from models.vision.pooling import feature, map_of, pooled
@@ -63,12 +64,10 @@ class ImageTokens:
 
 
 def packed_embedding(model: PackedModel) -> EmbeddingRows:
-    """The embedding rows of a packed language model, dequantised (8-bit tiles, see models.packing.packed_model)."""
-    tables = [
-        _tile_rows(model.sections[name], model.shape.hidden)
-        for name in ("embedding", "embedding_rest")
-        if name in model.sections
-    ]
+    """The embedding rows of a packed language model, as float32 (tiles, see models.packing.packed_model)."""
+    if (kind := model.shape.float_type) is not None:
+        return _float_rows(model.sections["embedding"], kind, model.shape.hidden)
+    tables = [_tile_rows(model.sections[name], model.shape.hidden) for name in model.shape.tables]
 
     def rows(ids: NDArray[np.int64]) -> NDArray[np.float32]:
         first, *others = [table(ids) for table in tables]
@@ -90,6 +89,16 @@ def _tile_rows(section: NDArray[np.uint8], hidden: int) -> EmbeddingRows:
         scales = np.ascontiguousarray(chosen[..., CODE_BYTES[8] :]).view(np.float16)
         scale = scales[number, :, lane].astype(np.float32)
         return (own * scale[..., None]).reshape(len(ids), hidden)
+
+    return rows
+
+
+def _float_rows(section: NDArray[np.uint8], kind: FloatType, hidden: int) -> EmbeddingRows:
+    blocks = section.reshape(-1, hidden * TILE_ROWS * FLOAT_BITS[kind] // 8)
+
+    def rows(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        chosen = from_blocks(kind, blocks[ids // TILE_ROWS], TILE_ROWS, hidden).values
+        return chosen.reshape(len(ids), TILE_ROWS, hidden)[np.arange(len(ids)), ids % TILE_ROWS]
 
     return rows
 

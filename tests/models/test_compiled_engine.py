@@ -41,7 +41,7 @@ def forget(engine: CompiledEngine) -> None:
 
 
 def random_adapter(engine: CompiledEngine, name: str, generation: int, seed: int) -> CompiledAdapter:
-    """A rank-4 adapter on two kinds of layers, strong enough to change what is said."""
+    """A rank-4 adapter on two kinds of layers, strong enough to change what is said, but computed in int8."""
     shape = engine.shape
     generator = np.random.default_rng(seed)
     tensors = {}
@@ -51,7 +51,7 @@ def random_adapter(engine: CompiledEngine, name: str, generation: int, seed: int
             tensors[f"layers.{layer}.{role}_proj.A"] = generator.normal(0, 0.2, (4, inputs)).astype(
                 np.float32
             )
-            tensors[f"layers.{layer}.{role}_proj.B"] = generator.normal(0, 0.2, (outputs, 4)).astype(
+            tensors[f"layers.{layer}.{role}_proj.B"] = generator.normal(0, 0.02, (outputs, 4)).astype(
                 np.float32
             )
     return engine.adapters.pack(AdapterWeights(LoraWeights(name, generation, 4, tensors)))

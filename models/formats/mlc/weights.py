@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
+from models.formats.float_matrix import FloatType, float_type
 from models.formats.hugging_face import llama_config
 from models.formats.llama_weights import LlamaConfig
 from models.formats.mlc.package import MlcPackage
@@ -136,6 +137,16 @@ class MlcSource:
         if self._quantised(name):
             raise UserError(f"{self.path} stores {name} quantised; norms must be floats")
         return self._package.floats(f"{self._rows[name].base}.weight")
+
+    def float_type(self, name: str) -> FloatType:
+        if self._quantised(name):
+            return "f32"
+        return float_type(self._package.tensors[f"{self._rows[name].base}.weight"].type)
+
+    def exact(self, name: str) -> NDArray[np.float32]:
+        if self._quantised(name):
+            return self.matrix(name).dequantise()
+        return self._reader(name)(slice(0, self._matrix_shape(name)[0]))
 
     def _named(self, bases: set[str]) -> dict[str, _Rows]:
         """The rows of the stored tensors by our names."""

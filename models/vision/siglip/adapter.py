@@ -1,8 +1,8 @@
 """An adapter in the layout in which the tower's kernels take it.
 
 The kernels compute y = factor * (W x + B (A x)) + bias for every linear layer, and without a bias for the connector.
-The factors are those of a DoRA, else 1. A and B are rounded to 8 bits like weights. The layers that share inputs have
-their A in one matrix, one part after another.
+The factors are those of a DoRA, else 1. A and B are rounded to 8 bits like weights, and stay float32 in a tower of
+floats. The layers that share inputs have their A in one matrix, one part after another.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.compiler.tvm_runtime import aligned_zeros
 from models.core.errors import UserError
+from models.formats.float_matrix import FloatMatrix, FloatType
 from models.formats.quantization import quantise
 from models.formats.siglip_weights import SiglipConfig, expected_shapes
 from models.lora.vision_lora import VisionLora
@@ -24,6 +25,7 @@ from models.vision.siglip.shape import (
     LINEAR_ROLES,
     MAX_RANK,
     SITES,
+    SiglipShape,
     pack_panels,
     padded,
     panel_bytes,
@@ -57,15 +59,21 @@ def plain_factors(config: SiglipConfig) -> NDArray[np.float32]:
     return factors
 
 
-def pack_vision_lora(config: SiglipConfig, lora: VisionLora, name: str, generation: int) -> PackedVisionLora:
-    """Pack an adapter. name: of the adapter, for messages. Raises UserError when it does not fit the tower."""
+def pack_vision_lora(
+    config: SiglipConfig, lora: VisionLora, name: str, generation: int, floats: bool = False
+) -> PackedVisionLora:
+    """Pack an adapter. name: of the adapter, for messages. floats: whether the tower has floats of any type.
+
+    Raises UserError when it does not fit the tower.
+    """
+    shape = shape_of(config, "f32" if floats else None)
     _validate(config, lora, name)
     groups = -(-lora.rank // GROUP) if lora.tensors else 0
     arrays: dict[str, NDArray[Any]] = {
-        "factors": _factors(config, lora), "lora": _low_rank(config, lora, groups)
+        "factors": _factors(config, lora), "lora": _low_rank(shape, config, lora, groups)
     }  # fmt: skip
     if (connector := lora.connector) is not None:
-        packed = pack_connector(config, lambda: quantise(connector, 8), lambda: connector)
+        packed = pack_connector(config, lambda: quantise(connector, 8), lambda: connector, floats)
         arrays["connector"] = aligned_zeros(packed.size, np.uint8)
         arrays["connector"][:] = packed
     return PackedVisionLora(generation, groups, arrays)
@@ -109,11 +117,12 @@ def _factors(config: SiglipConfig, lora: VisionLora) -> NDArray[np.float32]:
     return factors
 
 
-def _low_rank(config: SiglipConfig, lora: VisionLora, groups: int) -> NDArray[np.uint8]:
+def _low_rank(shape: SiglipShape, config: SiglipConfig, lora: VisionLora, groups: int) -> NDArray[np.uint8]:
     """A and B of all layers and of the connector: flat uint8."""
-    shape, rank = shape_of(config), groups * GROUP
+    rank, kind = groups * GROUP, shape.exact_type
     connector_outputs = padded(config.text_hidden)
-    connector_bytes = panel_bytes(GROUP, shape.connector_width) + panel_bytes(connector_outputs, GROUP)
+    connector_a = panel_bytes(GROUP, shape.connector_width, kind)
+    connector_bytes = connector_a + panel_bytes(connector_outputs, GROUP, kind)
     packed = aligned_zeros(
         max(64, groups * (config.layers * shape.layer_lora_bytes + connector_bytes)), np.uint8
     )
@@ -125,21 +134,21 @@ def _low_rank(config: SiglipConfig, lora: VisionLora, groups: int) -> NDArray[np
             stacked = np.zeros((len(roles) * rank, shape.matrix(roles[0])[1]), np.float32)
             for part, role in enumerate(roles):
                 _put(stacked[part * rank :], lora.tensors.get(f"{name}{role}.A"))
-            _write(packed, start + groups * shape.a_offset(site), stacked)
+            _write(packed, start + groups * shape.a_offset(site), stacked, kind)
         for role in LINEAR_ROLES:
             b = np.zeros((shape.matrix(role)[0], rank), np.float32)
             _put(b, lora.tensors.get(f"{name}{role}.B"))
-            _write(packed, start + groups * shape.b_offset(role), b)
+            _write(packed, start + groups * shape.b_offset(role), b, kind)
     start = groups * config.layers * shape.layer_lora_bytes
     patches = np.zeros(
         (rank, config.scale_factor**2, shape.width), np.float32
     )  # each patch's inputs are padded
     if (a := lora.tensors.get("connector.A")) is not None:
         patches[: len(a), :, : config.hidden] = a.reshape(len(a), -1, config.hidden)
-    _write(packed, start, patches.reshape(rank, -1))
+    _write(packed, start, patches.reshape(rank, -1), kind)
     b = np.zeros((connector_outputs, rank), np.float32)
     _put(b, lora.tensors.get("connector.B"))
-    _write(packed, start + groups * panel_bytes(GROUP, shape.connector_width), b)
+    _write(packed, start + groups * connector_a, b, kind)
     return packed
 
 
@@ -149,6 +158,8 @@ def _put(into: NDArray[np.float32], values: NDArray[np.float32] | None) -> None:
         into[: values.shape[0], : values.shape[1]] = values
 
 
-def _write(packed: NDArray[np.uint8], start: int, matrix: NDArray[np.float32]) -> None:
-    panels = pack_panels(quantise(matrix, 8))
+def _write(
+    packed: NDArray[np.uint8], start: int, matrix: NDArray[np.float32], kind: FloatType | None
+) -> None:
+    panels = pack_panels(quantise(matrix, 8) if kind is None else FloatMatrix(kind, matrix))
     packed[start : start + len(panels)] = panels

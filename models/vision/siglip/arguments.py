@@ -1,14 +1,15 @@
 """The arguments of the tower's functions: names, types, order and sizes. Must not import the compiler.
 
-Every function takes SCALARS (int32) and then one flat tensor for every entry of buffer_types():
+Every function takes SCALARS (int32) and then one flat tensor for every entry of buffer_types(shape):
 
-    patch                      uint8, the packed patch embedding, and packed likewise what its rounding has lost
+    patch                      uint8, the packed patch embedding, and packed likewise what its rounding has lost, if any
     layers, connector          uint8, packed matrices (models/vision/siglip/shape.py); layers one after another
     positions                  float32 [patches, width]: position embedding + bias of the patch embedding
     vectors                    float32: VECTORS of each layer, then the weight and the bias of the final norm
     factors                    float32: a factor for every output of the linear layers, by layer, then the connector's
     lora                       uint8: layers' LoRA one after another, then the connector's A and B
-    pixels, pixel_offsets      int32: the patches as activations of scale 1 / 127.5, see Cells
+    pixel_codes, _offsets      int32: the patches as activations of scale 1 / 127.5, see Cells
+    pixel_values               float32: the patches of a tower of floats, [tile][group][row][32]
     output                     float32 [output tiles * TILE_ROWS, 32 * panels]
     all others                 memory between the functions, or scratch memory of a thread
 
@@ -35,10 +36,12 @@ MASKED = -1e30
 """The value of "key_masks" at keys beyond the last row, which is added to their scores."""
 
 CELLS = ("pixel", "stream", "inner", "rank", "square", "square_rank")
-"""Sets of quantised activations: of patches, the residual stream, the MLP, A x, the connector's inputs, its A x."""
+"""Sets of activations, quantised or as floats.
+
+They are of patches, the residual stream, the MLP, A x, the connector's inputs, and its A x."""
 
 
-def memory_types() -> dict[str, str]:
+def memory_types(shape: SiglipShape) -> dict[str, str]:
     """Element type of every buffer that the caller allocates, in the order of a call."""
     types = {"output": "float32", "x": "float32", "values": "float32", "sums": "float32"}
     types |= {"queries": "int32", "query_scales": "float32", "keys": "int32", "key_scales": "float32"}
@@ -46,13 +49,16 @@ def memory_types() -> dict[str, str]:
     types |= {"scores": "float32", "weights": "int32", "peaks": "float32", "masses": "float32"}
     types |= {"attended": "float32", "value_factors": "float32"}
     for name in CELLS:
+        if shape.float_type is not None:
+            types[f"{name}_values"] = "float32"
+            continue
         types |= {f"{name}_codes": "int32", f"{name}_offsets": "int32", f"{name}_scales": "float32"}
     return types
 
 
-def buffer_types() -> dict[str, str]:
+def buffer_types(shape: SiglipShape) -> dict[str, str]:
     """Element type of every tensor argument, in the order of a call."""
-    return WEIGHTS | ADAPTER | memory_types()
+    return WEIGHTS | ADAPTER | memory_types(shape)
 
 
 def value_stride(shape: SiglipShape) -> int:
@@ -104,5 +110,8 @@ def memory_sizes(shape: SiglipShape, panels: int, threads: int) -> dict[str, int
         "square_rank": outputs * MAX_RANK // GROUP,
     }
     for name, count in cells.items():
+        if shape.float_type is not None:
+            sizes[f"{name}_values"] = GROUP * count
+            continue
         sizes |= {f"{name}_codes": 8 * count, f"{name}_offsets": count, f"{name}_scales": count}
     return sizes

@@ -37,9 +37,10 @@ class SiglipEncoder:
         self._threads = thread_count
         self._panels = padded(self.config.text_hidden) // 32
         shape = self.shape
-        sizes, types = memory_sizes(shape, self._panels, thread_count), memory_types()
+        sizes, types = memory_sizes(shape, self._panels, thread_count), memory_types(shape)
         self._memory = {name: aligned_zeros(sizes[name], dtype) for name, dtype in types.items()}
-        self._memory["pixel_scales"][:] = 1 / PIXEL_SCALE
+        if shape.float_type is None:
+            self._memory["pixel_scales"][:] = 1 / PIXEL_SCALE
         self._memory["key_masks"][shape.patches :] = MASKED
         arrays = {"factors": plain_factors(self.config), "lora": aligned_zeros(64, np.uint8)}
         self._plain = PackedVisionLora(0, 0, arrays)
@@ -109,7 +110,10 @@ class SiglipEncoder:
         self.functions[name](*scalars, *self._tensors)
 
     def _put_pixels(self, tile: NDArray[np.uint8]) -> None:
-        """Cut the tile into patches: int8 codes pixel - 128 and -128 times their sum by groups of 32."""
+        """Cut the tile into patches.
+
+        They become int8 codes pixel - 128, and -128 times their sum, by groups of 32; or pixel / 127.5 - 1.
+        """
         shape, config = self.shape, self.config
         side, patch = shape.side, config.patch
         if tile.shape != (3, config.image_size, config.image_size) or tile.dtype != np.uint8:
@@ -120,10 +124,14 @@ class SiglipEncoder:
         rows = np.full((shape.tiles * TILE_ROWS, shape.pixel_width), 128, np.uint8)
         # [channel, Y, y, X, x] -> [Y, X, channel, y, x]
         rows[: shape.patches, : 3 * patch * patch] = seen.transpose(1, 3, 0, 2, 4).reshape(shape.patches, -1)
-        codes = (rows ^ np.uint8(128)).view(np.int8)
         groups = shape.pixel_width // GROUP
         # [tile, row, group, 32] -> [tile, group, row, 32]
-        cells = codes.reshape(shape.tiles, TILE_ROWS, groups, GROUP).transpose(0, 2, 1, 3)
+        cells = rows.reshape(shape.tiles, TILE_ROWS, groups, GROUP).transpose(0, 2, 1, 3)
+        if shape.float_type is not None:
+            np.divide(cells, PIXEL_SCALE, self._memory["pixel_values"].reshape(cells.shape), dtype=np.float32)
+            self._memory["pixel_values"] -= 1
+            return
+        cells = (cells ^ np.uint8(128)).view(np.int8)
         self._memory["pixel_codes"].view(np.int8).reshape(cells.shape)[...] = cells
         self._memory["pixel_offsets"].reshape(cells.shape[:3])[...] = cells.sum(axis=3, dtype=np.int32) * -128
 

@@ -25,6 +25,7 @@ from models.kernels.isa import MACHINES, Expr, Machine
 from models.vision.siglip.arguments import SCALARS, buffer_types, value_stride
 from models.vision.siglip.arithmetic import gelu
 from models.vision.siglip.attention import FullAttention
+from models.vision.siglip.float_linear import FloatPanelLinear
 from models.vision.siglip.linear import Cells, Epilogue, PanelLinear, Product, RowVectors
 from models.vision.siglip.shape import (
     BLOCK_TILES,
@@ -41,11 +42,11 @@ FUNCTIONS = ("embed", "project", "attend", "mlp", "connect")
 
 def build(path: KernelPath, **shape: Any) -> tvm.IRModule:
     """All functions for one kernel path (a builder for models.compiler.compile). shape: fields of a SiglipShape."""
-    functions = {}
+    functions, tower = {}, SiglipShape(**shape)
     for name in FUNCTIONS:
-        opened = function(f"siglip_{name}", SCALARS, list(buffer_types().items()))
+        opened = function(f"siglip_{name}", SCALARS, list(buffer_types(tower).items()))
         with opened as arguments, launch():
-            getattr(_Writer(MACHINES[path], SiglipShape(**shape), arguments), name)()
+            getattr(_Writer(MACHINES[path], tower, arguments), name)()
         functions[f"siglip_{name}"] = opened.result
     return tvm.IRModule(functions)
 
@@ -81,10 +82,12 @@ class _Writer:
                         value = vector + load(self.a["positions"], position + 16 * half)
                         store(self.a["x"], index * self.width + panel * 32 + 16 * half, value)
 
-            product = Product(self.a["patch"], i64(0), groups, cells)
-            rest = Product(
-                self.a["patch"], i64(panel_bytes(self.width, self.shape.pixel_width)), groups, cells
-            )
+            kind = self.shape.float_type
+            product = Product(self.a["patch"], i64(0), groups, cells, kind)
+            rest = None
+            if kind is None:
+                lost = i64(panel_bytes(self.width, self.shape.pixel_width))
+                rest = Product(self.a["patch"], lost, groups, cells)
             linear.multiply(product, i64(0), i64(self.width // 32), tiles, rest, epilogue)
 
     def project(self) -> None:
@@ -102,8 +105,8 @@ class _Writer:
                 offsets = [
                     bind(role * size)
                     for size in (
-                        panel_bytes(self.width, self.width),
-                        panel_bytes(self.width, GROUP),
+                        panel_bytes(self.width, self.width, self.shape.float_type),
+                        panel_bytes(self.width, GROUP, self.shape.exact_type),
                         self.width,
                     )
                 ]
@@ -201,16 +204,18 @@ class _Writer:
                         put,
                     )
         rank = self._cells("square_rank", i64(0), self.a["rank_groups"])
-        b_base = bind(self.a["lora_base"] + self.a["rank_groups"] * panel_bytes(GROUP, shape.connector_width))
+        kind = shape.exact_type
+        a_bytes = panel_bytes(GROUP, shape.connector_width, kind)
+        b_base = bind(self.a["lora_base"] + self.a["rank_groups"] * a_bytes)
         with phase(self.a["threads"]) as thread:
             tiles = i64(shape.output_tiles)
             with when(thread == 0):
                 linear = self._linear(thread)
-                product = Product(self.a["lora"], self.a["lora_base"], groups, squares)
+                product = Product(self.a["lora"], self.a["lora_base"], groups, squares, kind)
                 self._ranks(linear, product, rank, i64(1), tiles)
         with phase(self.a["threads"]) as thread:
             linear = self._linear(thread)
-            low_rank = Product(self.a["lora"], b_base, self.a["rank_groups"], rank)
+            low_rank = Product(self.a["lora"], b_base, self.a["rank_groups"], rank, kind)
             begin = bind(tir.truncdiv(thread * self.a["panels"], self.a["threads"]))
             end = bind(tir.truncdiv((thread + 1) * self.a["panels"], self.a["threads"]))
 
@@ -222,7 +227,7 @@ class _Writer:
                         at = (tile * TILE_ROWS + row) * (self.a["panels"] * 32) + column
                         store(self.a["output"], at, vectors[half] * factor)
 
-            product = Product(self.a["connector"], i64(0), groups, squares)
+            product = Product(self.a["connector"], i64(0), groups, squares, kind)
             linear.multiply(product, begin, end, i64(shape.output_tiles), low_rank, epilogue)
 
     # -- parts of them ---------------------------------------------------------------------------------------
@@ -239,9 +244,12 @@ class _Writer:
             yield first, bind(tir.min(size, end - first))
 
     def _linear(self, thread: Expr) -> PanelLinear:
-        return PanelLinear(self.e, self.a["sums"], bind(thread * (BLOCK_TILES * TILE_ROWS * 32)))
+        kernels = PanelLinear if self.shape.float_type is None else FloatPanelLinear
+        return kernels(self.e, self.a["sums"], bind(thread * (BLOCK_TILES * TILE_ROWS * 32)))
 
     def _cells(self, name: str, first: Expr, groups: Any) -> Cells:
+        if self.shape.float_type is not None:
+            return Cells(self.a[f"{name}_values"], None, None, first, groups, i64(0))
         codes, offsets, scales = (self.a[f"{name}_{kind}"] for kind in ("codes", "offsets", "scales"))
         return Cells(codes, offsets, scales, first, groups, i64(0))
 
@@ -280,7 +288,8 @@ class _Writer:
     def _multiply_a(self, linear: PanelLinear, thread: Expr, site: str, cells: Cells, tiles: Expr) -> None:
         """A x of a block for the layers of a site, quantised."""
         parts = len(SITES[site])
-        product = Product(self.a["lora"], bind(self._lora(self.shape.a_offset(site))), cells.groups, cells)
+        base = bind(self._lora(self.shape.a_offset(site)))
+        product = Product(self.a["lora"], base, cells.groups, cells, self.shape.exact_type)
         self._ranks(linear, product, self._rank_cells(thread, parts), parts, tiles)
 
     def _ranks(self, linear: PanelLinear, product: Product, ranks: Cells, parts: Any, tiles: Expr) -> None:
@@ -329,8 +338,8 @@ class _Writer:
             ]
             put(tile, panel, results)
 
-        product = Product(self.a["layers"], base, cells.groups, cells)
-        low_rank = Product(self.a["lora"], b_base, self.a["rank_groups"], ranks)
+        product = Product(self.a["layers"], base, cells.groups, cells, shape.float_type)
+        low_rank = Product(self.a["lora"], b_base, self.a["rank_groups"], ranks, shape.exact_type)
         linear.multiply(product, i64(0), i64(outputs // 32), tiles, low_rank, epilogue, before)
 
     def _add_to_x(self, first: Expr) -> Epilogue:

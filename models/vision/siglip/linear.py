@@ -10,12 +10,14 @@ a panel stays in the first-level cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from tvm.tirx.script import builder as tir
 
+from models.compiler.cpu import KernelPath
+from models.formats.float_matrix import FloatType
 from models.kernels.emit import (
     Emitter,
     Register,
@@ -34,7 +36,7 @@ from models.kernels.emit import (
 )
 from models.kernels.isa import Expr, Machine, dot, dot_start, intrinsic
 from models.vision.siglip.arithmetic import largest_magnitude
-from models.vision.siglip.shape import BLOCK_BYTES, GROUP, TILE_ROWS
+from models.vision.siglip.shape import BLOCK_BYTES, GROUP, TILE_ROWS, block_bytes
 
 PIECE_GROUPS = 24
 """Groups of inputs whose part of a panel (27 KB) stays in the first-level cache, with the rows that it multiplies."""
@@ -44,9 +46,6 @@ _LINE = 64  # bytes of a cache line
 # so that 9 tiles fetch all of it. Without this the first tile waits for its weights, which costs a tenth of the time.
 _LINES = 2
 _WORDS = GROUP // 4  # int32 words of a group's codes
-
-# path -> vectors of outputs that a tile of rows computes at once
-_VECTORS = {"avx512vnni": 2, "avxvnni": 1, "avx2": 1, "neon": 2, "generic": 1}
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,19 @@ class Product:
     """Weights and the activations that they are multiplied with.
 
     weights: the uint8 buffer. base: offset of the first panel. groups: of 32 inputs, an int where it is fixed.
+    kind: of floats; None for 8 bits.
     """
 
     weights: Any
     base: Expr
     groups: Any
     cells: Cells
+    kind: FloatType | None = None
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a block of a panel: 32 inputs of 32 outputs."""
+        return block_bytes(self.kind)
 
 
 RowVectors = list[list[Expr]]
@@ -126,14 +132,19 @@ def _dot(machine: Machine, cells: Cells, total: Expr, weights: Expr, word: Expr)
 
 
 class PanelLinear:
-    """Emits linear layers. sums: the thread's float32 scratch [BLOCK_TILES][TILE_ROWS][32] in a buffer."""
+    """Emits linear layers on 8 bits. sums: the thread's float32 scratch [BLOCK_TILES][TILE_ROWS][32] in a buffer."""
+
+    # path -> vectors of outputs that a tile of rows computes at once
+    vectors_at_once: ClassVar[Mapping[KernelPath, int]] = {
+        "avx512vnni": 2, "avxvnni": 1, "avx2": 1, "neon": 2, "generic": 1
+    }  # fmt: skip
 
     def __init__(self, emitter: Emitter, sums: Any, sums_at: Expr) -> None:
         self.e = emitter
         self.machine: Machine = emitter.machine
         self.sums = sums
         self.sums_at = sums_at
-        self.vectors = _VECTORS[self.machine.path]
+        self.vectors = self.vectors_at_once[self.machine.path]
 
     def multiply(
         self,
@@ -155,8 +166,10 @@ class PanelLinear:
         size = -(-groups // pieces)
         at_once = self.machine.lanes * self.vectors
         with tir.serial(first, end) as panel:
-            base = bind(product.base + panel * (groups * BLOCK_BYTES))
-            b_base = None if low_rank is None else bind(low_rank.base + panel * low_rank.groups * BLOCK_BYTES)
+            base = bind(product.base + panel * (groups * product.block_bytes))
+            b_base = None
+            if low_rank is not None:
+                b_base = bind(low_rank.base + panel * low_rank.groups * low_rank.block_bytes)
             with tir.serial(i64(pieces)) as piece:
                 begin = bind(piece * size)
                 stop = bind(tir.min(begin + size, i64(groups)))
@@ -213,8 +226,8 @@ class PanelLinear:
                 for line, offsets in zip(totals, places, strict=True):
                     for register, offset in zip(line, offsets, strict=True):
                         register.value = load(self.sums, offset, lanes)
-        next_piece = bind(base + stop * BLOCK_BYTES)
-        last = bind((stop - begin) * BLOCK_BYTES - _LINE)
+        next_piece = bind(base + stop * product.block_bytes)
+        last = bind((stop - begin) * product.block_bytes - _LINE)
         steps = bind(tile * (stop - begin) - begin)
         with tir.serial(begin, stop) as group:
             ahead = bind(tir.min((steps + group) * (_LINES * _LINE), last))

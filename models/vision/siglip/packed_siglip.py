@@ -28,6 +28,8 @@ from models.core.cache import (
 from models.core.errors import UserError
 from models.core.files import alone, replacing, written_to
 from models.core.types import Progress, no_progress
+from models.formats.float_matrix import FloatMatrix, FloatType
+from models.formats.llama_weights import Precision
 from models.formats.quantization import QuantizedMatrix, quantise
 from models.formats.siglip_weights import SiglipConfig, SiglipWeights
 from models.vision.siglip.arguments import WEIGHTS
@@ -50,18 +52,22 @@ _MAGIC = b"EDGEVITS"
 
 @dataclass(frozen=True)
 class PackedSiglip:
-    """A mapped packed file. sections: flat arrays by the names of WEIGHTS, mapped copy-on-write."""
+    """A mapped packed file. sections: flat arrays by the names of WEIGHTS, mapped copy-on-write.
+
+    float_type: see models.formats.siglip_weights.SiglipWeights.
+    """
 
     config: SiglipConfig
     digest: str
     sections: dict[str, NDArray[Any]]
+    float_type: FloatType | None = None
 
     @property
     def shape(self) -> SiglipShape:
-        return shape_of(self.config)
+        return shape_of(self.config, self.float_type)
 
 
-def shape_of(config: SiglipConfig) -> SiglipShape:
+def shape_of(config: SiglipConfig, float_type: FloatType | None = None) -> SiglipShape:
     """The sizes that the kernels are compiled for. Raises UserError when they do not support them."""
     try:
         return SiglipShape(
@@ -72,19 +78,26 @@ def shape_of(config: SiglipConfig) -> SiglipShape:
             patch=config.patch,
             shuffle=config.scale_factor,
             epsilon=config.norm_eps,
+            float_type=float_type,
         )
     except ValueError as error:
         raise UserError(f"This vision tower cannot be run here: {error}.") from None
 
 
 def load_or_pack_siglip(
-    digest: str, read: Callable[[], SiglipWeights], packed_folder: Path, progress: Progress = no_progress
+    digest: str,
+    read: Callable[[], SiglipWeights],
+    packed_folder: Path,
+    progress: Progress = no_progress,
+    precision: Precision = "int8",
 ) -> PackedSiglip:
     """The packed file of the weights with this digest, written from read() when it is missing or damaged.
 
-    digest: sha256 (hex) of the weights. Raises UserError when the disk refuses the file, and what read() raises.
+    digest: sha256 (hex) of the weights. precision: of what read() returns.
+    Raises UserError when the disk refuses the file, and what read() raises.
     """
-    path = packed_folder / f"{packed_name(digest)}-siglip-v{VERSION}.pack"
+    kind = "" if precision == "int8" else "-float"
+    path = packed_folder / f"{packed_name(digest)}-siglip{kind}-v{VERSION}.pack"
     with written_to(packed_folder, "make room there, or set EDGE_APP_HOME to another disk"):
         packed = open_siglip(path, digest)
         if packed is None:
@@ -117,7 +130,7 @@ def _packed_now(
 def write_siglip(path: Path, digest: str, weights: SiglipWeights, progress: Progress = no_progress) -> None:
     """Write the packed file. One matrix is in memory at a time. Raises OSError."""
     config = weights.config
-    plan = _plan(config)
+    plan = _plan(config, weights.float_type)
     place = {name: offset for name, (offset, _) in plan.items()}
     total = config.layers + 2
     with replacing(path) as file:
@@ -128,7 +141,12 @@ def write_siglip(path: Path, digest: str, weights: SiglipWeights, progress: Prog
             progress("pack", "packing the vision tower", done, total)
         file.truncate(end_of(plan))
         file.seek(0)
-        header = {"digest": digest, "config": asdict(config), "check": content_check(file)}
+        header: dict[str, Any] = {
+            "digest": digest,
+            "config": asdict(config),
+            "float_type": weights.float_type,
+        }
+        header["check"] = content_check(file)
         file.seek(0)
         file.write(header_page(_MAGIC, header))
 
@@ -145,7 +163,8 @@ def open_siglip(path: Path, digest: str) -> PackedSiglip | None:
             config = SiglipConfig(**header["config"])
         except (KeyError, TypeError):  # fields of another version; read_header has checked for damage
             return None
-        plan = _plan(config)
+        float_type = header.get("float_type")  # files of earlier versions have none
+        plan = _plan(config, float_type)
         if path.stat().st_size != end_of(plan) or content_check(file) != header["check"]:
             return None
     mapped = np.memmap(path, dtype=np.uint8, mode="c")
@@ -153,39 +172,46 @@ def open_siglip(path: Path, digest: str) -> PackedSiglip | None:
         name: np.asarray(mapped[offset : offset + size]).view(WEIGHTS[name])
         for name, (offset, size) in plan.items()
     }
-    return PackedSiglip(config, digest, sections)
+    return PackedSiglip(config, digest, sections, float_type)
 
 
 def pack_connector(
-    config: SiglipConfig, matrix: Callable[[], QuantizedMatrix], floats: Callable[[], Any]
+    config: SiglipConfig,
+    matrix: Callable[[], QuantizedMatrix | FloatMatrix],
+    floats: Callable[[], Any],
+    as_floats: bool,
 ) -> Any:
     """Pack the connector's matrix, flat uint8.
 
     matrix, floats: read it as 8-bit codes, or as float32 [text_hidden, hidden * s * s]. Where 32 does not divide
     hidden, each patch's part of a row is padded, so that groups do not reach over two patches.
+    as_floats: whether it becomes float32 instead of 8 bits.
     """
-    if config.hidden % GROUP == 0:
+    if config.hidden % GROUP == 0 and not as_floats:
         return pack_panels(matrix())
     parts = np.asarray(floats(), np.float32).reshape(config.text_hidden, -1, config.hidden)
     wide = np.pad(parts, ((0, 0), (0, 0), (0, padded(config.hidden) - config.hidden)))
-    return pack_panels(quantise(wide.reshape(config.text_hidden, -1), 8))
+    rows = wide.reshape(config.text_hidden, -1)
+    return pack_panels(FloatMatrix("f32", rows) if as_floats else quantise(rows, 8))
 
 
 def _arrays(weights: SiglipWeights) -> Iterator[tuple[str, int, NDArray[Any]]]:
     """(section, number for the progress, array): the parts of every section in order, made one at a time."""
     config = weights.config
-    shape = shape_of(config)
-    # What is lost in rounding is stored as a second matrix: the pixels have exact codes, so that all errors of the
-    # patch embedding would come from its weights, and would stay in the residual stream.
-    first = weights.matrix("patch_embedding.weight")
-    exact = weights.floats("patch_embedding.weight")
-    exact = np.pad(exact, ((0, 0), (0, first.shape[1] - exact.shape[1])))
-    second = quantise(exact - first.dequantise(), 8)
-    for patch in (first, second):
+    shape = shape_of(config, weights.float_type)
+    rows = weights.floats("positions") + weights.floats("patch_embedding.bias")
+    patches = [weights.matrix("patch_embedding.weight")]
+    if weights.float_type is None:
+        # What is lost in rounding is stored as a second matrix: the pixels have exact codes, so that all errors of the
+        # patch embedding would come from its weights, and would stay in the residual stream.
+        exact = weights.floats("patch_embedding.weight")
+        exact = np.pad(exact, ((0, 0), (0, patches[0].shape[1] - exact.shape[1])))
+        patches.append(quantise(exact - patches[0].dequantise(), 8))
+        # The pixels' 0.5 / 127.5 is the same for every input: its product with the weights is part of the bias.
+        both = sum(patch.dequantise().astype(np.float64) for patch in patches)
+        rows = rows + (np.sum(both, axis=1) * (0.5 / PIXEL_SCALE)).astype(np.float32)
+    for patch in patches:
         yield "patch", 0, pack_panels(patch)
-    # The pixels' 0.5 / 127.5 is the same for every input: its product with the weights is part of the bias.
-    half = (first.dequantise().astype(np.float64) + second.dequantise()).sum(axis=1) * (0.5 / PIXEL_SCALE)
-    rows = weights.floats("positions") + weights.floats("patch_embedding.bias") + half.astype(np.float32)
     yield "positions", 0, _wide(rows.astype(np.float32), shape.width)
     for layer in range(config.layers):
         for role in LINEAR_ROLES:
@@ -198,7 +224,9 @@ def _arrays(weights: SiglipWeights) -> Iterator[tuple[str, int, NDArray[Any]]]:
     yield (
         "connector",
         config.layers + 1,
-        pack_connector(config, partial(weights.matrix, name), partial(weights.floats, name)),
+        pack_connector(
+            config, partial(weights.matrix, name), partial(weights.floats, name), shape.float_type is not None
+        ),
     )
 
 
@@ -209,13 +237,14 @@ def _wide(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     return np.pad(values.astype(np.float32, copy=False), padding)
 
 
-def _plan(config: SiglipConfig) -> dict[str, tuple[int, int]]:
+def _plan(config: SiglipConfig, float_type: FloatType | None) -> dict[str, tuple[int, int]]:
     """Section -> (offset in the file, bytes). Sections start at multiples of PAGE."""
-    shape = shape_of(config)
+    shape = shape_of(config, float_type)
+    patches = 2 if float_type is None else 1
     sizes = {
-        "patch": 2 * panel_bytes(shape.width, shape.pixel_width),
+        "patch": patches * panel_bytes(shape.width, shape.pixel_width, float_type),
         "layers": config.layers * shape.layer_bytes,
-        "connector": panel_bytes(padded(config.text_hidden), shape.connector_width),
+        "connector": panel_bytes(padded(config.text_hidden), shape.connector_width, shape.exact_type),
         "positions": 4 * shape.patches * shape.width,
         "vectors": 4 * (config.layers * shape.layer_floats + 2 * shape.width),
     }

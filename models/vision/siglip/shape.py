@@ -5,6 +5,8 @@ A matrix is stored in panels of 32 output rows. A panel is a sequence of blocks,
     codes    uint8 [8][32][4]: row r, input 4 c + j of the group is byte 128 c + 4 r + j; weight = scale * (code - 128)
     scales   float32 [32], one for each row
 
+In a tower of floats a block has 32 inputs x 32 rows of a type. Connector and LoRA are then float32.
+
 Widths are padded to multiples of 32 with zeros, so that a panel's 32 outputs are one group of the next layer's inputs.
 """
 
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.formats.float_matrix import FLOAT_BITS, FloatMatrix, FloatType
 from models.formats.quantization import QuantizedMatrix
 
 GROUP = 32
@@ -57,6 +60,7 @@ class SiglipShape:
 
     hidden, inner: widths of the residual stream and of the MLP. side: patches on a side of a tile. patch: pixels on a
     side of a patch. shuffle: patches on a side of the square that becomes one output row. epsilon: of the layer norms.
+    float_type: of layers and patch embedding in a tower of floats; None for 8 bits.
     Raises ValueError for sizes that the kernels do not support.
     """
 
@@ -67,6 +71,7 @@ class SiglipShape:
     patch: int
     shuffle: int
     epsilon: float
+    float_type: FloatType | None = None
 
     def __post_init__(self) -> None:
         if self.hidden % self.heads or self.head % 8 or self.side % self.shuffle:
@@ -138,12 +143,17 @@ class SiglipShape:
     def role_offset(self, role: str) -> int:
         """Offset in bytes of a role's matrix within a layer."""
         before = LINEAR_ROLES[: LINEAR_ROLES.index(role)]
-        return sum(panel_bytes(*self.matrix(each)) for each in before)
+        return sum(panel_bytes(*self.matrix(each), self.float_type) for each in before)
+
+    @property
+    def exact_type(self) -> FloatType | None:
+        """The type of connector and LoRA."""
+        return None if self.float_type is None else "f32"
 
     @property
     def layer_bytes(self) -> int:
         """Bytes of a layer's matrices."""
-        return sum(panel_bytes(*self.matrix(role)) for role in LINEAR_ROLES)
+        return sum(panel_bytes(*self.matrix(role), self.float_type) for role in LINEAR_ROLES)
 
     def vector_offset(self, name: str) -> int:
         """Offset in floats of a vector within a layer."""
@@ -172,28 +182,35 @@ class SiglipShape:
         """Offset in bytes of a role's LoRA B within a layer's LoRA, for a rank of 32."""
         before = LINEAR_ROLES[: LINEAR_ROLES.index(role)]
         a = sum(self._a_bytes(name) for name in SITES)
-        return a + sum(panel_bytes(self.matrix(each)[0], GROUP) for each in before)
+        return a + sum(panel_bytes(self.matrix(each)[0], GROUP, self.exact_type) for each in before)
 
     @property
     def layer_lora_bytes(self) -> int:
         """Bytes of a layer's LoRA, for a rank of 32."""
-        return self.b_offset("fc2") + panel_bytes(self.matrix("fc2")[0], GROUP)
+        return self.b_offset("fc2") + panel_bytes(self.matrix("fc2")[0], GROUP, self.exact_type)
 
     def _a_bytes(self, site: str) -> int:
         roles = SITES[site]
-        return panel_bytes(GROUP * len(roles), self.matrix(roles[0])[1])
+        return panel_bytes(GROUP * len(roles), self.matrix(roles[0])[1], self.exact_type)
 
 
-def panel_bytes(outputs: int, inputs: int) -> int:
-    """Bytes of a packed matrix. Both sizes are multiples of 32."""
-    return outputs // 32 * (inputs // GROUP) * BLOCK_BYTES
+def block_bytes(kind: FloatType | None) -> int:
+    """Bytes of a block of 8 bits, or of floats."""
+    return BLOCK_BYTES if kind is None else 32 * GROUP * FLOAT_BITS[kind] // 8
 
 
-def pack_panels(matrix: QuantizedMatrix, outputs: int | None = None) -> NDArray[np.uint8]:
-    """Pack a matrix of 8 bits: flat uint8 [panel_bytes(outputs, inputs)].
+def panel_bytes(outputs: int, inputs: int, kind: FloatType | None = None) -> int:
+    """Bytes of a packed matrix. Both sizes are multiples of 32. kind: None for 8 bits."""
+    return outputs // 32 * (inputs // GROUP) * block_bytes(kind)
 
-    outputs: rows after padding with zeros; None pads to the next multiple of 32.
+
+def pack_panels(matrix: QuantizedMatrix | FloatMatrix, outputs: int | None = None) -> NDArray[np.uint8]:
+    """Pack a matrix of 8 bits or of floats: flat uint8 [panel_bytes(outputs, inputs, kind)].
+
+    outputs: rows of 8 bits after padding with zeros; None pads to the next multiple of 32.
     """
+    if isinstance(matrix, FloatMatrix):
+        return matrix.blocks(32).reshape(-1)
     codes, scale = np.asarray(matrix.codes), np.asarray(matrix.scale, np.float32)
     rows, groups = codes.shape[:2]
     panels = (outputs or padded(rows)) // 32

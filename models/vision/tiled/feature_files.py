@@ -47,7 +47,10 @@ class FeatureFiles:
     """The files of one model."""
 
     def __init__(self, folder: Path, weights: str, tower: str) -> None:
-        """folder: of the cache. weights: sha256 (hex) by which the model's files are removed. tower: of the tower."""
+        """folder: of the cache. weights: sha256 (hex) by which the model's files are removed.
+
+        tower: identifies the tower, and how it computes.
+        """
         self._folder = folder
         self._weights = weights
         self._tower = tower

@@ -49,14 +49,14 @@ def write_adapter(folder: Path, tensors: Arrays, **settings: Any) -> Path:
     return folder
 
 
-def random_adapter(paths: list[str], *, decomposed: bool) -> tuple[Arrays, Arrays]:
+def random_adapter(paths: list[str], *, decomposed: bool, size: float = 1) -> tuple[Arrays, Arrays]:
     """The adapter's tensors by PEFT's names without their prefix, and the weights with it merged."""
     random, base = np.random.default_rng(8), weights(CASE)
     tensors: Arrays = {}
     for path in paths:
         w = base[f"{path}.weight"]
         a = random.normal(0, 0.6 / np.sqrt(w.shape[1]), (RANK, w.shape[1])).astype(np.float32)
-        b = random.normal(0, 0.6 / np.sqrt(RANK), (w.shape[0], RANK)).astype(np.float32)
+        b = random.normal(0, 0.6 * size / np.sqrt(RANK), (w.shape[0], RANK)).astype(np.float32)
         tensors |= {f"{path}.lora_A.weight": a, f"{path}.lora_B.weight": b}
         merged = w + b @ a
         if decomposed:

@@ -21,6 +21,7 @@ from models.core.images import load_image
 from models.core.types import Image, no_progress
 from models.families.parts import LoadOptions, Parts
 from models.families.registry import load_parts
+from models.formats.llama_weights import Precision
 from models.hub.store import ModelFiles
 from tests.fixtures import numerics
 from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS, write_checkpoint, write_gguf_pair
@@ -28,6 +29,9 @@ from tests.models.tiny_directory import model_files
 
 FEATURES, LOGITS = 0.03, 0.05
 """Bounds of the difference, as its norm over that of the reference: activations are rounded to 8 bits."""
+
+FLOAT_ERROR = 0.002
+"""The same bound in float: the KV cache is float16, and attention in the tower rounds to 13 bits."""
 
 
 @functools.cache
@@ -65,10 +69,10 @@ def files_of(name: str, form: str) -> ModelFiles:
 
 
 @functools.cache
-def parts(name: str, form: str, path: str, cache: Path) -> Parts:
+def parts(name: str, form: str, path: str, cache: Path, precision: Precision = "int8") -> Parts:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGE_APP_KERNELS", path)
-        loaded = load_parts(files_of(name, form), LoadOptions(cache, 1), no_progress)
+        loaded = load_parts(files_of(name, form), LoadOptions(cache, 1, precision=precision), no_progress)
         if loaded.vision is not None:
             loaded.vision.load()  # chooses the kernels too
         return loaded

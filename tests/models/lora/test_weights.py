@@ -14,6 +14,7 @@ from models.lora.weights import (
     PackedLora,
     add_packed,
     pack_lora,
+    to_floats,
 )
 from models.packing.lora_layout import A_TILE_BYTES, B_TILE_BYTES, SITES, LoraLayout, lora_tiles
 from models.packing.packed_model import LlamaShape
@@ -152,3 +153,19 @@ def test_ranks_that_sum_to_more_than_can_run_are_refused_in_one_sentence() -> No
     add_packed(SHAPE, "a,b", 1, [(packed, 0.5), (packed, 0.5)])
     with pytest.raises(UserError, match=r"^The adapters of a,b,c have the ranks 64 \+ 64 \+ 64 = 192 .*128"):
         add_packed(SHAPE, "a,b,c", 1, [(packed, 0.5)] * 3)
+
+
+def test_a_lora_of_8_bits_becomes_floats_to_be_added_to_one_of_floats() -> None:
+    shape = replace(SHAPE, float_type="f32")
+    one, other = random_lora(SHAPE, 16, 1), random_lora(SHAPE, 16, 2)
+    converted = to_floats(shape, pack_lora(SHAPE, one))
+    exact = pack_lora(shape, one)
+    assert converted.floats
+    assert converted.tensor.nbytes == exact.tensor.nbytes
+    found, wanted = converted.tensor.view(np.float32), exact.tensor.view(np.float32)
+    assert np.linalg.norm(found - wanted) < 0.01 * np.linalg.norm(wanted)
+    both = add_packed(shape, "both", 1, [(converted, 0.5), (pack_lora(shape, other), 2.0)])
+    assert (both.rank, both.floats) == (32, True)
+    layout = LoraLayout(shape)
+    b = layout.b_tiles(both.tensor, 32, "v").view(np.float32)
+    assert np.array_equal(b[:, :, 0], layout.b_tiles(converted.tensor, 16, "v").view(np.float32)[:, :, 0] / 2)
