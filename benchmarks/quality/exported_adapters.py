@@ -2,9 +2,11 @@
 
 The adapter is exported as `edge-app adapters export NAME OUT.gguf --for llama.cpp` does it. llama.cpp runs it on the
 GGUF file of its base model, and both runtimes continue the same prompts greedily. The prompts are text alone, since
-llama.cpp has no vision encoder of the embedded model: a drawn receipt as it would be read, and a question about it. The
-two runtimes round differently, so a token whose two best logits nearly tie may differ; each such place is listed with
-the difference of these logits here.
+llama.cpp has no vision encoder of the embedded model: a receipt as it would be read, and a question about it.
+
+Both runtimes round the numbers between layers to 8 bits, each in its own way, so a token whose two best logits nearly
+tie may differ; each such place is listed with the difference of these logits here. With --float both compute the same
+weights in float, and then no token should differ.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from models.core.errors import UserError
 from models.core.types import Message
 from models.families.parts import LoadOptions, Parts
 from models.families.registry import load_parts
+from models.formats.llama_weights import Precision
 from models.hub.store import ModelFiles, ModelStore
 
 CONTEXT = 1024
@@ -86,9 +89,10 @@ def prompts(count: int, seed: int = 0) -> list[str]:
 class OurSide:
     """The adapter in our runtime."""
 
-    def __init__(self, files: ModelFiles, adapter: Path, name: str) -> None:
+    def __init__(self, files: ModelFiles, adapter: Path, name: str, precision: Precision) -> None:
         cache = paths.cache_directory()
-        self.parts: Parts = load_parts(files, LoadOptions(cache, default_threads(), CONTEXT), _silent)
+        options = LoadOptions(cache, default_threads(), CONTEXT, precision)
+        self.parts: Parts = load_parts(files, options, _silent)
         packer = CompiledAdapterPacker(self.parts.language.runtime.shape, cache / PACKED, self.parts.base)
         self._adapter: CompiledAdapter = packer.pack(read_adapter(adapter, name))
 
@@ -118,15 +122,24 @@ class OurSide:
         return self.parts.language.tokenizer.decode([token for token in tokens if not self.ends(token)])
 
 
-def compare(adapter: InstalledAdapter, files: ModelFiles, python: str, count: int) -> list[ComparedAnswer]:
-    """The answers of both runtimes to so many prompts. python: the interpreter that has llama-cpp-python."""
-    ours = OurSide(files, adapter.folder, adapter.name)
+def compare(
+    adapter: InstalledAdapter, files: ModelFiles, python: str, count: int, precision: Precision = "int8"
+) -> list[ComparedAnswer]:
+    """The answers of both runtimes to so many prompts.
+
+    python: the interpreter that has llama-cpp-python. precision: of both; "float" takes 4 bytes a weight on the disk.
+    """
+    ours = OurSide(files, adapter.folder, adapter.name, precision)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         exported = export_for("llama.cpp", adapter, folder / f"{adapter.name}.gguf", files)
         other = peer.Peer(python, folder, default_threads(), CONTEXT)
         with other.worker as worker:
-            other.use(peer.Variant("base", files.files["language_model"], flash=False))
+            base = files.files["language_model"]
+            if precision == "float":
+                worker.ask("widen", source=str(base), target=str(folder / "base.gguf"))
+                base = folder / "base.gguf"
+            other.use(peer.Variant("base", base, flash=False))
             worker.ask("lora", path=str(exported.path))
             return [_compared(ours, worker, text) for text in prompts(count)]
 
@@ -153,6 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--adapter", default="receipts", help="an installed adapter [receipts]")
     parser.add_argument("--prompts", type=int, default=20, metavar="N", help="number of prompts [20]")
+    parser.add_argument("--float", action="store_true", help="compute in float in both")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     interpreter = peer.python()
@@ -165,7 +179,8 @@ def main(arguments: list[str] | None = None) -> int:
         files = ModelStore(paths.models_directory()).find(base)
         if files is None:
             raise UserError(f"The model {base} is not on this machine; pull it first.")
-        rows = compare(adapter, files, interpreter, options.prompts)
+        precision: Precision = "float" if options.float else "int8"
+        rows = compare(adapter, files, interpreter, options.prompts, precision)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

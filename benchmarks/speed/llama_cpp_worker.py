@@ -47,6 +47,16 @@ class LlamaCpp:
             raise RuntimeError(f"llama_model_quantize returned {failed}")
         return {}
 
+    def widen(self, source: str, target: str) -> dict[str, Any]:
+        """Write a model's weights as float32."""
+        parameters = lib.llama_model_quantize_default_params()
+        parameters.ftype = lib.LLAMA_FTYPE_ALL_F32
+        parameters.allow_requantize = True
+        failed = lib.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(parameters))
+        if failed:
+            raise RuntimeError(f"llama_model_quantize returned {failed}")
+        return {}
+
     def load(
         self, path: str, threads: int, length: int, flash: bool, mmproj: str | None = None
     ) -> dict[str, Any]:
@@ -206,7 +216,7 @@ def serve() -> None:
     peer = LlamaCpp()
     actions: dict[str, Callable[..., Any]] = {
         name: getattr(peer, name)
-        for name in ("about", "quantise", "load", "lora", "prefill", "decode", "tile", "photo")
+        for name in ("about", "quantise", "widen", "load", "lora", "prefill", "decode", "tile", "photo")
     }
     for line in sys.stdin:
         request = json.loads(line)
