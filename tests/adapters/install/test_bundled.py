@@ -28,8 +28,14 @@ def test_a_bundled_adapter_is_whole_and_of_the_bundled_model(name: str, tmp_path
 
 def test_of_the_bundled_adapters_that_read_only_charts_gets_ranks() -> None:
     policies = {name: read_policy(BUNDLED / name) for name in bundled_names()}
-    assert {name for name, policy in policies.items() if policy.ocr != "never"} == {"charts", "receipts"}
+    assert {name for name, policy in policies.items() if policy.ocr != "never"} == {
+        "charts",
+        "documents",
+        "receipts",
+    }
     assert {name for name, policy in policies.items() if policy.chart_ranks} == {"charts"}
+    newer = policies.pop("documents")
+    assert newer.prompt_format == 2
     assert {policy.prompt_format for policy in policies.values()} == {1}, "as they were trained"
 
 

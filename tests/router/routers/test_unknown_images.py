@@ -18,6 +18,7 @@ from adapters.prototypes import (
     read_prototypes,
     write_prototypes,
 )
+from adapters.store.manifest import MANIFEST_FILE
 from benchmarks.quality.router.unknown_kinds import KINDS, draw_unknown
 from benchmarks.quality.router.unknown_kinds.easel import Easel
 from models.compiled_engine import CompiledEngine
@@ -27,12 +28,17 @@ from router.negatives.__main__ import main as write_negatives
 from router.negatives.textures import KINDS as TEXTURES
 from router.routers.background import bundled_background
 from router.routers.make_background import DRAWN_EACH, DRAWN_SEED, eight_bits
-from router.routers.ridge_heads import HeadRouter
+from router.routers.ridge_heads import HeadRouter, is_for_any_page
 
 BUNDLED_ADAPTERS = Path(adapters.__file__).parent / "bundled"
 NAMES = tuple(
-    sorted(folder.name for folder in BUNDLED_ADAPTERS.iterdir() if (folder / PROTOTYPES_FILE).is_file())
+    sorted(
+        folder.name
+        for folder in BUNDLED_ADAPTERS.iterdir()
+        if (folder / PROTOTYPES_FILE).is_file() and not is_for_any_page(folder / MANIFEST_FILE)
+    )
 )
+"""The adapters for special kinds of images. Pages and screens are of the kind of the one for any page."""
 
 
 class AnyQuestion:
