@@ -19,6 +19,8 @@ from models.language.tokenizer import Tokenizer
 LONGEST_CLOSING = 2048
 """Tokens. A schema whose shortest answer is longer is refused."""
 
+_ADAPTED = 4  # tokens at the beginning of a closing that may be replaced
+
 # What completes a text in few tokens, best first: within a string, and anywhere else.
 _IN_STRING = (b'"}', b'"]', b'",', b'"')
 _OUTSIDE = (
@@ -170,12 +172,21 @@ class Constraint:
 
     def _closing_of(self, matcher: LLMatcher) -> list[int] | None:
         """Tokens that complete the text and fit into what is left; None when none were found."""
-        same = [*self._closing, self._vocabulary.end]
-        if matcher.validate_tokens(same) == len(same):
-            closing: list[int] | None = list(self._closing)
-        else:
+        closing = self._adapted(matcher)
+        if closing is None:
             closing = self._search(matcher)
         return closing if closing is not None and len(closing) <= self._left else None
+
+    def _adapted(self, matcher: LLMatcher) -> list[int] | None:
+        """The closing before the last token, or its end after the end of a string, which takes less than a search."""
+        heads = ((), *((token,) for token in self._vocabulary.in_string))
+        for start in range(min(_ADAPTED, len(self._closing)) + 1):
+            rest = [*self._closing[start:], self._vocabulary.end]
+            for head in heads:
+                tokens = [*head, *rest]
+                if matcher.validate_tokens(tokens) == len(tokens):
+                    return tokens[:-1]
+        return None
 
     def _search(self, matcher: LLMatcher) -> list[int] | None:
         """Tokens that complete the text, few but not always the fewest; None when they are too many."""
