@@ -181,10 +181,11 @@ class ChatScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offers "stop" only while an answer is being generated."""
         if action == "stop":
-            return self.is_mounted and self.composer.busy
+            return self.is_mounted and (self.composer.busy or self.composer.prompt.sending)
         return super().check_action(action, parameters)
 
     def action_stop(self) -> None:
+        self.composer.prompt.sending = False
         self._dependencies.backend.cancel()
         self._preparation.stop_looking()
         self.composer.prompt.focus()
@@ -202,7 +203,7 @@ class ChatScreen(Screen[None]):
         selected = prompt.selected_text or self.get_selected_text()
         if selected:
             self._copy(selected, "the selection")
-        elif self.composer.busy:
+        elif self.composer.busy or prompt.sending:
             self.action_stop()
         elif prompt.text:
             prompt.asked.add(prompt.text)

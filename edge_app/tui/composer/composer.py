@@ -221,6 +221,12 @@ class Composer(Vertical):
 
     @work(group="send", exclusive=True)
     async def _send(self, text: str) -> None:
+        try:
+            await self._ask(text)
+        finally:
+            self.prompt.sending = False
+
+    async def _ask(self, text: str) -> None:
         given = commands.parse(text)
         if (
             given is not None
@@ -242,6 +248,9 @@ class Composer(Vertical):
             if attachments:
                 self.say("Write what you want to know about the image.", wrong=True)
             return
+        if not self.prompt.sending:
+            return  # stopped: the question stays in the prompt
+        self.busy = True
         await self._clear(text)
         if typed := attachments[before:]:
             self.say(f"attached {', '.join(attachment.name for attachment in typed)}")
@@ -335,6 +344,7 @@ class Composer(Vertical):
         chosen = self.query_one(SuggestionList).chosen
         prompt = self.prompt
         if chosen is not None and prompt.document[prompt.cursor_location[0]] == self._suggested_for:
+            prompt.sending = False
             self._take(chosen)
             return
         self._show([])  # the text has changed: the suggestions are out of date

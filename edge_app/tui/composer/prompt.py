@@ -91,6 +91,7 @@ class PromptInput(TextArea):
     """The text area.
 
     folded: the long texts that stand in it as marks.
+    sending: Enter was pressed and the question is not asked yet; set to False, it is not asked.
     suggesting: the list of suggestions is open, and Up, Down, Tab, Enter and Esc act on it.
     recalled: the last text that was put here by the program; no suggestions are shown for it.
     """
@@ -197,6 +198,7 @@ class PromptInput(TextArea):
             tab_behavior="focus",
         )
         self.folded = FoldedTexts()
+        self.sending = False
         self.suggesting = False
         self.recalled = ""
         self.asked = History()
@@ -216,11 +218,14 @@ class PromptInput(TextArea):
     def action_send(self) -> None:
         """Posts a message instead of sending at once: a priority key overtakes the letters that are still in this
         widget's queue, and a message does not."""
+        self.sending = True
         self.post_message(self.EnterPressed())
 
     @on(EnterPressed)
     def _enter_pressed(self, event: EnterPressed) -> None:
         event.stop()
+        if not self.sending:  # stopped in between
+            return
         self.post_message(self.SuggestionTaken(or_sent=True) if self.suggesting else self.Sent(self.text))
 
     def action_paste(self) -> None:

@@ -235,3 +235,20 @@ def test_a_long_text_has_one_mark_and_a_short_one_has_none() -> None:
     mark = folded.fold("x" * 30_000)
     assert mark == folded.fold("x" * 30_000) == "[long text 1: 30,000 characters]"
     assert folded.unfold(f"a {mark} b {folded.fold(LONG)}") == f"a {'x' * 30_000} b {LONG}"
+
+
+@pytest.mark.parametrize("stop", ["stop", "interrupt"])
+async def test_a_question_that_is_stopped_before_it_is_asked_stays_in_the_prompt(
+    make_app: MakeApp, assistant: ScriptedAssistant, stop: str
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await type_text(pilot, "Where?")
+        app.chat.composer.prompt.action_send()  # Enter, and the next key before its message is handled
+        assert app.chat.check_action("stop", ())
+        getattr(app.chat, f"action_{stop}")()
+        await settled(pilot)
+        assert (assistant.turns, app.chat.composer.prompt.text) == ([], "Where?")
+        await press(pilot, "enter")
+        assert [turn.question for turn in assistant.turns] == ["Where?"]
+        assert not app.chat.composer.busy
