@@ -15,6 +15,9 @@ from benchmarks.speed import peer
 from edge_app.system import paths
 from models.hub.store import ModelFiles
 
+INTERPRETER = peer.python()
+"""Found here, because tests run without the variables of this app."""
+
 
 def test_prompts_are_receipts_with_a_question_from_a_seed() -> None:
     made = prompts(10)
@@ -30,15 +33,14 @@ def test_without_the_peer_the_way_to_get_it_is_said(
     assert peer.PEER in capsys.readouterr().err
 
 
-@pytest.mark.skipif(peer.python() is None, reason="llama-cpp-python is not installed")
+@pytest.mark.skipif(INTERPRETER is None, reason="llama-cpp-python is not installed")
 def test_both_runtimes_give_the_same_answers(
     model_files: ModelFiles, engine_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paths, "cache_directory", lambda: engine_cache)
     folder = adapter_store.bundled_folder("receipts")
     manifest = parse_manifest((folder / MANIFEST_FILE).read_bytes(), folder / MANIFEST_FILE)
-    interpreter = peer.python()
-    assert interpreter is not None
+    assert INTERPRETER is not None
     adapter = InstalledAdapter("receipts", folder, manifest)
-    for row in compare(adapter, model_files, interpreter, 3, "float"):
+    for row in compare(adapter, model_files, INTERPRETER, 3, "float"):
         assert row.first is None, row
