@@ -100,7 +100,7 @@ def scratch_sizes(shape: LlamaShape, max_rows: int, context: int, threads: int) 
     parts = {"stream": 3, "attention": 1, "inner": 1}  # linear layers that read a set: q, k, v are three
     for name, width in widths.items():
         groups = width // TILE_INPUTS
-        cells = rows * groups  # a cell is one group of 32 values of one row
+        cells = rows * groups * shape.planes  # a cell is one group of 32 values of one row
         ranks = max(rows, threads) * parts[name] * MAX_RANK
         sizes |= {f"{name}_ranks": groups * parts[name] * MAX_RANK, f"{name}_totals": ranks}
         if shape.float_type is not None:

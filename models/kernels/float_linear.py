@@ -62,10 +62,11 @@ class FloatLinear(Linear):
             value = load_floats(self.e, self.kind, self.a["embedding"], place + number * (16 * size), 4)
             store(self.a["x"], out + group * GROUP + number, tir.Shuffle([value], [0]), 1)
 
-    def _quantise(self, activations: Activations, cell: Expr, vectors: list[Expr]) -> None:
+    def _quantise(self, activations: Activations, cell: Expr, vectors: list[Expr]) -> list[Expr]:
         """Keep 32 float32 as they are."""
         for half, vector in enumerate(vectors):
             store(activations.values, cell * GROUP + 16 * half, vector)
+        return []
 
     def _quantise_ranks(self, activations: Activations, chunk: Expr, vector: Expr) -> None:
         """Keep 16 float32 of A x as they are."""
@@ -85,7 +86,13 @@ class FloatLinear(Linear):
         return results
 
     def tiles(
-        self, weights: Any, base: Expr, bits: int, activations: Activations, rows: Rows
+        self,
+        weights: Any,
+        base: Expr,
+        bits: int,
+        activations: Activations,
+        rows: Rows,
+        planes: Expr | None = None,  # noqa: ARG002  # there is one
     ) -> list[Register]:
         results = registers(rows.count)
         size = 16 * GROUP * bits // 8

@@ -22,7 +22,8 @@ shared by all threads) and prefill (tiles of rows) give the same bits for every 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tvm.tirx.script import builder as tir
@@ -76,13 +77,15 @@ class Linear(AdapterProducts):
                 store(activations.squares, rows.index(row) * activations.groups + group, squares, 1)
                 weights = [load(self.a["norms"], norm + group * GROUP + 16 * half) for half in range(2)]
                 vectors = [bind(vectors[half] * weights[half]) for half in range(2)]
-            self._quantise(activations, rows.cell(activations, group, row), vectors)
+            lost = self._quantise(activations, rows.cell(activations, group, row), vectors)
+            if activations.planes == 2:
+                self._quantise(activations, rows.cell(activations, activations.groups + group, row), lost)
         if a_base is not None:
             with when(self.a["rank_tiles"] > 0):
                 self.multiply_a(activations, rows, group, a_base, total)
 
-    def _quantise(self, activations: Activations, cell: Expr, vectors: list[Expr]) -> None:
-        """Quantise 32 float32 to int8 codes in -127..127 with scale = max |v| / 127.
+    def _quantise(self, activations: Activations, cell: Expr, vectors: list[Expr]) -> list[Expr]:
+        """Quantise 32 float32 to int8 codes in -127..127 with scale = max |v| / 127. Returns what they lack.
 
         The maximum is at least 1e-12, so that zeros do not divide by zero.
         """
@@ -100,6 +103,14 @@ class Linear(AdapterProducts):
         store(activations.sums, cell, scale * tir.cast(total, "float32"), 1)
         store(activations.offsets, cell, total * tir.int32(-128), 1)
         store(activations.offsets_of_4, cell, total * tir.int32(-8), 1)
+        if activations.planes == 1:
+            return []
+        # Explicit multiply-adds, so that prefill and decode round alike.
+        back = splat(f32(0.0) - scale)
+        return [
+            bind(self.e.fma(tir.cast(code, "float32x16"), back, vector))
+            for code, vector in zip(codes, vectors, strict=True)
+        ]
 
     def inverse_rms(self, activations: Activations, row: Expr) -> Expr:
         """1 / sqrt(mean of squares + epsilon) of a finished row. The groups are added in order."""
@@ -153,9 +164,10 @@ class Linear(AdapterProducts):
         bits, groups = shape.bits(role), activations.groups
         tiles = shape.matrix(role)[0] // 16 * groups
         size = shape.tile_bytes[bits]
+        planes = bind(tir.Select(layer < 1, i64(2), i64(1))) if activations.planes == 2 else None
         if not mask:
             base = bind((layer * tiles + block * groups) * size)
-            return self.tiles(self.a[role], base, bits, activations, rows)
+            return self.tiles(self.a[role], base, bits, activations, rows, planes)
         before = tir.bitwise_and(i64(mask), tir.shift_left(i64(1), layer) - i64(1))
         wider = intrinsic("llvm.ctpop", "int64", before) * (tiles * (shape.tile_bytes[8] - size))
         start = bind(layer * (tiles * size) + wider)
@@ -164,15 +176,24 @@ class Linear(AdapterProducts):
             for branch, width in ((tir.Then, 8), (tir.Else, bits)):
                 with branch():
                     base = bind(start + block * (groups * shape.tile_bytes[width]))
-                    products = self.tiles(self.a[role], base, width, activations, rows)
+                    products = self.tiles(self.a[role], base, width, activations, rows, planes)
                     for result, product in zip(results, products, strict=True):
                         result.value = product.value
         return results
 
     def tiles(
-        self, weights: Any, base: Expr, bits: int, activations: Activations, rows: Rows
+        self,
+        weights: Any,
+        base: Expr,
+        bits: int,
+        activations: Activations,
+        rows: Rows,
+        planes: Expr | None = None,
     ) -> list[Register]:
-        """W x of one block of 16 outputs for each row, float32 x 16. base: offset of the block's first tile."""
+        """W x of one block of 16 outputs for each row, float32 x 16. base: offset of the block's first tile.
+
+        planes: of the activations that are multiplied; None for the first one.
+        """
         machine = self.e.machine
         results = registers(rows.count)
         size = self.shape.tile_bytes[bits]
@@ -189,11 +210,12 @@ class Linear(AdapterProducts):
             }
             for register in sums.values():
                 register.clear()
-            with tir.serial(i64(activations.groups)) as group:
+            with self._plane(planes) as plane, tir.serial(i64(activations.groups)) as group:
                 tile = bind(base + group * size)
                 if rows.count == 1:
                     self.fetch(weights, tile + AHEAD, size)
-                cells = [bind(rows.cell(activations, group, row)) for row in range(rows.count)]
+                place = group if plane is None else bind(plane * activations.groups + group)
+                cells = [bind(rows.cell(activations, place, row)) for row in range(rows.count)]
                 operands = Operands(
                     codes=activations.codes,
                     words=[cell * CODE_WORDS for cell in cells],
@@ -202,10 +224,19 @@ class Linear(AdapterProducts):
                 )
                 for part in together:
                     integers = self.integers(weights, tile, part, bits, CODE_BYTES[bits] // 64, operands)
-                    self._scale_tile(weights, tile, part, bits, activations, rows, group, integers, sums)
+                    self._scale_tile(weights, tile, part, bits, activations, rows, place, integers, sums)
             for (part, row), register in sums.items():
                 results[row].set_lanes_at(part * machine.lanes, register.value, machine.lanes)
         return results
+
+    @contextmanager
+    def _plane(self, planes: Expr | None) -> Iterator[Expr | None]:
+        """The loop over planes, or None without a loop."""
+        if planes is None:
+            yield None
+        else:
+            with tir.serial(planes) as plane:
+                yield plane
 
     def _scale_tile(
         self,

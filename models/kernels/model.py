@@ -39,7 +39,7 @@ class LlamaWriter:
         prefix = _SITE_SETS[site] + "_"
         buffers = {name.removeprefix(prefix): b for name, b in self.a.items() if name.startswith(prefix)}
         inputs = self.shape.matrix(SITES[site][0])[1]
-        return Activations(site, inputs, _SITE_SETS[site] == "stream", buffers)
+        return Activations(site, inputs, _SITE_SETS[site] == "stream", self.shape.planes, buffers)
 
     def a_base(self, site: str, layer: Expr) -> Expr:
         """Offset of a site's A in "lora"."""

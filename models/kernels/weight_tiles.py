@@ -23,11 +23,12 @@ AHEAD = 8192
 class Activations:
     """The buffers of the quantised activations that the linear layers of one site read.
 
-    A row belongs to a tile of rows; decode has one tile of one row. parts: the linear layers of the site.
+    A row belongs to a tile of rows; decode has one tile of one row. parts: the linear layers of the site. planes: of
+    codes; the second has what the first lacks of the values, and only the first layer reads it.
 
-    codes                     int32, four int8 codes in -127..127 each, [tile][group][row][8]
-    scales, sums              float32 [tile][group][row]; sums = scale * sum of the codes
-    offsets, offsets_of_4     int32 [tile][group][row], -128 and -8 * sum of the codes
+    codes                     int32, four int8 codes in -127..127 each, [tile][plane][group][row][8]
+    scales, sums              float32 [tile][plane][group][row]; sums = scale * sum of the codes
+    offsets, offsets_of_4     int32 [tile][plane][group][row], -128 and -8 * sum of the codes
     squares                   float32 [row][group], sums of squares; only where an RMS norm precedes
     inverse                   float32 [row], 1 / root mean square; likewise
     ranks                     float32 [group][parts * rank], A x of single groups; decode only
@@ -41,6 +42,7 @@ class Activations:
     site: str
     width: int
     normed: bool
+    planes: int
     buffers: dict[str, Any]
 
     def __getattr__(self, name: str) -> Any:
@@ -81,8 +83,8 @@ class Rows:
         return self.tile * self.count + row
 
     def cell(self, activations: Activations, group: Expr, row: Any) -> Expr:
-        """Offset of (tile, group, row) in scales, sums and offsets."""
-        return (self.tile * activations.groups + group) * self.count + row
+        """Offset of (tile, group, row) in scales, sums and offsets. Groups of the second plane follow the first's."""
+        return (self.tile * (activations.planes * activations.groups) + group) * self.count + row
 
 
 ONE_ROW = Rows(1, i64(0))

@@ -113,6 +113,15 @@ class LlamaShape:
         return ("embedding", "embedding_rest") if split else ("embedding",)
 
     @property
+    def planes(self) -> int:
+        """Roundings of activations: with 2, the first layer reads their codes and those of what these lack.
+
+        Models whose weights were stored as floats have 2. Errors of the first layer run through all others, and make
+        up half of all that rounding does; it is a thirtieth of the work.
+        """
+        return len(self.tables)
+
+    @property
     def table_bits(self) -> int:
         """Bits of each of the tables."""
         return 8 if self.float_type is None else self.embedding_bits

@@ -178,9 +178,12 @@ class Reference:
         return (x if self.exact else rounded(x)) @ head.T
 
     def _linear(self, layer: int, role: str, x: Array) -> Array:
+        given = full = x
         if not self.exact:
-            x = rounded(x)
-        result = x @ getattr(self.weights.layers[layer], role).dequantise().T
+            x = given = rounded(x)
+            if layer == 0 and self.weights.embedding_rest is not None:  # see LlamaShape.planes
+                given = x + rounded(full - x)
+        result = given @ getattr(self.weights.layers[layer], role).dequantise().T
         if self.lora is not None:
             a = self.lora.tensors.get(f"layers.{layer}.{role}_proj.A")
             b = self.lora.tensors.get(f"layers.{layer}.{role}_proj.B")
