@@ -6,6 +6,7 @@ run on one thread. Other threads submit jobs and read their events.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections import deque
@@ -13,10 +14,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from edge_app.events import Event
+from models.core.freed_memory import give_back_freed_memory
 
 
 class CancelledError(Exception):
     """Raised inside a job's work to end it after `cancelled` was set."""
+
+
+JOBS_UNTIL_TRIM = 8
+"""Freed memory is given back to the system after so many jobs, since a process that answers for hours fragments it."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ class InferenceThread:
             thread.join(timeout)
 
     def _loop(self) -> None:
-        while True:
+        for done in itertools.count(1):
             with self._changed:
                 self._running = None
                 self._changed.wait_for(lambda: bool(self._pending) or self._closing)
@@ -143,6 +149,8 @@ class InferenceThread:
                     break
                 self._running = job = self._pending.popleft()
             job.run(job.work)
+            if done % JOBS_UNTIL_TRIM == 0:
+                give_back_freed_memory()
         with self._changed:
             self._changed.wait_for(lambda: self._last is not None)
         assert self._last is not None
