@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import psutil
 
-from edge_app.storage.migrations import migrate
+from edge_app.storage.migrations import is_current, migrate
 from edge_app.system import paths
 from models.core.errors import UserError
 
@@ -74,8 +74,8 @@ class DatabaseFile:
     def _reading(cls, file: Path) -> Self:
         """A store whose file and folder are only read, for a disk or folder that may not be written.
 
-        A file that is not there is an empty store. Raises UserError, also for a file of an older version, which would
-        have to be migrated. Subclasses call it in `open_to_read`.
+        A file that is not there is an empty store. One of an older version is copied into memory and migrated there.
+        Raises UserError. Subclasses call it in `open_to_read`.
         """
         from sqlite_utils import Database
 
@@ -83,9 +83,13 @@ class DatabaseFile:
         store._file = file
         store._lock = threading.RLock()
         with store._errors():
-            connection = (
-                _read_only(file) if file.exists() else sqlite3.connect(":memory:", isolation_level=None)
-            )
+            connection = _read_only(file) if file.exists() else _in_memory()
+            if file.exists() and not is_current(connection):
+                content = bytearray(connection.serialize())
+                content[18:20] = b"\x01\x01"  # no WAL mode, which memory does not have
+                connection.close()
+                connection = _in_memory()
+                connection.deserialize(bytes(content))
             try:
                 store._db = Database(connection, execute_plugins=False)
                 migrate(store._db, file)
@@ -125,6 +129,10 @@ class DatabaseFile:
             if not name.startswith(USER_CAUSED):
                 raise
             raise UserError(f"Cannot use {self.holds} in {self._file}: {error}.") from error
+
+
+def _in_memory() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
 
 
 def _read_only(file: Path) -> sqlite3.Connection:

@@ -240,5 +240,10 @@ def migrate(db: Database, file: Path, steps: tuple[Callable[[Database], None], .
             return
 
 
+def is_current(connection: sqlite3.Connection) -> bool:
+    """Whether a database has the newest version."""
+    return _version(connection) == len(MIGRATIONS)
+
+
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -6,6 +6,7 @@ One turn runs at a time.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -38,6 +39,9 @@ from edge_app.tui.windows.sessions_window import SessionsWindow
 from models.core.errors import UserError
 from models.documents.pages import pages_of
 
+STOP_SECONDS = 0.1
+"""Time after which an answer that goes on is cancelled again."""
+
 TWICE_SECONDS = 2.0
 """Time in which a second press confirms the first."""
 
@@ -59,6 +63,7 @@ class ChatScreen(Screen[None]):
         self._first = first
         self._endpoint = endpoint
         self._warning = warning
+        self._asked_so_far = 0
         self._interrupted_at = float("-inf")
         self._link = ("", float("-inf"))
         self._folder = Path.cwd()
@@ -132,6 +137,7 @@ class ChatScreen(Screen[None]):
 
     @on(Composer.Asked)
     def _asked(self, event: Composer.Asked) -> None:
+        self._asked_so_far += 1
         self._set_busy(True)
         self._answer(event)
 
@@ -186,9 +192,19 @@ class ChatScreen(Screen[None]):
 
     def action_stop(self) -> None:
         self.composer.prompt.sending = False
-        self._dependencies.backend.cancel()
+        self._stop_answer(self._asked_so_far)
         self._preparation.stop_looking()
         self.composer.prompt.focus()
+
+    def _stop_answer(self, asked: int) -> None:
+        """Cancels the answer, again and again until it ends: it may not have begun yet. asked: its number."""
+        self._dependencies.backend.cancel()
+        if self.composer.busy and asked == self._asked_so_far:
+            self.set_timer(STOP_SECONDS, partial(self._stop_again, asked))
+
+    def _stop_again(self, asked: int) -> None:
+        if self.composer.busy and asked == self._asked_so_far:
+            self._stop_answer(asked)
 
     def action_back(self) -> None:
         self._model.cancel_download()

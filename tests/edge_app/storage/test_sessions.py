@@ -17,7 +17,7 @@ import pytest
 from sqlite_utils import Database
 
 from edge_app.events import Answer, Timing, TokenCounts
-from edge_app.storage import migrations, sessions
+from edge_app.storage import database, migrations, sessions
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.errors import UserError
@@ -498,3 +498,21 @@ def test_looking_for_sessions_where_there_are_none_makes_nothing(home: Path) -> 
     with closing(SessionStore.open_to_read()) as reading:
         assert not reading.recent(None)
     assert not home.exists()
+
+
+def test_sessions_of_an_older_version_are_read_where_nothing_may_be_written(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = store.begin_turn(session=None, question="Where is the harbour?", images=[], system=None)
+    store.close()
+    file = paths.sessions_file()
+    with closing(sqlite3.connect(file)) as older:
+        older.execute(f"PRAGMA user_version = {len(migrations.MIGRATIONS) - 1}")
+        older.commit()
+    before = file.read_bytes()
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS[:-1], lambda _: None))
+    monkeypatch.setattr(sessions, "may_write", lambda _: False)
+    monkeypatch.setattr(database, "migrate", lambda db, at: migrations.migrate(db, at, migrations.MIGRATIONS))
+    with closing(SessionStore.open_to_read()) as reading:
+        assert reading.get(saved.session).turns[0].question == "Where is the harbour?"
+    assert file.read_bytes() == before
