@@ -6,7 +6,7 @@
 In scope are questions for what stands on pages: those of a file of rows (adapters.training.documents), and those in
 scope of the bundled kinds of pages (PAGES). Out of scope are all other bundled questions: about other images, for more
 than stands on a page, and plain chat. The rule is that of models.training.scope.adjustments. The border is where the
-fewest of the questions that the rule has not learned (every third one) are on the wrong side.
+least shares of both, of the questions that the rule has not learned (every third one), are on the wrong side.
 """
 
 from __future__ import annotations
@@ -28,10 +28,6 @@ from models.training.scope.data import FOLDER
 NAME = "documents"
 MOST = 1500
 """Questions of the file that are read, at equal distances."""
-
-MISSED = 2.0
-"""A question in scope that is refused counts as much as this many of the others that are taken: the plain model has
-hardly an answer about a page."""
 
 PAGES = (
     "invoices", "menus", "error_dialogs", "train_tickets", "timetables", "nutrition_labels", "medicine_packets",
@@ -71,7 +67,7 @@ def adjustment(
             if known[text] == inside
         ]
         below = share_below(GRID, values)
-        costs += MISSED * below if inside else 1 - below
+        costs += below if inside else 1 - below
     return _rule(texts, known, vectors, mean), float(GRID[np.argmin(costs)])
 
 
