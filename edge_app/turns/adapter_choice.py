@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adapters.store.manifest import MANIFEST_FILE
 from edge_app.engine.engine_loading import leave_if_cancelled, reporter
 from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import Job
@@ -65,14 +66,25 @@ class AdapterChooser:
         job.emit(Routed(planned.places.route(choice, first, model), planned.turn.mode, milliseconds))
         return choice, milliseconds
 
-    def scope_of(self, planned: PlannedTurn, choice: Choice, engine: Engine) -> float | None:
-        """The log-odds that the question is one of the tasks of who answers.
+    def for_any_page(self, planned: PlannedTurn, model: str) -> str | None:
+        """An adapter of a model for any page of text, among those of a turn that is routed; None without one."""
+        if planned.choice is not None:
+            return None
+        from router.routers.ridge_heads import is_for_any_page  # numpy code that a start does not need
+
+        found = (
+            name for name in planned.installed if is_for_any_page(self._directory / name / MANIFEST_FILE)
+        )
+        return next((name for name in found if self._pool.bases.of(name, planned.model) == model), None)
+
+    def scope_of(self, planned: PlannedTurn, adapter: str | None, engine: Engine) -> float | None:
+        """The log-odds that the question is one of the tasks of who answers: an adapter, or the model of the engine.
 
         None where no tasks are declared.
         """
         question = about_this_image(asking_part(planned.turn.question))
-        if choice.adapter is not None:
-            return self._scope.of_adapter(question, choice.adapter)
+        if adapter is not None:
+            return self._scope.of_adapter(question, adapter)
         if planned.focus.image is None or not planned.turn.see_images:
             return self._scope.of_tasks(question, engine.abilities.text_tasks, WITHOUT_IMAGE)
         return self._scope.of_tasks(question, engine.abilities.image_tasks)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from adapters.bank import Lease
-from edge_app.engine.engine_loading import leave_if_cancelled, reporter
+from edge_app.engine.engine_loading import leave_if_cancelled
 from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Answer, ContextTrimmed, Failed, StopReason, TokenLogged, TokenText
@@ -20,12 +21,12 @@ from edge_app.reason_text import notice
 from edge_app.turns.adapter_choice import AdapterChooser
 from edge_app.turns.images.image_text import ImageTexts
 from edge_app.turns.local_draft import LocalDraft
+from edge_app.turns.local_questions import LocalQuestions
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import FLUSH_SECONDS, TurnRecorder
 from edge_app.turns.replies.built_in_replies import BuiltInReply
 from edge_app.turns.replies.text_replies import TEXT_READ, all_text, field_value
-from edge_app.turns.structured.field_questions import FieldQuestions, field_question
-from edge_app.turns.structured.instruction import with_instruction
+from edge_app.turns.structured.field_questions import FieldAsker, FieldQuestions, questions_for
 from models.core.errors import QuestionTooLongError, UserError
 from models.ocr.page_layout import PageText
 from models.scoring.text_overlap import nearest_lines
@@ -35,7 +36,7 @@ from router.place_policy import FirstPlace
 from router.types import Reason
 
 if TYPE_CHECKING:
-    from models.engine import Engine, TokenStream
+    from models.engine import Engine
 
 DOCUMENT_LINES = 6
 """Lines of a document in a prompt of the plain model, those nearest to the question. With all lines it is right less
@@ -95,6 +96,7 @@ class LocalAnswer:
         self._texts = resources.texts
         self._recorder = recorder
         self._lease: Lease | None = None
+        self._page_lease: Lease | None = None  # of the adapter for any page of text
 
     def compute(self, job: Job, pause_below: float | None = None) -> None:
         """Begins the answer, or continues one that is paused. Runs on the inference thread.
@@ -132,9 +134,10 @@ class LocalAnswer:
         self._end_or_fail("stop")
 
     def release(self) -> None:
-        """Gives the adapter back. May be called more than once, from any thread."""
-        if self._lease is not None:
-            self._lease.release()
+        """Gives the adapters back. May be called more than once, from any thread."""
+        for lease in (self._lease, self._page_lease):
+            if lease is not None:
+                lease.release()
 
     def _end_or_fail(self, stop_reason: StopReason) -> None:
         """As `_end`. A disk error is the outcome."""
@@ -173,6 +176,10 @@ class LocalAnswer:
             self._lease = self._pool.acquire(draft.choice.adapter, draft.model, job)
         lease = self._lease
         texts = self._read(lease, job)
+        questions = LocalQuestions(engine, planned, self._pool, self._chooser, self._texts, job)
+        if questions.image is not None:
+            draft.ocr = questions.ocr(lease)
+            draft.read_text = texts.get(questions.image.digest, "")
         leave_if_cancelled(job)
         use_words = planned.turn.use_words and lease.reads.words
         page = self._document(lease)
@@ -184,41 +191,35 @@ class LocalAnswer:
             texts = {digest: self._nearest(text) for digest, text in texts.items()}
             use_words = False
 
-        def ask(question: str | None, grammar: str | None) -> TokenStream:
-            """The model's answer; question: another one than the turn's."""
-            messages = planned.focus.messages
-            if question is not None:
-                messages = (*messages[:-1], replace(messages[-1], text=question))
-            elif planned.schema is not None and lease.weights is None:
-                messages = tuple(with_instruction(messages, planned.schema))
-            return engine.generate(
-                messages,
-                planned.sampling,
-                adapter=lease.weights,
-                use_words=use_words,
-                see_images=planned.turn.see_images,
-                texts=texts,
-                grammar=grammar,
-                cancel=job.cancelled,
-                progress=reporter(job, job.emit),
-            )
-
         schema, adapter = planned.schema, draft.choice.adapter
         if schema is not None and schema.fields and adapter is not None:
-            examples = self._pool.examples(adapter)
-            questions = [field_question(field, examples) for field in schema.fields]
-            draft.by_field = FieldQuestions(schema, questions, ask, draft.read_text)
-            draft.field_scopes = [self._scope(engine, question) for question in questions]
-        draft.generation = draft.by_field or ask(None, schema.grammar if schema is not None else None)
+            chosen = questions.asker(adapter, lease, texts)
+            any_page = partial(self._asker_of_any_page, questions)
+            draft.by_field = FieldQuestions(schema, questions_for(schema.fields, chosen, any_page))
+        grammar = schema.grammar if schema is not None else None
+        draft.generation = draft.by_field or questions.ask(lease, texts, use_words, None, grammar)
         draft.weights_generation = (lease.weights or engine).generation
-        image = planned.focus.image if planned.turn.see_images else None
-        draft.head = engine.certainty(image, lease.weights) if image is not None else None
-        draft.scope = self._scope(engine, planned.turn.question)
+        draft.head = questions.head(lease)
+        draft.scope = questions.scope(adapter, planned.turn.question)
 
-    def _scope(self, engine: Engine, question: str) -> float | None:
-        planned = self._planned
-        asked = replace(planned, turn=replace(planned.turn, question=question))
-        return self._chooser.scope_of(asked, self.draft.choice, engine)
+    def _asker_of_any_page(self, questions: LocalQuestions) -> FieldAsker | None:
+        """The adapter for any page of text on the same model, for fields that are none of the chosen one's tasks.
+
+        None when the user named the adapter, without an image, and when there is no such adapter or it is damaged.
+        """
+        draft, job = self.draft, questions.job
+        if questions.image is None:
+            return None
+        try:
+            adapter = self._chooser.for_any_page(self._planned, draft.model)
+            if adapter is None or adapter == draft.choice.adapter:
+                return None
+            lease = self._page_lease = self._pool.acquire(adapter, draft.model, job)
+            if draft.model != self._pool.bases.embedded:
+                self._encode(questions.engine, job, lease)
+            return questions.asker(adapter, lease, self._read(lease, job))
+        except UserError:
+            return None
 
     def _nearest(self, text: str) -> str:
         """The lines of a document that the question and the fields are likely about."""
@@ -260,7 +261,7 @@ class LocalAnswer:
         if draft.model != bases.embedded:
             self._lease = self._pool.acquire(draft.choice.adapter, draft.model, job)
         if self._planned.turn.see_images:
-            self._encode(engine, job)
+            self._encode(engine, job, self._lease)
         return engine
 
     def _give_text(self, job: Job) -> None:
@@ -279,10 +280,10 @@ class LocalAnswer:
         self.draft.first_token_ms = self._planned.elapsed()
         job.emit(TokenText(reply.text))
 
-    def _encode(self, engine: Engine, job: Job) -> None:
+    def _encode(self, engine: Engine, job: Job, lease: Lease | None) -> None:
         """Encodes the images. New ones are always reported, earlier ones when they are encoded again."""
         new = {picture.image.digest for picture in self._planned.new}
-        weights = None if self._lease is None else self._lease.weights
+        weights = None if lease is None else lease.weights
         for message in self._planned.focus.messages:
             for image in message.images:
                 if image.digest in new or not engine.is_encoded(image, weights):
@@ -297,10 +298,6 @@ class LocalAnswer:
         side = planned.places.scenario.budgets.image_side
         started = time.perf_counter()
         texts = self._texts.of(images, lease.reads, job, side)
-        image = planned.focus.image
-        if image is not None:
-            self.draft.ocr = self._texts.probability(image, lease.reads.ocr, side)
-            self.draft.read_text = texts.get(image.digest, "")
         self.draft.image_ms += 1000 * (time.perf_counter() - started)
         return texts
 

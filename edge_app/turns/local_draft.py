@@ -36,7 +36,7 @@ class LocalDraft:
     route_ms, image_ms: milliseconds for choosing the adapter, and for encoding and reading images.
     first_token_ms: since the turn was handed over. generation: None before generation begins.
     logprobs, texts: natural logarithms and texts, one for each token. by_field: the generation when it asks for each
-        field of a schema; field_scopes: the scope of each of its questions.
+        field of a schema.
     weights_generation: of the weights that answer, as in Evidence.
     head, ocr: certainty of the projector's heads and of the text reader about the image in question, 0..1.
     scope: the log-odds that the question is one of the tasks of who answers, as in Evidence.
@@ -60,7 +60,6 @@ class LocalDraft:
         self.logprobs: list[float] = []
         self.texts: list[str] = []
         self.by_field: FieldQuestions | None = None
-        self.field_scopes: list[float | None] = []
         self.weights_generation: int | None = None
         self.head: float | None = None
         self.scope: float | None = None
@@ -88,23 +87,35 @@ class LocalDraft:
     def values(self) -> tuple[FieldValue, ...]:
         """The values of a complete answer that fits a schema; none for any other."""
         if self.by_field is not None:
-            asked = zip(self.by_field.asked, self.field_scopes, strict=False)
-            return tuple(self._asked_value(field, scope) for field, scope in asked)
+            return tuple(map(self._asked_value, self.by_field.asked))
         if self._planned.schema is None:
             return ()
         if self.reply is not None:
             return plain_values(self.reply.text)
         return values_of(list(zip(self.texts, self.logprobs, strict=True)), self._judged_part)
 
-    def _asked_value(self, field: AskedField, scope: float | None) -> FieldValue:
-        """A value whose question was answered by itself, so that the rule applies to it as to any answer."""
+    def _asked_value(self, field: AskedField) -> FieldValue:
+        """A value whose question was answered by itself, so that the rule applies to it as to any answer.
+
+        The rule was fitted on answers to the adapter's tasks, so that other values are not calibrated.
+        """
         logprob = sum(field.logprobs)
         if field.value is None or not field.logprobs:
             return FieldValue(field.name, field.value, logprob)
-        in_text = share_in_text(str(field.value), self.read_text) if self.read_text else None
-        evidence = replace(self._evidence(), logprobs=field.logprobs, scope=scope, in_text=in_text)
+        asker = field.question.asker
+        evidence = replace(
+            self._evidence(),
+            logprobs=field.logprobs,
+            adapter=asker.adapter,
+            generation=asker.generation,
+            head=asker.head,
+            ocr=asker.ocr,
+            scope=field.question.scope,
+            in_text=share_in_text(str(field.value), asker.page) if asker.page else None,
+        )
         estimate = self._confidence().judge(evidence)
-        return FieldValue(field.name, field.value, logprob, estimate.probability, estimate.fitted)
+        fitted = estimate.fitted and field.question.is_task
+        return FieldValue(field.name, field.value, logprob, estimate.probability, fitted)
 
     def _judged_part(self, logprobs: tuple[float, ...]) -> ConfidenceEstimate:
         """The confidence of a value within an answer. The rule was fitted on whole answers only."""

@@ -134,7 +134,8 @@ class HeadRouter:
 def is_for_any_page(manifest: Path) -> bool:
     """Whether an adapter says so. False for a manifest that is missing or damaged."""
     try:
-        return parse_manifest(manifest.read_bytes(), manifest).any_page
+        data = manifest.read_bytes()
+        return b"any_page" in data and parse_manifest(data, manifest).any_page
     except (OSError, UserError):
         return False
 

@@ -1,7 +1,8 @@
-"""Asks an adapter for each field by a question of its own, and composes the answers as JSON.
+"""Asks for each field by a question of its own, and composes the answers as JSON.
 
 Adapters are trained on short answers to questions, where they are right more often than in an object of all values. The
-JSON is valid whatever the model says, because values are typed here.
+JSON is valid whatever the model says, because values are typed here. A second adapter may be asked for the fields that
+are none of the chosen one's tasks.
 """
 
 from __future__ import annotations
@@ -30,9 +31,65 @@ class AskedField:
     """A value that was asked for. logprobs: natural logarithms, of the tokens of the answer."""
 
     name: str
-    question: str
+    question: FieldQuestion
     value: Any
     logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FieldAsker:
+    """An adapter that is asked for fields, and what its answers are judged by.
+
+    adapter: its name. examples: of its manifest. scope: returns the log-odds that a question is one of its tasks; None
+    where it declares none. page: the text that was read in the image, as its prompt has it; empty for none.
+    generation, head, ocr: as in router.confidence.rule.Evidence.
+    """
+
+    adapter: str
+    examples: Sequence[Example]
+    ask: Ask
+    scope: Callable[[str], float | None]
+    page: str = ""
+    generation: int | None = None
+    head: float | None = None
+    ocr: float | None = None
+
+    def question(self, field: Field) -> FieldQuestion:
+        text = field_question(field, self.examples)
+        scope = self.scope(text)
+        declared = any(_words(example.task) == _words(field.name) for example in self.examples)
+        return FieldQuestion(text, self, scope, declared or scope is None or scope > 0)
+
+
+@dataclass(frozen=True)
+class FieldQuestion:
+    """A question for a field. scope: its log-odds. is_task: whether it is one of the tasks of who is asked."""
+
+    text: str
+    asker: FieldAsker
+    scope: float | None
+    is_task: bool
+
+
+def questions_for(
+    fields: Sequence[Field], chosen: FieldAsker, any_page: Callable[[], FieldAsker | None]
+) -> list[FieldQuestion]:
+    """The questions for the fields, in their order.
+
+    any_page: returns the adapter for any page of text, or None. It is called when a field is none of the tasks of the
+    chosen one, and gets such fields as far as they are its tasks.
+    """
+    questions = [chosen.question(field) for field in fields]
+    if all(question.is_task for question in questions):
+        return questions
+    second = any_page()
+    if second is None:
+        return questions
+    others = [
+        question if question.is_task else second.question(field)
+        for field, question in zip(fields, questions, strict=True)
+    ]
+    return [other if other.is_task else question for other, question in zip(others, questions, strict=True)]
 
 
 def field_question(field: Field, examples: Sequence[Example]) -> str:
@@ -49,11 +106,12 @@ def field_question(field: Field, examples: Sequence[Example]) -> str:
 class FieldQuestions(Iterator[Token]):
     """The JSON of several answers as one stream of tokens, with the members of models.engine.TokenStream.
 
-    The text comes with the last token of each field. asked: the fields so far, with their values.
+    The fields of one adapter are asked for together, so that the page is read once by each. The text of a field comes
+    when those before it in the schema are complete.
     """
 
-    def __init__(self, schema: AnswerSchema, questions: Sequence[str], ask: Ask, page: str = "") -> None:
-        """questions: one for each field of the schema. page: the text that was read in the image; empty for none.
+    def __init__(self, schema: AnswerSchema, questions: Sequence[FieldQuestion]) -> None:
+        """questions: one for each field of the schema.
 
         Small mistakes in a text or a date that was copied from the page are mended.
         """
@@ -62,40 +120,51 @@ class FieldQuestions(Iterator[Token]):
         self.prefill_ms = self.decode_ms = 0.0
         self.stop_reason: StopReason | None = None
         self.text = ""
-        self.asked: list[AskedField] = []
         self._schema = schema
         self._questions = questions
-        self._ask = ask
-        self._page = page
+        self._asked: dict[int, AskedField] = {}
+        self._written = 0
         self._tokens = self._generate()
 
     def __next__(self) -> Token:
         return next(self._tokens)
 
+    @property
+    def asked(self) -> list[AskedField]:
+        """The fields so far with their values, in the order of the schema."""
+        return [self._asked[position] for position in sorted(self._asked)]
+
+    def _order(self) -> list[int]:
+        """The positions of the fields in the order of asking: by adapter, that of the first field first."""
+        adapters = [question.asker.adapter for question in self._questions]
+        return sorted(range(len(adapters)), key=lambda position: adapters.index(adapters[position]))
+
     def _generate(self) -> Generator[Token, None, None]:
         cut = False
-        for field, question in zip(self._schema.fields, self._questions, strict=True):
-            logprobs: list[float] = []
-            stream = self._ask(question, None)
+        for position in self._order():
+            field, question = self._schema.fields[position], self._questions[position]
+            ask, logprobs = question.asker.ask, list[float]()
+            stream = ask(question.text, None)
             last = yield from self._all_but_last(stream, logprobs)
-            value = self._value(field, stream.text)
+            value = self._value(field, stream.text, question.asker.page)
             if value is None and not self._schema.may_be_null(field.name):
                 value = ""
                 if field.kind != "text" and stream.stop_reason != "cancelled":
                     yield last
                     logprobs.clear()
-                    stream = self._ask(question, self._schema.grammar_of_field(field.name))
+                    stream = ask(question.text, self._schema.grammar_of_field(field.name))
                     last = yield from self._all_but_last(stream, logprobs)
                     value = None if stream.stop_reason == "cancelled" else json.loads(stream.text)
             if stream.stop_reason == "cancelled":
                 self.stop_reason = "cancelled"
                 return
             cut = cut or stream.stop_reason == "length"
-            self.asked.append(AskedField(field.name, question, value, tuple(logprobs)))
-            yield Token(last.id, self._add(field, value), last.logprob)
+            self._asked[position] = AskedField(field.name, question, value, tuple(logprobs))
+            yield Token(last.id, self._write(), last.logprob)
         self.stop_reason = "length" if cut else "stop"
 
-    def _value(self, field: Field, text: str) -> Any:
+    @staticmethod
+    def _value(field: Field, text: str, page: str) -> Any:
         value = None if is_decline(text) else typed_value(field.kind, text)
         copied = (
             str(value)
@@ -104,9 +173,7 @@ class FieldQuestions(Iterator[Token]):
             if field.kind == "date" and not value
             else ""
         )
-        return (
-            typed_value(field.kind, nearest_passage(copied, self._page)) if copied and self._page else value
-        )
+        return typed_value(field.kind, nearest_passage(copied, page)) if copied and page else value
 
     def _all_but_last(self, stream: TokenStream, logprobs: list[float]) -> Generator[Token, None, Token]:
         """The tokens of an answer without their text. Returns the last one, and adds to logprobs."""
@@ -119,11 +186,16 @@ class FieldQuestions(Iterator[Token]):
         self._count(stream)
         return last or Token(0, "", 0.0)
 
-    def _add(self, field: Field, value: Any) -> str:
-        before = "{" if len(self.asked) == 1 else ", "
-        after = "}" if len(self.asked) == len(self._schema.fields) else ""
-        name, content = json.dumps(field.name, ensure_ascii=False), json.dumps(value, ensure_ascii=False)
-        added = f"{before}{name}: {content}{after}"
+    def _write(self) -> str:
+        """Adds the values that are next in the schema to the text. Returns what was added."""
+        added = ""
+        while self._written in self._asked:
+            field = self._asked[self._written]
+            name, content = (json.dumps(each, ensure_ascii=False) for each in (field.name, field.value))
+            added += f"{', ' if self._written else '{'}{name}: {content}"
+            self._written += 1
+            if self._written == len(self._schema.fields):
+                added += "}"
         self.text += added
         return added
 

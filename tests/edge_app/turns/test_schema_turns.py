@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from adapters.store.manifest import (
+    MANIFEST_FILE,
+    REQUIRED_FILES,
+    WEIGHTS_FILE,
+    AdapterManifest,
+    Example,
+    write_manifest,
+)
 from edge_app.answer_schema import schema_of_fields
 from edge_app.assistant import Assistant
 from edge_app.events import Answer, Answered, Failed, Turn
@@ -15,6 +24,7 @@ from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from models.core.errors import UserError
 from models.core.types import Sampling
+from router.confidence.rule import Confidence, ConfidenceEstimate
 from tests.adapters.folders import put
 from tests.edge_app.fakes import FakeEngine, FakeRouter
 
@@ -128,3 +138,82 @@ def test_python_asks_with_a_schema() -> None:
         assert json.loads(made.ask("A cat?", schema=FIELDS.content).text)["legs"] == 4
         with pytest.raises(UserError, match="`if`"):
             made.ask("A cat?", schema={"if": {"type": "string"}})
+
+
+@pytest.fixture
+def two_adapters(home: Path, folder: Path) -> Path:
+    """A folder of adapters: receipts, whose only task is the total, and pages, which is for any page of text."""
+    del folder
+    directory = home / "data" / "adapters"
+    for seed, name in enumerate(("receipts", "pages")):
+        put(directory, name, seed)
+        manifest = AdapterManifest(
+            name,
+            "1.0",
+            "A test.",
+            "edge-vlm-135m",
+            "",
+            tasks=("total", "contact"),
+            examples=(
+                Example("What is the phone?", task="contact")
+                if name == "pages"
+                else Example("What is the total?", task="total"),
+            ),
+            files=dict.fromkeys(REQUIRED_FILES, "0" * 64),
+            any_page=name == "pages",
+        )
+        (directory / name / MANIFEST_FILE).write_bytes(write_manifest(manifest))
+    return directory
+
+
+def asked_of(engine: FakeEngine) -> list[tuple[str, str]]:
+    return [(call.adapter.name if call.adapter else "", call.messages[-1].text) for call in engine.calls]
+
+
+RECEIPT = Turn(
+    "",
+    images=(Path("cat.png"),),
+    schema=schema_of_fields(parse_fields("total, phone, colour")),
+)
+
+
+def test_a_field_that_is_no_task_of_the_routed_adapter_is_asked_of_one_for_any_page(
+    two_adapters: Path,
+) -> None:
+    del two_adapters
+    made, engine = assistant(None, ("12",), "receipts")
+    with made:
+        *_, last = made.answer(RECEIPT)
+        residents = [each for pool in made._pool.residents().values() for each in pool.bank.residents()]
+    assert isinstance(last, Answered), last
+    assert asked_of(engine) == [
+        ("receipts", "What is the total?"),
+        ("receipts", "What is the colour?"),
+        ("pages", "What is the phone?"),
+    ]
+    assert last.answer.text == '{"total": "12", "phone": "12", "colour": "12"}'
+    assert last.answer.adapter == "receipts"
+    assert [value.name for value in last.answer.fields] == ["total", "phone", "colour"]
+    assert {each.spec: each.leases for each in residents} == {"receipts": 0, "pages": 0}
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_an_adapter_that_was_named_or_is_alone_is_asked_for_all_fields(
+    two_adapters: Path, damaged: bool
+) -> None:
+    if damaged:
+        (two_adapters / "pages" / WEIGHTS_FILE).write_bytes(b"")
+    made, engine = assistant(None, ("12",), "receipts")
+    answer = ask(made, replace(RECEIPT, adapter="auto" if damaged else "receipts"))
+    assert [name for name, _ in asked_of(engine)] == ["receipts"] * 3
+    assert answer.text == '{"total": "12", "phone": "12", "colour": "12"}'
+
+
+def test_a_value_is_calibrated_only_where_the_adapter_has_such_a_task(
+    two_adapters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del two_adapters
+    monkeypatch.setattr(Confidence, "judge", lambda *_: ConfidenceEstimate(0.5, fitted=True))
+    made, _ = assistant(None, ("12",), "receipts")
+    answer = ask(made, replace(RECEIPT, adapter="receipts"))
+    assert [value.calibrated for value in answer.fields] == [True, False, False]

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from adapters.store.manifest import Example
 from edge_app.answer_schema import AnswerSchema, parse_schema, schema_of_fields
 from edge_app.fields import KINDS, Field, fields_schema, parse_fields
-from edge_app.turns.structured.field_questions import FieldQuestions, field_question
+from edge_app.turns.structured.field_questions import (
+    FieldAsker,
+    FieldQuestion,
+    FieldQuestions,
+    field_question,
+    questions_for,
+)
 from models.core.types import StopReason, Token
 
 Calls = list[tuple[str, str | None]]
@@ -55,8 +61,22 @@ def asked(
         said = answers[question] if grammar is None else "7"
         return said if isinstance(said, Said) else Said(said)
 
-    questions = [f"{field.name}?" for field in schema.fields]
-    return FieldQuestions(schema, questions, ask, page), calls  # type: ignore[arg-type]
+    asker = FieldAsker("own", (), ask, lambda _: None, page)  # type: ignore[arg-type]
+    questions = [FieldQuestion(f"{field.name}?", asker, None, is_task=True) for field in schema.fields]
+    return FieldQuestions(schema, questions), calls
+
+
+def asker(
+    name: str, scopes: dict[str, float], calls: list[str], examples: tuple[Example, ...] = ()
+) -> FieldAsker:
+    """An adapter that answers with its name. scopes: by question; -1 for others."""
+
+    def ask(question: str, grammar: str | None) -> Said:
+        del grammar
+        calls.append(f"{name}: {question}")
+        return Said(name)
+
+    return FieldAsker(name, examples, ask, lambda question: scopes.get(question, -1.0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -139,3 +159,40 @@ def test_mistakes_in_what_was_copied_from_the_page_are_mended() -> None:
         "paid": "2016-01-01",
         "total": 77.25,
     }
+
+
+def test_fields_that_are_no_task_are_asked_of_the_adapter_for_any_page() -> None:
+    schema = schema_of_fields(parse_fields("phone, total, colour, cashier, shop"))
+    calls: list[str] = []
+    chosen = asker("receipts", {"What is the shop?": 2.0}, calls, EXAMPLES)
+    pages = asker("pages", {"What is the phone?": 1.0, "What is the cashier?": 1.0}, calls)
+    questions = questions_for(schema.fields, chosen, lambda: pages)
+    assert [(each.asker.adapter, each.is_task) for each in questions] == [
+        ("pages", True),
+        ("receipts", True),
+        ("receipts", False),
+        ("pages", True),
+        ("receipts", True),
+    ]
+    stream = FieldQuestions(schema, questions)
+    texts = [token.text for token in stream]
+    assert [call.partition(":")[0] for call in calls] == ["pages"] * 2 + ["receipts"] * 3
+    assert texts == ['{"phone": "pages"', "", ', "total": "receipts"', ', "colour": "receipts", "cashier": "pages"',
+                     ', "shop": "receipts"}']  # fmt: skip
+    assert stream.text == "".join(texts)
+    assert list(json.loads(stream.text)) == [field.name for field in stream.asked] == list(schema.names)
+
+
+def test_the_adapter_for_any_page_is_not_looked_for_without_need() -> None:
+    fields = parse_fields("total, shop_address")
+    chosen = asker("receipts", {}, [], EXAMPLES)
+    assert all(each.is_task for each in questions_for(fields, chosen, lambda: pytest.fail("looked for")))
+
+
+def test_without_an_adapter_for_any_page_the_chosen_one_is_asked() -> None:
+    (question,) = questions_for(parse_fields("phone"), asker("receipts", {}, [], EXAMPLES), lambda: None)
+    assert (question.asker.adapter, question.text, question.is_task) == (
+        "receipts",
+        "What is the phone?",
+        False,
+    )
