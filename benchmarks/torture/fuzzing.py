@@ -19,7 +19,7 @@ from typing import NoReturn
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
-from benchmarks.torture.targets import TARGETS, Target
+from benchmarks.torture.targets import TARGETS, FuzzTarget
 
 BATCH = 250
 """Inputs of one process. A run goes on after its last whole batch."""
@@ -74,7 +74,7 @@ def run_batch(name: str, seed: int, inputs: int, found: Path) -> BatchResult:
     return BatchResult(result["tried"], result["refused"], None if fault is None else Fault(**fault))
 
 
-def _batch(target: Target, seed: int, inputs: int, found: Path) -> BatchResult:
+def _batch(target: FuzzTarget, seed: int, inputs: int, found: Path) -> BatchResult:
     """Runs a batch in this process, which must end afterwards."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     counts = {"tried": 0, "refused": 0}

@@ -32,7 +32,7 @@ MOST_PAGES = 3
 
 
 @dataclass(frozen=True)
-class Target:
+class FuzzTarget:
     """A reader. inputs: what it is fed with. use: feeds it; the folder is empty and for this input alone.
 
     refusals: the errors that the user may get.
@@ -348,18 +348,18 @@ def _use_request(data: bytes, folder: Path) -> None:
 
 
 TARGETS = (
-    Target("images", _image_samples, _use_image),
-    Target("pdf", _pdf_samples, _use_pdf),
-    Target("gguf", _gguf_samples, _use_gguf),
-    Target("safetensors", _safetensors_samples, _use_safetensors),
-    Target("mlc", _mlc_samples, _use_mlc),
-    Target("archives", _archive_samples, _use_archive),
-    Target(
+    FuzzTarget("images", _image_samples, _use_image),
+    FuzzTarget("pdf", _pdf_samples, _use_pdf),
+    FuzzTarget("gguf", _gguf_samples, _use_gguf),
+    FuzzTarget("safetensors", _safetensors_samples, _use_safetensors),
+    FuzzTarget("mlc", _mlc_samples, _use_mlc),
+    FuzzTarget("archives", _archive_samples, _use_archive),
+    FuzzTarget(
         "streams",
         _stream_samples,
         _use_stream,
         (EndedEarlyError, NotAStreamError, ReportedError, TooManyBytesError),
     ),
-    Target("schemas", _schema_samples, _use_schema),
-    Target("requests", _request_samples, _use_request, (UserError, ApiError)),
+    FuzzTarget("schemas", _schema_samples, _use_schema),
+    FuzzTarget("requests", _request_samples, _use_request, (UserError, ApiError)),
 )

@@ -79,7 +79,7 @@ def reached_definitions(*functions: str) -> dict[str, str]:
     statements that define nothing: they run whenever the module is imported.
     """
     packages = {function.partition(".")[0] for function in functions}
-    modules: dict[str, _Module] = {}
+    modules: dict[str, _SourceModule] = {}
     pending = [(function.partition(":")[0], function.partition(":")[2]) for function in functions]
     reached: dict[str, str] = {}
     while pending:
@@ -102,7 +102,7 @@ def reached_definitions(*functions: str) -> dict[str, str]:
 
 
 @dataclass
-class _Module:
+class _SourceModule:
     """definitions: top-level statements by the name that they bind, "" for those that bind none.
     imports: (module, name in it) by the name here; _ALL stands for the module itself."""
 
@@ -110,9 +110,9 @@ class _Module:
     imports: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
-def _parse(module_name: str) -> _Module:
+def _parse(module_name: str) -> _SourceModule:
     """The definitions and imports of a module."""
-    module, tree = _Module(), ast.parse(_source(module_name).read_bytes())
+    module, tree = _SourceModule(), ast.parse(_source(module_name).read_bytes())
     for node in ast.walk(tree):  # also those inside functions
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:

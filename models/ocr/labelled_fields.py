@@ -29,7 +29,7 @@ _MONTH: Final = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 
 
 @dataclass(frozen=True)
-class FieldValue:
+class LabelledValue:
     """What stands in a field. probability: of the recognition of its line, 0..1."""
 
     text: str
@@ -117,7 +117,7 @@ _SALUTATION: Final = re.compile(r"^(?:dear|hello|hi|to) (?P<name>\w[\w.' -]*?)[,
 _BYLINE: Final = re.compile(r"^by (?P<name>\w[\w.' -]+)$", re.I)
 
 
-def find_field(question: str, page: PageText) -> FieldValue | None:
+def find_field(question: str, page: PageText) -> LabelledValue | None:
     """The value of the field that a question asks for; None when no field fits.
 
     There is none for a question with a word of its own that is not on the page ("Who signed the peace of Utrecht?").
@@ -149,7 +149,7 @@ def _is_about(question: str, lines: Sequence[TextLine]) -> bool:
 
 def _labelled(
     kind: _Kind | None, wanted: Sequence[str], fields: Sequence[tuple[str, str, float]]
-) -> FieldValue | None:
+) -> LabelledValue | None:
     """The value of the field whose label has the most words in common with the question."""
     best, most = None, LEAST_FIT
     for label, value, probability in fields:
@@ -161,11 +161,11 @@ def _labelled(
         common = len(_stems(wanted) & _stems(words))
         fit = common / len(_stems(words)) + common / max(len(_stems(wanted)), 1)
         if fit > most:
-            best, most = FieldValue(found, probability), fit
+            best, most = LabelledValue(found, probability), fit
     return best
 
 
-def _alone(kind: _Kind | None, lines: Sequence[TextLine]) -> FieldValue | None:
+def _alone(kind: _Kind | None, lines: Sequence[TextLine]) -> LabelledValue | None:
     """The only value of a kind that names itself; None when there are several."""
     if kind is None or not kind.names_itself:
         return None
@@ -173,24 +173,24 @@ def _alone(kind: _Kind | None, lines: Sequence[TextLine]) -> FieldValue | None:
     if len(found) != 1:
         return None
     ((text, probability),) = found.items()
-    return FieldValue(text, probability)
+    return LabelledValue(text, probability)
 
 
-def _person(question: str, lines: Sequence[TextLine]) -> FieldValue | None:
+def _person(question: str, lines: Sequence[TextLine]) -> LabelledValue | None:
     """Who signed a letter or wrote an article, or to whom it is addressed."""
     if _SIGNED.search(question):
         for line in lines:
             match = _BYLINE.match(line.text.strip())
             if match:
-                return FieldValue(match["name"], line.probability)
+                return LabelledValue(match["name"], line.probability)
         for line, after in pairwise(lines):
             if _CLOSING.match(line.text.strip()):
-                return FieldValue(after.text.strip(), after.probability)
+                return LabelledValue(after.text.strip(), after.probability)
     elif _ADDRESSED.search(question):
         for line in lines:
             match = _SALUTATION.match(line.text.strip())
             if match:
-                return FieldValue(match["name"], line.probability)
+                return LabelledValue(match["name"], line.probability)
     return None
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from adapters.training.data import OCR_FILE
-from adapters.training.documents.writing import Counts, write_pages, write_receipts
+from adapters.training.documents.writing import PageCounts, write_pages, write_receipts
 from models.core.errors import UserError
 from models.ocr.reader import OcrCache, TextReader
 
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--unseen", type=int, default=100, help="pages of other kinds, in other words")
     parser.add_argument("--receipts", type=Path, metavar="FILE.jsonl", help="rows such as receipts_ocr.jsonl")
     options = parser.parse_args()
-    counts = Counts(options.train, options.read, options.val, options.unseen)
+    counts = PageCounts(options.train, options.read, options.val, options.unseen)
     if min(options.train, options.read, options.val, options.unseen) < 0:
         parser.error("numbers may not be negative")
     try:

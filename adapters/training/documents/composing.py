@@ -13,11 +13,11 @@ from adapters.training.documents.layouts import LAYOUTS, UNSEEN_LAYOUTS, laid_ou
 from adapters.training.documents.letters import FRAMED, framed
 from adapters.training.documents.page import (
     NOT_ON_THE_PAGE,
-    Fact,
     Kind,
-    Line,
-    Page,
+    PageFact,
     Part,
+    WrittenLine,
+    WrittenPage,
     careless,
     line,
     one_of,
@@ -55,7 +55,7 @@ def kinds(unseen: bool) -> tuple[str, ...]:
     return tuple(name for name, each in read_list("kinds.toml").items() if unseen or not each.get("unseen"))
 
 
-def compose(seed: str, *, unseen: bool = False, most: int = 10) -> Page:
+def compose(seed: str, *, unseen: bool = False, most: int = 10) -> WrittenPage:
     """A page. The same seed gives the same page.
 
     unseen: with layouts, names and wordings that training never shows, half of the time of a kind that it never shows.
@@ -77,7 +77,7 @@ class _Composer:
         self._layout = rng.choice(UNSEEN_LAYOUTS if unseen else LAYOUTS)
         self._upper = rng.random() < 0.15
 
-    def page(self) -> Page:
+    def page(self) -> WrittenPage:
         rng = self._rng
         pool: list[str] = self._about["fields"].split()
         chosen = self._chosen(pool)
@@ -98,7 +98,7 @@ class _Composer:
         absent = [question for part in parts for question in part.absent]
         rng.shuffle(absent)
         absent = absent[:2] + list(self._absent(pool, covers, rng.randint(3, 5)))
-        return Page(self._kind, tuple(lines), tuple(facts), tuple(absent))
+        return WrittenPage(self._kind, tuple(lines), tuple(facts), tuple(absent))
 
     def _chosen(self, pool: Sequence[str]) -> list[str]:
         """Some fields in about the order in which they are listed, no two with the same label."""
@@ -123,13 +123,13 @@ class _Composer:
         rng, known = self._rng, fields()
         made = [(name, self._values.make(known[name].value)) for name in chosen]
         used: set[str] = set()
-        heading: list[Line] = []
-        alone: list[Line] = []
+        heading: list[WrittenLine] = []
+        alone: list[WrittenLine] = []
         labelled: list[tuple[str, str]] = []
-        facts: list[Fact] = []
+        facts: list[PageFact] = []
         types = [known[name].value for name in chosen]
         for name, value in made:
-            fact = Fact("field", value, known[name].asks, known[name].nouns, name)
+            fact = PageFact("field", value, known[name].asks, known[name].nouns, name)
             label = rng.choice(known[name].labels)
             if name in HEADINGS and not heading and rng.random() < 0.6:
                 heading.append(
@@ -149,8 +149,8 @@ class _Composer:
         """Some sentences of the groups, with the questions about their values."""
         rng, known = self._rng, read_list("texts.toml")
         sources = [each for group in dict.fromkeys(groups) for each in known[group]]
-        lines: list[Line] = []
-        facts: list[Fact] = []
+        lines: list[WrittenLine] = []
+        facts: list[PageFact] = []
         kinds_shown: set[str] = set()
         width = rng.randint(34, 72)
         for source in rng.sample(sources, min(len(sources), rng.randint(1, 1 + len(groups)))):
@@ -159,7 +159,7 @@ class _Composer:
             for each in source["ask"]:
                 name, _, wordings = each.partition(": ")
                 asked = careless(rng, one_of(rng, wordings.split("|"), self._unseen))
-                facts.append(Fact("text", made[name][1], (asked,)))
+                facts.append(PageFact("text", made[name][1], (asked,)))
             lines += [
                 line(row, gap=0.4 if number == 0 else 0.0)
                 for number, row in enumerate(textwrap.wrap(text, width))
@@ -196,7 +196,7 @@ class _Composer:
             yield question_about(self._rng, each.nouns, each.asks, self._unseen)
 
 
-def _questions(rng: random.Random, page: Page, unseen: bool, most: int) -> list[tuple[str, str, Kind]]:
+def _questions(rng: random.Random, page: WrittenPage, unseen: bool, most: int) -> list[tuple[str, str, Kind]]:
     """Questions with answers, no two in the same words, ABSENT_SHARE of them without an answer on the page."""
     facts = list(page.facts)
     rng.shuffle(facts)

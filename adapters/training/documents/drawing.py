@@ -14,7 +14,7 @@ import PIL.ImageDraw
 import PIL.ImageFilter
 import PIL.ImageFont
 
-from adapters.training.documents.page import Item, Line, Page
+from adapters.training.documents.page import Item, WrittenLine, WrittenPage
 from models.core.types import TextLine
 from models.ocr.page_layout import PageText, in_reading_order
 
@@ -72,7 +72,7 @@ class DrawnPage:
     text: PageText
 
 
-def draw(page: Page, seed: str) -> DrawnPage:
+def draw(page: WrittenPage, seed: str) -> DrawnPage:
     """The page in a font, size and colours that follow from the seed."""
     rng = random.Random(seed)
     face, size = rng.choice(_FACES), rng.choice((16, 18, 20, 22, 26, 30))
@@ -140,7 +140,7 @@ def _misread(text: str, rng: random.Random) -> str:
     return text
 
 
-def _width(each: Line, font: PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont) -> float:
+def _width(each: WrittenLine, font: PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont) -> float:
     """The width that a line needs so that its items do not touch."""
     need = 0.0
     items: Sequence[Item] = each.items
@@ -156,7 +156,7 @@ def _width(each: Line, font: PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFon
     return need
 
 
-def _font(face: str, each: Line, size: int) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
+def _font(face: str, each: WrittenLine, size: int) -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
     return _load(_BOLD.get(face, face) if each.bold else face, max(10, int(size * each.size)))
 
 

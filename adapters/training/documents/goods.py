@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adapters.training.documents.fields import WORDS
-from adapters.training.documents.page import Fact, Item, Line, Part, careless, line, one_of
+from adapters.training.documents.page import Item, PageFact, Part, WrittenLine, careless, line, one_of
 from adapters.training.documents.values import Values
 
 Asked = tuple[str, str, Sequence[str]]
@@ -14,7 +14,7 @@ Asked = tuple[str, str, Sequence[str]]
 
 def build(
     values: Values,
-    lines: Sequence[Line],
+    lines: Sequence[WrittenLine],
     cells: Sequence[Asked],
     missing: Sequence[tuple[str, Sequence[str]]],
     covers: str,
@@ -23,7 +23,7 @@ def build(
     """A table. cells: what can be asked. missing: names that have no row, with the wordings for them."""
     rng = values.rng
     facts = [
-        Fact("table", value, (careless(rng, one_of(rng, wordings, unseen).format(name)),))
+        PageFact("table", value, (careless(rng, one_of(rng, wordings, unseen).format(name)),))
         for name, value, wordings in cells
     ]
     absent = [careless(rng, one_of(rng, wordings, unseen).format(name)) for name, wordings in missing]
@@ -51,7 +51,7 @@ def items(values: Values, unseen: bool) -> Part:
         if with_count
         else [Item("Item"), Item("Price", 0.98, right=True)]
     )
-    lines = [Line(tuple(head), bold=True, gap=0.6)]
+    lines = [WrittenLine(tuple(head), bold=True, gap=0.6)]
     cells: list[Asked] = []
     for row in rows:
         price, count = values.amount(3, 400), str(rng.randint(1, 24))
@@ -74,7 +74,7 @@ def receipt(values: Values, unseen: bool) -> Part:
     rng = values.rng
     rows, missing = named_rows(values, WORDS["foods"] if rng.random() < 0.4 else WORDS["goods"], 2, 7)
     upper = rng.random() < 0.6
-    lines: list[Line] = []
+    lines: list[WrittenLine] = []
     cells: list[Asked] = []
     with_count = rng.random() < 0.4
     for row in rows:
@@ -98,7 +98,7 @@ def receipt_lines(values: Values, unseen: bool) -> Part:
     """Goods with a code, and below each one how many at which price."""
     rng = values.rng
     rows, missing = named_rows(values, WORDS["goods"], 1, 4)
-    lines: list[Line] = []
+    lines: list[WrittenLine] = []
     cells: list[Asked] = []
     for row in rows:
         count, each = rng.randint(1, 6), values.amount(1, 40)
@@ -134,7 +134,7 @@ def menu(values: Values, unseen: bool) -> Part:
     rng = values.rng
     rows, missing = named_rows(values, WORDS["foods"], 4, 9)
     dots = rng.random() < 0.2
-    lines: list[Line] = []
+    lines: list[WrittenLine] = []
     cells: list[Asked] = []
     for row in rows:
         price = values.amount(2, 30)

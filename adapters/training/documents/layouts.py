@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from adapters.training.documents.page import Item, Line, line
+from adapters.training.documents.page import Item, WrittenLine, line
 
 LAYOUTS: Final = (
     "colon", "colon", "tight", "gap", "gap", "right", "stacked", "pairs", "dots", "plain", "caps", "behind", "spaced",
@@ -28,12 +28,12 @@ _FORMS: Final[Mapping[str, str]] = MappingProxyType(
 """Label and value in one piece, by layout; of all others "label: value"."""
 
 
-def laid_out(rng: random.Random, layout: str, pairs: Sequence[tuple[str, str]]) -> list[Line]:
+def laid_out(rng: random.Random, layout: str, pairs: Sequence[tuple[str, str]]) -> list[WrittenLine]:
     """Lines of labels and values in a layout; now and then one of them in another layout."""
     gap, x = rng.choice((0.0, 0.0, 0.3)), rng.choice((0.3, 0.4, 0.5))
     if layout in ("pairs", "heads"):
         return _side_by_side(rng, layout, pairs, gap)
-    lines: list[Line] = []
+    lines: list[WrittenLine] = []
     for label, value in pairs:
         own = rng.choice(LAYOUTS[:6]) if rng.random() < 0.12 else layout
         if own == "stacked":
@@ -41,7 +41,7 @@ def laid_out(rng: random.Random, layout: str, pairs: Sequence[tuple[str, str]]) 
         elif own == "underlined":
             lines += [line(value, gap=0.5), line(f"({label})", size=0.8)]
         else:
-            lines.append(Line(_in_one_line(rng, own, label, value, x), gap=gap))
+            lines.append(WrittenLine(_in_one_line(rng, own, label, value, x), gap=gap))
     return lines
 
 
@@ -55,9 +55,9 @@ def _in_one_line(rng: random.Random, layout: str, label: str, value: str, x: flo
 
 def _side_by_side(
     rng: random.Random, layout: str, pairs: Sequence[tuple[str, str]], gap: float
-) -> list[Line]:
+) -> list[WrittenLine]:
     """Two or three fields beside one another: "pairs" in one line each, "heads" with the values below."""
-    lines: list[Line] = []
+    lines: list[WrittenLine] = []
     number = 0
     while number < len(pairs):
         count = min(rng.choice((1, 2, 2) if layout == "pairs" else (2, 3, 3)), len(pairs) - number)
@@ -67,9 +67,11 @@ def _side_by_side(
         places = (0.0, 0.52) if len(own) < 3 else (0.0, 0.35, 0.68)
         fields = list(zip(own, places, strict=False))
         if layout == "pairs":
-            lines.append(Line(tuple(Item(f"{label}: {value}", x) for (label, value), x in fields), gap=gap))
+            lines.append(
+                WrittenLine(tuple(Item(f"{label}: {value}", x) for (label, value), x in fields), gap=gap)
+            )
         else:
-            lines.append(Line(tuple(Item(label, x) for (label, _), x in fields), 0.8, gap=gap))
-            lines.append(Line(tuple(Item(value, x) for (_, value), x in fields)))
+            lines.append(WrittenLine(tuple(Item(label, x) for (label, _), x in fields), 0.8, gap=gap))
+            lines.append(WrittenLine(tuple(Item(value, x) for (_, value), x in fields)))
         number += len(own)
     return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from adapters.training.documents.page import Fact, Line, Part, line
+from adapters.training.documents.page import PageFact, Part, WrittenLine, line
 from adapters.training.documents.values import Values
 
 FRAMED: Final = ("letter", "email", "article")
@@ -110,11 +110,11 @@ def framed(kind: str, parts: Sequence[Part], values: Values) -> Part:
     )
 
 
-def _frame_fact(value: str, asks: tuple[str, ...], key: str) -> Fact:
-    return Fact("text", value, asks, key=key)
+def _frame_fact(value: str, asks: tuple[str, ...], key: str) -> PageFact:
+    return PageFact("text", value, asks, key=key)
 
 
-def _names_author(each: Line) -> bool:
+def _names_author(each: WrittenLine) -> bool:
     return any(
         item.text.rstrip(": ").lower() in ("author", "written by", "by", "writer", "reporter")
         or item.text.lower().startswith(("author", "written by", "by:", "by ", "writer", "reporter"))

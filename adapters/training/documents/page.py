@@ -36,7 +36,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Line:
+class WrittenLine:
     """size: of the letters, relative to the page's own. gap: space above, in lines."""
 
     items: tuple[Item, ...]
@@ -46,7 +46,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Fact:
+class PageFact:
     """What stands on a page. key: the field's name, empty for none. nouns, asks: how it is asked for."""
 
     kind: Kind
@@ -60,23 +60,23 @@ class Fact:
 class Part:
     """A part of a page. covers: fields that may not be asked for as absent. absent: questions without an answer."""
 
-    lines: tuple[Line, ...]
-    facts: tuple[Fact, ...] = ()
+    lines: tuple[WrittenLine, ...]
+    facts: tuple[PageFact, ...] = ()
     covers: frozenset[str] = frozenset()
     absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Page:
+class WrittenPage:
     """A whole page. style: of the drawing."""
 
     kind: str
-    lines: tuple[Line, ...]
-    facts: tuple[Fact, ...]
+    lines: tuple[WrittenLine, ...]
+    facts: tuple[PageFact, ...]
     absent: tuple[str, ...]
     questions: tuple[tuple[str, str, Kind], ...] = field(default=())
 
-    def asked(self, questions: Sequence[tuple[str, str, Kind]]) -> Page:
+    def asked(self, questions: Sequence[tuple[str, str, Kind]]) -> WrittenPage:
         return replace(self, questions=tuple(questions))
 
 
@@ -110,7 +110,7 @@ def careless(rng: random.Random, question: str) -> str:
     return question
 
 
-def line(*items: str | Item, size: float = 1.0, bold: bool = False, gap: float = 0.0) -> Line:
+def line(*items: str | Item, size: float = 1.0, bold: bool = False, gap: float = 0.0) -> WrittenLine:
     """A line of items; plain text stands at the left."""
     made = tuple(item if isinstance(item, Item) else Item(item) for item in items)
-    return Line(made, size, bold, gap)
+    return WrittenLine(made, size, bold, gap)

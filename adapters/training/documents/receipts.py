@@ -13,7 +13,7 @@ from typing import Final
 
 from adapters.training.documents.composing import ABSENT_SHARE
 from adapters.training.documents.fields import WORDS, fields, read_list
-from adapters.training.documents.page import NOT_ON_THE_PAGE, Fact, Kind, careless, one_of, question_about
+from adapters.training.documents.page import NOT_ON_THE_PAGE, Kind, PageFact, careless, one_of, question_about
 
 _SUM: Final = r"(?:RM|\$|MYR)?\s*(-?\d[\d,]*\.\d{2})"
 _LISTS: Final = read_list("receipts.toml")
@@ -39,7 +39,7 @@ _NO_ITEM: Final = re.compile(
 )
 
 
-def receipt_facts(rows: Sequence[str]) -> list[Fact]:
+def receipt_facts(rows: Sequence[str]) -> list[PageFact]:
     """What can be asked about a receipt. rows: its text, row by row."""
     known, facts = fields(), []
     for name, rule in _RULES.items():
@@ -47,16 +47,18 @@ def receipt_facts(rows: Sequence[str]) -> list[Fact]:
         if name == "time":
             found = set(list(dict.fromkeys(found))[:1]) if len({each[:5] for each in found}) == 1 else set()
         if len(found) == 1 and (value := found.pop()):
-            facts.append(Fact("field", value, known[name].asks, known[name].nouns, name))
+            facts.append(PageFact("field", value, known[name].asks, known[name].nouns, name))
     summary = [match for row in rows if (match := _SUMMARY.match(row))]
     if len(summary) == 1 and not any(fact.key == "tax" for fact in facts):
         facts.append(
-            Fact("field", summary[0][2], known["tax"].asks, (*known["tax"].nouns, "gst amount", "gst"), "tax")
+            PageFact(
+                "field", summary[0][2], known["tax"].asks, (*known["tax"].nouns, "gst amount", "gst"), "tax"
+            )
         )
     return facts + list(_items(rows))
 
 
-def _items(rows: Sequence[str]) -> Iterator[Fact]:
+def _items(rows: Sequence[str]) -> Iterator[PageFact]:
     """Prices and counts of articles whose name occurs once."""
     end = next(
         (number for number, row in enumerate(rows) if re.search(r"total", row, re.I) and number > 3),
@@ -67,8 +69,10 @@ def _items(rows: Sequence[str]) -> Iterator[Fact]:
         if coded and number >= 2:
             name = re.sub(r"[#*^]+\w{0,2}$|\*\w+$", "", rows[number - 2]).strip(" *#")
             if sum(other.startswith(name) for other in rows) == 1 and len(name) > 4:
-                yield Fact("table", coded[3], tuple(each.format(name.lower()) for each in WORDS["ask_price"]))
-                yield Fact(
+                yield PageFact(
+                    "table", coded[3], tuple(each.format(name.lower()) for each in WORDS["ask_price"])
+                )
+                yield PageFact(
                     "table", coded[1], (f"How many {name.lower()} were bought?", f"Quantity of {name}?")
                 )
         match = _ITEM.match(row)
@@ -78,7 +82,7 @@ def _items(rows: Sequence[str]) -> Iterator[Fact]:
             and number > 3
             and sum(match[1] in other for other in rows) == 1
         ):
-            yield Fact(
+            yield PageFact(
                 "table",
                 match[2],
                 tuple(
@@ -121,7 +125,7 @@ def receipt_questions(
     tables = [fact for fact in facts if fact.kind == "table"][:3]
     facts = [*[fact for fact in facts if fact.kind == "field"], *tables][: round(most * (1 - ABSENT_SHARE))]
     facts += [
-        Fact("field", labels[name], known[name].asks, known[name].nouns, name)
+        PageFact("field", labels[name], known[name].asks, known[name].nouns, name)
         for name in ("company", "date", "total")
         if labels.get(name) and not unseen and rng.random() < 0.3
     ]

@@ -18,7 +18,7 @@ from adapters.training.documents.goods import (
     receipt_lines,
     spoken,
 )
-from adapters.training.documents.page import Item, Line, Part, line
+from adapters.training.documents.page import Item, Part, WrittenLine, line
 from adapters.training.documents.values import Values
 
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -30,7 +30,7 @@ def _hours(values: Values, unseen: bool) -> Part:
     short = rng.random() < 0.3
     dash = rng.choice((" - ", "-", " to ", " – "))
     closed = set(rng.sample(_DAYS, rng.choice((0, 1, 1, 2))))
-    lines: list[Line] = []
+    lines: list[WrittenLine] = []
     cells: list[Asked] = []
     for day in _DAYS:
         shown = day[:3] if short else day
@@ -60,7 +60,7 @@ def _hours_grouped(values: Values, unseen: bool) -> Part:
     """Several days in one line."""
     rng = values.rng
     dash = rng.choice((" - ", "-", " to "))
-    lines: list[Line] = []
+    lines: list[WrittenLine] = []
     cells: list[Asked] = []
     for label, days in (("Monday - Friday", _DAYS[:5]), ("Saturday", _DAYS[5:6]), ("Sunday", _DAYS[6:])):
         shown = rng.choice((label, "Mon-Fri" if "-" in label else label[:3] + "."))
@@ -121,7 +121,7 @@ def _agenda(values: Values, unseen: bool) -> Part:
     rng = values.rng
     rows, missing = named_rows(values, WORDS["topics"], 3, 7)
     hour, with_room = rng.randint(7, 10), rng.random() < 0.5
-    lines: list[Line] = []
+    lines: list[WrittenLine] = []
     cells: list[Asked] = []
     for number, row in enumerate(rows):
         starts, room = values.clock(hour + number, hour + number), values.make("room")
@@ -187,7 +187,7 @@ def _plain(table: Mapping[str, Any]) -> Callable[[Values, bool], Part]:
     def make(values: Values, unseen: bool) -> Part:
         rows, missing = named_rows(values, names, 3, 7)
         joined, x = table["joined"] and values.rng.random() < 0.4, values.rng.choice((0.4, 0.55, 0.7))
-        lines: list[Line] = []
+        lines: list[WrittenLine] = []
         cells: list[Asked] = []
         for row in rows:
             value = values.make(table["value"])

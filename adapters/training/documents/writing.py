@@ -29,7 +29,7 @@ from models.ocr.reader import OcrCache, TextReader
 
 
 @dataclass(frozen=True)
-class Counts:
+class PageCounts:
     """Pages by split. read: more training pages, whose text is really read. Every second page but those of `train` is
     a photo of a page."""
 
@@ -39,7 +39,7 @@ class Counts:
     unseen: int
 
 
-def write_pages(out: Path, seed: int, counts: Counts, cache: OcrCache) -> Iterator[int]:
+def write_pages(out: Path, seed: int, counts: PageCounts, cache: OcrCache) -> Iterator[int]:
     """Draw all pages into `out` and write both files of rows; yields the number of pages done.
 
     cache: gets the text of the training pages, with the faults of a reader, so that training need not read them.

@@ -142,10 +142,10 @@ def _parsed(fields: str) -> Asked:
 
 def _jobs(files: Sequence[ImageSource]) -> list[PageJob]:
     """The pages of all files."""
-    from edge_app.cli.extract.display import StatusLine
+    from edge_app.cli.extract.display import RunStatus
     from edge_app.extract.sources import jobs_of
 
-    line = StatusLine()
+    line = RunStatus()
     jobs: list[PageJob] = []
     for number, file in enumerate(files):
         line.show(partial("Looking at the files: {} of {}".format, number, len(files)))

@@ -56,7 +56,7 @@ class StandardOutput(TableFile):
         self._start = ""
 
 
-class StatusLine:
+class RunStatus:
     """A line on stderr: on a terminal one that changes, elsewhere a new one after SAY_SECONDS."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class ExtractDisplay:
     def __init__(self, pace: Pace, least: float) -> None:
         self._pace = pace
         self._least = least
-        self._line = StatusLine()
+        self._line = RunStatus()
         self._loading = output.ProgressLine()
         self._started = time.monotonic()
 

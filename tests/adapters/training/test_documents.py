@@ -14,7 +14,7 @@ from adapters.training.documents.drawing import as_read, draw, photographed
 from adapters.training.documents.fields import fields, read_list
 from adapters.training.documents.page import NOT_ON_THE_PAGE
 from adapters.training.documents.receipts import receipt_facts, receipt_questions
-from adapters.training.documents.writing import Counts, text_rows, write_pages
+from adapters.training.documents.writing import PageCounts, text_rows, write_pages
 from models.ocr.reader import OcrCache
 
 RECEIPT = (
@@ -111,7 +111,7 @@ def test_absent_questions_about_a_receipt_are_for_fields_without_a_trace() -> No
 def test_written_rows_have_images_and_known_texts(tmp_path: Path) -> None:
     cache = OcrCache(tmp_path / "ocr.json")
 
-    assert list(write_pages(tmp_path, 3, Counts(train=2, read=1, val=1, unseen=2), cache)) == [
+    assert list(write_pages(tmp_path, 3, PageCounts(train=2, read=1, val=1, unseen=2), cache)) == [
         1,
         2,
         3,
