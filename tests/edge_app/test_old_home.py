@@ -11,6 +11,7 @@ import pytest
 from edge_app import settings
 from edge_app.settings import Price
 from edge_app.system import paths
+from models import precision
 from tests.edge_app.cli.conftest import Run, run
 
 __all__ = ["run"]  # the fixture
@@ -84,8 +85,15 @@ def test_its_confidence_rule_is_ignored_and_doctor_says_so(run: Run, old_home: P
 
 
 @pytest.mark.slow
-def test_its_model_and_adapter_answer_and_its_session_goes_on(run: Run, old_home: Path) -> None:
-    """What was packed is used. Code is compiled anew once: a key of this version names it."""
+def test_its_model_and_adapter_answer_and_its_session_goes_on(
+    run: Run, old_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was packed is used. Code is compiled anew once: a key of this version names it.
+
+    The model and its adapter stand for those that the app had then, which compute with weights of 8 bits.
+    """
+    monkeypatch.setattr(precision, "SMALL_MODEL", 0)
+    monkeypatch.setattr(precision, "LARGE_UPDATE", float("inf"))
     weights = next((old_home / "cache" / "packed").glob("*.pack"))
     packed = weights.stat().st_mtime_ns
     session = session_of(run, TITLES[2])
