@@ -56,7 +56,7 @@ def sources_of(written: str) -> tuple[ImageSource, ...]:
             raise UserError(f"There is no file {shortened(written)}: check the name and the folder.")
         return found
     if is_folder(path):
-        return _several(sorted(path.iterdir(), key=natural_order), f"the folder {written}", "has")
+        return _several(sorted(path.iterdir(), key=natural_order), f"the folder {shortened(written)}", "has")
     if _is_pipe(path):
         with path.open("rb") as stream:
             return (ImageBytes(_bounded(stream, "the pipe"), "the pipe"),)
@@ -109,7 +109,7 @@ def _matches(written: str, path: Path) -> tuple[ImageSource, ...] | None:
         return None
     # glob and not Path.glob, which takes no absolute pattern.
     found = sorted(map(Path, glob.iglob(str(path), recursive=True)), key=natural_order)  # noqa: PTH207
-    return _several(found, f"the pattern {written}", "matches")
+    return _several(found, f"the pattern {shortened(written)}", "matches")
 
 
 def _several(files: list[Path], what: str, verb: str) -> tuple[Path, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models import precision
 from models.adapter_weights import AdapterWeights
 from models.compiled_adapters import CompiledAdapter
 from models.compiled_engine import CompiledEngine
@@ -40,8 +41,10 @@ def forget(engine: CompiledEngine) -> None:
     answer(engine, [Message("user", "9")], Sampling(max_tokens=1))
 
 
-def random_adapter(engine: CompiledEngine, name: str, generation: int, seed: int) -> CompiledAdapter:
-    """A rank-4 adapter on two kinds of layers, strong enough to change what is said, but computed in int8."""
+def random_adapter(
+    engine: CompiledEngine, name: str, generation: int, seed: int, strength: float = 0.02
+) -> CompiledAdapter:
+    """A rank-4 adapter on two kinds of layers. strength: the deviation of B; with 0.1 it changes what is said."""
     shape = engine.shape
     generator = np.random.default_rng(seed)
     tensors = {}
@@ -51,7 +54,7 @@ def random_adapter(engine: CompiledEngine, name: str, generation: int, seed: int
             tensors[f"layers.{layer}.{role}_proj.A"] = generator.normal(0, 0.2, (4, inputs)).astype(
                 np.float32
             )
-            tensors[f"layers.{layer}.{role}_proj.B"] = generator.normal(0, 0.02, (outputs, 4)).astype(
+            tensors[f"layers.{layer}.{role}_proj.B"] = generator.normal(0, strength, (outputs, 4)).astype(
                 np.float32
             )
     return engine.adapters.pack(AdapterWeights(LoraWeights(name, generation, 4, tensors)))
@@ -95,8 +98,17 @@ def test_a_second_turn_computes_only_what_is_new_and_says_the_same_as_from_scrat
     assert again.text == second.text
 
 
+@pytest.fixture
+def in_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A strong adapter computes in int8 all the same."""
+    monkeypatch.setattr(precision, "LARGE_UPDATE", float("inf"))
+
+
+@pytest.mark.usefixtures("in_int8")
 def test_a_prefix_computed_under_one_adapter_is_never_used_under_another(engine: CompiledEngine) -> None:
-    first, second = random_adapter(engine, "first", 1, seed=1), random_adapter(engine, "second", 1, seed=2)
+    first, second = (
+        random_adapter(engine, name, 1, seed, 0.1) for name, seed in (("first", 1), ("second", 2))
+    )
     fresh = {}
     for name, adapter in (("none", None), ("first", first), ("second", second)):
         forget(engine)
@@ -108,8 +120,9 @@ def test_a_prefix_computed_under_one_adapter_is_never_used_under_another(engine:
         assert generation.text == fresh[name]
 
 
+@pytest.mark.usefixtures("in_int8")
 def test_a_new_generation_of_an_adapter_starts_afresh(engine: CompiledEngine) -> None:
-    old, new = random_adapter(engine, "same", 1, seed=1), random_adapter(engine, "same", 2, seed=2)
+    old, new = (random_adapter(engine, "same", seed, seed, 0.1) for seed in (1, 2))
     before = answer(engine, [CAPITAL], adapter=old)
     after = answer(engine, [CAPITAL], adapter=new)
     assert after.cached_tokens == 0

@@ -35,7 +35,8 @@ class Letters(Tokenizer):
     def encode(self, text: str, *, special: bool) -> list[int]:
         return self.encode_joined([(text, special)])
 
-    def encode_joined(self, pieces: Sequence[tuple[str, bool]]) -> list[int]:
+    def encode_joined(self, pieces: Sequence[tuple[str, bool]], most: int | None = None) -> list[int]:
+        del most
         return [ord(character) for text, _ in pieces for character in text]
 
 
