@@ -44,7 +44,8 @@ class Letters:
             ids += ([0] if index else []) + [ord(c) % 500 + 1 for c in part]
         return ids
 
-    def encode_joined(self, pieces: Sequence[tuple[str, bool]]) -> list[int]:
+    def encode_joined(self, pieces: Sequence[tuple[str, bool]], most: int | None = None) -> list[int]:
+        del most
         return [token for text, special in pieces for token in self.encode(text, special=special)]
 
 
