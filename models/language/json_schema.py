@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from types import UnionType
 from typing import Any
 
 from models.core.errors import UserError
@@ -34,7 +35,11 @@ _OF_ONE = ("items", "additionalItems", "additionalProperties")
 _OF_SEVERAL = ("prefixItems", "items", "anyOf", "oneOf", "allOf")
 _BY_NAME = ("properties", "patternProperties", "$defs", "definitions")
 _LEAST = ("minItems", "minLength", "minProperties")
-_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_NUMBERS = (
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems",
+    "maxItems", "minProperties", "maxProperties",
+)  # fmt: skip
+_TEXTS = ("format", "pattern", "$ref")
 
 
 def grammar_of(schema: Mapping[str, Any]) -> str:
@@ -46,9 +51,13 @@ def grammar_of(schema: Mapping[str, Any]) -> str:
         grammar = LLMatcher.grammar_from_json_schema(
             text, overrides={"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
         )
+        is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar)
     except ValueError as error:
         raise _refused(str(error)) from None
-    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar)
+    except BaseException as error:  # a panic of Rust code is no Exception
+        if type(error).__name__ != "PanicException":
+            raise
+        raise _refused("llguidance fails on it") from None
     if is_error:
         raise _refused(messages[0])
     return grammar
@@ -130,8 +139,15 @@ def _obstacles(schema: Mapping[str, Any], path: str) -> Iterator[str]:
     if _at_least(schema, "minProperties") > max(1, len(required) if isinstance(required, list) else 0):
         yield f"`minProperties` above the number of required properties{place}"  # names could be repeated
     for key in _NUMBERS:
-        if isinstance(schema.get(key), bool):  # of draft 4, whose meaning is another
+        if _is_other_than(schema, key, int | float):  # also true of draft 4, whose meaning is another
             yield f"`{key}` that is no number{place}"
+    for key in _TEXTS:
+        if _is_other_than(schema, key, str):
+            yield f"`{key}` that is no text{place}"
+
+
+def _is_other_than(schema: Mapping[str, Any], key: str, kind: type | UnionType) -> bool:
+    return key in schema and (isinstance(schema[key], bool) or not isinstance(schema[key], kind))
 
 
 def _at_least(schema: Mapping[str, Any], key: str) -> float:
