@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ ANSWER = "answer"
 
 FORMAT = 1
 """Counted up when rows of earlier versions are not to be used any more."""
+
+
+_LARGEST_FLOAT = int(sys.float_info.max)
 
 
 @dataclass(frozen=True)
@@ -126,10 +131,17 @@ def asked_schema(file: Path) -> Asked:
 
 
 def as_cell(value: Any) -> Cell:
-    """A JSON value as a cell; lists and objects as JSON. A text of blanks is empty."""
+    """A JSON value as a cell; lists and objects as JSON. A text of blanks is empty.
+
+    An integer of more than 64 bits becomes a float, which tables can hold; a number that no float can hold is empty.
+    """
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, str):
         return value.strip() or None
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        value = float(value) if abs(value) < _LARGEST_FLOAT else math.inf
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     cell: Cell = value
     return cell

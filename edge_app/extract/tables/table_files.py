@@ -1,17 +1,15 @@
 """The tables that rows are written to: CSV, JSON lines, Parquet and SQLite files, by the suffix of their name.
 
-CSV, JSON lines and Parquet are written whole under a temporary name that is renamed, so that nobody ever sees half of
+All but SQLite are written whole under a temporary name that is renamed, so that nobody ever sees half of
 one. That happens after each row while the table is small, and at least every tenth of the time when it has grown.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from edge_app.extract.rows import AFTER, BEFORE, CONFIDENCE, PageRow, columns
@@ -122,45 +120,6 @@ class JsonLinesFile(WholeFile):
         return "".join(lines).encode("utf-8", "replace")
 
 
-class ParquetFile(WholeFile):
-    """With the type of each column. Needs pyarrow (the extra [parquet])."""
-
-    def __init__(self, file: Path, fields: Sequence[Field]) -> None:
-        if find_spec("pyarrow") is None:
-            raise UserError("A Parquet file needs pyarrow: run pip install -e '.[parquet]'.")
-        self._kinds = column_kinds(fields)
-        super().__init__(file, fields)
-
-    def is_own(self, file: Path) -> bool:
-        import pyarrow.parquet
-
-        try:
-            return tuple(pyarrow.parquet.read_schema(file).names) == columns(self._names)
-        except (OSError, ValueError):  # pyarrow's errors are subclasses of these
-            return False
-
-    def content(self, rows: Sequence[PageRow]) -> bytes:
-        import pyarrow.parquet
-
-        types = {
-            "text": pyarrow.string(),
-            "date": pyarrow.string(),
-            "number": pyarrow.float64(),
-            "integer": pyarrow.int64(),
-            "boolean": pyarrow.bool_(),
-        }
-        schema = pyarrow.schema([(name, types[kind]) for name, kind in self._kinds.items()])
-        buffer = io.BytesIO()
-        table = pyarrow.Table.from_pylist([row.record(self._names) for row in rows], schema)
-        pyarrow.parquet.write_table(table, buffer)
-        return buffer.getvalue()
-
-    def add(self, row: PageRow) -> None:
-        """Keeps the row for `close`, since the whole file is computed again for each."""
-        self._rows.append(row)
-        self._unwritten = True
-
-
 def column_kinds(fields: Sequence[Field]) -> dict[str, FieldKind]:
     """The kind of each column, in their order."""
     own: dict[str, FieldKind] = {field.name: field.kind for field in fields}
@@ -178,6 +137,8 @@ def table_file(file: Path, fields: Sequence[Field], *, bom: bool = False) -> Tab
     if suffix == ".jsonl":
         return JsonLinesFile(file, fields)
     if suffix == ".parquet":
+        from edge_app.extract.tables.parquet_file import ParquetFile
+
         return ParquetFile(file, fields)
     if suffix == ".db":
         from edge_app.extract.tables.sqlite_table import SqliteTable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import date
 from pathlib import Path
 
 import PIL.Image
@@ -234,3 +235,26 @@ def test_a_page_without_any_of_the_fields_counts_as_declined(
     engine.words = ('{"company": null}',)
     (row,) = rows(extract(run, str(scans / "a.png"), "--fields", "company"))
     assert (row["company"], row["declined"]) == ("", "true")
+
+
+def test_a_parquet_table_goes_on_where_it_was(
+    run: Run, engine: FakeEngine, scans: Path, tmp_path: Path
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    engine.words = ('{"total": 9.5, "due": "2024-01-31"}',)
+    out = tmp_path / "table.parquet"
+
+    def interrupt(number: int) -> None:
+        if len(engine.calls) == 2 and number == 0:
+            raise KeyboardInterrupt
+
+    engine.before_token = interrupt
+    arguments = (str(scans), "--fields", "total:number, due:date", "--out", str(out))
+    assert extract(run, *arguments).code == 130
+    assert parquet.read_table(out).num_rows == 1
+    engine.before_token = lambda _: None
+    for _ in range(2):
+        assert extract(run, *arguments).code == 0
+        assert parquet.read_table(out).column("total").to_pylist() == [9.5] * 3
+    assert parquet.read_table(out).column("due").to_pylist() == [date(2024, 1, 31)] * 3
+    assert len(engine.calls) == 4

@@ -92,3 +92,16 @@ def test_two_tasks_are_the_same_when_nothing_differs_that_changes_answers() -> N
         replace(first, detail="high"),
     ]
     assert len({each.identity for each in [first, *others]}) == 7
+
+
+def test_a_number_that_no_table_holds_is_a_float_or_empty() -> None:
+    given = (
+        FieldValue("a", 10**30),
+        FieldValue("b", 10**400),
+        FieldValue("c", float("inf")),
+        FieldValue("d", 7),
+    )
+    row = task(asked_fields("a:integer, b:integer, c:number, d:integer")).row(
+        "a.png", 1, "0a", replace(ANSWER, fields=given)
+    )
+    assert row.values == (1e30, None, None, 7)

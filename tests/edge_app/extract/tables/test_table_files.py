@@ -141,11 +141,3 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path, name: str) -> None:
 def test_an_unknown_suffix_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.csv, \.jsonl, \.db"):
         written(tmp_path / "out.xlsx")
-
-
-def test_parquet_has_typed_columns(tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
-    table = parquet.read_table(written(tmp_path / "out.parquet", *ROWS))
-    assert ",".join(table.column_names) == HEADING.strip()
-    assert table.column("total").to_pylist() == [9.5, None, None]
-    assert str(table.schema.field("page").type) == "int64"
