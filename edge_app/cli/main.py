@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Annotated
 
 import typer
+import typer.core
 
 import edge_app
 from edge_app.cli import ask, doctor, models, output, route, serve, sessions
@@ -68,6 +69,25 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _pass_on(context: typer.Context, command: str) -> None:
+    """Lets options before a command count as if they stood after it. Raises BadParameter for those it does not have.
+
+    --offline holds for every command.
+    """
+    chosen = {name: value for name, value in context.params.items() if value not in (None, False)}
+    if "offline" in chosen:
+        from edge_app.system import offline
+
+        offline.switch.turn_on()
+    group = context.command
+    assert isinstance(group, typer.core.TyperGroup), "commands belong to a group"
+    known = {parameter.name for parameter in group.commands[command].params}
+    options = {parameter.name: parameter.opts[0] for parameter in group.params}
+    for name in chosen.keys() - known - {"offline"}:
+        raise typer.BadParameter(f"{options[name]} is no option of {command!r}; leave it out.")
+    context.default_map = {command: {name: chosen[name] for name in chosen.keys() & known}}
+
+
 @app.callback(invoke_without_command=True)
 def chat(
     context: typer.Context,
@@ -89,14 +109,8 @@ def chat(
       edge-app --continue
       edge-app ask "What is in this photo?" --image photo.jpg
     """
-    chosen = [
-        value for value in (session, continue_ or None, offline, mode, model, adapter) if value is not None
-    ]
     if context.invoked_subcommand is not None:
-        if chosen:
-            raise typer.BadParameter(
-                f"Put these options after {context.invoked_subcommand!r}, not before it."
-            )
+        _pass_on(context, context.invoked_subcommand)
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         output.say("edge-app: The chat needs a terminal; use `edge-app ask QUESTION` in scripts and pipes.")

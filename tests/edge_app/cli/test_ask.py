@@ -10,6 +10,7 @@ import pytest
 
 from edge_app import assistant
 from edge_app.system import paths
+from edge_app.system.offline import switch
 from models.core.errors import NeedsNetwork
 from models.core.types import Progress as Report
 from models.core.types import Sampling
@@ -54,6 +55,20 @@ def test_a_decline_exits_with_0_and_says_what_could_help(run: Run, engine: FakeE
     fields = json.loads(printed.stdout)
     assert (fields["declined"], fields["confidence"], fields["calibrated"]) == (True, None, False)
     assert (printed.code, printed.stderr) == (0, "")
+
+
+@pytest.mark.usefixtures("engine")
+def test_options_before_the_command_count_as_if_they_stood_after_it(run: Run) -> None:
+    before = run("--mode", "fast", "--adapter", "none", "--offline", "ask", "Why?", "--json")
+    assert (before.code, json.loads(before.stdout)["mode"]) == (0, "fast")
+    assert switch.is_on
+    after = run("--mode", "fast", "ask", "Why?", "--mode", "quality", "--json")
+    assert json.loads(after.stdout)["mode"] == "quality"
+
+
+def test_offline_before_a_command_without_that_option_holds_as_well(run: Run) -> None:
+    assert run("--offline", "sessions", "list").code == 0
+    assert switch.is_on
 
 
 def test_ask_json_prints_one_object(run: Run, engine: FakeEngine, photo: str) -> None:
@@ -153,7 +168,7 @@ def test_trimmed_and_cut_answers_say_so_on_stderr(run: Run, engine: FakeEngine) 
         (("ask", "?", "--what"), 2, "--what"),
         (("ask", "?", "--session", "a", "--continue"), 2, "not both"),
         (("frobnicate",), 2, "frobnicate"),
-        (("--offline", "ask", "?"), 2, "after 'ask'"),
+        (("--session", "f00", "doctor"), 2, "--session is no option of 'doctor'"),
         (("sessions", "show", "f00"), 1, "'f00'"),
         (("sessions", "search", ""), 1, "search for"),
         (("models", "show", "gpt"), 1, "'gpt'"),
