@@ -68,7 +68,7 @@ class SessionSummary:
 
 @dataclass(frozen=True)
 class Session:
-    """A session. options: what the user set for this chat alone, by name (edge_app.tui.chat_options)."""
+    """A session. options: what the user set for this chat alone, by name (edge_app.tui.options.chat_options)."""
 
     id: str
     title: str

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from edge_app.answer_text import adapter_words, another_adapter, needs_help, sure_text
 from edge_app.events import Answer, Answered, Event, Failed, Routed, Turn, TurnSaved
 from edge_app.question_images import read_question
-from edge_app.tui.chat_options import ChatOptions
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.conversation_view import ConversationView
@@ -17,6 +16,7 @@ from edge_app.tui.conversation.messages import ShownImage
 from edge_app.tui.conversation.saved_chat import EarlierChat
 from edge_app.tui.conversation.turn_view import show_turn
 from edge_app.tui.dependencies import ChatDependencies
+from edge_app.tui.options.chat_options import ChatOptions
 from edge_app.tui.status import NEW_CHAT, StatusLine
 from edge_app.tui.text import context_text
 from edge_app.tui.windows.route_window import RouteWindow

@@ -20,8 +20,8 @@ from textual.widgets.option_list import Option
 from edge_app.image_detail import DETAILS
 from edge_app.image_paths import expanded, looks_like_image, mention_before, quoted_mention
 from edge_app.system.terminal_text import one_line
-from edge_app.tui.chat_options import NAMES as OPTIONS
 from edge_app.tui.composer import commands
+from edge_app.tui.options.chat_options import NAMES as OPTIONS
 
 MOST = 50
 _MOST_READ = 5000  # entries of a folder that are examined, so that a huge folder does not delay typing

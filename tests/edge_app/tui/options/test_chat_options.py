@@ -8,7 +8,7 @@ from edge_app.image_detail import DETAILS
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.tui.app import ChatApp
-from edge_app.tui.chat_options import ChatOptions
+from edge_app.tui.options.chat_options import ChatOptions
 from models.core.errors import UserError
 from models.core.types import Sampling
 from tests.edge_app.tui.conftest import MakeApp, ScriptedAssistant, notice, press, settled, type_text

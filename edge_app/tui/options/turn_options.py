@@ -12,11 +12,11 @@ from textual.app import App
 from adapters.spec import checked_spec
 from adapters.store.manifest import RESERVED
 from edge_app.image_detail import DETAILS
-from edge_app.tui.chat_options import NAMES
 from edge_app.tui.composer.commands import DETAIL_HELP, MODE_HELP, MODES, ON_OFF
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.open_chat import OpenChat
+from edge_app.tui.options.chat_options import NAMES
 from edge_app.tui.status import StatusLine
 from edge_app.tui.windows.adapters_window import AdaptersWindow
 from edge_app.tui.windows.window import ChoiceWindow

@@ -1,0 +1,1 @@
+"""What the chat chooses for its questions: the model, the adapter, the mode, and options of one chat."""
