@@ -23,19 +23,16 @@ from numpy.typing import NDArray
 from models.adapter_weights import AdapterWeights
 from models.families.parts import BaseWeights
 from models.formats.llama_weights import Precision
+from models.formats.model_description import default_precision
+from models.hub.catalog import WEIGHT_FILES
 from models.hub.store import ModelFiles
 from models.lora.vision_lora import Arrays
 
 Wanted = Literal["auto", "int8", "float"]
 """What a user asks for."""
 
-SMALL_MODEL: Final = 64 << 20
-"""Bytes. A model whose files of weights have at most this size computes in float."""
-
 LARGE_UPDATE: Final = 0.25
 """Under an adapter whose update is larger than this share of the weights, a model computes in float."""
-
-_WEIGHT_FILES = (".safetensors", ".gguf", ".bin")
 
 
 def model_precision(files: ModelFiles, wanted: Wanted = "auto") -> Precision:
@@ -43,8 +40,8 @@ def model_precision(files: ModelFiles, wanted: Wanted = "auto") -> Precision:
     if wanted != "auto":
         return wanted
     paths = files.files.values() if "language_model" in files.files else files.directory.iterdir()
-    size = sum(path.stat().st_size for path in paths if path.suffix in _WEIGHT_FILES)
-    return "float" if size <= SMALL_MODEL else "int8"
+    size = sum(path.stat().st_size for path in paths if path.suffix in WEIGHT_FILES)
+    return default_precision(size)
 
 
 class Updates:

@@ -61,7 +61,7 @@ def _short(key: str, value: Any) -> str:
             return ", ".join(f"{name} {_short(name, item)}" for name, item in value.items()) or "none"
         case list():
             return " ".join(map(str, value)) or "none"
-        case int() if key in ("total", "available", "bytes"):
+        case int() if key in ("total", "available", "bytes", "memory"):
             return output.megabytes(value)
         case _:
             return "-" if value is None else str(value)

@@ -32,6 +32,11 @@ app.command()(dump)
 LARGE_DOWNLOAD = 200_000_000
 """Bytes that are downloaded from a source that no catalog names without being asked for again."""
 
+PRECISION_REASONS = {
+    "large_model": "an adapter whose update is large computes in float",
+    "small_model": "its speed is no concern, as its files are small",
+}
+
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name from `edge-app models list`.")]
 
 
@@ -155,7 +160,13 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
     if json:
         output.result_json(details)
         return
-    plain = [(key, _in_words(key, value)) for key, value in details.items() if key != "files"]
+    plain = [
+        (key, _in_words(key, value))
+        for key, value in details.items()
+        if key not in ("files", "precision_reason")
+    ]
+    if reason := details["precision_reason"]:
+        plain = [(k, f"{v}; {PRECISION_REASONS[reason]}" if k == "precision" else v) for k, v in plain]
     plain = [(key, value) for key, value in plain if value]
     files = [
         (f["role"], output.megabytes(f["size"]), f["sha256"], f["path"] or f["name"])
@@ -273,8 +284,15 @@ def _summary(status: ModelStatus, in_use: str) -> dict[str, Any]:
         "size": entry.size,
         "download_size": entry.download_size,
         "memory": entry.memory,
+        "precision": entry.precision,
+        "precision_reason": _precision_reason(entry),
         "origin": entry.origin or None,
     }
+
+
+def _precision_reason(entry: CatalogEntry) -> str | None:
+    """Why linear layers compute as they do: a key of PRECISION_REASONS; None for another engine than the default."""
+    return None if entry.precision is None else "small_model" if entry.precision == "float" else "large_model"
 
 
 def _details(store: ModelStore, name: str) -> dict[str, Any]:

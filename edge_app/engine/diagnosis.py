@@ -120,6 +120,12 @@ def _models(problems: list[str]) -> dict[str, Any]:
         problems.append(str(error))
         return {}
     return {
-        status.entry.name: {"pulled": status.pulled, "bytes": status.entry.size, "default": status.default}
+        status.entry.name: {
+            "pulled": status.pulled,
+            "bytes": status.entry.size,
+            "default": status.default,
+            "memory": status.entry.memory,
+            "precision": status.entry.precision,
+        }
         for status in statuses
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 import zlib
 from collections.abc import Iterable, Mapping
@@ -42,6 +43,21 @@ def remove_packed(cache_dir: Path, digest: str) -> int:
     """Remove what was made from the weights with this sha256; returns the bytes that were freed."""
     return _remove(
         file for folder in (PACKED, IMAGES) for file in (cache_dir / folder).glob(f"{packed_name(digest)}-*")
+    )
+
+
+def remove_other_versions(file: Path) -> int:
+    """Remove what other versions of the app made of the same weights: files whose name differs in the -vN alone.
+
+    Returns the bytes that were freed.
+    """
+    version = re.compile(r"-v\d+(?=\.)")
+    mine = version.sub("", file.name)
+    begin = version.split(file.name)[0]
+    return _remove(
+        other
+        for other in file.parent.glob(f"{begin}-v*{file.suffix}")
+        if other != file and version.sub("", other.name) == mine
     )
 
 

@@ -137,21 +137,37 @@ def assemble(source: TensorSource, digest: str) -> LlamaWeights:
     config = source.config
     check_llama_tensors(source)
     wide = {role: _wide(source, role) for role in LINEAR_ROLES}
-    mixed = any(wide.values()) and config.num_layers <= MIXED_LAYERS
-    names = [f"layers.{layer}.{role}" for role in LINEAR_ROLES for layer in range(config.num_layers)]
-    names += [] if config.tie_word_embeddings else ["head"]
-    narrow = [name for name in names if source.bits(name) == 4]
+    widened = widened_roles(source)
     return LlamaWeights(
         config=config,
         embedding=to_8_bits(source.matrix("embedding")),
-        layers=_Layers(source, {} if mixed else {role: 8 for role in LINEAR_ROLES if wide[role]}),
+        layers=_Layers(source, dict.fromkeys(widened, 8)),
         final_norm=_finite_floats(source, "final_norm"),
         head=None if config.tie_word_embeddings else source.matrix("head"),
         digest=digest,
         embedding_rest=source.rest("embedding"),
-        symmetric=bool(narrow) and all(map(source.symmetric, narrow)),
-        wide_layers=tuple(wide.values()) if mixed else (),
+        symmetric=is_symmetric(source),
+        wide_layers=tuple(wide.values()) if any(wide.values()) and not widened else (),
     )
+
+
+def widened_roles(source: TensorSource) -> frozenset[str]:
+    """The linear roles whose 4-bit layers become 8 bits, because other layers have 8 and there are many layers."""
+    if source.config.num_layers <= MIXED_LAYERS:
+        return frozenset()
+    return frozenset(role for role in LINEAR_ROLES if _wide(source, role))
+
+
+def is_symmetric(source: TensorSource) -> bool:
+    """Whether there are 4-bit matrices and the minimum of each is -8 * scale."""
+    narrow = [name for name in linear_names(source.config) if source.bits(name) == 4]
+    return bool(narrow) and all(map(source.symmetric, narrow))
+
+
+def linear_names(config: LlamaConfig) -> list[str]:
+    """The names of the linear layers' matrices, with the head where it has its own."""
+    names = [f"layers.{layer}.{role}" for role in LINEAR_ROLES for layer in range(config.num_layers)]
+    return names if config.tie_word_embeddings else [*names, "head"]
 
 
 def _wide(source: TensorSource, role: str) -> int:
@@ -166,9 +182,7 @@ def assemble_floats(source: TensorSource, digest: str) -> LlamaWeights:
     """The same weights as floats, without rounding. See `assemble`."""
     config = source.config
     check_llama_tensors(source)
-    names = [f"layers.{layer}.{role}" for role in LINEAR_ROLES for layer in range(config.num_layers)]
-    names += ["embedding", *([] if config.tie_word_embeddings else ["head"])]
-    kind = common_type(map(source.float_type, names))
+    kind = common_type(map(source.float_type, ["embedding", *linear_names(config)]))
     return LlamaWeights(
         config=config,
         embedding=FloatMatrix(kind, source.exact("embedding")),

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from models.core.errors import UserError
+from models.formats.float_matrix import FLOAT_BITS, common_type
 from models.formats.gguf import GgufFile
 from models.formats.hugging_face import VISION_LANGUAGE_TYPES, llama_config, model_type, siglip_config
 from models.formats.llama_sources import GgufSource
 from models.formats.llama_weights import (
     LINEAR_ROLES,
     LlamaConfig,
+    Precision,
     check_llama_config,
     check_llama_tensors,
     expected_llama_shapes,
+    is_symmetric,
+    linear_names,
+    widened_roles,
 )
 from models.formats.mlc.weights import FLOAT_ENDS, FOUR_BITS, mlc_llama_config
 from models.formats.siglip_sources import MmprojSource
@@ -25,9 +30,13 @@ from models.formats.siglip_weights import SiglipConfig, check_siglip_config, che
 
 LLAMA, IDEFICS3 = "llama", "idefics3"  # families, see models/families/registry.py
 
+SMALL_MODEL: Final = 64 << 20
+"""Bytes. A model whose files of weights have at most this size computes in float, because its speed is no concern."""
+
 # Bytes of a packed weight by its bits: its code, and the float16 scale (and minimum) of 32 weights. 16 bits are two
 # codes of 8.
 _BYTES = {4: 5 / 8, 8: 17 / 16, 16: 17 / 8}
+_SYMMETRIC_BYTES = _BYTES | {4: 9 / 16}  # without a minimum, as in Q4_0
 _TOWER_BYTES = 9 / 8  # 8 bits, and a float32 scale for 32 weights
 _WORKING_BYTES = 96 << 20  # compiled code, activations and logits
 
@@ -37,20 +46,28 @@ class FamilyDescription:
     """What a model is.
 
     family: the name in a catalog entry. language, vision: its configurations; vision is None for text alone.
-    weight_bytes: of the packed weights, which stay mapped while the model runs.
+    weight_bytes: of the packed weights, which stay mapped while the model runs. float_bytes: the same for a model that
+    computes in float.
     """
 
     family: str
     language: LlamaConfig
     vision: SiglipConfig | None
     weight_bytes: int
+    float_bytes: int
 
-    def memory(self, context_length: int = 4096) -> int:
+    def memory(self, context_length: int = 4096, precision: Precision = "int8") -> int:
         """Bytes that the model needs while it runs, with a KV cache (float16) of so many positions."""
         language = self.language
         positions = min(context_length, language.max_position_embeddings)
         cache = 2 * 2 * language.num_layers * language.num_kv_heads * language.head_dim * positions
-        return self.weight_bytes + cache + _WORKING_BYTES
+        weights = self.weight_bytes if precision == "int8" else self.float_bytes
+        return weights + cache + _WORKING_BYTES
+
+
+def default_precision(size: int) -> Precision:
+    """How a model computes without an adapter. size: of its files of weights, in bytes."""
+    return "float" if size <= SMALL_MODEL else "int8"
 
 
 def describe_config(settings: Mapping[str, Any], path: str | Path = "config.json") -> FamilyDescription:
@@ -65,14 +82,23 @@ def describe_config(settings: Mapping[str, Any], path: str | Path = "config.json
         bits = {"embedding": 8 if kind in FOUR_BITS and kind != FLOAT_ENDS else 16}
         bits |= dict.fromkeys(LINEAR_ROLES, 4 if kind in FOUR_BITS else 8)
         bits["head"] = 8 if kind == FLOAT_ENDS else bits["q"]
-        return FamilyDescription(LLAMA, language, None, _packed_bytes(language, bits))
+        symmetric = kind in FOUR_BITS
+        return _description(
+            language, None, lambda name: bits[_role(name)], symmetric, 32 if symmetric else 16
+        )
     language, vision = llama_config(path, settings), None
     check_llama_config(path, language)
     if model_type(path, settings) in VISION_LANGUAGE_TYPES:
         vision = siglip_config(path, settings)
         check_siglip_config(path, vision)
-    size = _packed_bytes(language, {"embedding": 16}) + _tower_bytes(vision)
-    return FamilyDescription(IDEFICS3 if vision else LLAMA, language, vision, size)
+    kind = settings.get("dtype", settings.get("torch_dtype"))
+    return _description(
+        language,
+        vision,
+        lambda name: 16 if name == "embedding" else 8,
+        symmetric=False,
+        float_bits=32 if kind == "float32" else 16,
+    )
 
 
 def describe_gguf(language: GgufFile, mmproj: GgufFile | None = None) -> FamilyDescription:
@@ -92,28 +118,38 @@ def describe_gguf(language: GgufFile, mmproj: GgufFile | None = None) -> FamilyD
                 f"{mmproj.path} makes rows of {vision.text_hidden} numbers, but the language model reads "
                 f"{source.config.hidden_size}; the two files belong to different models"
             )
-    widths: dict[str, int] = {}
-    for name in source.shapes():  # as models.formats.llama_weights.assemble decides
-        role = name.rpartition(".")[2]
-        widths[role] = max(widths.get(role, 0), source.bits(name))
-    if source.is_float("embedding"):
-        widths["embedding"] = 16
-    elif "embedding" in widths:
-        widths["embedding"] = 8
-    size = _packed_bytes(source.config, widths) + _tower_bytes(vision)
-    return FamilyDescription(IDEFICS3 if vision else LLAMA, source.config, vision, size)
+    widened = widened_roles(source)
+
+    def bits(name: str) -> int:
+        if name == "embedding":
+            return 16 if source.is_float(name) else 8
+        return 8 if _role(name) in widened else source.bits(name)
+
+    kind = common_type(map(source.float_type, ["embedding", *linear_names(source.config)]))
+    return _description(source.config, vision, bits, is_symmetric(source), FLOAT_BITS[kind])
 
 
-def _packed_bytes(config: LlamaConfig, bits: Mapping[str, int]) -> int:
-    """About the size of the packed language model. bits: of a weight by role; 8 where there is none."""
-    return round(
-        sum(
-            prod(shape) * _BYTES[bits.get(name.rpartition(".")[2], 8)]
-            for name, shape in expected_llama_shapes(config).items()
-        )
+def _description(
+    language: LlamaConfig,
+    vision: SiglipConfig | None,
+    bits: Callable[[str], int],
+    symmetric: bool,
+    float_bits: int,
+) -> FamilyDescription:
+    """bits: of a packed weight, by the name of its matrix. float_bits: the same in a model that computes in float."""
+    shapes, size_of = expected_llama_shapes(language), _SYMMETRIC_BYTES if symmetric else _BYTES
+    norms = sum(4 * prod(shape) for shape in shapes.values() if len(shape) == 1)
+    matrices = {name: prod(shape) for name, shape in shapes.items() if len(shape) == 2}
+    packed = sum(weights * size_of[bits(name)] for name, weights in matrices.items())
+    tower = 0 if vision is None else vision.parameters
+    return FamilyDescription(
+        IDEFICS3 if vision else LLAMA,
+        language,
+        vision,
+        round(packed + norms + tower * _TOWER_BYTES),
+        (sum(matrices.values()) + tower) * float_bits // 8 + norms,
     )
 
 
-def _tower_bytes(vision: SiglipConfig | None) -> int:
-    """About the size of the packed vision tower and connector."""
-    return 0 if vision is None else round(vision.parameters * _TOWER_BYTES)
+def _role(name: str) -> str:
+    return name.rpartition(".")[2]

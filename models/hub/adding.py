@@ -99,9 +99,9 @@ def _propose(tree: FileTree, wanted: WantedModel) -> ProposedModel:
         files=files,
         bundled=None,
         images_at_once=IMAGES_AT_ONCE if described.vision else 1,
-        memory_given=described.memory(),
         origin=tree.origin,
     )
+    entry = replace(entry, memory_given=described.memory(precision=entry.precision or "int8"))
     as_toml(entry)  # raises UserError here, before a download, for what the catalog could not hold
     paths_and_files = zip(selection.files.values(), files, strict=True)
     read = {file.pin.name: tree.contents[path] for path, file in paths_and_files if path in tree.contents}

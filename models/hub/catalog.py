@@ -13,6 +13,8 @@ from typing import Any
 import tomli_w
 
 from models.core.errors import UserError
+from models.formats.llama_weights import Precision
+from models.formats.model_description import default_precision
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
 ADDED = ".added"
@@ -20,6 +22,9 @@ ADDED = ".added"
 
 DEFAULT_ENGINE = "compiled"
 """The engine of entries without the key `engine` (models.engine.ENGINES)."""
+
+WEIGHT_FILES = (".safetensors", ".gguf", ".bin")
+"""Suffixes of files of weights whose size decides how a model computes (models.formats.model_description)."""
 
 WEIGHTS_IN_MEMORY = 1.1
 """Packed weights take about so many times the bytes of their files, where the files are quantised."""
@@ -144,6 +149,14 @@ class CatalogEntry:
     def memory(self) -> int:
         """Bytes that the model takes in memory with a context of 4,096 tokens: as the catalog says, else estimated."""
         return self.memory_given or round(self.size * WEIGHTS_IN_MEMORY) + MEMORY_BESIDE_WEIGHTS
+
+    @property
+    def precision(self) -> Precision | None:
+        """How the model computes without an adapter; None for another engine than the default."""
+        if self.engine != DEFAULT_ENGINE:
+            return None
+        weights = (file.pin for file in self.files if PurePosixPath(file.pin.name).suffix in WEIGHT_FILES)
+        return default_precision(sum(pin.size for pin in weights))
 
     @property
     def digest(self) -> str:

@@ -24,9 +24,10 @@ from models.lora.weights import PackedLora
 from models.packing.lora_layout import LoraLayout
 from models.packing.packed_model import LlamaShape
 
-VERSION = 4
+VERSION = 5
 SUFFIX = ".lora"
 _MAGIC = b"EDGELORA"
+_THIS_VERSION = f"-v{VERSION}{SUFFIX}"
 _KEY = 16  # hexadecimal digits each for the shape and for the signature
 
 
@@ -57,25 +58,35 @@ class PackedFiles:
         return PackedLora(name, *facts, floats=self._floats)
 
     def write(self, packed: PackedLora, signature: object) -> None:
-        """Write the LoRA and remove files of earlier versions of the adapter. Errors of the disk are ignored."""
+        """Write the LoRA and remove files of other versions of adapter and format. Errors of the disk are ignored."""
         path = self._path(packed.name, signature)
         content = _page(packed) + packed.tensor.tobytes()
         with suppress(OSError, UserError):
             self._folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)
-            for other in self._folder.glob(f"{packed.name}-{self._shape_key}{'?' * _KEY}{SUFFIX}"):
-                if other != path:
+            for other in _files(self._folder, packed.name):
+                if other != path and (_of_other_version(other) or self._shape_key in other.name):
                     other.unlink(missing_ok=True)
 
     def _path(self, name: str, signature: object) -> Path:
-        return self._folder / f"{name}-{self._shape_key}{_digest(signature)}{SUFFIX}"
+        return self._folder / f"{name}-{self._shape_key}{_digest(signature)}{_THIS_VERSION}"
 
 
 def forget(folder: Path, name: str) -> None:
     """Remove the files of an adapter, for all models. Errors of the disk are ignored."""
-    for file in folder.glob(f"{name}-{'?' * 2 * _KEY}{SUFFIX}"):
+    for file in _files(folder, name):
         with suppress(OSError):
             file.unlink()
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """The files of an adapter, of all versions: those before 5 have no version in their names."""
+    key = "[0-9a-f]" * 2 * _KEY
+    return [*folder.glob(f"{name}-{key}{SUFFIX}"), *folder.glob(f"{name}-{key}-v*{SUFFIX}")]
+
+
+def _of_other_version(file: Path) -> bool:
+    return not file.name.endswith(_THIS_VERSION)
 
 
 def _digest(value: Any) -> str:

@@ -38,6 +38,7 @@ from models.core.cache import (
     mark_used,
     packed_name,
     read_header,
+    remove_other_versions,
 )
 from models.core.errors import UserError
 from models.core.files import alone, replacing, written_to
@@ -54,7 +55,8 @@ TILE_BYTES = {4: 320, 8: 544, 16: 1024, 32: 2048}
 SYMMETRIC_BYTES = TILE_BYTES | {4: 288}  # the same of a symmetric model, without the minimum
 
 _MAGIC = b"EDGEPACK"
-_VERSION = 1
+_VERSION = 2
+"""Part of the file's name. A change of the layout, or of the widths that are chosen for weights, must raise it."""
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,7 @@ def load_or_pack(
             ):
                 packed = open_packed(path, digest) or _packed_now(path, digest, read, progress)
     mark_used(path)
+    remove_other_versions(path)
     return packed
 
 

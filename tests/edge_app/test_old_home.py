@@ -12,6 +12,7 @@ from edge_app import settings
 from edge_app.settings import Price
 from edge_app.system import paths
 from models import precision
+from models.formats import model_description
 from tests.edge_app.cli.conftest import Run, run
 
 __all__ = ["run"]  # the fixture
@@ -88,27 +89,27 @@ def test_its_confidence_rule_is_ignored_and_doctor_says_so(run: Run, old_home: P
 def test_its_model_and_adapter_answer_and_its_session_goes_on(
     run: Run, old_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was packed is used. Code is compiled anew once: a key of this version names it.
+    """What was packed then is replaced, and code is compiled anew, once: keys of this version name them.
 
     The model and its adapter stand for those that the app had then, which compute with weights of 8 bits.
     """
-    monkeypatch.setattr(precision, "SMALL_MODEL", 0)
+    monkeypatch.setattr(model_description, "SMALL_MODEL", 0)
     monkeypatch.setattr(precision, "LARGE_UPDATE", float("inf"))
-    weights = next((old_home / "cache" / "packed").glob("*.pack"))
-    packed = weights.stat().st_mtime_ns
+    packed = old_home / "cache" / "packed"
+    old = next(packed.glob("*.pack"))
     session = session_of(run, TITLES[2])
     first = run("ask", "And which shrub?", "--session", session, "--json")
     assert first.code == 0, first.stderr
     answer = json.loads(first.stdout)
     assert (answer["adapter"], answer["session"]) == ("plants", session)
     assert 0 < answer["tokens"]["completion"] <= 12
-    assert "packing" not in first.stderr
-    assert weights.stat().st_mtime_ns == packed
+    assert not old.exists()
+    assert len([*packed.glob("*.pack")]) == 1
     said = {}
     for adapter in ("plants", "none"):
         again = run("ask", "Which plant?", "--adapter", adapter, "--json")
         assert again.code == 0, again.stderr
-        assert "compiling" not in again.stderr
+        assert "compiling" not in again.stderr and "packing" not in again.stderr
         said[adapter] = json.loads(again.stdout)["confidence"]
     assert said["plants"] != said["none"]
     turns = {each["title"]: each["turns"] for each in json.loads(run("sessions", "list", "--json").stdout)}

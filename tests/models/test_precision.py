@@ -10,11 +10,11 @@ import pytest
 
 from models.adapter_weights import AdapterWeights
 from models.families.parts import BaseWeights
+from models.formats.model_description import SMALL_MODEL
 from models.hub.store import ModelFiles
 from models.lora.weights import LoraWeights
 from models.precision import (
     LARGE_UPDATE,
-    SMALL_MODEL,
     Updates,
     model_precision,
     product_norm,

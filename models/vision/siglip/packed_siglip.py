@@ -24,6 +24,7 @@ from models.core.cache import (
     mark_used,
     packed_name,
     read_header,
+    remove_other_versions,
 )
 from models.core.errors import UserError
 from models.core.files import alone, replacing, written_to
@@ -108,6 +109,7 @@ def load_or_pack_siglip(
             with alone(path.with_suffix(".lock"), waiting):
                 packed = open_siglip(path, digest) or _packed_now(path, digest, read, progress)
     mark_used(path)
+    remove_other_versions(path)
     return packed
 
 

@@ -20,6 +20,7 @@ def test_doctor_tells_what_there_is_and_changes_nothing(run: Run, home: Path) ->
     assert told["processor"]["threads"] >= 1
     assert told["versions"]["edge-app"] == edge_app.__version__
     assert told["models"]["edge-vlm-135m"]["pulled"] is False
+    assert told["models"]["edge-vlm-135m"]["precision"] == "int8"
     assert {place["path"] for place in told["places"].values()} == {
         str(p) for p in paths.locations().values()
     }

@@ -22,6 +22,7 @@ def test_models_list_and_show_without_anything_pulled(run: Run) -> None:
     assert "not pulled" in run("models", "list").stdout
     shown = json.loads(run("models", "show", "edge-vlm-135m", "--json").stdout)
     assert {f["role"] for f in shown["files"]} == {"language_model", "vision_tower"}
+    assert (shown["precision"], shown["precision_reason"]) == ("int8", "large_model")
     assert all(len(f["sha256"]) == 64 and f["path"] is None for f in shown["files"])
     assert "vision_tower" in run("models", "show", "edge-vlm-135m").stdout
     assert run("models", "remove", "edge-vlm-135m").stderr == "edge-vlm-135m was not here.\n"
@@ -103,6 +104,8 @@ def test_a_folder_becomes_a_model_and_stays_when_the_model_is_removed(run: Run, 
     shown = json.loads(outcome.stdout)
     assert (shown["name"], shown["family"], shown["pulled"]) == ("tiny-llama", "llama", True)
     assert shown["origin"] == f"file:{folder}"
+    assert (shown["precision"], shown["precision_reason"]) == ("float", "small_model")
+    assert "float; its speed is no concern" in run("models", "show", "tiny-llama").stdout
     assert run("models", "use", "tiny-llama").code == 0
     assert in_use(run) == ["tiny-llama"]
     assert run("models", "pull", f"file:{folder}", "--name", "other").code == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.core.cache import mark_used, remove_packed, remove_unused
+from models.core.cache import mark_used, remove_other_versions, remove_packed, remove_unused
 
 DAY = 86400
 
@@ -50,3 +50,19 @@ def test_removing_a_models_packed_weights_keeps_those_of_others(cache: Path) -> 
         put(cache / "packed" / f"{digest[:32]}-v1.pack", 0)
     assert remove_packed(cache, mine) == 5
     assert [file.name for file in (cache / "packed").iterdir()] == [f"{other[:32]}-v1.pack"]
+
+
+def test_what_other_versions_made_of_the_same_weights_goes_and_all_else_stays(cache: Path) -> None:
+    names = (
+        "aa-v1.pack",
+        "aa-v3.pack",
+        "aa-v2.pack",
+        "aa-v1.lock",
+        "aa-float-v1.pack",
+        "bb-v1.pack",
+        "aa-v1x.pack",
+    )
+    files = {name: put(cache / "packed" / name, 0) for name in names}
+    assert remove_other_versions(files["aa-v2.pack"]) == 10
+    assert {name for name, file in files.items() if not file.exists()} == {"aa-v1.pack", "aa-v3.pack"}
+    assert remove_other_versions(cache / "packed" / "cc-v1.pack") == 0

@@ -91,6 +91,9 @@ def test_nothing_large_is_downloaded_before_it_is_wanted_and_small_files_once(
 ) -> None:
     monkeypatch.setattr("models.hub.file_trees.HEADERS", (1000,))
     publish_repository(server, REPOSITORY, DIRECTORY)
+    assert propose(WantedModel(f"hf:{REPOSITORY}")).entry.memory > 1200e6  # in float, as its files are small
+    monkeypatch.setattr("models.formats.model_description.SMALL_MODEL", 0)
+    server.requests.clear()
     proposal = propose(WantedModel(f"hf:{REPOSITORY}"))
     assert [wanted for path, wanted in server.requests if path.startswith("/cdn")] == ["bytes=0-999"]
     assert 800e6 < proposal.entry.memory < 900e6

@@ -77,6 +77,17 @@ def test_only_the_latest_version_of_an_adapter_is_kept(tmp_path: Path, packed: P
     assert [name[:9] for name in files(tmp_path)] == ["mine-too-"]
 
 
+def test_files_of_other_versions_of_the_format_are_removed(tmp_path: Path, packed: PackedLora) -> None:
+    kept = PackedFiles(tmp_path, SHAPE)
+    old = [tmp_path / f"mine-{'0' * 32}.lora", tmp_path / f"mine-{'a' * 32}-v1.lora"]
+    other = tmp_path / f"mine-too-{'0' * 32}.lora"
+    for file in (*old, other):
+        file.write_bytes(b"old")
+    kept.write(packed, FIRST)
+    assert [file.exists() for file in (*old, other)] == [False, False, True]
+    assert kept.open("mine", FIRST) is not None
+
+
 def test_errors_of_the_disk_are_ignored(tmp_path: Path, packed: PackedLora) -> None:
     (tmp_path / "file").write_text("")
     kept = PackedFiles(tmp_path / "file", SHAPE)

@@ -154,6 +154,17 @@ def test_weights_are_read_once_and_again_when_the_file_is_damaged(
     assert len(reads) == 2
 
 
+def test_a_file_of_an_earlier_version_is_replaced(weights: LlamaWeights, tmp_path: Path) -> None:
+    """Even if it is whole: it may have other widths than this version chooses."""
+    load_or_pack(weights.digest, lambda: weights, tmp_path)
+    (path,) = tmp_path.glob("*.pack")
+    earlier = path.rename(path.with_name(f"{weights.digest[:32]}-v1.pack"))
+    reads = []
+    load_or_pack(weights.digest, lambda: reads.append(True) or weights, tmp_path)
+    assert len(reads) == 1
+    assert (path.exists(), earlier.exists()) == (True, False)
+
+
 def test_a_failed_write_leaves_nothing(
     weights: LlamaWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
