@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from adapters.training.documents.fields import fields, read_list
+from adapters.training.documents.fields import Wordings, careless, fields, one_of, question_about, read_list
 from adapters.training.documents.layouts import LAYOUTS, UNSEEN_LAYOUTS, laid_out
 from adapters.training.documents.letters import FRAMED, framed
 from adapters.training.documents.page import (
@@ -18,16 +18,19 @@ from adapters.training.documents.page import (
     Part,
     WrittenLine,
     WrittenPage,
-    careless,
     line,
-    one_of,
-    question_about,
 )
 from adapters.training.documents.tables import TABLES
 from adapters.training.documents.values import Values
 
 ABSENT_SHARE: Final = 0.25
-"""Share of the questions that the page does not answer."""
+LEARNT_ABSENT_SHARE: Final = 0.12
+"""Share of the questions that the page does not answer, in evaluation and in training: more of them in training make
+the adapter decline what it could answer."""
+
+MOST: Final = 10
+MOST_LEARNT: Final = 18
+"""Questions about a page at most, in evaluation and in training."""
 
 HEADINGS: Final = ("company", "event", "product", "film", "title", "venue", "city")
 """Fields that may stand in large letters at the top, without a label."""
@@ -55,18 +58,18 @@ def kinds(unseen: bool) -> tuple[str, ...]:
     return tuple(name for name, each in read_list("kinds.toml").items() if unseen or not each.get("unseen"))
 
 
-def compose(seed: str, *, unseen: bool = False, most: int = 10) -> WrittenPage:
+def compose(seed: str, *, unseen: bool = False, learnt: bool = False) -> WrittenPage:
     """A page. The same seed gives the same page.
 
     unseen: with layouts, names and wordings that training never shows, half of the time of a kind that it never shows.
-    most: the number of questions at most.
+    learnt: with as many questions as there are, fewer of them without an answer.
     """
     rng = random.Random(seed)
     names = kinds(unseen)
     new = [name for name in names if read_list("kinds.toml")[name].get("unseen")]
     kind = rng.choice(new) if new and rng.random() < 0.5 else rng.choice(names)
     page = _Composer(rng, kind, unseen).page()
-    return page.asked(_questions(rng, page, unseen, most))
+    return page.asked(_questions(rng, page, unseen, learnt))
 
 
 class _Composer:
@@ -129,7 +132,7 @@ class _Composer:
         facts: list[PageFact] = []
         types = [known[name].value for name in chosen]
         for name, value in made:
-            fact = PageFact("field", value, known[name].asks, known[name].nouns, name)
+            fact = PageFact("field", value, known[name].wordings, name)
             label = rng.choice(known[name].labels)
             if name in HEADINGS and not heading and rng.random() < 0.6:
                 heading.append(
@@ -159,7 +162,7 @@ class _Composer:
             for each in source["ask"]:
                 name, _, wordings = each.partition(": ")
                 asked = careless(rng, one_of(rng, wordings.split("|"), self._unseen))
-                facts.append(PageFact("text", made[name][1], (asked,)))
+                facts.append(PageFact("text", made[name][1], Wordings((asked,))))
             lines += [
                 line(row, gap=0.4 if number == 0 else 0.0)
                 for number, row in enumerate(textwrap.wrap(text, width))
@@ -193,18 +196,23 @@ class _Composer:
         for _ in range(count):
             names = own if own and self._rng.random() < 0.65 else others
             each = known[self._rng.choice(names)]
-            yield question_about(self._rng, each.nouns, each.asks, self._unseen)
+            yield question_about(self._rng, each.wordings, self._unseen)
 
 
-def _questions(rng: random.Random, page: WrittenPage, unseen: bool, most: int) -> list[tuple[str, str, Kind]]:
-    """Questions with answers, no two in the same words, ABSENT_SHARE of them without an answer on the page."""
+def _questions(
+    rng: random.Random, page: WrittenPage, unseen: bool, learnt: bool
+) -> list[tuple[str, str, Kind]]:
+    """Questions with answers, no two in the same words, a share of them without an answer on the page."""
+    share, most = (LEARNT_ABSENT_SHARE, MOST_LEARNT) if learnt else (ABSENT_SHARE, MOST)
     facts = list(page.facts)
     rng.shuffle(facts)
+    if learnt:
+        facts += [fact for fact in facts if fact.wordings.nouns]  # again, in other words
     asked: dict[str, tuple[str, str, Kind]] = {}
-    for fact in facts[: round(most * (1 - ABSENT_SHARE))]:
-        question = question_about(rng, fact.nouns, fact.asks, unseen)
+    for fact in facts[: round(most * (1 - share))]:
+        question = question_about(rng, fact.wordings, unseen)
         asked.setdefault(question.lower().rstrip("?. "), (question, fact.value, fact.kind))
-    wanted = max(1, round(len(asked) * ABSENT_SHARE / (1 - ABSENT_SHARE)))
+    wanted = max(1, round(len(asked) * share / (1 - share)))
     for question in page.absent[:wanted]:
         asked.setdefault(question.lower().rstrip("?. "), (question, NOT_ON_THE_PAGE, "absent"))
     return list(asked.values())

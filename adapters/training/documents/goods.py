@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adapters.training.documents.fields import WORDS
-from adapters.training.documents.page import Item, PageFact, Part, WrittenLine, careless, line, one_of
+from adapters.training.documents.fields import WORDS, Wordings, careless, one_of
+from adapters.training.documents.page import Item, PageFact, Part, WrittenLine, line
 from adapters.training.documents.values import Values
 
 Asked = tuple[str, str, Sequence[str]]
@@ -23,7 +23,7 @@ def build(
     """A table. cells: what can be asked. missing: names that have no row, with the wordings for them."""
     rng = values.rng
     facts = [
-        PageFact("table", value, (careless(rng, one_of(rng, wordings, unseen).format(name)),))
+        PageFact("table", value, Wordings((careless(rng, one_of(rng, wordings, unseen).format(name)),)))
         for name, value, wordings in cells
     ]
     absent = [careless(rng, one_of(rng, wordings, unseen).format(name)) for name, wordings in missing]
@@ -153,8 +153,8 @@ def menu(values: Values, unseen: bool) -> Part:
 
 def menu_sections(values: Values, unseen: bool) -> Part:
     first, second = menu(values, unseen), menu(values, unseen)
-    names = {fact.asks[0].lower() for fact in first.facts}
-    known = [fact for fact in second.facts if fact.asks[0].lower() not in names]
+    names = {fact.wordings.asks[0].lower() for fact in first.facts}
+    known = [fact for fact in second.facts if fact.wordings.asks[0].lower() not in names]
     lines = (
         line("Starters", bold=True, size=1.2),
         *first.lines[:4],

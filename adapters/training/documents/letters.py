@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from adapters.training.documents.fields import Wordings
 from adapters.training.documents.page import PageFact, Part, WrittenLine, line
 from adapters.training.documents.values import Values
 
@@ -111,7 +112,7 @@ def framed(kind: str, parts: Sequence[Part], values: Values) -> Part:
 
 
 def _frame_fact(value: str, asks: tuple[str, ...], key: str) -> PageFact:
-    return PageFact("text", value, asks, key=key)
+    return PageFact("text", value, Wordings(asks), key=key)
 
 
 def _names_author(each: WrittenLine) -> bool:

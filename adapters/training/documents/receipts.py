@@ -9,11 +9,20 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from adapters.training.documents.composing import ABSENT_SHARE
-from adapters.training.documents.fields import WORDS, fields, read_list
-from adapters.training.documents.page import NOT_ON_THE_PAGE, Kind, PageFact, careless, one_of, question_about
+from adapters.training.documents.composing import ABSENT_SHARE, LEARNT_ABSENT_SHARE
+from adapters.training.documents.fields import (
+    WORDS,
+    Wordings,
+    careless,
+    fields,
+    one_of,
+    question_about,
+    read_list,
+)
+from adapters.training.documents.page import NOT_ON_THE_PAGE, Kind, PageFact
 
 _SUM: Final = r"(?:RM|\$|MYR)?\s*(-?\d[\d,]*\.\d{2})"
 _LISTS: Final = read_list("receipts.toml")
@@ -47,13 +56,12 @@ def receipt_facts(rows: Sequence[str]) -> list[PageFact]:
         if name == "time":
             found = set(list(dict.fromkeys(found))[:1]) if len({each[:5] for each in found}) == 1 else set()
         if len(found) == 1 and (value := found.pop()):
-            facts.append(PageFact("field", value, known[name].asks, known[name].nouns, name))
+            facts.append(PageFact("field", value, known[name].wordings, name))
     summary = [match for row in rows if (match := _SUMMARY.match(row))]
     if len(summary) == 1 and not any(fact.key == "tax" for fact in facts):
+        tax = known["tax"].wordings
         facts.append(
-            PageFact(
-                "field", summary[0][2], known["tax"].asks, (*known["tax"].nouns, "gst amount", "gst"), "tax"
-            )
+            PageFact("field", summary[0][2], replace(tax, nouns=(*tax.nouns, "gst amount", "gst")), "tax")
         )
     return facts + list(_items(rows))
 
@@ -70,10 +78,14 @@ def _items(rows: Sequence[str]) -> Iterator[PageFact]:
             name = re.sub(r"[#*^]+\w{0,2}$|\*\w+$", "", rows[number - 2]).strip(" *#")
             if sum(other.startswith(name) for other in rows) == 1 and len(name) > 4:
                 yield PageFact(
-                    "table", coded[3], tuple(each.format(name.lower()) for each in WORDS["ask_price"])
+                    "table",
+                    coded[3],
+                    Wordings(tuple(each.format(name.lower()) for each in WORDS["ask_price"])),
                 )
                 yield PageFact(
-                    "table", coded[1], (f"How many {name.lower()} were bought?", f"Quantity of {name}?")
+                    "table",
+                    coded[1],
+                    Wordings((f"How many {name.lower()} were bought?", f"Quantity of {name}?")),
                 )
         match = _ITEM.match(row)
         if (
@@ -85,9 +97,11 @@ def _items(rows: Sequence[str]) -> Iterator[PageFact]:
             yield PageFact(
                 "table",
                 match[2],
-                tuple(
-                    each.format(match[1].lower() if len(match[1]) % 2 else match[1])
-                    for each in WORDS["ask_price"]
+                Wordings(
+                    tuple(
+                        each.format(match[1].lower() if len(match[1]) % 2 else match[1])
+                        for each in WORDS["ask_price"]
+                    )
                 ),
             )
 
@@ -112,7 +126,7 @@ def absent_questions(rng: random.Random, rows: Sequence[str], unseen: bool) -> I
             yield careless(rng, one_of(rng, WORDS["ask_price"], unseen).format(rng.choice(foods).lower()))
         else:
             name = rng.choice(free if free and chance < 0.7 else never)
-            yield question_about(rng, known[name].nouns, known[name].asks, unseen)
+            yield question_about(rng, known[name].wordings, unseen)
 
 
 def receipt_questions(
@@ -120,21 +134,22 @@ def receipt_questions(
 ) -> list[tuple[str, str, Kind]]:
     """(question, answer, kind) about a receipt. labels: company, date and total of the data set, asked now and then."""
     rng, known = random.Random(seed), fields()
+    share = ABSENT_SHARE if unseen else LEARNT_ABSENT_SHARE
     facts = receipt_facts(rows)
     rng.shuffle(facts)
     tables = [fact for fact in facts if fact.kind == "table"][:3]
-    facts = [*[fact for fact in facts if fact.kind == "field"], *tables][: round(most * (1 - ABSENT_SHARE))]
+    facts = [*[fact for fact in facts if fact.kind == "field"], *tables][: round(most * (1 - share))]
     facts += [
-        PageFact("field", labels[name], known[name].asks, known[name].nouns, name)
+        PageFact("field", labels[name], known[name].wordings, name)
         for name in ("company", "date", "total")
         if labels.get(name) and not unseen and rng.random() < 0.3
     ]
     asked: dict[str, tuple[str, str, Kind]] = {}
     for fact in facts:
-        question = question_about(rng, fact.nouns, fact.asks, unseen)
+        question = question_about(rng, fact.wordings, unseen)
         asked.setdefault(question.lower(), (question, fact.value, fact.kind))
     absent = absent_questions(rng, rows, unseen)
-    for _ in range(max(1, round(len(asked) * ABSENT_SHARE / (1 - ABSENT_SHARE)))):
+    for _ in range(max(1, round(len(asked) * share / (1 - share)))):
         question = next(absent)
         asked.setdefault(question.lower(), (question, NOT_ON_THE_PAGE, "absent"))
     return list(asked.values())

@@ -55,7 +55,7 @@ def write_pages(out: Path, seed: int, counts: PageCounts, cache: OcrCache) -> It
     ):
         for number in range(count):
             name, unseen = f"{split}_{number + 1:04}", split == "unseen"
-            page = compose(f"{seed} {name}", unseen=unseen)
+            page = compose(f"{seed} {name}", unseen=unseen, learnt=split in ("train", "read"))
             drawn = draw(page, f"{seed} {name} drawn")
             photo = split != "train" and number % 2 == 1
             picture = photographed(drawn.picture, f"{seed} {name} photo") if photo else drawn.picture

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("faker", reason="needs the extra [train]")
 
-from adapters.training.documents.composing import ABSENT_SHARE, compose, kinds
+from adapters.training.documents.composing import ABSENT_SHARE, LEARNT_ABSENT_SHARE, MOST, compose, kinds
 from adapters.training.documents.drawing import as_read, draw, photographed
-from adapters.training.documents.fields import fields, read_list
+from adapters.training.documents.fields import WORDS, fields, read_list
 from adapters.training.documents.page import NOT_ON_THE_PAGE
 from adapters.training.documents.receipts import receipt_facts, receipt_questions
 from adapters.training.documents.writing import PageCounts, text_rows, write_pages
@@ -41,6 +42,30 @@ def test_about_a_quarter_of_the_questions_have_no_answer() -> None:
     asked = [kind for number in range(200) for _, _, kind in compose(f"share {number}").questions]
 
     assert asked.count("absent") / len(asked) == pytest.approx(ABSENT_SHARE, abs=0.05)
+
+
+def test_pages_for_training_are_asked_more_and_decline_less() -> None:
+    pages = [compose(f"learnt {number}", learnt=True).questions for number in range(200)]
+    asked = [kind for questions in pages for _, _, kind in questions]
+
+    assert asked.count("absent") / len(asked) == pytest.approx(LEARNT_ABSENT_SHARE, abs=0.04)
+    assert max(map(len, pages)) > MOST
+
+
+def test_wordings_of_evaluation_are_not_among_those_for_training_only() -> None:
+    def plain(words: Iterable[str]) -> set[str]:
+        return {each.lower().rstrip("?. ") for each in words}
+
+    forms, own = read_list("wordings.toml"), [field.wordings for field in fields().values()]
+    kept = [each[-1] for words in own for each in (words.asks, words.nouns) if len(each) > 2]
+    more = [each for words in own for each in (*words.more_asks, *words.more_nouns)]
+
+    assert not plain(kept) & plain(more)
+    assert not plain(forms["unseen"]) & plain(forms["seen"])
+    for name, asks in WORDS.items():
+        if name.startswith("ask_"):
+            assert not plain(asks[-1:]) & plain(asks[:-1]), name
+    assert read_list("asks.toml")["asks"].keys() | read_list("asks.toml")["nouns"].keys() <= fields().keys()
 
 
 def test_equal_seeds_give_equal_pages() -> None:
@@ -92,7 +117,8 @@ def test_fields_of_a_receipt_are_found_by_their_labels() -> None:
     assert found["tax"] == "0.56"
     assert found["receipt_number"] == "A-1001"
     assert any(
-        fact.value == "7.40" and "glass jar" in fact.asks[0].lower() for fact in receipt_facts(RECEIPT)
+        fact.value == "7.40" and "glass jar" in fact.wordings.asks[0].lower()
+        for fact in receipt_facts(RECEIPT)
     )
 
 
