@@ -122,6 +122,8 @@ class Answer:
     reason_kind: the kind of the last reason in the label (edge_app.reason_text.CLAUSES), for programs; "text" for an
         answer that was saved before kinds were recorded.
     model: name of the model that answered.
+    precision: how it computed, "int8" or "float" (models.engine.Engine.precision); None for a cloud answer, for a
+        built-in reply, and for one that was saved before this was recorded.
     mean_logprob, min_logprob: natural logarithms, over the answer's tokens; None when nothing was generated here.
     evidence: what the confidence was computed from; None for a cloud answer, for a built-in reply, and for a turn
         read from disk.
@@ -152,6 +154,7 @@ class Answer:
     min_logprob: float | None = None
     kept: str | None = None
     broken: str | None = None
+    precision: str | None = None
     offer: Offer | None = None
     fields: tuple[FieldValue, ...] = ()
     evidence: Evidence | None = field(default=None, compare=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +25,14 @@ from models.core.types import Image, Message, Progress, Sampling, no_progress
 from models.engine import Abilities, Engine, FeatureSizes, PackedAdapter
 from models.families.parts import ImageEncoder, LoadOptions, Parts
 from models.families.registry import load_parts
+from models.formats.llama_weights import Precision
 from models.hub.store import ModelFiles
 from models.language.context_window import fit, fit_texts
 from models.language.generation import ActiveAdapter, Generation
 from models.language.prefix_cache import AdapterKey
 from models.language.prompt import EncodedImage, Prompt, RowIds
 from models.language.sampling import check
-from models.precision import model_precision
+from models.precision import float_memory, model_precision
 from models.vision.tiled.tile_encoder import TileEncoder
 from models.vision.tower import TowerFeatures
 
@@ -61,6 +62,14 @@ def load(
     )
 
 
+@dataclass(frozen=True)
+class FloatCopy:
+    """The second copy of a model, in float. load: its parts. memory: about the bytes that they take."""
+
+    load: Callable[[Progress], Parts]
+    memory: Callable[[], int]
+
+
 class CompiledEngine:
     """A model in memory, with the methods of models.engine.Engine. Made by `load`.
 
@@ -74,11 +83,11 @@ class CompiledEngine:
         digest: str,
         parts: Parts,
         packed_folder: Path,
-        load_floats: Callable[[Progress], Parts] | None = None,
+        float_copy: FloatCopy | None = None,
     ) -> None:
         """packed_folder: where packed adapters are kept between runs.
 
-        load_floats: loads the parts in float; None for a model whose adapters all run on `parts`.
+        float_copy: None for a model whose adapters all run on `parts`.
         """
         self.name = name
         self.digest = digest
@@ -88,11 +97,11 @@ class CompiledEngine:
         self.feature_sizes = FeatureSizes(self.shape.hidden, parts.vision.feature_size if parts.vision else 0)
         self.abilities = Abilities(parts.image_tasks, parts.text_tasks)
         self.adapters = CompiledAdapterPacker(
-            self.shape, packed_folder, parts.base, by_update=load_floats is not None
+            self.shape, packed_folder, parts.base, by_update=float_copy is not None
         )
         self.base_adapter = None if parts.base_lora is None else CompiledAdapter(parts.base_lora)
         self._parts = parts
-        self._load_floats = load_floats
+        self._float_copy = float_copy
         self._float_parts: Parts | None = None
         self._row_ids = RowIds()
         self._in_conversation = 0  # distinct images of the last conversation
@@ -113,16 +122,34 @@ class CompiledEngine:
         options = LoadOptions(
             cache_dir, threads or thread_settings.default_threads(), context_length, precision
         )
-        floats = (
-            None if precision == "float" else partial(load_parts, files, replace(options, precision="float"))
-        )
         parts = load_parts(files, options, progress)
-        return cls(files.name, files.digest, parts, cache_dir / PACKED, floats)
+        copy = None
+        if precision != "float":
+            length = parts.language.runtime.context_length
+            load_floats = partial(load_parts, files, replace(options, precision="float"))
+            copy = FloatCopy(load_floats, partial(float_memory, files, length))
+        return cls(files.name, files.digest, parts, cache_dir / PACKED, copy)
 
     @property
     def generation(self) -> int:
         """The first 63 bits of the digest, so that it has the form of an adapter's generation."""
         return int(self.digest[:16], 16) >> 1
+
+    def precision(self, adapter: PackedAdapter | None = None) -> Precision:
+        """How linear layers compute under the adapter."""
+        if self.shape.float_type is not None:
+            return "float"
+        return "float" if adapter is not None and self._in_floats(as_compiled(adapter)) else "int8"
+
+    def memory_under(self, adapter: PackedAdapter) -> int:
+        """See models.engine.Engine: about the bytes of the second copy, until it is loaded."""
+        if self._float_copy is None or self._float_parts is not None:
+            return 0
+        return self._float_copy.memory() if self._in_floats(as_compiled(adapter)) else 0
+
+    def free_copy(self) -> None:
+        """Free the second copy. The next answer of an adapter that runs on it loads it again."""
+        self._float_parts = None
 
     def load_vision(self, progress: Progress = no_progress) -> None:
         """Load the vision encoder now instead of with the first image."""
@@ -298,14 +325,14 @@ class CompiledEngine:
 
     def _in_floats(self, adapter: CompiledAdapter | None) -> bool:
         """Whether the adapter runs on the second copy."""
-        return adapter is not None and adapter.lora.floats and self._load_floats is not None
+        return adapter is not None and adapter.lora.floats and self._float_copy is not None
 
     def _parts_of(self, adapter: CompiledAdapter | None, progress: Progress) -> Parts:
         """The parts that the adapter runs on."""
-        if self._load_floats is None or not self._in_floats(adapter):
+        if self._float_copy is None or not self._in_floats(adapter):
             return self._parts
         if self._float_parts is None:
-            self._float_parts = self._load_floats(progress)
+            self._float_parts = self._float_copy.load(progress)
         return self._float_parts
 
     def _vision(self, parts: Parts | None = None) -> ImageEncoder:

@@ -208,6 +208,21 @@ class Engine(FeatureExtractor, TextScorer, Protocol):
     @property
     def adapters(self) -> AdapterPacker: ...
 
+    def precision(self, adapter: PackedAdapter | None = None) -> str | None:
+        """How the model computes under the adapter: "int8", "float", or another word; None when it does not say."""
+        ...
+
+    def memory_under(self, adapter: PackedAdapter) -> int:
+        """Bytes that the first answer under the adapter adds to the engine; 0 when it needs no memory of its own.
+
+        That is a copy of the weights in another form, which stays until `free_copy`.
+        """
+        ...
+
+    def free_copy(self) -> None:
+        """Free what `memory_under` counts. It is made again when it is needed."""
+        ...
+
     def load_vision(self, progress: Progress = no_progress) -> None:
         """Load the vision encoder now instead of with the first image. Does nothing without one."""
         ...

@@ -21,10 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.adapter_weights import AdapterWeights
+from models.core.files import read_json
 from models.families.parts import BaseWeights
+from models.formats.gguf import GgufFile
 from models.formats.llama_weights import Precision
-from models.formats.model_description import default_precision
+from models.formats.mlc.package import CONFIG_FILE as MLC_CONFIG
+from models.formats.mlc.package import is_mlc_package
+from models.formats.model_description import default_precision, describe_config, describe_gguf
 from models.hub.catalog import WEIGHT_FILES
+from models.hub.selection import CONFIG
 from models.hub.store import ModelFiles
 from models.lora.vision_lora import Arrays
 
@@ -42,6 +47,21 @@ def model_precision(files: ModelFiles, wanted: Wanted = "auto") -> Precision:
     paths = files.files.values() if "language_model" in files.files else files.directory.iterdir()
     size = sum(path.stat().st_size for path in paths if path.suffix in WEIGHT_FILES)
     return default_precision(size)
+
+
+def float_memory(files: ModelFiles, context_length: int) -> int:
+    """About the bytes that a model takes in float, with a KV cache of this length. Reads the headers of its files.
+
+    Raises UserError when a file is damaged.
+    """
+    weights = files.files.get("language_model")
+    if weights is not None:
+        mmproj = files.files.get("mmproj")
+        described = describe_gguf(GgufFile(weights), None if mmproj is None else GgufFile(mmproj))
+    else:
+        config = files.directory / (MLC_CONFIG if is_mlc_package(files.directory) else CONFIG)
+        described = describe_config(read_json(config), config)
+    return described.memory(context_length, "float")
 
 
 class Updates:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -34,11 +34,16 @@ MEMORY_SHARE = 0.5
 
 @dataclass(frozen=True)
 class ResidentEngine:
-    """An engine in memory. bank: of its adapters. memory: bytes that it takes, as the catalog says."""
+    """An engine in memory.
+
+    bank: of its adapters. memory: bytes that it takes, as the catalog says. copy: bytes of the copy of its weights that
+    some adapters need (Engine.memory_under); 0 when none of them was used.
+    """
 
     engine: Engine
     bank: AdapterBank
     memory: int
+    copy: int = 0
 
 
 class EnginePool:
@@ -87,10 +92,21 @@ class EnginePool:
         adapter: None for the model alone. Raises UserError, and what `engine` raises.
         """
         self.engine(model, job)
-        lease = self._residents[model].bank.acquire(adapter)
+        resident = self._residents[model]
+        lease = resident.bank.acquire(adapter)
         with self._lock:
             self._held[model] += 1
+        if lease.weights is not None:
+            self._count_copy(model, resident.engine.memory_under(lease.weights))
         return Lease(lease.weights, lease.reads, partial(self._release, lease, model))
+
+    def _count_copy(self, model: str, size: int) -> None:
+        """Makes room for the copy that an answer is about to need. size: bytes that it adds, 0 for none."""
+        if size:
+            resident = self._residents[model] = replace(self._residents[model], copy=0)
+            self._make_room(size)
+            self._residents[model] = replace(resident, copy=size)
+            self._residents.move_to_end(model)
 
     def examples(self, adapter: str) -> tuple[Example, ...]:
         """The questions in the manifests of an adapter, or of a sum of adapters. Raises UserError."""
@@ -126,20 +142,25 @@ class EnginePool:
             self._close(next(iter(self._residents)))
 
     def _make_room(self, memory: int) -> None:
-        """Closes engines until one of this size fits, the one used longest ago first.
+        """Closes engines until so many bytes fit, the one used longest ago first.
 
-        An engine that an answer uses stays, and so does the embedded default, because the router needs it for the next
-        question.
+        An engine that an answer uses stays. Of the embedded default only the copy of its weights goes, because the
+        router needs the model for the next question.
         """
-        for model in list(self._residents):
-            used = sum(resident.memory for resident in self._residents.values())
+        for model, resident in list(self._residents.items()):
+            used = sum(each.memory + each.copy for each in self._residents.values())
             if used + memory <= self._budget:
                 return
             with self._lock:
                 held = self._held[model] > 0
-            if not held and model != self.bases.embedded:
+            if held or (model == self.bases.embedded and not resident.copy):
+                continue
+            if model == self.bases.embedded:
+                resident.engine.free_copy()
+                self._residents[model] = replace(resident, copy=0)
+            else:
                 self._close(model)
-                free_closed()
+            free_closed()
 
     def _close(self, model: str) -> None:
         resident = self._residents.pop(model)

@@ -28,6 +28,7 @@ OWN_FIELDS = (
     "reason",
     "reason_kind",
     "model",
+    "precision",
     "mode",
     "timing_ms",
     "tokens_per_second",

@@ -199,6 +199,7 @@ class LocalAnswer:
         grammar = schema.grammar if schema is not None else None
         draft.generation = draft.by_field or questions.ask(lease, texts, use_words, None, grammar)
         draft.weights_generation = (lease.weights or engine).generation
+        draft.precision = engine.precision(lease.weights)
         draft.head = questions.head(lease)
         draft.scope = questions.scope(adapter, planned.turn.question)
 

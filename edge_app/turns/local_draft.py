@@ -37,7 +37,7 @@ class LocalDraft:
     first_token_ms: since the turn was handed over. generation: None before generation begins.
     logprobs, texts: natural logarithms and texts, one for each token. by_field: the generation when it asks for each
         field of a schema.
-    weights_generation: of the weights that answer, as in Evidence.
+    weights_generation: of the weights that answer, as in Evidence. precision: as in Answer.
     head, ocr: certainty of the projector's heads and of the text reader about the image in question, 0..1.
     scope: the log-odds that the question is one of the tasks of who answers, as in Evidence.
     read_text: the text of that image in the prompt; empty for none.
@@ -61,6 +61,7 @@ class LocalDraft:
         self.texts: list[str] = []
         self.by_field: FieldQuestions | None = None
         self.weights_generation: int | None = None
+        self.precision: str | None = None
         self.head: float | None = None
         self.scope: float | None = None
         self.ocr: float | None = None
@@ -177,6 +178,7 @@ class LocalDraft:
             session=self._session,
             mean_logprob=sum(logprobs) / len(logprobs) if logprobs else None,
             min_logprob=min(logprobs) if logprobs else None,
+            precision=self.precision,
             evidence=self._evidence() if self.reply is None else None,
             offer=planned.places.offer(probability) if judged is not None else None,
             fields=self.values() if stop_reason != "cancelled" else (),

@@ -77,6 +77,7 @@ class FakeEngine:
 
     words: the answer, a token each. logprob: of each token. before_token: called with the number of each token before
     it is generated. loading: called when the engine is loaded. likeliest: how many likely tokens come with each.
+    copy: bytes that answers under an adapter add.
     """
 
     generation: ClassVar[int] = 1
@@ -96,6 +97,8 @@ class FakeEngine:
     encoded_under: list[str | None] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     closed: bool = False
+    copy: int = 0
+    freed_copies: int = 0
 
     @property
     def adapters(self) -> CompiledAdapterPacker:
@@ -106,6 +109,17 @@ class FakeEngine:
         self._note()
         self.loading(progress)
         return self
+
+    def precision(self, adapter: PackedAdapter | None = None) -> str | None:
+        return "int8" if adapter is None else "float"
+
+    def memory_under(self, adapter: PackedAdapter) -> int:
+        del adapter
+        return self.copy
+
+    def free_copy(self) -> None:
+        self._note()
+        self.freed_copies += 1
 
     def load_vision(self, progress: Progress) -> None:
         del progress

@@ -107,7 +107,7 @@ def test_the_json_object_has_exactly_the_keys_that_scripts_rely_on(assistant: As
             "stop_reason",
             "tokens",
         ),
-        *("timing_ms", "tokens_per_second", "session", "kept", "broken"),
+        *("timing_ms", "tokens_per_second", "session", "kept", "broken", "precision"),
     }
     assert set(printed["tokens"]) == {"prompt", "image", "cached", "completion"}
     assert set(printed["timing_ms"]) == {"route", "image", "prefill", "first_token", "total"}

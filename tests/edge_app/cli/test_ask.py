@@ -89,7 +89,7 @@ def test_ask_json_prints_one_object(run: Run, engine: FakeEngine, photo: str) ->
             "model",
         ),
         *("stop_reason", "tokens"),
-        *("timing_ms", "tokens_per_second", "session", "kept", "broken"),
+        *("timing_ms", "tokens_per_second", "session", "kept", "broken", "precision"),
     ]
     assert (printed["answer"], printed["mode"], printed["place"]) == ("A cat.", "fast", "local")
     assert engine.encoded

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adapters.bank import Lease
 from adapters.store.adapter_store import AdapterStore
 from adapters.store.manifest import AdapterManifest, write_manifest
 from edge_app.engine.adapter_bases import AdapterBases
@@ -162,6 +163,46 @@ def test_the_embedded_default_stays_for_the_router() -> None:
     for model in (DEFAULT_MODEL, "a", "b"):
         pool.engine(model, job())
     assert set(pool.residents()) == {DEFAULT_MODEL, "b"}
+
+
+def strong_adapter(pool: EnginePool, load: Loader, model: str, copy: int) -> Lease:
+    """A lease of an adapter under which the model needs a copy of its weights of so many megabytes."""
+    put_for("strong", model)
+    pool.engine(model, job())
+    load.engines[model].copy = copy * 1_000_000
+    lease = pool.acquire("strong", model, job())
+    load.engines[model].copy = 0  # it is loaded
+    return lease
+
+
+def test_the_copy_of_the_weights_that_an_adapter_needs_counts() -> None:
+    describe_models({"a": 300, "b": 300})
+    load = Loader()
+    pool = pool_of(load, model="b", model_memory=700)
+    pool.engine("a", job())
+    strong_adapter(pool, load, "b", 200).release()
+    assert {name: (each.memory, each.copy) for name, each in pool.residents().items()} == {
+        "b": (300_000_000, 200_000_000)
+    }
+    pool.acquire("strong", "b", job()).release()
+    assert pool.residents()["b"].copy == 200_000_000
+    pool.engine("a", job())
+    assert list(pool.residents()) == ["a"]
+    assert load.engines["b"].closed
+
+
+def test_of_the_embedded_default_the_copy_goes_unless_an_answer_uses_it() -> None:
+    describe_models({"a": 300, "b": 200})
+    load = Loader()
+    pool = pool_of(load, model_memory=900)  # the embedded default takes 320
+    lease = strong_adapter(pool, load, DEFAULT_MODEL, 500)
+    pool.engine("a", job())
+    assert load.engines[DEFAULT_MODEL].freed_copies == 0
+    lease.release()
+    pool.engine("b", job())
+    assert load.engines[DEFAULT_MODEL].freed_copies == 1
+    assert pool.residents()[DEFAULT_MODEL].copy == 0
+    assert set(pool.residents()) == {DEFAULT_MODEL, "a", "b"}
 
 
 def test_the_length_of_the_context_is_that_of_the_chosen_model() -> None:

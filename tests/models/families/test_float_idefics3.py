@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,13 @@ import pytest
 
 from models.adapter_weights import AdapterWeights, read_adapter
 from models.compiled_adapters import CompiledAdapterPacker
-from models.compiled_engine import CompiledEngine
+from models.compiled_engine import CompiledEngine, FloatCopy
 from models.core.types import Message, Sampling, no_progress
 from models.families.parts import LoadOptions, Parts
 from models.families.registry import load_parts
 from models.formats.llama_weights import Precision
 from models.model_dump import dump, read_messages
-from models.precision import Updates
+from models.precision import Updates, float_memory
 from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS, write_checkpoint, write_safetensors
 from tests.models.families.test_adapted_idefics3 import (
     CONNECTOR,
@@ -127,7 +128,10 @@ def engine(tmp_path: Path, engine_cache: Path) -> CompiledEngine:
     """A model in int8 as a large one is."""
     folder = write_checkpoint(CASE, tmp_path / "base")
     rounded = loaded(folder, engine_cache, "int8")
-    return CompiledEngine("tiny", "0", rounded, tmp_path, lambda _: loaded(folder, engine_cache))
+    copy = FloatCopy(
+        lambda _: loaded(folder, engine_cache), partial(float_memory, directory_files(folder), 4096)
+    )
+    return CompiledEngine("tiny", "0", rounded, tmp_path, copy)
 
 
 def test_an_engine_answers_under_a_strong_adapter_in_float(
@@ -139,6 +143,9 @@ def test_an_engine_answers_under_a_strong_adapter_in_float(
         for name, size in (("strong", 8), ("weak", 0.1))
     )
     assert (strong.lora.floats, weak.lora.floats) == (True, False)
+    assert (engine.precision(), engine.precision(weak), engine.precision(strong)) == ("int8", "int8", "float")
+    assert engine.memory_under(weak) == 0
+    assert engine.memory_under(strong) > 1e6
     exact = loaded(tmp_path / "base", engine_cache)
     for adapter, model in ((strong, exact), (weak, loaded(tmp_path / "base", engine_cache, "int8"))):
         answer = engine.generate([question], Sampling(max_tokens=4), adapter=adapter)
@@ -147,6 +154,13 @@ def test_an_engine_answers_under_a_strong_adapter_in_float(
         assert model.vision is not None
         seen = model.vision.encode(question.images[0], adapter.vision)
         np.testing.assert_array_equal(rows, seen.embeddings)
+
+    assert engine.memory_under(strong) == 0  # it is counted already
+    engine.free_copy()
+    assert engine.memory_under(strong) > 1e6
+    again = engine.generate([question], Sampling(max_tokens=4), adapter=strong)
+    list(again)
+    assert again.stop_reason is not None
 
     engine.adapters.keep(strong, "signature")
     opened = engine.adapters.open(tmp_path / "strong", "strong", "signature")
