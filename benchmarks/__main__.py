@@ -6,7 +6,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -156,18 +156,19 @@ def _vlm(
     rounds: int,
     versions: dict[str, str],
 ) -> list[TableRow]:
-    """The rows of vlm. Each is said as soon as it is measured, since all of them take a quarter of an hour."""
+    """The rows of vlm, those so far after Ctrl-C. Each is said when it is measured, since all take many minutes."""
     if options.models is None:
         raise UserError(f"{VLM} needs --models FOLDER, a folder for its random models")
     default = files.files["language_model"], files.digests["language_model"]
     run = figures.Run(options.models, folder, threads, rounds, IdleCheck(), default, versions)
     steps = {shape: partial(figures.rows, run, shape) for shape in options.shapes}
-    rows = []
-    for name, measured in [*steps.items(), ("default model", partial(figures.default_rows, run))]:
-        say(f"{name} ...")
-        for each in measured():
-            say(f"  {in_words(each)}")
-            rows.append(each)
+    rows: list[TableRow] = []
+    with suppress(KeyboardInterrupt):
+        for name, measured in [*steps.items(), ("default model", partial(figures.default_rows, run))]:
+            say(f"{name} ...")
+            for each in measured():
+                say(f"  {in_words(each)}")
+                rows.append(each)
     say(f"while one side worked, the other took at most {run.idle.worst:.1%} of a processor")
     return rows
 

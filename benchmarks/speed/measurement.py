@@ -24,18 +24,19 @@ REST = 0.1  # seconds before each measure; longer than thread pools spin after t
 Measure = Callable[[], float]
 
 
-def alternate(rounds: int, measures: Mapping[str, Measure]) -> dict[str, Samples]:
-    """Take each measure once a round. Returns `rounds` samples of each. A round before them is not counted.
+def alternate(rounds: int, measures: Mapping[str, Measure], warm_up: int = 1) -> dict[str, Samples]:
+    """Take each measure once a round. Returns `rounds` samples of each.
 
-    The order is reversed every second round, so that no measure always follows the same other one.
+    The order is reversed every second round, so that no measure always follows the same other one. warm_up: rounds
+    before them that are not counted.
     """
     taken: dict[str, list[float]] = {name: [] for name in measures}
     order = list(measures)
-    for number in range(rounds + 1):
+    for number in range(1 - warm_up, rounds + 1):
         for name in order if number % 2 else reversed(order):
             time.sleep(REST)
             value = measures[name]()
-            if number:
+            if number > 0:
                 taken[name].append(value)
     return {name: Samples(tuple(values)) for name, values in taken.items()}
 

@@ -21,7 +21,7 @@ LEAST_TILE, LEAST_PHOTO = 3.5, 3.0  # times as fast as the peer
 LORA_RANK = 16
 MOST_ADAPTED_TILE = 1.12  # times as long as without an adapter
 FULL = 13
-FULL_ROUNDS = 3  # at most: the peer takes up to a minute for a photo of all tiles
+FULL_ROUNDS = 1  # and none to warm up: the peer takes up to a minute for a photo of all tiles
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Setting:
     """The running processes.
 
     ours: an EngineWorker. theirs: None without llama.cpp. best: its variant with the fastest tile; the same one answers
-    about photos. folder: for photos. packed: bytes of our packed weights.
+    about photos. folder: for photos. packed: bytes of our packed weights. warm_up: rounds that are not counted.
     """
 
     ours: Worker
@@ -39,6 +39,7 @@ class Setting:
     idle: IdleCheck
     folder: Path
     packed: int
+    warm_up: int = 1
 
 
 def rows(setting: Setting, name: str) -> Iterator[TableRow]:
@@ -96,8 +97,9 @@ def _photo(setting: Setting, name: str, photos: Iterator[str], tiles: int) -> li
     def theirs(peer: Peer) -> dict[str, Any]:
         return peer.worker.ask("photo", path=next(photos), question=QUESTION, tiles=tiles)
 
-    rounds = min(setting.rounds, FULL_ROUNDS) if tiles == FULL else setting.rounds
-    samples, beside = _beside(replace(setting, rounds=rounds), ours, theirs)
+    if tiles == FULL:  # everything is warm after the photos of one tile
+        setting = replace(setting, rounds=min(setting.rounds, FULL_ROUNDS), warm_up=0)
+    samples, beside = _beside(setting, ours, theirs)
     target = Target("at most", 1 / LEAST_PHOTO, "ratio")
     note = f"{PHOTO[0]} x {PHOTO[1]} JPEG that was not seen before, from reading the file to the first token"
     figure = f"{name}_photo_{tiles}_tile{'s' if tiles > 1 else ''}"
@@ -111,13 +113,13 @@ def _beside(
     """Our seconds, and those of the peer's fastest variant in the same rounds with its name."""
     peer, variant = setting.theirs, setting.best
     if peer is None or variant is None:
-        return alternate(setting.rounds, {"ours": ours})["ours"], None
+        return alternate(setting.rounds, {"ours": ours}, setting.warm_up)["ours"], None
     peer.use(variant)
     measures = {
         "ours": setting.idle.watch(ours, [peer.worker.process]),
         "theirs": setting.idle.watch(lambda: float(theirs(peer)["seconds"]), [setting.ours.process]),
     }
-    taken = alternate(setting.rounds, measures)
+    taken = alternate(setting.rounds, measures, setting.warm_up)
     return taken["ours"], (variant.name, taken["theirs"])
 
 

@@ -1,16 +1,17 @@
 """Puts the figures of a run into the documentation.
 
-    edge-app bench --only vlm --models FOLDER --shapes 500m 256m 2.2b --output RUN.json
-    python -m benchmarks.vlm.markdown RUN.json docs/performance.md
+    edge-app bench --only vlm --models FOLDER --shapes 500m --output RUN.json
+    python -m benchmarks.vlm.markdown RUN.json... docs/performance.md
 
-The table takes the place of what stands between the two marks in the file.
+The table takes the place of what stands between the two marks in the file. Of a figure that several runs have, it
+shows that of the last one.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,15 @@ _FIGURES = {
 }
 
 
-def as_markdown(run: Mapping[str, Any]) -> str:
-    """The table of a run. run: the JSON that the benchmark writes."""
-    machine, versions = run["machine"], run["versions"]
-    about = f"{machine['processor']}, {run['threads']} threads, kernels {machine['kernels']}"
+def as_markdown(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The table of runs. runs: the JSON that the benchmark writes, of one run or several on one machine."""
+    last = runs[-1]
+    machine, versions = last["machine"], last["versions"]
+    about = f"{machine['processor']}, {last['threads']} threads, kernels {machine['kernels']}"
     if peer := versions.get("llama-cpp-python"):
         about += f"; llama-cpp-python {peer}"
-    rows = [_row(row) for row in run["rows"] if row["name"].startswith("vlm_")]
-    return "\n".join([BEGIN, f"{about}.", "", _HEADER, *rows, END])
+    rows = {row["name"]: row for run in runs for row in run["rows"] if row["name"].startswith("vlm_")}
+    return "\n".join([BEGIN, f"{about}.", "", _HEADER, *map(_row, rows.values()), END])
 
 
 def put(text: str, table: str) -> str:
@@ -79,12 +81,13 @@ def _number(value: float) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """arguments: the run's JSON and the file with the marks."""
-    if len(arguments) != 2:
+    """arguments: the JSON of each run, and the file with the marks."""
+    if len(arguments) < 2:
         print(__doc__, file=sys.stderr)
         return 2
-    run, target = json.loads(Path(arguments[0]).read_text(encoding="utf-8")), Path(arguments[1])
-    target.write_text(put(target.read_text(encoding="utf-8"), as_markdown(run)), encoding="utf-8")
+    *files, target = map(Path, arguments)
+    table = as_markdown([json.loads(file.read_text(encoding="utf-8")) for file in files])
+    target.write_text(put(target.read_text(encoding="utf-8"), table), encoding="utf-8")
     return 0
 
 

@@ -44,6 +44,24 @@ def test_the_table_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     ]
 
 
+def test_runs_are_put_into_one_table_in_which_the_last_figure_counts(tmp_path: Path) -> None:
+    for name, seconds in (("first", 1.0), ("second", 2.0)):
+        rows = [
+            row(f"vlm_{name}_ready", "s", Samples((5.0,))),
+            row("vlm_500m_tile", "s", Samples((seconds,))),
+        ]
+        (tmp_path / name).write_text(as_json({"processor": "A", "kernels": "avx2"}, 2, {}, rows))
+    page = tmp_path / "page.md"
+    page.write_text(f"{markdown.BEGIN}{markdown.END}")
+    assert markdown.main([str(tmp_path / "first"), str(tmp_path / "second"), str(page)]) == 0
+    shown = [line.split(" |")[:2] for line in page.read_text().splitlines() if " s |" in line]
+    assert shown == [
+        ["| first: pack, compile and load all", " 5 s"],
+        ["| 500m: a tile through tower and connector", " 2 s"],
+        ["| second: pack, compile and load all", " 5 s"],
+    ]
+
+
 def test_a_page_without_a_place_is_left_as_it_is() -> None:
     with pytest.raises(ValueError, match="no place"):
-        markdown.put("no marks", markdown.as_markdown(json.loads(run())))
+        markdown.put("no marks", markdown.as_markdown([json.loads(run())]))
