@@ -27,6 +27,11 @@ VALIDATION_SHARE = 0.2
 LEAST_IMAGES = 8
 MAX_QUESTION, MAX_ANSWER, MAX_TYPE = 4000, 4000, 64
 DEFAULT_TYPE = "answer"
+
+NOT_ON_THE_PAGE = "Not on the page."
+"""The answer of a row whose page has no answer, the one text with which adapters for pages learn to decline. It counts
+as a decline wherever answers are judged (router.confidence.declines)."""
+
 OCR_FILE = "ocr.json"
 """Texts of images, in the cache folder of the app (models.ocr.reader.OcrCache)."""
 

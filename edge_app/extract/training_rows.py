@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from adapters.training.data import NOT_ON_THE_PAGE
 from edge_app.extract.review import shown
 from edge_app.extract.rows import Cell
 from edge_app.extract.sources import PageJob
@@ -24,9 +25,6 @@ from models.core.errors import UserError
 from models.core.files import write_whole
 from models.core.images import load_image
 from models.core.png_text import png_file
-
-NOT_THERE = "The page does not say."
-"""The answer for a value that is empty; it counts as a decline (router.confidence.declines)."""
 
 _LONGEST_PRINTED = 4
 """Words of a date or a number as it is printed: "28 December 2017" has three."""
@@ -74,7 +72,7 @@ def write_training_rows(
 def as_printed(field: Field, value: Cell, lines: Sequence[str]) -> str:
     """A value as the page has it: "9.90" for 9.9, "28/12/2017" for 2017-12-28; as it is when it is not found there."""
     if value is None:
-        return NOT_THERE
+        return NOT_ON_THE_PAGE
     if field.kind in ("number", "integer", "date"):
         for line in lines:
             words = re.findall(r"\S+", line)

@@ -8,11 +8,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from adapters.training.data import NOT_ON_THE_PAGE
 from adapters.training.documents.fields import Wordings, careless, fields, one_of, question_about, read_list
 from adapters.training.documents.layouts import LAYOUTS, UNSEEN_LAYOUTS, laid_out
 from adapters.training.documents.letters import FRAMED, framed
 from adapters.training.documents.page import (
-    NOT_ON_THE_PAGE,
     Kind,
     PageFact,
     Part,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Literal
 
 from adapters.training.documents.fields import Wordings
-
-NOT_ON_THE_PAGE: Final = "Not on the page."
-"""The answer to a question whose answer is not there. router.confidence.declines takes it for a decline."""
 
 Kind = Literal["field", "table", "text", "absent"]
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from adapters.training.data import NOT_ON_THE_PAGE
 from adapters.training.documents.composing import ABSENT_SHARE, LEARNT_ABSENT_SHARE
 from adapters.training.documents.fields import (
     WORDS,
@@ -22,7 +23,7 @@ from adapters.training.documents.fields import (
     question_about,
     read_list,
 )
-from adapters.training.documents.page import NOT_ON_THE_PAGE, Kind, PageFact
+from adapters.training.documents.page import Kind, PageFact
 
 _SUM: Final = r"(?:RM|\$|MYR)?\s*(-?\d[\d,]*\.\d{2})"
 _LISTS: Final = read_list("receipts.toml")

@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("faker", reason="needs the extra [train]")
 
+from adapters.training.data import NOT_ON_THE_PAGE
 from adapters.training.documents.composing import ABSENT_SHARE, LEARNT_ABSENT_SHARE, MOST, compose, kinds
 from adapters.training.documents.drawing import as_read, draw, photographed
 from adapters.training.documents.fields import WORDS, fields, read_list
-from adapters.training.documents.page import NOT_ON_THE_PAGE
 from adapters.training.documents.receipts import receipt_facts, receipt_questions
 from adapters.training.documents.writing import PageCounts, text_rows, write_pages
 from models.ocr.reader import OcrCache

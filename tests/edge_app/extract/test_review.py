@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from adapters.training.data import read_training_rows
+from adapters.training.data import NOT_ON_THE_PAGE, read_training_rows
 from edge_app.extract.review import Review, ReviewItem, items_below, shown
 from edge_app.extract.rows import PageRow
 from edge_app.extract.sources import PageJob, jobs_of
 from edge_app.extract.store import ExtractStore
 from edge_app.extract.task import asked_fields, asked_question
-from edge_app.extract.training_rows import NOT_THERE, as_printed, write_training_rows
+from edge_app.extract.training_rows import as_printed, write_training_rows
 from edge_app.fields import Field
 from models.core.errors import UserError
 from router.confidence.declines import is_decline
@@ -108,7 +108,7 @@ def test_reviewed_pages_are_rows_that_training_takes(answers: ExtractStore, tmp_
         (Field("count", "integer"), 12, "12"),
         (Field("company"), "Shop", "Shop"),
         (Field("paid", "boolean"), True, "yes"),
-        (Field("tax", "number"), None, "The page does not say."),
+        (Field("tax", "number"), None, "Not on the page."),
     ],
 )
 def test_training_learns_a_value_as_it_is_printed(
@@ -119,7 +119,7 @@ def test_training_learns_a_value_as_it_is_printed(
 
 
 def test_an_empty_value_is_learnt_as_a_decline() -> None:
-    assert is_decline(NOT_THERE)
+    assert is_decline(NOT_ON_THE_PAGE)
 
 
 def test_a_row_of_which_one_field_was_reviewed_is_no_training_row(
