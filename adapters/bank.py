@@ -18,10 +18,11 @@ from types import TracebackType
 from typing import Self
 
 from adapters.spec import AdapterSpec, parse_spec
-from adapters.store.adapter_store import AdapterStore, Signature, read_policy
+from adapters.store.adapter_store import AdapterStore, Signature, read_policies
 from adapters.store.manifest import PromptPolicy, combine_policies
 from models.core.errors import UserError
 from models.engine import AdapterPacker, PackedAdapter
+from models.language.copying.policy import CopyPolicy
 
 
 @dataclass(eq=False)
@@ -34,6 +35,7 @@ class _LoadedAdapter:
     weights: PackedAdapter
     reads: PromptPolicy
     signatures: tuple[Signature, ...]
+    copies: CopyPolicy | None = None
     leases: int = 0
     size: int = field(init=False)
 
@@ -53,14 +55,20 @@ class ResidentAdapter:
 class Lease:
     """The use of an adapter until it is released.
 
-    weights: for the engine; None for no adapter. reads: what the adapter needs in its prompts.
+    weights: for the engine; None for no adapter. reads: what the adapter needs in its prompts. copies: how its answers
+    are copied from pages; None for no adapter, for a sum, and for one that answers in its own words.
     """
 
     def __init__(
-        self, weights: PackedAdapter | None, reads: PromptPolicy, release: Callable[[], None]
+        self,
+        weights: PackedAdapter | None,
+        reads: PromptPolicy,
+        release: Callable[[], None],
+        copies: CopyPolicy | None = None,
     ) -> None:
         self.weights = weights
         self.reads = reads
+        self.copies = copies
         self._release = release
         self._held = True
 
@@ -121,7 +129,7 @@ class AdapterBank:
             entry.leases += 1
             self._leased[entry] = parsed
             self._make_room()
-        return Lease(entry.weights, entry.reads, lambda: self._release(entry))
+        return Lease(entry.weights, entry.reads, lambda: self._release(entry), entry.copies)
 
     def residents(self) -> tuple[ResidentAdapter, ...]:
         """Adapters in memory, least recently used first, then leased ones that were replaced or removed on disk."""
@@ -213,7 +221,7 @@ class AdapterBank:
         loaded = self._store.load(name)
         packed = self._packer.pack(loaded.weights)
         self._write_packed(packed, loaded.signature)
-        return _LoadedAdapter(packed, loaded.reads, (loaded.signature,))
+        return _LoadedAdapter(packed, loaded.reads, (loaded.signature,), loaded.copies)
 
     def _write_packed(self, packed: PackedAdapter, signature: Signature) -> None:
         """Write the packed file on the bank's thread."""
@@ -230,9 +238,9 @@ class AdapterBank:
         if packed is None:
             return None
         try:
-            reads = read_policy(folder)
+            reads, copies = read_policies(folder)
         except UserError:  # reading the installed files raises it again, if it persists
             return None
         if self._store.signature(name) != signature:
             return None
-        return _LoadedAdapter(packed, reads, (signature,))
+        return _LoadedAdapter(packed, reads, (signature,), copies)

@@ -28,6 +28,7 @@ from models.families.registry import load_parts
 from models.formats.llama_weights import Precision
 from models.hub.store import ModelFiles
 from models.language.context_window import fit, fit_texts
+from models.language.copying.policy import CopyPolicy
 from models.language.generation import ActiveAdapter, Generation
 from models.language.prefix_cache import AdapterKey
 from models.language.prompt import EncodedImage, Prompt, RowIds
@@ -251,6 +252,7 @@ class CompiledEngine:
         see_images: bool = True,
         texts: Mapping[str, str] | None = None,
         grammar: str | None = None,
+        copying: CopyPolicy | None = None,
         cancel: threading.Event | None = None,
         progress: Progress = no_progress,
     ) -> Generation:
@@ -302,6 +304,8 @@ class CompiledEngine:
             sampling,
             _active(chosen),
             grammar=grammar,
+            copying=copying,
+            pages=[text for text in (texts or {}).values() if text] if see_images else (),
             dropped_turns=fitted.dropped_turns,
             cancel=cancel or threading.Event(),
             progress=progress,

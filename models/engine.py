@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from models.adapter_weights import AdapterWeights
     from models.hub.store import ModelFiles
+    from models.language.copying.policy import CopyPolicy
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,7 @@ class Engine(FeatureExtractor, TextScorer, Protocol):
         see_images: bool = True,
         texts: Mapping[str, str] | None = None,
         grammar: str | None = None,
+        copying: CopyPolicy | None = None,
         cancel: threading.Event | None = None,
         progress: Progress = no_progress,
     ) -> TokenStream:
@@ -267,6 +269,8 @@ class Engine(FeatureExtractor, TextScorer, Protocol):
         texts: the text that was read in images, by the image's digest.
         grammar: the answer is one of its texts, also when the limit of tokens is near (models.language.json_schema);
             None for any text.
+        copying: the answer is a passage of `texts`, or a decline; without effect when there are no texts, and beside a
+            grammar.
         cancel: may be set from any thread, and ends the answer.
         progress: receives the stages of loading and "prefill".
         Raises UserError when the question alone exceeds the context, or when sampling is out of range.

@@ -24,6 +24,7 @@ from adapters.store.manifest import (
 )
 from adapters.store.record import InstallRecord, read_manifest
 from models.core.errors import UserError
+from models.language.copying.policy import CopyPolicy
 
 if TYPE_CHECKING:
     from models.adapter_weights import AdapterWeights
@@ -73,10 +74,12 @@ class InstalledAdapter:
 
 @dataclass(frozen=True)
 class LoadedAdapter:
-    """An adapter's content. signature: of the files that it was read from; all of them are of one version."""
+    """An adapter's content. reads, copies: of its manifest. signature: of the files that it was read from; all of them
+    are of one version."""
 
     weights: AdapterWeights
     reads: PromptPolicy
+    copies: CopyPolicy | None
     signature: Signature
 
 
@@ -178,19 +181,19 @@ def _read_folder(folder: Path, signature: Signature, name: str) -> LoadedAdapter
     from models.adapter_weights import read_adapter  # imports numpy, which names and manifests do without
 
     weights = read_adapter(folder, name)
-    return LoadedAdapter(weights, read_policy(folder), signature)
+    return LoadedAdapter(weights, *read_policies(folder), signature)
 
 
-def read_policy(folder: Path) -> PromptPolicy:
-    """The prompt policy of the adapter in a folder.
+def read_policies(folder: Path) -> tuple[PromptPolicy, CopyPolicy | None]:
+    """The prompt policy of the adapter in a folder, and how it copies (AdapterManifest.copies).
 
     Raises UserError when its manifest is damaged, or its prompts cannot be made by this version of the app.
     """
     manifest, _ = read_manifest(folder)
     if manifest is None:
-        return PromptPolicy()
+        return PromptPolicy(), None
     check_prompt_format(manifest)
-    return manifest.reads
+    return manifest.reads, manifest.copies
 
 
 def _folders(directory: Path) -> list[str]:

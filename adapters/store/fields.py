@@ -86,11 +86,13 @@ class Fields:
             raise self._wrong(key, f"one of {', '.join(values)}")
         return value
 
-    def count(self, key: str, default: int | None = None) -> int:
-        """A whole number from 1 to 2**53 - 1."""
+    def count(self, key: str, default: int | None = None, most: int = 2**53 - 1) -> int:
+        """A whole number from 1 to `most`."""
         value = self.take(key, default)
-        if type(value) is not int or not 0 < value < 2**53:
-            raise self._wrong(key, "a whole number from 1 on")
+        if type(value) is not int or not 0 < value <= most:
+            raise self._wrong(
+                key, "a whole number from 1 on" if most > 2**32 else f"a whole number from 1 to {most}"
+            )
         return value
 
     def share(self, key: str) -> float:
@@ -98,6 +100,13 @@ class Fields:
         value = self.take(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise self._wrong(key, "a share from 0 to 1")
+        return float(value)
+
+    def number(self, key: str, low: float, high: float, default: float) -> float:
+        """A number from low to high."""
+        value = self.take(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise self._wrong(key, f"a number from {low:g} to {high:g}")
         return float(value)
 
     def table(self, key: str) -> Fields:

@@ -19,6 +19,7 @@ from packaging.version import InvalidVersion, Version
 
 from adapters.store.fields import Fields
 from models.core.errors import FileError, UserError
+from models.language.copying.policy import LARGEST_MARGIN, MOST_CANDIDATES, CopyPolicy
 from models.ocr import PROMPT_FORMAT, PROMPT_FORMATS
 
 MANIFEST_FILE = "adapter.toml"
@@ -56,6 +57,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _ON_WINDOWS = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
 _MOST_DOTS = 2000  # the time that tomllib takes for a key a.b.c… grows with the square of its dots
 _MOST_EXAMPLES, _MOST_TASKS, _MOST_FACTS, _MOST_ROWS = 500, 100, 100, 500
+_MOST_DECLINES = 20
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ class AdapterManifest:
     version: as PEP 440 has it. description: one line. base_model: a name from `edge-app models list`.
     base_digest: one of models.hub.store.BaseDigests, or NOT_DECLARED. training: facts by name (data, licence,
     recipe …). files: sha256 (hex) by name of every file but the manifest and its signature. any_page: it answers about
-    any page of text, so that a more special adapter comes first.
+    any page of text, so that a more special adapter comes first. copies: how its answers are copied from the text of
+    pages; None for an adapter that answers in its own words.
     """
 
     name: str
@@ -138,6 +141,7 @@ class AdapterManifest:
     accuracy: tuple[Accuracy, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     any_page: bool = False
+    copies: CopyPolicy | None = None
 
     def is_newer_than(self, other: AdapterManifest) -> bool:
         return Version(self.version) > Version(other.version)
@@ -199,6 +203,7 @@ def manifest_of(tables: object, path: Path) -> AdapterManifest:
         accuracy=tuple(_accuracy(fields) for fields in top.tables("accuracy", _MOST_ROWS)),
         files=_files(top.table("files"), path),
         any_page=top.flag("any_page", False),
+        copies=_copies(top.table("copies")) if "copies" in top.names() else None,
     )
     top.done()
     return manifest
@@ -214,6 +219,11 @@ def write_manifest(manifest: AdapterManifest) -> bytes:
         tables["any_page"] = True
     tables["tasks"] = list(manifest.tasks)
     tables["reads"] = asdict(manifest.reads)
+    if manifest.copies is not None:
+        copies = asdict(manifest.copies)
+        tables["copies"] = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in copies.items()
+        }
     tables["training"] = dict(manifest.training)
     tables["files"] = dict(sorted(manifest.files.items()))
     tables["examples"] = [
@@ -243,6 +253,17 @@ def _policy(fields: Fields) -> PromptPolicy:
         words=fields.flag("words", True),
         chart_ranks=fields.flag("chart_ranks", prompt_format == 1),
         prompt_format=prompt_format,
+    )
+    fields.done()
+    return policy
+
+
+def _copies(fields: Fields) -> CopyPolicy:
+    policy = CopyPolicy(
+        declines=fields.lines("declines", _MOST_DECLINES),
+        margin=fields.number("margin", 0.0, LARGEST_MARGIN, 0.0),
+        candidates=fields.count("candidates", CopyPolicy.candidates, MOST_CANDIDATES),
+        free=fields.lines("free", _MOST_DECLINES),
     )
     fields.done()
     return policy

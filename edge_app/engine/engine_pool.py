@@ -98,7 +98,7 @@ class EnginePool:
             self._held[model] += 1
         if lease.weights is not None:
             self._count_copy(model, resident.engine.memory_under(lease.weights))
-        return Lease(lease.weights, lease.reads, partial(self._release, lease, model))
+        return Lease(lease.weights, lease.reads, partial(self._release, lease, model), lease.copies)
 
     def _count_copy(self, model: str, size: int) -> None:
         """Makes room for the copy that an answer is about to need. size: bytes that it adds, 0 for none."""

@@ -61,6 +61,7 @@ class LocalQuestions:
             see_images=planned.turn.see_images,
             texts=texts,
             grammar=grammar,
+            copying=lease.copies if grammar is None else None,
             cancel=self.job.cancelled,
             progress=reporter(self.job, self.job.emit),
         )

@@ -67,17 +67,12 @@ class Vocabulary:
     @cached_property
     def fillers(self) -> dict[int, int]:
         """Tokens that fill a text of a least length or of a pattern, with their lengths."""
-        return {self._by_bytes[text]: len(text) for text in dict.fromkeys(_FILLERS) if text in self._by_bytes}
+        known = self._tokenizer.by_bytes
+        return {known[text]: len(text) for text in dict.fromkeys(_FILLERS) if text in known}
 
     def _ids(self, texts: Iterable[bytes]) -> tuple[int, ...]:
-        return tuple(number for text in texts if (number := self._by_bytes.get(text)) is not None)
-
-    @cached_property
-    def _by_bytes(self) -> dict[bytes, int]:
-        """The ids of the tokens of at most 16 bytes."""
-        special = set(self._tokenizer.special.values())
-        texts = ((self._tokenizer.token_bytes(number), number) for number in range(len(self._tokenizer)))
-        return {text: number for text, number in texts if 0 < len(text) <= 16 and number not in special}
+        known = self._tokenizer.by_bytes
+        return tuple(number for text in texts if (number := known.get(text)) is not None)
 
 
 class _Bridge:

@@ -14,6 +14,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from models.core.types import LikelyToken, Progress, Sampling, StopReason, Token
+from models.language.copying.policy import CopyPolicy
+from models.language.copying.search import CopyModel, CopySearch, Step
 from models.language.prefix_cache import AdapterKey, PrefixCache
 from models.language.prompt import Prompt
 from models.language.runtime import LlamaRuntime
@@ -23,6 +25,7 @@ from models.lora.weights import PackedLora
 
 if TYPE_CHECKING:
     from models.language.constraint import Constraint, Vocabulary
+    from models.language.copying.passages import Copy
 
 
 SHORT_CHUNK, LONG_CHUNK = 0.08, 0.2
@@ -75,6 +78,9 @@ class Generation(Iterator[Token]):
     answer ends where nothing can follow. If the limit of tokens made it shorter, the stop reason is "length". Raises
     UserError at the first `next` when no text of the grammar fits into the limit.
 
+    With a copy policy and pages the answer is a passage of the pages, or one of the policy's declines, unless the model
+    would begin with one of the texts in `free`. Its first token may come when all of it is known.
+
     prompt_tokens, image_tokens: the prompt's length, and how much of it are image rows.
     dropped_turns: turns that were left out because the conversation exceeds the context.
     cached_tokens: prompt tokens whose keys and values were in the KV cache already.
@@ -90,6 +96,8 @@ class Generation(Iterator[Token]):
         adapter: ActiveAdapter,
         *,
         grammar: str | None = None,
+        copying: CopyPolicy | None = None,
+        pages: Sequence[str] = (),
         dropped_turns: int,
         cancel: threading.Event,
         progress: Progress,
@@ -108,6 +116,8 @@ class Generation(Iterator[Token]):
         self._sampling = sampling
         self._adapter = adapter
         self._grammar = grammar
+        self._copying = copying if pages else None
+        self._pages = pages
         self._cancel = cancel
         self._progress = progress
         self._tokens = self._generate()
@@ -127,10 +137,12 @@ class Generation(Iterator[Token]):
             self.stop_reason = "cancelled"
             return
         self.prefill_ms = _milliseconds(started)
-        if constraint is None:
-            yield from self._decode(logits, sampler)
-        else:
+        if constraint is not None:
             yield from self._decode_within(constraint, logits, sampler)
+        elif self._copying is not None and not self._is_free(self._copying, logits):
+            yield from self._decode(self._copied_steps(self._copying, logits, sampler))
+        else:
+            yield from self._decode(self._steps(logits, sampler))
 
     def _prefill(self) -> Logits | None:
         """Compute keys and values of the prompt. Returns its last logits [vocab], or None when cancelled."""
@@ -152,30 +164,68 @@ class Generation(Iterator[Token]):
                 rows = max(LEAST_ROWS, rows // 2)
         return logits
 
-    def _decode(self, logits: Logits, sampler: Sampler) -> Iterator[Token]:
-        """Choose, decode and yield tokens until the answer ends. logits: of the first one, float32 [vocab]."""
-        runtime, prefix, tokenizer = self._model.runtime, self._model.prefix, self._model.tokenizer
+    def _decode(self, steps: Iterator[Step]) -> Iterator[Token]:
+        """Decode and yield the tokens of steps until the answer ends. The next step is computed after the yield."""
+        prefix, tokenizer = self._model.prefix, self._model.tokenizer
         decoder, stops = tokenizer.stream(), StopMatcher(self._sampling.stop)
         limit = self._limit()
-        token, logprob = sampler.choose(logits)
         decoding, own = time.perf_counter(), prefix.begun
-        while token not in tokenizer.end_ids:
+        for step in steps:
+            if step.token in tokenizer.end_ids:
+                self.stop_reason = "stop"
+                yield self._token(step, _held_back(decoder, stops))
+                return
             self.completion_tokens += 1
-            text = stops.feed(decoder.feed(token))
+            text = stops.feed(decoder.feed(step.token))
             self.stop_reason = self._reason(stops, limit)
             if self.stop_reason in ("length", "cancelled"):
                 text += _held_back(decoder, stops)
-            yield self._token(token, text, logprob, logits)
+            yield self._token(step, text)
             self.decode_ms = _milliseconds(decoding)
             if self.stop_reason is None and (self._cancel.is_set() or prefix.begun != own):
                 self.stop_reason = "cancelled"
             if self.stop_reason is not None:
                 return
+        self.stop_reason = "cancelled"
+
+    def _steps(self, logits: Logits, sampler: Sampler, choice: Copy | None = None) -> Iterator[Step]:
+        """Choose token after token. logits: of the first one, float32 [vocab]. choice: tokens to choose among."""
+        runtime, prefix, ends = self._model.runtime, self._model.prefix, self._model.tokenizer.end_ids
+        while True:
+            token, logprob = sampler.choose(logits, choice)
+            yield Step(token, logprob, self._likeliest(logits))
+            if choice is not None and token not in ends:
+                choice.accept(token)
             logits = runtime.decode(token, len(prefix), self._adapter.packed)
             prefix.extend([token])
-            token, logprob = sampler.choose(logits)
-        self.stop_reason = "stop"
-        yield self._token(token, _held_back(decoder, stops), logprob, logits)
+
+    def _copied_steps(self, policy: CopyPolicy, logits: Logits, sampler: Sampler) -> Iterator[Step]:
+        """The steps of the likeliest copy, or of one that is drawn when a temperature is set.
+
+        The search leaves the tokens of other copies in the KV cache, so none is recorded as part of the prefix.
+        """
+        model, position = self._model, len(self._model.prefix)
+        search = CopySearch(
+            CopyModel(
+                model.tokenizer,
+                model.runtime.shape.vocab,
+                lambda token, after: model.runtime.decode(token, position + after, self._adapter.packed),
+                self._likeliest,
+                self._limit(),
+                self._cancel,
+            ),
+            policy,
+            self._pages,
+        )
+        if self._sampling.temperature == 0.0:
+            return search.steps(logits)
+        return self._steps(logits, sampler, search.choice())
+
+    def _is_free(self, policy: CopyPolicy, logits: Logits) -> bool:
+        """Whether the model would begin an answer that is not copied. logits: of its first token."""
+        begins = self._model.tokenizer.token_bytes(int(logits.argmax())).lstrip()
+        texts = [text.encode() for text in policy.free if begins]
+        return any(begins.startswith(text) or text.startswith(begins) for text in texts)
 
     def _decode_within(self, constraint: Constraint, logits: Logits, sampler: Sampler) -> Iterator[Token]:
         """As `_decode`, within a grammar."""
@@ -189,7 +239,7 @@ class Generation(Iterator[Token]):
             if token != chosen:
                 logprob = log_probability(logits, token)
             self.completion_tokens += 1
-            yield self._token(token, decoder.feed(token), logprob, logits)
+            yield self._token(Step(token, logprob, self._likeliest(logits)), decoder.feed(token))
             self.decode_ms = _milliseconds(decoding)
             if constraint.is_complete:
                 break
@@ -212,19 +262,20 @@ class Generation(Iterator[Token]):
         free = self._model.runtime.context_length - len(self._prompt.tokens)
         return min(self._sampling.max_tokens, free + 1)
 
-    def _token(self, token: int, text: str, logprob: float, logits: Logits) -> Token:
-        """Add a token's text to the answer, without the blanks at the beginning of the answer.
-
-        logits: float32 [vocab], of which the token was chosen.
-        """
+    def _token(self, step: Step, text: str) -> Token:
+        """Add a token's text to the answer, without the blanks at the beginning of the answer."""
         added = text if self.text else text.lstrip()
         self.text += added
-        count = self._sampling.top_logprobs
-        if count is None:
-            return Token(token, added, logprob)
+        if self._sampling.top_logprobs is None:
+            return Token(step.token, added, step.logprob)
+        piece = self._model.tokenizer.token_bytes(step.token)
+        return Token(step.token, added, step.logprob, piece, step.likeliest)
+
+    def _likeliest(self, logits: Logits) -> tuple[LikelyToken, ...]:
+        """As many as are asked for. logits: float32 [vocab]."""
         piece = self._model.tokenizer.token_bytes
-        others = tuple(LikelyToken(each, piece(each), value) for each, value in likeliest(logits, count))
-        return Token(token, added, logprob, piece(token), others)
+        found = likeliest(logits, self._sampling.top_logprobs or 0)
+        return tuple(LikelyToken(each, piece(each), value) for each, value in found)
 
     def _reason(self, stops: StopMatcher, limit: int) -> StopReason | None:
         if stops.stopped:

@@ -46,6 +46,12 @@ def check(sampling: Sampling) -> Sampling:
     return sampling
 
 
+def check_finite(logits: Logits) -> None:
+    """Raises UserError when a logit is NaN or infinite, which extreme adapter weights can cause."""
+    if not np.isfinite(logits.max()):
+        raise UserError("The model computed values that are no numbers; answer without the adapter in use.")
+
+
 class Permitted(Protocol):
     """The tokens that may come next."""
 
@@ -78,10 +84,7 @@ class Sampler:
         Returns the token's id and its natural log-probability under softmax(logits), before penalty, temperature
         and filters. Raises UserError when a logit is NaN or infinite, which extreme adapter weights can cause.
         """
-        if not np.isfinite(logits.max()):
-            raise UserError(
-                "The model computed values that are no numbers; answer without the adapter in use."
-            )
+        check_finite(logits)
         penalised = self._penalise(logits)
         if self._sampling.temperature != 0.0:
             token = self._draw(penalised if choice is None else _masked(penalised, choice))

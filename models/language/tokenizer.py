@@ -10,6 +10,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -179,6 +180,21 @@ class Tokenizer:
         if all(character in _BYTES for character in text):
             return bytes(_BYTES[character] for character in text)
         return text.encode()
+
+    @cached_property
+    def by_bytes(self) -> Mapping[bytes, int]:
+        """The ids of the tokens that are text, by their bytes. Made once, which takes about 0.1 s."""
+        control = set(self.special.values())
+        texts = ((self.token_bytes(number), number) for number in range(len(self)) if number not in control)
+        return {text: number for text, number in texts if text}
+
+    @cached_property
+    def by_small_bytes(self) -> Mapping[bytes, Sequence[int]]:
+        """As `by_bytes`, with A to Z as small letters: the tokens that differ in case alone are together."""
+        found: dict[bytes, list[int]] = {}
+        for text, number in self.by_bytes.items():
+            found.setdefault(text.lower(), []).append(number)
+        return found
 
     def _plain(self, text: str, most: int | None) -> list[int]:
         ids: list[int] = []

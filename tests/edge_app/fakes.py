@@ -16,6 +16,7 @@ from models.compiled_adapters import CompiledAdapterPacker
 from models.core.cache import PACKED
 from models.core.types import Image, LikelyToken, Message, Progress, Sampling, Token, no_progress
 from models.engine import Abilities, PackedAdapter
+from models.language.copying.policy import CopyPolicy
 from models.vision.preprocess import COLOUR_BINS
 from models.vision.tower import TowerFeatures
 from router.choice import Candidate, Choice, Query
@@ -34,6 +35,7 @@ class Call:
     see_images: bool
     texts: Mapping[str, str]
     grammar: str | None = None
+    copying: CopyPolicy | None = None
 
 
 @dataclass
@@ -163,11 +165,14 @@ class FakeEngine:
         see_images: bool = True,
         texts: Mapping[str, str],
         grammar: str | None = None,
+        copying: CopyPolicy | None = None,
         cancel: threading.Event | None = None,
         progress: Progress,
     ) -> FakeGeneration:
         self._note()
-        self.calls.append(Call(tuple(messages), sampling, adapter, use_words, see_images, texts, grammar))
+        self.calls.append(
+            Call(tuple(messages), sampling, adapter, use_words, see_images, texts, grammar, copying)
+        )
         progress("prefill", "Reading the conversation", 0, 20)
         return FakeGeneration(self, cancel or threading.Event())
 

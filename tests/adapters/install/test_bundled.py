@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters.install.verify import check_base, check_hashes, read_weights
-from adapters.store.adapter_store import BUNDLED, bundled_names, read_policy
+from adapters.store.adapter_store import BUNDLED, bundled_names, read_policies
 from adapters.store.manifest import MANIFEST_FILE, parse_manifest
 from models.hub.store import ModelStore
 
@@ -27,7 +27,7 @@ def test_a_bundled_adapter_is_whole_and_of_the_bundled_model(name: str, tmp_path
 
 
 def test_of_the_bundled_adapters_that_read_only_charts_gets_ranks() -> None:
-    policies = {name: read_policy(BUNDLED / name) for name in bundled_names()}
+    policies = {name: read_policies(BUNDLED / name)[0] for name in bundled_names()}
     assert {name for name, policy in policies.items() if policy.ocr != "never"} == {
         "charts",
         "documents",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.install.installer import Wanted
-from adapters.store.adapter_store import AdapterStore, read_policy
+from adapters.store.adapter_store import AdapterStore, read_policies
 from adapters.store.manifest import PromptPolicy
 from models.core.errors import UserError
 from models.lora.peft_config import CONFIG_FILE
@@ -84,7 +84,7 @@ def test_an_adapter_whose_prompts_cannot_be_made_is_not_loaded(directory: Path) 
     with pytest.raises(UserError, match="prompt format 99"):
         AdapterStore(directory).load("plants")
     with pytest.raises(UserError, match="prompt format 99"):
-        read_policy(directory / "plants")
+        read_policies(directory / "plants")
 
 
 def test_an_adapter_that_is_replaced_again_and_again_is_never_missing_or_mixed(directory: Path) -> None:

@@ -30,6 +30,7 @@ from adapters.store.manifest import (
 from adapters.store.record import RECORD_FILE
 from models import adapter_weights
 from models.core.errors import UserError
+from models.language.copying.policy import LARGEST_MARGIN, MOST_CANDIDATES, CopyPolicy
 from models.lora import peft_format
 from models.ocr import PROMPT_FORMAT
 
@@ -83,6 +84,14 @@ manifests = st.builds(
         max_size=3,
     ).map(tuple),
     files=st.just(DIGESTS),
+    copies=st.none()
+    | st.builds(
+        CopyPolicy,
+        st.lists(lines, max_size=3).map(tuple),
+        st.floats(0, LARGEST_MARGIN),
+        st.integers(1, MOST_CANDIDATES),
+        st.lists(lines, max_size=3).map(tuple),
+    ),
 )
 
 
@@ -104,7 +113,7 @@ def test_any_bytes_are_a_manifest_or_refused(data: bytes) -> None:
 
 @given(
     st.sampled_from(
-        ["name", "version", "tasks", "examples", "reads", "training", "accuracy", "files", "format"]
+        ["name", "version", "tasks", "examples", "reads", "copies", "training", "accuracy", "files", "format"]
     ),
     st.recursive(
         st.one_of(st.booleans(), st.integers(-5, 5), st.floats(allow_nan=True), st.text(max_size=5)),
@@ -126,6 +135,8 @@ def test_a_field_of_any_value_is_taken_or_refused_but_never_a_crash(key: str, va
 def test_the_smallest_manifest_has_sensible_defaults() -> None:
     manifest = parse(base_digest=None, reads={"prompt_format": 2})
     assert (manifest.reads, manifest.base_digest, manifest.examples) == (PromptPolicy("auto", True), "", ())
+    assert manifest.copies is None
+    assert parse(copies={}).copies == CopyPolicy()
 
 
 def test_an_adapter_of_an_earlier_version_names_no_prompt_format_and_keeps_the_first() -> None:
@@ -159,6 +170,13 @@ def test_an_adapter_of_a_prompt_format_that_is_not_known_must_be_trained_anew() 
         ({"reads": {"smell": True}}, "unknown field 'reads.smell'"),
         ({"reads": {"prompt_format": 0}}, "a whole number from 1 on"),
         ({"reads": {"chart_ranks": "yes"}}, "true or false"),
+        ({"copies": True}, "copies is not a table"),
+        ({"copies": {"margin": -1}}, "a number from 0 to 50"),
+        ({"copies": {"margin": float("nan")}}, "a number from 0 to 50"),
+        ({"copies": {"candidates": 9}}, "a whole number from 1 to 8"),
+        ({"copies": {"declines": "no"}}, "a list of at most 20"),
+        ({"copies": {"declines": [""]}}, "declines"),
+        ({"copies": {"beams": 2}}, "unknown field 'copies.beams'"),
         ({"examples": [{"answer": "x"}]}, r"lacks 'examples\[0\].question'"),
         ({"examples": [{"question": "?", "hint": "x"}]}, "examples"),
         ({"accuracy": [{"set": "s", "type": "t", "rows": 0}]}, "a whole number from 1 on"),

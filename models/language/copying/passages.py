@@ -1,0 +1,135 @@
+"""The passages of a text that an answer can be, followed token by token.
+
+A passage begins and ends at the edge of a word. An edge is also between a letter and a digit, and between a small
+letter and a capital, because readers of text glue words together ("TotalRM9.00"). Lines are joined by a space. A copy
+may have capitals where the text has small letters, and the other way round, since adapters learn to write in one case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from models.language.tokenizer import Tokenizer
+
+LONGEST_TOKEN: Final = 32
+"""Bytes. Longer tokens are not looked for in a text."""
+
+_GAP: Final = b"\0"
+"""Between two texts. No text has it, since blanks are replaced."""
+
+
+class Passages:
+    """The passages of some texts, as positions in their bytes. Immutable.
+
+    text: their bytes with A to Z as small letters. starts: positions where a passage begins. ends: where one ends.
+
+    pages: texts of which any passage may be the answer. wholes: texts that are the answer as a whole or not at all.
+    """
+
+    def __init__(self, pages: Iterable[str], wholes: Iterable[str] = ()) -> None:
+        self.text = b""
+        self.ends: set[int] = set()
+        starts: list[int] = []
+        for page in pages:
+            starts += self._add_page(" ".join(page.replace("\0", " ").split()))
+        for whole in wholes:
+            starts.append(len(self.text))
+            self.text += whole.encode("utf-8", "replace").lower()
+            self.ends.add(len(self.text))
+            self.text += _GAP
+        self.starts = tuple(starts)
+
+    def _add_page(self, page: str) -> list[int]:
+        """Adds the text of a page, and the ends of its passages. Returns their starts."""
+        starts, pieces, position = [], [], len(self.text)
+        for before, after in zip(("", *page), (*page, ""), strict=True):
+            if _is_edge(before, after):
+                if after.strip():
+                    starts.append(position)
+                if before.strip():
+                    self.ends.add(position)
+            pieces.append(after.encode("utf-8", "replace").lower())
+            position += len(pieces[-1])
+        self.text += b"".join(pieces) + _GAP
+        return starts
+
+
+class Copy:
+    """A passage while it is copied. Call `accept` with each token.
+
+    It has the methods of models.language.sampling.Permitted. The answer's first token may begin with a space, as the
+    templates of some models want it.
+    """
+
+    def __init__(self, passages: Passages, tokenizer: Tokenizer, vocabulary: int) -> None:
+        """vocabulary: rows of the language model's head."""
+        self._passages = passages
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._positions: Sequence[int] = passages.starts  # where the text after the copy so far stands
+        self._is_empty = True
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the copy so far is a passage."""
+        ends = self._passages.ends
+        return not self._is_empty and any(position in ends for position in self._positions)
+
+    def tokens(self) -> list[int]:
+        """The tokens that continue the copy, without those that end it, ascending."""
+        known, text = self._tokenizer.by_small_bytes, self._passages.text
+        found: set[int] = set()
+        for position in self._positions:
+            gap = text.find(_GAP, position, position + LONGEST_TOKEN)
+            for end in range(position + 1, (position + LONGEST_TOKEN if gap < 0 else gap) + 1):
+                found.update(known.get(text[position:end], ()))
+                if self._is_empty:
+                    found.update(known.get(b" " + text[position:end], ()))
+        return sorted(found)
+
+    def accept(self, token: int) -> None:
+        """Take a token that is one of `tokens`."""
+        piece = self._tokenizer.token_bytes(token).lower()
+        after = _after(self._passages.text, self._positions, piece)
+        if self._is_empty and piece.startswith(b" "):
+            after += _after(self._passages.text, self._positions, piece[1:])
+        self._positions, self._is_empty = after, False
+
+    def permits(self, token: int) -> bool:
+        """Whether a token may come next. The end tokens may when the copy is a passage."""
+        return self.may_end if token in self._tokenizer.end_ids else token in self.tokens()
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which tokens may come next, bool [vocab]."""
+        import numpy as np  # the other methods work on bytes
+
+        allowed = np.zeros(self._vocabulary, np.bool_)
+        allowed[self.tokens()] = True
+        if self.may_end:
+            allowed[list(self._tokenizer.end_ids)] = True
+        return allowed
+
+
+def _after(text: bytes, positions: Iterable[int], piece: bytes) -> list[int]:
+    """The positions behind a piece, of those where it stands."""
+    return [position + len(piece) for position in positions if text.startswith(piece, position)]
+
+
+def _is_edge(before: str, after: str) -> bool:
+    """Whether a passage may end or begin between two characters. Empty: the end of the text."""
+    first, second = _kind(before), _kind(after)
+    return not first or not second or (first != second and (first, second) != ("capital", "small"))
+
+
+def _kind(character: str) -> str:
+    """Empty for what is no letter and no digit."""
+    if character.isdigit():
+        return "digit"
+    if character.isupper():
+        return "capital"
+    return "small" if character.isalpha() else ""

@@ -1,0 +1,133 @@
+"""Finds the likeliest passage of a page as the answer, or a decline when that is likelier by a margin.
+
+The log-probability of a copy is the sum over its tokens, the end token included. Each of the likeliest first tokens is
+followed to the end of its copy. A first token that is less likely than a whole copy before it cannot win and is left
+out, so that a model that is sure computes one copy only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from models.core.types import LikelyToken
+from models.language.copying.passages import Copy, Passages
+from models.language.copying.policy import CopyPolicy
+from models.language.sampling import Logits, check_finite, log_probability
+from models.language.tokenizer import Tokenizer
+
+SURE: Final = 4.0
+"""Nats by which the first token of the best copy exceeds all others when it is the answer at once, without a search."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One token of an answer. logprob, likeliest: as in models.core.types.Token."""
+
+    token: int
+    logprob: float
+    likeliest: tuple[LikelyToken, ...] = ()
+
+
+@dataclass(frozen=True)
+class CopyModel:
+    """What the search computes with.
+
+    decode: computes a token at a number of tokens behind the prompt, and returns the logits after it, float32 [vocab].
+    observe: the likeliest tokens of logits, as far as they are asked for. limit: the most tokens of an answer.
+    cancel: ends the search.
+    """
+
+    tokenizer: Tokenizer
+    vocabulary: int
+    decode: Callable[[int, int], Logits]
+    observe: Callable[[Logits], tuple[LikelyToken, ...]]
+    limit: int
+    cancel: threading.Event
+
+
+class CopySearch:
+    """The search for one answer.
+
+    pages: the texts to copy from.
+    """
+
+    def __init__(self, model: CopyModel, policy: CopyPolicy, pages: Sequence[str]) -> None:
+        self._model = model
+        self._policy = policy
+        self._pages = Passages(pages)
+        self._declines = Passages((), policy.declines)
+        self._texts = pages
+
+    def choice(self) -> Copy:
+        """All answers that are allowed, to draw one of them token by token."""
+        return self._copy(Passages(self._texts, self._policy.declines))
+
+    def steps(self, logits: Logits) -> Iterator[Step]:
+        """The tokens of the answer, an end token last unless the limit is reached or the search is cancelled.
+
+        logits: after the prompt, float32 [vocab]. Where the model is sure of the first token, each comes when it is
+        computed, else all come when the search is over. Raises UserError when a logit is no number.
+        """
+        check_finite(logits)
+        first = logits.copy()  # the runtime overwrites its own
+        copies, declines = self._firsts(self._pages, first), self._firsts(self._declines, first)
+        best = copies[0].logprob if copies else -float("inf")
+        second = copies[1].logprob if len(copies) > 1 else -float("inf")
+        decline = declines[0].logprob - self._policy.margin if declines else -float("inf")
+        if best > max(second, decline) + SURE:
+            yield from self._follow(self._pages, copies[0])
+        elif decline > best + SURE:
+            yield from self._follow(self._declines, declines[0])
+        else:
+            yield from self._search(copies, declines)
+
+    def _search(self, copies: Sequence[Step], declines: Sequence[Step]) -> list[Step]:
+        best = self._likeliest(self._pages, copies[: self._policy.candidates], -float("inf"))
+        least = _total(best) + self._policy.margin
+        return self._likeliest(self._declines, declines, least) or best
+
+    def _likeliest(self, passages: Passages, firsts: Sequence[Step], least: float) -> list[Step]:
+        """The likeliest of the copies that begin with these tokens, the likeliest of which is first; empty when none
+        is likelier than `least`."""
+        found: list[Step] = []
+        for first in firsts:
+            if first.logprob <= least:
+                break
+            steps = list(self._follow(passages, first))
+            if _total(steps) > least:
+                found, least = steps, _total(steps)
+        return found
+
+    def _firsts(self, passages: Passages, logits: Logits) -> list[Step]:
+        """The likeliest tokens that a copy may begin with, the likeliest first."""
+        tokens = self._copy(passages).tokens()
+        ranked = sorted(tokens, key=lambda token: (-float(logits[token]), token))
+        likeliest = self._model.observe(logits)
+        count = max(self._policy.candidates, 2)
+        return [Step(token, log_probability(logits, token), likeliest) for token in islice(ranked, count)]
+
+    def _follow(self, passages: Passages, first: Step) -> Iterator[Step]:
+        """The copy that begins with a token and goes on with the likeliest one each time."""
+        model, copy, step = self._model, self._copy(passages), first
+        for count in range(model.limit):
+            yield step
+            if step.token in model.tokenizer.end_ids or count + 1 == model.limit or model.cancel.is_set():
+                return
+            copy.accept(step.token)
+            logits = model.decode(step.token, count)
+            check_finite(logits)
+            tokens = copy.tokens() + (sorted(model.tokenizer.end_ids) if copy.may_end else [])
+            token = max(tokens, key=lambda each: float(logits[each]))
+            step = Step(token, log_probability(logits, token), model.observe(logits))
+
+    def _copy(self, passages: Passages) -> Copy:
+        return Copy(passages, self._model.tokenizer, self._model.vocabulary)
+
+
+def _total(steps: Sequence[Step]) -> float:
+    """The log-probability of a copy; minus infinity for none."""
+    return sum(step.logprob for step in steps) if steps else -float("inf")

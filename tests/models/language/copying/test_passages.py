@@ -1,0 +1,110 @@
+"""A copy is a passage of the page, from the edge of a word to the edge of a word, however it is cut into tokens."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from models.language.copying.passages import Copy, Passages
+from models.language.tokenizer import Tokenizer
+from tests.models.language.test_tokenizer import small
+
+PAGE = "Total RM9.00\nLot 6,  Jalan Bätai (12-B)\nInvoiceNo A-17"
+JOINED = "Total RM9.00 Lot 6, Jalan Bätai (12-B) InvoiceNo A-17"
+DECLINE = "Not on the page."
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return small(tmp_path_factory.mktemp("tokenizer"))
+
+
+def copy_of(tokenizer: Tokenizer, text: str = PAGE, declines: tuple[str, ...] = ()) -> Copy:
+    return Copy(Passages([text] if text else [], declines), tokenizer, len(tokenizer))
+
+
+def is_copy(tokenizer: Tokenizer, wanted: str, copy: Copy) -> bool:
+    """Whether the tokens of a text may come one after another, and the copy may end then."""
+    for token in tokenizer.encode(wanted, special=False):
+        if not copy.permits(token):
+            return False
+        copy.accept(token)
+    return copy.may_end
+
+
+@pytest.mark.parametrize(
+    "passage",
+    [
+        "Total",
+        "RM9.00",
+        "9.00",
+        "Lot 6, Jalan Bätai",
+        "RM9.00 Lot 6",
+        "12-B",
+        "(12-B)",
+        "No A-17",
+        "A-17",
+        "17",
+    ],
+)
+def test_a_passage_from_edge_to_edge_can_be_copied(tokenizer: Tokenizer, passage: str) -> None:
+    assert is_copy(tokenizer, passage, copy_of(tokenizer))
+
+
+@pytest.mark.parametrize("text", ["otal", "Tot", "RM9.0", "Lot 7", "Lot  6", "Jalan 12-B", "", "Invoice Nox"])
+def test_any_other_text_cannot(tokenizer: Tokenizer, text: str) -> None:
+    assert not is_copy(tokenizer, text, copy_of(tokenizer))
+
+
+def test_case_does_not_count_and_the_first_token_may_begin_with_a_space(tokenizer: Tokenizer) -> None:
+    assert is_copy(tokenizer, "LOT 6, JALAN", copy_of(tokenizer))
+    assert is_copy(tokenizer, " total", copy_of(tokenizer))
+
+
+def test_a_decline_is_copied_as_a_whole(tokenizer: Tokenizer) -> None:
+    assert is_copy(tokenizer, DECLINE, copy_of(tokenizer, declines=(DECLINE,)))
+    assert not is_copy(tokenizer, "Not on", copy_of(tokenizer, declines=(DECLINE,)))
+    assert not is_copy(tokenizer, "page.", copy_of(tokenizer, declines=(DECLINE,)))
+
+
+def test_a_page_without_text_has_no_passage(tokenizer: Tokenizer) -> None:
+    assert copy_of(tokenizer, " \n").tokens() == []
+    assert copy_of(tokenizer, "").tokens() == []
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(page=st.text(max_size=60), seed=st.integers(0, 2**32))
+def test_whatever_is_drawn_stands_on_the_page(tokenizer: Tokenizer, page: str, seed: int) -> None:
+    page = page.encode("utf-8", "replace").decode().replace("\0", " ")
+    choice, copy, drawn = random.Random(seed), copy_of(tokenizer, page), list[int]()
+    while tokens := copy.tokens():
+        assert np.flatnonzero(copy.allowed()).tolist() == sorted(
+            {*tokens, *(tokenizer.end_ids if copy.may_end else ())}
+        )
+        if copy.may_end and choice.random() < 0.1:
+            break
+        drawn.append(choice.choice(tokens))
+        copy.accept(drawn[-1])
+    if drawn:
+        assert copy.may_end
+        joined = " ".join(page.split()).encode().lower()
+        said = b"".join(map(tokenizer.token_bytes, drawn)).lower()
+        assert said in joined or said.removeprefix(b" ") in joined
+
+
+def test_a_real_vocabulary_has_every_answer_of_a_page(model_tokenizer: Tokenizer) -> None:
+    for passage in ("RM9.00", "LOT 6, JALAN", "InvoiceNo A-17", "Bätai"):
+        assert is_copy(model_tokenizer, passage, copy_of(model_tokenizer)), passage
+
+
+@pytest.fixture(scope="module")
+def model_tokenizer(model_files: object) -> Tokenizer:
+    from models.formats.gguf import GgufFile
+
+    files: dict[str, Path] = model_files.files  # type: ignore[attr-defined]
+    return Tokenizer.from_gguf(GgufFile(files["language_model"]))
