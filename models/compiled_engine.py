@@ -305,7 +305,7 @@ class CompiledEngine:
             _active(chosen),
             grammar=grammar,
             copying=copying,
-            pages=[text for text in (texts or {}).values() if text] if see_images else (),
+            pages=[text for text in (texts or {}).values() if text.strip()] if see_images else (),
             dropped_turns=fitted.dropped_turns,
             cancel=cancel or threading.Event(),
             progress=progress,

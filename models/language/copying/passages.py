@@ -1,8 +1,9 @@
 """The passages of a text that an answer can be, followed token by token.
 
 A passage begins and ends at the edge of a word. An edge is also between a letter and a digit, and between a small
-letter and a capital, because readers of text glue words together ("TotalRM9.00"). Lines are joined by a space. A copy
-may have capitals where the text has small letters, and the other way round, since adapters learn to write in one case.
+letter and a capital, because readers of text glue words together ("TotalRM9.00"). A passage may also end between two
+digits ("16/02/201812:04:58"). Lines are joined by a space. A copy may have capitals where the text has small letters,
+and the other way round, since adapters learn to write in one case.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ class Passages:
         """Adds the text of a page, and the ends of its passages. Returns their starts."""
         starts, pieces, position = [], [], len(self.text)
         for before, after in zip(("", *page), (*page, ""), strict=True):
-            if _is_edge(before, after):
-                if after.strip():
-                    starts.append(position)
-                if before.strip():
-                    self.ends.add(position)
+            is_edge = _is_edge(before, after)
+            if is_edge and after.strip():
+                starts.append(position)
+            if before.strip() and (is_edge or before.isdigit()):
+                self.ends.add(position)
             pieces.append(after.encode("utf-8", "replace").lower())
             position += len(pieces[-1])
         self.text += b"".join(pieces) + _GAP

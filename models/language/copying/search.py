@@ -1,12 +1,14 @@
 """Finds the likeliest passage of a page as the answer, or a decline when that is likelier by a margin.
 
-The log-probability of a copy is the sum over its tokens, the end token included. Each of the likeliest first tokens is
-followed to the end of its copy. A first token that is less likely than a whole copy before it cannot win and is left
-out, so that a model that is sure computes one copy only.
+The score of a copy is the log-probability of its first token, plus the sum of those of the n others divided by sqrt(n),
+so that a long copy is not at a disadvantage beside a short one. The end token is one of them. Each of the likeliest
+first tokens is followed to the end of its copy. One that is less likely than the score of a copy before it cannot win
+and is left out, so that a model that is sure computes one copy only.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -75,9 +77,9 @@ class CopySearch:
         check_finite(logits)
         first = logits.copy()  # the runtime overwrites its own
         copies, declines = self._firsts(self._pages, first), self._firsts(self._declines, first)
-        best = copies[0].logprob if copies else -float("inf")
-        second = copies[1].logprob if len(copies) > 1 else -float("inf")
-        decline = declines[0].logprob - self._policy.margin if declines else -float("inf")
+        best = copies[0].logprob if copies else -math.inf
+        second = copies[1].logprob if len(copies) > 1 else -math.inf
+        decline = declines[0].logprob - self._policy.margin if declines else -math.inf
         if best > max(second, decline) + SURE:
             yield from self._follow(self._pages, copies[0])
         elif decline > best + SURE:
@@ -86,8 +88,8 @@ class CopySearch:
             yield from self._search(copies, declines)
 
     def _search(self, copies: Sequence[Step], declines: Sequence[Step]) -> list[Step]:
-        best = self._likeliest(self._pages, copies[: self._policy.candidates], -float("inf"))
-        least = _total(best) + self._policy.margin
+        best = self._likeliest(self._pages, copies[: self._policy.candidates], -math.inf)
+        least = _score(best) + self._policy.margin
         return self._likeliest(self._declines, declines, least) or best
 
     def _likeliest(self, passages: Passages, firsts: Sequence[Step], least: float) -> list[Step]:
@@ -98,8 +100,8 @@ class CopySearch:
             if first.logprob <= least:
                 break
             steps = list(self._follow(passages, first))
-            if _total(steps) > least:
-                found, least = steps, _total(steps)
+            if _score(steps) > least:
+                found, least = steps, _score(steps)
         return found
 
     def _firsts(self, passages: Passages, logits: Logits) -> list[Step]:
@@ -128,6 +130,9 @@ class CopySearch:
         return Copy(passages, self._model.tokenizer, self._model.vocabulary)
 
 
-def _total(steps: Sequence[Step]) -> float:
-    """The log-probability of a copy; minus infinity for none."""
-    return sum(step.logprob for step in steps) if steps else -float("inf")
+def _score(steps: Sequence[Step]) -> float:
+    """The score of a copy; minus infinity for none."""
+    if not steps:
+        return -math.inf
+    first, *others = (step.logprob for step in steps)
+    return first + sum(others) / math.sqrt(max(len(others), 1))
