@@ -28,6 +28,7 @@ UNDER_IMAGE = "plain chat under an image"
 CROSSED = "another domain's question"
 UNKNOWN = "images of a kind not installed"
 NO_KIND = "drawn pictures of no adapter's kind"
+ANY_PAGE = "pages, left to the adapter for any page"
 
 WRITTEN: Mapping[Scope, str] = {
     "in": "other writers: in scope",
@@ -48,8 +49,12 @@ MUST_REACH: Mapping[str, float | None] = {
     CROSSED: None,
     UNKNOWN: 0.90,
     NO_KIND: 0.90,
+    ANY_PAGE: 0.95,
 }
 """Groups of cases with the least share that has to be right; None where the share is only reported."""
+
+PAGES_OF_TEXT = ("receipts",)
+"""Adapters whose images are pages of text. An adapter for any page answers about these when theirs is not there."""
 
 IMAGES_A_QUESTION = 3  # images that a question written by hand is paired with, per set
 
@@ -82,8 +87,13 @@ def adapter_of(name: str, installed: Collection[str]) -> str | None:
     return max(fits, key=len, default=None)
 
 
-def cases(rows: Sequence[EvaluationRow], installed: Collection[str]) -> list[Case]:
-    """The cases of all groups. rows: of held-out images. A file that belongs to no adapter counts as general."""
+def cases(
+    rows: Sequence[EvaluationRow], installed: Collection[str], any_page: str | None = None
+) -> list[Case]:
+    """The cases of all groups. rows: of held-out images. A file that belongs to no adapter counts as general.
+
+    any_page: the installed adapter for any page of text; None when there is none.
+    """
     sets: dict[str, list[EvaluationRow]] = {}
     for row in rows:
         sets.setdefault(row.set, []).append(row)
@@ -96,7 +106,7 @@ def cases(rows: Sequence[EvaluationRow], installed: Collection[str]) -> list[Cas
         *_about_photos(asked[PHOTOS], images, right),
         *_chat(asked[CHAT], images),
         *_crossed(asked, images, right),
-        *_unknown(sets, right),
+        *_unknown(sets, right, any_page),
     ]
 
 
@@ -159,32 +169,46 @@ def _crossed(
     ]
 
 
-def _unknown(sets: Mapping[str, Sequence[EvaluationRow]], right: Mapping[str, str | None]) -> list[Case]:
-    """Each image of an adapter's domain once, with that adapter hidden. No adapter is right."""
+def _unknown(
+    sets: Mapping[str, Sequence[EvaluationRow]], right: Mapping[str, str | None], any_page: str | None
+) -> list[Case]:
+    """Each image of a domain once, with its adapter hidden. No adapter is right, or the one for any page."""
     first = {(name, row.file): row for name, own in sets.items() if right[name] for row in reversed(own)}
-    return [
-        Case(UNKNOWN, name, row.question, row.file, None, without=right[name])
-        for (name, _), row in first.items()
-    ]
+    found = []
+    for (name, _), row in first.items():
+        left = any_page if right[name] in PAGES_OF_TEXT and any_page != right[name] else None
+        group = ANY_PAGE if left else UNKNOWN
+        found.append(Case(group, name, row.question, row.file, left, without=right[name]))
+    return found
 
 
 def written_cases(
-    questions: Sequence[AuthoredQuestion], rows: Sequence[EvaluationRow], installed: Collection[str]
+    questions: Sequence[AuthoredQuestion],
+    rows: Sequence[EvaluationRow],
+    installed: Collection[str],
+    any_page: str | None = None,
 ) -> list[Case]:
-    """Questions of a file, each with images of its kind. Kinds without images are left out, and rows of DOCUMENT."""
+    """Questions of a file, each with images of its kind. Kinds without images are left out.
+
+    Rows of DOCUMENT are for the adapter for any page, and left out when there is none.
+    """
     images: dict[str, dict[Path, None]] = {}
     for row in rows:
         images.setdefault(row.set, {})[row.file] = None
     return [
         Case(
-            WRITTEN[each.scope],
+            ANY_PAGE if each.task == DOCUMENT else WRITTEN[each.scope],
             each.kind,
             each.question,
             image,
-            adapter_of(each.kind, installed) if each.scope == "in" else None,
+            any_page
+            if each.task == DOCUMENT
+            else adapter_of(each.kind, installed)
+            if each.scope == "in"
+            else None,
         )
         for each in questions
-        if each.kind in images and each.task != DOCUMENT
+        if each.kind in images and (any_page or each.task != DOCUMENT)
         for image in _some(list(images[each.kind]), each.question, IMAGES_A_QUESTION)
     ]
 

@@ -87,9 +87,10 @@ def router(
     settings = load_settings(offline=offline)
     installed = _installed()
     rows = read_rows(files, images, split, None)
-    every = cases(rows, installed)
+    any_page = _for_any_page(installed)
+    every = cases(rows, installed, any_page)
     if questions is not None:
-        every += written_cases(read_questions(questions), rows, installed)
+        every += written_cases(read_questions(questions), rows, installed, any_page)
     if any(case.right for case in every):
         pictures = write_unknown(paths.cache_directory() / "unknown-kinds", PICTURES_EACH)
         every += no_kind_cases(pictures, installed)
@@ -150,6 +151,16 @@ def _installed() -> tuple[str, ...]:
     from edge_app.system import paths
 
     return AdapterStore(paths.adapters_directory()).names()
+
+
+def _for_any_page(installed: Sequence[str]) -> str | None:
+    """The installed adapter for any page of text, the first of several."""
+    from adapters.store.manifest import MANIFEST_FILE
+    from edge_app.system import paths
+    from router.routers.ridge_heads import is_for_any_page
+
+    folder = paths.adapters_directory()
+    return next((name for name in installed if is_for_any_page(folder / name / MANIFEST_FILE)), None)
 
 
 def _first_tokens(settings: Settings, cases: Sequence[Any], turns: int) -> FirstToken:
@@ -240,14 +251,14 @@ def _text(results: Results, wait: FirstToken | None) -> str:
 
 def _accuracy_table(results: Results) -> str:
     """A line for each group, and lines for its questions of the half for judgement, or for kinds of images."""
-    from benchmarks.quality.router.cases import MUST_REACH, UNKNOWN, WRITTEN
+    from benchmarks.quality.router.cases import ANY_PAGE, MUST_REACH, UNKNOWN, WRITTEN
 
     rows = [("RIGHT CHOICES", "CASES", "MUST REACH", *(name.upper() for name in results))]
     for group, least in MUST_REACH.items():
         own = {name: [each for each in made if each.case.group == group] for name, made in results.items()}
         reach = "" if least is None else f"{100 * least:.0f}%"
         parts = [(group, own)]
-        if group in (*WRITTEN.values(), UNKNOWN):
+        if group in (*WRITTEN.values(), UNKNOWN, ANY_PAGE):
             kinds = dict.fromkeys(each.case.set for made in own.values() for each in made)
             parts += [
                 (

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.quality.router.cases import (
+    ANY_PAGE,
     CROSSED,
     GENERAL_ASKED,
     GENERAL_ROWS,
@@ -79,7 +80,7 @@ def test_every_group_has_its_cases(every: list[Case]) -> None:
         CROSSED: 2 * 40 * 2,
         UNKNOWN: 7,
     }
-    assert set(counts) | {*WRITTEN.values(), NO_KIND} == set(MUST_REACH)
+    assert set(counts) | {*WRITTEN.values(), NO_KIND, ANY_PAGE} == set(MUST_REACH)
 
 
 def test_right_is_the_adapter_of_the_image_or_none(every: list[Case]) -> None:
@@ -109,6 +110,19 @@ def test_questions_of_other_writers_get_images_of_their_kind_and_the_adapter_in_
         (WRITTEN["in"], "photos", None): 3,
     }
     assert all(case.image is not None and case.image.parent.name == case.set for case in made)
+
+
+def test_an_adapter_for_any_page_is_right_where_the_own_one_is_not() -> None:
+    installed = ("documents", "medical", "receipts")
+    every = cases([*rows("receipts", 2), *rows("medical", 2), *rows("documents", 2)], installed, "documents")
+    hidden = {(case.group, case.set, case.right) for case in every if case.without}
+    asked = [AuthoredQuestion("receipts", "Who served?", "out", DOCUMENT, "b")]
+    written = written_cases(asked, rows("receipts", 3), installed, "documents")
+
+    assert hidden == {
+        (ANY_PAGE, "receipts", "documents"), (UNKNOWN, "medical", None), (UNKNOWN, "documents", None),
+    }  # fmt: skip
+    assert {(case.group, case.right) for case in written} == {(ANY_PAGE, "documents")}
 
 
 def test_every_drawn_picture_is_asked_a_question_of_every_adapter() -> None:
