@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 MOST_EXAMPLES = 16
 """Examples of one task that are encoded."""
+
+MOST_QUESTIONS = 32
+"""Questions whose vectors are kept, since `edge-app extract` asks the same ones of every page. Encoding one takes 10 ms
+of a core."""
 
 MOST_CHARACTERS = 1000
 """How much of a question is read. The encoder reads 64 tokens at most."""
@@ -110,7 +115,7 @@ class TaskScope:
         self._load = load
         self._of_adapters: dict[str, tuple[object, TaskVectors | None]] = {}
         self._of_tasks: dict[str, TaskVectors] = {}
-        self._question: tuple[str, QuestionVectors] | None = None
+        self._questions: OrderedDict[str, QuestionVectors] = OrderedDict()  # used longest ago first
 
     def of_adapter(self, question: str, adapter: str) -> float | None:
         """The log-odds for an installed adapter, or for the best part of a sum; None when it declares no examples."""
@@ -133,9 +138,12 @@ class TaskScope:
 
     def _logit(self, question: str, vectors: TaskVectors) -> float:
         model, text = self._load(), question.strip()[:MOST_CHARACTERS]
-        if self._question is None or self._question[0] != text:
-            self._question = text, model.vector(text)
-        return model.logit(self._question[1], vectors)
+        if text not in self._questions:
+            self._questions[text] = model.vector(text)
+        self._questions.move_to_end(text)
+        while len(self._questions) > MOST_QUESTIONS:
+            self._questions.popitem(last=False)
+        return model.logit(self._questions[text], vectors)
 
     def _adapter_vectors(self, name: str) -> TaskVectors | None:
         path = self._directory / name / MANIFEST_FILE

@@ -19,6 +19,9 @@ from models.ocr.reader import ReadingStopped, TextReader, may_be_page
 POLL_SECONDS = 0.05
 """How often a wait for a page looks whether it was cancelled."""
 
+PAGES_UNTIL_TRIM = 4
+"""As in TextReader. A reader holds up to 300 MB of freed memory in between."""
+
 
 @dataclass(frozen=True)
 class Cores:
@@ -114,7 +117,7 @@ class ReadAhead:
     def _reader(self) -> TextReader:
         """The reader of this thread, since each belongs to one."""
         if not hasattr(self._own, "reader"):
-            self._own.reader = TextReader(1)
+            self._own.reader = TextReader(1, PAGES_UNTIL_TRIM)
         reader: TextReader = self._own.reader
         return reader
 

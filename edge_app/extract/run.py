@@ -26,6 +26,10 @@ from edge_app.extract.training_rows import write_training_rows
 from models.core.errors import UserError
 from models.core.types import Image
 
+PAGES_AHEAD = 4
+"""How many pages may wait for the model, besides those that are being read. Some pages take five times as long as
+others, and no core should wait for those."""
+
 WAITING_FOR_CLOUD = 8
 """The most rows that wait for the cloud while later pages are answered here."""
 
@@ -79,7 +83,7 @@ class ExtractRun:
         begun: deque[tuple[PageJob, PageRow | Future[ReadPage]]] = deque()
         leaving: deque[Future[PageRow]] = deque()
         waiting = iter(jobs)
-        ahead = self._reader.readers + 1
+        ahead = self._reader.readers + PAGES_AHEAD
         while True:
             while len(begun) < ahead and (job := next(waiting, None)) is not None:
                 begun.append((job, self.known(job) or self._reader.pool.submit(self._read, job)))

@@ -67,10 +67,13 @@ class TextReader:
     """Reads images one at a time, always on the thread that uses it first.
 
     threads: of detection and recognition. None takes EDGE_APP_THREADS, or else one for each core, as the engine does.
+    pages_until_trim: freed memory is given back to the system after so many images. It takes 5% of an image's time.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, pages_until_trim: int = 1) -> None:
         self._threads = threads
+        self._pages_until_trim = pages_until_trim
+        self._pages = 0
         self._loaded: Any = None  # rapidocr.RapidOCR, which has no types
 
     def read(self, image: Image, cancel: threading.Event | None = None) -> PageText:
@@ -98,7 +101,9 @@ class TextReader:
             for box, (text, probability) in zip(boxes, texts, strict=True)
             if text.strip() and probability >= LEAST_PROBABILITY
         ]
-        give_back_freed_memory()
+        self._pages += 1
+        if self._pages % self._pages_until_trim == 0:
+            give_back_freed_memory()
         return PageText(in_reading_order(lines))
 
     def read_document(self, image: Image, cancel: threading.Event | None = None) -> PageText | None:

@@ -21,6 +21,7 @@ from models.question_encoder.scope import ScopeModel, Tasks, TaskVectors
 from router.scope import (
     BUNDLED,
     MOST_EXAMPLES,
+    MOST_QUESTIONS,
     OF_MODEL,
     UNKNOWN_BORDER,
     TaskScope,
@@ -49,6 +50,7 @@ class CountingModel:
 
     identity: str = "00"
     encoded: list[list[str]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     def encode(self, tasks: Tasks) -> TaskVectors:
         texts = [text for examples in tasks.values() for text in examples]
@@ -58,6 +60,7 @@ class CountingModel:
         )
 
     def vector(self, question: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        self.asked.append(question)
         return np.array([hash_of(question)], np.float32)
 
     def logit(self, question: np.ndarray[tuple[int], np.dtype[np.float32]], tasks: TaskVectors) -> float:
@@ -73,6 +76,20 @@ def scope_over(directory: Path, cache: Path | None, model: CountingModel) -> Tas
         return model  # type: ignore[return-value]
 
     return TaskScope(directory, cache, load)
+
+
+def test_questions_that_are_asked_again_are_encoded_once_as_far_as_they_are_kept(tmp_path: Path) -> None:
+    declare(tmp_path, "receipts", (Example("total", "What is the total?", "9.90"),))
+    model = CountingModel()
+    scope = scope_over(tmp_path, None, model)
+    for _ in range(3):
+        for question in ("What is the total?", "Who sold it?"):
+            scope.of_adapter(question, "receipts")
+    assert model.asked == ["What is the total?", "Who sold it?"]
+    for number in range(MOST_QUESTIONS):
+        scope.of_adapter(f"Question {number}?", "receipts")
+    scope.of_adapter("What is the total?", "receipts")
+    assert model.asked.count("What is the total?") == 2
 
 
 def test_examples_are_grouped_by_task_once_each(tmp_path: Path) -> None:
