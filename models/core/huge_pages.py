@@ -1,4 +1,4 @@
-"""Memory on huge pages for weights, all of which are read for every token.
+"""Memory on huge pages for weights and adapters, all of which are read for every token.
 
 The processor looks up the place of each page that it reads. With pages of 4 KB that limits how fast one core reads,
 most of all in a virtual machine, where a look-up has two stages. Linux gives pages of 2 MB to private memory that asks
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.core.cache import CHECK_BLOCK, PAGE, content_check
 
-LEAST_BYTES = 1 << 25  # smaller arrays stay in the processor's cache, or are not worth a copy
+LEAST_BYTES = 1 << 21  # smaller arrays do not fill a huge page
 _SHARE = 0.5  # of the memory that is available: a mapped file can be dropped by the system, a copy cannot
 _HUGE = 1 << 21  # bytes of a huge page
 _SETTINGS = Path("/sys/kernel/mm/transparent_hugepage")

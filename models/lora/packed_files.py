@@ -1,8 +1,9 @@
-"""Cache of packed LoRAs on disk, so that loading an adapter means mapping a file.
+"""Cache of packed LoRAs on disk, so that loading an adapter means reading a file.
 
-A file is one header page, then the packed tensor (models/packing/lora_layout.py), mapped copy-on-write. It is found
-by the adapter's name, the model's shape and the signature of the adapter's files, and carries a checksum. A file
-that is damaged or does not match counts as missing. Every file can be made again from the adapter's folder.
+A file is one header page, then the packed tensor (models/packing/lora_layout.py). It is copied to huge pages, or mapped
+copy-on-write. It is found by the adapter's name, the model's shape and the signature of the adapter's files, and
+carries a checksum. A file that is damaged or does not match counts as missing. Every file can be made again from the
+adapter's folder.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from models.core.cache import PAGE, header_page, mark_used, read_header
 from models.core.errors import UserError
 from models.core.files import write_whole
+from models.core.huge_pages import packed_content
 from models.lora.weights import PackedLora
 from models.packing.lora_layout import LoraLayout
 from models.packing.packed_model import LlamaShape
@@ -44,14 +46,14 @@ class PackedFiles:
         """The LoRA of the adapter whose files have this signature; None when no intact file holds it."""
         path = self._path(name, signature)
         try:
-            mapped = np.memmap(path, np.uint8, mode="c").view(np.ndarray)
+            with path.open("rb") as file:
+                content, check = packed_content(file, path)
         except (OSError, ValueError):  # missing, or empty
             return None
-        header = read_header(_MAGIC, mapped[:PAGE].tobytes())
-        tensor = mapped[PAGE:]
+        header, tensor = read_header(_MAGIC, content[:PAGE].tobytes()), np.asarray(content[PAGE:])
         if header is None or len(tensor) != self._layout.size(header["rank"], header["factored"]):
             return None
-        if zlib.crc32(tensor.data) != header["check"]:
+        if check != header["check"]:
             return None
         mark_used(path)
         facts = (header["generation"], header["rank"], tensor, header["factored"])

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from models.compiler.tvm_runtime import aligned_zeros, as_tensor
 from models.core.errors import UserError
+from models.core.huge_pages import huge_page_array
 from models.packing.lora_layout import MAX_RANK, RANK_STEP, ROLES, SITES, LoraLayout, tile_floats
 from models.packing.packed_model import LlamaShape
 
@@ -77,7 +78,7 @@ def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
     rank = -(-weights.rank // RANK_STEP) * RANK_STEP
     layout = LoraLayout(shape)
     factored = bool(weights.factors)
-    tensor = aligned_zeros(layout.size(rank, factored), np.uint8)
+    tensor = _zeros(layout.size(rank, factored))
     for layer in range(shape.layers):  # layer by layer, so that the arrays fit in the processor's cache
         for site, roles in SITES.items():
             area = layout.a_tiles(tensor, rank, site)[layer]  # [inputs / 32, parts, rank / 16, tile bytes]
@@ -97,6 +98,12 @@ def pack_lora(shape: LlamaShape, weights: LoraWeights) -> PackedLora:
         _write_factors(layout, weights, layout.factors(tensor, rank))
     floats = shape.float_type is not None
     return PackedLora(weights.name, weights.generation, rank, tensor, factored, floats)
+
+
+def _zeros(size: int) -> NDArray[np.uint8]:
+    """A zero array for a packed tensor, on huge pages where they are to be had."""
+    array = huge_page_array(size)
+    return aligned_zeros(size, np.uint8) if array is None else array
 
 
 def _write_factors(layout: LoraLayout, weights: LoraWeights, factors: NDArray[np.float32]) -> None:
@@ -138,7 +145,7 @@ def to_floats(shape: LlamaShape, packed: PackedLora) -> PackedLora:
         return packed
     new, old = LoraLayout(shape), LoraLayout(replace(shape, float_type=None))
     rank, given = packed.rank, packed.tensor
-    tensor = aligned_zeros(new.size(rank), np.uint8)
+    tensor = _zeros(new.size(rank))
     for site in SITES:
         new.a_tiles(tensor, rank, site)[...] = tile_floats(old.a_tiles(given, rank, site), 32)
     for role in ROLES:
@@ -177,7 +184,7 @@ def _validate(shape: LlamaShape, weights: LoraWeights) -> None:
 
 def _side_by_side(layout: LoraLayout, rank: int, parts: Weighted) -> NDArray[np.uint8]:
     """The packed tensor of the sum: the tiles of the parts, in order, along the axis of ranks."""
-    tensor = aligned_zeros(layout.size(rank), np.uint8)
+    tensor = _zeros(layout.size(rank))
     start = 0  # in tiles of 16 ranks
     for packed, weight in parts:
         stop = start + packed.rank // RANK_STEP
