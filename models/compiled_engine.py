@@ -288,7 +288,7 @@ class CompiledEngine:
                 most=self.context_length,  # fit refuses a longer one
             )
 
-        limit = self.context_length - min(sampling.max_tokens, self.context_length // 4)
+        limit = self._prompt_limit(sampling.max_tokens)
         kept = fit_texts(messages, texts or {}, limit, lambda read: len(build(messages, read).tokens))
         try:
             fitted = fit(messages, limit, lambda part: len(build(part, kept).tokens))
@@ -310,6 +310,27 @@ class CompiledEngine:
             cancel=cancel or threading.Event(),
             progress=progress,
         )
+
+    def fits(self, messages: Sequence[Message], max_tokens: int) -> bool:
+        """See models.engine.Engine. The tiles of images are counted, not computed."""
+        vision = self._parts.vision
+        if not isinstance(vision, TileEncoder):
+            return True  # its images take few tokens
+        images = {image.digest: image for message in messages for image in message.images}
+        counted = {digest: _counted(*vision.plan(image)) for digest, image in images.items()}
+
+        def length(part: Sequence[Message]) -> int:
+            return len(self._parts.prompts.build(part, counted, most=self.context_length).tokens)
+
+        try:
+            fit(messages, self._prompt_limit(max_tokens), length)
+        except QuestionTooLongError:
+            return False
+        return True
+
+    def _prompt_limit(self, max_tokens: int) -> int:
+        """Tokens of the longest prompt that leaves room for an answer."""
+        return self.context_length - min(max_tokens, self.context_length // 4)
 
     def close(self) -> None:
         """Free weights and caches."""
@@ -344,6 +365,11 @@ class CompiledEngine:
         if vision is None:
             raise UserError(f"{self.name} cannot see images; choose another model with EDGE_APP_MODEL.")
         return vision
+
+
+def _counted(grid: tuple[int, int], rows: int) -> EncodedImage:
+    """An image that was not encoded, to measure prompts with."""
+    return EncodedImage(range(-1, -1 - rows, -1), np.empty((0, 0), np.float32), grid=grid)
 
 
 def _active(adapter: CompiledAdapter | None) -> ActiveAdapter:

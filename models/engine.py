@@ -238,6 +238,13 @@ class Engine(FeatureExtractor, TextScorer, Protocol):
         """Make the image ready for prompts under the adapter, once. Raises UserError without vision."""
         ...
 
+    def fits(self, messages: Sequence[Message], max_tokens: int) -> bool:
+        """Whether the last question fits the context with its images and an answer. Encodes no image.
+
+        It may return True for what `generate` refuses.
+        """
+        ...
+
     def certainty(self, image: Image, adapter: PackedAdapter | None = None) -> float | None:
         """The probability that the prompt describes the image correctly, 0..1, as the vision encoder estimates it.
 

@@ -19,6 +19,7 @@ from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Answer, ContextTrimmed, Failed, StopReason, TokenLogged, TokenText
 from edge_app.reason_text import notice
 from edge_app.turns.adapter_choice import AdapterChooser
+from edge_app.turns.images.detailed_images import make_fit
 from edge_app.turns.images.image_text import ImageTexts
 from edge_app.turns.local_draft import LocalDraft
 from edge_app.turns.local_questions import LocalQuestions
@@ -190,7 +191,6 @@ class LocalAnswer:
                 return
             texts = {digest: self._nearest(text) for digest, text in texts.items()}
             use_words = False
-
         schema, adapter = planned.schema, draft.choice.adapter
         if schema is not None and schema.fields and adapter is not None:
             chosen = questions.asker(adapter, lease, texts)
@@ -283,9 +283,11 @@ class LocalAnswer:
 
     def _encode(self, engine: Engine, job: Job, lease: Lease | None) -> None:
         """Encodes the images. New ones are always reported, earlier ones when they are encoded again."""
+        messages = self._planned.focus.messages
+        make_fit(messages, lambda: engine.fits(messages, self._planned.sampling.max_tokens))
         new = {picture.image.digest for picture in self._planned.new}
         weights = None if lease is None else lease.weights
-        for message in self._planned.focus.messages:
+        for message in messages:
             for image in message.images:
                 if image.digest in new or not engine.is_encoded(image, weights):
                     self.draft.image_ms += self._pool.encode(image, self.draft.model, job, weights)
@@ -296,9 +298,8 @@ class LocalAnswer:
         if not planned.turn.see_images:
             return {}
         images = [image for message in planned.focus.messages for image in message.images]
-        side = planned.places.scenario.budgets.image_side
         started = time.perf_counter()
-        texts = self._texts.of(images, lease.reads, job, side)
+        texts = self._texts.of(images, lease.reads, job, planned.places.scenario.budgets.image_side)
         self.draft.image_ms += 1000 * (time.perf_counter() - started)
         return texts
 

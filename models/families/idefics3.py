@@ -17,7 +17,7 @@ from models.families.llama import load_language
 from models.families.parts import LoadOptions, Parts
 from models.formats.gguf_metadata import load_or_read_metadata
 from models.formats.hugging_face import siglip_config
-from models.formats.siglip_sources import load_siglip
+from models.formats.siglip_sources import load_siglip, mmproj_rows
 from models.formats.siglip_weights import SiglipWeights
 from models.hub.store import ModelFiles, check_digests
 from models.language.prompt import TileWording
@@ -57,8 +57,8 @@ def load(files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts:
     weights = files.digests.get("language_model", files.digest)
     tower = digest if options.precision == "int8" else f"{digest} {options.precision}"
     features = FeatureFiles(options.cache_dir / IMAGES, weights, tower)
-    settings = _tile_settings(source, digest, packed_folder)
-    vision = TileEncoder(load_tower, settings, features, parts.language.runtime.context_length)
+    settings, rows = _tile_settings(source, digest, packed_folder)
+    vision = TileEncoder(load_tower, settings, rows, features, parts.language.runtime.context_length)
     return replace(
         parts,
         vision=vision,
@@ -81,8 +81,11 @@ def _vision_source(files: ModelFiles) -> tuple[Path, str]:
     return files.files["mmproj"], files.digests["mmproj"]
 
 
-def _tile_settings(source: Path, digest: str, packed_folder: Path) -> TileSettings:
+def _tile_settings(source: Path, digest: str, packed_folder: Path) -> tuple[TileSettings, int]:
+    """How images are cut, and the rows of a tile."""
     if source.is_dir():
         path = source / "config.json"
-        return directory_tile_settings(source, siglip_config(path, read_json(path)).image_size)
-    return gguf_tile_settings(source, load_or_read_metadata(source, digest, packed_folder).metadata)
+        config = siglip_config(path, read_json(path))
+        return directory_tile_settings(source, config.image_size), config.rows
+    metadata = load_or_read_metadata(source, digest, packed_folder).metadata
+    return gguf_tile_settings(source, metadata), mmproj_rows(source, metadata)

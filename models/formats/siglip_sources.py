@@ -90,6 +90,13 @@ def mmproj_config(path: str | Path, metadata: Mapping[str, Any]) -> SiglipConfig
     )
 
 
+def mmproj_rows(path: str | Path, metadata: Mapping[str, Any]) -> int:
+    """The rows that a tile becomes, as SiglipConfig.rows. path: for messages. Raises UserError."""
+    values = Numbers(path, metadata)
+    side = values.integer("clip.vision.image_size") // values.integer("clip.vision.patch_size")
+    return (side // values.integer("clip.vision.projector.scale_factor")) ** 2
+
+
 class MmprojSource:
     """A GGUF file of the architecture "clip" with the projector type idefics3.
 

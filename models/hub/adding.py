@@ -33,7 +33,8 @@ from models.hub.selection import (
 )
 
 IMAGES_AT_ONCE = 4
-"""Images in one prompt of a model with a vision tower: its context of 4,096 tokens holds so many at full detail."""
+"""Images in one prompt of a model with a vision tower: its context of 4,096 tokens holds so many, which
+are looked at less closely where they would not fit at full detail."""
 
 
 @dataclass(frozen=True)

@@ -63,19 +63,27 @@ def cut(pixels: NDArray[np.uint8], settings: TileSettings) -> ImageTiles:
     """Cut an image. pixels: RGB, uint8 [height, width, 3]."""
     tile = settings.tile
     image = PIL.Image.fromarray(np.ascontiguousarray(pixels))
+    rows, cols = grid_of(image.size, settings)
     image = image.resize(_long_side_to(image.size, settings.longest_edge), _LANCZOS)
     if settings.splitting:
         image = image.resize(_whole_tiles(image.size, tile), _LANCZOS)
-        cols, rows = image.width // tile, image.height // tile
-        if (rows, cols) == (1, 1):
+        if not rows:
             return ImageTiles(_channels_first(image)[None], 0, 0)
         squares = _channels_first(image).reshape(3, rows, tile, cols, tile).transpose(1, 3, 0, 2, 4)
         parts = [squares.reshape(rows * cols, 3, tile, tile)]
     else:
-        rows = cols = 0
         parts = []
     whole = image.resize((tile, tile), _LANCZOS)
     return ImageTiles(np.concatenate([*parts, _channels_first(whole)[None]]), rows, cols)
+
+
+def grid_of(size: tuple[int, int], settings: TileSettings) -> tuple[int, int]:
+    """Rows and columns of tiles beside the whole image; 0 and 0 when that is the only tile. size: width and height."""
+    if not settings.splitting:
+        return 0, 0
+    width, height = _whole_tiles(_long_side_to(size, settings.longest_edge), settings.tile)
+    rows, cols = height // settings.tile, width // settings.tile
+    return (0, 0) if (rows, cols) == (1, 1) else (rows, cols)
 
 
 def pixel_values(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -141,6 +141,13 @@ class FakeEngine:
     def token_embeddings(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         return np.zeros(len(text), np.int64), np.ones((len(text), 4), np.float32)
 
+    def fits(self, messages: Sequence[Message], max_tokens: int) -> bool:
+        """An image takes 10 tokens, or 40 at high detail."""
+        del max_tokens
+        last = [message for message in messages if message.images][-1:]
+        images = [image for message in last for image in message.images]
+        return sum(40 if image.detail == "high" else 10 for image in images) <= self.context_length
+
     def encode_image(
         self, image: Image, adapter: PackedAdapter | None = None, progress: Progress = no_progress
     ) -> FakeTokens:

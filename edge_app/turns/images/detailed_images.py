@@ -13,22 +13,28 @@ from numpy.typing import NDArray
 
 from edge_app.image_detail import ImageDetail, detail_of
 from edge_app.turns.images.image_focus import ImageFocus
+from models.core.errors import QuestionTooLongError
 from models.core.types import Detail, Image, Message, TextLine
 from models.ocr.reader import may_be_page
 
 
 class DetailedImage(Image):
-    """An image whose detail is decided at its first use. Its pixels are read when they are needed."""
+    """An image whose detail is decided at its first use. Its pixels are read when they are needed.
 
+    is_choice: whether the detail was left to the app, which may lower it.
+    """
+
+    is_choice: bool
     _image: Image
     _decide: Callable[[Image], Detail]
     _decided: Detail | None
 
-    def __init__(self, image: Image, decide: Callable[[Image], Detail]) -> None:
+    def __init__(self, image: Image, decide: Callable[[Image], Detail], *, is_choice: bool) -> None:
         fields = {
             "digest": image.digest,
             "name": image.name,
             "notes": image.notes,
+            "is_choice": is_choice,
             "_image": image,
             "_decide": decide,
             "_decided": None,
@@ -51,10 +57,44 @@ class DetailedImage(Image):
         assert self._decided is not None
         return self._decided
 
+    def look_less_closely(self, note: str) -> None:
+        """Lowers the detail. note: tells the user."""
+        object.__setattr__(self, "_decided", "low")
+        object.__setattr__(self, "notes", (*self.notes, note))
+
 
 def with_detail(image: Image, wanted: ImageDetail, questions: Sequence[str] = ()) -> Image:
     """The image, to be looked at as wanted. questions: of the chat about it, the last one included."""
-    return DetailedImage(image, lambda own: detail_of(wanted, questions, lambda: may_be_page(own)))
+    return DetailedImage(
+        image,
+        lambda own: detail_of(wanted, questions, lambda: may_be_page(own)),
+        is_choice=wanted == "auto",
+    )
+
+
+def make_fit(messages: Sequence[Message], fits: Callable[[], bool]) -> None:
+    """Lowers the detail of images where the app chose it and the question would not fit the context otherwise.
+
+    fits: whether it does, by the details that the images have now. Raises QuestionTooLongError when it does not for
+    images that are to be looked at closely.
+    """
+    images = dict.fromkeys(image for message in messages for image in message.images)
+    if not images or fits():
+        return
+    close = [image for image in images if image.detail == "high"]
+    for image in close:
+        if isinstance(image, DetailedImage) and image.is_choice:
+            image.look_less_closely(f"looked at less closely (detail low): {_many(len(close))} would not fit")
+    close = [image for image in close if image.detail == "high"]
+    if close and not fits():
+        raise QuestionTooLongError(
+            f"{_many(len(close)).capitalize()} at high detail take more tokens than the model reads at once. Look at "
+            "them less closely (detail low), ask about fewer of them, or set context_length to more."
+        )
+
+
+def _many(images: int) -> str:
+    return "the image" if images == 1 else f"the {images} images"
 
 
 def focus_with_detail(focus: ImageFocus, wanted: ImageDetail) -> ImageFocus:

@@ -16,13 +16,11 @@ from models.core.errors import UserError
 from models.core.types import Image, Progress, no_progress
 from models.vision.siglip.adapter import PackedVisionLora
 from models.vision.tiled.feature_files import FeatureFiles, TiledImage
-from models.vision.tiles import ImageTiles, TileSettings, cut
+from models.vision.tiles import ImageTiles, TileSettings, cut, grid_of
 
 
 class TileTower(Protocol):
-    """Encodes tiles, such as models.vision.siglip.encoder.SiglipEncoder. rows: of one tile."""
-
-    rows: int
+    """Encodes tiles, such as models.vision.siglip.encoder.SiglipEncoder."""
 
     def encode(self, tile: NDArray[np.uint8], adapter: PackedVisionLora | None = None) -> NDArray[np.float32]:
         """The rows of one tile. tile: uint8 [3, s, s]. Returns float32 [rows, text_hidden]."""
@@ -38,14 +36,17 @@ class TileEncoder:
 
     feature_size = 0  # it has no features for the router
 
-    def __init__(self, load: LoadTower, settings: TileSettings, files: FeatureFiles, most_rows: int) -> None:
+    def __init__(
+        self, load: LoadTower, settings: TileSettings, tile_rows: int, files: FeatureFiles, most_rows: int
+    ) -> None:
         """load: called once, by `load` or with the first image that is not on disk.
 
-        most_rows: the rows of one image that the language model's context has room for.
+        tile_rows: rows of a tile. most_rows: the rows of one image that the language model's context has room for.
         """
         self._load = load
         self._loaded: TileTower | None = None
         self._settings = settings
+        self._tile_rows = tile_rows
         self._files = files
         self._most_rows = most_rows
 
@@ -58,6 +59,12 @@ class TileEncoder:
     def settings(self, image: Image) -> TileSettings:
         """How an image is cut: as the checkpoint says, or in one piece when its detail is "low"."""
         return self._settings.unsplit() if image.detail == "low" else self._settings
+
+    def plan(self, image: Image) -> tuple[tuple[int, int], int]:
+        """The grid of an image's tiles, as in TiledImage, and the number of its rows. Nothing is computed."""
+        height, width = image.pixels.shape[:2]
+        rows, cols = grid_of((width, height), self.settings(image))
+        return (rows, cols), self._tile_rows * (rows * cols + 1)
 
     def key(self, image: Image) -> str:
         """Identifies the rows of an image without an adapter."""
@@ -92,12 +99,12 @@ class TileEncoder:
         loading, and "encode" with the number of tiles done. Raises UserError, before the first tile, when the context
         has no room for them.
         """
-        tower = self.load(progress)
-        if (count := tower.rows * len(tiles.tiles)) > self._most_rows:
+        if (count := self._tile_rows * len(tiles.tiles)) > self._most_rows:
             raise UserError(
                 f"{image.name} takes {count} tokens in {len(tiles.tiles)} tiles; the context has {self._most_rows}. "
                 "Look at it less closely (detail low), or set context_length to more."
             )
+        tower = self.load(progress)
         rows = []
         for number, tile in enumerate(tiles.tiles):
             progress("encode", f"Looking at {image.name}", number, len(tiles.tiles))

@@ -97,10 +97,21 @@ def test_it_sees_but_has_nothing_for_the_router(engine: CompiledEngine) -> None:
 def test_images_that_do_not_fit_may_be_looked_at_less_closely(engine: CompiledEngine) -> None:
     engine.context_length = 64
     question = Message("user", "What is this?", (images_of("photo")[0],))
+    assert not engine.fits([question], 4)
+    assert not engine.is_encoded(question.images[0])
     with pytest.raises(UserError, match=r"too long.*detail low"):
         engine.generate([question], Sampling(max_tokens=4))
     low = Message("user", "What is this?", (replace(question.images[0], detail="low"),))
+    assert engine.fits([low], 4)
     assert engine.generate([low], Sampling(max_tokens=4)).image_tokens == CASES["like_256m"].rows_a_tile
+
+
+def test_a_question_that_just_fits_is_told_from_one_that_does_not(engine: CompiledEngine) -> None:
+    question = Message("user", "What is this?", tuple(images_of("photo")[:1]))
+    length = engine.generate([question], Sampling(max_tokens=4)).prompt_tokens
+    for context, fits in ((length + 4, True), (length + 3, False)):
+        engine.context_length = context
+        assert engine.fits([question], 4) is fits
 
 
 def test_files_of_two_different_models_are_refused(tmp_path: Path, engine_cache: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_app.assistant import Assistant, Turn
-from edge_app.events import Failed
+from edge_app.events import Answered, Failed, ImageEncoded
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.turns.images import detailed_images
@@ -15,6 +15,7 @@ from edge_app.turns.images.image_focus import ImageFocus
 from models.core.types import Detail, Image, Message, Progress, no_progress
 from models.engine import PackedAdapter
 from tests.edge_app.conftest import png
+from tests.edge_app.engine.test_engine_pool import describe_models
 from tests.edge_app.fakes import FakeEngine, FakeTokens
 
 PHOTO = Image(np.full((40, 40, 3), 90, np.uint8), "a", "a.jpg", ("first of 12 frames",))
@@ -107,3 +108,38 @@ def test_an_attached_image_is_prepared_as_it_will_be_looked_at(store: SessionSto
         list(assistant.prepare([png()]))
         list(assistant.prepare([png()], "high"))
     assert engine.details == ["low", "high"]
+
+
+FOUR = tuple(png(colour) for colour in ("red", "blue", "green", "white"))
+"""At high detail they take 160 tokens of FakeEngine's context of 128."""
+
+
+def test_four_images_that_do_not_fit_are_refused_before_one_is_looked_at(store: SessionStore) -> None:
+    describe_models({"large": 10}, images_at_once=4)
+    engine = TilingEngine()
+    with Assistant(Settings(model="large"), store, engine.load) as assistant:
+        events = list(assistant.answer(Turn("Compare them.", images=FOUR, adapter="none", detail="high")))
+    failed = events[-1]
+    assert isinstance(failed, Failed)
+    assert failed.message.startswith(
+        "The 4 images at high detail take more tokens than the model reads at once."
+    )
+    assert "detail low" in failed.message
+    assert engine.details == []
+
+
+def test_detail_that_the_app_chose_is_lowered_where_it_would_not_fit_and_that_is_said(
+    store: SessionStore,
+) -> None:
+    describe_models({"large": 10}, images_at_once=4)
+    engine = TilingEngine()
+    turns = [Turn("How many cats are there?", images=images, adapter="none") for images in (FOUR[:3], FOUR)]
+    notes = []
+    with Assistant(Settings(model="large"), store, engine.load) as assistant:
+        for turn in turns:
+            events = list(assistant.answer(turn))
+            assert isinstance(events[-1], Answered)
+            notes.append([event.notes for event in events if isinstance(event, ImageEncoded)])
+    assert engine.details == ["high"] * 3 + ["low"] * 4
+    assert notes[0] == [()] * 3
+    assert notes[1] == [("looked at less closely (detail low): the 4 images would not fit",)] * 4

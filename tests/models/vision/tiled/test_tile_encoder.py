@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
-from models.core.types import Image, Progress, Stage, no_progress
+from models.core.types import Detail, Image, Progress, Stage, no_progress
 from models.vision.siglip.adapter import PackedVisionLora
 from models.vision.tiled import feature_files
 from models.vision.tiled.feature_files import FeatureFiles, TiledImage
@@ -47,7 +47,7 @@ def encoder(
         progress("load", "the tower", 1, 1)
         return tower
 
-    return TileEncoder(load, TileSettings(TILE, 64), FeatureFiles(folder, weights, model), most_rows)
+    return TileEncoder(load, TileSettings(TILE, 64), ROWS, FeatureFiles(folder, weights, model), most_rows)
 
 
 def picture(number: int = 1, width: int = 40) -> Image:
@@ -61,6 +61,17 @@ def test_the_rows_of_all_tiles_follow_each_other(tmp_path: Path) -> None:
     assert seen.grid == (3, 4)
     assert seen.embeddings.shape == (13 * ROWS, HIDDEN)
     assert tower.seen == 13
+
+
+@pytest.mark.parametrize("detail", ["low", "high"])
+@pytest.mark.parametrize("width", [30, 31, 40, 300])
+def test_the_rows_of_an_image_are_known_before_it_is_cut(tmp_path: Path, width: int, detail: Detail) -> None:
+    image, tower = replace(picture(width=width), detail=detail), CountingTower()
+    made = encoder(tmp_path, tower, most_rows=10_000)
+    grid, rows = made.plan(image)
+    assert tower.seen == 0
+    seen = made.encode(image)
+    assert (seen.grid, len(seen.embeddings)) == (grid, rows)
 
 
 def test_an_image_that_exceeds_the_context_is_refused_before_its_first_tile(tmp_path: Path) -> None:
