@@ -16,8 +16,8 @@ from models.compiled_adapters import CompiledAdapter
 from models.core.errors import UserError
 from models.core.types import Image, Progress, Role, no_progress
 from models.families.parts import Parts
-from models.language.chat_template import IMAGE_TEXT, Content, ImagePart
 from models.language.prompt import EncodedImage, Prompt, RowIds
+from models.language.templates.chat_template import IMAGE_TEXT, Content, ImagePart
 from models.vision.tiled.tile_encoder import TileEncoder
 from models.vision.tiles import pixel_values
 

@@ -20,13 +20,13 @@ from models.formats.llama_sources import load_llama
 from models.formats.llama_weights import LlamaWeights
 from models.formats.mlc.package import is_mlc_package
 from models.hub.store import ModelFiles, check_digests
-from models.language.chat_template import ChatTemplate
 from models.language.generation import LanguageModel
-from models.language.mlc_template import read_mlc_language
 from models.language.prefix_cache import PrefixCache
 from models.language.prompt import ImageWording, PromptBuilder
 from models.language.runtime import LlamaRuntime, compile_llama
 from models.language.side_context import CONTEXT, MAX_ROWS, SideContext
+from models.language.templates.chat_template import ChatTemplate
+from models.language.templates.mlc_template import read_mlc_language
 from models.language.tokenizer import Tokenizer
 from models.lora.packed_files import PackedFiles
 from models.lora.peft_format import check_layers, read_peft

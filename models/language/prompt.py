@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.types import Message, Role
-from models.language.chat_template import ChatTemplate, Content, ImagePart, Segment
+from models.language.templates.chat_template import ChatTemplate, Content, ImagePart, Segment
 from models.language.tokenizer import Tokenizer
 
 

@@ -24,8 +24,8 @@ from models.formats.gguf import GgufFile
 from models.formats.llama_sources import load_llama
 from models.formats.torch_checkpoint import read_checkpoint
 from models.hub.store import ModelStore
-from models.language.chat_template import ChatTemplate
 from models.language.prompt import PromptBuilder
+from models.language.templates.chat_template import ChatTemplate
 from models.language.tokenizer import Tokenizer
 from models.model_config import read_model_config
 from models.scoring.answer_rules import CLASSES, read_classes

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.core.errors import UserError
-from models.language.chat_template import ImagePart
+from models.language.templates.chat_template import ImagePart
 from models.model_dump import read_messages
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from models.core.types import Image, Message
 from models.formats.gguf import GgufFile
 from models.hub.store import ModelFiles
-from models.language.chat_template import ChatTemplate
 from models.language.prompt import EncodedImage, Prompt, PromptBuilder, RowIds, Wording
+from models.language.templates.chat_template import ChatTemplate
 from models.language.tokenizer import Tokenizer
 
 ROWS = 3

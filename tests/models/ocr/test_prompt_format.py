@@ -14,8 +14,8 @@ import pytest
 
 import models
 from models.core.types import Image, Message, TextLine
-from models.language.chat_template import ChatTemplate
 from models.language.prompt import EncodedImage, PromptBuilder
+from models.language.templates.chat_template import ChatTemplate
 from models.language.tokenizer import Tokenizer
 from models.model_config import read_model_config
 from models.ocr import PROMPT_FORMAT, PROMPT_FORMATS

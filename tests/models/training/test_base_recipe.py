@@ -15,8 +15,8 @@ pytest.importorskip("transformers", reason="training needs the extra [train]: pi
 import torch
 
 from models.core.types import Image, Message
-from models.language.chat_template import ChatTemplate
 from models.language.prompt import EncodedImage, PromptBuilder
+from models.language.templates.chat_template import ChatTemplate
 from models.language.tokenizer import Tokenizer
 from models.model_config import read_model_config
 from models.scoring.answer_rules import CLASSES

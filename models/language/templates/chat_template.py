@@ -14,32 +14,25 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import re
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import jinja2
-from jinja2 import nodes
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from models.core.errors import UserError
 from models.core.files import read_json
 from models.core.types import Role
 from models.formats.gguf import GgufFile
 from models.formats.gguf_metadata import GgufMetadata
+from models.language.templates.template_sandbox import TemplateTooLongError, template_environment
 from models.language.tokenizer import token_text
 
 MAX_SOURCE = 100_000  # characters of a template
 MAX_OUTPUT = 1_000_000  # characters of its output
-MAX_STEPS = 200_000  # loop iterations and calls of macros and blocks in one rendering
-MAX_SECONDS = 0.5  # the processor time after which a rendering ends at its next step
 IMAGE_TEXT: Final = "<image>"
 """What the templates of the supported models with vision write in the place of an image."""
 
@@ -98,7 +91,7 @@ class ChatTemplate:
         self._bos = bos
         self._names = {"bos_token": _BOS, "eos_token": eos, "raise_exception": _raise, "strftime_now": _now}
         try:
-            self._environment = _environment()
+            self._environment = template_environment()
             self._template = self._environment.from_string(source)
         except jinja2.TemplateError as error:
             raise UserError(f"The model's chat template is damaged: {error}") from None
@@ -192,7 +185,7 @@ class ChatTemplate:
         """The output for one user message; empty when the template refuses it. Raises UserError when it never ends."""
         try:
             return self._output([{"role": "user", "content": content}], answer=True)
-        except _TooLongError:
+        except TemplateTooLongError:
             raise  # the next attempt would take as long
         except UserError:
             return ""
@@ -306,78 +299,6 @@ def _image_segment(piece: _Piece | None) -> Segment:
     if piece is None:
         raise UserError("The model's chat template writes an image that is not there; choose another model")
     return Segment("", piece.message, piece.part)
-
-
-class _TooLongError(UserError):
-    """A rendering takes too many steps or too much time."""
-
-    def __init__(self) -> None:
-        super().__init__("The model's chat template computes too long; choose another model")
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox with bounded loops, without the operators and attributes that multiply the length of a string.
-
-    Every iteration of a loop, also of one that its condition skips, and every call of a macro or block calls
-    `count_step`.
-    """
-
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def begin_rendering(self) -> None:
-        """Count the steps of this thread's next rendering from 0."""
-        self._steps.left, self._steps.end = MAX_STEPS, time.thread_time() + MAX_SECONDS
-
-    def count_step(self) -> bool:
-        """True, so that a condition can begin with it. Raises _TooLongError when the rendering has to end."""
-        self._steps.left -= 1
-        if self._steps.left < 0 or time.thread_time() > self._steps.end:
-            raise _TooLongError
-        return True
-
-    @functools.cached_property
-    def _steps(self) -> threading.local:
-        return threading.local()
-
-    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """The template's tree with a call of `count_step` wherever it may be executed repeatedly."""
-        tree = super()._parse(source, name, filename)
-        step = nodes.Call(nodes.EnvironmentAttribute("count_step"), [], [], None, None)
-        for node in list(tree.find_all(nodes.Stmt)):
-            if isinstance(node, nodes.For | nodes.Macro | nodes.CallBlock | nodes.Block):
-                node.body.insert(0, nodes.ExprStmt(step))
-            if isinstance(node, nodes.For) and node.test is not None:
-                node.test = nodes.And(step, node.test)
-        tree.set_environment(self)
-        return tree
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" or not all(isinstance(value, int | float) for value in (left, right)):
-            raise jinja2.exceptions.SecurityError(f"the operator {operator} is for numbers only")
-        return super().call_binop(context, operator, left, right)
-
-    def wrap_str_format(self, value: Any) -> None:  # noqa: ARG002  # not even the sandboxed str.format
-        return None
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return attr not in _WIDENING and super().is_safe_attribute(obj, attr, value)
-
-
-_WIDENING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs", "format", "format_map"})
-
-
-def _environment() -> _Sandbox:
-    """The environment in which transformers renders templates, for which published templates are written."""
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    for name in ("center", "format", "indent", "wordwrap"):
-        del environment.filters[name]
-    environment.filters["tojson"] = _to_json
-    return environment
-
-
-def _to_json(value: Any, indent: int | None = None) -> str:
-    """JSON as transformers' filter writes it. Jinja's own filter escapes for HTML."""
-    return json.dumps(value, ensure_ascii=False, indent=min(indent, 8) if indent else None)
 
 
 def _raise(message: str) -> NoReturn:

@@ -14,7 +14,7 @@ from typing import Any
 from models.core.errors import UserError
 from models.core.files import read_json
 from models.formats.mlc.package import CONFIG_FILE
-from models.language.chat_template import ChatTemplate
+from models.language.templates.chat_template import ChatTemplate
 from models.language.tokenizer import Tokenizer
 
 _CONTENT = {"system": "{system_message}", "user": "{user_message}", "assistant": "{assistant_message}"}

@@ -10,8 +10,8 @@ import pytest
 
 from models.core.errors import UserError
 from models.core.types import Role
-from models.language.chat_template import ChatTemplate
-from models.language.mlc_template import jinja_source, read_mlc_language
+from models.language.templates.chat_template import ChatTemplate
+from models.language.templates.mlc_template import jinja_source, read_mlc_language
 from tests.models.formats.mlc.mlc_files import TEMPLATE
 from tests.models.tiny_directory import write_directory
 

@@ -11,8 +11,8 @@ import pytest
 from models.core.errors import UserError
 from models.formats.gguf import GgufFile
 from models.hub.store import ModelFiles
-from models.language import chat_template
-from models.language.chat_template import ChatTemplate, Content, ImagePart, Segment
+from models.language.templates import chat_template, template_sandbox
+from models.language.templates.chat_template import ChatTemplate, Content, ImagePart, Segment
 from tests.models.formats.gguf_files import write_gguf
 
 # In the manner of published templates, with a default system prompt.
@@ -151,17 +151,19 @@ def test_output_is_bounded_while_it_is_produced(monkeypatch: pytest.MonkeyPatch)
 def test_a_template_that_computes_without_end_is_refused(
     source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_template, "MAX_STEPS", 1000)
+    monkeypatch.setattr(template_sandbox, "MAX_STEPS", 1000)
     with pytest.raises(UserError, match="computes too long"):
         ChatTemplate(source).segments([("user", "x")])
 
 
 def test_a_template_that_computes_too_long_is_not_rendered_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_template, "MAX_STEPS", 10)
+    monkeypatch.setattr(template_sandbox, "MAX_STEPS", 10)
     renderings = []
-    begin = chat_template._Sandbox.begin_rendering
+    begin = template_sandbox.TemplateSandbox.begin_rendering
     monkeypatch.setattr(
-        chat_template._Sandbox, "begin_rendering", lambda sandbox: (renderings.append(1), begin(sandbox))
+        template_sandbox.TemplateSandbox,
+        "begin_rendering",
+        lambda sandbox: (renderings.append(1), begin(sandbox)),
     )
     with pytest.raises(UserError, match="computes too long"):
         ChatTemplate("{% for i in range(11) %}{% endfor %}").segments([("user", "x")])
@@ -173,7 +175,7 @@ def test_steps_are_counted_over_a_rendering_and_not_over_a_template(monkeypatch:
         "{% for m in messages if m.role == 'user' %}{% for i in range(5) %}{% endfor %}{{ m.content }}{% endfor %}"
     )
     monkeypatch.setattr(
-        chat_template, "MAX_STEPS", 14
+        template_sandbox, "MAX_STEPS", 14
     )  # 7 a message: its condition, its body and 5 iterations
     for _ in range(3):
         assert joined(template.segments([("user", "a"), ("user", "b")])) == "ab"

@@ -1,0 +1,1 @@
+"""A model's chat template: the text around the messages of a conversation."""
