@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from models.adapter_weights import AdapterWeights
 from models.core.files import read_json
 from models.families.parts import BaseWeights
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.formats.llama_weights import Precision
 from models.formats.mlc.package import CONFIG_FILE as MLC_CONFIG
 from models.formats.mlc.package import is_mlc_package

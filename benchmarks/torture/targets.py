@@ -25,7 +25,7 @@ from benchmarks.torture.damage import damaged, json_objects
 from edge_app.cloud.errors import EndedEarlyError, NotAStreamError, ReportedError, TooManyBytesError
 from edge_app.serve.errors import ApiError
 from models.core.errors import UserError
-from models.formats.gguf_writer import TensorToWrite, write_gguf
+from models.formats.gguf.gguf_writer import TensorToWrite, write_gguf
 
 MOST_PAGES = 3
 """Of a damaged document that are drawn."""
@@ -110,7 +110,7 @@ def _gguf_samples(scratch: Path) -> st.SearchStrategy[bytes]:
 
 
 def _use_gguf(data: bytes, folder: Path) -> None:
-    from models.formats.gguf import GgufFile
+    from models.formats.gguf.gguf_file import GgufFile
     from models.formats.llama_sources import load_llama
 
     path = folder / "model.gguf"

@@ -15,7 +15,7 @@ from models.core.files import read_json
 from models.core.types import Progress
 from models.families.llama import load_language
 from models.families.parts import LoadOptions, Parts
-from models.formats.gguf_metadata import load_or_read_metadata
+from models.formats.gguf.gguf_metadata import load_or_read_metadata
 from models.formats.hugging_face import siglip_config
 from models.formats.siglip_sources import load_siglip, mmproj_rows
 from models.formats.siglip_weights import SiglipWeights

@@ -15,7 +15,7 @@ from models.core.cache import COMPILED, PACKED
 from models.core.errors import UserError
 from models.core.types import Progress
 from models.families.parts import BaseWeights, LoadOptions, Parts
-from models.formats.gguf_metadata import load_or_read_metadata
+from models.formats.gguf.gguf_metadata import load_or_read_metadata
 from models.formats.llama_sources import load_llama
 from models.formats.llama_weights import LlamaWeights
 from models.formats.mlc.package import is_mlc_package

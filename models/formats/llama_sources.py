@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from models.core.errors import UserError
 from models.core.files import file_digest, read_json
 from models.formats.float_matrix import FloatType, float_type
-from models.formats.gguf import GgufFile
-from models.formats.gguf_blocks import BLOCK_DECODERS, FOUR_BIT_TYPES, gguf_matrix
+from models.formats.gguf.gguf_blocks import BLOCK_DECODERS, FOUR_BIT_TYPES, gguf_matrix
+from models.formats.gguf.gguf_file import GgufFile
 from models.formats.hugging_face import MOST_LAYERS, Numbers, llama_config, open_tensors
 from models.formats.llama_weights import (
     LlamaConfig,
@@ -88,7 +88,7 @@ def directory_digest(path: Path) -> str:
 
 
 class GgufSource:
-    """A GGUF file of the architecture "llama". models/formats/gguf_blocks.py has its types; floats become 8 bits."""
+    """A GGUF file of the architecture "llama". gguf/gguf_blocks.py has its types; floats become 8 bits."""
 
     def __init__(self, file: GgufFile) -> None:
         self.path = file.path

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from models.core.errors import UserError
 from models.formats.float_matrix import FLOAT_BITS, common_type
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.formats.hugging_face import VISION_LANGUAGE_TYPES, llama_config, model_type, siglip_config
 from models.formats.llama_sources import GgufSource
 from models.formats.llama_weights import (

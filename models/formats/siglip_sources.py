@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from models.core.errors import UserError
 from models.core.files import file_digest, read_json
 from models.formats.float_matrix import FloatType, float_type
-from models.formats.gguf import GgufFile
-from models.formats.gguf_blocks import BLOCK_DECODERS
+from models.formats.gguf.gguf_blocks import BLOCK_DECODERS
+from models.formats.gguf.gguf_file import GgufFile
 from models.formats.hugging_face import MOST_LAYERS, Numbers, open_tensors, siglip_config
 from models.formats.llama_sources import directory_digest
 from models.formats.llama_weights import Precision

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from models.core.errors import NeedsNetwork, UserError
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.formats.model_description import FamilyDescription, describe_config, describe_gguf
 from models.formats.safetensors_file import SafetensorsFile
 from models.hub.catalog import MODEL_NAME, CatalogEntry, CatalogFile, as_toml, safe_file_name

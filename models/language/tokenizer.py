@@ -20,8 +20,8 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from models.core.errors import UserError
 from models.core.files import read_json
-from models.formats.gguf import GgufFile
-from models.formats.gguf_metadata import GgufMetadata
+from models.formats.gguf.gguf_file import GgufFile
+from models.formats.gguf.gguf_metadata import GgufMetadata
 
 # Tokens that end an answer, in addition to those that a model's configuration names as the end of a sequence.
 _END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "</s>", "<end_of_utterance>")

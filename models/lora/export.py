@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.core.errors import UserError
 from models.core.files import write_whole
-from models.formats.gguf_writer import TensorToWrite, Value, write_gguf
+from models.formats.gguf.gguf_writer import TensorToWrite, Value, write_gguf
 from models.lora.peft_config import CONFIG_FILE, MODULES
 from models.lora.peft_format import WEIGHTS_FILE, PeftLora
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.formats.llama_sources import load_llama
 from models.formats.torch_checkpoint import read_checkpoint
 from models.hub.store import ModelStore

@@ -26,8 +26,8 @@ import jinja2
 from models.core.errors import UserError
 from models.core.files import read_json
 from models.core.types import Role
-from models.formats.gguf import GgufFile
-from models.formats.gguf_metadata import GgufMetadata
+from models.formats.gguf.gguf_file import GgufFile
+from models.formats.gguf.gguf_metadata import GgufMetadata
 from models.language.templates.template_sandbox import TemplateTooLongError, template_environment
 from models.language.tokenizer import token_text
 

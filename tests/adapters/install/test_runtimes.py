@@ -11,7 +11,7 @@ from adapters.install.runtimes import export_for
 from adapters.store.adapter_store import InstalledAdapter
 from adapters.store.manifest import MANIFEST_FILE, parse_manifest
 from models.core.errors import UserError
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.hub.store import ModelFiles
 from models.lora.peft_format import read_peft
 from tests.adapters.making import write_adapter

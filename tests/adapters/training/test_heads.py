@@ -65,7 +65,7 @@ FEATURES = {f"{image}": seen(image, red=bool(image % 2), spots=6 * (image % 3)) 
 
 @pytest.fixture(scope="module")
 def tokenizer(model_files) -> Tokenizer:  # type: ignore[no-untyped-def]
-    from models.formats.gguf import GgufFile
+    from models.formats.gguf.gguf_file import GgufFile
 
     return Tokenizer.from_gguf(GgufFile(model_files.files["language_model"]))
 

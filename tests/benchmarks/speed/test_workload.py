@@ -14,7 +14,7 @@ from benchmarks.speed import peer, workload
 from benchmarks.speed.assistant_worker import StageTimes
 from benchmarks.speed.peer import write_lora_gguf
 from models.core.errors import UserError
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.lora.peft_format import read_peft
 from models.packing.packed_model import LlamaShape
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.vlm import random_models
-from models.formats.gguf import GgufFile
-from models.formats.gguf_writer import TensorToWrite, write_gguf
+from models.formats.gguf.gguf_file import GgufFile
+from models.formats.gguf.gguf_writer import TensorToWrite, write_gguf
 from models.formats.llama_sources import load_llama
 
 TINY = random_models.VlmShape(

@@ -12,7 +12,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from models.formats.siglip_weights import SiglipConfig, expected_shapes
-from tests.models.formats.gguf_files import float_tensor, write_gguf
+from tests.models.formats.gguf.gguf_files import float_tensor, write_gguf
 
 Arrays = dict[str, NDArray[np.float32]]
 

@@ -7,7 +7,7 @@ import pytest
 
 from models.core.errors import UserError
 from models.formats.float_matrix import FloatMatrix, FloatType, common_type, float_type, from_blocks
-from models.formats.gguf import widen_bfloat16
+from models.formats.gguf.gguf_file import widen_bfloat16
 
 
 def numbers(kind: FloatType, rows: int, inputs: int) -> np.ndarray:

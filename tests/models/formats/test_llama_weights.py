@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from models.core.errors import UserError
 from models.core.files import file_digest
 from models.formats import llama_weights
-from models.formats.gguf import GgufFile
-from models.formats.gguf_blocks import from_q4_1
+from models.formats.gguf.gguf_blocks import from_q4_1
+from models.formats.gguf.gguf_file import GgufFile
 from models.formats.llama_sources import load_llama
 from models.formats.llama_weights import LINEAR_ROLES, LlamaWeights
 from models.formats.quantization import quantise
 from models.hub.store import ModelFiles
-from tests.models.formats.gguf_files import Tensors, float_tensor, write_gguf
+from tests.models.formats.gguf.gguf_files import Tensors, float_tensor, write_gguf
 
 HIDDEN, INNER, HEADS, KV_HEADS, HEAD_DIM, LAYERS, VOCABULARY = 64, 96, 4, 2, 16, 2, 48
 SETTINGS: dict[str, Any] = {

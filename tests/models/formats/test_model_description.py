@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.core.errors import UserError
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.formats.llama_sources import load_llama
 from models.formats.model_description import describe_config, describe_gguf
 from models.packing.packed_model import open_packed, write_packed

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
-from models.formats.gguf_blocks import from_q4_0, from_q4_1, from_q8_0
+from models.formats.gguf.gguf_blocks import from_q4_0, from_q4_1, from_q8_0
 from models.formats.quantization import quantise, to_8_bits
 
 

@@ -13,10 +13,10 @@ import pytest
 import safetensors.numpy
 
 from models.core.errors import UserError
-from models.formats.gguf_blocks import from_q8_0
+from models.formats.gguf.gguf_blocks import from_q8_0
 from models.formats.siglip_sources import load_siglip
 from models.formats.siglip_weights import SiglipConfig, SiglipWeights
-from tests.models.formats.gguf_files import write_gguf
+from tests.models.formats.gguf.gguf_files import write_gguf
 from tests.models.formats.siglip_files import (
     Arrays,
     hugging_face_tensors,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from models.core.errors import UserError
 from models.core.types import Sampling, no_progress
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.hub.store import ModelFiles
 from models.language.constraint import Constraint, Vocabulary
 from models.language.generation import ActiveAdapter, Generation, LanguageModel

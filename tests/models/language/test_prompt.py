@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.core.types import Image, Message
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.hub.store import ModelFiles
 from models.language.prompt import EncodedImage, Prompt, PromptBuilder, RowIds, Wording
 from models.language.templates.chat_template import ChatTemplate

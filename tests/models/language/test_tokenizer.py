@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.core.errors import UserError
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.hub.store import ModelFiles
 from models.language.tokenizer import Tokenizer
-from tests.models.formats.gguf_files import write_gguf
+from tests.models.formats.gguf.gguf_files import write_gguf
 
 TEXTS = [
     "Hello, world!",

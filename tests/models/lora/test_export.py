@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from models.core.errors import UserError
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.lora.export import GGUF_MODULES, write_gguf_lora, write_plain_peft
 from models.lora.peft_format import PeftLora, read_peft
 

@@ -17,7 +17,7 @@ from models.formats.mlc.package import MlcPackage
 from models.formats.model_description import describe_config
 from models.formats.quantization import QuantizedMatrix
 from models.packing.packed_model import open_packed, write_packed
-from tests.models.formats.gguf_files import Tensors, float_tensor, write_gguf
+from tests.models.formats.gguf.gguf_files import Tensors, float_tensor, write_gguf
 from tests.models.formats.mlc.mlc_files import (
     Arrays,
     mlc_settings,

@@ -107,7 +107,7 @@ def test_a_real_vocabulary_has_every_answer_of_a_page(model_tokenizer: Tokenizer
 
 @pytest.fixture(scope="module")
 def model_tokenizer(model_files: object) -> Tokenizer:
-    from models.formats.gguf import GgufFile
+    from models.formats.gguf.gguf_file import GgufFile
 
     files: dict[str, Path] = model_files.files  # type: ignore[attr-defined]
     return Tokenizer.from_gguf(GgufFile(files["language_model"]))

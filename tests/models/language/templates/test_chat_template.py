@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from models.core.errors import UserError
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.hub.store import ModelFiles
 from models.language.templates import chat_template, template_sandbox
 from models.language.templates.chat_template import ChatTemplate, Content, ImagePart, Segment
-from tests.models.formats.gguf_files import write_gguf
+from tests.models.formats.gguf.gguf_files import write_gguf
 
 # In the manner of published templates, with a default system prompt.
 WITH_DEFAULT = (

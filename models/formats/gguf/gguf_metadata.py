@@ -20,7 +20,7 @@ import numpy as np
 from models.core.cache import PAGE, header_page, mark_used, packed_name, read_header
 from models.core.errors import UserError
 from models.core.files import write_whole
-from models.formats.gguf import GgufFile, Value
+from models.formats.gguf.gguf_file import GgufFile, Value
 
 VERSION = 1
 _MAGIC = b"EDGEMETA"

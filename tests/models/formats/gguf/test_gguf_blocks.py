@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
-from models.formats.gguf import GgufFile
-from models.formats.gguf_blocks import (
+from models.formats.gguf.gguf_blocks import (
     BLOCK_DECODERS,
     FOUR_BIT_TYPES,
     gguf_matrix,
@@ -18,10 +17,11 @@ from models.formats.gguf_blocks import (
     q5_k_floats,
     q6_k_floats,
 )
+from models.formats.gguf.gguf_file import GgufFile
 from models.formats.quantization import QuantizedMatrix
-from tests.models.formats.gguf_files import float_tensor, gguf_bytes, write_gguf
+from tests.models.formats.gguf.gguf_files import float_tensor, gguf_bytes, write_gguf
 
-FIXTURE = Path(__file__).parents[2] / "fixtures" / "gguf_blocks" / "blocks.npz"
+FIXTURE = Path(__file__).parents[3] / "fixtures" / "gguf_blocks" / "blocks.npz"
 EXACT = ("Q8_0", "Q4_0", "Q4_1", "Q5_0")
 ROUNDED = ("Q5_1", "Q5_K", "Q6_K")
 

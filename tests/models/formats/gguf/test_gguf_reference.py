@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.formats.gguf import GgufFile
-from models.formats.gguf_blocks import gguf_matrix
+from models.formats.gguf.gguf_blocks import gguf_matrix
+from models.formats.gguf.gguf_file import GgufFile
 
 gguf = pytest.importorskip(
     "gguf", reason="the package gguf is in the extra [train]: pip install -e '.[train]'"

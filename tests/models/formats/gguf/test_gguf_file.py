@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.core.errors import UserError
-from models.formats.gguf import GgufFile
-from tests.models.formats.gguf_files import Tensors, float_tensor, gguf_bytes, string, value, write_gguf
+from models.formats.gguf.gguf_file import GgufFile
+from tests.models.formats.gguf.gguf_files import Tensors, float_tensor, gguf_bytes, string, value, write_gguf
 
 METADATA = {
     "general.architecture": "llama",

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.formats.gguf import GgufFile
-from models.formats.gguf_metadata import load_or_read_metadata, open_metadata
+from models.formats.gguf.gguf_file import GgufFile
+from models.formats.gguf.gguf_metadata import load_or_read_metadata, open_metadata
 from models.hub.store import ModelFiles
 from models.language.templates.chat_template import ChatTemplate
 from models.language.tokenizer import Tokenizer
-from tests.models.formats.gguf_files import write_gguf
+from tests.models.formats.gguf.gguf_files import write_gguf
 
 DIGEST = "a" * 64
 

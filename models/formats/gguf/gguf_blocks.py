@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from models.formats.gguf import GgufFile
+from models.formats.gguf.gguf_file import GgufFile
 from models.formats.quantization import QuantizedMatrix, eight_below, finite, narrow, quantise_by_parts
 
 Bytes = NDArray[np.uint8]
