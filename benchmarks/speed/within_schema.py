@@ -1,6 +1,7 @@
 """`python -m benchmarks.speed.within_schema`: what a token costs in answers that fit a schema, beside free text.
 
 Processor time of one thread is compared, because the difference is smaller than what other programs do to the clock.
+With --wall the clock is compared, on an idle machine.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.speed.measurement import Measure, alternate
@@ -46,17 +47,17 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def processor_time(engine: Engine, schema: Mapping[str, Any] | None) -> Measure:
-    """Milliseconds of processor time a token after the first one. schema: None for free text."""
+def token_time(engine: Engine, schema: Mapping[str, Any] | None, clock: Callable[[], float]) -> Measure:
+    """Milliseconds of a token after the first one. schema: None for free text. clock: seconds."""
     grammar = None if schema is None else grammar_of(schema)
     messages = [Message("user", QUESTION)]
 
     def measure() -> float:
         stream = engine.generate(messages, Sampling(max_tokens=TOKENS), grammar=grammar)
         next(stream)
-        before = time.process_time()
+        before = clock()
         count = sum(1 for _ in stream)
-        return 1000 * (time.process_time() - before) / count
+        return 1000 * (clock() - before) / count
 
     return measure
 
@@ -66,21 +67,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.within_schema", description=__doc__)
     parser.add_argument("--model", help="a model of `edge-app models list` (default: the one in use)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"alternations (default {ROUNDS})")
+    parser.add_argument("--threads", type=int, default=1, help="threads that compute (default 1)")
+    parser.add_argument("--wall", action="store_true", help="time by the clock, not of the processor")
     options = parser.parse_args(arguments)
+    clock = time.perf_counter if options.wall else time.process_time
     try:
         chosen = {"model": options.model} if options.model else {}
-        settings = load(paths.config_file(), threads=1, **chosen)
+        settings = load(paths.config_file(), threads=options.threads, **chosen)
         engine = load_engine(settings, no_progress)
     except UserError as error:
         print(f"within_schema: {error}", file=sys.stderr)
         return error.exit_code
-    free = {"free text": processor_time(engine, None)}
+    free = {"free text": token_time(engine, None, clock)}
     taken = alternate(
-        options.rounds, free | {name: processor_time(engine, each) for name, each in SCHEMAS.items()}
+        options.rounds, free | {name: token_time(engine, each, clock) for name, each in SCHEMAS.items()}
     )
     usual = taken["free text"].median
     print(
-        f"{engine.name}: {usual:.2f} ms a token in free text, one thread, medians of {options.rounds} rounds"
+        f"{engine.name}: {usual:.2f} ms a token in free text, {options.threads} threads, "
+        f"{'by the clock' if options.wall else 'processor time'}, medians of {options.rounds} rounds"
     )
     for name in SCHEMAS:
         median = taken[name].median

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.structured.field_questions import FieldAsker
 from edge_app.turns.structured.instruction import with_instruction
 from models.core.types import Image
+from models.language.copying.policy import CopyPolicy
 
 if TYPE_CHECKING:
     from models.engine import Engine, TokenStream
@@ -45,14 +46,21 @@ class LocalQuestions:
         use_words: bool,
         question: str | None,
         grammar: str | None,
+        excluded: Sequence[str] = (),
     ) -> TokenStream:
-        """The model's answer. texts: in the images, by digest. question: another one than the turn's."""
+        """The model's answer. texts: in the images, by digest. question: another one than the turn's.
+
+        excluded: as in edge_app.turns.structured.field_questions.Ask.
+        """
         planned = self.planned
         messages = planned.focus.messages
         if question is not None:
             messages = (*messages[:-1], replace(messages[-1], text=question))
         elif planned.schema is not None and lease.weights is None:
             messages = tuple(with_instruction(messages, planned.schema))
+        copies = lease.copies
+        if excluded:
+            copies = replace(copies or CopyPolicy(), excluded=tuple(excluded))
         return self.engine.generate(
             messages,
             planned.sampling,
@@ -61,7 +69,7 @@ class LocalQuestions:
             see_images=planned.turn.see_images,
             texts=texts,
             grammar=grammar,
-            copying=lease.copies if grammar is None else None,
+            copying=copies if grammar is None else None,
             cancel=self.job.cancelled,
             progress=reporter(self.job, self.job.emit),
         )

@@ -41,6 +41,12 @@ def nearest_lines(text: str, question: str, most: int) -> str:
     return "\n".join(lines[i] for i in sorted(nearest[:most]))
 
 
+def are_alike(first: str, second: str, least: float = ALIKE) -> bool:
+    """Whether two texts are at least as similar as `least`, 0..1, by their letters and digits, without case."""
+    one, other = as_name(first), as_name(second)
+    return bool(one and other) and SequenceMatcher(None, one, other, autojunk=False).ratio() >= least
+
+
 def nearest_passage(answer: str, text: str, least: float = ALIKE) -> str:
     """The consecutive words of a text that are most like an answer, where a model copies with small mistakes.
 

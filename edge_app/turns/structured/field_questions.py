@@ -3,35 +3,51 @@
 Adapters are trained on short answers to questions, where they are right more often than in an object of all values. The
 JSON is valid whatever the model says, because values are typed here. A second adapter may be asked for the fields that
 are none of the chosen one's tasks.
+
+Two fields of a page hardly ever have the same value. A text that repeats the answer to an earlier field is asked for
+again, within the rest of the page, and given up when another passage is nearly as likely.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from adapters.store.manifest import Example
 from edge_app.answer_schema import AnswerSchema
 from edge_app.fields import Field, typed_value
 from models.core.types import StopReason, Token
-from models.scoring.text_overlap import nearest_passage
+from models.language.copying.search import copy_score
+from models.scoring.text_overlap import are_alike, nearest_passage
 from router.confidence.declines import is_decline
 
 if TYPE_CHECKING:
     from models.engine import TokenStream
 
-Ask = Callable[[str, str | None], "TokenStream"]
-"""An answer to a question about the turn's images, within a grammar if there is one."""
+SURE_COPY: Final = -0.5
+"""A value whose every token has a larger log-probability is left as it is. The model then repairs what the reader of
+text got wrong ("5/B" for "S/B"). Chosen on receipts that the adapter did not learn."""
+
+REPEATED: Final = 3.0
+"""Nats by which another passage may be less likely than a value that repeats another field's, and takes its place."""
+
+Ask = Callable[[str, str | None, Sequence[str]], "TokenStream"]
+"""An answer to a question about the turn's images, within a grammar if there is one.
+
+The texts are empty, or passages of the page: the answer is then copied from the page and does not begin within them.
+"""
 
 
 @dataclass(frozen=True)
 class AskedField:
-    """A value that was asked for. logprobs: natural logarithms, of the tokens of the answer."""
+    """A value that was asked for. said: the answer. logprobs: natural logarithms, of the tokens of the answer."""
 
     name: str
     question: FieldQuestion
+    said: str
     value: Any
     logprobs: tuple[float, ...]
 
@@ -113,7 +129,7 @@ class FieldQuestions(Iterator[Token]):
     def __init__(self, schema: AnswerSchema, questions: Sequence[FieldQuestion]) -> None:
         """questions: one for each field of the schema.
 
-        Small mistakes in a text or a date that was copied from the page are mended.
+        Small mistakes in a text or a date that was copied from the page are mended where the model was not sure.
         """
         self.prompt_tokens = self.image_tokens = self.dropped_turns = self.cached_tokens = 0
         self.completion_tokens = 0
@@ -143,28 +159,50 @@ class FieldQuestions(Iterator[Token]):
         cut = False
         for position in self._order():
             field, question = self._schema.fields[position], self._questions[position]
-            ask, logprobs = question.asker.ask, list[float]()
-            stream = ask(question.text, None)
-            last = yield from self._all_but_last(stream, logprobs)
-            value = self._value(field, stream.text, question.asker.page)
-            if value is None and not self._schema.may_be_null(field.name):
-                value = ""
+            stream, asked, last = yield from self._answer(field, question, None, ())
+            if stream.stop_reason != "cancelled" and (others := self._repeated(field, asked)):
+                yield last
+                stream, other, last = yield from self._answer(field, question, None, others)
+                asked = _better(asked, other)
+            if asked.value is None and not self._schema.may_be_null(field.name):
+                asked = replace(asked, value="")
                 if field.kind != "text" and stream.stop_reason != "cancelled":
                     yield last
-                    logprobs.clear()
-                    stream = ask(question.text, self._schema.grammar_of_field(field.name))
-                    last = yield from self._all_but_last(stream, logprobs)
-                    value = None if stream.stop_reason == "cancelled" else json.loads(stream.text)
+                    grammar = self._schema.grammar_of_field(field.name)
+                    stream, asked, last = yield from self._answer(field, question, grammar, ())
             if stream.stop_reason == "cancelled":
                 self.stop_reason = "cancelled"
                 return
             cut = cut or stream.stop_reason == "length"
-            self._asked[position] = AskedField(field.name, question, value, tuple(logprobs))
+            self._asked[position] = asked
             yield Token(last.id, self._write(), last.logprob)
         self.stop_reason = "length" if cut else "stop"
 
+    def _answer(
+        self, field: Field, question: FieldQuestion, grammar: str | None, excluded: Sequence[str]
+    ) -> Generator[Token, None, tuple[TokenStream, AskedField, Token]]:
+        """Asks for a field. Yields the tokens without their text, and returns the last one beside the answer."""
+        logprobs = list[float]()
+        stream = question.asker.ask(question.text, grammar, excluded)
+        last = yield from self._all_but_last(stream, logprobs)
+        if grammar is None:
+            value = self._value(field, stream.text, question.asker.page, logprobs)
+        else:
+            value = None if stream.stop_reason == "cancelled" else json.loads(stream.text)
+        return stream, AskedField(field.name, question, stream.text, value, tuple(logprobs)), last
+
+    def _repeated(self, field: Field, asked: AskedField) -> list[str]:
+        """The passages of the other fields' answers, when a text is like one of them; else none."""
+        page = asked.question.asker.page
+        if field.kind != "text" or not asked.value or not page:
+            return []
+        others = [other.said for other in self._asked.values() if other.value is not None]
+        if not any(are_alike(other, asked.said) for other in others):
+            return []
+        return [nearest_passage(other, page) for other in others]
+
     @staticmethod
-    def _value(field: Field, text: str, page: str) -> Any:
+    def _value(field: Field, text: str, page: str, logprobs: Sequence[float]) -> Any:
         value = None if is_decline(text) else typed_value(field.kind, text)
         copied = (
             str(value)
@@ -173,7 +211,10 @@ class FieldQuestions(Iterator[Token]):
             if field.kind == "date" and not value
             else ""
         )
-        return typed_value(field.kind, nearest_passage(copied, page)) if copied and page else value
+        is_sure = value is not None and min(logprobs, default=0.0) > SURE_COPY
+        if not copied or not page or is_sure:
+            return value
+        return typed_value(field.kind, nearest_passage(copied, page))
 
     def _all_but_last(self, stream: TokenStream, logprobs: list[float]) -> Generator[Token, None, Token]:
         """The tokens of an answer without their text. Returns the last one, and adds to logprobs."""
@@ -207,6 +248,18 @@ class FieldQuestions(Iterator[Token]):
         self.completion_tokens += stream.completion_tokens
         self.prefill_ms += stream.prefill_ms
         self.decode_ms += stream.decode_ms
+
+
+def _better(repeated: AskedField, other: AskedField) -> AskedField:
+    """The answer that repeats another field's, or the one that does not when it is nearly as likely.
+
+    The probability of the latter's first token is then that under the condition that it is not the repeated one's.
+    """
+    if other.value is None or copy_score(other.logprobs) <= copy_score(repeated.logprobs) - REPEATED:
+        return repeated
+    first, *later = other.logprobs
+    left = max(1.0 - math.exp(repeated.logprobs[0]), math.exp(first))
+    return replace(other, logprobs=(first - math.log(left), *later))
 
 
 def _words(name: str) -> str:

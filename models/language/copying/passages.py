@@ -2,8 +2,8 @@
 
 A passage begins and ends at the edge of a word. An edge is also between a letter and a digit, and between a small
 letter and a capital, because readers of text glue words together ("TotalRM9.00"). A passage may also end between two
-digits ("16/02/201812:04:58"). Lines are joined by a space. A copy may have capitals where the text has small letters,
-and the other way round, since adapters learn to write in one case.
+digits ("16/02/201812:04:58"). Between two lines a copy has a space or a line break. It may have capitals where the text
+has small letters, and the other way round, since adapters learn to write in one case.
 """
 
 from __future__ import annotations
@@ -27,27 +27,45 @@ _GAP: Final = b"\0"
 class Passages:
     """The passages of some texts, as positions in their bytes. Immutable.
 
-    text: their bytes with A to Z as small letters. starts: positions where a passage begins. ends: where one ends.
+    text: their bytes with A to Z as small letters, and a space between two lines. lines: the same with line breaks.
+    starts: positions where a passage begins. ends: where one ends.
 
     pages: texts of which any passage may be the answer. wholes: texts that are the answer as a whole or not at all.
+    excluded: texts in the pages within which no passage begins.
     """
 
-    def __init__(self, pages: Iterable[str], wholes: Iterable[str] = ()) -> None:
-        self.text = b""
+    def __init__(
+        self, pages: Iterable[str], wholes: Iterable[str] = (), excluded: Iterable[str] = ()
+    ) -> None:
+        self.lines = b""
         self.ends: set[int] = set()
         starts: list[int] = []
         for page in pages:
-            starts += self._add_page(" ".join(page.replace("\0", " ").split()))
+            lines = (" ".join(line.split()) for line in page.replace("\0", " ").splitlines())
+            starts += self._add_page("\n".join(line for line in lines if line))
+        starts = self._without(starts, excluded)
         for whole in wholes:
-            starts.append(len(self.text))
-            self.text += whole.encode("utf-8", "replace").lower()
-            self.ends.add(len(self.text))
-            self.text += _GAP
+            starts.append(len(self.lines))
+            self.lines += whole.encode("utf-8", "replace").lower()
+            self.ends.add(len(self.lines))
+            self.lines += _GAP
+        self.text = self.lines.replace(b"\n", b" ")
         self.starts = tuple(starts)
+
+    def _without(self, starts: Sequence[int], excluded: Iterable[str]) -> list[int]:
+        """The starts that lie within none of the texts."""
+        text, within = self.lines.replace(b"\n", b" "), set[int]()
+        for part in excluded:
+            wanted = " ".join(part.split()).encode("utf-8", "replace").lower()
+            at = text.find(wanted) if wanted else -1
+            while at >= 0:
+                within.update(range(at, at + len(wanted)))
+                at = text.find(wanted, at + 1)
+        return [start for start in starts if start not in within]
 
     def _add_page(self, page: str) -> list[int]:
         """Adds the text of a page, and the ends of its passages. Returns their starts."""
-        starts, pieces, position = [], [], len(self.text)
+        starts, pieces, position = [], [], len(self.lines)
         for before, after in zip(("", *page), (*page, ""), strict=True):
             is_edge = _is_edge(before, after)
             if is_edge and after.strip():
@@ -56,7 +74,7 @@ class Passages:
                 self.ends.add(position)
             pieces.append(after.encode("utf-8", "replace").lower())
             position += len(pieces[-1])
-        self.text += b"".join(pieces) + _GAP
+        self.lines += b"".join(pieces) + _GAP
         return starts
 
 
@@ -83,12 +101,13 @@ class Copy:
 
     def tokens(self) -> list[int]:
         """The tokens that continue the copy, without those that end it, ascending."""
-        known, text = self._tokenizer.by_small_bytes, self._passages.text
+        known, text, lines = self._tokenizer.by_small_bytes, self._passages.text, self._passages.lines
         found: set[int] = set()
         for position in self._positions:
             gap = text.find(_GAP, position, position + LONGEST_TOKEN)
             for end in range(position + 1, (position + LONGEST_TOKEN if gap < 0 else gap) + 1):
                 found.update(known.get(text[position:end], ()))
+                found.update(known.get(lines[position:end], ()))
                 if self._is_empty:
                     found.update(known.get(b" " + text[position:end], ()))
         return sorted(found)
@@ -96,10 +115,19 @@ class Copy:
     def accept(self, token: int) -> None:
         """Take a token that is one of `tokens`."""
         piece = self._tokenizer.token_bytes(token).lower()
-        after = _after(self._passages.text, self._positions, piece)
+        after = self._after(piece)
         if self._is_empty and piece.startswith(b" "):
-            after += _after(self._passages.text, self._positions, piece[1:])
+            after += self._after(piece[1:])
         self._positions, self._is_empty = after, False
+
+    def _after(self, piece: bytes) -> list[int]:
+        """The positions behind a piece of text, of those where it stands."""
+        text, lines = self._passages.text, self._passages.lines
+        return [
+            position + len(piece)
+            for position in self._positions
+            if text.startswith(piece, position) or lines.startswith(piece, position)
+        ]
 
     def permits(self, token: int) -> bool:
         """Whether a token may come next. The end tokens may when the copy is a passage."""
@@ -114,11 +142,6 @@ class Copy:
         if self.may_end:
             allowed[list(self._tokenizer.end_ids)] = True
         return allowed
-
-
-def _after(text: bytes, positions: Iterable[int], piece: bytes) -> list[int]:
-    """The positions behind a piece, of those where it stands."""
-    return [position + len(piece) for position in positions if text.startswith(piece, position)]
 
 
 def _is_edge(before: str, after: str) -> bool:

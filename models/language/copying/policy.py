@@ -21,9 +21,11 @@ class CopyPolicy:
     candidates: how many of the likeliest first tokens are followed to the end of their copies, 1 to MOST_CANDIDATES.
         The copy with the best score is the answer.
     free: an answer that the model would begin with one of these texts is not copied: "{" for JSON.
+    excluded: texts within which no copy begins, where they stand on the page. No part of a manifest.
     """
 
     declines: tuple[str, ...] = ()
     margin: float = 0.0
     candidates: int = 2
     free: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()

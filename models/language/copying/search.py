@@ -60,13 +60,13 @@ class CopySearch:
     def __init__(self, model: CopyModel, policy: CopyPolicy, pages: Sequence[str]) -> None:
         self._model = model
         self._policy = policy
-        self._pages = Passages(pages)
+        self._pages = Passages(pages, (), policy.excluded)
         self._declines = Passages((), policy.declines)
         self._texts = pages
 
     def choice(self) -> Copy:
         """All answers that are allowed, to draw one of them token by token."""
-        return self._copy(Passages(self._texts, self._policy.declines))
+        return self._copy(Passages(self._texts, self._policy.declines, self._policy.excluded))
 
     def steps(self, logits: Logits) -> Iterator[Step]:
         """The tokens of the answer, an end token last unless the limit is reached or the search is cancelled.
@@ -84,12 +84,15 @@ class CopySearch:
             yield from self._follow(self._pages, copies[0])
         elif decline > best + SURE:
             yield from self._follow(self._declines, declines[0])
-        else:
+        elif copies or declines:
             yield from self._search(copies, declines)
+        else:
+            end = min(self._model.tokenizer.end_ids)
+            yield Step(end, log_probability(first, end), self._model.observe(first))
 
     def _search(self, copies: Sequence[Step], declines: Sequence[Step]) -> list[Step]:
         best = self._likeliest(self._pages, copies[: self._policy.candidates], -math.inf)
-        least = _score(best) + self._policy.margin
+        least = copy_score([step.logprob for step in best]) + self._policy.margin
         return self._likeliest(self._declines, declines, least) or best
 
     def _likeliest(self, passages: Passages, firsts: Sequence[Step], least: float) -> list[Step]:
@@ -100,8 +103,9 @@ class CopySearch:
             if first.logprob <= least:
                 break
             steps = list(self._follow(passages, first))
-            if _score(steps) > least:
-                found, least = steps, _score(steps)
+            score = copy_score([step.logprob for step in steps])
+            if score > least:
+                found, least = steps, score
         return found
 
     def _firsts(self, passages: Passages, logits: Logits) -> list[Step]:
@@ -130,9 +134,9 @@ class CopySearch:
         return Copy(passages, self._model.tokenizer, self._model.vocabulary)
 
 
-def _score(steps: Sequence[Step]) -> float:
-    """The score of a copy; minus infinity for none."""
-    if not steps:
+def copy_score(logprobs: Sequence[float]) -> float:
+    """The score of a copy by the log-probabilities of its tokens; minus infinity for none."""
+    if not logprobs:
         return -math.inf
-    first, *others = (step.logprob for step in steps)
+    first, *others = logprobs
     return first + sum(others) / math.sqrt(max(len(others), 1))

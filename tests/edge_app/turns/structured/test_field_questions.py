@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jsonschema
@@ -37,9 +37,9 @@ class Said(Iterator[Token]):
 
     prompt_tokens, image_tokens, cached_tokens, dropped_turns, prefill_ms, decode_ms = 10, 2, 3, 0, 1.0, 2.0
 
-    def __init__(self, text: str, ends: StopReason = "stop") -> None:
+    def __init__(self, text: str, ends: StopReason = "stop", logprob: float = -0.5) -> None:
         self.text, self.stop_reason, self.completion_tokens = "", None, 0
-        self._words, self._ends = text.split(" "), ends
+        self._words, self._ends, self._logprob = text.split(" "), ends, logprob
 
     def __next__(self) -> Token:
         if not self._words:
@@ -48,7 +48,7 @@ class Said(Iterator[Token]):
         word = self._words.pop(0)
         self.text += word if not self.completion_tokens else f" {word}"
         self.completion_tokens += 1
-        return Token(self.completion_tokens, word, -0.5)
+        return Token(self.completion_tokens, word, self._logprob)
 
 
 def asked(
@@ -56,9 +56,9 @@ def asked(
 ) -> tuple[FieldQuestions, list[tuple[str, str | None]]]:
     calls: list[tuple[str, str | None]] = []
 
-    def ask(question: str, grammar: str | None) -> Said:
+    def ask(question: str, grammar: str | None, excluded: Sequence[str] = ()) -> Said:
         calls.append((question, grammar))
-        said = answers[question] if grammar is None else "7"
+        said = answers[", ".join((question, *excluded))] if grammar is None else "7"
         return said if isinstance(said, Said) else Said(said)
 
     asker = FieldAsker("own", (), ask, lambda _: None, page)  # type: ignore[arg-type]
@@ -71,8 +71,8 @@ def asker(
 ) -> FieldAsker:
     """An adapter that answers with its name. scopes: by question; -1 for others."""
 
-    def ask(question: str, grammar: str | None) -> Said:
-        del grammar
+    def ask(question: str, grammar: str | None, excluded: Sequence[str] = ()) -> Said:
+        del grammar, excluded
         calls.append(f"{name}: {question}")
         return Said(name)
 
@@ -159,6 +159,42 @@ def test_mistakes_in_what_was_copied_from_the_page_are_mended() -> None:
         "paid": "2016-01-01",
         "total": 77.25,
     }
+
+
+def test_a_copy_of_which_the_model_is_sure_is_left_as_it_is() -> None:
+    schema = schema_of_fields(parse_fields("company, date:date"))
+    page = "99 SPEED MART 5/B\n15/Apr/2017"
+    sure = {"company?": Said("99 SPEED MART S/B", logprob=-0.1), "date?": Said("15/AOU/2017", logprob=-0.1)}
+    stream, _ = asked(schema, sure, page)
+    list(stream)
+    assert json.loads(stream.text) == {"company": "99 SPEED MART S/B", "date": "2017-04-15"}
+
+
+@pytest.mark.parametrize(
+    ("logprob", "address"), [(-0.5, "12 High Street"), (-1.5, "12 High Street"), (-9.0, "GREEN VALLEY MART")]
+)
+def test_a_text_that_repeats_another_field_gives_way_to_a_passage_that_is_nearly_as_likely(
+    logprob: float, address: str
+) -> None:
+    schema = schema_of_fields(parse_fields("company, address"))
+    answers = {
+        "company?": "GREEN VALLEY M4RT",
+        "address?": "GREEN VALLEY MART",
+        "address?, GREEN VALLEY MART": Said("12 High Street", logprob=logprob),
+    }
+    stream, calls = asked(schema, answers, "GREEN VALLEY MART\n12 High Street")
+    tokens = list(stream)
+    assert json.loads(stream.text) == {"company": "GREEN VALLEY MART", "address": address}
+    assert (len(calls), len(tokens), "".join(token.text for token in tokens)) == (3, 9, stream.text)
+
+
+def test_numbers_may_repeat_one_another_and_a_stop_within_the_second_answer_stops() -> None:
+    schema = schema_of_fields(parse_fields("total:number, paid:number, payee, shop"))
+    answers = {"total?": "9.90", "paid?": "9.90", "payee?": "A Shop", "shop?": "A Shop"}
+    stopped = {"shop?, 9.90, 9.90, A Shop": Said("Total", "cancelled")}
+    stream, calls = asked(schema, answers | stopped, "A Shop\nTotal 9.90")
+    list(stream)
+    assert (len(calls), stream.stop_reason) == (5, "cancelled")
 
 
 def test_fields_that_are_no_task_are_asked_of_the_adapter_for_any_page() -> None:

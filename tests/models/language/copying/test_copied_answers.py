@@ -40,6 +40,10 @@ def ask(
     return made
 
 
+def in_one_line(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
 QUESTIONS = ("What is the invoice number?", "When is it due?", "Write a poem.", "How much is it?")
 
 
@@ -47,7 +51,7 @@ QUESTIONS = ("What is the invoice number?", "When is it due?", "Write a poem.", 
 def test_the_answer_stands_on_the_page(engine: CompiledEngine, question: str) -> None:
     answer = ask(engine, question, copying=COPIES)
     assert answer.text
-    assert answer.text.lower() in ONE_LINE.lower()
+    assert in_one_line(answer.text) in ONE_LINE.lower()
     assert answer.stop_reason in ("stop", "length")
 
 
@@ -61,7 +65,7 @@ def test_the_same_question_gets_the_same_answer(engine: CompiledEngine) -> None:
 def test_a_drawn_answer_stands_on_the_page_or_declines(engine: CompiledEngine, seed: int) -> None:
     sampling = replace(GREEDY, temperature=1.5, seed=seed)
     text = ask(engine, "Write a poem.", sampling, copying=replace(COPIES, margin=0.0)).text
-    assert text.lower() in ONE_LINE.lower() or DECLINE.startswith(text)
+    assert in_one_line(text) in ONE_LINE.lower() or DECLINE.startswith(text)
 
 
 def test_without_a_text_or_within_a_grammar_nothing_is_copied(engine: CompiledEngine) -> None:

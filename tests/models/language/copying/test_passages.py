@@ -45,6 +45,7 @@ def is_copy(tokenizer: Tokenizer, wanted: str, copy: Copy) -> bool:
         "9.00",
         "Lot 6, Jalan Bätai",
         "RM9.00 Lot 6",
+        "RM9.00\nLot 6",
         "12-B",
         "(12-B)",
         "No A-17",
@@ -58,7 +59,7 @@ def test_a_passage_from_edge_to_edge_can_be_copied(tokenizer: Tokenizer, passage
 
 
 @pytest.mark.parametrize(
-    "text", ["otal", "Tot", "RM9.00 L", "Lot 7", "Lot  6", "Jalan 12-B", "", "Invoice Nox"]
+    "text", ["otal", "Tot", "RM9.00 L", "Lot 7", "Lot  6", "Lot\n6", "Jalan 12-B", "", "Invoice Nox"]
 )
 def test_any_other_text_cannot(tokenizer: Tokenizer, text: str) -> None:
     assert not is_copy(tokenizer, text, copy_of(tokenizer))
@@ -73,6 +74,16 @@ def test_a_decline_is_copied_as_a_whole(tokenizer: Tokenizer) -> None:
     assert is_copy(tokenizer, DECLINE, copy_of(tokenizer, declines=(DECLINE,)))
     assert not is_copy(tokenizer, "Not on", copy_of(tokenizer, declines=(DECLINE,)))
     assert not is_copy(tokenizer, "page.", copy_of(tokenizer, declines=(DECLINE,)))
+
+
+def test_no_copy_begins_within_a_text_that_is_excluded(tokenizer: Tokenizer) -> None:
+    def without(*excluded: str) -> Copy:
+        return Copy(Passages(["A Shop\nA Shop of ours"], (), excluded), tokenizer, len(tokenizer))
+
+    assert not is_copy(tokenizer, "Shop", without("a shop"))
+    assert is_copy(tokenizer, "of ours", without("A Shop"))
+    assert is_copy(tokenizer, "Shop of", without("A Shop A"))
+    assert is_copy(tokenizer, "A Shop", without("", "B"))
 
 
 def test_a_page_without_text_has_no_passage(tokenizer: Tokenizer) -> None:
@@ -96,7 +107,7 @@ def test_whatever_is_drawn_stands_on_the_page(tokenizer: Tokenizer, page: str, s
     if drawn:
         assert copy.may_end
         joined = " ".join(page.split()).encode().lower()
-        said = b"".join(map(tokenizer.token_bytes, drawn)).lower()
+        said = b"".join(map(tokenizer.token_bytes, drawn)).lower().replace(b"\n", b" ")
         assert said in joined or said.removeprefix(b" ") in joined
 
 

@@ -85,6 +85,11 @@ def test_of_two_beginnings_the_one_whose_whole_copy_is_likelier_wins(tokenizer: 
     assert said(tokenizer, texts, CopyPolicy(candidates=2)) == "Cash 20.00"
 
 
+def test_where_everything_is_excluded_the_answer_is_empty(tokenizer: Tokenizer) -> None:
+    assert said(tokenizer, {"4711": 1.0}, CopyPolicy(excluded=PAGE)) == ""
+    assert said(tokenizer, {"4711": 0.9, DECLINE: 0.1}, CopyPolicy((DECLINE,), excluded=PAGE)) == DECLINE
+
+
 def test_a_sure_answer_computes_no_other(tokenizer: Tokenizer) -> None:
     sure = Mixture(tokenizer, {"4711": 1.0})
     steps = search(sure, tokenizer)
