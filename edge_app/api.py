@@ -10,8 +10,8 @@ from edge_app.assistant import Assistant
 from edge_app.events import Answer, Failed, Progress
 
 if TYPE_CHECKING:
-    from edge_app.answer_schema import AnswerSchema
     from edge_app.events import Picture
+    from edge_app.schemas.answer_schema import AnswerSchema
     from edge_app.storage.sessions import SessionStore
     from router.types import Mode
 

@@ -15,7 +15,6 @@ from typing import Any, Self
 
 from adapters.store.adapter_store import RESERVED, AdapterStore
 from adapters.store.manifest import PromptPolicy
-from edge_app.answer_schema import AnswerSchema
 from edge_app.cloud.access import CloudAccess, State
 from edge_app.cloud.consent import Consenter, ConsentStore
 from edge_app.costs.averages import CostAverages
@@ -25,8 +24,9 @@ from edge_app.engine.engine_loading import LoadEngine, load_engine, reporter
 from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import CancelledError, InferenceThread, Job
 from edge_app.events import Answer, Answered, Event, Failed, Picture, Ready, Turn
-from edge_app.image_detail import ImageDetail
-from edge_app.image_sources import sources_of
+from edge_app.images.image_detail import ImageDetail
+from edge_app.images.image_sources import sources_of
+from edge_app.schemas.answer_schema import AnswerSchema
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths

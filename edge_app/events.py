@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_app.answer_schema import AnswerSchema
-from edge_app.fields import FieldValue
-from edge_app.image_detail import ImageDetail
-from edge_app.image_sources import ImageBytes
+from edge_app.images.image_detail import ImageDetail
+from edge_app.images.image_sources import ImageBytes
+from edge_app.schemas.answer_schema import AnswerSchema
+from edge_app.schemas.fields import FieldValue
 from models.core.errors import NeedsNetwork, UserError
 from models.core.types import Image, Sampling, Stage, Token
 from router.choice import Candidate
@@ -47,9 +47,9 @@ class Turn:
     sampling: None for the settings' sampling.
     system: the session's system prompt from this turn on; None leaves it unchanged.
     allow_cloud: the user consents to asking the cloud.
-    detail: how closely to look at the images (edge_app.image_detail); None for the setting.
+    detail: how closely to look at the images (edge_app.images.image_detail); None for the setting.
     see_images, use_words: False hides from the model the images, or the words made from them (for evaluations).
-    schema: what the answer has to fit: a JSON Schema, a pydantic model's class, or what edge_app.answer_schema makes.
+    schema: what the answer has to fit: a JSON Schema, a pydantic model's class, or an AnswerSchema.
         The answer is then JSON. None for an answer in plain text.
     """
 

@@ -24,7 +24,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from edge_app.image_detail import ImageDetail
+from edge_app.images.image_detail import ImageDetail
 from edge_app.system import paths
 from models.core.errors import UserError
 from models.core.files import write_whole

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.speed.measurement import Measure, alternate
 from edge_app.engine.engine_loading import load_engine
-from edge_app.fields import fields_schema, parse_fields
+from edge_app.schemas.fields import fields_schema, parse_fields
 from edge_app.settings import load
 from edge_app.system import paths
 from models.core.errors import UserError

@@ -285,7 +285,7 @@ def _schema_samples(_: Path) -> st.SearchStrategy[bytes]:
 
 
 def _use_schema(data: bytes, folder: Path) -> None:
-    from edge_app.answer_schema import read_schema
+    from edge_app.schemas.answer_schema import read_schema
 
     path = folder / "schema.json"
     path.write_bytes(data)

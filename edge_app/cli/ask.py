@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from edge_app.assistant import Assistant
     from edge_app.cloud.consent import Consenter
     from edge_app.events import Answer, Event, Turn
-    from edge_app.image_sources import ImageSource
-    from edge_app.question_images import QuestionWithImages
+    from edge_app.images.image_sources import ImageSource
+    from edge_app.images.question_images import QuestionWithImages
     from edge_app.settings import Settings
     from router.choice import Candidate
 
@@ -174,8 +174,8 @@ def _question(
     alone. options: the values of --image. given: the images that they name. has_default: no question
     is needed.
     """
-    from edge_app.image_sources import is_standard_input
-    from edge_app.question_images import QuestionWithImages, read_arguments
+    from edge_app.images.image_sources import is_standard_input
+    from edge_app.images.question_images import QuestionWithImages, read_arguments
 
     at = arguments.index("-") if "-" in arguments else len(arguments)
     before = read_arguments(arguments[:at], given)

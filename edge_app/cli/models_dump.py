@@ -61,7 +61,7 @@ def dump(
     """
     import numpy as np
 
-    from edge_app.image_paths import expanded
+    from edge_app.images.image_paths import expanded
 
     if (messages is None) == (prompt is None):
         raise typer.BadParameter("give either --messages or --prompt.")

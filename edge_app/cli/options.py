@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_app.cli import output
-from edge_app.image_detail import ImageDetail
+from edge_app.images.image_detail import ImageDetail
 from edge_app.system.terminal_text import one_line
 from router.types import Mode
 
 if TYPE_CHECKING:
-    from edge_app.answer_schema import AnswerSchema
-    from edge_app.image_sources import ImageSource
+    from edge_app.images.image_sources import ImageSource
+    from edge_app.schemas.answer_schema import AnswerSchema
     from edge_app.settings import Settings
     from edge_app.storage.sessions import SessionStore
 
@@ -123,7 +123,7 @@ def load_settings(**command_line: Any) -> Settings:
 
 def image_sources(given: Sequence[str] | None) -> tuple[ImageSource, ...]:
     """The images that the values of --image name. Raises UserError, and BadParameter where two are standard input."""
-    from edge_app.image_sources import is_standard_input, sources_of
+    from edge_app.images.image_sources import is_standard_input, sources_of
 
     if sum(map(is_standard_input, given or ())) > 1:
         raise typer.BadParameter("Standard input is one image: give it once.")
@@ -157,8 +157,8 @@ def answer_schema(schema: Path | None, fields: str | None) -> AnswerSchema | Non
         return None
     if schema is not None and fields is not None:
         raise typer.BadParameter("Give --schema or --fields, not both.")
-    from edge_app.answer_schema import read_schema, schema_of_fields
-    from edge_app.fields import parse_fields
+    from edge_app.schemas.answer_schema import read_schema, schema_of_fields
+    from edge_app.schemas.fields import parse_fields
     from models.core.errors import UserError
 
     if schema is not None:

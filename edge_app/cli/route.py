@@ -45,7 +45,7 @@ def route(
     """
     from edge_app.assistant import Assistant, Turn
     from edge_app.events import Failed, Progress, Routed
-    from edge_app.question_images import read_arguments
+    from edge_app.images.question_images import read_arguments
 
     settings = load_settings(model=model, mode=mode, offline=offline)
     given = image_sources(image)

@@ -11,12 +11,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from edge_app.answer_schema import AnswerSchema
 from edge_app.cloud.breaker import SICK
 from edge_app.cloud.consent import Consenter, ConsentStore, IdentifiedImage, Permission, Proposal, judge
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.errors import CloudError
 from edge_app.cloud.payload import Payload, payload
+from edge_app.schemas.answer_schema import AnswerSchema
 from edge_app.settings import Settings
 from edge_app.system.offline import switch as offline
 from models.core.errors import UserError

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge_app.answer_schema import AnswerSchema
 from edge_app.cloud.endpoint import Endpoint
 from edge_app.cloud.images import DEFAULT_SIDE, OutgoingImage, outgoing
+from edge_app.schemas.answer_schema import AnswerSchema
 from models.core.types import Message, Sampling
 
 TOKENS_PER_IMAGE = 1100

@@ -23,7 +23,7 @@ from edge_app.assistant import Assistant, Turn
 from edge_app.costs.energy import Energy, EnergyMeter, Power
 from edge_app.engine.adapter_bases import AdapterBases
 from edge_app.events import Answer, Answered, Failed, Progress
-from edge_app.image_detail import ImageDetail
+from edge_app.images.image_detail import ImageDetail
 from edge_app.system import paths
 from models.core.errors import UserError
 from models.hub.store import ModelStore

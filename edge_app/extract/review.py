@@ -10,7 +10,7 @@ from edge_app.extract.sources import PageJob
 from edge_app.extract.store import ExtractStore
 from edge_app.extract.tables.csv_text import number_text
 from edge_app.extract.task import Asked
-from edge_app.fields import Field, typed_value
+from edge_app.schemas.fields import Field, typed_value
 from models.core.errors import UserError
 
 _EXAMPLES = {"number": "9.90", "integer": "12", "date": "2024-01-31", "boolean": "yes or no"}

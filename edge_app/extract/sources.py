@@ -9,8 +9,8 @@ from glob import has_magic, iglob
 from pathlib import Path
 
 from edge_app.events import Picture
-from edge_app.image_paths import exists, looks_like_image
-from edge_app.image_sources import (
+from edge_app.images.image_paths import exists, looks_like_image
+from edge_app.images.image_sources import (
     ImageBytes,
     ImageSource,
     is_standard_input,

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_app.answer_schema import AnswerSchema, read_schema, schema_of_fields
 from edge_app.events import Answer, Picture, Turn
 from edge_app.extract.rows import Cell, PageRow
-from edge_app.fields import Field, parse_fields
-from edge_app.image_detail import ImageDetail
+from edge_app.images.image_detail import ImageDetail
+from edge_app.schemas.answer_schema import AnswerSchema, read_schema, schema_of_fields
+from edge_app.schemas.fields import Field, parse_fields
 from edge_app.turns.structured.instruction import default_question
 from models.core.errors import UserError
 

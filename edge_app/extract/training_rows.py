@@ -18,8 +18,8 @@ from edge_app.extract.rows import Cell
 from edge_app.extract.sources import PageJob
 from edge_app.extract.store import ExtractStore
 from edge_app.extract.task import Asked
-from edge_app.fields import Field, typed_value
-from edge_app.image_sources import ImageBytes
+from edge_app.images.image_sources import ImageBytes
+from edge_app.schemas.fields import Field, typed_value
 from edge_app.turns.structured.field_questions import field_question
 from models.core.errors import UserError
 from models.core.files import write_whole

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from edge_app.answer_schema import AnswerSchema, parse_schema
 from edge_app.events import EarlierMessage, Picture, Turn
-from edge_app.image_detail import ImageDetail
+from edge_app.images.image_detail import ImageDetail
+from edge_app.schemas.answer_schema import AnswerSchema, parse_schema
 from edge_app.serve.errors import ApiError
 from edge_app.serve.json_fields import JsonFields, parse_object
 from edge_app.serve.model_names import ServedModels

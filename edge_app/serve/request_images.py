@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from edge_app.events import Picture
-from edge_app.image_sources import ImageBytes, image_in_data_url
+from edge_app.images.image_sources import ImageBytes, image_in_data_url
 from edge_app.serve.errors import ApiError
 from edge_app.serve.json_fields import JsonFields
 from models.core.errors import UserError

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from edge_app.answer_text import adapter_words, another_adapter, needs_help, sure_text
 from edge_app.events import Answer, Answered, Event, Failed, Routed, Turn, TurnSaved
-from edge_app.question_images import read_question
+from edge_app.images.question_images import read_question
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.conversation_view import ConversationView

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from edge_app.image_paths import typed_path
-from edge_app.image_sources import ImageBytes
+from edge_app.images.image_paths import typed_path
+from edge_app.images.image_sources import ImageBytes
 from edge_app.storage.session_export import to_json, to_markdown
 from edge_app.storage.session_records import SavedImage, Session
 from edge_app.storage.sessions import SessionStore

@@ -14,7 +14,7 @@ from textual.reactive import reactive
 from textual.widgets import Static
 
 from edge_app.cloud.endpoint import Endpoint
-from edge_app.image_detail import ImageDetail
+from edge_app.images.image_detail import ImageDetail
 from edge_app.system.battery import Battery
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.text import battery_text, network_text

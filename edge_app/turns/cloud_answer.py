@@ -11,7 +11,6 @@ from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 
-from edge_app.answer_schema import AnswerSchema
 from edge_app.cloud.access import CloudAccess
 from edge_app.cloud.errors import CloudError
 from edge_app.cloud.payload import Payload, tokens_of
@@ -30,6 +29,7 @@ from edge_app.events import (
     TokenText,
 )
 from edge_app.reason_text import clause, inside
+from edge_app.schemas.answer_schema import AnswerSchema
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import TimedSaver, TurnRecorder
 from edge_app.turns.structured.field_values import plain_values, says_nothing

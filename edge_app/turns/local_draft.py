@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_app.events import Answer, StopReason, Timing, TokenCounts
-from edge_app.fields import FieldValue
+from edge_app.schemas.fields import FieldValue
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.replies.built_in_replies import BuiltInReply
 from edge_app.turns.structured.field_questions import AskedField, FieldQuestions

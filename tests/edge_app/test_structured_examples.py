@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from edge_app.answer_schema import parse_schema
+from edge_app.schemas.answer_schema import parse_schema
 from models.core.errors import UserError
 from models.language.constraint import Constraint, Vocabulary
 from models.language.json_schema import fits, grammar_of

@@ -15,7 +15,7 @@ import typer
 
 from edge_app.cli import output
 from edge_app.cli.options import OfflineOption, load_settings
-from edge_app.image_detail import ImageDetail
+from edge_app.images.image_detail import ImageDetail
 from edge_app.system.terminal_text import text_table
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def train(
 def _with_detail(rows: Sequence[TrainingRow], wanted: ImageDetail) -> tuple[TrainingRow, ...]:
     """The rows, each with the detail at which the assistant would look at its image for its question."""
     from adapters.training.images.features import load_training_image
-    from edge_app.image_detail import detail_of
+    from edge_app.images.image_detail import detail_of
     from models.ocr.reader import may_be_page
 
     pages: dict[str, bool] = {}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edge_app.extract.sources import PageJob
     from edge_app.extract.tables.table_files import TableFile
     from edge_app.extract.task import Asked
-    from edge_app.image_sources import ImageSource
+    from edge_app.images.image_sources import ImageSource
     from edge_app.settings import Settings
 
 

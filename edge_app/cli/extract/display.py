@@ -16,7 +16,7 @@ from edge_app.extract.tables.table_files import TableFile
 from edge_app.system.terminal_text import one_line
 
 if TYPE_CHECKING:
-    from edge_app.fields import Field
+    from edge_app.schemas.fields import Field
 
 LINE_SECONDS = 0.1
 """The line on a terminal changes at most this often."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_app.extract.rows import Cell, PageRow, columns
 from edge_app.extract.tables.table_files import WholeFile, column_kinds
-from edge_app.fields import Field, FieldKind
+from edge_app.schemas.fields import Field, FieldKind
 from edge_app.storage.database import storable
 from models.core.errors import UserError
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from edge_app.extract.rows import PageRow
 from edge_app.extract.tables.table_files import HASH, PATH, TableFile, column_kinds
-from edge_app.fields import Field
-from edge_app.image_paths import exists
+from edge_app.images.image_paths import exists
+from edge_app.schemas.fields import Field
 from edge_app.storage.database import BUSY_SECONDS, storable
 from models.core.errors import UserError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_app.extract.rows import AFTER, BEFORE, CONFIDENCE, PageRow, columns
 from edge_app.extract.tables.csv_text import BOM, csv_line
-from edge_app.fields import Field, FieldKind
+from edge_app.schemas.fields import Field, FieldKind
 from models.core.errors import UserError
 from models.core.files import write_whole
 

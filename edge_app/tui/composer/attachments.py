@@ -23,7 +23,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from edge_app.cloud.consent import ConsentStore
-from edge_app.image_sources import ImageSource
+from edge_app.images.image_sources import ImageSource
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.conversation.previews import thumbnail
 from edge_app.tui.text import file_size

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_app.image_detail import ImageDetail
+from edge_app.images.image_detail import ImageDetail
 from router.types import Mode
 
 Argument = Literal["", "path", "adapter", "mode", "model", "detail", "switch", "words", "name", "option"]

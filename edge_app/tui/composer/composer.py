@@ -17,9 +17,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
-from edge_app.image_paths import exists, is_file, is_folder, typed_path
-from edge_app.image_sources import ImageBytes, ImageSource, is_standard_input, sources_of
-from edge_app.question_images import read_question, stand_in
+from edge_app.images.image_paths import exists, is_file, is_folder, typed_path
+from edge_app.images.image_sources import ImageBytes, ImageSource, is_standard_input, sources_of
+from edge_app.images.question_images import read_question, stand_in
 from edge_app.system.clipboard import clipboard_images
 from edge_app.system.terminal_text import one_line, printable
 from edge_app.tui.composer import commands

@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
-from edge_app.image_paths import pasted_images
+from edge_app.images.image_paths import pasted_images
 from edge_app.system.terminal_text import printable
 
 LONGEST_SHOWN = 20_000

@@ -17,8 +17,8 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from edge_app.image_detail import DETAILS
-from edge_app.image_paths import expanded, looks_like_image, mention_before, quoted_mention
+from edge_app.images.image_detail import DETAILS
+from edge_app.images.image_paths import expanded, looks_like_image, mention_before, quoted_mention
 from edge_app.system.terminal_text import one_line
 from edge_app.tui.composer import commands
 from edge_app.tui.options.chat_options import NAMES as OPTIONS

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edge_app.image_detail import DETAILS, ImageDetail
+from edge_app.images.image_detail import DETAILS, ImageDetail
 from edge_app.settings import Settings
 from models.core.errors import UserError
 from models.core.types import Sampling

@@ -11,7 +11,7 @@ from textual.app import App
 
 from adapters.spec import checked_spec
 from adapters.store.manifest import RESERVED
-from edge_app.image_detail import DETAILS
+from edge_app.images.image_detail import DETAILS
 from edge_app.tui.composer.commands import DETAIL_HELP, MODE_HELP, MODES, ON_OFF
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.dependencies import ChatDependencies

@@ -20,7 +20,7 @@ from textual.widget import Widget
 from textual.widgets import DirectoryTree, Static, Tree
 from textual.widgets.directory_tree import DirEntry
 
-from edge_app.image_paths import home_folders, is_folder, looks_like_image, shown
+from edge_app.images.image_paths import home_folders, is_folder, looks_like_image, shown
 from edge_app.system.terminal_text import printable
 from edge_app.tui.composer.attachments import read_attachment
 from edge_app.tui.windows.window import Window

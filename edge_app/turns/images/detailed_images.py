@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.image_detail import ImageDetail, detail_of
+from edge_app.images.image_detail import ImageDetail, detail_of
 from edge_app.turns.images.image_focus import ImageFocus
 from models.core.errors import QuestionTooLongError
 from models.core.types import Detail, Image, Message, TextLine

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.events import Picture
-from edge_app.image_paths import expanded
-from edge_app.image_sources import MOST_IMAGES, ImageBytes
+from edge_app.images.image_paths import expanded
+from edge_app.images.image_sources import MOST_IMAGES, ImageBytes
 from models.core.errors import UserError
 from models.core.images import load_image
 from models.core.png_text import png_file

@@ -17,7 +17,7 @@ from models.core.errors import UserError
 from router.types import Reason
 
 if TYPE_CHECKING:
-    from edge_app.answer_schema import AnswerSchema
+    from edge_app.schemas.answer_schema import AnswerSchema
     from edge_app.turns.planner import PlannedTurn
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.store.manifest import Example
-from edge_app.answer_schema import AnswerSchema
-from edge_app.fields import Field, typed_value
+from edge_app.schemas.answer_schema import AnswerSchema
+from edge_app.schemas.fields import Field, typed_value
 from models.core.types import StopReason, Token
 from models.language.copying.search import copy_score
 from models.scoring.text_overlap import are_alike, nearest_passage

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from edge_app.fields import FieldValue
+from edge_app.schemas.fields import FieldValue
 from router.confidence.rule import ConfidenceEstimate
 
 Piece = tuple[str, float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edge_app.answer_schema import AnswerSchema
+from edge_app.schemas.answer_schema import AnswerSchema
 from models.core.types import Message
 
 LONGEST_SCHEMA = 4000

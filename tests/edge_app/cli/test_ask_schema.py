@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.answer_schema import schema_of_fields
-from edge_app.fields import parse_fields
+from edge_app.schemas.answer_schema import schema_of_fields
+from edge_app.schemas.fields import parse_fields
 from tests.edge_app.cli.conftest import Run
 from tests.edge_app.fakes import FakeEngine
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from edge_app.answer_schema import parse_schema, schema_of_fields
 from edge_app.events import CloudFailed, TokenText
-from edge_app.fields import FieldValue, parse_fields
+from edge_app.schemas.answer_schema import parse_schema, schema_of_fields
+from edge_app.schemas.fields import FieldValue, parse_fields
 from tests.edge_app.cloud.misbehaving import Misbehaving, answers
 from tests.edge_app.cloud_turns.support import DOUBTFUL, Make, ask, events_of, final, text_of
 from tests.edge_app.fakes import FakeEngine

@@ -14,7 +14,7 @@ from edge_app.extract.sources import PageJob, jobs_of
 from edge_app.extract.store import ExtractStore
 from edge_app.extract.task import asked_fields, asked_question
 from edge_app.extract.training_rows import as_printed, write_training_rows
-from edge_app.fields import Field
+from edge_app.schemas.fields import Field
 from models.core.errors import UserError
 from router.confidence.declines import is_decline
 from tests.edge_app.conftest import picture

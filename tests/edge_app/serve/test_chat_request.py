@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from adapters.store.adapter_store import AdapterStore
-from edge_app.answer_schema import AnswerSchema
+from edge_app.schemas.answer_schema import AnswerSchema
 from edge_app.serve.chat_request import MOST_MESSAGES, MOST_TEXT, ChatRequest, ChatRequestReader
 from edge_app.serve.errors import ApiError, as_json
 from edge_app.serve.model_names import ServedModels

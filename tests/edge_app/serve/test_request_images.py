@@ -10,7 +10,7 @@ from urllib.parse import quote
 import PIL.Image
 import pytest
 
-from edge_app.image_sources import ImageBytes
+from edge_app.images.image_sources import ImageBytes
 from edge_app.serve.errors import ApiError
 from edge_app.serve.json_fields import JsonFields
 from edge_app.serve.request_images import RequestImages

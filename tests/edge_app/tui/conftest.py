@@ -34,7 +34,7 @@ from edge_app.events import (
     Turn,
     TurnSaved,
 )
-from edge_app.image_detail import ImageDetail
+from edge_app.images.image_detail import ImageDetail
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths

@@ -11,10 +11,10 @@ import PIL.ImageDraw
 import PIL.ImageFont
 import pytest
 
-from edge_app.answer_schema import schema_of_fields
 from edge_app.assistant import Assistant
 from edge_app.events import Answer, Answered, Turn
-from edge_app.fields import parse_fields
+from edge_app.schemas.answer_schema import schema_of_fields
+from edge_app.schemas.fields import parse_fields
 from edge_app.settings import Settings
 from tests.edge_app.fakes import FakeRouter
 

@@ -16,10 +16,10 @@ from adapters.store.manifest import (
     Example,
     write_manifest,
 )
-from edge_app.answer_schema import schema_of_fields
 from edge_app.assistant import Assistant
 from edge_app.events import Answer, Answered, Failed, Turn
-from edge_app.fields import FieldValue, parse_fields
+from edge_app.schemas.answer_schema import schema_of_fields
+from edge_app.schemas.fields import FieldValue, parse_fields
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from models.core.errors import UserError

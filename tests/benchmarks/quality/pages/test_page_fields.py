@@ -17,9 +17,9 @@ from benchmarks.quality.pages.page_fields import (
     scores,
     table,
 )
-from edge_app.answer_schema import schema_of_fields
 from edge_app.events import Answer, Timing, TokenCounts
-from edge_app.fields import FieldValue, parse_fields
+from edge_app.schemas.answer_schema import schema_of_fields
+from edge_app.schemas.fields import FieldValue, parse_fields
 from models.core.errors import UserError
 
 SCHEMA = schema_of_fields(parse_fields(FOUR_FIELDS))

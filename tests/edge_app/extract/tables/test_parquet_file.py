@@ -13,7 +13,7 @@ import pytest
 
 from edge_app.extract.rows import Cell, PageRow
 from edge_app.extract.tables.table_files import table_file
-from edge_app.fields import parse_fields
+from edge_app.schemas.fields import parse_fields
 from models.core.errors import UserError
 
 FIELDS = parse_fields("company, total:number, items:integer, day:date, paid:boolean")

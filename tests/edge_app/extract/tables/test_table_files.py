@@ -11,7 +11,7 @@ import pytest
 
 from edge_app.extract.rows import PageRow
 from edge_app.extract.tables.table_files import table_file
-from edge_app.fields import Field
+from edge_app.schemas.fields import Field
 from models.core.errors import UserError
 
 FIELDS = (Field("company"), Field("total", "number"))

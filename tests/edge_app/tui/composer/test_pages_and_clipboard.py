@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import OptionList
 
-from edge_app.image_sources import ImageBytes
+from edge_app.images.image_sources import ImageBytes
 from edge_app.tui.app import ChatApp
 from edge_app.tui.composer import composer
 from edge_app.tui.composer.attachments import read_attachment

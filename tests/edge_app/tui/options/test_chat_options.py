@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_app.image_detail import DETAILS
+from edge_app.images.image_detail import DETAILS
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.tui.app import ChatApp

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edge_app.image_sources import MOST_IMAGES, ImageBytes
+from edge_app.images.image_sources import MOST_IMAGES, ImageBytes
 from edge_app.turns.images import pictures as context
 from edge_app.turns.images.pictures import Pictures
 from models.core.errors import UserError

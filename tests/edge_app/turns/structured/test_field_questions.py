@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.store.manifest import Example
-from edge_app.answer_schema import AnswerSchema, parse_schema, schema_of_fields
-from edge_app.fields import KINDS, Field, fields_schema, parse_fields
+from edge_app.schemas.answer_schema import AnswerSchema, parse_schema, schema_of_fields
+from edge_app.schemas.fields import KINDS, Field, fields_schema, parse_fields
 from edge_app.turns.structured.field_questions import (
     FieldAsker,
     FieldQuestion,

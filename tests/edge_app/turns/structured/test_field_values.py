@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.fields import FieldValue
+from edge_app.schemas.fields import FieldValue
 from edge_app.turns.structured.field_values import is_empty, plain_values, says_nothing, values_of
 from router.confidence.rule import ConfidenceEstimate
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_app.answer_schema import parse_schema, schema_of_fields
-from edge_app.fields import parse_fields
+from edge_app.schemas.answer_schema import parse_schema, schema_of_fields
+from edge_app.schemas.fields import parse_fields
 from edge_app.turns.structured.instruction import (
     LONGEST_SCHEMA,
     default_question,

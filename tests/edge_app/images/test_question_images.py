@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from edge_app.image_paths import quoted_mention
-from edge_app.question_images import LONGEST, named_images, read_arguments, read_question
+from edge_app.images.image_paths import quoted_mention
+from edge_app.images.question_images import LONGEST, named_images, read_arguments, read_question
 from models.core.errors import UserError
 
 

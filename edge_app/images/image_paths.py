@@ -1,7 +1,7 @@
 """Paths of images as people write them: quoted, escaped, as file URLs, beginning with ~, or mentioned as "@path".
 
-The only effect is to look up whether a file exists; no file is read. edge_app.question_images finds such paths in
-questions.
+The only effect is to look up whether a file exists; no file is read. The module question_images finds such
+paths in questions.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edge_app.fields import Field, FieldKind, fields_schema
+from edge_app.schemas.fields import Field, FieldKind, fields_schema
 from models.core.errors import UserError
 from models.language.json_schema import MOST_BYTES, fits, grammar_of
 

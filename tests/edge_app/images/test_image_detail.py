@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_app.image_detail import DETAILS, detail_of, needs_detail
+from edge_app.images.image_detail import DETAILS, detail_of, needs_detail
 
 CLOSELY = (
     "Read the text in this screenshot.",

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from edge_app.image_paths import exists, expanded, is_file, looks_like_image, unquoted_path
-from edge_app.image_sources import ImageSource
+from edge_app.images.image_paths import exists, expanded, is_file, looks_like_image, unquoted_path
+from edge_app.images.image_sources import ImageSource
 from models.core.errors import UserError
 from models.core.images import shortened
 

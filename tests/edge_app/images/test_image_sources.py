@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app import image_sources
-from edge_app.image_sources import MOST_IMAGES, ImageBytes, image_in_data_url, sources_of
+from edge_app.images import image_sources
+from edge_app.images.image_sources import MOST_IMAGES, ImageBytes, image_in_data_url, sources_of
 from models.core.errors import UserError
 from tests.edge_app.conftest import png
 from tests.models.documents.made_pdf import Sheet, pdf_file

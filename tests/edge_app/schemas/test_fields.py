@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.fields import KINDS, Field, fields_schema, parse_fields, typed_value
+from edge_app.schemas.fields import KINDS, Field, fields_schema, parse_fields, typed_value
 from models.core.errors import UserError
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_app.image_paths import (
+from edge_app.images.image_paths import (
     mention_before,
     pasted_images,
     shown,

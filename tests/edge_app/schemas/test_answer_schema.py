@@ -10,8 +10,8 @@ from typing import Any
 import pydantic
 import pytest
 
-from edge_app.answer_schema import parse_schema, read_schema, schema_of_fields
-from edge_app.fields import Field, fields_schema, parse_fields
+from edge_app.schemas.answer_schema import parse_schema, read_schema, schema_of_fields
+from edge_app.schemas.fields import Field, fields_schema, parse_fields
 from models.core.errors import UserError
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Final
 from urllib.parse import unquote_to_bytes
 
-from edge_app.image_paths import exists, expanded, is_folder, looks_like_image, unquoted_path
+from edge_app.images.image_paths import exists, expanded, is_folder, looks_like_image, unquoted_path
 from models.core.errors import UserError
 from models.core.images import MAX_FILE_BYTES, shortened
 

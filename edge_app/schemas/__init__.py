@@ -1,0 +1,1 @@
+"""What an answer has to fit: fields that the user lists, and JSON Schemas."""
