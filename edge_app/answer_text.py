@@ -1,6 +1,7 @@
-"""The line below an answer, in words: where it was computed, how sure it is, what can be done about it, and its speed.
+"""What is said about an answer: notes while it is made, and the line below it.
 
-The chat and `ask` show the same line. Text of a model or of a file passes through `one_line`.
+The line says where the answer was computed, how sure it is, what can be done about it, and its speed. The chat, `ask`
+and the server say the same. Text of a model or of a file passes through `one_line`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from edge_app.system.terminal_text import one_line
 
 if TYPE_CHECKING:
-    from edge_app.events import Answer
+    from edge_app.events import Answer, Event
     from router.choice import Candidate
 
 Sureness = Literal["sure", "fairly sure", "unsure", "does not know"]
@@ -28,6 +29,25 @@ _ENDS = {
     "length": "cut off at the longest answer",
     "content_filter": "ended by the cloud's filter",
 }
+
+
+def note_of(event: Event) -> str | None:
+    """What an event says that the user should know about the answer, in a sentence; None for nothing."""
+    from edge_app.events import ContextTrimmed, ImageEncoded, Notice
+
+    match event:
+        case Notice(message):
+            return message
+        case ImageEncoded(name=name, notes=notes) if notes:
+            return one_line(f"{name}: {', '.join(notes)}.")
+        case ContextTrimmed(count):
+            turns = (
+                "the oldest question and its answer were"
+                if count == 1
+                else f"the {count} oldest questions were"
+            )
+            return f"The chat is longer than the model can read at once: {turns} left out for this answer."
+    return None
 
 
 def sureness(answer: Answer) -> Sureness | None:

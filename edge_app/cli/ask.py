@@ -335,16 +335,12 @@ def _say_about(answer: Answer, turn: Turn, candidates: Sequence[Candidate], sett
 
 
 def _remark(event: Event) -> None:
-    from edge_app.events import ContextTrimmed, ImageEncoded, Notice, Routed
+    from edge_app.answer_text import note_of
+    from edge_app.events import Routed
 
     match event:
-        case Notice(message):
-            output.say(f"({message})")
         case Routed(route) if route.adapter and route.probability is not None and not sys.stderr.isatty():
             output.say(f"(adapter {route.adapter})")  # on a terminal it is in the line about the answer
-        case ImageEncoded(name=name, notes=notes) if notes:
-            output.say(f"({name}: {', '.join(notes)})")
-        case ContextTrimmed(dropped):
-            output.say(
-                f"(the chat is longer than the model's context: its first {dropped} turns were left out)"
-            )
+        case _:
+            if note := note_of(event):
+                output.say(f"({note})")

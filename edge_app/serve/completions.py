@@ -14,18 +14,16 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
+from edge_app.answer_text import note_of
 from edge_app.assistant import Assistant
 from edge_app.event_batches import batches
 from edge_app.events import (
     Answer,
     Answered,
     CloudFailed,
-    ContextTrimmed,
     Escalated,
     Event,
     Failed,
-    ImageEncoded,
-    Notice,
     TokenLogged,
     TokenText,
 )
@@ -231,14 +229,10 @@ def _keep_tokens(event: Event | None, tokens: list[Token]) -> None:
 
 def _notes(event: Event | None) -> list[str]:
     """What an event says that the user should know about the answer."""
-    match event:
-        case Notice(message) | CloudFailed(message):
-            return [message]
-        case ImageEncoded(name=name, notes=notes) if notes:
-            return [f"{name}: {', '.join(notes)}"]
-        case ContextTrimmed(dropped):
-            return [f"The conversation is longer than the context: its first {dropped} turns were left out."]
-    return []
+    if isinstance(event, CloudFailed):
+        return [event.message]
+    note = None if event is None else note_of(event)
+    return [note] if note else []
 
 
 async def _read_body(request: Request, place: Place) -> bytes:

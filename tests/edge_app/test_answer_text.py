@@ -13,10 +13,12 @@ from edge_app.answer_text import (
     answer_details,
     answer_line,
     needs_help,
+    note_of,
     speed_text,
     sure_text,
     sureness,
 )
+from edge_app.events import ContextTrimmed, Event, ImageEncoded, Notice, TokenText
 from router.choice import Candidate
 from tests.edge_app.tui.conftest import ANSWER
 
@@ -124,3 +126,22 @@ def test_the_adapter_for_another_try() -> None:
         "the router's choice",
         "a b",
     ]
+
+
+@pytest.mark.parametrize(
+    ("event", "note"),
+    [
+        (Notice("The base is missing."), "The base is missing."),
+        (
+            ImageEncoded("a.gif", "0", (), ("first of 12 frames", "turned"), False, 0),
+            "a.gif: first of 12 frames, turned.",
+        ),
+        (ImageEncoded("a.gif", "0", (), (), False, 0), None),
+        (ContextTrimmed(1), "the oldest question and its answer were left out"),
+        (ContextTrimmed(3), "the 3 oldest questions were left out"),
+        (TokenText("a"), None),
+    ],
+)
+def test_what_the_user_should_know_is_said_in_one_sentence(event: Event, note: str | None) -> None:
+    said = note_of(event)
+    assert said is None if note is None else said is not None and note in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from edge_app.answer_text import note_of
 from edge_app.event_batches import ANSWERS, batches
 from edge_app.events import (
     Answered,
@@ -20,7 +21,6 @@ from edge_app.events import (
     TokenText,
     TurnSaved,
 )
-from edge_app.system.terminal_text import one_line
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.conversation_view import ConversationView
 
@@ -46,8 +46,8 @@ async def show_turn(
                     note(event)
                 case Progress():
                     view.doing(event)
-                case ImageEncoded() | Notice() | ContextTrimmed():
-                    if remark := _remark(event):
+                case ImageEncoded(cached=False) | Notice() | ContextTrimmed():
+                    if remark := note_of(event):
                         await conversation.remark(remark, before=view)
                 case TokenText() | ThinkingText():
                     await _write(event, view)
@@ -70,20 +70,3 @@ async def _write(event: TokenText | ThinkingText, view: AnswerView) -> None:
         view.think(event.text)
     else:
         await view.append(event.text)
-
-
-def _remark(event: ImageEncoded | Notice | ContextTrimmed) -> str:
-    """What the conversation says about an event; empty for nothing."""
-    match event:
-        case ImageEncoded(notes=notes, name=name, cached=False) if notes:
-            return one_line(f"{name}: {', '.join(notes)}.")
-        case Notice(message=message):
-            return message
-        case ContextTrimmed(dropped_turns=count):
-            return _trimmed(count)
-    return ""
-
-
-def _trimmed(count: int) -> str:
-    turns = "the oldest question and its answer were" if count == 1 else f"the {count} oldest questions were"
-    return f"The chat is longer than the model can read at once: {turns} left out for this answer."

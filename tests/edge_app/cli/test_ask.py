@@ -151,7 +151,7 @@ def test_quality_without_a_cloud_says_on_stderr_that_it_answers_here(run: Run, e
 
 def test_trimmed_and_cut_answers_say_so_on_stderr(run: Run, engine: FakeEngine) -> None:
     engine.dropped_turns = 2
-    assert "first 2 turns were left out" in run("ask", "?").stderr
+    assert "the 2 oldest questions were left out" in run("ask", "?").stderr
 
 
 @pytest.mark.parametrize(
