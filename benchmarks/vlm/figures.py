@@ -74,14 +74,14 @@ def default_rows(run: Run) -> Iterator[TableRow]:
 def _language_rows(run: Run, shape: str, kind: str) -> Iterator[TableRow]:
     """Figures of a language model alone. kind: of its weights."""
     with ExitStack() as running:
-        ours, token_bytes = _our_worker(run, shape, kind)
+        ours, read = _our_worker(run, shape, kind)
         running.enter_context(ours)
         file = random_models.language_file(run.files, shape, kind)
         theirs = _peer(run, running, peer.variants(kind, file))
         name = f"vlm_{shape}_{kind}"
         sides = speed.Sides(ours, theirs, theirs.fastest(2) if theirs else {}, run.rounds, run.idle)
         yield _prefill(sides, name)
-        yield from _decode(sides, name, kind, token_bytes)
+        yield from _decode(sides, name, kind, read)
         yield from _lora(sides, name)
 
 
@@ -125,13 +125,22 @@ def _peer(run: Run, running: ExitStack, variants: list[peer.Variant]) -> peer.Pe
     return theirs
 
 
-def _our_worker(run: Run, shape: str, kind: str) -> tuple[Worker, float]:
-    """A VlmWorker with a language model loaded, and the bytes of weights that it reads for a token."""
+@dataclass(frozen=True)
+class _TokenBytes:
+    """What decoding reads for a token of the benchmark: bytes of weights, and of keys and values on average."""
+
+    weights: float
+    cache: float
+
+
+def _our_worker(run: Run, shape: str, kind: str) -> tuple[Worker, _TokenBytes]:
+    """A VlmWorker with a language model loaded, and what it reads for a token."""
     file = random_models.language_file(run.files, shape, kind)
     worker = Worker([sys.executable, "-m", "benchmarks.vlm.vlm_worker"], run.logs / f"{file.stem}.log")
     place = {"cache": str(run.cache), "threads": run.threads, "length": CONTEXT}
     reply = worker.ask("load", weights=str(file), digest=file_digest(file), **place)
-    return worker, float(reply["token_bytes"])
+    positions = workload.PROMPT_TOKENS + workload.NEW_TOKENS / 2
+    return worker, _TokenBytes(float(reply["token_bytes"]), positions * float(reply["position_bytes"]))
 
 
 def _prefill(sides: speed.Sides, name: str) -> TableRow:
@@ -142,7 +151,7 @@ def _prefill(sides: speed.Sides, name: str) -> TableRow:
     )
 
 
-def _decode(sides: speed.Sides, name: str, kind: str, token_bytes: float) -> list[TableRow]:
+def _decode(sides: speed.Sides, name: str, kind: str, read: _TokenBytes) -> list[TableRow]:
     """Decode beside the peer, and its share of the memory's speed in the same rounds."""
     measures: dict[str, Measure] = {"ours": speed.our_decode(sides.ours)}
     measures["probe"] = lambda: float(sides.ours.ask("bandwidth")["bytes_per_second"])
@@ -155,8 +164,8 @@ def _decode(sides: speed.Sides, name: str, kind: str, token_bytes: float) -> lis
         measures["ours"] = sides.idle.watch(measures["ours"], [there])
     taken = alternate(sides.rounds, measures)
     beside = (variant.name, taken["theirs"]) if variant else None
-    bound = Samples(tuple(each / token_bytes for each in taken["probe"].values))
-    note = f"{token_bytes / 1e6:.0f} MB of weights a token"
+    bound = Samples(tuple(each / (read.weights + read.cache) for each in taken["probe"].values))
+    note = f"{read.weights / 1e6:.0f} MB of weights a token, {read.cache / 1e6:.0f} MB of keys and values"
     target = Target("at least", DECODE_RATIO[kind], "ratio")
     return [
         row(f"{name}_decode", "tokens/s", taken["ours"], target, beside, note),

@@ -21,7 +21,7 @@ _HEADER = "| figure | value | beside | ratio | must reach |\n|---|---|---|---|--
 _FIGURES = {
     "prefill": "prefill of 256 tokens",
     "decode": "decode",
-    "decode_of_memory_bound": "decode, of what reading the weights alone would take",
+    "decode_of_memory_bound": "decode, of what a plain read of weights, keys and values would take",
     "decode_lora_r16": "decode with an adapter of rank 16",
     "decode_lora_r64": "decode with an adapter of rank 64",
     "prefill_lora_r16": "prefill with an adapter of rank 16",

@@ -20,13 +20,15 @@ class VlmWorker(RuntimeWorker):
     """The public methods are the requests."""
 
     def load(self, weights: str, digest: str, cache: str, threads: int, length: int) -> dict[str, Any]:
-        """As RuntimeWorker. Replies the bytes of weights that decoding reads for each token."""
+        """As RuntimeWorker. Replies the bytes that decoding reads for each token, and for each position before it."""
         super().load(weights, digest, cache, threads, length)
         self.probe: MemoryProbe | None = None
         self._place = Path(cache), threads
         read = {name: size for name, size in self.packed_bytes.items() if name != "embedding"}
         tied = 0 if "head" in read else self.packed_bytes["embedding"]
-        return {"token_bytes": sum(read.values()) + tied}
+        shape = self.runtime.shape
+        position = shape.layers * 2 * shape.kv_width * 2  # a key and a value in float16
+        return {"token_bytes": sum(read.values()) + tied, "position_bytes": position}
 
     def bandwidth(self) -> dict[str, Any]:
         """Read a large array with all threads. Replies the bytes per second."""
