@@ -11,12 +11,14 @@ import pytest
 
 from adapters.store.manifest import AdapterManifest, PromptPolicy, ReadsText, write_manifest
 from edge_app import settings
+from edge_app.answer_schema import parse_schema
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, Event, Failed, ImageEncoded, Progress, Routed, TurnSaved
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.errors import UserError
 from models.core.types import Image, TextLine
+from models.language.copying.policy import CopyPolicy
 from models.ocr.page_layout import PageText
 from models.ocr.reader import ReadingStopped
 from tests.adapters.folders import put, remove
@@ -90,10 +92,12 @@ def ask(assistant: Assistant, question: str = "What is this?", **turn: object) -
     return final(list(assistant.answer(Turn(question, **turn))))  # type: ignore[arg-type]
 
 
-def declare(directory: Path, name: str, ocr: ReadsText, words: bool = True) -> None:
+def declare(
+    directory: Path, name: str, ocr: ReadsText, words: bool = True, copies: CopyPolicy | None = None
+) -> None:
     """Gives an adapter a manifest."""
     manifest = AdapterManifest(
-        name, "1.0", "A test.", "edge-vlm-135m", "", reads=PromptPolicy(ocr, words),
+        name, "1.0", "A test.", "edge-vlm-135m", "", reads=PromptPolicy(ocr, words), copies=copies,
         files=dict.fromkeys(("adapter_config.json", "adapter_model.safetensors"), "0" * 64),
     )  # fmt: skip
     (directory / name / "adapter.toml").write_bytes(write_manifest(manifest))
@@ -323,6 +327,21 @@ def test_a_document_is_read_while_the_question_is_still_typed(
         assert read_events(list(assistant.answer(Turn("?", images=(page,), adapter=adapter)))) == []
     assert [list(call.texts.values()) for call in engine.calls] == [["TOTAL 9.90"]] * 2
     assert (reader.read_documents, reader.read_all) == (1, 0)
+
+
+def test_the_engine_is_told_how_an_adapter_copies_but_not_beside_a_schema_or_in_a_sum(
+    assistant: Assistant, engine: FakeEngine, directory: Path
+) -> None:
+    copies = CopyPolicy(("Not there.",), margin=1.5)
+    declare(directory, "receipts", "always", copies=copies)
+    page = png()
+    ask(assistant, images=(page,), adapter="receipts")
+    ask(assistant, images=(page,), adapter="receipts:0.5,medical:0.5")
+    ask(assistant, images=(page,), adapter="none")
+    assert [call.copying for call in engine.calls] == [copies, None, None]
+    schema = parse_schema({"type": "array", "items": {"type": "string"}})
+    list(assistant.answer(Turn("?", images=(page,), adapter="receipts", schema=schema)))
+    assert (engine.calls[3].copying, engine.calls[3].grammar is None) == (None, False)
 
 
 def test_an_adapter_that_never_reads_gets_no_text(
