@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -46,11 +46,11 @@ class LocalQuestions:
         use_words: bool,
         question: str | None,
         grammar: str | None,
-        excluded: Sequence[str] = (),
+        copying: CopyPolicy | None = None,
     ) -> TokenStream:
         """The model's answer. texts: in the images, by digest. question: another one than the turn's.
 
-        excluded: as in edge_app.turns.structured.field_questions.Ask.
+        copying: how it is copied from the page, in the place of the adapter's own policy.
         """
         planned = self.planned
         messages = planned.focus.messages
@@ -58,9 +58,6 @@ class LocalQuestions:
             messages = (*messages[:-1], replace(messages[-1], text=question))
         elif planned.schema is not None and lease.weights is None:
             messages = tuple(with_instruction(messages, planned.schema))
-        copies = lease.copies
-        if excluded:
-            copies = replace(copies or CopyPolicy(), excluded=tuple(excluded))
         return self.engine.generate(
             messages,
             planned.sampling,
@@ -69,7 +66,7 @@ class LocalQuestions:
             see_images=planned.turn.see_images,
             texts=texts,
             grammar=grammar,
-            copying=copies if grammar is None else None,
+            copying=(copying or lease.copies) if grammar is None else None,
             cancel=self.job.cancelled,
             progress=reporter(self.job, self.job.emit),
         )

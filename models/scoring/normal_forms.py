@@ -17,6 +17,7 @@ _DAY_FIRST: Final = re.compile(r"(\d{1,2})\s*[-/. ]\s*(\d{1,2})\s*[-/. ]\s*(\d{4
 _YEAR_FIRST: Final = re.compile(r"(\d{4})\s*[-/. ]?\s*(\d{2})\s*[-/. ]?\s*(\d{2})")
 _NAMED_MONTH: Final = re.compile(r"(\d{1,2})\s*[-/. ,]*\s*([a-z]{3})[a-z]*\.?\s*[-/. ,']*\s*(\d{4}|\d{2})")
 _MONTH_FIRST: Final = re.compile(r"([a-z]{3})[a-z]*\.?\s+(\d{1,2})\s*,?\s+(\d{4}|\d{2})")
+_DATES: Final = (_YEAR_FIRST, _DAY_FIRST, _NAMED_MONTH, _MONTH_FIRST)
 
 
 def as_number(text: str) -> Decimal | None:
@@ -49,6 +50,25 @@ def as_date(text: str) -> datetime.date | None:
     if match := _MONTH_FIRST.fullmatch(plain):
         return _date(match[3], match[1], match[2])
     return None
+
+
+def dates_in(text: str) -> list[str]:
+    """What stands in a text that `as_date` reads, in its order, each once. None begins within a number."""
+    plain, found, position = text.lower(), list[str](), 0
+    while position < len(plain) == len(text):
+        end = position + 1
+        if plain[position].isalnum() and not plain[max(position - 1, 0) : position].isdigit():
+            matches = (each.match(plain, position) for each in _DATES)
+            end = max((each.end() for each in matches if each and as_date(each[0])), default=end)
+        if end > position + 1:
+            found.append(text[position:end])
+        position = end
+    return list(dict.fromkeys(found))
+
+
+def numbers_in(text: str) -> list[str]:
+    """The numbers in a text, in its order, each once, without the sign of a currency."""
+    return list(dict.fromkeys(re.findall(r"(?<![\d.,])\d+(?:,\d{3})*(?:\.\d+)?(?![\d]|[.,]\d)", text)))
 
 
 def as_name(text: str) -> str:

@@ -5,7 +5,8 @@ JSON is valid whatever the model says, because values are typed here. A second a
 are none of the chosen one's tasks.
 
 Two fields of a page hardly ever have the same value. A text that repeats the answer to an earlier field is asked for
-again, within the rest of the page, and given up when another passage is nearly as likely.
+again, within the rest of the page, and given up when another passage is nearly as likely. Where the adapter's task is a
+date or a number and its answer is none, the likeliest one on the page takes its place.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from adapters.store.manifest import Example
 from edge_app.schemas.answer_schema import AnswerSchema
 from edge_app.schemas.fields import Field, typed_value
 from models.core.types import StopReason, Token
+from models.language.copying.policy import CopyPolicy
 from models.language.copying.search import copy_score
+from models.scoring.normal_forms import dates_in, numbers_in
 from models.scoring.text_overlap import are_alike, nearest_passage
 from router.confidence.declines import is_decline
 
@@ -34,10 +37,10 @@ text got wrong ("5/B" for "S/B"). Chosen on receipts that the adapter did not le
 REPEATED: Final = 3.0
 """Nats by which another passage may be less likely than a value that repeats another field's, and takes its place."""
 
-Ask = Callable[[str, str | None, Sequence[str]], "TokenStream"]
+Ask = Callable[[str, str | None, CopyPolicy | None], "TokenStream"]
 """An answer to a question about the turn's images, within a grammar if there is one.
 
-The texts are empty, or passages of the page: the answer is then copied from the page and does not begin within them.
+The policy says how it is copied from the page, in the place of the adapter's own.
 """
 
 
@@ -159,17 +162,17 @@ class FieldQuestions(Iterator[Token]):
         cut = False
         for position in self._order():
             field, question = self._schema.fields[position], self._questions[position]
-            stream, asked, last = yield from self._answer(field, question, None, ())
-            if stream.stop_reason != "cancelled" and (others := self._repeated(field, asked)):
+            stream, asked, last = yield from self._answer(field, question)
+            if stream.stop_reason != "cancelled" and (policy := self._another(field, asked)) is not None:
                 yield last
-                stream, other, last = yield from self._answer(field, question, None, others)
-                asked = _better(asked, other)
+                stream, other, last = yield from self._answer(field, question, copying=policy)
+                asked = other if asked.value is None else _better(asked, other)
             if asked.value is None and not self._schema.may_be_null(field.name):
                 asked = replace(asked, value="")
                 if field.kind != "text" and stream.stop_reason != "cancelled":
                     yield last
                     grammar = self._schema.grammar_of_field(field.name)
-                    stream, asked, last = yield from self._answer(field, question, grammar, ())
+                    stream, asked, last = yield from self._answer(field, question, grammar)
             if stream.stop_reason == "cancelled":
                 self.stop_reason = "cancelled"
                 return
@@ -179,11 +182,15 @@ class FieldQuestions(Iterator[Token]):
         self.stop_reason = "length" if cut else "stop"
 
     def _answer(
-        self, field: Field, question: FieldQuestion, grammar: str | None, excluded: Sequence[str]
+        self,
+        field: Field,
+        question: FieldQuestion,
+        grammar: str | None = None,
+        copying: CopyPolicy | None = None,
     ) -> Generator[Token, None, tuple[TokenStream, AskedField, Token]]:
         """Asks for a field. Yields the tokens without their text, and returns the last one beside the answer."""
         logprobs = list[float]()
-        stream = question.asker.ask(question.text, grammar, excluded)
+        stream = question.asker.ask(question.text, grammar, copying)
         last = yield from self._all_but_last(stream, logprobs)
         if grammar is None:
             value = self._value(field, stream.text, question.asker.page, logprobs)
@@ -191,15 +198,19 @@ class FieldQuestions(Iterator[Token]):
             value = None if stream.stop_reason == "cancelled" else json.loads(stream.text)
         return stream, AskedField(field.name, question, stream.text, value, tuple(logprobs)), last
 
-    def _repeated(self, field: Field, asked: AskedField) -> list[str]:
-        """The passages of the other fields' answers, when a text is like one of them; else none."""
+    def _another(self, field: Field, asked: AskedField) -> CopyPolicy | None:
+        """How a second answer is copied from the page; None when the first one is good enough."""
         page = asked.question.asker.page
-        if field.kind != "text" or not asked.value or not page:
-            return []
+        if not page or is_decline(asked.said):
+            return None
+        if asked.value is None:
+            found = {"date": dates_in, "number": numbers_in, "integer": numbers_in}.get(field.kind)
+            choices = tuple(found(page)) if found is not None and asked.question.is_task else ()
+            return CopyPolicy(choices=choices) if choices else None
         others = [other.said for other in self._asked.values() if other.value is not None]
-        if not any(are_alike(other, asked.said) for other in others):
-            return []
-        return [nearest_passage(other, page) for other in others]
+        if field.kind != "text" or not any(are_alike(other, asked.said) for other in others):
+            return None
+        return CopyPolicy(excluded=tuple(nearest_passage(other, page) for other in others))
 
     @staticmethod
     def _value(field: Field, text: str, page: str, logprobs: Sequence[float]) -> Any:

@@ -21,7 +21,8 @@ class CopyPolicy:
     candidates: how many of the likeliest first tokens are followed to the end of their copies, 1 to MOST_CANDIDATES.
         The copy with the best score is the answer.
     free: an answer that the model would begin with one of these texts is not copied: "{" for JSON.
-    excluded: texts within which no copy begins, where they stand on the page. No part of a manifest.
+    excluded: texts within which no copy begins, where they stand on the page. choices: whole answers, in the place of
+        the page's passages. Both are no part of a manifest.
     """
 
     declines: tuple[str, ...] = ()
@@ -29,3 +30,4 @@ class CopyPolicy:
     candidates: int = 2
     free: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()

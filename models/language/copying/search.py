@@ -60,13 +60,14 @@ class CopySearch:
     def __init__(self, model: CopyModel, policy: CopyPolicy, pages: Sequence[str]) -> None:
         self._model = model
         self._policy = policy
-        self._pages = Passages(pages, (), policy.excluded)
+        self._texts = () if policy.choices else tuple(pages)
+        self._pages = Passages(self._texts, policy.choices, policy.excluded)
         self._declines = Passages((), policy.declines)
-        self._texts = pages
 
     def choice(self) -> Copy:
         """All answers that are allowed, to draw one of them token by token."""
-        return self._copy(Passages(self._texts, self._policy.declines, self._policy.excluded))
+        policy = self._policy
+        return self._copy(Passages(self._texts, (*policy.choices, *policy.declines), policy.excluded))
 
     def steps(self, logits: Logits) -> Iterator[Step]:
         """The tokens of the answer, an end token last unless the limit is reached or the search is cancelled.

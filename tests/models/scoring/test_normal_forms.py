@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.scoring.normal_forms import as_date, as_name, as_number
+from models.scoring.normal_forms import as_date, as_name, as_number, dates_in, numbers_in
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,26 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
 
 def test_names_are_their_letters_and_digits() -> None:
     assert as_name("B&W Café, Co. Ltd. (1)") == as_name("b & w cafe co ltd 1") == "bwcafecoltd1"
+
+
+def test_the_dates_of_a_page_are_found_also_where_a_time_is_glued_to_them() -> None:
+    page = "Date:16/02/201812:04:58 14 Mar 2018\nMarch 14, 2018 2018-03-14 99/99/2018 16/02/2018 2.50"
+    assert dates_in(page) == ["16/02/2018", "14 Mar 2018", "March 14, 2018", "2018-03-14"]
+    assert dates_in("no date") == []
+
+
+def test_the_numbers_of_a_page_are_whole_amounts() -> None:
+    assert numbers_in("RM1,077.20 for 2 x 3.50, not 1.2.3 or 03-555 9.") == [
+        "1,077.20",
+        "2",
+        "3.50",
+        "03",
+        "555",
+        "9",
+    ]
+
+
+@given(st.text(max_size=80))
+def test_what_is_found_in_a_text_is_a_date_or_a_number(text: str) -> None:
+    assert all(date in text and as_date(date) is not None for date in dates_in(text))
+    assert all(number in text for number in numbers_in(text))

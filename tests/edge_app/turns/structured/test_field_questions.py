@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
@@ -22,6 +22,7 @@ from edge_app.turns.structured.field_questions import (
     questions_for,
 )
 from models.core.types import StopReason, Token
+from models.language.copying.policy import CopyPolicy
 
 Calls = list[tuple[str, str | None]]
 
@@ -56,9 +57,10 @@ def asked(
 ) -> tuple[FieldQuestions, list[tuple[str, str | None]]]:
     calls: list[tuple[str, str | None]] = []
 
-    def ask(question: str, grammar: str | None, excluded: Sequence[str] = ()) -> Said:
+    def ask(question: str, grammar: str | None, copying: CopyPolicy | None) -> Said:
         calls.append((question, grammar))
-        said = answers[", ".join((question, *excluded))] if grammar is None else "7"
+        texts = () if copying is None else (*copying.excluded, *copying.choices)
+        said = answers[", ".join((question, *texts))] if grammar is None else "7"
         return said if isinstance(said, Said) else Said(said)
 
     asker = FieldAsker("own", (), ask, lambda _: None, page)  # type: ignore[arg-type]
@@ -71,8 +73,8 @@ def asker(
 ) -> FieldAsker:
     """An adapter that answers with its name. scopes: by question; -1 for others."""
 
-    def ask(question: str, grammar: str | None, excluded: Sequence[str] = ()) -> Said:
-        del grammar, excluded
+    def ask(question: str, grammar: str | None, copying: CopyPolicy | None) -> Said:
+        del grammar, copying
         calls.append(f"{name}: {question}")
         return Said(name)
 
@@ -186,6 +188,23 @@ def test_a_text_that_repeats_another_field_gives_way_to_a_passage_that_is_nearly
     tokens = list(stream)
     assert json.loads(stream.text) == {"company": "GREEN VALLEY MART", "address": address}
     assert (len(calls), len(tokens), "".join(token.text for token in tokens)) == (3, 9, stream.text)
+
+
+def test_what_is_no_date_or_number_is_replaced_by_one_of_the_page() -> None:
+    schema = schema_of_fields(parse_fields("date:date, total:number, count:integer, name"))
+    page = "Date: 16/02/201812:04:58 or 3 Mar 2018\nTotal RM 1,077.20 for 2"
+    answers = {
+        "date?": "I6/O2/ZO1B",
+        "date?, 16/02/2018, 3 Mar 2018": "16/02/2018",
+        "total?": "RM lots",
+        "total?, 16, 02, 201812, 04, 58, 3, 2018, 1,077.20, 2": "1,077.20",
+        "count?": "It is unknown.",
+        "name?": "-",
+    }
+    stream, calls = asked(schema, answers, page)
+    list(stream)
+    assert json.loads(stream.text) == {"date": "2018-02-16", "total": 1077.2, "count": None, "name": "-"}
+    assert len(calls) == 6
 
 
 def test_numbers_may_repeat_one_another_and_a_stop_within_the_second_answer_stops() -> None:

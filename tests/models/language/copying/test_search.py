@@ -90,6 +90,11 @@ def test_where_everything_is_excluded_the_answer_is_empty(tokenizer: Tokenizer) 
     assert said(tokenizer, {"4711": 0.9, DECLINE: 0.1}, CopyPolicy((DECLINE,), excluded=PAGE)) == DECLINE
 
 
+def test_one_of_several_choices_is_given_as_a_whole_whatever_the_page_has(tokenizer: Tokenizer) -> None:
+    texts = {"Total 9.00": 0.7, "12 May": 0.2, "13 May": 0.1}
+    assert said(tokenizer, texts, CopyPolicy(choices=("13 May", "12 May"))) == "12 May"
+
+
 def test_a_sure_answer_computes_no_other(tokenizer: Tokenizer) -> None:
     sure = Mixture(tokenizer, {"4711": 1.0})
     steps = search(sure, tokenizer)
