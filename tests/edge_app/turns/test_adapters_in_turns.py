@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from edge_app.answer_schema import parse_schema
 
 from adapters.store.manifest import AdapterManifest, PromptPolicy, ReadsText, write_manifest
 from edge_app import settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import Answer, Answered, Event, Failed, ImageEncoded, Progress, Routed, TurnSaved
+from edge_app.schemas.answer_schema import parse_schema
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.errors import UserError
