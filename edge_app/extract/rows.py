@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from router.types import Place
 
@@ -48,6 +49,18 @@ class PageRow:
     def failed(cls, file: str, page: int, digest: str | None, fields: int, error: str) -> PageRow:
         """The row of a page without an answer. fields: how many there are."""
         return cls(file, page, digest, (None,) * fields, (None,) * fields, error=error)
+
+    def as_json(self) -> str:
+        """All of the row, for another process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> PageRow:
+        """The inverse of `as_json`."""
+        fields = json.loads(text)
+        return cls(
+            **{**fields, "values": tuple(fields["values"]), "confidences": tuple(fields["confidences"])}
+        )
 
     def is_doubtful(self, least: float) -> bool:
         """Whether a user should look at it: it declined, or a value is right with a probability below `least`."""

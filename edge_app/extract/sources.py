@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from glob import has_magic, iglob
 from pathlib import Path
@@ -35,6 +35,13 @@ class PageJob:
     page: int
     digest: str | None
     picture: Callable[[], Picture]
+
+    def anywhere(self) -> PageJob:
+        """The same for a process with another working folder."""
+        if not isinstance(self.picture, partial) or not isinstance(self.picture.args[0], Path):
+            return self
+        path, *others = self.picture.args
+        return replace(self, picture=partial(self.picture.func, path.absolute(), *others))
 
 
 def find_files(sources: Sequence[str]) -> tuple[ImageSource, ...]:

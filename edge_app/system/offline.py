@@ -126,6 +126,12 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def own_addresses() -> frozenset[str]:
+    """The IP addresses of this machine's network interfaces, without the loopback ones."""
+    found = {each.address for group in psutil.net_if_addrs().values() for each in group}
+    return frozenset(each for each in found if (ip := address_of(each)) is not None and not ip.is_loopback)
+
+
 def _watcher(own: Switch) -> Callable[[str, tuple[Any, ...]], None]:
     """The audit hook. Python calls it for every audited event, imports and opened files among them, so it is short."""
     checks: dict[str, Callable[..., None]] = {
@@ -219,8 +225,11 @@ def _set_hub_offline(*, offline: bool) -> None:
 
 def _cut_connections() -> None:
     """Shuts down every connection of this process to another machine, whichever library opened it."""
+    own = own_addresses()
     for connection in psutil.Process().net_connections("inet"):
         if not connection.raddr or connection.fd < 0 or is_loopback(connection.raddr.ip):
+            continue
+        if connection.raddr.ip in own:
             continue
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fd)) as same:
             same.shutdown(socket.SHUT_RDWR)

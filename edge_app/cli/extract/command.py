@@ -24,6 +24,7 @@ from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from edge_app.cli.extract.display import ExtractDisplay
+    from edge_app.extract.answering.cluster_pages import Pool
     from edge_app.extract.opening import ExtractRequest
     from edge_app.extract.rows import PageRow
     from edge_app.extract.run import ExtractRun
@@ -71,6 +72,19 @@ def extract(
         Path | None,
         typer.Option(metavar="OUT.jsonl", help="Write the reviewed pages as rows for `adapters train`."),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="ray[://HOST]", help="Answer on the engines of a Ray cluster (extra [ray])."),
+    ] = None,
+    engines: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=10_000,
+            help="With --on: how many engines answer [default: all processors].",
+        ),
+    ] = None,
     detail: DetailOption = None,
     offline: OfflineOption = None,
     allow_cloud: AllowCloudOption = False,
@@ -85,7 +99,7 @@ def extract(
       edge-app extract receipts/ --fields "company, date:date, total:number" --out receipts.csv
       edge-app extract contract.pdf "scans/*.png" --question "Who signed this?" --out scans.db
     """
-    asked = _asked(fields, schema, question, out)
+    asked, pool = _asked(fields, schema, question, out), _pool(on, engines)
     from edge_app.cli.extract.display import StandardOutput
     from edge_app.extract.opening import ExtractRequest
     from edge_app.extract.sources import find_files
@@ -99,7 +113,7 @@ def extract(
         raise typer.BadParameter("--review needs a terminal that can move its cursor.")
     columns = asked.fields
     table = table_file(out, columns, bom=bom) if out else StandardOutput(columns, bom=bom, held=review)
-    request = ExtractRequest(asked, min_confidence, again, allow_cloud)
+    request = ExtractRequest(asked, min_confidence, again, allow_cloud, pool)
     work = _Work(request, settings, table, out, corrections, review)
     if not work.do(_jobs(files)):
         output.leave(output.ExitCode.MISTAKE)
@@ -129,6 +143,21 @@ def _asked(fields: str | None, schema: Path | None, question: str | None, out: P
     except ColumnNameError as error:
         raise typer.BadParameter(str(error)) from None
     return asked
+
+
+def _pool(on: str | None, engines: int | None) -> Pool | None:
+    """The workers of --on; None without it. Ends the command with exit code 2 for an address that is none."""
+    if on is None:
+        if engines is not None:
+            raise typer.BadParameter("--engines is of a cluster; give --on ray as well.")
+        return None
+    from edge_app.extract.answering.cluster import ClusterAddress
+    from edge_app.extract.answering.cluster_pages import Pool
+
+    try:
+        return Pool(ClusterAddress.parse(on), engines)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _parsed(fields: str) -> Asked:
