@@ -217,7 +217,7 @@ def declared_tasks(path: Path) -> dict[str, list[str]]:
 def bundled_tasks() -> list[Tasks]:
     """The tasks of the default model, and those of the adapters that come with the app."""
     from adapters.store.adapter_store import BUNDLED as ADAPTERS
-    from models.hub.catalog import read_catalog
+    from models.hub.catalog_file import read_catalog
     from models.model_config import read_model_config
 
     catalog = read_catalog()

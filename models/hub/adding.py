@@ -19,8 +19,10 @@ from models.core.errors import NeedsNetwork, UserError
 from models.formats.gguf.gguf_file import GgufFile
 from models.formats.model_description import FamilyDescription, describe_config, describe_gguf
 from models.formats.safetensors_file import SafetensorsFile
-from models.hub.catalog import MODEL_NAME, CatalogEntry, CatalogFile, as_toml, safe_file_name
-from models.hub.file_trees import FileTree, local_files, open_repository
+from models.hub.catalog import MODEL_NAME, CatalogEntry, CatalogFile, safe_file_name
+from models.hub.catalog_file import as_toml
+from models.hub.file_trees import FileTree, open_repository
+from models.hub.local_tree import local_files
 from models.hub.selection import (
     CONFIG,
     LANGUAGE_MODEL,

@@ -21,17 +21,8 @@ from types import MappingProxyType
 from models.core.errors import NeedsNetwork, UserError
 from models.core.files import alone, file_digest, sync_directory, write_whole
 from models.core.types import Progress, no_progress
-from models.hub.catalog import (
-    ADDED,
-    DEFAULT_ENGINE,
-    MODEL_NAME,
-    Catalog,
-    CatalogEntry,
-    CatalogFile,
-    PypiSource,
-    as_toml,
-    read_catalog,
-)
+from models.hub.catalog import DEFAULT_ENGINE, MODEL_NAME, Catalog, CatalogEntry, CatalogFile, PypiSource
+from models.hub.catalog_file import ADDED, as_toml, read_catalog
 
 MANIFEST = "model.json"
 SPARE_BYTES = 64 << 20  # that must stay free on the disk after a pull

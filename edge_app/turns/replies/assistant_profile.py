@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_app.system import paths
-from models.hub.catalog import CatalogEntry, read_catalog
+from models.hub.catalog import CatalogEntry
+from models.hub.catalog_file import read_catalog
 from models.model_config import read_languages
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from edge_app.events import Answered, Event, Failed, ImageEncoded, Notice, Route
 from edge_app.settings import DEFAULT_MODEL, Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
-from models.hub.catalog import read_catalog
+from models.hub.catalog_file import read_catalog
 from router.choice import Router
 from tests.edge_app.conftest import png
 from tests.edge_app.engine.test_engine_pool import Loader, describe_models, put_for

@@ -8,7 +8,7 @@ import pytest
 
 from models.core.errors import UserError
 from models.hub.adding import WantedModel, propose
-from models.hub.catalog import BUILT_IN
+from models.hub.catalog_file import BUILT_IN
 from models.hub.store import ModelFiles, ModelStore
 from tests.models.hub.loopback import LoopbackServer
 from tests.models.hub.loopback_hub import publish_repository

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from models.core.errors import UserError
-from models.hub.catalog import HubSource, LocalSource, PypiSource, read_catalog
+from models.hub.catalog import HubSource, LocalSource, PypiSource
+from models.hub.catalog_file import read_catalog
 
 DIGEST = hashlib.sha256(b"").hexdigest()
 ENTRY = f"""

@@ -8,7 +8,8 @@ import pytest
 
 from models.core.errors import UserError
 from models.hub.adding import WantedModel, propose
-from models.hub.file_trees import MOST_PAGES, local_files
+from models.hub.file_trees import MOST_PAGES
+from models.hub.local_tree import local_files
 from tests.models.hub.loopback import LoopbackServer
 from tests.models.hub.loopback_hub import COMMIT, publish_repository
 from tests.models.hub.test_adding import DIRECTORY, GGUF, REPOSITORY, server, write
