@@ -1,8 +1,9 @@
 """`python -m benchmarks.quality.pages.unseen_pages documents_unseen.jsonl`: how often what stands on a page is found.
 
 Rows are those that `python -m adapters.training.documents` writes: image, question, answer, type and split, the type
-"absent" for questions that the page does not answer. An answer is right when it is the expected one apart from case and
-spaces; to a question of the type "absent", when it declines. The model without an adapter is asked beside it.
+"absent" for questions that the page does not answer. An answer is right when it is the whole expected one, apart from
+case, spaces and dashes that stand alone; to a question of the type "absent", when it declines. The model without an
+adapter is asked beside it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def judged(row: EvaluationRow, answer: Answer, by: str) -> AskedPage:
 
 
 def _plain(text: str) -> str:
-    return "".join(text.split()).casefold()
+    """Without case, spaces, and dashes that stand alone, which the text in prompts has not either."""
+    return "".join(word for word in text.split() if word.strip("-–—")).casefold()
 
 
 def first_images(rows: Sequence[EvaluationRow], most: int | None) -> list[EvaluationRow]:

@@ -35,7 +35,15 @@ def answer(text: str, declined: bool = False) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("text", "right"), [("USD 9.90", True), ("usd9.90", True), ("9.90", False), ("", False)]
+    ("text", "right"),
+    [
+        ("USD 9.90", True),
+        ("usd9.90", True),
+        ("USD - 9.90", True),
+        ("9.90", False),
+        ("-9.90", False),
+        ("", False),
+    ],
 )
 def test_an_answer_is_right_when_it_is_the_whole_value(text: str, right: bool) -> None:
     assert judged(ROW, answer(text), "documents").right is right
