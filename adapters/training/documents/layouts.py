@@ -11,9 +11,12 @@ from adapters.training.documents.page import Item, WrittenLine, line
 
 LAYOUTS: Final = (
     "colon", "colon", "tight", "gap", "gap", "right", "stacked", "pairs", "dots", "plain", "caps", "behind", "spaced",
+    "captioned", "captioned", "listed", "listed", "blocks", "blocks", "indented", "answered",
 )  # fmt: skip
 UNSEEN_LAYOUTS: Final = ("heads", "underlined", "gap", "colon", "bracket")
-"""How a label and its value stand. "heads": labels in a row, values below."""
+"""How a label and its value stand. "heads": labels in a row, values below. "underlined": a value, its label below in
+brackets. "captioned": the same without brackets. "listed": two or three labels, then their values, in one line.
+"blocks": labels below one another, then as many values."""
 
 _FORMS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -22,6 +25,7 @@ _FORMS: Final[Mapping[str, str]] = MappingProxyType(
         "plain": "{} {}",
         "behind": "{} : {}",
         "spaced": "{} - {}",
+        "answered": "{}? {}",
         "bracket": "[{}] {}",
     }
 )
@@ -33,6 +37,8 @@ def laid_out(rng: random.Random, layout: str, pairs: Sequence[tuple[str, str]]) 
     gap, x = rng.choice((0.0, 0.0, 0.3)), rng.choice((0.3, 0.4, 0.5))
     if layout in ("pairs", "heads"):
         return _side_by_side(rng, layout, pairs, gap)
+    if layout in ("listed", "blocks"):
+        return _apart(rng, layout, pairs, gap)
     lines: list[WrittenLine] = []
     for label, value in pairs:
         own = rng.choice(LAYOUTS[:6]) if rng.random() < 0.12 else layout
@@ -40,6 +46,10 @@ def laid_out(rng: random.Random, layout: str, pairs: Sequence[tuple[str, str]]) 
             lines += [line(label, size=0.8, gap=gap), line(value)]
         elif own == "underlined":
             lines += [line(value, gap=0.5), line(f"({label})", size=0.8)]
+        elif own == "captioned":
+            lines += [line(value, gap=0.4), line(label, size=0.8)]
+        elif own == "indented":
+            lines += [line(f"{label}:", gap=gap), line(Item(value, 0.08))]
         else:
             lines.append(WrittenLine(_in_one_line(rng, own, label, value, x), gap=gap))
     return lines
@@ -51,6 +61,25 @@ def _in_one_line(rng: random.Random, layout: str, label: str, value: str, x: flo
         return Item(shown), Item(value, 0.98, right=True) if layout == "right" else Item(value, x)
     form = _FORMS.get(layout, "{}: {}")
     return (Item(form.format(label.upper() if layout == "caps" else label, value)),)
+
+
+def _apart(
+    rng: random.Random, layout: str, pairs: Sequence[tuple[str, str]], gap: float
+) -> list[WrittenLine]:
+    """Labels first, then their values in the same order: in one line, or below one another."""
+    mark = rng.choice((" / ", ", ", " | ", " - "))
+    lines: list[WrittenLine] = []
+    number = 0
+    while number < len(pairs):
+        own = pairs[number : number + rng.randint(2, 3 if layout == "listed" else 5)]
+        number += len(own)
+        if layout == "listed":
+            labels, values = (mark.join(each) for each in zip(*own, strict=True))
+            lines.append(line(f"{labels}: {values}", gap=gap))
+        else:
+            lines += [line(label, size=0.9, gap=gap) for label, _ in own]
+            lines += [line(value, gap=gap) for _, value in own]
+    return lines
 
 
 def _side_by_side(
