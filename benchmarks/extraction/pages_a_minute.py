@@ -31,6 +31,12 @@ from models.hub.store import ModelStore
 
 PEER = "EDGE_APP_BENCH_PEER"
 FIELDS = "company, date:date, address, total:number"
+PEER_SCRIPT = Path(__file__).with_name("llama_cpp_worker.py")
+WAYS = ("loop", "ask", "peer")
+
+WARM_UP = 3
+"""Pages before the first measurement: one for each reader of `extract` on two cores, and one more."""
+
 PEER_TOKENS = 128
 """The longest answer of the peer, which has no adapter: about a third more than ours take."""
 
@@ -50,6 +56,11 @@ def main() -> int:
     parser.add_argument("--fields", default=FIELDS, help=f"what is asked ({FIELDS})")
     parser.add_argument("--adapter", default="receipts", help="the adapter that answers (receipts)")
     parser.add_argument(
+        "--ways",
+        default=",".join(WAYS),
+        help="what is measured, besides extract: of loop, ask and peer (all)",
+    )
+    parser.add_argument(
         "--save", type=Path, help="append the figures to this file, and print those of all its lines"
     )
     given = parser.parse_args()
@@ -58,9 +69,9 @@ def main() -> int:
     chunks = [files[at : at + given.chunk] for at in range(0, len(files), given.chunk)]
     figures: list[dict[str, float]] = []
     with ExitStack() as stack:
-        ways = _ways(stack, given.fields, given.adapter)
+        ways = _ways(stack, given.ways.split(","), given.fields, given.adapter)
         for pages in ways.values():
-            pages(files[:1])  # loads what is loaded at the first page
+            pages(files[:WARM_UP])  # loads what is loaded at the first pages
         for number, chunk in enumerate(chunks):
             line: dict[str, float] = {"pages": len(chunk)}
             for name in [*ways][number % len(ways) :] + [*ways][: number % len(ways)]:
@@ -76,32 +87,33 @@ def main() -> int:
     return 0
 
 
-def _ways(stack: ExitStack, fields: str, adapter: str) -> dict[str, Pages]:
+def _ways(stack: ExitStack, wanted: Sequence[str], fields: str, adapter: str) -> dict[str, Pages]:
     """The ways by name, each in a process that has loaded what it needs."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     ways: dict[str, Pages] = {}
     for way in ("extract", "loop"):
-        command = [sys.executable, "-m", "benchmarks.extraction.pages_worker", fields, adapter]
-        worker = stack.enter_context(Worker(command, folder / f"{way}.log"))
-        worker.ask("load", way=way)
-        ways[way] = _pages(worker)
-    ways["ask"] = partial(_ask, ["--fields", fields, "--adapter", adapter, "--offline", "--json"])
-    peer = os.environ.get(PEER)
-    if peer is not None:
-        asked = asked_fields(fields)
-        assert asked.schema is not None, "fields have a schema"
-        script = Path(__file__).with_name("llama_cpp_worker.py")
-        worker = stack.enter_context(Worker([peer, str(script)], folder / "peer.log"))
-        model = next(ModelStore(paths.models_directory()).pull(DEFAULT_MODEL).directory.glob("*.gguf"))
-        worker.ask(
-            "load",
-            model=str(model),
-            threads=available_cpus(),
-            question=asked.question,
-            schema=asked.schema.content,
-        )
-        ways["llama.cpp + rapidocr"] = _pages(worker, tokens=PEER_TOKENS)
+        if way == "extract" or way in wanted:
+            command = [sys.executable, "-m", "benchmarks.extraction.pages_worker", fields, adapter]
+            worker = stack.enter_context(Worker(command, folder / f"{way}.log"))
+            worker.ask("load", way=way)
+            ways[way] = _pages(worker)
+    if "ask" in wanted:
+        ways["ask"] = partial(_ask, ["--fields", fields, "--adapter", adapter, "--offline", "--json"])
+    python = os.environ.get(PEER)
+    if "peer" in wanted and python is not None:
+        worker = stack.enter_context(Worker([python, str(PEER_SCRIPT)], folder / "peer.log"))
+        ways["llama.cpp + rapidocr"] = _peer(worker, fields)
     return ways
+
+
+def _peer(worker: Worker, fields: str) -> Pages:
+    """The script of llama.cpp and rapidocr with the same base model, on all cores."""
+    asked = asked_fields(fields)
+    assert asked.schema is not None, "fields have a schema"
+    model = next(ModelStore(paths.models_directory()).pull(DEFAULT_MODEL).directory.glob("*.gguf"))
+    question, schema = asked.question, asked.schema.content
+    worker.ask("load", model=str(model), threads=available_cpus(), question=question, schema=schema)
+    return _pages(worker, tokens=PEER_TOKENS)
 
 
 def _ask(options: Sequence[str], files: Sequence[str]) -> float:

@@ -1,8 +1,10 @@
 """`python -m benchmarks.serving.load`: several clients ask one `edge-app serve` for minutes, at the same time.
 
-Every client sends its next question when the last is answered: texts and new photos, whole and streamed. Some go away
-in the middle of an answer. Reported are errors, the answers of each client, how many other answers a request waited for
-at most (those who came before, where the order is fair), and the memory, threads and open files of the server.
+Every client sends its next question when the last is answered: texts, new photos and new pages, whole and streamed.
+Some go away in the middle of an answer. Reported are errors, the answers of each client, how many other answers a
+request waited for at most (those who came before, where the order is fair), and the memory, threads and open files of
+the server. Before the load, one client goes away from questions about pages at random moments: reported is how much
+later than usual the next short question is answered.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,8 +45,20 @@ QUESTIONS = (
     "How many legs does a spider have?",
     "Write one sentence about the sea.",
 )
+PAGE_QUESTIONS = ("What is the total?", "Who sold this?")
 PHOTO_QUESTIONS = ("What is in this picture?", "What colour is it?", "Where was this photo taken?")
+LEAVES_WITHIN = 1.5
+"""Seconds within which a client goes away from a question about a page, about as long as its answer takes."""
+
 PHOTO = (800, 600)  # width, height in pixels
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of the questions, those with a new photo and those with a new page, 0..1."""
+
+    photos: float
+    pages: float
 
 
 @dataclass(frozen=True)
@@ -91,12 +105,12 @@ class Load:
 class LoadClient:
     """One client, on a thread of its own. started: `time.monotonic()` at the start of the load."""
 
-    def __init__(self, number: int, port: int, load: Load, started: float, photos: float) -> None:
+    def __init__(self, number: int, port: int, load: Load, started: float, shares: Shares) -> None:
         self._number = number
         self._port = port
         self._load = load
         self._started = started
-        self._photos = photos
+        self._shares = shares
         self._random = random.Random(number)
 
     def run(self, end: threading.Event) -> None:
@@ -136,14 +150,54 @@ class LoadClient:
 
     def _body(self, turn: int, *, stream: bool) -> dict[str, Any]:
         content: Any = self._random.choice(QUESTIONS)
-        if self._random.random() < self._photos:
-            data = workload.photo(self._number * 100_000 + turn, *PHOTO)
-            url = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-            content = [
-                {"type": "text", "text": self._random.choice(PHOTO_QUESTIONS)},
-                {"type": "image_url", "image_url": {"url": url}},
-            ]
+        drawn, seed = self._random.random(), self._number * 100_000 + turn
+        if drawn < self._shares.photos:
+            content = self._about_image(workload.photo(seed, *PHOTO), PHOTO_QUESTIONS)
+        elif drawn < self._shares.photos + self._shares.pages:
+            content = self._about_image(workload.till_receipt(seed), PAGE_QUESTIONS)
         return {"messages": [{"role": "user", "content": content}], "max_tokens": 32, "stream": stream}
+
+    def _about_image(self, data: bytes, questions: Sequence[str]) -> list[dict[str, Any]]:
+        url = f"data:image;base64,{base64.b64encode(data).decode()}"
+        return [
+            {"type": "text", "text": self._random.choice(questions)},
+            {"type": "image_url", "image_url": {"url": url}},
+        ]
+
+
+class LeavingClient:
+    """One client alone, that goes away from questions."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._random = random.Random(0)
+
+    def delays(self, count: int) -> list[float]:
+        """Seconds that a short question waits after a client has left, beyond what it takes usually, by moment."""
+        usual = median(self._short() for _ in range(5))
+        return [max(0.0, self._after_leaving(number) - usual) for number in range(count)]
+
+    def _after_leaving(self, number: int) -> float:
+        page = base64.b64encode(workload.till_receipt(10_000_000 + number)).decode()
+        image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{page}"}}
+        content = [{"type": "text", "text": "What is the total?"}, image]
+        leaving = self._send(content, 64)
+        time.sleep(self._random.uniform(0.0, LEAVES_WITHIN))
+        leaving.close()
+        return self._short()
+
+    def _short(self) -> float:
+        started = time.monotonic()
+        connection = self._send("Hi", 1)
+        connection.getresponse().read()
+        connection.close()
+        return time.monotonic() - started
+
+    def _send(self, content: Any, tokens: int) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
+        body = {"messages": [{"role": "user", "content": content}], "max_tokens": tokens}
+        connection.request("POST", PATH, json.dumps(body))
+        return connection
 
 
 @contextmanager
@@ -174,11 +228,11 @@ def sample(process: psutil.Process, seconds: float) -> ServerSample:
     return ServerSample(seconds, process.memory_info().rss / 1e6, process.num_threads(), process.num_fds())
 
 
-def run(port: int, process: psutil.Process, clients: int, seconds: float, photos: float) -> Load:
-    """The load on a server that is ready. photos: the share of questions with one."""
+def run(port: int, process: psutil.Process, clients: int, seconds: float, shares: Shares) -> Load:
+    """The load on a server that is ready."""
     load, end, started = Load(), threading.Event(), time.monotonic()
     threads = [
-        threading.Thread(target=LoadClient(number, port, load, started, photos).run, args=(end,))
+        threading.Thread(target=LoadClient(number, port, load, started, shares).run, args=(end,))
         for number in range(clients)
     ]
     for thread in threads:
@@ -200,6 +254,7 @@ def report(load: Load, clients: int) -> dict[str, Any]:
     answered = Counter(each.client for each in load.exchanges if not each.left)
     waits = [each.ended - each.sent for each in load.exchanges if not each.left]
     third = len(load.samples) // 3
+    minutes = [0.0, *range(60, int(load.samples[-1].seconds), 60), load.samples[-1].seconds]
     return {
         "clients": clients,
         "requests": len(load.exchanges),
@@ -209,8 +264,8 @@ def report(load: Load, clients: int) -> dict[str, Any]:
         "answers that came between a request and its answer, most": load.waited_for(),
         "later requests that were answered before a request, most": load.overtaken(),
         "seconds until an answer, median and longest": [round(median(waits), 2), round(max(waits), 2)],
-        "megabytes at the start, after a third, at the end": [
-            round(load.samples[at].memory) for at in (0, third, -1)
+        "megabytes at the start, after each minute and at the end": [
+            round(min(load.samples, key=lambda each: abs(each.seconds - minute)).memory) for minute in minutes
         ],
         "threads, after a third and at the end": [load.samples[third].threads, load.samples[-1].threads],
         "open files, after a third and at the end": [load.samples[third].files, load.samples[-1].files],
@@ -222,14 +277,27 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=8, metavar="N")
     parser.add_argument("--seconds", type=float, default=120.0, metavar="S")
     parser.add_argument(
-        "--photos", type=float, default=0.5, metavar="SHARE", help="questions with a new photo"
+        "--photos", type=float, default=0.4, metavar="SHARE", help="questions with a new photo (0.4)"
+    )
+    parser.add_argument(
+        "--pages", type=float, default=0.1, metavar="SHARE", help="questions with a new page of text (0.1)"
+    )
+    parser.add_argument(
+        "--leave", type=int, default=20, metavar="N", help="clients that go away before the load (20)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
+    shares = Shares(arguments.photos, arguments.pages)
     with tempfile.TemporaryDirectory() as folder, server(Path(folder) / "log") as (child, port):
         process = psutil.Process(child.pid)
-        load = run(port, process, arguments.clients, arguments.seconds, arguments.photos)
+        delays = LeavingClient(port).delays(arguments.leave)
+        load = run(port, process, arguments.clients, arguments.seconds, shares)
     figures = report(load, arguments.clients)
+    if delays:
+        figures["seconds until an answer stops after its client left, median and longest"] = [
+            round(median(delays), 2),
+            round(max(delays), 2),
+        ]
     if arguments.json:
         print(json.dumps(figures, indent=2))
     else:

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFilter
+import PIL.ImageFont
 from safetensors.numpy import save_file
 
 from models.lora.weights import LoraWeights
@@ -74,3 +75,22 @@ def photo(seed: int, width: int, height: int) -> bytes:
     file = io.BytesIO()
     PIL.Image.fromarray(np.clip(soft + grain, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
     return file.getvalue()
+
+
+def till_receipt(seed: int) -> bytes:
+    """A PNG of a till receipt with 20 items and their total. Each seed gives another one."""
+    generator = np.random.default_rng(seed)
+    prices = generator.integers(50, 9999, 20) / 100
+    items = [f"{generator.integers(1000, 9999)} {_word(generator):<20}{price:>8.2f}" for price in prices]
+    lines = [_word(generator), *items, f"TOTAL {prices.sum():.2f}"]
+    picture = PIL.Image.new("RGB", (520, 60 + 34 * len(lines)), "white")
+    draw, font = PIL.ImageDraw.Draw(picture), PIL.ImageFont.load_default(22)
+    for number, line in enumerate(lines):
+        draw.text((30, 30 + 34 * number), line, "black", font)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def _word(generator: np.random.Generator) -> str:
+    return "".join(chr(65 + letter) for letter in generator.integers(0, 26, 8))

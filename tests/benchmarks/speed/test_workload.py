@@ -14,8 +14,10 @@ from benchmarks.speed import peer, workload
 from benchmarks.speed.assistant_worker import StageTimes
 from benchmarks.speed.peer import write_lora_gguf
 from models.core.errors import UserError
+from models.core.images import load_image
 from models.formats.gguf.gguf_file import GgufFile
 from models.lora.peft_format import read_peft
+from models.ocr.reader import may_be_page
 from models.packing.packed_model import LlamaShape
 
 SHAPE = LlamaShape(
@@ -37,6 +39,12 @@ def test_photos_differ_by_seed_and_are_photos() -> None:
     assert one != two and one == workload.photo(1, 160, 120)
     with PIL.Image.open(io.BytesIO(one)) as image:
         assert image.format == "JPEG" and image.size == (160, 120)
+
+
+def test_receipts_differ_by_seed_and_are_pages_of_text() -> None:
+    one, two = workload.till_receipt(1), workload.till_receipt(2)
+    assert one != two and one == workload.till_receipt(1)
+    assert may_be_page(load_image(one, "receipt.png"))
 
 
 def test_the_written_peft_folder_reads_back_as_the_adapter(tmp_path: Path) -> None:
