@@ -23,6 +23,7 @@ from edge_app.system.battery import battery
 from edge_app.system.offline import switch
 from edge_app.tui.chat_screen import ChatScreen
 from edge_app.tui.composer.commands import COMMANDS, MODE_HELP
+from edge_app.tui.composer.paste_parser import use_paste_parser
 from edge_app.tui.conversation.previews import preview_class
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.keys import APP_BINDINGS, unknown_ids
@@ -77,6 +78,7 @@ class ChatApp(App[None], inherit_bindings=False):
 
     def __init__(self, dependencies: ChatDependencies, session: str | None = None) -> None:
         super().__init__()
+        use_paste_parser(self.driver_class)
         settings = dependencies.settings
         self._dependencies = dependencies
         wrong = [f"There is no key binding {name!r}" for name in unknown_ids(settings.keys)]
