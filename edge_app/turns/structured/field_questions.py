@@ -15,15 +15,17 @@ import json
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.store.manifest import Example
 from edge_app.schemas.answer_schema import AnswerSchema
 from edge_app.schemas.fields import Field, typed_value
+from edge_app.turns.structured.field_values import Piece
 from models.core.types import StopReason, Token
 from models.language.copying.policy import CopyPolicy
 from models.language.copying.search import copy_score
-from models.scoring.normal_forms import dates_in, numbers_in
+from models.scoring.normal_forms import as_name, dates_in, numbers_in
 from models.scoring.text_overlap import are_alike, nearest_passage
 from router.confidence.declines import is_decline
 
@@ -46,7 +48,10 @@ The policy says how it is copied from the page, in the place of the adapter's ow
 
 @dataclass(frozen=True)
 class AskedField:
-    """A value that was asked for. said: the answer. logprobs: natural logarithms, of the tokens of the answer."""
+    """A value that was asked for. said: the answer.
+
+    logprobs: natural logarithms, of the tokens of the value, and of the one that ends it where it is the whole answer.
+    """
 
     name: str
     question: FieldQuestion
@@ -189,14 +194,18 @@ class FieldQuestions(Iterator[Token]):
         copying: CopyPolicy | None = None,
     ) -> Generator[Token, None, tuple[TokenStream, AskedField, Token]]:
         """Asks for a field. Yields the tokens without their text, and returns the last one beside the answer."""
-        logprobs = list[float]()
+        pieces = list[Piece]()
         stream = question.asker.ask(question.text, grammar, copying)
-        last = yield from self._all_but_last(stream, logprobs)
-        if grammar is None:
-            value = self._value(field, stream.text, question.asker.page, logprobs)
-        else:
+        last = yield from self._all_but_last(stream, pieces)
+        logprobs = tuple(logprob for _, logprob in pieces)
+        if grammar is not None:
             value = None if stream.stop_reason == "cancelled" else json.loads(stream.text)
-        return stream, AskedField(field.name, question, stream.text, value, tuple(logprobs)), last
+        else:
+            value = None if is_decline(stream.text) else typed_value(field.kind, stream.text)
+            if field.kind == "text" and value is not None:
+                logprobs = _up_to(str(value), pieces)
+            value = self._mended(field, stream.text, value, question.asker.page, logprobs)
+        return stream, AskedField(field.name, question, stream.text, value, logprobs), last
 
     def _another(self, field: Field, asked: AskedField) -> CopyPolicy | None:
         """How a second answer is copied from the page; None when the first one is good enough."""
@@ -213,8 +222,8 @@ class FieldQuestions(Iterator[Token]):
         return CopyPolicy(excluded=tuple(nearest_passage(other, page) for other in others))
 
     @staticmethod
-    def _value(field: Field, text: str, page: str, logprobs: Sequence[float]) -> Any:
-        value = None if is_decline(text) else typed_value(field.kind, text)
+    def _mended(field: Field, text: str, value: Any, page: str, logprobs: Sequence[float]) -> Any:
+        """The value, or the one of the passage of the page that it was copied from with mistakes. text: the answer."""
         copied = (
             str(value)
             if field.kind == "text" and value
@@ -227,14 +236,14 @@ class FieldQuestions(Iterator[Token]):
             return value
         return typed_value(field.kind, nearest_passage(copied, page))
 
-    def _all_but_last(self, stream: TokenStream, logprobs: list[float]) -> Generator[Token, None, Token]:
-        """The tokens of an answer without their text. Returns the last one, and adds to logprobs."""
+    def _all_but_last(self, stream: TokenStream, pieces: list[Piece]) -> Generator[Token, None, Token]:
+        """The tokens of an answer without their text. Returns the last one, and adds to pieces."""
         last: Token | None = None
         for token in stream:
             if last is not None:
                 yield last
             last = Token(token.id, "", token.logprob)
-            logprobs.append(token.logprob)
+            pieces.append((token.text, token.logprob))
         self._count(stream)
         return last or Token(0, "", 0.0)
 
@@ -259,6 +268,19 @@ class FieldQuestions(Iterator[Token]):
         self.completion_tokens += stream.completion_tokens
         self.prefill_ms += stream.prefill_ms
         self.decode_ms += stream.decode_ms
+
+
+def _up_to(value: str, pieces: Sequence[Piece]) -> tuple[float, ...]:
+    """The log-probabilities of the tokens of an answer up to the end of a value with which it begins.
+
+    Letters and digits are compared. All tokens where the value is the whole answer.
+    """
+    wanted, whole = len(as_name(value)), "".join(text for text, _ in pieces)
+    if wanted >= len(as_name(whole)):
+        return tuple(logprob for _, logprob in pieces)
+    ends = accumulate(text for text, _ in pieces)
+    count = next(number for number, said in enumerate(ends, 1) if len(as_name(said)) >= wanted)
+    return tuple(logprob for _, logprob in pieces[:count])
 
 
 def _better(repeated: AskedField, other: AskedField) -> AskedField:

@@ -163,6 +163,14 @@ def test_mistakes_in_what_was_copied_from_the_page_are_mended() -> None:
     }
 
 
+def test_a_value_is_judged_by_its_own_tokens_when_lines_behind_it_are_left_out() -> None:
+    schema = schema_of_fields(parse_fields("address, shop"))
+    stream, _ = asked(schema, {"address?": "1 High Street \nTel: 555 0100", "shop?": "A Shop"})
+    list(stream)
+    assert json.loads(stream.text) == {"address": "1 High Street", "shop": "A Shop"}
+    assert [len(field.logprobs) for field in stream.asked] == [3, 2]
+
+
 def test_a_copy_of_which_the_model_is_sure_is_left_as_it_is() -> None:
     schema = schema_of_fields(parse_fields("company, date:date"))
     page = "99 SPEED MART 5/B\n15/Apr/2017"
