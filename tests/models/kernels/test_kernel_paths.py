@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +91,39 @@ def test_every_path_gives_the_same_answers_without_minimums(
     assert error(runtime, SYMMETRIC) < 1e-4
 
 
-@cache
-def inspected(*arguments: str) -> dict[str, Any]:
+CODE = {
+    "neon": ("neon", "aarch64", "aarch64-linux-gnu"),
+    "neon-macos": ("neon", "aarch64", "arm64-apple-macos", "llama_decode"),
+    "generic": ("generic", "x86_64", "x86_64-linux-gnu"),
+    "avx2": ("avx2", "x86_64", "x86_64-linux-gnu"),
+    "avx512vnni": ("avx512vnni", "x86_64", "x86_64-linux-gnu"),
+}
+"""Arguments of cross_compile. Of the code for macOS, which differs in its names alone, one function is enough."""
+
+
+def inspect(arguments: tuple[str, ...]) -> dict[str, Any]:
     """What the machine code for some processor uses."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     command = [sys.executable, "-m", "tests.models.kernels.cross_compile", *arguments]
     output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     answer: dict[str, Any] = json.loads(output)
     return answer
+
+
+@pytest.fixture(scope="module")
+def inspections(request: pytest.FixtureRequest) -> Iterator[Mapping[str, Future[dict[str, Any]]]]:
+    """By the names of CODE, for all tests that run. Each takes a minute of one processor, so two run at a time."""
+    specs = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
+    wanted = [spec.params["code"] for spec in specs if spec is not None and "code" in spec.params]
+    pool = ThreadPoolExecutor(2)
+    yield {name: pool.submit(inspect, CODE[name]) for name in dict.fromkeys(wanted)}
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def code(request: pytest.FixtureRequest, inspections: Mapping[str, Future[dict[str, Any]]]) -> dict[str, Any]:
+    """What the code of the test's parameter uses."""
+    return inspections[request.param].result()
 
 
 # What code may call: itself, the runtime's error message, and clearing memory from the C library.
@@ -111,31 +137,31 @@ def foreign_instructions(answer: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("triple", ["aarch64-linux-gnu", "arm64-apple-macos"])
-def test_neon_code_uses_the_dot_product(triple: str) -> None:
-    answer = inspected("neon", "aarch64", triple)
-    used = answer["instructions"]
+@pytest.mark.parametrize("code", ["neon", "neon-macos"], indirect=True)
+def test_neon_code_uses_the_dot_product(code: dict[str, Any]) -> None:
+    used = code["instructions"]
     assert used.get("sdot", 0) + used.get("sdot.4s", 0) > 100
     assert used.get("fcvtl", 0) > 0  # float16 in hardware
-    assert foreign_instructions(answer) == []
+    assert foreign_instructions(code) == []
 
 
 @pytest.mark.slow
-def test_generic_code_stays_within_the_baseline() -> None:
-    answer = inspected("generic", "x86_64", "x86_64-linux-gnu")
-    assert answer["registers"] == ["xmm"]
-    assert not any(word.startswith("v") for word in answer["instructions"])
-    assert foreign_instructions(answer) == []
+@pytest.mark.parametrize("code", ["generic"], indirect=True)
+def test_generic_code_stays_within_the_baseline(code: dict[str, Any]) -> None:
+    assert code["registers"] == ["xmm"]
+    assert not any(word.startswith("v") for word in code["instructions"])
+    assert foreign_instructions(code) == []
 
 
 @pytest.mark.slow
-def test_avx2_code_uses_no_avx512() -> None:
-    answer = inspected("avx2", "x86_64", "x86_64-linux-gnu")
-    assert answer["registers"] == ["xmm", "ymm"]
-    assert answer["instructions"]["vpmaddubsw"] > 100
-    assert foreign_instructions(answer) == []
+@pytest.mark.parametrize("code", ["avx2"], indirect=True)
+def test_avx2_code_uses_no_avx512(code: dict[str, Any]) -> None:
+    assert code["registers"] == ["xmm", "ymm"]
+    assert code["instructions"]["vpmaddubsw"] > 100
+    assert foreign_instructions(code) == []
 
 
 @pytest.mark.slow
-def test_registers_never_become_heap_memory() -> None:
-    assert foreign_instructions(inspected("avx512vnni", "x86_64", "x86_64-linux-gnu")) == []
+@pytest.mark.parametrize("code", ["avx512vnni"], indirect=True)
+def test_registers_never_become_heap_memory(code: dict[str, Any]) -> None:
+    assert foreign_instructions(code) == []
