@@ -58,7 +58,8 @@ def load(files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts:
     tower = digest if options.precision == "int8" else f"{digest} {options.precision}"
     features = FeatureFiles(options.cache_dir / IMAGES, weights, tower)
     settings, rows = _tile_settings(source, digest, packed_folder)
-    vision = TileEncoder(load_tower, settings, rows, features, parts.language.runtime.context_length)
+    most_rows = parts.language.runtime.context_length
+    vision = TileEncoder(load_tower, settings, rows, features, most_rows, options.threads)
     return replace(
         parts,
         vision=vision,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tvm.tirx.script import builder as tir
 
@@ -19,16 +19,19 @@ class Decode(LlamaWriter):
     """Emits the body of llama_decode.
 
     The thread that computes a group of 32 values also finishes it: it quantises the group, sums its squares and
-    multiplies it with A. A layer has six phases: q, k and v; attention by chunks; their combination; o; gate and
-    up; down.
+    multiplies it with A. A layer has six phases: q, k and v; attention by chunks; their combination; o; gate and up;
+    down.
     """
 
     def write(self) -> None:
         """Emit the function's body."""
         shape = self.shape
-        with self.shared(shape.hidden // GROUP) as (_, group):
-            self.embed(self.a["token"], group, i64(0))
-            self._finish_stream("qkv", i64(0), group)
+        groups = i64(shape.hidden // GROUP)
+        with phase(self.threads) as thread:
+            with share(groups, thread, self.threads) as group:
+                self.embed(self.a["token"], group, i64(0))
+                self._finish_stream("qkv", i64(0), group)
+            self._multiply_a("qkv", i64(0), thread)
         with tir.serial(i64(shape.layers)) as layer:
             self._project_qkv(layer)
             self._attend(layer)
@@ -39,18 +42,26 @@ class Decode(LlamaWriter):
             self._add_to_stream("down", layer, "qkv", following)
         self.write_head(i64(0))
 
-    def _finish_stream(self, site: str, layer: Expr, group: Expr) -> None:
-        """Finish a group of x for the site that reads it next."""
-        norm = self.norm(layer * 2 + (1 if site == "gate_up" else 0))
-        self.linear.finish_group(
-            self.sites[site],
-            ONE_ROW,
-            group,
-            lambda _: self.pair("x", group * GROUP),
-            norm,
-            self.a_base(site, layer),
-            None,
-        )
+    def _finish_stream(self, site: str, norm: Expr, group: Expr) -> None:
+        """Quantise a group of x for the site that reads it next, and sum its squares. norm: number of the norm."""
+        self._finish(site, group, lambda _: self.pair("x", group * GROUP), self.norm(norm))
+
+    def _finish(
+        self, site: str, group: Expr, source: Callable[[Expr], tuple[Expr, Expr]], norm: Expr | None
+    ) -> None:
+        """Quantise a group for a site. source, norm: see Linear.finish_group."""
+        self.linear.finish_group(self.sites[site], ONE_ROW, group, source, norm, None, None)
+
+    def _multiply_a(self, site: str, layer: Expr, thread: Expr) -> None:
+        """A x of the thread's groups of a site, behind the loop that quantises them.
+
+        Quantising is a chain of some hundred cycles; between products it would keep them from following one another.
+        """
+        activations = self.sites[site]
+        with when(self.a["rank_tiles"] > 0):
+            base = self.a_base(site, layer)
+            with share(i64(activations.groups), thread, self.threads) as group:
+                self.linear.multiply_a(activations, ONE_ROW, group, base, None)
 
     def _totals(self, site: str, thread: Expr) -> Expr:
         """Sum A x over the groups and quantise it. Every thread does so for itself. Returns the offset of its copy."""
@@ -150,25 +161,19 @@ class Decode(LlamaWriter):
         dim, position = self.shape.head_dim, self.a["position"]
         chunks = bind(tir.truncdiv(position, CHUNK) + 1)
         activations = self.sites["o"]
-        with self.shared(activations.groups) as (thread, group):
-            weights = bind(thread * self.attention.chunk_stride())
-            # The two vectors of a group are of the same head unless head_dim is an odd multiple of 16.
-            together = 2 if dim % GROUP == 0 else 1
-            vectors: list[Expr] = []
-            for half in range(0, 2, together):
-                first = bind(group * GROUP + 16 * half)
-                head, inner = bind(tir.truncdiv(first, dim)), bind(tir.truncmod(first, dim))
-                dims = [inner + 16 * number for number in range(together)]
-                vectors += self.attention.combine(self._store(head), chunks, weights, dims)
-            self.linear.finish_group(
-                activations,
-                ONE_ROW,
-                group,
-                lambda _: (vectors[0], vectors[1]),
-                None,
-                self.a_base("o", layer),
-                None,
-            )
+        with phase(self.threads) as thread:
+            with share(i64(activations.groups), thread, self.threads) as group:
+                weights = bind(thread * self.attention.chunk_stride())
+                # The two vectors of a group are of the same head unless head_dim is an odd multiple of 16.
+                together = 2 if dim % GROUP == 0 else 1
+                vectors: list[Expr] = []
+                for half in range(0, 2, together):
+                    first = bind(group * GROUP + 16 * half)
+                    head, inner = bind(tir.truncdiv(first, dim)), bind(tir.truncmod(first, dim))
+                    dims = [inner + 16 * number for number in range(together)]
+                    vectors += self.attention.combine(self._store(head), chunks, weights, dims)
+                self._finish("o", group, lambda _: (vectors[0], vectors[1]), None)
+            self._multiply_a("o", layer, thread)
 
     def _add_to_stream(self, site: str, layer: Expr, following: str, following_layer: Expr) -> None:
         """x += W a + B (A a) for the site's activations a, finished for the site that follows."""
@@ -193,24 +198,11 @@ class Decode(LlamaWriter):
                     (self.a["gated"], block * 16),
                 )
                 store(x, block * 16, load(x, block * 16) + values)
+            # After the last layer the norm is the final one, and A x is computed but not used.
+            norm = layer * 2 + (1 if following == "gate_up" else 2)
             with share(groups, thread, self.threads) as group:
-                self._finish_following(following, layer, following_layer, group)
-
-    def _finish_following(self, site: str, layer: Expr, adapter_layer: Expr, group: Expr) -> None:
-        """Finish a group of x for the following site.
-
-        After the last layer the norm is the final one, and A x is computed but not used.
-        """
-        number = layer * 2 + (1 if site == "gate_up" else 2)
-        self.linear.finish_group(
-            self.sites[site],
-            ONE_ROW,
-            group,
-            lambda _: self.pair("x", group * GROUP),
-            self.norm(number),
-            self.a_base(site, adapter_layer),
-            None,
-        )
+                self._finish_stream(following, norm, group)
+            self._multiply_a(following, following_layer, thread)
 
     def _gate_up(self, layer: Expr) -> None:
         """silu(gate) * up, a group of 32 values at a time, finished for down."""
@@ -242,12 +234,10 @@ class Decode(LlamaWriter):
             with share(groups, thread, self.threads) as group:
                 place = bind(group * GROUP)
                 gates, ups = self.pair("gated", place), self.pair("gated", place + starts["up"])
-                self.linear.finish_group(
-                    inner,
-                    ONE_ROW,
+                self._finish(
+                    "down",
                     group,
                     lambda _: (self.gated(gates[0], ups[0]), self.gated(gates[1], ups[1])),
                     None,
-                    self.a_base("down", layer),
-                    None,
                 )
+            self._multiply_a("down", layer, thread)

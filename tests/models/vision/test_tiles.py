@@ -39,6 +39,19 @@ def test_tiles_are_those_of_transformers_byte_for_byte(case: TileCase) -> None:
     assert digest(pixel_values(made.tiles)) == expected["pixel_values"]
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "threads"),
+    [(97, 61, 2), (61, 97, 3), (400, 300, 2), (5, 2, 4), (64, 256, 2), (256, 1, 3)],
+)
+@pytest.mark.parametrize("splitting", [True, False])
+def test_several_threads_make_the_same_tiles(width: int, height: int, threads: int, splitting: bool) -> None:
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    settings = TileSettings(64, 256, splitting)
+    made, expected = cut(pixels, settings, threads), cut(pixels, settings)
+    assert (made.rows, made.cols) == (expected.rows, expected.cols)
+    assert np.array_equal(made.tiles, expected.tiles)
+
+
 def test_an_ordinary_photo_is_cut_into_three_by_four_tiles_and_the_whole() -> None:
     made = cut(load_image(TileCase(640, 480, 512, 2048).file()).pixels, TileSettings(512, 2048))
     assert (len(made.tiles), made.rows, made.cols) == (13, 3, 4)
