@@ -49,12 +49,15 @@ def _is_below(folder: Path, file: str | None) -> bool:
 
 
 def main() -> None:
-    """The entry point of the `edge-app` command."""
-    tune_interpreter()
-    import_own_packages()
-    from edge_app.cli.main import main as command_line
+    """The entry point of the `edge-app` command. Ctrl-C ends it with 130, also while modules are imported."""
+    try:
+        tune_interpreter()
+        import_own_packages()
+        from edge_app.cli.main import main as command_line
 
-    command_line()
+        command_line()
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def jobs_of(source: ImageSource) -> tuple[PageJob, ...]:
     try:
         pages = [(page.number, page.sha256) for page in _pages(source)]
     except UserError as error:
-        return (PageJob(name, number or 1, None, partial(_refuse, error)),)
+        return (PageJob(name, 1 if number is None else number, None, partial(_refuse, error)),)
     return tuple(PageJob(name, page, digest, partial(_picture, source, page)) for page, digest in pages)
 
 

@@ -22,7 +22,7 @@ from edge_app.images.image_sources import ImageBytes
 from edge_app.schemas.fields import Field, typed_value
 from edge_app.turns.structured.field_questions import field_question
 from models.core.errors import UserError
-from models.core.files import write_whole
+from models.core.files import write_document
 from models.core.images import load_image
 from models.core.png_text import png_file
 
@@ -65,7 +65,7 @@ def write_training_rows(
                 "type": field.name,
             }
             written.append(json.dumps(row, ensure_ascii=False) + "\n")
-    write_whole(file, "".join(written).encode("utf-8", "replace"))
+    write_document(file, "".join(written).encode("utf-8", "replace"))
     return len(pages)
 
 
@@ -95,5 +95,5 @@ def _image(job: PageJob, rows: Path) -> str:
             picture = png_file(load_image(picture.data, picture.name))
         assert isinstance(picture, bytes), "a page of a document is a PNG file"
         image = folder / f"{rows.stem}_pages" / f"{(job.digest or '')[:16]}-{job.page}.png"
-        write_whole(image, picture)
+        write_document(image, picture)
     return os.path.relpath(image, folder) if image.is_relative_to(folder) else str(image)

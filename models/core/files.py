@@ -125,3 +125,26 @@ def write_whole(path: Path, content: bytes) -> None:
         with replacing(path) as file:
             file.write(content)
         sync_directory(path.parent)
+
+
+def write_document(path: Path, content: bytes) -> None:
+    """As write_whole, for a file of the user's own, which is as readable as other new files.
+
+    A file that is there keeps its permissions, and a symbolic link leads to the new content.
+    """
+    with written_to(path, "choose another place or make room"):
+        path = path.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+        with replacing(path) as file:
+            file.write(content)
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), mode)
+        sync_directory(path.parent)
+
+
+def _umask() -> int:
+    """Of this process; reading it means setting it for a moment."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

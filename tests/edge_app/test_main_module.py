@@ -48,3 +48,14 @@ def test_python_m_says_what_is_in_the_way(project: Path) -> None:
 def test_python_m_works_elsewhere(tmp_path: Path) -> None:
     done = python(tmp_path, "-m", "edge_app", "--version", path=OURS)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_while_modules_are_imported_says_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys, types; fake = types.ModuleType('edge_app.cli.main')\n"
+        "def interrupted(name): raise KeyboardInterrupt\n"
+        "fake.__getattr__ = interrupted; sys.modules['edge_app.cli.main'] = fake\n"
+        "from edge_app.__main__ import main; main()"
+    )
+    done = python(tmp_path, "-c", code, path=OURS)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

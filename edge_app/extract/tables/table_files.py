@@ -16,7 +16,7 @@ from edge_app.extract.rows import AFTER, BEFORE, CONFIDENCE, PageRow, columns
 from edge_app.extract.tables.csv_text import BOM, csv_line
 from edge_app.schemas.fields import Field, FieldKind
 from models.core.errors import UserError
-from models.core.files import write_whole
+from models.core.files import write_document
 
 SUFFIXES = (".csv", ".jsonl", ".db", ".parquet")
 
@@ -86,7 +86,7 @@ class WholeFile(TableFile):
             self._write()
 
     def _write(self) -> None:
-        write_whole(self._file, self.content(self._rows))
+        write_document(self._file, self.content(self._rows))
         self._unwritten = False
 
 

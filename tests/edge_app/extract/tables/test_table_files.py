@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,3 +142,21 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path, name: str) -> None:
 def test_an_unknown_suffix_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.csv, \.jsonl, \.db"):
         written(tmp_path / "out.xlsx")
+
+
+def test_a_table_keeps_its_permissions_and_its_link(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.csv", tmp_path / "out.csv"
+    real.touch()
+    real.chmod(0o640)
+    link.symlink_to("real.csv")
+    written(link, ROWS[0])
+    assert link.is_symlink()
+    assert real.read_text(encoding="utf-8") == HEADING + LINES[0]
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+
+
+def test_a_new_table_is_as_readable_as_other_new_files(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.touch()
+    table = written(tmp_path / "out.csv", ROWS[0])
+    assert stat.S_IMODE(table.stat().st_mode) == stat.S_IMODE(other.stat().st_mode)
