@@ -22,11 +22,12 @@ from edge_app.settings import Settings, for_this_process
 
 
 class PagesWorker:
-    """Its public methods are the requests. fields: what is asked of every page. adapter: which one answers."""
+    """Its public methods are the requests. fields: what is asked of every page. adapter: which one answers.
+    threads: of the loop; None takes one for each core."""
 
-    def __init__(self, fields: str, adapter: str) -> None:
+    def __init__(self, fields: str, adapter: str, threads: int | None = None) -> None:
         self._asked = asked_fields(fields)
-        self._settings: Settings = for_this_process(adapter=adapter, offline=True)
+        self._settings: Settings = for_this_process(adapter=adapter, offline=True, threads=threads)
         self._stack = ExitStack()
         self._run: ExtractRun | None = None
         self._assistant: Assistant | None = None
