@@ -102,9 +102,9 @@ class HeadRouter:
         if not candidates:
             return Choice(None, 1.0, Reason("adapters_without_examples"))
         seen = [each for each in candidates if each.image is not None and each.image > 0]
-        nearest = max(seen, key=_likeness, default=None)
-        if nearest is None:
+        if not seen:
             return decide(candidates)
+        nearest = max(seen, key=lambda each: (not heads[each.adapter].any_page, _likeness(each)))
         contenders = [
             each
             for each in candidates

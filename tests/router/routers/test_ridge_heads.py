@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from adapters.store.manifest import MANIFEST_FILE, REQUIRED_FILES, AdapterManifest, write_manifest
 from router.choice import Query
 from router.routers.background import FeatureBackground
-from router.routers.ridge_heads import RIDGE, HeadFit, HeadRouter
+from router.routers.ridge_heads import RIDGE, RIVAL, HeadFit, HeadRouter
 from tests.router.made_up import (
     ALL,
     BACKGROUND,
@@ -191,6 +191,27 @@ def test_an_adapter_for_any_page_answers_what_no_more_special_one_does(tmp_path:
     assert ask(router, ("pages",), 3, GENERIC).adapter == "pages"
     assert ask(router, ("receipts", "pages"), 3, 170).adapter is None
     assert ask(router, ("receipts", "pages"), 107, 5).adapter is None
+
+
+def test_an_adapter_for_any_page_is_no_rival_of_a_special_one(tmp_path: Path) -> None:
+    """Its head is surer of pages, because it is fitted without those of the background."""
+    photos = np.stack([near(100 + number, IMAGE_SIZE, number) for number in range(60)])
+    page = around(3, IMAGE_SIZE, 60) + 0.3 * around(6, IMAGE_SIZE, 60)
+    page /= np.linalg.norm(page, axis=1, keepdims=True)
+    mean = np.concatenate([photos, page]).mean(axis=0)
+    background = replace(
+        BACKGROUND,
+        image=FeatureBackground.of(mean, photos, page),
+        no_pages=FeatureBackground.of(mean, photos),
+    )
+    install(tmp_path, "receipts", 3)
+    install_for_any_page(tmp_path, images=3, questions=3)
+    choice = ask(HeadRouter(tmp_path, MadeUpScope(tmp_path), background), ("receipts", "pages"), 3, GENERIC)
+
+    image = {each.adapter: each.image or 0.0 for each in choice.candidates}
+    assert image["receipts"] > 0
+    assert image["pages"] > image["receipts"] + RIVAL
+    assert choice.adapter == "receipts"
 
 
 def test_pages_of_the_background_do_not_count_against_an_adapter_for_any_page(tmp_path: Path) -> None:
