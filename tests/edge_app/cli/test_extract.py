@@ -11,6 +11,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from adapters.training.data import NOT_ON_THE_PAGE, read_training_rows
 from edge_app.extract.sources import jobs_of
 from edge_app.extract.store import ExtractStore
 from tests.edge_app.cli.conftest import Outcome, Run
@@ -215,6 +216,32 @@ def test_corrections_count_in_every_later_run_and_are_training_rows(
     (row,) = map(json.loads, out.read_text().splitlines())
     assert row == {"image": "scans/a.png", "question": "What is it?", "answer": "A dog.", "type": "answer"}
     assert len(engine.calls) == 6
+
+
+def test_training_takes_the_corrections_of_reviewed_pages(
+    run: Run, engine: FakeEngine, tmp_path: Path
+) -> None:
+    engine.words = ('{"shop": "Corner", "due": null}',)
+    folder, out = tmp_path / "pages", tmp_path / "fixed.jsonl"
+    folder.mkdir()
+    store = ExtractStore.open()
+    for number in range(10):
+        picture(f"#{number}0ff00", "#ffffff").save(folder / f"{number}.png")
+        (job,) = jobs_of(folder / f"{number}.png")
+        assert job.digest is not None
+        store.review(job.digest, 1, {"shop:text": f"Shop {number}", "due:date": None})
+    store.close()
+    said = extract(run, str(folder), "--fields", "shop, due:date", "--corrections", str(out)).stderr
+    assert "fixed.jsonl: 10 reviewed pages" in said
+    rows = read_training_rows(out)
+    assert {(row.type, row.question) for row in rows} == {
+        ("shop", "What is the shop?"),
+        ("due", "What is the due?"),
+    }
+    answers = {row.answer for row in rows if row.type == "shop"}
+    assert answers == {f"Shop {number}" for number in range(10)}
+    assert {row.answer for row in rows if row.type == "due"} == {NOT_ON_THE_PAGE}
+    assert {row.split for row in rows} == {"train", "val"}
 
 
 def test_fields_are_columns_with_their_confidences(run: Run, engine: FakeEngine, scans: Path) -> None:
