@@ -134,9 +134,7 @@ class Assistant:
     ) -> Answer:
         """One question, answered without its events; None takes the setting. See Turn for the parameters.
 
-        The question may be empty when there is a schema.
-
-        Raises UserError when there is no answer.
+        The question may be empty when there is a schema. Raises UserError when there is no answer.
         """
         images = sources_of(image) if isinstance(image, str) else () if image is None else (image,)
         turn = Turn(
@@ -160,7 +158,6 @@ class Assistant:
 
         The cloud's answer replaces the turn's, which is kept beside it. If the cloud gives none, the events are
         CloudFailed and the answer that was there; Failed when there was none, or when there is no such turn.
-
         session: an id or its unique beginning. turn: SavedTurn.id.
         """
         try:

@@ -8,7 +8,6 @@ cancel event may be set from another.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +21,7 @@ from models.compiler import threads as thread_settings
 from models.core.cache import PACKED
 from models.core.errors import QuestionTooLongError, UserError
 from models.core.types import Image, Message, Progress, Sampling, no_progress
+from models.encoded_images import EncodedImages, ImageKey, counted_image
 from models.engine import Abilities, Engine, FeatureSizes, PackedAdapter
 from models.families.parts import ImageEncoder, LoadOptions, Parts
 from models.families.registry import load_parts
@@ -31,19 +31,11 @@ from models.language.context_window import fit, fit_texts
 from models.language.copying.policy import CopyPolicy
 from models.language.generation import ActiveAdapter, Generation
 from models.language.prefix_cache import AdapterKey
-from models.language.prompt import EncodedImage, Prompt, RowIds
+from models.language.prompt import EncodedImage, Prompt
 from models.language.sampling import check
 from models.precision import float_memory, model_precision
 from models.vision.tiled.tile_encoder import TileEncoder
 from models.vision.tower import TowerFeatures
-
-MAX_ENCODED_IMAGES = 64
-"""Encoded images that are kept in addition to those of the last conversation.
-
-An image that is encoded again gets new row ids, so the KV cache of its prompts cannot be used."""
-
-MAX_ENCODED_BYTES = 64 << 20
-"""The bytes of their rows. One image in 13 tiles takes 9 MB in a model of 2 billion weights."""
 
 
 def load(
@@ -79,12 +71,7 @@ class CompiledEngine:
     """
 
     def __init__(
-        self,
-        name: str,
-        digest: str,
-        parts: Parts,
-        packed_folder: Path,
-        float_copy: FloatCopy | None = None,
+        self, name: str, digest: str, parts: Parts, packed_folder: Path, float_copy: FloatCopy | None = None
     ) -> None:
         """packed_folder: where packed adapters are kept between runs.
 
@@ -104,9 +91,7 @@ class CompiledEngine:
         self._parts = parts
         self._float_copy = float_copy
         self._float_parts: Parts | None = None
-        self._row_ids = RowIds()
-        self._in_conversation = 0  # distinct images of the last conversation
-        self._encoded: OrderedDict[tuple[str, AdapterKey], EncodedImage] = OrderedDict()
+        self._encoded = EncodedImages()
 
     @classmethod
     def load(
@@ -169,14 +154,10 @@ class CompiledEngine:
         adapter: its part of the vision encoder changes the rows. progress: receives the stages of loading the vision
         encoder, and "encode" before each tile of an image that is cut. Raises UserError for a model without vision.
         """
-        own, key = None if adapter is None else as_compiled(adapter), self._image_key(image, adapter)
-        if key not in self._encoded:
-            self._encoded[key] = self._encode(image, own, progress)
-        self._encoded.move_to_end(key)
-        self._forget_oldest()
-        return self._encoded[key]
+        own = None if adapter is None else as_compiled(adapter)
+        return self._encoded.get(self._image_key(image, adapter), lambda: self._encode(image, own, progress))
 
-    def _image_key(self, image: Image, adapter: PackedAdapter | None) -> tuple[str, AdapterKey]:
+    def _image_key(self, image: Image, adapter: PackedAdapter | None) -> ImageKey:
         """The key of an image's rows. Raises UserError for a model without vision."""
         own = None if adapter is None else as_compiled(adapter)
         changes = own is not None and (own.projector is not None or own.vision is not None)
@@ -189,20 +170,11 @@ class CompiledEngine:
         vision = self._vision(self._parts_of(adapter, progress))
         if isinstance(vision, TileEncoder):
             seen = vision.encode(image, None if adapter is None else adapter.vision, progress)
-            return EncodedImage(self._row_ids.take(len(seen.embeddings)), seen.embeddings, grid=seen.grid)
+            return EncodedImage(self._encoded.row_ids(seen.embeddings), seen.embeddings, grid=seen.grid)
         tokens = vision.encode(image, None if adapter is None else adapter.projector, progress)
-        row_ids = self._row_ids.take(len(tokens.embeddings))
+        row_ids = self._encoded.row_ids(tokens.embeddings)
         guesses = tokens.heads.get(self._parts.words_head or "", tokens.guesses)
         return EncodedImage(row_ids, tokens.embeddings, guesses, tokens.probability)
-
-    def _forget_oldest(self) -> None:
-        """Drop encoded images beyond the bounds, but none of the last conversation."""
-        least = 2 * self._in_conversation  # with and without an adapter
-        size = sum(image.embeddings.nbytes for image in self._encoded.values())
-        while len(self._encoded) > max(least, 1) and (
-            len(self._encoded) > MAX_ENCODED_IMAGES + least or size > MAX_ENCODED_BYTES
-        ):
-            size -= self._encoded.popitem(last=False)[1].embeddings.nbytes
 
     def certainty(self, image: Image, adapter: PackedAdapter | None = None) -> float | None:
         """The probability of the projector's heads (models.vision.projector.ImageTokens), 0..1.
@@ -272,7 +244,7 @@ class CompiledEngine:
         images = {image.digest: image for message in messages for image in message.images}
         chosen = self._chosen(messages, adapter)
         parts = self._parts_of(chosen, progress)
-        self._in_conversation = len(images)
+        self._encoded.in_conversation = len(images)
 
         def build(part: Sequence[Message], read: Mapping[str, str]) -> Prompt:
             shown = (
@@ -317,7 +289,7 @@ class CompiledEngine:
         if not isinstance(vision, TileEncoder):
             return True  # its images take few tokens
         images = {image.digest: image for message in messages for image in message.images}
-        counted = {digest: _counted(*vision.plan(image)) for digest, image in images.items()}
+        counted = {digest: counted_image(*vision.plan(image)) for digest, image in images.items()}
 
         def length(part: Sequence[Message]) -> int:
             return len(self._parts.prompts.build(part, counted, most=self.context_length).tokens)
@@ -365,11 +337,6 @@ class CompiledEngine:
         if vision is None:
             raise UserError(f"{self.name} cannot see images; choose another model with EDGE_APP_MODEL.")
         return vision
-
-
-def _counted(grid: tuple[int, int], rows: int) -> EncodedImage:
-    """An image that was not encoded, to measure prompts with."""
-    return EncodedImage(range(-1, -1 - rows, -1), np.empty((0, 0), np.float32), grid=grid)
 
 
 def _active(adapter: CompiledAdapter | None) -> ActiveAdapter:

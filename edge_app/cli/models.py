@@ -134,7 +134,7 @@ def use(name: NameArgument) -> None:
     Example:
       edge-app models use smolvlm-500m
     """
-    from edge_app.settings import change_settings_file
+    from edge_app.settings_file import change_settings_file
     from edge_app.system import paths
 
     store = _store()

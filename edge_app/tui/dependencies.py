@@ -17,7 +17,8 @@ from edge_app.cloud.access import State
 from edge_app.cloud.consent import ConsentStore
 from edge_app.events import Event, Picture, Turn
 from edge_app.images.image_detail import ImageDetail
-from edge_app.settings import ENVIRONMENT_PREFIX, Settings, change_settings_file
+from edge_app.settings import ENVIRONMENT_PREFIX, Settings
+from edge_app.settings_file import change_settings_file
 from edge_app.storage.sessions import SessionStore
 from edge_app.system.battery import Battery
 from edge_app.system.offline import Switch

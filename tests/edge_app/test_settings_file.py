@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.settings import change_settings_file as change
+from edge_app.settings_file import change_settings_file as change
 from models.core.errors import UserError
 
 

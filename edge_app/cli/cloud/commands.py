@@ -60,7 +60,7 @@ def setup(
     """
     from edge_app.cloud import key as keys
     from edge_app.cloud.endpoint import endpoint
-    from edge_app.settings import change_settings_file
+    from edge_app.settings_file import change_settings_file
     from edge_app.system import paths
 
     settings = load_settings()
@@ -218,7 +218,7 @@ def forget(
     from edge_app.cloud import key as keys
     from edge_app.cloud.endpoint import endpoint
     from edge_app.cloud.protocol.model_list import ModelListStore
-    from edge_app.settings import change_settings_file
+    from edge_app.settings_file import change_settings_file
     from edge_app.system import paths
 
     settings = load_settings()

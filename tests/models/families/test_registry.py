@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models import compiled_engine
+from models import encoded_images
 from models.adapter_weights import AdapterWeights
 from models.compiled_engine import CompiledEngine
 from models.core.errors import UserError
@@ -156,7 +156,7 @@ def rows_of(engine: CompiledEngine, images: Sequence[Image]) -> list[range]:
 def test_images_of_a_long_conversation_keep_their_rows(
     seeing: CompiledEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled_engine, "MAX_ENCODED_IMAGES", 4)
+    monkeypatch.setattr(encoded_images, "MAX_ENCODED_IMAGES", 4)
     conversation: list[Message] = []
     for number in range(12):
         conversation += [Message("user", "?", (picture(number),)), Message("assistant", "!")]
