@@ -11,7 +11,7 @@ from tests.edge_app.cli.conftest import Run, run
 
 __all__ = ["run"]  # the fixture
 
-LEAVES = Path(__file__).parents[1] / "fixtures" / "adapter_0_1_0" / "leaves.zip"
+LEAVES = Path(__file__).parents[2] / "fixtures" / "adapter_0_1_0" / "leaves.zip"
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from tests.adapters.making import write_adapter
 from tests.distributions import install_toy
 from tests.edge_app.conftest import png
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SETTINGS = Settings(model="parrot", bundled_adapters=False, router="heads")
 
 

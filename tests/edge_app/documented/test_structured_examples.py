@@ -15,13 +15,13 @@ from edge_app.schemas.answer_schema import parse_schema
 from models.core.errors import UserError
 from models.language.constraint import Constraint, Vocabulary
 from models.language.json_schema import fits, grammar_of
-from tests.edge_app.test_python_api_examples import folder, run
+from tests.edge_app.documented.test_python_api_examples import folder, run
 from tests.models.language.test_constraint import answer
 from tests.models.language.test_tokenizer import small
 
 __all__ = ["folder"]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "structured.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "structured.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
 FOLLOWED, REFUSED = (
     re.findall(r"`([^`]+)`", line) for line in re.findall(r"^\| (?:followed|refused) \|(.*)\|$", PAGE, re.M)

@@ -17,7 +17,7 @@ from tests.edge_app.cli.conftest import Run, run
 
 __all__ = ["run"]  # the fixture
 
-HOME = Path(__file__).parents[1] / "fixtures" / "home_0_1_0" / "home.zip"
+HOME = Path(__file__).parents[2] / "fixtures" / "home_0_1_0" / "home.zip"
 TITLES = ["Whose leaf is this?", "Does an oak keep its leaves?", "Which plant has leaves like a hand?"]
 
 
