@@ -41,6 +41,26 @@ def spoken(name: str) -> str:
     return name if name.isupper() else name[:1].lower() + name[1:]
 
 
+def asked(name: str, price: str, count: str = "") -> list[Asked]:
+    """The questions about one of the goods. count: "" where the table does not say it."""
+    questions: list[Asked] = [(spoken(name), price, WORDS["ask_price"])]
+    return [*questions, (spoken(name), count, WORDS["ask_count"])] if count else questions
+
+
+def goods(
+    values: Values,
+    lines: Sequence[WrittenLine],
+    cells: Sequence[Asked],
+    missing: Sequence[str],
+    covers: str,
+    unseen: bool,
+) -> Part:
+    """A table of goods. missing: goods that it does not have, whose prices are asked for."""
+    return build(
+        values, lines, cells, [(spoken(name), WORDS["ask_price"]) for name in missing], covers, unseen
+    )
+
+
 def items(values: Values, unseen: bool) -> Part:
     """Quantity, unit price and amount of goods or work, under a heading."""
     rng = values.rng
@@ -56,17 +76,8 @@ def items(values: Values, unseen: bool) -> Part:
     for row in rows:
         price, count = values.amount(3, 400), str(rng.randint(1, 24))
         lines.append(line(row, *([Item(count, 0.55)] if with_count else []), Item(price, 0.98, right=True)))
-        cells.append((spoken(row), price, WORDS["ask_price"]))
-        if with_count:
-            cells.append((spoken(row), count, WORDS["ask_count"]))
-    return build(
-        values,
-        lines,
-        cells,
-        [(spoken(name), WORDS["ask_price"]) for name in missing],
-        "price product quantity_total pieces fee",
-        unseen,
-    )
+        cells += asked(row, price, count if with_count else "")
+    return goods(values, lines, cells, missing, "price product quantity_total pieces fee", unseen)
 
 
 def receipt(values: Values, unseen: bool) -> Part:
@@ -81,17 +92,8 @@ def receipt(values: Values, unseen: bool) -> Part:
         price, count = values.amount(1, 60), str(rng.randint(1, 6))
         shown = row.upper() if upper else row
         lines.append(line(f"{count} x {shown}" if with_count else shown, Item(price, 0.98, right=True)))
-        cells.append((spoken(row), price, WORDS["ask_price"]))
-        if with_count:
-            cells.append((spoken(row), count, WORDS["ask_count"]))
-    return build(
-        values,
-        lines,
-        cells,
-        [(spoken(name), WORDS["ask_price"]) for name in missing],
-        "price product fee quantity_total pieces",
-        unseen,
-    )
+        cells += asked(row, price, count if with_count else "")
+    return goods(values, lines, cells, missing, "price product fee quantity_total pieces", unseen)
 
 
 def receipt_lines(values: Values, unseen: bool) -> Part:
@@ -120,14 +122,7 @@ def receipt_lines(values: Values, unseen: bool) -> Part:
                 WORDS["ask_amount"],
             )
         )
-    return build(
-        values,
-        lines,
-        cells,
-        [(spoken(name), WORDS["ask_price"]) for name in missing],
-        "price product fee quantity_total pieces barcode",
-        unseen,
-    )
+    return goods(values, lines, cells, missing, "price product fee quantity_total pieces barcode", unseen)
 
 
 def menu(values: Values, unseen: bool) -> Part:
@@ -140,15 +135,8 @@ def menu(values: Values, unseen: bool) -> Part:
         price = values.amount(2, 30)
         shown = f"{row} {'.' * rng.randint(4, 20)} {price}" if dots else ""
         lines.append(line(shown) if dots else line(row, Item(price, 0.9, right=True)))
-        cells.append((spoken(row), price, WORDS["ask_price"]))
-    return build(
-        values,
-        lines,
-        cells,
-        [(spoken(name), WORDS["ask_price"]) for name in missing],
-        "price fee total",
-        unseen,
-    )
+        cells += asked(row, price)
+    return goods(values, lines, cells, missing, "price fee total", unseen)
 
 
 def menu_sections(values: Values, unseen: bool) -> Part:
