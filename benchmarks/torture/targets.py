@@ -22,6 +22,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import save as save_safetensors
 
 from benchmarks.torture.damage import damaged, json_objects
+from benchmarks.torture.request_targets import (
+    request_samples,
+    schema_samples,
+    stream_samples,
+    use_request,
+    use_schema,
+    use_stream,
+)
 from edge_app.cloud.errors import EndedEarlyError, NotAStreamError, ReportedError, TooManyBytesError
 from edge_app.serve.errors import ApiError
 from models.core.errors import UserError
@@ -213,140 +221,6 @@ def _use_archive(data: bytes, folder: Path) -> None:
     unpack(path, target)
 
 
-def _stream_samples(_: Path) -> st.SearchStrategy[bytes]:
-    event = {"choices": [{"index": 0, "delta": {"content": "Hello"}, "finish_reason": None}]}
-    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}
-    stream = "".join(f"data: {json.dumps(each)}\n\n" for each in (event, event, last)) + "data: [DONE]\n\n"
-    keys = (
-        *("choices", "delta", "message", "content", "finish_reason", "usage", "prompt_tokens", "text"),
-        *("thinking", "refusal", "reasoning_content", "index", "error"),
-    )
-    return damaged([stream.encode()]) | json_objects(keys, ("stop", "error", "<think>", "</think>")).map(
-        lambda line: b"data: " + line + b"\n\n"
-    )
-
-
-def _use_stream(data: bytes, folder: Path) -> None:
-    """Reads the events as the client hands them over: JSON objects, one for each data line."""
-    from edge_app.cloud.protocol.answer_reader import AnswerReader
-    from edge_app.cloud.protocol.response_body import response_body
-
-    del folder
-
-    class Pieces:
-        def __iter__(self) -> Any:
-            return iter([data[:7], data[7:]])
-
-        def close(self) -> None:
-            pass
-
-    body = response_body(Pieces(), "text/event-stream", 1_000_000)
-    reader = AnswerReader()
-    for line in b"".join(body).split(b"\n"):
-        if line.startswith(b"data: ") and b"[DONE]" not in line:
-            try:
-                event = json.loads(line[6:])
-            except (ValueError, RecursionError):
-                continue  # the client's library refuses it
-            list(reader.read(event))
-    list(reader.end(is_whole=body.ends_with_done))
-
-
-def _schema_samples(_: Path) -> st.SearchStrategy[bytes]:
-    keys = (
-        *(
-            "type",
-            "properties",
-            "required",
-            "items",
-            "enum",
-            "const",
-            "anyOf",
-            "oneOf",
-            "allOf",
-            "$ref",
-            "$defs",
-        ),
-        *(
-            "additionalProperties",
-            "pattern",
-            "format",
-            "minimum",
-            "maximum",
-            "minLength",
-            "maxItems",
-            "not",
-            "if",
-        ),
-    )
-    words = ("object", "array", "string", "number", "integer", "boolean", "null", "date", "#/$defs/a", "^a+$")
-    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-    return json_objects(keys, words) | damaged([json.dumps(schema).encode()])
-
-
-def _use_schema(data: bytes, folder: Path) -> None:
-    from edge_app.schemas.answer_schema import read_schema
-
-    path = folder / "schema.json"
-    path.write_bytes(data)
-    read_schema(path)
-
-
-def _request_samples(_: Path) -> st.SearchStrategy[bytes]:
-    keys = (
-        *(
-            "model",
-            "messages",
-            "role",
-            "content",
-            "type",
-            "text",
-            "image_url",
-            "url",
-            "stream",
-            "stop",
-            "seed",
-        ),
-        *(
-            "temperature",
-            "top_p",
-            "n",
-            "max_tokens",
-            "response_format",
-            "json_schema",
-            "schema",
-            "stream_options",
-        ),
-        *("logprobs", "top_logprobs", "tools", "include_usage", "detail", "name"),
-    )
-    words = (
-        *(
-            "auto",
-            "user",
-            "system",
-            "assistant",
-            "text",
-            "image_url",
-            "data:image/png;base64,AAAA",
-            "json_object",
-        ),
-        *("json_schema", "file:///etc/passwd", "../x", "high"),
-    )
-    body = {"model": "auto", "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]}
-    return json_objects(keys, words) | damaged([json.dumps(body).encode()])
-
-
-def _use_request(data: bytes, folder: Path) -> None:
-    from adapters.store.adapter_store import AdapterStore
-    from edge_app.serve.chat_request import ChatRequestReader
-    from edge_app.serve.model_names import ServedModels
-    from edge_app.serve.request_images import RequestImages
-    from edge_app.settings import Settings
-
-    served = ServedModels(Settings(), AdapterStore(folder / "adapters"))
-    ChatRequestReader(Settings(), served, RequestImages(folder), allow_cloud=False).read(data)
-
-
 TARGETS = (
     FuzzTarget("images", _image_samples, _use_image),
     FuzzTarget("pdf", _pdf_samples, _use_pdf),
@@ -356,10 +230,10 @@ TARGETS = (
     FuzzTarget("archives", _archive_samples, _use_archive),
     FuzzTarget(
         "streams",
-        _stream_samples,
-        _use_stream,
+        stream_samples,
+        use_stream,
         (EndedEarlyError, NotAStreamError, ReportedError, TooManyBytesError),
     ),
-    FuzzTarget("schemas", _schema_samples, _use_schema),
-    FuzzTarget("requests", _request_samples, _use_request, (UserError, ApiError)),
+    FuzzTarget("schemas", schema_samples, use_schema),
+    FuzzTarget("requests", request_samples, use_request, (UserError, ApiError)),
 )

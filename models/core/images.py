@@ -17,9 +17,9 @@ from typing import Final
 
 import numpy as np
 import PIL.Image
-from numpy.typing import NDArray
 
 from models.core.errors import UserError
+from models.core.image_pixels import least_size, orientation, reduced_rgb
 from models.core.png_text import text_in
 from models.core.types import Image
 
@@ -40,8 +40,6 @@ MAX_FRAMES: Final = 10_000
 
 _SUBFILE_TAG: Final = 254  # of TIFF: 1 is a reduced copy, 4 a mask
 _NO_PAGE: Final = 1 | 4
-_STRIP_ROWS: Final = 64  # rows of the reduced image that are converted at a time
-_ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
     3: PIL.Image.Transpose.ROTATE_180,
@@ -245,34 +243,20 @@ def _size_note(opened: PIL.Image.Image, longest: int) -> str | None:
     return f"reduced from {width} x {height} pixels"
 
 
-def _reduced_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    scale = min(1.0, longest / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _least_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """The least size that the JPEG decoder may reduce to.
-
-    3/4 of `longest` is good enough, and a phone's photo of 4000 x 3000 pixels is then decoded in a third of the time.
-    """
-    width, height = _reduced_size(size, longest)
-    return (max(1, width * 3 // 4), max(1, height * 3 // 4)) if max(size) > longest else size
-
-
 def _decode(opened: PIL.Image.Image, longest: int) -> PIL.Image.Image | None:
     """Decode, convert to RGB, reduce, and turn upright; None for damaged bytes."""
     if opened.format == "JPEG":
-        opened.draft(None, _least_size(opened.size, longest))
+        opened.draft(None, least_size(opened.size, longest))
     try:
         opened.load()
-        picture = _reduced_rgb(opened, longest)
+        picture = reduced_rgb(opened, longest)
     except Exception:  # decoders raise exceptions of any type on damaged bytes
         return None
     return _upright(picture, opened)
 
 
 def _upright(picture: PIL.Image.Image, opened: PIL.Image.Image) -> PIL.Image.Image:
-    turn = _UPRIGHT.get(_orientation(opened))
+    turn = _UPRIGHT.get(orientation(opened))
     return picture if turn is None else picture.transpose(turn)
 
 
@@ -285,7 +269,7 @@ def _decode_cut(data: bytes, name: str, longest: int) -> tuple[PIL.Image.Image |
     """
     opened = _open(data + _JPEG_END, name, 0)
     progressive = bool(opened.info.get("progressive"))
-    opened.draft(None, _least_size(opened.size, longest))
+    opened.draft(None, least_size(opened.size, longest))
     try:
         opened.load()
     except Exception:  # cut within the headers, or damaged in another way
@@ -296,65 +280,7 @@ def _decode_cut(data: bytes, name: str, longest: int) -> tuple[PIL.Image.Image |
     if np.count_nonzero(differs) <= _JPEG_BLOCK:
         return None, ""
     rows = height if progressive else int(height - np.argmax(differs.any(axis=1)[::-1]))
-    picture = _upright(_reduced_rgb(opened.crop((0, 0, opened.width, rows)), longest), opened)
+    picture = _upright(reduced_rgb(opened.crop((0, 0, opened.width, rows)), longest), opened)
     missing = 100 * (height - rows) / height
     lost = "it is blurred" if progressive else f"about {missing:.0f}% of it is missing"
     return picture, f"cut off: {lost}" if progressive or missing >= 1 else "cut off at its end"
-
-
-def _reduced_rgb(image: PIL.Image.Image, longest: int) -> PIL.Image.Image:
-    """RGB on white with at most `longest` pixels per side.
-
-    Converts strip by strip, to make no copy of a large image.
-    """
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = PIL.Image.fromarray(_eight_bits(np.asarray(image)))
-    width, height = image.size
-    size = _reduced_size(image.size, longest)
-    factor = max(image.size) // longest
-    if factor < 2:
-        picture = _rgb(image)
-    else:
-        picture = PIL.Image.new("RGB", (-(-width // factor), -(-height // factor)))
-        step = factor * _STRIP_ROWS
-        for top in range(0, height, step):
-            strip = _rgb(image.crop((0, top, width, min(top + step, height))))
-            picture.paste(strip.reduce(factor), (0, top // factor))
-    return picture if picture.size == size else picture.resize(size, PIL.Image.Resampling.BICUBIC)
-
-
-def _orientation(image: PIL.Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # an image with damaged metadata is still decoded
-        return 1
-
-
-def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """RGB on white, from any mode of Pillow with 8 bits per channel."""
-    if image.has_transparency_data:
-        if image.mode == "La":
-            image = image.convert("LA")
-        above = image.convert("RGBA")
-        white = PIL.Image.new("RGBA", above.size, "white")
-        white.alpha_composite(above)
-        return white.convert("RGB")
-    return image.convert("RGB")
-
-
-def _eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Map grey values [height, width] of 16 or 32 bits, or of floating point, to 0..255.
-
-    16-bit values are scaled from 0..65535. The other types do not say which value is white, so the scale is the
-    narrowest of 0..1 (floating point only), 0..255 and 0..65535 that holds all values, or else their own range.
-    NaN and infinities become 0.
-    """
-    grey: NDArray[np.float32] = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
-    low, high = float(grey.min()), float(grey.max())
-    if values.dtype.itemsize == 2:
-        low, high = 0.0, 65535.0
-    elif low >= 0 and high <= 65535:
-        scales = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
-        low, high = 0.0, next(scale for scale in scales if high <= scale)
-    scaled: NDArray[np.float32] = (grey - low) * np.float32(255 / max(high - low, 1e-12))
-    return np.rint(scaled).astype(np.uint8)

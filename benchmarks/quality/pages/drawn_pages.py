@@ -4,43 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import PIL.Image
-import PIL.ImageDraw
-import PIL.ImageFont
 
+from benchmarks.quality.pages.drawing import (
+    FIRST_NAMES,
+    Canvas,
+    CanvasPage,
+    money,
+    person_name,
+    phone_number,
+    written_date,
+)
 from models.core.types import Image
 
-_FIRST = (
-    "Ada",
-    "Bruno",
-    "Carla",
-    "Deniz",
-    "Elias",
-    "Freya",
-    "Goran",
-    "Hanna",
-    "Ivan",
-    "Jasmin",
-    "Kofi",
-    "Lena",
-)
-_LAST = (
-    "Lindqvist",
-    "Okafor",
-    "Marsh",
-    "Novak",
-    "Pereira",
-    "Quist",
-    "Rahman",
-    "Sato",
-    "Tully",
-    "Vance",
-    "Weber",
-)
 _FIRMS = (
     "Harbour Water",
     "Northfield Library",
@@ -51,7 +30,6 @@ _FIRMS = (
 )
 _STREETS = ("Hill Road", "Mill Lane", "Station Street", "Church Walk", "Park Avenue")
 _TOWNS = ("Easton", "Northfield", "Springvale", "Aldwick", "Porthaven")
-_MONTHS = ("January", "March", "April", "June", "July", "September", "November")
 _FILES = ("report.pdf", "budget.xlsx", "holiday.jpg", "notes.txt", "backup.zip", "thesis.docx")
 _PROGRAMS = ("Backup Manager", "Photo Studio", "Mail Client", "Music Player", "Disk Cleaner")
 _ERRORS = ("The disk is full.", "The server does not respond.", "The file is in use.", "Access is denied.")
@@ -74,18 +52,10 @@ class PageQuestion:
     answer: str
 
 
-@dataclass(frozen=True)
-class _Page:
-    """What was drawn, and the answers by question."""
-
-    picture: PIL.Image.Image
-    answers: Mapping[str, str]
-
-
 def drawn_questions(seed: int, pages: int, each: int) -> list[PageQuestion]:
     """Questions about pages of all kinds in turn. pages: how many are drawn. each: at most so many questions a page."""
     dice = random.Random(seed)
-    kinds: tuple[tuple[str, Callable[[random.Random], _Page]], ...] = (
+    kinds: tuple[tuple[str, Callable[[random.Random], CanvasPage]], ...] = (
         ("letter", _letter),
         ("screen", _error_window),
         ("letter", _invoice),
@@ -105,50 +75,16 @@ def drawn_questions(seed: int, pages: int, each: int) -> list[PageQuestion]:
     return found
 
 
-class _Canvas:
-    """Text written line by line from the top."""
-
-    def __init__(self, width: int, height: int, paper: str = "white") -> None:
-        self.picture = PIL.Image.new("RGB", (width, height), paper)
-        self.draw = PIL.ImageDraw.Draw(self.picture)
-        self.y = 30
-
-    def write(
-        self, text: str, x: int = 40, size: int = 20, ink: str = "black", step: int | None = None
-    ) -> None:
-        self.at(text, x, self.y, size, ink)
-        self.y += round(size * 1.6) if step is None else step
-
-    def at(self, text: str, x: int, y: int, size: int = 20, ink: str = "black") -> None:
-        self.draw.text((x, y), text, ink, PIL.ImageFont.load_default(size=size))
-
-
-def _name(dice: random.Random) -> str:
-    return f"{dice.choice(_FIRST)} {dice.choice(_LAST)}"
-
-
-def _phone(dice: random.Random) -> str:
-    return f"0{dice.randint(100, 999)} {dice.randint(100000, 999999)}"
-
-
-def _date(dice: random.Random) -> str:
-    return f"{dice.randint(1, 28)} {dice.choice(_MONTHS)} {dice.randint(2019, 2026)}"
-
-
-def _amount(dice: random.Random) -> str:
-    return f"{dice.randint(12, 980)}.{dice.randint(10, 99)}"
-
-
-def _letter(dice: random.Random) -> _Page:
+def _letter(dice: random.Random) -> CanvasPage:
     firm, writer, reader, phone, date = (
         dice.choice(_FIRMS),
-        _name(dice),
-        _name(dice),
-        _phone(dice),
-        _date(dice),
+        person_name(dice),
+        person_name(dice),
+        phone_number(dice),
+        written_date(dice),
     )
     mail = f"office@{firm.split()[0].lower()}.example"
-    page = _Canvas(760, 980)
+    page = Canvas(760, 980)
     page.write(firm, size=32)
     page.write(f"{dice.randint(1, 90)} {dice.choice(_STREETS)}, {dice.choice(_TOWNS)}")
     page.write(f"Phone: {phone}")
@@ -166,7 +102,7 @@ def _letter(dice: random.Random) -> _Page:
     page.write("Yours sincerely,", step=70)
     page.write(writer)
     page.write(dice.choice(("Head of Services", "Customer Manager", "Director")))
-    return _Page(
+    return CanvasPage(
         page.picture,
         {
             "What is the phone number?": phone,
@@ -179,16 +115,16 @@ def _letter(dice: random.Random) -> _Page:
     )
 
 
-def _invoice(dice: random.Random) -> _Page:
+def _invoice(dice: random.Random) -> CanvasPage:
     firm, number, date, due, amount = (
         dice.choice(_FIRMS),
         f"{dice.randint(10000, 99999)}",
-        _date(dice),
-        _date(dice),
-        _amount(dice),
+        written_date(dice),
+        written_date(dice),
+        money(dice),
     )
     customer = f"C-{dice.randint(1000, 9999)}"
-    page = _Canvas(720, 760)
+    page = Canvas(720, 760)
     page.write(firm, size=30)
     page.write("INVOICE", size=26, step=60)
     for label, value in (
@@ -202,12 +138,12 @@ def _invoice(dice: random.Random) -> _Page:
     page.y += 40
     for item in dice.sample(("Water meter", "Repair", "Inspection", "Annual fee", "Delivery"), 3):
         page.at(item, 40, page.y)
-        page.write(_amount(dice), x=560)
+        page.write(money(dice), x=560)
     page.y += 20
     page.at("Amount due", 40, page.y, 24)
     page.write(amount, x=560, size=24, step=70)
     page.write("Please pay by bank transfer within 14 days.")
-    return _Page(
+    return CanvasPage(
         page.picture,
         {
             "What is the invoice number?": number,
@@ -219,14 +155,14 @@ def _invoice(dice: random.Random) -> _Page:
     )
 
 
-def _note(dice: random.Random) -> _Page:
+def _note(dice: random.Random) -> CanvasPage:
     writer, reader, room, hour = (
-        dice.choice(_FIRST),
-        dice.choice(_FIRST),
+        dice.choice(FIRST_NAMES),
+        dice.choice(FIRST_NAMES),
         str(dice.randint(101, 499)),
         f"{dice.randint(8, 18)}:{dice.choice(('00', '15', '30', '45'))}",
     )
-    page = _Canvas(640, 460, "#fffbe0")
+    page = Canvas(640, 460, "#fffbe0")
     for line in (
         f"Hello {reader},",
         "",
@@ -237,7 +173,7 @@ def _note(dice: random.Random) -> _Page:
         writer,
     ):
         page.write(line, size=24)
-    return _Page(
+    return CanvasPage(
         page.picture,
         {
             "When does the meeting start?": hour,
@@ -248,15 +184,15 @@ def _note(dice: random.Random) -> _Page:
     )
 
 
-def _window(title: str, width: int, height: int) -> _Canvas:
-    page = _Canvas(width, height, "#f3f3f3")
+def _window(title: str, width: int, height: int) -> Canvas:
+    page = Canvas(width, height, "#f3f3f3")
     page.draw.rectangle((0, 0, width, 40), fill="#2b4a78")
     page.at(title, 16, 8, 20, "white")
     page.y = 70
     return page
 
 
-def _error_window(dice: random.Random) -> _Page:
+def _error_window(dice: random.Random) -> CanvasPage:
     program, error, code = (
         dice.choice(_PROGRAMS),
         dice.choice(_ERRORS),
@@ -275,7 +211,7 @@ def _error_window(dice: random.Random) -> _Page:
             (x, 250, x + 150, 294), fill="#0067c0" if is_chosen else "#e0e0e0", outline="#808080"
         )
         page.at(button, x + 45, 260, 20, "white" if is_chosen else "black")
-    return _Page(
+    return CanvasPage(
         page.picture,
         {
             "What is the error message?": error,
@@ -287,10 +223,10 @@ def _error_window(dice: random.Random) -> _Page:
     )
 
 
-def _article(dice: random.Random) -> _Page:
-    headline, writer, date = dice.choice(_HEADLINES), _name(dice), _date(dice)
+def _article(dice: random.Random) -> CanvasPage:
+    headline, writer, date = dice.choice(_HEADLINES), person_name(dice), written_date(dice)
     address = f"www.{dice.choice(_TOWNS).lower()}-news.example"
-    page = _Canvas(900, 640)
+    page = Canvas(900, 640)
     page.draw.rectangle((0, 0, 900, 48), fill="#dddddd")
     page.at(address, 60, 12)
     page.y = 80
@@ -305,7 +241,7 @@ def _article(dice: random.Random) -> _Page:
         page.write(line)
     page.draw.rectangle((640, 520, 860, 590), fill="#1a7f37")
     page.at("Subscribe", 695, 542, 22, "white")
-    return _Page(
+    return CanvasPage(
         page.picture,
         {
             "What is the headline?": headline,
@@ -317,12 +253,12 @@ def _article(dice: random.Random) -> _Page:
     )
 
 
-def _settings_window(dice: random.Random) -> _Page:
+def _settings_window(dice: random.Random) -> CanvasPage:
     program, version = (
         dice.choice(_PROGRAMS),
         f"{dice.randint(1, 9)}.{dice.randint(0, 20)}.{dice.randint(0, 9)}",
     )
-    user, language = _name(dice), dice.choice(("English", "Danish", "Polish", "Italian"))
+    user, language = person_name(dice), dice.choice(("English", "Danish", "Polish", "Italian"))
     page = _window(f"Settings - {program}", 820, 480)
     for place, item in enumerate(dice.sample(_ITEMS, 6)):
         page.at(item, 24, 70 + 48 * place)
@@ -335,7 +271,7 @@ def _settings_window(dice: random.Random) -> _Page:
     ):
         page.at(f"{label}:", 230, page.y)
         page.write(value, x=420, step=62)
-    return _Page(
+    return CanvasPage(
         page.picture,
         {
             "Which version is installed?": version,
@@ -346,8 +282,8 @@ def _settings_window(dice: random.Random) -> _Page:
     )
 
 
-def _message(dice: random.Random) -> _Page:
-    sender, receiver, date = _name(dice), _name(dice), _date(dice)
+def _message(dice: random.Random) -> CanvasPage:
+    sender, receiver, date = person_name(dice), person_name(dice), written_date(dice)
     subject = dice.choice(
         ("Travel plans", "Your order has shipped", "Garden party", "Minutes of the meeting")
     )
@@ -368,7 +304,7 @@ def _message(dice: random.Random) -> _Page:
         "Let me know whether it is fine with you.",
     ):
         page.write(line)
-    return _Page(
+    return CanvasPage(
         page.picture,
         {
             "Who sent this message?": sender,
