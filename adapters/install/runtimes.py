@@ -84,6 +84,8 @@ def _left_out(adapter: InstalledAdapter) -> tuple[str, ...]:
         parts.append(f"{PROJECTOR_FILE}, which belongs to the vision encoder of {manifest.base_model}")
     if manifest.reads.ocr != "never" or manifest.reads.words:
         parts.append("what edge-app reads in an image and writes into the prompt for it")
+    if manifest.copies is not None:
+        parts.append("that its answers are passages of the page, which edge-app sees to in decoding")
     return tuple(parts)
 
 

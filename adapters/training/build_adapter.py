@@ -22,6 +22,7 @@ from adapters.store.manifest import (
     check_name,
     write_manifest,
 )
+from adapters.store.record import read_manifest
 from adapters.training.card import Made, card
 from adapters.training.data import TRAIN, VALIDATION, TrainingRow, by_image, of_split
 from adapters.training.images.features import load_training_image
@@ -32,6 +33,7 @@ from models.core.errors import UserError
 from models.core.files import file_digest
 from models.core.types import Image
 from models.engine import Engine, load_model
+from models.language.copying.policy import CopyPolicy
 from models.ocr import PROMPT_FORMAT
 
 EXAMPLES = 20
@@ -113,6 +115,7 @@ def _describe(
             tasks=tuple(Counter(row.type for row in learnt)),
             examples=_examples(learnt),
             reads=PromptPolicy(options.ocr, report.words, options.chart_ranks),
+            copies=_copies_of(options.start_from),
             training=_facts(about, options, report),
         )
         judged = of_split(rows, VALIDATION) if measured else ()
@@ -127,6 +130,12 @@ def _describe(
     manifest = replace(manifest, files={file.name: file_digest(file) for file in sorted(folder.iterdir())})
     (folder / MANIFEST_FILE).write_bytes(write_manifest(manifest))
     return manifest
+
+
+def _copies_of(start: Path | None) -> CopyPolicy | None:
+    """How the adapter with whose weights training began copies; None for a folder without a manifest."""
+    manifest = None if start is None else read_manifest(start)[0]
+    return None if manifest is None else manifest.copies
 
 
 def _write_prototypes(

@@ -297,6 +297,7 @@ def _details(adapter: InstalledAdapter) -> dict[str, Any]:
         else {
             "base_digest": manifest.base_digest or None,
             "reads": asdict(manifest.reads),
+            "copies": None if manifest.copies is None else asdict(manifest.copies),
         }
     )
     origin = (

@@ -13,6 +13,7 @@ from adapters.store.manifest import MANIFEST_FILE, parse_manifest
 from models.core.errors import UserError
 from models.formats.gguf.gguf_file import GgufFile
 from models.hub.store import ModelFiles
+from models.language.copying.policy import CopyPolicy
 from models.lora.peft_format import read_peft
 from tests.adapters.making import write_adapter
 from tests.models.tiny_directory import model_files, write_directory
@@ -67,6 +68,11 @@ def test_what_only_this_app_has_is_named(adapter: InstalledAdapter, base: ModelF
     (adapter.folder / "projector.safetensors").write_bytes(b"x")
     written = export_for("llama.cpp", adapter, tmp_path / "out.gguf", base)
     assert any(part.startswith("projector.safetensors") for part in written.left_out)
+    assert not any("passages" in part for part in written.left_out)
+    assert adapter.manifest is not None
+    copying = replace(adapter, manifest=replace(adapter.manifest, copies=CopyPolicy()))
+    written = export_for("llama.cpp", copying, tmp_path / "copying.gguf", base)
+    assert any("passages of the page" in part for part in written.left_out)
 
 
 @pytest.mark.parametrize("runtime", ["llama.cpp", "vllm"])
