@@ -154,10 +154,12 @@ class Constraint:
             self._take(token)
             del self._closing[0]
             return token
-        after = self._matcher.deep_copy()
-        if after.consume_token(token) and (closing := self._closing_of(after)) is not None:
-            self._matcher, self._closing = after, closing
+        self._take(token)
+        closing = self._closing_of(self._matcher)
+        if closing is not None:
+            self._closing = closing
             return token
+        self._matcher.rollback(1)
         self.is_cut = True
         if not self._closing:
             return self._vocabulary.end
