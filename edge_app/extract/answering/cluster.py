@@ -89,6 +89,8 @@ def connected(address: ClusterAddress, *, offline: bool) -> Iterator[Cluster]:
     require_ray()
     place = _place(address, offline=offline)
     os.environ.update(_ENVIRONMENT)
+    if place and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -148,6 +150,17 @@ def _started_here() -> str | None:
         return file.read_text(encoding="utf-8").strip() or None
     except (OSError, ValueError):
         return None
+
+
+def _has_token() -> bool:
+    """Whether Ray has a token to show to a cluster, which `ray start` asks for where there is one."""
+    variables = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if any(os.environ.get(name) for name in variables):
+        return True
+    try:
+        return (Path.home() / ".ray" / "auth_token").is_file()
+    except RuntimeError:  # no home folder
+        return False
 
 
 def _listens(address: str, *, offline: bool) -> bool:

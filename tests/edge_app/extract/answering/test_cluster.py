@@ -67,3 +67,13 @@ def test_without_ray_one_sentence_says_how_to_install_it(monkeypatch: pytest.Mon
     monkeypatch.setattr(cluster, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"pip install .*\[ray\]"):
         require_ray()
+
+
+def test_the_token_of_ray_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not cluster._has_token()
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("secret")
+    assert cluster._has_token()
