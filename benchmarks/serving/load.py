@@ -152,13 +152,13 @@ class LoadClient:
         content: Any = self._random.choice(QUESTIONS)
         drawn, seed = self._random.random(), self._number * 100_000 + turn
         if drawn < self._shares.photos:
-            content = self._about_image(workload.photo(seed, *PHOTO), PHOTO_QUESTIONS)
+            content = self._about_image("jpeg", workload.photo(seed, *PHOTO), PHOTO_QUESTIONS)
         elif drawn < self._shares.photos + self._shares.pages:
-            content = self._about_image(workload.till_receipt(seed), PAGE_QUESTIONS)
+            content = self._about_image("png", workload.till_receipt(seed), PAGE_QUESTIONS)
         return {"messages": [{"role": "user", "content": content}], "max_tokens": 32, "stream": stream}
 
-    def _about_image(self, data: bytes, questions: Sequence[str]) -> list[dict[str, Any]]:
-        url = f"data:image;base64,{base64.b64encode(data).decode()}"
+    def _about_image(self, kind: str, data: bytes, questions: Sequence[str]) -> list[dict[str, Any]]:
+        url = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
         return [
             {"type": "text", "text": self._random.choice(questions)},
             {"type": "image_url", "image_url": {"url": url}},

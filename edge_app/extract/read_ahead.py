@@ -7,10 +7,8 @@ reader has one thread: two threads on one page take a fifth more processor time 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from models.compiler.threads import available_cpus
@@ -20,9 +18,6 @@ from models.ocr.reader import ReadingStopped, TextReader, may_be_page
 
 POLL_SECONDS = 0.05
 """How often a wait for a page looks whether it was cancelled."""
-
-ENOUGH_AHEAD = 2
-"""Pages that wait for the model while one reader pauses."""
 
 PAGES_UNTIL_TRIM = 4
 """As in TextReader. A reader holds up to 300 MB of freed memory in between."""
@@ -44,53 +39,6 @@ def cores(available: int | None = None) -> Cores:
     """
     count = available or available_cpus()
     return Cores(count // 2 + 1, max(1, count - count // 2))
-
-
-class ReaderGate:
-    """Lets pages be read in their order, by one reader fewer while ENOUGH_AHEAD pages wait for the model.
-
-    With more threads than cores pages pile up otherwise, and half of the cores answer about them at the end.
-    Safe to use from several threads.
-    """
-
-    def __init__(self, readers: int) -> None:
-        self._readers = readers
-        self._changed = threading.Condition()
-        self._next = 0  # the number of the page that is read next
-        self._reading = 0
-        self._waiting = 0  # pages that are read and not taken
-        self._is_open = False
-
-    def may_begin(self, number: int) -> bool:
-        """Whether this page may be read now."""
-        readers = self._readers if self._waiting < ENOUGH_AHEAD else max(1, self._readers - 1)
-        return self._is_open or (number == self._next and self._reading < readers)
-
-    @contextmanager
-    def reading(self, number: int) -> Iterator[None]:
-        """Waits until a page may be read, which the block does. number: of the page, from 0 on."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.may_begin(number))
-            self._next, self._reading = number + 1, self._reading + 1
-            self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._reading, self._waiting = self._reading - 1, self._waiting + 1
-                self._changed.notify_all()
-
-    def take(self) -> None:
-        """Counts a page that the model takes."""
-        with self._changed:
-            self._waiting -= 1
-            self._changed.notify_all()
-
-    def open(self) -> None:
-        """Nobody waits any more."""
-        with self._changed:
-            self._is_open = True
-            self._changed.notify_all()
 
 
 @dataclass(frozen=True)

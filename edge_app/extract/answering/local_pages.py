@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -13,7 +12,7 @@ from typing import Protocol
 
 from edge_app.assistant import Assistant
 from edge_app.events import Answer, Answered, Event, Failed, Picture
-from edge_app.extract.read_ahead import ReadAhead, ReaderGate
+from edge_app.extract.read_ahead import ReadAhead
 from edge_app.extract.rows import PageRow
 from edge_app.extract.sources import PageJob
 from edge_app.extract.task import ExtractTask
@@ -64,11 +63,9 @@ class LocalPages:
         self._reader = reader
         self._keep = keep
         self._begun: deque[Future[ReadPage]] = deque()
-        self._gate = ReaderGate(reader.readers)
-        self._numbers = itertools.count()
 
     def begin(self, job: PageJob) -> None:
-        self._begun.append(self._reader.pool.submit(self._read, job, next(self._numbers)))
+        self._begun.append(self._reader.pool.submit(self._read, job))
 
     def finish(self, job: PageJob) -> Generator[Event, None, PageRow]:
         """As in Answering. A page that cannot be read has a row with its error."""
@@ -77,8 +74,6 @@ class LocalPages:
             page = self._begun.popleft().result()
         except UserError as error:
             return PageRow.failed(job.file, job.page, job.digest, fields, str(error))
-        finally:
-            self._gate.take()
         answer = yield from self._ask(page)
         self._reader.forget(page.image)
         if isinstance(answer, Failed):
@@ -91,15 +86,13 @@ class LocalPages:
         return row
 
     def close(self) -> None:
-        self._gate.open()
         self._reader.close()
 
-    def _read(self, job: PageJob, number: int) -> ReadPage:
+    def _read(self, job: PageJob) -> ReadPage:
         """Decodes a page and reads its text. Runs on a reader's thread. Raises UserError for a damaged one."""
-        with self._gate.reading(number):
-            picture = job.picture()
-            image = self._assistant.decode(picture)
-            self._reader.read_now(image)
+        picture = job.picture()
+        image = self._assistant.decode(picture)
+        self._reader.read_now(image)
         return ReadPage(picture, image)
 
     def _ask(self, page: ReadPage) -> Generator[Event, None, Answer | Failed]:

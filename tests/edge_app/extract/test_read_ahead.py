@@ -10,7 +10,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 import pytest
 
-from edge_app.extract.read_ahead import ENOUGH_AHEAD, Cores, ReadAhead, ReaderGate, cores
+from edge_app.extract.read_ahead import Cores, ReadAhead, cores
 from models.core.types import Image
 from models.ocr.reader import ReadingStopped, TextReader
 
@@ -90,43 +90,3 @@ def test_waiting_for_a_page_ends_when_it_is_cancelled(
 
 def test_every_machine_has_a_reader_and_a_thread_for_the_model() -> None:
     assert [cores(count) for count in (1, 2, 4, 8)] == [Cores(1, 1), Cores(2, 1), Cores(3, 2), Cores(5, 4)]
-
-
-def read(gate: ReaderGate, number: int) -> None:
-    with gate.reading(number):
-        pass
-
-
-def test_one_reader_pauses_while_enough_pages_wait_for_the_model() -> None:
-    gate = ReaderGate(2)
-    with gate.reading(0):
-        assert gate.may_begin(1)
-    for number in range(1, ENOUGH_AHEAD):
-        read(gate, number)
-    with gate.reading(ENOUGH_AHEAD):
-        assert not gate.may_begin(ENOUGH_AHEAD + 1)
-        gate.take()
-        assert gate.may_begin(ENOUGH_AHEAD + 1)
-
-
-def test_pages_are_read_in_their_order() -> None:
-    """So that the model never waits for a page whose reader pauses."""
-    gate = ReaderGate(3)
-    assert not gate.may_begin(1)
-    read(gate, 0)
-    assert gate.may_begin(1)
-
-
-def test_a_single_reader_never_pauses() -> None:
-    gate = ReaderGate(1)
-    for number in range(9):
-        read(gate, number)
-    assert gate.may_begin(9)
-
-
-def test_nobody_waits_at_the_end() -> None:
-    gate = ReaderGate(2)
-    waiting = threading.Thread(target=read, args=(gate, 5))
-    waiting.start()
-    gate.open()
-    waiting.join()
