@@ -43,6 +43,9 @@ ALLOWED_FILES: Mapping[str, int] = MappingProxyType(
 )
 """The files an adapter may have, and the most bytes each may be. Nothing else is ever unpacked or copied."""
 
+COPY_KEYS = ("declines", "margin", "candidates", "free")
+"""The keys of [copies]."""
+
 FORMAT = 1
 RESERVED = ("auto", "none")  # have another meaning on the command line
 ReadsText = Literal["auto", "always", "never"]
@@ -57,7 +60,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _ON_WINDOWS = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
 _MOST_DOTS = 2000  # the time that tomllib takes for a key a.b.c… grows with the square of its dots
 _MOST_EXAMPLES, _MOST_TASKS, _MOST_FACTS, _MOST_ROWS = 500, 100, 100, 500
-_COPIES, _MOST_DECLINES = ("declines", "margin", "candidates", "free"), 20
+_MOST_DECLINES = 20
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,7 @@ def write_manifest(manifest: AdapterManifest) -> bytes:
     tables["tasks"] = list(manifest.tasks)
     tables["reads"] = asdict(manifest.reads)
     if manifest.copies is not None:
-        tables["copies"] = {key: getattr(manifest.copies, key) for key in _COPIES}
+        tables["copies"] = {key: getattr(manifest.copies, key) for key in COPY_KEYS}
     tables["training"] = dict(manifest.training)
     tables["files"] = dict(sorted(manifest.files.items()))
     tables["examples"] = [

@@ -290,14 +290,17 @@ def _details(adapter: InstalledAdapter) -> dict[str, Any]:
     """The summary with the manifest, the record of the installation, and the files by their SHA-256."""
     from dataclasses import asdict
 
+    from adapters.store.manifest import COPY_KEYS
+
     manifest, record = adapter.manifest, adapter.record
+    copies = None if manifest is None else manifest.copies
     more = (
         {}
         if manifest is None
         else {
             "base_digest": manifest.base_digest or None,
             "reads": asdict(manifest.reads),
-            "copies": None if manifest.copies is None else asdict(manifest.copies),
+            "copies": copies and {key: getattr(copies, key) for key in COPY_KEYS},
         }
     )
     origin = (
