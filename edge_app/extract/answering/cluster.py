@@ -98,7 +98,7 @@ def connected(address: ClusterAddress, *, offline: bool) -> Iterator[Cluster]:
     try:
         with _without_stderr():
             ray.init(place, **quiet) if place else ray.init("local", **own, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         first = (str(error).strip().splitlines() or ["it does not answer"])[0]
         raise UserError(f"Ray cannot be used: {first.rstrip('.')}.") from error
     try:

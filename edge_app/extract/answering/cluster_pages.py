@@ -81,12 +81,24 @@ class ClusterPages:
             self._outcomes = self._begun(cluster, engines)
         number, self._next = self._next, self._next + 1
         while number not in self._rows:
-            columns = next(self._outcomes, None)
+            columns = self._following(self._outcomes)
             if columns is None:
                 fields = len(self._setup.task.asked.fields)
                 return PageRow.failed(job.file, job.page, job.digest, fields, GIVEN_UP)
             yield from self._take(int(columns["number"]), Outcome.from_json(str(columns["outcome"])))
         return self._rows.pop(number)
+
+    @staticmethod
+    def _following(outcomes: Iterator[Columns]) -> Columns | None:
+        """The next outcome; None after the last. Raises UserError when the cluster is gone."""
+        failures: tuple[type[Exception], ...] = (ConnectionError,)
+        if "ray" in sys.modules:
+            failures = (ConnectionError, sys.modules["ray"].exceptions.RayError)
+        try:
+            return next(outcomes, None)
+        except failures as error:
+            first = (str(error).strip().splitlines() or ["it ended"])[0].rstrip(".")
+            raise UserError(f"The Ray cluster failed: {first}. The same command goes on.") from error
 
     def close(self) -> None:
         """Disconnects, which ends the workers."""

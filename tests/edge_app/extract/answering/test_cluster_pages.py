@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def answered(number: int, text: str, *notes: str) -> Columns:
 
 
 def run(
-    monkeypatch: pytest.MonkeyPatch, columns: list[Columns], pages: int = 3
+    monkeypatch: pytest.MonkeyPatch, columns: Iterable[Columns], pages: int = 3
 ) -> tuple[list[PageRow], list[PageRow], list[Event]]:
     """The rows in their order, those that were kept in theirs, and the events."""
 
@@ -95,6 +95,15 @@ def test_a_worker_that_cannot_answer_ends_the_run(monkeypatch: pytest.MonkeyPatc
         run(monkeypatch, [{"number": 0, "outcome": Outcome("refused", "It has other weights.").as_json()}])
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         run(monkeypatch, [{"number": 0, "outcome": Outcome("defect", "ZeroDivisionError").as_json()}])
+
+
+def test_a_cluster_that_is_gone_ends_the_run_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing() -> Iterator[Columns]:
+        yield answered(0, "a")
+        raise ConnectionError("head lost")
+
+    with pytest.raises(UserError, match=r"head lost.*goes on"):
+        run(monkeypatch, failing())
 
 
 def test_pages_are_read_from_another_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
