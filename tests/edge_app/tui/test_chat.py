@@ -25,7 +25,7 @@ from edge_app.events import (
     TurnSaved,
 )
 from edge_app.tui.app import ChatApp
-from edge_app.tui.composer.composer import NoticeLine
+from edge_app.tui.composer.attaching import NoticeLine
 from edge_app.tui.conversation.answer_view import CODE_STEP, AnswerView
 from edge_app.tui.conversation.messages import QuestionView, RemarkView
 from edge_app.tui.status import StatusLine
