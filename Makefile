@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 override export Q := $(value Q)
 override export IMAGE := $(value IMAGE)
 ARGS ?=
+WORKERS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 
@@ -39,8 +40,8 @@ chat: $(VENV)/.app  ## open the chat
 ask: $(VENV)/.app   ## one answer: make ask Q="What is this?" IMAGE=photo.jpg
 	@$(BIN)/edge-app ask $${IMAGE:+--image="$$IMAGE"} $(ARGS) $${Q:+-- "$$Q"}
 
-test: $(VENV)/.test lint  ## lint, types, layers, and every test
-	$(BIN)/python -m pytest -q $(ARGS)
+test: $(VENV)/.test lint  ## lint, types, layers, and every test; WORKERS=2 runs two at a time
+	$(BIN)/python -m pytest -q $(if $(WORKERS),-n $(WORKERS)) $(ARGS)
 
 test-train: $(VENV)/.test  ## the tests of the extra [train], where torch can be installed
 	@if $(MAKE) --no-print-directory $(VENV)/.torch >$(VENV)/torch.log 2>&1; then \

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.formats.gguf.gguf_file import GgufFile
@@ -31,6 +31,7 @@ def only_file(folder: Path) -> Path:
     return file
 
 
+@settings(max_examples=40)  # each writes two files through to the disk
 @given(METADATA)
 def test_values_come_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, values: dict[str, object]
