@@ -30,7 +30,10 @@ class Found:
 
 
 class Finder(Window[str]):
-    """Returns the value of the chosen entry. words: the initial search. placeholder: of the line."""
+    """Returns the value of the chosen entry. words: the initial search. placeholder: of the line.
+
+    has_searched: whether the first search has ended, so that keys move in what it found.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "move(1)", "Next", id="list.next", show=False, tooltip="Go to the next entry"),
@@ -49,6 +52,7 @@ class Finder(Window[str]):
         self._words = words
         self._placeholder = placeholder
         self._found: Sequence[Found] = ()
+        self.has_searched = False
 
     def find(self, words: str) -> Sequence[Found]:
         """The entries for these words. Called on a worker thread. May raise UserError."""
@@ -112,6 +116,7 @@ class Finder(Window[str]):
         if found:
             options.highlighted = self.first(found) if place is None else min(place, len(found) - 1)
         self.say("" if found else trouble or self.nothing(words.strip()))
+        self.has_searched = True
 
     def say(self, sentence: str) -> None:
         """Shows a sentence below the list, until the next search."""

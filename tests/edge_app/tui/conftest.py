@@ -43,6 +43,7 @@ from edge_app.system.offline import switch
 from edge_app.tui.app import ChatApp
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.windows.file_picker import FilePicker, ImageTree
+from edge_app.tui.windows.finder import Finder
 from models.hub.catalog import Catalog, CatalogEntry, CatalogFile, HubSource, Pin
 from models.hub.store import ModelStatus
 
@@ -326,6 +327,9 @@ async def opened(pilot: Pilot[None], window: type[Screen[Any]]) -> None:
     """Waits until the window is open and its content is loaded."""
     await until(pilot, lambda: isinstance(pilot.app.screen, window))
     await settled(pilot)
+    if isinstance(finder := pilot.app.screen, Finder):
+        await until(pilot, lambda: finder.has_searched)
+        await settled(pilot)
 
 
 async def picker_shows(pilot: Pilot[None], name: str) -> FilePicker:
