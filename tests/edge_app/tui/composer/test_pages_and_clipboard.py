@@ -9,7 +9,7 @@ from textual.widgets import OptionList
 
 from edge_app.images.image_sources import ImageBytes
 from edge_app.tui.app import ChatApp
-from edge_app.tui.composer import composer
+from edge_app.tui.composer import attaching
 from edge_app.tui.composer.attachments import read_attachment
 from edge_app.tui.windows.pages_window import PagesWindow
 from edge_app.turns.images.pictures import Pictures
@@ -103,7 +103,7 @@ def test_pages_are_found_by_number_or_words(bill: Path) -> None:
 async def test_paste_attaches_the_image_of_the_clipboard(
     make_app: MakeApp, assistant: ScriptedAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(composer, "clipboard_images", png)
+    monkeypatch.setattr(attaching, "clipboard_images", png)
     app = make_app()
     async with app.run_test() as pilot:
         await press(pilot, "ctrl+v")
@@ -125,7 +125,7 @@ async def test_the_key_inserts_text_where_the_clipboard_has_no_image(
     async with app.run_test() as pilot:
         app.copy_to_clipboard("copied words")
         for read in (lambda: None, unreadable):
-            monkeypatch.setattr(composer, "clipboard_images", read)
+            monkeypatch.setattr(attaching, "clipboard_images", read)
             app.chat.composer.prompt.clear()
             await press(pilot, "ctrl+v")
             await settled(pilot)
