@@ -261,7 +261,7 @@ def _policy(fields: Fields) -> PromptPolicy:
 def _copies(fields: Fields) -> CopyPolicy:
     policy = CopyPolicy(
         declines=fields.lines("declines", _MOST_DECLINES),
-        margin=fields.number("margin", 0.0, LARGEST_MARGIN, 0.0),
+        margin=fields.number("margin", -LARGEST_MARGIN, LARGEST_MARGIN, 0.0),
         candidates=fields.count("candidates", CopyPolicy.candidates, MOST_CANDIDATES),
         free=fields.lines("free", _MOST_DECLINES),
     )

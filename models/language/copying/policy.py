@@ -16,8 +16,8 @@ class CopyPolicy:
     """How an adapter answers about a page of text: by words that stand on the page, or by one of its declines.
 
     declines: whole answers that stand on no page, such as "Not on the page.".
-    margin: nats, 0 to LARGEST_MARGIN. A decline is given when its score (models.language.copying.search) exceeds
-        that of the best copy by more than this. Chosen on training rows.
+    margin: nats, at most LARGEST_MARGIN either way. A decline is given when its score (models.language.copying.search)
+        exceeds that of the best copy by more than this. Chosen on training rows.
     candidates: how many of the likeliest first tokens are followed to the end of their copies, 1 to MOST_CANDIDATES.
         The copy with the best score is the answer.
     free: an answer that the model would begin with one of these texts is not copied: "{" for JSON.
