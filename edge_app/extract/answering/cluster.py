@@ -89,7 +89,7 @@ def connected(address: ClusterAddress, *, offline: bool) -> Iterator[Cluster]:
     require_ray()
     place = _place(address, offline=offline)
     os.environ.update(_ENVIRONMENT)
-    if place and _has_token():
+    if place and _has_token() and _asks_for_token(place):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
@@ -150,6 +150,20 @@ def _started_here() -> str | None:
         return file.read_text(encoding="utf-8").strip() or None
     except (OSError, ValueError):
         return None
+
+
+def _asks_for_token(place: str) -> bool:
+    """Whether a cluster refuses who shows no token. One that asks for none cannot work with a process that does."""
+    if place.startswith(_SCHEME):
+        return True  # its server passes over a token that it does not need
+    import grpc
+
+    with grpc.insecure_channel(place) as channel:
+        try:
+            channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")(b"", timeout=CONNECT_SECONDS)
+        except grpc.RpcError as error:
+            return error.code() is grpc.StatusCode.UNAUTHENTICATED
+    return False
 
 
 def _has_token() -> bool:
