@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,10 +30,13 @@ from edge_app.extract.rows import PageRow
 from edge_app.extract.sources import PageJob
 from models.core.errors import UserError
 
-MOST_TRIES = 4
-"""How often a page is given to a worker that then dies. After that its row says so."""
+MOST_TRIES = 2
+"""How often a page is given to the same worker in a round. When a machine is gone, all fail at once."""
 
-GIVEN_UP = f"The worker that answered this page ended {MOST_TRIES} times; see Ray's logs on its machine."
+ROUNDS = 3
+"""How often pages that were lost are asked for again, the first time included. After that their rows say so."""
+
+GIVEN_UP = f"Every worker that was given this page ended, {ROUNDS} times; see Ray's logs on their machines."
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class ClusterPages:
             engines = min(self._pool.engines or room, room, len(self._jobs))
             some = f"{engines} engine{'' if engines == 1 else 's'}"
             yield Progress("wait", f"Starting {some} on Ray ({cluster.size})", 0, None)
-            self._outcomes = self._begun(cluster, engines)
+            self._outcomes = self._in_rounds(cluster, engines)
         number, self._next = self._next, self._next + 1
         while number not in self._rows:
             columns = self._following(self._outcomes)
@@ -105,15 +108,25 @@ class ClusterPages:
         self._outcomes = None
         self._connection.close()
 
-    def _begun(self, cluster: Cluster, engines: int) -> Iterator[Columns]:
+    def _in_rounds(self, cluster: Cluster, engines: int) -> Iterator[Columns]:
+        """The outcomes of all pages. Those that were lost with a machine are asked for again, ROUNDS times in all."""
+        missing = set(range(len(self._jobs)))
+        for _ in range(ROUNDS):
+            for columns in self._begun(cluster, engines, sorted(missing)):
+                missing.discard(int(columns["number"]))
+                yield columns
+            if not missing:
+                return
+
+    def _begun(self, cluster: Cluster, engines: int, numbers: Sequence[int]) -> Iterator[Columns]:
         import ray
 
         jobs = [job.anywhere() for job in self._jobs]
         if not cluster.remote:
             here = ray.get_runtime_context().get_node_id()
-            return outcomes(self._setup, engines, ReadHere(tuple(jobs), here))
+            return outcomes(self._setup, engines, ReadHere(tuple(jobs), here), numbers)
         sent = tuple(ray.put(columns_of(number, job)) for number, job in enumerate(jobs))
-        return _from_afar(self._setup, engines, Sent(sent))
+        return _from_afar(self._setup, engines, Sent(sent), numbers)
 
     def _take(self, number: int, outcome: Outcome) -> Generator[Event, None, None]:
         """Keeps the row of a page, unless it came before."""
@@ -139,10 +152,6 @@ class ReadHere:
     jobs: tuple[PageJob, ...]
     node: str
 
-    @property
-    def count(self) -> int:
-        return len(self.jobs)
-
     def read(self, numbers: Any) -> Any:
         """A dataset of the pages' columns."""
         from ray.data import ActorPoolStrategy
@@ -162,10 +171,6 @@ class Sent:
 
     references: tuple[Any, ...]
 
-    @property
-    def count(self) -> int:
-        return len(self.references)
-
     def read(self, numbers: Any) -> Any:
         """A dataset of the pages' columns."""
         from ray.data import ActorPoolStrategy
@@ -178,7 +183,7 @@ class Sent:
         )
 
 
-def outcomes(setup: Setup, engines: int, pages: ReadHere | Sent) -> Iterator[Columns]:
+def outcomes(setup: Setup, engines: int, pages: ReadHere | Sent, wanted: Sequence[int]) -> Iterator[Columns]:
     """The number and the outcome of each page, as they come. A page whose workers die MOST_TRIES times has none."""
     import ray.data
 
@@ -188,9 +193,7 @@ def outcomes(setup: Setup, engines: int, pages: ReadHere | Sent) -> Iterator[Col
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1
-    numbers = ray.data.from_items(
-        [{"number": number} for number in range(pages.count)], override_num_blocks=pages.count
-    )
+    numbers = ray.data.from_items([{"number": number} for number in wanted], override_num_blocks=len(wanted))
     answered = pages.read(numbers).map(
         PageWorker,
         fn_constructor_args=(setup,),
@@ -208,16 +211,16 @@ class _Relay:
     An actor.
     """
 
-    def __init__(self, setup: Setup, engines: int, pages: Sent) -> None:
-        self._outcomes = outcomes(setup, engines, pages)
+    def __init__(self, setup: Setup, engines: int, pages: Sent, wanted: Sequence[int]) -> None:
+        self._outcomes = outcomes(setup, engines, pages, wanted)
 
     def next(self) -> Columns | None:
         return next(self._outcomes, None)
 
 
-def _from_afar(setup: Setup, engines: int, pages: Sent) -> Iterator[Columns]:
+def _from_afar(setup: Setup, engines: int, pages: Sent, wanted: Sequence[int]) -> Iterator[Columns]:
     import ray
 
-    relay = ray.remote(num_cpus=0)(_Relay).remote(setup, engines, pages)
+    relay = ray.remote(num_cpus=0)(_Relay).remote(setup, engines, pages, wanted)
     while (columns := ray.get(relay.next.remote())) is not None:
         yield columns
