@@ -197,7 +197,7 @@ def outcomes(setup: Setup, engines: int, pages: ReadHere | Sent, wanted: Sequenc
     answered = pages.read(numbers).map(
         PageWorker,
         fn_constructor_args=(setup,),
-        compute=ray.data.ActorPoolStrategy(size=engines, max_tasks_in_flight_per_actor=2),
+        compute=ray.data.ActorPoolStrategy(size=min(engines, len(wanted)), max_tasks_in_flight_per_actor=2),
         num_cpus=setup.threads,
         ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": MOST_TRIES - 1},
     )
