@@ -29,9 +29,9 @@ _FIGURES = {
     "tile": "a tile through tower and connector",
     "tile_lora_r16": "a tile with an adapter of rank 16 on tower and connector",
     "photo_1_tile": "photo, file to first token, one tile",
-    "photo_13_tiles": "the same, 13 tiles",
+    "photo_13_tiles": "photo, file to first token, 13 tiles",
     "photo_1_tile_second_question": "a second question about it, one tile",
-    "photo_13_tiles_second_question": "the same, 13 tiles",
+    "photo_13_tiles_second_question": "a second question about it, 13 tiles",
     "memory_over_weights": "memory above the packed weights, context of 4096",
 }
 
