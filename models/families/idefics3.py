@@ -59,7 +59,7 @@ def load(files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts:
     features = FeatureFiles(options.cache_dir / IMAGES, weights, tower)
     settings, rows = _tile_settings(source, digest, packed_folder)
     most_rows = parts.language.runtime.context_length
-    vision = TileEncoder(load_tower, settings, rows, features, most_rows, options.threads)
+    vision = TileEncoder(load_tower, settings, rows, features, most_rows)
     return replace(
         parts,
         vision=vision,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -60,21 +59,21 @@ class ImageTiles:
     cols: int
 
 
-def cut(pixels: NDArray[np.uint8], settings: TileSettings, threads: int = 1) -> ImageTiles:
-    """Cut an image. pixels: RGB, uint8 [height, width, 3]. threads: that resize it."""
+def cut(pixels: NDArray[np.uint8], settings: TileSettings) -> ImageTiles:
+    """Cut an image. pixels: RGB, uint8 [height, width, 3]."""
     tile = settings.tile
     image = PIL.Image.fromarray(np.ascontiguousarray(pixels))
     rows, cols = grid_of(image.size, settings)
-    image = _resize(image, _long_side_to(image.size, settings.longest_edge), threads)
+    image = image.resize(_long_side_to(image.size, settings.longest_edge), _LANCZOS)
     if settings.splitting:
-        image = _resize(image, _whole_tiles(image.size, tile), threads)
+        image = image.resize(_whole_tiles(image.size, tile), _LANCZOS)
         if not rows:
             return ImageTiles(_channels_first(image)[None], 0, 0)
         squares = _channels_first(image).reshape(3, rows, tile, cols, tile).transpose(1, 3, 0, 2, 4)
         parts = [squares.reshape(rows * cols, 3, tile, tile)]
     else:
         parts = []
-    whole = _resize(image, (tile, tile), threads)
+    whole = image.resize((tile, tile), _LANCZOS)
     return ImageTiles(np.concatenate([*parts, _channels_first(whole)[None]]), rows, cols)
 
 
@@ -189,34 +188,6 @@ def _whole_tiles(size: tuple[int, int], tile: int) -> tuple[int, int]:
 
 def _round_up(length: int, tile: int) -> int:
     return -(-length // tile) * tile
-
-
-def _resize(image: PIL.Image.Image, size: tuple[int, int], threads: int) -> PIL.Image.Image:
-    """image.resize(size, LANCZOS) with several threads, byte for byte.
-
-    Pillow resizes all rows, rounds to bytes, and then resizes all columns. No row or column depends on another one, so
-    that the threads share first the rows and then the columns. Pillow releases the GIL meanwhile.
-    """
-    if threads == 1 or image.size == size:
-        return image.resize(size, _LANCZOS)
-    width, height = size
-    wide = PIL.Image.new(image.mode, (width, image.height))
-    resized = PIL.Image.new(image.mode, size)
-
-    def rows(top: int, bottom: int) -> None:
-        part = image.crop((0, top, image.width, bottom))
-        wide.paste(part.resize((width, bottom - top), _LANCZOS), (0, top))
-
-    def columns(left: int, right: int) -> None:
-        part = wide.crop((left, 0, right, wide.height))
-        resized.paste(part.resize((right - left, height), _LANCZOS), (left, 0))
-
-    with ThreadPoolExecutor(threads) as pool:
-        for work, length in ((rows, image.height), (columns, width)):
-            count = min(threads, length)
-            borders = [length * number // count for number in range(count + 1)]
-            list(pool.map(work, borders[:-1], borders[1:]))
-    return resized
 
 
 def _channels_first(image: PIL.Image.Image) -> NDArray[np.uint8]:

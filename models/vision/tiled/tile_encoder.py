@@ -43,12 +43,10 @@ class TileEncoder:
         tile_rows: int,
         files: FeatureFiles,
         most_rows: int,
-        threads: int = 1,
     ) -> None:
         """load: called once, by `load` or with the first image that is not on disk.
 
         tile_rows: rows of a tile. most_rows: the rows of one image that the language model's context has room for.
-        threads: that cut an image.
         """
         self._load = load
         self._loaded: TileTower | None = None
@@ -56,7 +54,6 @@ class TileEncoder:
         self._tile_rows = tile_rows
         self._files = files
         self._most_rows = most_rows
-        self._threads = threads
 
     def load(self, progress: Progress = no_progress) -> TileTower:
         """The tower, loaded now if it is not in memory yet."""
@@ -92,7 +89,7 @@ class TileEncoder:
 
     def cut(self, image: Image) -> ImageTiles:
         """The tiles of an image."""
-        return cut(image.pixels, self.settings(image), self._threads)
+        return cut(image.pixels, self.settings(image))
 
     def look(
         self,

@@ -40,16 +40,17 @@ def test_tiles_are_those_of_transformers_byte_for_byte(case: TileCase) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "threads"),
-    [(97, 61, 2), (61, 97, 3), (400, 300, 2), (5, 2, 4), (64, 256, 2), (256, 1, 3)],
+    ("size", "resized"), [((90, 211), (54, 128)), ((333, 777), (54, 128)), ((211, 90), (128, 54))]
 )
-@pytest.mark.parametrize("splitting", [True, False])
-def test_several_threads_make_the_same_tiles(width: int, height: int, threads: int, splitting: bool) -> None:
-    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    settings = TileSettings(64, 256, splitting)
-    made, expected = cut(pixels, settings, threads), cut(pixels, settings)
-    assert (made.rows, made.cols) == (expected.rows, expected.cols)
-    assert np.array_equal(made.tiles, expected.tiles)
+def test_tall_and_wide_images_are_resized_in_the_order_that_pillow_takes(
+    size: tuple[int, int], resized: tuple[int, int]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    made = cut(pixels, TileSettings(64, 128, splitting=False))
+    image = PIL.Image.fromarray(pixels)
+    for step in (resized, (64, 64)):
+        image = image.resize(step, PIL.Image.Resampling.LANCZOS)
+    assert np.array_equal(made.tiles[-1], np.asarray(image).transpose(2, 0, 1))
 
 
 def test_an_ordinary_photo_is_cut_into_three_by_four_tiles_and_the_whole() -> None:
