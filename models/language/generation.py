@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from models.core.types import LikelyToken, Progress, Sampling, StopReason, Token
 from models.language.copying.policy import CopyPolicy
-from models.language.copying.search import CopyModel, CopySearch, Step
+from models.language.copying.search import CopyModel, CopySearch, ScoredToken
 from models.language.prefix_cache import AdapterKey, PrefixCache
 from models.language.prompt import Prompt
 from models.language.runtime import LlamaRuntime
@@ -164,7 +164,7 @@ class Generation(Iterator[Token]):
                 rows = max(LEAST_ROWS, rows // 2)
         return logits
 
-    def _decode(self, steps: Iterator[Step]) -> Iterator[Token]:
+    def _decode(self, steps: Iterator[ScoredToken]) -> Iterator[Token]:
         """Decode and yield the tokens of steps until the answer ends. The next step is computed after the yield."""
         prefix, tokenizer = self._model.prefix, self._model.tokenizer
         decoder, stops = tokenizer.stream(), StopMatcher(self._sampling.stop)
@@ -188,18 +188,18 @@ class Generation(Iterator[Token]):
                 return
         self.stop_reason = "cancelled"
 
-    def _steps(self, logits: Logits, sampler: Sampler, choice: Copy | None = None) -> Iterator[Step]:
+    def _steps(self, logits: Logits, sampler: Sampler, choice: Copy | None = None) -> Iterator[ScoredToken]:
         """Choose token after token. logits: of the first one, float32 [vocab]. choice: tokens to choose among."""
         runtime, prefix, ends = self._model.runtime, self._model.prefix, self._model.tokenizer.end_ids
         while True:
             token, logprob = sampler.choose(logits, choice)
-            yield Step(token, logprob, self._likeliest(logits))
+            yield ScoredToken(token, logprob, self._likeliest(logits))
             if choice is not None and token not in ends:
                 choice.accept(token)
             logits = runtime.decode(token, len(prefix), self._adapter.packed)
             prefix.extend([token])
 
-    def _copied_steps(self, policy: CopyPolicy, logits: Logits, sampler: Sampler) -> Iterator[Step]:
+    def _copied_steps(self, policy: CopyPolicy, logits: Logits, sampler: Sampler) -> Iterator[ScoredToken]:
         """The steps of the likeliest copy, or of one that is drawn when a temperature is set.
 
         The search leaves the tokens of other copies in the KV cache, so none is recorded as part of the prefix.
@@ -239,7 +239,7 @@ class Generation(Iterator[Token]):
             if token != chosen:
                 logprob = log_probability(logits, token)
             self.completion_tokens += 1
-            yield self._token(Step(token, logprob, self._likeliest(logits)), decoder.feed(token))
+            yield self._token(ScoredToken(token, logprob, self._likeliest(logits)), decoder.feed(token))
             self.decode_ms = _milliseconds(decoding)
             if constraint.is_complete:
                 break
@@ -262,7 +262,7 @@ class Generation(Iterator[Token]):
         free = self._model.runtime.context_length - len(self._prompt.tokens)
         return min(self._sampling.max_tokens, free + 1)
 
-    def _token(self, step: Step, text: str) -> Token:
+    def _token(self, step: ScoredToken, text: str) -> Token:
         """Add a token's text to the answer, without the blanks at the beginning of the answer."""
         added = text if self.text else text.lstrip()
         self.text += added

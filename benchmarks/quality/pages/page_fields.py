@@ -28,7 +28,7 @@ FOUR_FIELDS: Final = "company, date:date, address, total:number"
 
 
 @dataclass(frozen=True)
-class PageRow:
+class ReferencePage:
     """A page and what stands on it. expected: by the names of fields."""
 
     image: Path
@@ -65,12 +65,12 @@ class PageResult:
     expected: Mapping[str, str]
 
 
-def read_page_rows(file: Path, names: Sequence[str], split: str) -> list[PageRow]:
+def read_page_rows(file: Path, names: Sequence[str], split: str) -> list[ReferencePage]:
     """The rows of a split. Raises UserError for a file that cannot be read and for a row without one of the fields."""
     try:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         return [
-            PageRow(file.parent / row["image"], {name: str(row[name]) for name in names})
+            ReferencePage(file.parent / row["image"], {name: str(row[name]) for name in names})
             for row in rows
             if row["split"] == split
         ]
@@ -82,7 +82,7 @@ def read_page_rows(file: Path, names: Sequence[str], split: str) -> list[PageRow
         ) from None
 
 
-def judged(row: PageRow, answer: Answer, schema: AnswerSchema) -> PageResult:
+def judged(row: ReferencePage, answer: Answer, schema: AnswerSchema) -> PageResult:
     """The values of an answer beside those of the page."""
     try:
         values = json.loads(answer.text)
@@ -105,7 +105,7 @@ def judged(row: PageRow, answer: Answer, schema: AnswerSchema) -> PageResult:
 
 
 def results(
-    assistant: Assistant, rows: Sequence[PageRow], schema: AnswerSchema, adapter: str
+    assistant: Assistant, rows: Sequence[ReferencePage], schema: AnswerSchema, adapter: str
 ) -> Iterator[PageResult]:
     """Asks for the fields of each page. Raises UserError when a page cannot be read."""
     for row in rows:

@@ -19,8 +19,8 @@ from edge_app.extract.answering.cluster import Cluster, ClusterAddress, connecte
 from edge_app.extract.answering.local_pages import Keep
 from edge_app.extract.answering.page_worker import (
     Columns,
-    Outcome,
     PageFetcher,
+    PageOutcome,
     PageReader,
     PageWorker,
     Setup,
@@ -88,7 +88,7 @@ class ClusterPages:
             if columns is None:
                 fields = len(self._setup.task.asked.fields)
                 return PageRow.failed(job.file, job.page, job.digest, fields, GIVEN_UP)
-            yield from self._take(int(columns["number"]), Outcome.from_json(str(columns["outcome"])))
+            yield from self._take(int(columns["number"]), PageOutcome.from_json(str(columns["outcome"])))
         return self._rows.pop(number)
 
     @staticmethod
@@ -128,7 +128,7 @@ class ClusterPages:
         sent = tuple(ray.put(columns_of(number, job)) for number, job in enumerate(jobs))
         return _from_afar(self._setup, engines, Sent(sent), numbers)
 
-    def _take(self, number: int, outcome: Outcome) -> Generator[Event, None, None]:
+    def _take(self, number: int, outcome: PageOutcome) -> Generator[Event, None, None]:
         """Keeps the row of a page, unless it came before."""
         if outcome.kind == "refused":
             raise UserError(outcome.text)

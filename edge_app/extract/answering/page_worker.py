@@ -2,7 +2,7 @@
 
 Ray Data calls PageReader on the machine of the command, which has the files, and PageWorker anywhere. What goes from
 one to the other is a dict of columns: number (of the page in the run), data (bytes of an image file), name, digest, and
-error (a sentence; empty for a page that was read). What comes back is the number and an Outcome as JSON.
+error (a sentence; empty for a page that was read). What comes back is the number and an PageOutcome as JSON.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Columns = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PageOutcome:
     """What became of a page.
 
     kind: "row" for a row, also one with an error; "refused" when the worker cannot answer any page; "defect" for an
@@ -45,7 +45,7 @@ class Outcome:
         return json.dumps([self.kind, self.text, self.notes])
 
     @classmethod
-    def from_json(cls, text: str) -> Outcome:
+    def from_json(cls, text: str) -> PageOutcome:
         kind, content, notes = json.loads(text)
         return cls(kind, content, tuple(notes))
 
@@ -118,7 +118,7 @@ def columns_of(number: int, job: PageJob) -> Columns:
 
 
 class PageWorker:
-    """An actor of Ray Data's `map`: columns of a page in, its number and Outcome out."""
+    """An actor of Ray Data's `map`: columns of a page in, its number and PageOutcome out."""
 
     def __init__(self, setup: Setup) -> None:
         if setup.home:
@@ -132,9 +132,9 @@ class PageWorker:
 
     def __call__(self, columns: Columns) -> Columns:
         try:
-            outcome = Outcome("refused", self._refusal) if self._refusal else self._outcome(columns)
+            outcome = PageOutcome("refused", self._refusal) if self._refusal else self._outcome(columns)
         except Exception:  # shown by the command, which ends with it
-            outcome = Outcome("defect", traceback.format_exc())
+            outcome = PageOutcome("defect", traceback.format_exc())
         return {"number": int(columns["number"]), "outcome": outcome.as_json()}
 
     def _start(self) -> None:
@@ -160,18 +160,18 @@ class PageWorker:
             )
         self._pages = LocalPages(self._setup.task, assistant, reader, lambda _: None)
 
-    def _outcome(self, columns: Columns) -> Outcome:
+    def _outcome(self, columns: Columns) -> PageOutcome:
         name, digest = str(columns["name"]), str(columns["digest"]) or None
         number, error = int(columns["page"]), str(columns["error"])
         if error:
             fields = len(self._setup.task.asked.fields)
-            return Outcome("row", PageRow.failed(name, number, digest, fields, error).as_json())
+            return PageOutcome("row", PageRow.failed(name, number, digest, fields, error).as_json())
         picture = ImageBytes(bytes(columns["data"]), name)
         job = PageJob(name, number, digest, partial(_given, picture))
         self._pages.begin(job)
         notes: list[str] = []
         row = _drained(self._pages.finish(job), notes)
-        return Outcome("row", row.as_json(), tuple(notes))
+        return PageOutcome("row", row.as_json(), tuple(notes))
 
 
 def _given(picture: ImageBytes) -> ImageBytes:

@@ -26,7 +26,7 @@ SURE: Final = 4.0
 
 
 @dataclass(frozen=True)
-class Step:
+class ScoredToken:
     """One token of an answer. logprob, likeliest: as in models.core.types.Token."""
 
     token: int
@@ -69,7 +69,7 @@ class CopySearch:
         policy = self._policy
         return self._copy(Passages(self._texts, (*policy.choices, *policy.declines), policy.excluded))
 
-    def steps(self, logits: Logits) -> Iterator[Step]:
+    def steps(self, logits: Logits) -> Iterator[ScoredToken]:
         """The tokens of the answer, an end token last unless the limit is reached or the search is cancelled.
 
         logits: after the prompt, float32 [vocab]. Where the model is sure of the first token, each comes when it is
@@ -89,17 +89,19 @@ class CopySearch:
             yield from self._search(copies, declines)
         else:
             end = min(self._model.tokenizer.end_ids)
-            yield Step(end, log_probability(first, end), self._model.observe(first))
+            yield ScoredToken(end, log_probability(first, end), self._model.observe(first))
 
-    def _search(self, copies: Sequence[Step], declines: Sequence[Step]) -> list[Step]:
+    def _search(self, copies: Sequence[ScoredToken], declines: Sequence[ScoredToken]) -> list[ScoredToken]:
         best = self._likeliest(self._pages, copies[: self._policy.candidates], -math.inf)
         least = copy_score([step.logprob for step in best]) + self._policy.margin
         return self._likeliest(self._declines, declines, least) or best
 
-    def _likeliest(self, passages: Passages, firsts: Sequence[Step], least: float) -> list[Step]:
+    def _likeliest(
+        self, passages: Passages, firsts: Sequence[ScoredToken], least: float
+    ) -> list[ScoredToken]:
         """The likeliest of the copies that begin with these tokens, the likeliest of which is first; empty when none
         is likelier than `least`."""
-        found: list[Step] = []
+        found: list[ScoredToken] = []
         for first in firsts:
             if first.logprob <= least:
                 break
@@ -109,15 +111,17 @@ class CopySearch:
                 found, least = steps, score
         return found
 
-    def _firsts(self, passages: Passages, logits: Logits) -> list[Step]:
+    def _firsts(self, passages: Passages, logits: Logits) -> list[ScoredToken]:
         """The likeliest tokens that a copy may begin with, the likeliest first."""
         tokens = self._copy(passages).tokens()
         ranked = sorted(tokens, key=lambda token: (-float(logits[token]), token))
         likeliest = self._model.observe(logits)
         count = max(self._policy.candidates, 2)
-        return [Step(token, log_probability(logits, token), likeliest) for token in islice(ranked, count)]
+        return [
+            ScoredToken(token, log_probability(logits, token), likeliest) for token in islice(ranked, count)
+        ]
 
-    def _follow(self, passages: Passages, first: Step) -> Iterator[Step]:
+    def _follow(self, passages: Passages, first: ScoredToken) -> Iterator[ScoredToken]:
         """The copy that begins with a token and goes on with the likeliest one each time."""
         model, copy, step = self._model, self._copy(passages), first
         for count in range(model.limit):
@@ -129,7 +133,7 @@ class CopySearch:
             check_finite(logits)
             tokens = copy.tokens() + (sorted(model.tokenizer.end_ids) if copy.may_end else [])
             token = max(tokens, key=lambda each: float(logits[each]))
-            step = Step(token, log_probability(logits, token), model.observe(logits))
+            step = ScoredToken(token, log_probability(logits, token), model.observe(logits))
 
     def _copy(self, passages: Passages) -> Copy:
         return Copy(passages, self._model.tokenizer, self._model.vocabulary)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.quality.pages.page_fields import (
     FOUR_FIELDS,
-    PageRow,
+    ReferencePage,
     judged,
     main,
     read_page_rows,
@@ -23,7 +23,7 @@ from edge_app.schemas.fields import FieldValue, parse_fields
 from models.core.errors import UserError
 
 SCHEMA = schema_of_fields(parse_fields(FOUR_FIELDS))
-ROW = PageRow(
+ROW = ReferencePage(
     Path("page.jpg"), {"company": "A & B Co.", "date": "14/03/2018", "address": "1 High St", "total": "9.90"}
 )
 RIGHT = {"company": "a&b co", "date": "2018-03-14", "address": "1 HIGH ST.", "total": 9.9}
@@ -77,7 +77,7 @@ def test_rows_of_another_split_are_left_out_and_one_without_a_field_is_refused(t
     whole = {"image": "a.png", "split": "val", "company": "A", "total": "1"}
     file.write_text(f"{json.dumps(whole)}\n{json.dumps(whole | {'split': 'train'})}\n")
     assert read_page_rows(file, ["company", "total"], "val") == [
-        PageRow(tmp_path / "a.png", {"company": "A", "total": "1"})
+        ReferencePage(tmp_path / "a.png", {"company": "A", "total": "1"})
     ]
     with pytest.raises(UserError, match="'date'"):
         read_page_rows(file, ["date"], "val")

@@ -12,7 +12,7 @@ from edge_app.events import Event, ImageEncoded
 from edge_app.extract.answering import cluster_pages
 from edge_app.extract.answering.cluster import Cluster, ClusterAddress
 from edge_app.extract.answering.cluster_pages import GIVEN_UP, ClusterPages, Pool
-from edge_app.extract.answering.page_worker import Columns, Outcome, PageReader, Setup
+from edge_app.extract.answering.page_worker import Columns, PageOutcome, PageReader, Setup
 from edge_app.extract.rows import PageRow
 from edge_app.extract.sources import PageJob, jobs_of
 from edge_app.extract.task import ExtractTask, asked_question
@@ -25,7 +25,7 @@ TASK = ExtractTask(asked_question("What?"), "none", "edge-vlm-135m", "w", "auto"
 
 def answered(number: int, text: str, *notes: str) -> Columns:
     row = PageRow("there.png", 7, f"{number}", (text,), (0.5,), None, "local")
-    return {"number": number, "outcome": Outcome("row", row.as_json(), notes).as_json()}
+    return {"number": number, "outcome": PageOutcome("row", row.as_json(), notes).as_json()}
 
 
 def run(
@@ -92,9 +92,11 @@ def test_a_page_that_never_comes_has_a_row_with_its_error(monkeypatch: pytest.Mo
 
 def test_a_worker_that_cannot_answer_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="other weights"):
-        run(monkeypatch, [{"number": 0, "outcome": Outcome("refused", "It has other weights.").as_json()}])
+        run(
+            monkeypatch, [{"number": 0, "outcome": PageOutcome("refused", "It has other weights.").as_json()}]
+        )
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        run(monkeypatch, [{"number": 0, "outcome": Outcome("defect", "ZeroDivisionError").as_json()}])
+        run(monkeypatch, [{"number": 0, "outcome": PageOutcome("defect", "ZeroDivisionError").as_json()}])
 
 
 def test_a_cluster_that_is_gone_ends_the_run_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

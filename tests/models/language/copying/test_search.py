@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.core.errors import UserError
 from models.language.copying.policy import CopyPolicy
-from models.language.copying.search import CopyModel, CopySearch, Step
+from models.language.copying.search import CopyModel, CopySearch, ScoredToken
 from models.language.tokenizer import Tokenizer
 from tests.models.language.test_tokenizer import small
 
@@ -52,7 +52,9 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return small(tmp_path_factory.mktemp("tokenizer"))
 
 
-def search(model: Mixture, tokenizer: Tokenizer, policy: CopyPolicy = POLICY, **changes: Any) -> list[Step]:
+def search(
+    model: Mixture, tokenizer: Tokenizer, policy: CopyPolicy = POLICY, **changes: Any
+) -> list[ScoredToken]:
     options: dict[str, Any] = {"limit": 40, "cancel": threading.Event()} | changes
     parts = CopyModel(tokenizer, len(tokenizer), model.decode, lambda _: (), **options)
     return list(CopySearch(parts, policy, PAGE).steps(model.logits()))
