@@ -14,8 +14,8 @@ from benchmarks.speed import adapters, app, measurement, peer
 from benchmarks.speed import language_model as speed
 from benchmarks.speed.measurement import IdleCheck
 from benchmarks.speed.table import TableRow, as_json, as_text, in_words
-from benchmarks.speed.workers import Worker, WorkerError
 from benchmarks.vlm import figures, random_models
+from benchmarks.workers import Worker, WorkerError
 from edge_app.settings import load
 from edge_app.system import paths
 from models.compiler import threads as thread_settings

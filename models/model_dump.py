@@ -19,7 +19,7 @@ from models.families.parts import Parts
 from models.language.prompt import EncodedImage, Prompt, RowIds
 from models.language.templates.chat_template import IMAGE_TEXT, Content, ImagePart
 from models.vision.tiled.tile_encoder import TileEncoder
-from models.vision.tiles import pixel_values
+from models.vision.tiled.tiles import pixel_values
 
 STEP: Final = 16
 """Logits are given for every position with this many positions up to it, beside the last one."""

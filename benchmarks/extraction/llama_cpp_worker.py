@@ -2,7 +2,7 @@
 
 It runs under any Python that has llama-cpp-python, rapidocr and onnxruntime, and must import nothing of this project.
 Each page is read by rapidocr as it comes, its lines go into the prompt, and the answer is held to a JSON Schema by
-llama.cpp's grammar. Requests are JSON lines, as in benchmarks/speed/workers.py.
+llama.cpp's grammar. Requests are JSON lines, as in benchmarks/workers.py.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.workers import Worker
+from benchmarks.workers import Worker
 from edge_app.extract.sources import find_files
 from edge_app.extract.task import asked_fields
 from edge_app.settings import DEFAULT_MODEL

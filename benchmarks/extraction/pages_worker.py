@@ -1,6 +1,6 @@
 """Pages by this project in a process of its own: by `extract`, or by a loop that asks about one page after another.
 
-Requests are JSON lines (benchmarks/speed/workers.py). Nothing is taken from earlier runs.
+Requests are JSON lines (benchmarks/workers.py). Nothing is taken from earlier runs.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _raise_failure(event: object) -> None:
 
 
 if __name__ == "__main__":
-    from benchmarks.speed.workers import serve
+    from benchmarks.workers import serve
 
     worker = PagesWorker(sys.argv[1], sys.argv[2])
     serve(worker)

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.speed import workload
 from benchmarks.speed.measurement import alternate, busy, peak_memory
 from benchmarks.speed.table import Samples, TableRow, Target, row
-from benchmarks.speed.workers import Worker, WorkerError
+from benchmarks.workers import Worker, WorkerError
 from edge_app.system import paths
 
 QUESTION = "What is in this picture?"

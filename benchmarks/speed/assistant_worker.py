@@ -1,6 +1,6 @@
 """The whole assistant in a process of its own, to measure its start, its answers about photos and its idle load.
 
-    python -m benchmarks.speed.assistant_worker               takes requests (benchmarks/speed/workers.py)
+    python -m benchmarks.speed.assistant_worker               takes requests (benchmarks/workers.py)
     python -m benchmarks.speed.assistant_worker ready         loads the model, prints "ready", ends
     python -m benchmarks.speed.assistant_worker first FOLDER  packs and compiles everything into an empty folder,
                                                               prints the seconds of each stage as JSON
@@ -116,7 +116,7 @@ def main(arguments: list[str]) -> None:
     match arguments:
         case []:
             # Not at the top: psutil would add its import to the time until ready.
-            from benchmarks.speed.workers import serve
+            from benchmarks.workers import serve
 
             serve(AssistantWorker())
         case ["ready"]:

@@ -13,7 +13,7 @@ from benchmarks.speed import workload
 from benchmarks.speed.measurement import IdleCheck, Measure, alternate
 from benchmarks.speed.peer import Peer, Variant
 from benchmarks.speed.table import Samples, TableRow, Target, row
-from benchmarks.speed.workers import Worker
+from benchmarks.workers import Worker
 
 _BUSY = "while True: pass"
 

@@ -2,7 +2,7 @@
 
 It runs under any Python that has llama-cpp-python and must import nothing of this project. Only the C bindings are
 used, so that no figure includes Python copies of logits or Python sampling. The protocol is that of
-benchmarks/speed/workers.py.
+benchmarks/workers.py.
 """
 
 from __future__ import annotations

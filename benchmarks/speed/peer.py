@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.speed import workload
-from benchmarks.speed.workers import Worker, WorkerError
+from benchmarks.workers import Worker, WorkerError
 from models.core.errors import UserError
 from models.lora.weights import LoraWeights
 

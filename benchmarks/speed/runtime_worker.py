@@ -3,7 +3,7 @@
     python -m benchmarks.speed.runtime_worker
 
 It runs models.language.runtime.LlamaRuntime directly and without sampling, as llama_cpp_worker runs llama.cpp. The
-protocol is that of benchmarks/speed/workers.py.
+protocol is that of benchmarks/workers.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import psutil
 from adapters.bank import AdapterBank
 from adapters.store.adapter_store import AdapterStore
 from benchmarks.speed import workload
-from benchmarks.speed.workers import serve
+from benchmarks.workers import serve
 from models.compiled_adapters import CompiledAdapterPacker, as_compiled
 from models.compiler.cpu import choose_path, detect
 from models.formats.llama_sources import load_llama

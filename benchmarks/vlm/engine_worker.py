@@ -2,7 +2,7 @@
 
     python -m benchmarks.vlm.engine_worker
 
-The protocol is that of benchmarks/speed/workers.py.
+The protocol is that of benchmarks/workers.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.speed.assistant_worker import StageTimes
-from benchmarks.speed.workers import serve
+from benchmarks.workers import serve
 from models.compiled_engine import CompiledEngine
 from models.core.cache import PACKED
 from models.core.images import load_image

@@ -13,8 +13,8 @@ from benchmarks.speed import language_model as speed
 from benchmarks.speed import peer, workload
 from benchmarks.speed.measurement import IdleCheck, Measure, alternate
 from benchmarks.speed.table import Samples, TableRow, Target, row
-from benchmarks.speed.workers import Worker
 from benchmarks.vlm import images, random_models
+from benchmarks.workers import Worker
 from models.core.files import file_digest
 
 CONTEXT = 4096

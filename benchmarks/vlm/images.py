@@ -13,7 +13,7 @@ from benchmarks.speed import workload
 from benchmarks.speed.measurement import IdleCheck, Measure, alternate, peak_memory
 from benchmarks.speed.peer import Peer, Variant
 from benchmarks.speed.table import Samples, TableRow, Target, row
-from benchmarks.speed.workers import Worker
+from benchmarks.workers import Worker
 
 PHOTO = (1600, 1200)  # width, height in pixels: 13 tiles
 QUESTION = "What is in this picture?"

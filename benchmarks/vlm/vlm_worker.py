@@ -2,7 +2,7 @@
 
     python -m benchmarks.vlm.vlm_worker
 
-The protocol is that of benchmarks/speed/workers.py.
+The protocol is that of benchmarks/workers.py.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.runtime_worker import RuntimeWorker
-from benchmarks.speed.workers import serve
 from benchmarks.vlm.memory_probe import MemoryProbe
+from benchmarks.workers import serve
 from models.compiler.cpu import choose_path, detect
 
 

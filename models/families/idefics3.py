@@ -26,7 +26,7 @@ from models.vision.siglip.encoder import SiglipEncoder
 from models.vision.siglip.packed_siglip import load_or_pack_siglip
 from models.vision.tiled.feature_files import FeatureFiles
 from models.vision.tiled.tile_encoder import TileEncoder
-from models.vision.tiles import TileSettings, directory_tile_settings, gguf_tile_settings
+from models.vision.tiled.tiles import TileSettings, directory_tile_settings, gguf_tile_settings
 
 PENALTY = 1.0
 """The repetition penalty without an adapter. These models are made for greedy answers without one."""

@@ -31,7 +31,7 @@ TILE_ROWS_LIMIT = 8  # the largest tile of rows of any instruction set
 WEIGHTS = ("embedding", "embedding_rest", "q", "k", "v", "o", "gate", "up", "down", "head", "norms")
 # Activations of linear layers, quantised or as floats: of the residual stream (for q, k, v, gate, up and the head), of
 # the attention's output (for o) and of the MLP's inner values (for down). Their fields are described in
-# models/kernels/weight_tiles.py, Activations, and in models/kernels/float_linear.py.
+# models/kernels/linear/weight_tiles.py, Activations, and in models/kernels/linear/float_linear.py.
 ACTIVATION_SETS = ("stream", "attention", "inner")
 
 

@@ -10,10 +10,10 @@ from tvm.tirx.script import builder as tir
 
 from models.kernels.attention import Attention
 from models.kernels.emit import Emitter, bind, f32, i64, load, phase, share, splat, store, when
-from models.kernels.float_linear import FloatLinear
 from models.kernels.isa import Expr, Machine
-from models.kernels.linear import Linear
-from models.kernels.weight_tiles import GROUP, ONE_ROW, Activations
+from models.kernels.linear.float_linear import FloatLinear
+from models.kernels.linear.linear import Linear
+from models.kernels.linear.weight_tiles import GROUP, ONE_ROW, Activations
 from models.packing.lora_layout import SITES, LoraLayout
 from models.packing.packed_model import TILE_BYTES, LlamaShape
 

@@ -10,8 +10,8 @@ from models.kernels.arguments import CHUNK
 from models.kernels.attention import ChunkStore
 from models.kernels.emit import bind, i64, load, phase, store
 from models.kernels.isa import Expr
+from models.kernels.linear.weight_tiles import GROUP, Rows
 from models.kernels.model import LlamaWriter
-from models.kernels.weight_tiles import GROUP, Rows
 from models.packing.lora_layout import SITES
 
 

@@ -13,8 +13,8 @@ from tvm.tirx.script import builder as tir
 from models.compiler.cpu import KernelPath
 from models.formats.float_matrix import FLOAT_BITS
 from models.kernels.emit import Register, bind, i64, splat, store
-from models.kernels.float_linear import load_floats
 from models.kernels.isa import Expr
+from models.kernels.linear.float_linear import load_floats
 from models.vision.siglip.linear import Cells, PanelLinear, Product, RowVectors
 from models.vision.siglip.shape import GROUP
 

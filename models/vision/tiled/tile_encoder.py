@@ -16,7 +16,7 @@ from models.core.errors import UserError
 from models.core.types import Image, Progress, no_progress
 from models.vision.siglip.adapter import PackedVisionLora
 from models.vision.tiled.feature_files import FeatureFiles, TiledImage
-from models.vision.tiles import ImageTiles, TileSettings, cut, grid_of
+from models.vision.tiled.tiles import ImageTiles, TileSettings, cut, grid_of
 
 
 class TileTower(Protocol):

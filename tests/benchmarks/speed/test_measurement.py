@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.speed import measurement
 from benchmarks.speed.measurement import IdleCheck, alternate, busy, facts, peak_memory, versions
-from benchmarks.speed.workers import Worker, WorkerError
+from benchmarks.workers import Worker, WorkerError
 
 ECHO = """
 import json, sys

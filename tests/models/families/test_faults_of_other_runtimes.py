@@ -19,7 +19,7 @@ from models.core.images import load_image
 from models.core.types import Image, Message, Sampling
 from models.model_dump import dump, read_messages
 from models.vision.tiled.tile_encoder import TileEncoder
-from models.vision.tiles import TileSettings, cut, directory_tile_settings
+from models.vision.tiled.tiles import TileSettings, cut, directory_tile_settings
 from tests.fixtures.numerics.tile_cases import TileCase
 from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS, said
 from tests.models.families.vlm_models import FEATURES, difference, expected, files_of, images_of, parts

@@ -16,7 +16,7 @@ from models.vision.siglip.adapter import PackedVisionLora
 from models.vision.tiled import feature_files
 from models.vision.tiled.feature_files import FeatureFiles, TiledImage
 from models.vision.tiled.tile_encoder import TileEncoder
-from models.vision.tiles import TileSettings
+from models.vision.tiled.tiles import TileSettings
 
 TILE, ROWS, HIDDEN = 16, 2, 4
 

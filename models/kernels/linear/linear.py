@@ -28,7 +28,6 @@ from typing import Any
 
 from tvm.tirx.script import builder as tir
 
-from models.kernels.adapter_products import AdapterProducts
 from models.kernels.emit import (
     Register,
     bind,
@@ -45,7 +44,8 @@ from models.kernels.emit import (
     when,
 )
 from models.kernels.isa import Expr, intrinsic
-from models.kernels.weight_tiles import AHEAD, CODE_WORDS, GROUP, Activations, Operands, Rows
+from models.kernels.linear.adapter_products import AdapterProducts
+from models.kernels.linear.weight_tiles import AHEAD, CODE_WORDS, GROUP, Activations, Operands, Rows
 from models.packing.packed_model import CODE_BYTES
 
 

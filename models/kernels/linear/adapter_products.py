@@ -24,7 +24,7 @@ from models.kernels.emit import (
     sum_integers,
 )
 from models.kernels.isa import Expr
-from models.kernels.weight_tiles import AHEAD, CODE_WORDS, Activations, Operands, Rows, WeightTiles
+from models.kernels.linear.weight_tiles import AHEAD, CODE_WORDS, Activations, Operands, Rows, WeightTiles
 from models.packing.lora_layout import SITES
 
 

@@ -1,7 +1,8 @@
 """Linear layers without rounding: weights as the files have them, activations and LoRA in float32.
 
-They are slower than those of models/kernels/linear.py, whose weights have a half to a quarter of the bytes. Every sum
-over inputs is one chain of multiply-adds in the order of the inputs, so that prefill and decode give the same bits.
+They are slower than those of models/kernels/linear/linear.py, whose weights have a half to a quarter of the bytes.
+Every sum over inputs is one chain of multiply-adds in the order of the inputs, so that prefill and decode give the
+same bits.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from tvm.tirx.script import builder as tir
 from models.formats.float_matrix import FLOAT_BITS, FloatType
 from models.kernels.emit import Emitter, Register, bind, i64, load, registers, splat, store
 from models.kernels.isa import Expr
-from models.kernels.linear import Linear
-from models.kernels.weight_tiles import AHEAD, GROUP, Activations, Operands, Rows
+from models.kernels.linear.linear import Linear
+from models.kernels.linear.weight_tiles import AHEAD, GROUP, Activations, Operands, Rows
 
 # path -> lanes that all rows of a tile sum at once: their sums and the weights are held in registers
 _AT_ONCE = {"avx512vnni": 16, "avxvnni": 16, "avx2": 16, "neon": 8, "generic": 8}

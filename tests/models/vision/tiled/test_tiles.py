@@ -14,7 +14,13 @@ import pytest
 
 from models.core.errors import UserError
 from models.core.images import load_image
-from models.vision.tiles import TileSettings, cut, directory_tile_settings, gguf_tile_settings, pixel_values
+from models.vision.tiled.tiles import (
+    TileSettings,
+    cut,
+    directory_tile_settings,
+    gguf_tile_settings,
+    pixel_values,
+)
 from tests.fixtures import numerics
 from tests.fixtures.numerics.tile_cases import CASES, TileCase
 
