@@ -177,7 +177,7 @@ class CompiledEngine:
         return EncodedImage(row_ids, tokens.embeddings, guesses, tokens.probability)
 
     def certainty(self, image: Image, adapter: PackedAdapter | None = None) -> float | None:
-        """The probability of the projector's heads (models.vision.projector.ImageTokens), 0..1.
+        """The probability of the projector's heads (models.vision.projector.projector.ImageTokens), 0..1.
 
         None for an adapter without heads of its own, because its answers do not follow from the model's heads.
         """

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from models.training.heads import fit_linear, softmax
-from models.vision.pooling import Pooling, feature, map_of, pooled_size
-from models.vision.projector_file import Places
+from models.vision.projector.pooling import Pooling, feature, map_of, pooled_size
+from models.vision.projector.projector_file import Places
 from models.vision.tower import TowerFeatures
 
 PENALTY = 0.1
@@ -65,7 +65,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A head's weights, as in models.vision.projector_file.ProjectorHead."""
+    """A head's weights, as in models.vision.projector.projector_file.ProjectorHead."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -188,7 +188,7 @@ def _gain(view: View) -> torch.Tensor:
 
 
 def _torch_pooled(hidden: torch.Tensor, division: int, pooling: Pooling) -> torch.Tensor:
-    """[n, places, hidden] -> [n, pooled_size(hidden, division, pooling)], as models.vision.pooling.pooled."""
+    """[n, places, hidden] -> [n, pooled_size(hidden, division, pooling)], as models.vision.projector.pooling.pooled."""
     if pooling == "mean":
         return _torch_means(hidden, division)
     side = round(hidden.shape[1] ** 0.5)

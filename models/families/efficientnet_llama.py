@@ -16,8 +16,8 @@ from models.families.llama import load_language
 from models.families.parts import LoadOptions, Parts
 from models.hub.store import ModelFiles
 from models.model_config import read_model_config
-from models.vision.projector import Projector, packed_embedding
-from models.vision.projector_file import read_projector
+from models.vision.projector.projector import Projector, packed_embedding
+from models.vision.projector.projector_file import read_projector
 from models.vision.tower import VisionTower
 from models.vision.tower_file import load_or_pack_tower
 from models.vision.vision_encoder import VisionEncoder

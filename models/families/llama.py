@@ -34,7 +34,7 @@ from models.lora.weights import PackedLora, pack_lora
 from models.model_config import ModelConfig, read_model_config
 from models.packing.packed_model import LlamaShape, PackedModel, load_or_pack
 from models.packing.unpacking import module_weights
-from models.vision.projector import packed_embedding
+from models.vision.projector.projector import packed_embedding
 
 
 def load(files: ModelFiles, options: LoadOptions, progress: Progress) -> Parts:

@@ -22,7 +22,7 @@ from models.language.generation import LanguageModel
 from models.language.prompt import PromptBuilder
 from models.language.side_context import SideContext
 from models.lora.weights import PackedLora
-from models.vision.projector import EmbeddingRows
+from models.vision.projector.projector import EmbeddingRows
 from models.vision.tiled.tile_encoder import TileEncoder
 from models.vision.vision_encoder import VisionEncoder
 

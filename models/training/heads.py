@@ -170,7 +170,7 @@ def softmax(z: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def save_projector(path: Path, heads: Sequence[WordHead]) -> None:
-    """Write projector.safetensors (format version 1, see models.vision.projector_file)."""
+    """Write projector.safetensors (format version 1, see models.vision.projector.projector_file)."""
     tensors: dict[str, NDArray[Any]] = {}
     described = []
     for head in heads:

@@ -17,10 +17,10 @@ before = state()
 import models
 found = [each.name for each in pkgutil.walk_packages(models.__path__, "models.") if not each.ispkg]
 siglip = ("arithmetic", "attention", "float_linear", "functions", "linear")
-emitting = ("models.training", "models.kernels", "models.vision.kernels", "models.vision.projection",
+emitting = ("models.training", "models.kernels", "models.vision.kernels", "models.vision.projector.projection",
             *("models.vision.siglip." + name for name in siglip))
 for name in found:
-    if not name.startswith(emitting) or name == "models.vision.projector":
+    if not name.startswith(emitting) or name == "models.vision.projector.projector":
         importlib.import_module(name)
 assert len(found) > 40
 assert state() == before

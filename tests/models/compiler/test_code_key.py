@@ -15,7 +15,7 @@ from tests.models.compiler.test_compile import BUILD, run
 
 BUILDERS = (
     "models.kernels.llama:build", "models.vision.kernels:tower_module",
-    "models.vision.projection:projector_module",
+    "models.vision.projector.projection:projector_module",
 )  # fmt: skip
 
 KERNEL = '''"""A kernel."""

@@ -14,7 +14,7 @@ from models.formats.llama_weights import LINEAR_ROLES, LlamaWeights, Matrix
 from models.language.runtime import LlamaRuntime
 from models.lora.weights import add_packed, pack_lora
 from models.packing.unpacking import module_weights
-from models.vision.projector import packed_embedding
+from models.vision.projector.projector import packed_embedding
 from tests.models import tiny_llama
 from tests.models.tiny_llama import Array, Reference, random_lora
 from tests.models.vision.vision_cases import PATHS

@@ -219,7 +219,8 @@ def test_kernel_paths_agree(model_files: ModelFiles) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "build", ["models.vision.kernels:tower_module", "models.vision.projection:projector_module"]
+    "build",
+    ["models.vision.kernels:tower_module", "models.vision.projector.projection:projector_module"],
 )
 def test_the_arm_path_compiles_without_calls_into_libraries(build: str) -> None:
     code = compile_object(build, {}, "neon", code_target("neon", "aarch64", "aarch64-linux-gnu"))

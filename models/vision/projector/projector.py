@@ -24,8 +24,13 @@ from models.core.types import Progress, no_progress
 from models.formats.float_matrix import FLOAT_BITS, FloatType, from_blocks
 from models.packing.lora_layout import MAX_RANK
 from models.packing.packed_model import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
-from models.vision.pooling import feature, map_of, pooled
-from models.vision.projector_file import Places, ProjectorHead, ProjectorPart, check_vocabulary
+from models.vision.projector.pooling import feature, map_of, pooled
+from models.vision.projector.projector_file import (
+    Places,
+    ProjectorHead,
+    ProjectorPart,
+    check_vocabulary,
+)
 from models.vision.tower import TowerFeatures
 
 MAX_PARTS = 8
@@ -37,7 +42,7 @@ GUESSES = 10
 HIDDEN_STEP = 32
 """The language model's hidden size must be a multiple of this, two vectors of the kernel."""
 
-_LENGTH_STEP = 64  # features are padded to a multiple of this, see models.vision.projection.UNROLL
+_LENGTH_STEP = 64  # features are padded to a multiple of this, see models.vision.projector.projection.UNROLL
 _NEVER = -1e30  # the logit of padding, so that its probability is 0
 
 EmbeddingRows = Callable[[NDArray[np.int64]], NDArray[np.float32]]
@@ -152,11 +157,11 @@ class Projector:
         thread_count: int,
         progress: Progress = no_progress,
     ) -> Projector:
-        """heads: from models.vision.projector_file. The kernel comes from cache_dir or is compiled now.
+        """heads: from models.vision.projector.projector_file. The kernel comes from cache_dir or is compiled now.
 
         progress: receives the stage "compile".
         """
-        build = "models.vision.projection:projector_module"
+        build = "models.vision.projector.projection:projector_module"
         library = compile_or_load("projector", build, {}, path, cache_dir, progress)
         return cls(heads, embedding, vocab_size, library, thread_count)
 

@@ -27,7 +27,7 @@ from models.kernels.emit import (
     when,
 )
 from models.kernels.isa import MACHINES, Machine
-from models.vision.projector import HIDDEN_STEP
+from models.vision.projector.projector import HIDDEN_STEP
 
 UNROLL = 4
 """Independent sums of a dot product. Feature lengths are multiples of UNROLL vectors, 64 floats."""

@@ -37,7 +37,14 @@ from numpy.typing import NDArray
 from models.core.errors import FileError, UserError
 from models.formats.safetensors_file import SafetensorsFile
 from models.vision.efficientnet import CLASSES, PackedTower
-from models.vision.pooling import FEATURES, MAPS, MAX_CELLS, Pooling, feature_size, pooled_size
+from models.vision.projector.pooling import (
+    FEATURES,
+    MAPS,
+    MAX_CELLS,
+    Pooling,
+    feature_size,
+    pooled_size,
+)
 
 FORMAT = "edge-app-projector"
 VERSION = "3"
@@ -54,7 +61,7 @@ _LORA = re.compile(r"heads\.[A-Za-z0-9_-]{1,64}\.[AB]")
 class Places:
     """A hidden layer at every position of a map, relu(W x + b), pooled over cells x cells.
 
-    weight: float32 [hidden, channels]. bias: float32 [hidden]. pooling: see models.vision.pooling.pooled.
+    weight: float32 [hidden, channels]. bias: float32 [hidden]. pooling: see models.vision.projector.pooling.pooled.
     """
 
     map: str

@@ -15,9 +15,9 @@ from models.core.errors import UserError
 from models.formats.llama_weights import LlamaConfig
 from models.formats.quantization import quantise
 from models.packing.packed_model import LlamaShape, PackedModel, pack_matrix
-from models.vision.pooling import Pooling
-from models.vision.projector import ImageTokens, Projector, packed_embedding
-from models.vision.projector_file import (
+from models.vision.projector.pooling import Pooling
+from models.vision.projector.projector import ImageTokens, Projector, packed_embedding
+from models.vision.projector.projector_file import (
     Places,
     ProjectorHead,
     ProjectorPart,
