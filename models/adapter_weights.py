@@ -12,7 +12,8 @@ from pathlib import Path
 from models.lora.peft_format import read_peft, read_peft_vision
 from models.lora.vision_lora import VisionLora
 from models.lora.weights import LoraWeights
-from models.vision.projector.projector_file import ProjectorPart, read_projector_part
+from models.vision.projector.heads import ProjectorPart
+from models.vision.projector.projector_file import read_projector_part
 
 PROJECTOR_FILE = "projector.safetensors"
 

@@ -19,7 +19,7 @@ from models.lora.vision_lora import VisionLora, dora_factors
 from models.lora.weights import LoraWeights, PackedLora, add_packed, pack_lora, to_floats
 from models.packing.packed_model import LlamaShape
 from models.precision import Updates
-from models.vision.projector.projector_file import ProjectorPart
+from models.vision.projector.heads import ProjectorPart
 from models.vision.siglip.adapter import PackedVisionLora, pack_vision_lora
 
 

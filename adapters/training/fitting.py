@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from models.training.heads import fit_linear, softmax
+from models.vision.projector.heads import Places
 from models.vision.projector.pooling import Pooling, feature, map_of, pooled_size
-from models.vision.projector.projector_file import Places
 from models.vision.tower import TowerFeatures
 
 PENALTY = 0.1
@@ -65,7 +65,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A head's weights, as in models.vision.projector.projector_file.ProjectorHead."""
+    """A head's weights, as in models.vision.projector.heads.ProjectorHead."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]

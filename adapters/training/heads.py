@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from adapters.training.data import TrainingRow
 from adapters.training.fitting import UNKNOWN, View, fit, stack
 from models.language.tokenizer import Tokenizer
-from models.vision.projector.projector_file import ProjectorHead
+from models.vision.projector.heads import ProjectorHead
 from models.vision.tower import TowerFeatures
 
 OwnHead = Literal["auto", "yes", "no"]

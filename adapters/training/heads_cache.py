@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from adapters.training.heads import OwnHeadResult
 from models.core.files import DAMAGED_NPZ
-from models.vision.projector.projector_file import Places, ProjectorHead
+from models.vision.projector.heads import Places, ProjectorHead
 
 
 def keep_heads(file: Path, recipe: str, results: Sequence[OwnHeadResult]) -> None:

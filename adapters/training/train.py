@@ -39,11 +39,8 @@ from models.ocr import PROMPT_FORMAT
 from models.ocr.prompt_text import as_prompt_lines
 from models.ocr.reader import OcrCache, TextReader
 from models.training.language import LANGUAGE_MODEL, TorchLanguageModel, inside_vlm
-from models.vision.projector.projector_file import (
-    ProjectorHead,
-    ProjectorPart,
-    write_projector_part,
-)
+from models.vision.projector.heads import ProjectorHead, ProjectorPart
+from models.vision.projector.projector_file import write_projector_part
 from models.vision.tiled.tile_encoder import TileEncoder
 from models.vision.tower import TowerFeatures
 from models.vision.vision_encoder import VisionEncoder

@@ -29,8 +29,8 @@ class EncodedImage:
     prefix cache can compare prompts by their numbers alone.
     embeddings: float32 [rows, hidden].
     guesses: (label, probability), best first, from the head whose labels are put into words.
-    probability: 0..1, how certain the projector's heads are (see models.vision.projector.projector.ImageTokens); None without
-    such heads.
+    probability: 0..1, how certain the projector's heads are (see models.vision.projector.projector.ImageTokens);
+    None without such heads.
     grid: rows and columns of tiles that the image was cut into; (0, 0) when it is one piece.
     """
 

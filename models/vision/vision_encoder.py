@@ -13,8 +13,8 @@ from collections.abc import Callable
 from models.core.types import Image, Progress, no_progress
 from models.vision.efficientnet import HEAD_CHANNELS
 from models.vision.preprocess import COLOUR_BINS
+from models.vision.projector.heads import ProjectorPart
 from models.vision.projector.projector import ImageTokens, Projector
-from models.vision.projector.projector_file import ProjectorPart
 from models.vision.tower import TowerFeatures, VisionTower
 
 MAX_CACHED_FEATURES = 32

@@ -11,11 +11,8 @@ import pytest
 from models.adapter_weights import read_adapter
 from models.core.errors import UserError
 from models.lora.peft_format import read_peft
-from models.vision.projector.projector_file import (
-    ProjectorHead,
-    ProjectorPart,
-    write_projector_part,
-)
+from models.vision.projector.heads import ProjectorHead, ProjectorPart
+from models.vision.projector.projector_file import write_projector_part
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "peft"
 

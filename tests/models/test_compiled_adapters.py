@@ -16,7 +16,7 @@ from models.lora.peft_format import PeftLora
 from models.lora.vision_lora import VisionLora
 from models.packing.lora_layout import LoraLayout
 from models.packing.packed_model import LlamaShape
-from models.vision.projector.projector_file import ProjectorPart
+from models.vision.projector.heads import ProjectorPart
 from models.vision.siglip.adapter import PackedVisionLora
 from tests.models.test_adapter_weights import head
 from tests.models.tiny_llama import random_lora

@@ -24,13 +24,8 @@ from models.core.types import Progress, no_progress
 from models.formats.float_matrix import FLOAT_BITS, FloatType, from_blocks
 from models.packing.lora_layout import MAX_RANK
 from models.packing.packed_model import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
+from models.vision.projector.heads import Places, ProjectorHead, ProjectorPart, check_vocabulary
 from models.vision.projector.pooling import feature, map_of, pooled
-from models.vision.projector.projector_file import (
-    Places,
-    ProjectorHead,
-    ProjectorPart,
-    check_vocabulary,
-)
 from models.vision.tower import TowerFeatures
 
 MAX_PARTS = 8

@@ -26,8 +26,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,12 @@ from numpy.typing import NDArray
 from models.core.errors import FileError, UserError
 from models.formats.safetensors_file import SafetensorsFile
 from models.vision.efficientnet import CLASSES, PackedTower
+from models.vision.projector.heads import Places, ProjectorHead, ProjectorPart, check_vocabulary
 from models.vision.projector.pooling import (
     FEATURES,
     MAPS,
     MAX_CELLS,
-    Pooling,
     feature_size,
-    pooled_size,
 )
 
 FORMAT = "edge-app-projector"
@@ -55,72 +53,6 @@ MAX_SLOTS = 64
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LORA = re.compile(r"heads\.[A-Za-z0-9_-]{1,64}\.[AB]")
-
-
-@dataclass(frozen=True)
-class Places:
-    """A hidden layer at every position of a map, relu(W x + b), pooled over cells x cells.
-
-    weight: float32 [hidden, channels]. bias: float32 [hidden]. pooling: see models.vision.projector.pooling.pooled.
-    """
-
-    map: str
-    cells: int
-    weight: NDArray[np.float32] = field(repr=False)
-    bias: NDArray[np.float32] = field(repr=False)
-    pooling: Pooling = "mean"
-
-    @property
-    def size(self) -> int:
-        """The number of inputs that it adds to a head, after the features."""
-        return pooled_size(len(self.bias), self.cells, self.pooling)
-
-
-@dataclass(frozen=True)
-class ProjectorHead:
-    """A classifier over features, and the tokens of its words.
-
-    weight: float32 [words, features]. bias: float32 [words]. temperature: divides the logits before the softmax.
-    tokens: int32 [words, slots]; -1 contributes nothing to a mixture. places: None for none.
-    sharpness: the mixtures use the probabilities to this power, normalised. Without it, the mixtures of a head that is
-        seldom certain would all be close to the same mean, and the language model could not tell them apart.
-    """
-
-    name: str
-    features: tuple[str, ...]
-    temperature: float
-    labels: tuple[str, ...]
-    weight: NDArray[np.float32] = field(repr=False)
-    bias: NDArray[np.float32] = field(repr=False)
-    tokens: NDArray[np.int32] = field(repr=False)
-    places: Places | None = None
-    sharpness: float = 1.0
-
-    @property
-    def slots(self) -> int:
-        """The number of image tokens of this head."""
-        return int(self.tokens.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
-class ProjectorPart:
-    """An adapter's changes to the projector.
-
-    keep: the model's heads that stay, in this order; None for all.
-    heads: the adapter's own, whose tokens come after those of the kept ones.
-    lora: "heads.<name>.A" float32 [rank, features] and "heads.<name>.B" [words, rank] of kept heads. B A is added to
-        the head's weight.
-    """
-
-    keep: tuple[str, ...] | None = None
-    heads: tuple[ProjectorHead, ...] = ()
-    lora: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
-
-    @property
-    def size(self) -> int:
-        """Bytes in memory."""
-        arrays = [array for head in self.heads for array in (head.weight, head.bias, head.tokens)]
-        return sum(array.nbytes for array in (*arrays, *self.lora.values()))
 
 
 def read_projector(path: Path, tower: PackedTower, vocab_size: int) -> tuple[ProjectorHead, ...]:
@@ -151,15 +83,6 @@ def read_projector_part(path: Path) -> ProjectorPart:
         if values.ndim != 2 or not np.isfinite(values).all():
             raise FileError(path, f": {name} is not a finite matrix: get a fresh copy of the adapter.")
     return ProjectorPart(keep, heads, lora)
-
-
-def check_vocabulary(head: ProjectorHead, vocab_size: int, owner: str) -> None:
-    """Raises UserError, naming the owner, when a head's token is not one of the language model's."""
-    if head.tokens.max() >= vocab_size:
-        raise UserError(
-            f"{owner}: the head {head.name} has token ids that are not in the vocabulary "
-            f"(0 to {vocab_size - 1}): get a fresh copy of the file."
-        )
 
 
 def write_projector_part(path: Path, part: ProjectorPart) -> None:

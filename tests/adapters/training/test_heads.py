@@ -19,9 +19,9 @@ from adapters.training.heads import cross_fit, find_facts, make_heads, word_toke
 from adapters.training.heads_cache import keep_heads, kept_heads
 from adapters.training.train import _recipe
 from models.language.tokenizer import Tokenizer
+from models.vision.projector.heads import ProjectorHead
 from models.vision.projector.pooling import feature
 from models.vision.projector.projector import head_inputs
-from models.vision.projector.projector_file import ProjectorHead
 from models.vision.tower import TowerFeatures
 
 pytestmark = pytest.mark.train

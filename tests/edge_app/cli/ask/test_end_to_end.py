@@ -26,11 +26,8 @@ from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.types import Image
 from models.lora.peft_config import MODULES
-from models.vision.projector.projector_file import (
-    ProjectorHead,
-    ProjectorPart,
-    write_projector_part,
-)
+from models.vision.projector.heads import ProjectorHead, ProjectorPart
+from models.vision.projector.projector_file import write_projector_part
 from models.vision.tower import TowerFeatures, VisionTower
 from router.confidence.rule import Confidence, ConfidenceEstimate
 from tests.edge_app.cloud.misbehaving import Misbehaving, Wire, status

@@ -15,13 +15,9 @@ from models.core.errors import UserError
 from models.formats.llama_weights import LlamaConfig
 from models.formats.quantization import quantise
 from models.packing.packed_model import LlamaShape, PackedModel, pack_matrix
+from models.vision.projector.heads import Places, ProjectorHead, ProjectorPart
 from models.vision.projector.pooling import Pooling
 from models.vision.projector.projector import ImageTokens, Projector, packed_embedding
-from models.vision.projector.projector_file import (
-    Places,
-    ProjectorHead,
-    ProjectorPart,
-)
 from models.vision.tower import TowerFeatures
 from tests.models.vision.vision_cases import PATHS, compiled_dir
 

@@ -15,12 +15,8 @@ from safetensors.numpy import save_file
 from models.core.errors import UserError
 from models.formats.safetensors_file import SafetensorsFile
 from models.vision.efficientnet import PackedTower, pack_tower
-from models.vision.projector.projector_file import (
-    ProjectorPart,
-    read_projector,
-    read_projector_part,
-    write_projector_part,
-)
+from models.vision.projector.heads import ProjectorPart
+from models.vision.projector.projector_file import read_projector, read_projector_part, write_projector_part
 from tests.models.vision.projector.test_projector import HEADS, VOCAB, own_head, random_lora
 from tests.models.vision.projector.test_projector import _the_same_numbers_in_any_order as _numbers  # noqa: F401  # a fixture
 from tests.models.vision.vision_cases import random_checkpoint
