@@ -21,15 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.adapter_weights import AdapterWeights
-from models.core.files import read_json
 from models.families.parts import BaseWeights
-from models.formats.gguf.gguf_file import GgufFile
 from models.formats.llama_weights import Precision
-from models.formats.mlc.package import CONFIG_FILE as MLC_CONFIG
-from models.formats.mlc.package import is_mlc_package
-from models.formats.model_description import default_precision, describe_config, describe_gguf
+from models.formats.model_description import default_precision, describe_files
 from models.hub.catalog import WEIGHT_FILES
-from models.hub.selection import CONFIG
 from models.hub.store import ModelFiles
 from models.lora.vision_lora import Arrays
 
@@ -54,13 +49,7 @@ def float_memory(files: ModelFiles, context_length: int) -> int:
 
     Raises UserError when a file is damaged.
     """
-    weights = files.files.get("language_model")
-    if weights is not None:
-        mmproj = files.files.get("mmproj")
-        described = describe_gguf(GgufFile(weights), None if mmproj is None else GgufFile(mmproj))
-    else:
-        config = files.directory / (MLC_CONFIG if is_mlc_package(files.directory) else CONFIG)
-        described = describe_config(read_json(config), config)
+    described = describe_files(files.directory, files.files.get("language_model"), files.files.get("mmproj"))
     return described.memory(context_length, "float")
 
 

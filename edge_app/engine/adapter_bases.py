@@ -94,8 +94,7 @@ class AdapterBases:
 
     def memory(self, model: str) -> int:
         """Bytes that a model takes in memory; 0 for one that no catalog has."""
-        entry = self._models.catalog.entries.get(model)
-        return 0 if entry is None else entry.memory
+        return self._models.show(model).entry.memory if self._knows(model) else 0
 
     def images_at_once(self, model: str) -> int:
         """How many images the model sees in one prompt; 1 for one that no catalog has."""

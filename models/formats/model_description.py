@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.core.errors import UserError
+from models.core.files import read_json
 from models.formats.float_matrix import FLOAT_BITS, common_type
 from models.formats.gguf.gguf_file import GgufFile
 from models.formats.hugging_face import VISION_LANGUAGE_TYPES, llama_config, model_type, siglip_config
@@ -24,6 +25,8 @@ from models.formats.llama_weights import (
     linear_names,
     widened_roles,
 )
+from models.formats.mlc.package import CONFIG_FILE as MLC_CONFIG_FILE
+from models.formats.mlc.package import is_mlc_package
 from models.formats.mlc.weights import FLOAT_ENDS, FOUR_BITS, mlc_llama_config
 from models.formats.siglip_sources import MmprojSource
 from models.formats.siglip_weights import SiglipConfig, check_siglip_config, check_siglip_tensors
@@ -99,6 +102,17 @@ def describe_config(settings: Mapping[str, Any], path: str | Path = "config.json
         symmetric=False,
         float_bits=32 if kind == "float32" else 16,
     )
+
+
+def describe_files(directory: Path, language_model: Path | None, mmproj: Path | None) -> FamilyDescription:
+    """The model in these files, of which only the headers and the configuration are read. Raises UserError.
+
+    directory: of the model. language_model, mmproj: GGUF files; None for a model that is a directory.
+    """
+    if language_model is not None:
+        return describe_gguf(GgufFile(language_model), None if mmproj is None else GgufFile(mmproj))
+    config = directory / (MLC_CONFIG_FILE if is_mlc_package(directory) else "config.json")
+    return describe_config(read_json(config), config)
 
 
 def describe_gguf(language: GgufFile, mmproj: GgufFile | None = None) -> FamilyDescription:

@@ -12,8 +12,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -21,8 +21,10 @@ from types import MappingProxyType
 from models.core.errors import NeedsNetwork, UserError
 from models.core.files import alone, file_digest, sync_directory, write_whole
 from models.core.types import Progress, no_progress
+from models.formats.model_description import describe_files
 from models.hub.catalog import DEFAULT_ENGINE, MODEL_NAME, Catalog, CatalogEntry, CatalogFile, PypiSource
 from models.hub.catalog_file import ADDED, as_toml, read_catalog
+from models.hub.selection import LANGUAGE_MODEL, MMPROJ
 
 MANIFEST = "model.json"
 SPARE_BYTES = 64 << 20  # that must stay free on the disk after a pull
@@ -85,7 +87,10 @@ class ModelStore:
     def show(self, name: str) -> ModelStatus:
         """The status of one model. Raises UserError when it is unknown."""
         entry = self.catalog.entry(name)
-        return ModelStatus(entry, self._pulled(entry) is not None, name == self.catalog.default)
+        files = self._pulled(entry)
+        if files is not None and entry.origin:
+            entry = _with_memory(entry, files)
+        return ModelStatus(entry, files is not None, name == self.catalog.default)
 
     def pulled_from(self, origin: str, name: str = "") -> ModelFiles | None:
         """The model that was added from this source, if it is complete on this machine. name: "" takes any."""
@@ -286,6 +291,15 @@ def check_digests(files: ModelFiles) -> None:
                 f"{path} is damaged: its sha256 is not the published one; run `edge-app models remove "
                 f"{files.name}` and then `edge-app models pull {files.name}`."
             )
+
+
+def _with_memory(entry: CatalogEntry, files: ModelFiles) -> CatalogEntry:
+    """The entry of a model that was added, with the memory that it takes in this version of the app."""
+    roles = files.files
+    with suppress(UserError):  # of damaged files the recorded figure stays
+        described = describe_files(files.directory, roles.get(LANGUAGE_MODEL), roles.get(MMPROJ))
+        return replace(entry, memory_given=described.memory(precision=entry.precision or "int8"))
+    return entry
 
 
 def _fetch_files(entry: CatalogEntry, staging: Path, progress: Progress) -> None:

@@ -130,3 +130,18 @@ def test_only_a_model_that_can_be_removed_is_said_to_be_in_the_way(tmp_path: Pat
         pull(store, propose(WantedModel(f"file:{folder}", "mine")))
     with pytest.raises(UserError, match=r"named smolvlm-500m; give this one a name by --name\.$"):
         pull(store, propose(WantedModel(f"file:{folder}", "smolvlm-500m")))
+
+
+def test_the_memory_of_a_model_that_an_earlier_version_added_is_that_of_this_one(
+    tmp_path: Path, store: ModelStore
+) -> None:
+    pulled(tmp_path, store, "mine")
+    told = store.show("mine").entry.memory
+    entry = added(store, "mine")
+    recorded = entry.read_text()
+    assert f"memory = {told}\n" in recorded
+    entry.write_text(recorded.replace(f"memory = {told}\n", "memory = 1\n"))
+    assert ModelStore(store.root).show("mine").entry.memory == told
+    model = store.root / "mine" / "model.gguf"
+    model.write_bytes(b"x" * model.stat().st_size)  # damaged: the recorded figure is all there is
+    assert ModelStore(store.root).show("mine").entry.memory == 1
