@@ -205,10 +205,24 @@ def _version_10(db: Database) -> None:
     db.execute("ALTER TABLE cloud_dialects ADD COLUMN formats INTEGER NOT NULL DEFAULT 1")
 
 
+def _version_11(db: Database) -> None:
+    """The index of the words is written only when the text of a turn changes, not at every change of the row."""
+    db.execute('DROP TRIGGER "turns_au"')
+    db.execute("""
+        CREATE TRIGGER turns_au AFTER UPDATE OF question, answer ON turns
+        WHEN old.question IS NOT new.question OR old.answer IS NOT new.answer
+        BEGIN
+            INSERT INTO turns_fts (turns_fts, rowid, question, answer)
+                VALUES ('delete', old.id, old.question, old.answer);
+            INSERT INTO turns_fts (rowid, question, answer) VALUES (new.id, new.question, new.answer);
+        END
+    """)
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     *(_version_1, _version_2, _version_3, _version_4),
     *(_version_5, _version_6, _version_7, _version_8),
-    *(_version_9, _version_10),
+    *(_version_9, _version_10, _version_11),
 )
 
 

@@ -40,6 +40,17 @@ _NUMBERS = (
     "maxItems", "minProperties", "maxProperties",
 )  # fmt: skip
 _TEXTS = ("format", "pattern", "$ref")
+_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+
+_YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
+_LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
+_DATE = (
+    f"(?:{_YEAR}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    f"|02-(?:0[1-9]|1[0-9]|2[0-8]))|{_LEAP_YEAR}-02-29)"
+)
+_TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]+)?(?:[zZ]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+_PATTERNS = {"date": f"^{_DATE}$", "time": f"^{_TIME}$", "date-time": f"^{_DATE}[tT]{_TIME}$"}
+"""Formats that llguidance takes too widely: 29 February in any year, a leap second in any minute (none here)."""
 
 
 def grammar_of(schema: Mapping[str, Any]) -> str:
@@ -73,7 +84,7 @@ def fits(grammar: str, text: str) -> bool:
 
 
 def _checked(schema: Mapping[str, Any]) -> str:
-    """The schema as JSON. Raises UserError for what llguidance would not refuse by itself."""
+    """The schema as JSON for llguidance. Raises UserError for what llguidance would not refuse by itself."""
     try:
         text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -85,7 +96,35 @@ def _checked(schema: Mapping[str, Any]) -> str:
     names = sorted({each for where in _subschemas(schema, "") for each in _obstacles(*where)})
     if names:
         raise UserError(f"The schema cannot be used: {', '.join(names)} is not supported.")
-    return text
+    return json.dumps(_rewritten(schema), ensure_ascii=False)
+
+
+def _rewritten(schema: Any) -> Any:
+    """An equal schema in the form that llguidance takes: counts as integers, dates and times as patterns."""
+    if not isinstance(schema, Mapping):
+        return schema
+    new = dict(schema)
+    for key in _OF_ONE:
+        if isinstance(new.get(key), Mapping):
+            new[key] = _rewritten(new[key])
+    for key in _OF_SEVERAL:
+        if isinstance(new.get(key), list):
+            new[key] = [_rewritten(part) for part in new[key]]
+    for key in _BY_NAME:
+        if isinstance(new.get(key), Mapping):
+            new[key] = {name: _rewritten(part) for name, part in new[key].items()}
+    for key in _COUNTS:
+        if isinstance(new.get(key), float) and new[key].is_integer():
+            new[key] = int(new[key])
+    pattern = _PATTERNS.get(new.get("format", ""))
+    if pattern is not None:
+        del new["format"]
+        parts = new.get("allOf", [])
+        if "pattern" not in new:
+            new["pattern"] = pattern
+        elif isinstance(parts, list):
+            new["allOf"] = [*parts, {"pattern": pattern}]
+    return new
 
 
 def _depth(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime
 import json
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from edge_app.schemas.answer_schema import parse_schema, read_schema, schema_of_fields
 from edge_app.schemas.fields import Field, fields_schema, parse_fields
 from models.core.errors import UserError
+from models.language.json_schema import fits
 
 
 class Receipt(pydantic.BaseModel):
@@ -87,6 +89,77 @@ def test_a_schema_that_cannot_be_followed_is_refused_by_name(schema: dict[str, A
     with pytest.raises(UserError, match=said) as refused:
         parse_schema(schema)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"type": "array", "items": {"type": "null"}, "maxItems": 2.0}, "[null, null]", "[null, null, null]"),
+        ({"type": "array", "items": {"type": "null"}, "minItems": 1.0}, "[null]", "[]"),
+        ({"anyOf": [{"type": "string", "minLength": 1.0, "maxLength": 1.0}]}, '"a"', '"ab"'),
+        ({"type": "object", "minProperties": 1.0, "maxProperties": 1.0}, '{"a": 1}', "{}"),
+        ({"const": {"format": "date"}}, '{"format": "date"}', '{"pattern": "date"}'),
+    ],
+)
+def test_a_whole_number_with_a_point_is_an_integer_and_constants_stay(
+    schema: dict[str, Any], right: str, wrong: str
+) -> None:
+    grammar = parse_schema(schema).grammar
+    assert fits(grammar, right)
+    assert not fits(grammar, wrong)
+
+
+def test_a_count_that_is_not_whole_is_refused() -> None:
+    with pytest.raises(UserError, match="maxItems"):
+        parse_schema({"type": "array", "maxItems": 2.5})
+
+
+DATES = parse_schema({"type": "string", "format": "date"}).grammar
+
+
+@pytest.mark.parametrize("year", [4, 1600, 1900, 1996, 2000, 2023, 2024, 2100, 2400, 9999])
+def test_a_date_is_one_of_the_calendar(year: int) -> None:
+    first = datetime.date(year, 1, 1)
+    days = 366 if calendar.isleap(year) else 365
+    every = (first + datetime.timedelta(day) for day in range(0, days, 9))
+    assert all(fits(DATES, f'"{day.isoformat()}"') for day in every)
+    wrong = [
+        "00-01",
+        "13-01",
+        "01-00",
+        "01-32",
+        "04-31",
+        "02-30",
+        *(() if calendar.isleap(year) else ("02-29",)),
+    ]
+    assert not any(fits(DATES, f'"{year:04d}-{day}"') for day in wrong)
+    assert fits(DATES, f'"{year:04d}-02-29"') == calendar.isleap(year)
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"),
+    [
+        ("date", ["0001-01-01", "2024-02-29"], ["0000-01-01", "0000-02-29", "2023-02-29", "24-02-29", ""]),
+        (
+            "time",
+            ["23:59:59Z", "00:00:00.25+02:00", "08:30:06-00:20"],
+            ["23:59:60Z", "24:00:00Z", "12:00:00"],
+        ),
+        ("date-time", ["2024-02-29T12:00:00Z", "1963-06-19t08:30:06.28z"], ["2100-02-29T12:00:00Z"]),
+    ],
+)
+def test_dates_and_times_are_those_of_the_calendar_and_the_clock(
+    kind: str, right: list[str], wrong: list[str]
+) -> None:
+    grammar = parse_schema({"type": "string", "format": kind}).grammar
+    assert all(fits(grammar, json.dumps(text)) for text in right)
+    assert not any(fits(grammar, json.dumps(text)) for text in wrong)
+
+
+def test_a_date_with_a_pattern_fits_both() -> None:
+    grammar = parse_schema({"type": "string", "pattern": "^20", "format": "date"}).grammar
+    assert fits(grammar, '"2024-02-29"')
+    assert not any(fits(grammar, text) for text in ('"1924-02-29"', '"2023-02-29"', '"20"'))
 
 
 def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:

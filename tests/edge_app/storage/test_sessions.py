@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +160,24 @@ def test_a_partial_answer_is_searchable_and_its_old_words_are_forgotten(store: S
     assert len(store.search("elephant")) == 1
     store.finish_turn(saved, "stopped", answer("a giraffe", saved.session))
     assert (store.search("elephant"), len(store.search("giraffe"))) == ((), 1)
+
+
+def test_the_index_of_words_is_written_only_when_the_text_changes(store: SessionStore) -> None:
+    def index() -> list[tuple[int, bytes]]:
+        with closing(sqlite3.connect(paths.sessions_file())) as db:
+            return db.execute("SELECT id, block FROM turns_fts_data ORDER BY id").fetchall()
+
+    saved = store.begin_turn(session=None, question="?", images=(), system=None)
+    store.save_partial(saved, "an elephant")
+    before = index()
+    store.save_partial(saved, "an elephant")
+    store.save_broken(saved, "a giraffe")
+    store.fail_turn(saved, "an elephant", "The disk is full.")
+    assert index() == before
+    store.finish_turn(saved, "complete", answer("an elephant", saved.session))
+    assert index() == before
+    store.fail_turn(saved, "a zebra", "The disk is full.")
+    assert (store.search("elephant"), len(store.search("zebra"))) == ((), 1)
 
 
 def test_deleting_removes_the_words_and_the_images_nobody_else_has(store: SessionStore) -> None:
