@@ -23,7 +23,7 @@ from models.core.errors import UserError
 from models.core.files import written_to
 from models.formats.llama_sources import load_llama
 from models.hub.store import ModelFiles, ModelStore
-from models.packing.packed_model import shape_of
+from models.packing.llama_shape import shape_of
 
 ROUNDS = 7
 QUICK_ROUNDS = 3

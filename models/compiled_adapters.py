@@ -17,7 +17,7 @@ from models.lora.packed_files import PackedFiles
 from models.lora.peft_format import PeftLora, check_layers
 from models.lora.vision_lora import VisionLora, dora_factors
 from models.lora.weights import LoraWeights, PackedLora, add_packed, pack_lora, to_floats
-from models.packing.packed_model import LlamaShape
+from models.packing.llama_shape import LlamaShape
 from models.precision import Updates
 from models.vision.projector.heads import ProjectorPart
 from models.vision.siglip.adapter import PackedVisionLora, pack_vision_lora

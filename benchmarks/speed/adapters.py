@@ -16,7 +16,7 @@ from benchmarks.speed.language_model import Sides
 from benchmarks.speed.measurement import alternate
 from benchmarks.speed.table import Samples, TableRow, Target, row
 from models.core.files import file_digest
-from models.packing.packed_model import LlamaShape
+from models.packing.llama_shape import LlamaShape
 
 RANKS = (8, 16, 32, 64)
 LEAST_DECODE = {16: 0.9, 64: 0.75}  # by rank: target for decode speed relative to no adapter

@@ -14,8 +14,8 @@ import PIL.ImageFont
 from safetensors.numpy import save_file
 
 from models.lora.weights import LoraWeights
+from models.packing.llama_shape import LlamaShape
 from models.packing.lora_layout import ROLES
-from models.packing.packed_model import LlamaShape
 
 PROMPT_TOKENS = 256
 NEW_TOKENS = 128

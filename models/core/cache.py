@@ -1,30 +1,23 @@
-"""Files of the cache: their names, their header pages, and the removal of unused ones.
+"""Files of the cache: their names, and the removal of unused ones.
 
-Everything in the cache can be made again, so removing a file costs time alone. Lock files are
-left: they are empty, and to remove one while another process waits for it would let two processes in.
+Everything in the cache can be made again, so removing a file costs time alone. Lock files are left: they are empty, and
+to remove one while another process waits for it would let two processes in.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import time
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
 
 PACKED = "packed"
 COMPILED = "compiled"
 TASKS = "tasks"
 IMAGES = "images"
 UNUSED_DAYS = 60.0
-PAGE = 4096  # bytes of a header page
 _DAY = 86400.0  # seconds
-_DIGEST_BYTES = 32
-CHECK_BLOCK = 1 << 22  # bytes read at once
 
 
 def packed_name(digest: str) -> str:
@@ -75,31 +68,6 @@ def remove_unused(cache_dir: Path, days: float = UNUSED_DAYS) -> int:
     )
 
 
-def header_page(magic: bytes, header: Mapping[str, Any]) -> bytes:
-    """The first page of a file that is mapped into memory; what follows is page-aligned.
-
-    The magic word, the header's length (uint32, little-endian), its sha256, and the header as JSON, padded with
-    zeros to PAGE bytes. Raises ValueError when the header does not fit.
-    """
-    text = json.dumps(header).encode()
-    content = magic + len(text).to_bytes(4, "little") + hashlib.sha256(text).digest() + text
-    if len(content) > PAGE:
-        raise ValueError("the header of a packed file must fit one page")
-    return content.ljust(PAGE, b"\0")
-
-
-def read_header(magic: bytes, page: bytes) -> dict[str, Any] | None:
-    """The header in the first page of a file; None when the page is damaged or has another magic word."""
-    start = len(magic) + 4 + _DIGEST_BYTES
-    if len(page) < start or not page.startswith(magic):
-        return None
-    text = page[start : start + int.from_bytes(page[len(magic) : len(magic) + 4], "little")]
-    if hashlib.sha256(text).digest() != page[len(magic) + 4 : start]:
-        return None
-    header: dict[str, Any] = json.loads(text)
-    return header
-
-
 def _modified(file: Path) -> float:
     try:
         return file.stat().st_mtime
@@ -117,27 +85,3 @@ def _remove(files: Iterable[Path]) -> int:
                 file.unlink()
                 freed += size
     return freed
-
-
-def lay_out(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Section -> (offset in the file, bytes), each section at a multiple of PAGE, behind the header page."""
-    plan, offset = {}, PAGE
-    for name, size in sizes.items():
-        plan[name] = (offset, size)
-        offset += -(-size // PAGE) * PAGE
-    return plan
-
-
-def end_of(plan: Mapping[str, tuple[int, int]]) -> int:
-    """The length in bytes of a file with this layout."""
-    offset, size = list(plan.values())[-1]
-    return offset + size
-
-
-def content_check(file: BinaryIO) -> int:
-    """CRC-32 of everything after the header page."""
-    file.seek(PAGE)
-    check = 0
-    while block := file.read(CHECK_BLOCK):
-        check = zlib.crc32(block, check)
-    return check

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core.cache import CHECK_BLOCK, PAGE, content_check
+from models.core.packed_file import CHECK_BLOCK, PAGE, content_check
 
 LEAST_BYTES = 1 << 21  # smaller arrays do not fill a huge page
 _SHARE = 0.5  # of the memory that is available: a mapped file can be dropped by the system, a copy cannot

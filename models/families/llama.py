@@ -32,7 +32,8 @@ from models.lora.packed_files import PackedFiles
 from models.lora.peft_format import check_layers, read_peft
 from models.lora.weights import PackedLora, pack_lora
 from models.model_config import ModelConfig, read_model_config
-from models.packing.packed_model import LlamaShape, PackedModel, load_or_pack
+from models.packing.llama_shape import LlamaShape
+from models.packing.packed_model import PackedModel, load_or_pack
 from models.packing.unpacking import module_weights
 from models.vision.projector.projector import packed_embedding
 

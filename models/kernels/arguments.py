@@ -2,7 +2,7 @@
 
 A call passes the function's scalars, then one flat tensor for every entry of buffer_types(), in that order:
 
-    weights          uint8 tiles (models/packing/packed_model.py); "norms" is float32 [2 layers + 1, hidden]
+    weights          uint8 tiles (models/packing/tiles.py); "norms" is float32 [2 layers + 1, hidden]
     rope             float32 [context, head_dim]: the cosines of a position's head_dim / 2 angles, then their sines
     keys             uint16 (float16 bits) [layer, kv head, position / 16, head_dim, 16]
     cached_values    uint16 (float16 bits) [layer, kv head, position, head_dim]
@@ -20,8 +20,9 @@ the factors of a DoRA, else 0. threads: that work.
 
 from __future__ import annotations
 
+from models.packing.llama_shape import LlamaShape
 from models.packing.lora_layout import MAX_RANK
-from models.packing.packed_model import TILE_INPUTS, LlamaShape
+from models.packing.tiles import TILE_INPUTS
 
 PREFILL_SCALARS = ("rows", "position", "context", "rank_tiles", "factored", "threads")
 DECODE_SCALARS = ("token", "position", "context", "rank_tiles", "factored", "threads")

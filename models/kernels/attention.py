@@ -41,7 +41,7 @@ from models.kernels.emit import (
     sum_lanes,
 )
 from models.kernels.isa import Expr
-from models.packing.packed_model import LlamaShape
+from models.packing.llama_shape import LlamaShape
 
 _BLOCKS = CHUNK // LANES  # blocks of 16 positions in a chunk
 _MASKED = -1e30  # score of a masked position; finite, since inf - inf is not a number

@@ -17,7 +17,7 @@ from models.kernels.decode import Decode
 from models.kernels.emit import function, launch
 from models.kernels.isa import MACHINES
 from models.kernels.prefill import Prefill
-from models.packing.packed_model import LlamaShape
+from models.packing.llama_shape import LlamaShape
 
 
 def build(path: KernelPath, **shape: Any) -> IRModule:

@@ -14,8 +14,9 @@ from models.kernels.isa import Expr, Machine
 from models.kernels.linear.float_linear import FloatLinear
 from models.kernels.linear.linear import Linear
 from models.kernels.linear.weight_tiles import GROUP, ONE_ROW, Activations
+from models.packing.llama_shape import LlamaShape
 from models.packing.lora_layout import SITES, LoraLayout
-from models.packing.packed_model import TILE_BYTES, LlamaShape
+from models.packing.tiles import TILE_BYTES
 
 # The set of activations that each site reads. q, k, v and gate, up read the residual stream at different times.
 _SITE_SETS = {"qkv": "stream", "o": "attention", "gate_up": "stream", "down": "inner"}

@@ -24,8 +24,9 @@ from models.core.types import Progress, no_progress
 from models.kernels.arguments import WEIGHTS, buffer_types, scratch_sizes, scratch_types
 from models.language.thread_governor import ThreadGovernor
 from models.lora.weights import PackedLora
+from models.packing.llama_shape import LlamaShape
 from models.packing.lora_layout import RANK_STEP
-from models.packing.packed_model import LlamaShape, PackedModel
+from models.packing.packed_model import PackedModel
 
 MAX_ROWS = 512
 """Rows of one call of the prefill kernel. Scratch memory grows with it."""

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from models.core.cache import PAGE, header_page, mark_used, read_header
+from models.core.cache import mark_used
 from models.core.errors import UserError
 from models.core.files import write_whole
 from models.core.huge_pages import packed_content
+from models.core.packed_file import PAGE, header_page, read_header
 from models.lora.weights import PackedLora
+from models.packing.llama_shape import LlamaShape
 from models.packing.lora_layout import LoraLayout
-from models.packing.packed_model import LlamaShape
 
 VERSION = 5
 SUFFIX = ".lora"

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from models.compiler.tvm_runtime import aligned_zeros, as_tensor
 from models.core.errors import UserError
 from models.core.huge_pages import huge_page_array
+from models.packing.llama_shape import LlamaShape
 from models.packing.lora_layout import MAX_RANK, RANK_STEP, ROLES, SITES, LoraLayout, tile_floats
-from models.packing.packed_model import LlamaShape
 
 
 @dataclass(frozen=True)

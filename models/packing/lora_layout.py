@@ -7,7 +7,7 @@ adapter adds to each token. A tile of A covers 16 ranks x 32 inputs and has one 
 The tensor holds one block per layer. A block holds A of the four sites, each as
 [inputs / 32][parts * rank / 16] tiles with the parts' ranks side by side, then B of the seven roles, each as
 [outputs / 16][rank / 16] tiles. A tile is 64-byte chunks of 16 rows x 4 columns of uint8 codes, code = value /
-scale + 128 in 1..255, followed by float32 scale[16]. The chunks are those of models/packing/packed_model.py.
+scale + 128 in 1..255, followed by float32 scale[16]. The chunks are those of models/packing/tiles.py.
 
 For a model of floats, A and B are float32: a tile is [32 inputs][16 ranks], or [16 ranks][16 outputs].
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.packing.packed_model import LlamaShape
+from models.packing.llama_shape import LlamaShape
 
 MAX_RANK = 128
 RANK_STEP = 16

@@ -10,14 +10,8 @@ from numpy.typing import NDArray
 from models.formats.float_matrix import from_blocks
 from models.formats.llama_weights import LINEAR_ROLES
 from models.formats.quantization import QuantizedMatrix, eight_below
-from models.packing.packed_model import (
-    CODE_BYTES,
-    SYMMETRIC_BYTES,
-    TILE_BYTES,
-    TILE_INPUTS,
-    TILE_ROWS,
-    PackedModel,
-)
+from models.packing.packed_model import PackedModel
+from models.packing.tiles import CODE_BYTES, SYMMETRIC_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS
 
 _MODULE = re.compile(rf"layers\.(\d+)\.({'|'.join(LINEAR_ROLES)})_proj")
 
@@ -43,7 +37,7 @@ def module_weights(model: PackedModel, module: str) -> NDArray[np.float32]:
 def unpack_matrix(
     tiles: NDArray[np.uint8], bits: int, inputs: int, symmetric: bool = False
 ) -> QuantizedMatrix:
-    """The inverse of models.packing.packed_model.pack_matrix, with its rows of padding. tiles: of any shape."""
+    """The inverse of models.packing.tiles.pack_matrix, with its rows of padding. tiles: of any shape."""
     groups, size = inputs // TILE_INPUTS, CODE_BYTES[bits]
     tiles = tiles.reshape(-1, groups, (SYMMETRIC_BYTES if symmetric else TILE_BYTES)[bits])
     blocks = len(tiles)

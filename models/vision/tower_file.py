@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from models.core.cache import PAGE, header_page, mark_used, packed_name, read_header
+from models.core.cache import mark_used, packed_name
 from models.core.errors import UserError
 from models.core.files import file_digest, write_whole
+from models.core.packed_file import PAGE, header_page, read_header
 from models.vision.efficientnet import (
     CLASSES,
     HEAD_CHANNELS,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.speed import workload
-from models.packing.packed_model import LlamaShape
+from models.packing.llama_shape import LlamaShape
 
 SHAPE = LlamaShape(96, 160, 2, 6, 2, 16, 333, 1e-5, 4, 4, 4, 4, 4, 4, 4, 0)
 

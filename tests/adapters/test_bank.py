@@ -17,7 +17,7 @@ from models.adapter_weights import AdapterWeights
 from models.compiled_adapters import CompiledAdapter, CompiledAdapterPacker, as_compiled
 from models.core.errors import UserError
 from models.lora.weights import PackedLora, add_packed, pack_lora
-from models.packing.packed_model import LlamaShape
+from models.packing.llama_shape import LlamaShape
 from tests.adapters.folders import SHAPE, put, remove
 
 ONE = pack_lora(SHAPE, workload.adapter(SHAPE, "one", 0, 4)).tensor.nbytes

@@ -14,8 +14,8 @@ from models.core.errors import UserError
 from models.families.parts import BaseWeights
 from models.lora.peft_format import PeftLora
 from models.lora.vision_lora import VisionLora
+from models.packing.llama_shape import LlamaShape
 from models.packing.lora_layout import LoraLayout
-from models.packing.packed_model import LlamaShape
 from models.vision.projector.heads import ProjectorPart
 from models.vision.siglip.adapter import PackedVisionLora
 from tests.models.test_adapter_weights import head

@@ -16,8 +16,9 @@ from models.formats.llama_weights import LINEAR_ROLES, LlamaConfig, LlamaLayer, 
 from models.formats.quantization import Bits, QuantizedMatrix, eight_below, quantise
 from models.language.runtime import LlamaRuntime, compile_llama
 from models.lora.weights import LoraWeights
+from models.packing.llama_shape import LlamaShape, shape_of
 from models.packing.lora_layout import ROLES
-from models.packing.packed_model import LlamaShape, PackedModel, load_or_pack, shape_of
+from models.packing.packed_model import PackedModel, load_or_pack
 
 Array = NDArray[np.float32]
 

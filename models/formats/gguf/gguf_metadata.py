@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from models.core.cache import PAGE, header_page, mark_used, packed_name, read_header
+from models.core.cache import mark_used, packed_name
 from models.core.errors import UserError
 from models.core.files import write_whole
+from models.core.packed_file import PAGE, header_page, read_header
 from models.formats.gguf.gguf_file import GgufFile, Value
 
 VERSION = 1

@@ -46,7 +46,7 @@ from models.kernels.emit import (
 from models.kernels.isa import Expr, intrinsic
 from models.kernels.linear.adapter_products import AdapterProducts
 from models.kernels.linear.weight_tiles import AHEAD, CODE_WORDS, GROUP, Activations, Operands, Rows
-from models.packing.packed_model import CODE_BYTES
+from models.packing.tiles import CODE_BYTES
 
 
 class Linear(AdapterProducts):

@@ -9,8 +9,8 @@ from tvm.tirx.script import builder as tir
 
 from models.kernels.emit import Emitter, Register, bind, i64, load, prefetch, splat
 from models.kernels.isa import Expr, dot, dot_start
+from models.packing.llama_shape import LlamaShape
 from models.packing.lora_layout import SITES, LoraLayout
-from models.packing.packed_model import LlamaShape
 
 GROUP = 32
 CODE_WORDS = GROUP // 4  # int32 words of a group's codes

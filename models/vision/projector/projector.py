@@ -23,7 +23,8 @@ from models.core.errors import UserError
 from models.core.types import Progress, no_progress
 from models.formats.float_matrix import FLOAT_BITS, FloatType, from_blocks
 from models.packing.lora_layout import MAX_RANK
-from models.packing.packed_model import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS, PackedModel
+from models.packing.packed_model import PackedModel
+from models.packing.tiles import CODE_BYTES, TILE_BYTES, TILE_INPUTS, TILE_ROWS
 from models.vision.projector.heads import Places, ProjectorHead, ProjectorPart, check_vocabulary
 from models.vision.projector.pooling import feature, map_of, pooled
 from models.vision.tower import TowerFeatures

@@ -15,19 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core.cache import (
+from models.core.cache import packed_name
+from models.core.errors import UserError
+from models.core.files import replacing
+from models.core.packed_file import (
     PAGE,
     content_check,
     end_of,
     header_page,
     lay_out,
-    mark_used,
-    packed_name,
     read_header,
-    remove_other_versions,
+    read_or_make,
 )
-from models.core.errors import UserError
-from models.core.files import alone, replacing, written_to
 from models.core.types import Progress, no_progress
 from models.formats.float_matrix import FloatMatrix, FloatType
 from models.formats.llama_weights import Precision
@@ -99,34 +98,12 @@ def load_or_pack_siglip(
     """
     kind = "" if precision == "int8" else "-float"
     path = packed_folder / f"{packed_name(digest)}-siglip{kind}-v{VERSION}.pack"
-    with written_to(packed_folder, "make room there, or set EDGE_APP_HOME to another disk"):
-        packed = open_siglip(path, digest)
-        if packed is None:
-            packed_folder.mkdir(parents=True, exist_ok=True)
-            waiting = partial(
-                progress, "pack", "waiting for another process to pack the vision tower", 0, None
-            )
-            with alone(path.with_suffix(".lock"), waiting):
-                packed = open_siglip(path, digest) or _packed_now(path, digest, read, progress)
-    mark_used(path)
-    remove_other_versions(path)
-    return packed
-
-
-def _packed_now(
-    path: Path, digest: str, read: Callable[[], SiglipWeights], progress: Progress
-) -> PackedSiglip:
-    """Pack the weights. The caller holds the lock, so unfinished files were left by processes that ended early."""
-    for unfinished in path.parent.glob(f"{path.name}?*"):
-        unfinished.unlink(missing_ok=True)
-    write_siglip(path, digest, read(), progress)
-    packed = open_siglip(path, digest)
-    if packed is None:
-        raise UserError(
-            f"{path} does not read back as it was written: the disk is damaged; "
-            "set EDGE_APP_HOME to another disk."
-        )
-    return packed
+    return read_or_make(
+        path,
+        lambda: open_siglip(path, digest),
+        lambda: write_siglip(path, digest, read(), progress),
+        partial(progress, "pack", "waiting for another process to pack the vision tower", 0, None),
+    )
 
 
 def write_siglip(path: Path, digest: str, weights: SiglipWeights, progress: Progress = no_progress) -> None:

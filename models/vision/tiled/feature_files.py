@@ -18,9 +18,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core.cache import PAGE, header_page, packed_name, read_header
+from models.core.cache import packed_name
 from models.core.errors import UserError
 from models.core.files import write_whole
+from models.core.packed_file import PAGE, header_page, read_header
 
 VERSION: Final = 1
 """A change of the rows for the same image and weights, or of the file's format, must change this number."""

@@ -18,7 +18,7 @@ from models.core.images import load_image
 from models.formats.gguf.gguf_file import GgufFile
 from models.lora.peft_format import read_peft
 from models.ocr.reader import may_be_page
-from models.packing.packed_model import LlamaShape
+from models.packing.llama_shape import LlamaShape
 
 SHAPE = LlamaShape(
     hidden=64,

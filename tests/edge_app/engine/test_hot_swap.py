@@ -31,7 +31,7 @@ from models.compiled_engine import CompiledEngine
 from models.core.types import Message, Sampling
 from models.engine import AdapterPacker
 from models.language.generation import Generation
-from models.packing.packed_model import LlamaShape
+from models.packing.llama_shape import LlamaShape
 from tests.adapters.folders import put, remove
 from tests.models.tiny_directory import model_files, write_directory
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from models.core import huge_pages
-from models.core.cache import PAGE
 from models.core.huge_pages import huge_page_array, packed_content
+from models.core.packed_file import PAGE
 
 SIZE = huge_pages.LEAST_BYTES
 

@@ -16,7 +16,7 @@ from tvm import IRModule
 from models.compiler.compile import build_module
 from models.compiler.cpu import KernelPath, code_target
 from models.kernels import llama
-from models.packing.packed_model import LlamaShape
+from models.packing.llama_shape import LlamaShape
 
 SHAPE = LlamaShape(96, 160, 3, 6, 2, 16, 333, 1e-5, 4, 4, 4, 4, 4, 8, 8, 4)
 

@@ -16,8 +16,8 @@ from models.lora.weights import (
     pack_lora,
     to_floats,
 )
+from models.packing.llama_shape import LlamaShape
 from models.packing.lora_layout import A_TILE_BYTES, B_TILE_BYTES, SITES, LoraLayout, lora_tiles
-from models.packing.packed_model import LlamaShape
 from tests.models.tiny_llama import random_lora, rounded
 
 SHAPE = LlamaShape(96, 160, 2, 6, 2, 16, 333, 1e-5, 4, 4, 4, 4, 4, 4, 4, 0)

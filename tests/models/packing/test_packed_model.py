@@ -16,16 +16,9 @@ from models.formats.llama_sources import load_llama
 from models.formats.llama_weights import LlamaWeights
 from models.formats.quantization import Bits, QuantizedMatrix, quantise
 from models.packing import packed_model as packing
-from models.packing.packed_model import (
-    SYMMETRIC_BYTES,
-    TILE_BYTES,
-    LlamaShape,
-    load_or_pack,
-    open_packed,
-    pack_matrix,
-    shape_of,
-    write_packed,
-)
+from models.packing.llama_shape import LlamaShape, shape_of
+from models.packing.packed_model import load_or_pack, open_packed, write_packed
+from models.packing.tiles import SYMMETRIC_BYTES, TILE_BYTES, pack_matrix
 from tests.models import tiny_llama
 from tests.models.formats.test_llama_weights import random_model, write_directory
 

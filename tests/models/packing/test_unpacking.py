@@ -9,7 +9,7 @@ import pytest
 
 from models.formats.llama_weights import LINEAR_ROLES
 from models.formats.quantization import Bits, quantise
-from models.packing.packed_model import pack_matrix
+from models.packing.tiles import pack_matrix
 from models.packing.unpacking import module_weights, unpack_matrix
 from tests.models import tiny_llama
 from tests.models.tiny_llama import symmetric_4_bits

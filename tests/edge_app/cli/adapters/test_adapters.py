@@ -25,7 +25,7 @@ from models.core.cache import PACKED
 from models.core.errors import NeedsNetwork
 from models.core.files import file_digest
 from models.hub.store import ModelStore
-from models.packing.packed_model import LlamaShape
+from models.packing.llama_shape import LlamaShape
 from tests.adapters.making import FakeModel, FakePacker, tensors, write_adapter, write_peft, zipped
 from tests.models.tiny_directory import HIDDEN, INNER, LAYERS
 

@@ -14,7 +14,9 @@ from models.compiler.cpu import KernelPath
 from models.core.errors import UserError
 from models.formats.llama_weights import LlamaConfig
 from models.formats.quantization import quantise
-from models.packing.packed_model import LlamaShape, PackedModel, pack_matrix
+from models.packing.llama_shape import LlamaShape
+from models.packing.packed_model import PackedModel
+from models.packing.tiles import pack_matrix
 from models.vision.projector.heads import Places, ProjectorHead, ProjectorPart
 from models.vision.projector.pooling import Pooling
 from models.vision.projector.projector import ImageTokens, Projector, packed_embedding
