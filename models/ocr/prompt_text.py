@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from models.ocr import PROMPT_FORMAT
-from models.ocr.charts import as_table
+from models.ocr.charts.chart_table import as_table
 from models.ocr.page_layout import PageText, rows
 from models.ocr.printed_numbers import CURRENCIES, DOLLARS, NumberStyle
 
@@ -32,8 +32,8 @@ def as_prompt_lines(
     prompt_format: one of models.ocr.PROMPT_FORMATS.
     chart_ranks: whether a last line ranks the labels of a chart by their numbers.
 
-    In a chart, each number is beside its label (see models.ocr.charts). Lines without a letter or digit are left out,
-    because they are dashes and specks.
+    In a chart, each number is beside its label (see models.ocr.charts.chart_table). Lines without a letter or digit are
+    left out, because they are dashes and specks.
 
     When the text is longer than limit_characters, rows in the middle are left out and LEFT_OUT marks the place,
     because a document has its author at the top and its result at the bottom. Empty for a page without text.

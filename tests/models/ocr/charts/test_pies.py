@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.core.types import TextLine
+from models.ocr.charts.pies import find_slices
 from models.ocr.page_layout import PageText, in_reading_order
-from models.ocr.pies import find_slices
 from models.ocr.prompt_text import as_prompt_lines
 
 FABRIC = ("Cotton 60%", "Polyester 35%", "Elastane 5%")
