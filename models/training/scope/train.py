@@ -15,10 +15,8 @@ printed by kind. --leave-out-kind does the same with whole kinds of images, as f
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import random
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,19 +24,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
-from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional
 
-from models.question_encoder.encoder import HIDDEN, LAYERS, MOST_TOKENS, quantised
-from models.question_encoder.scope import ALONE, DIFFERENCE, PRODUCT, SHARPNESS
 from models.training.scope.data import ImageKind, read_kinds, reworded, rows_by_kind
+from models.training.scope.export import BORDER, export
+from models.training.scope.network import Trainee
 
-TRAINED = 3
-"""The last layers that are trained."""
-
-HEAD_WIDTH = 96
 RATE, HEAD_RATE = 1e-4, 1e-3
 WARM_UP = 40
 KINDS, IN, OUT, CHAT, OTHER = 5, 14, 16, 3, 2
@@ -54,101 +46,6 @@ read what is declared, instead of which questions belong to a kind. For kinds wi
 LEAST_TASKS = 3
 
 SMOOTHING = 0.02
-BORDER = -1.2
-"""The logit from which a question counts as in scope, which `export` moves to 0. New writers' questions in scope reach
-lower logits than those of the training; chosen on writers that were left out."""
-
-PARTS = {
-    "query": "attention.self.query", "key": "attention.self.key", "value": "attention.self.value",
-    "output": "attention.output.dense", "attention_norm": "attention.output.LayerNorm",
-    "up": "intermediate.dense", "down": "output.dense", "norm": "output.LayerNorm",
-}  # fmt: skip
-"""Our names of a layer's parts, and those of the published weights."""
-
-
-class Head(nn.Module):  # type: ignore[misc]
-    """The network of models.question_encoder.scope.ScopeHead."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(3 * HIDDEN, HEAD_WIDTH)
-        self.task = nn.Linear(HEAD_WIDTH, 1)
-        self.question = nn.Linear(HIDDEN, 1, bias=False)
-        self.likeness = nn.Parameter(torch.tensor([6.0, 3.0, -4.0]))
-
-    def forward(self, questions: torch.Tensor, tasks: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Logits [n]. questions: unit vectors [n, HIDDEN]. tasks: for each task its examples [k, HIDDEN]."""
-        logits = []
-        for examples in tasks:
-            mean = functional.normalize(examples.mean(0), dim=-1).expand_as(questions)
-            joined = torch.cat(
-                [questions * mean * PRODUCT, (questions - mean).abs() * DIFFERENCE, questions * ALONE], -1
-            )
-            read = self.task(functional.gelu(self.hidden(joined), approximate="tanh")).squeeze(-1)
-            near = self.likeness[0] * (questions @ examples.T).amax(-1)
-            logits.append(read + near + self.likeness[1] * (questions * mean).sum(-1))
-        best = torch.logsumexp(torch.stack(logits, -1) * SHARPNESS, -1) / SHARPNESS
-        return best + self.question(questions * ALONE).squeeze(-1) + self.likeness[2]
-
-
-class Trainee(nn.Module):  # type: ignore[misc]
-    """The last layers and the head. `lower` has the output of the layers below for every known text."""
-
-    def __init__(self, base: Path, texts: Sequence[str]) -> None:
-        from transformers import BertModel
-
-        super().__init__()
-        self._tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(MOST_TOKENS)
-        model = BertModel.from_pretrained(
-            base, add_pooling_layer=False, attn_implementation="eager", hidden_act="gelu_new"
-        )
-        model.eval()
-        self.lower = self._lower(model, texts)
-        self.layers = nn.ModuleList(model.encoder.layer[LAYERS - TRAINED :])
-        self.head = Head()
-
-    def _lower(self, model: nn.Module, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """The output of the lower layers, float16 [tokens, HIDDEN], by text."""
-        ids = {text: self._tokenizer.encode(text).ids for text in texts}
-        order = sorted(ids, key=lambda text: len(ids[text]))
-        found: dict[str, torch.Tensor] = {}
-        for start in range(0, len(order), 256):
-            batch = order[start : start + 256]
-            longest = max(len(ids[text]) for text in batch)
-            padded = torch.tensor([ids[text] + [0] * (longest - len(ids[text])) for text in batch])
-            mask = torch.tensor([[1] * len(ids[t]) + [0] * (longest - len(ids[t])) for t in batch])
-            with torch.no_grad():
-                output = model(padded, attention_mask=mask, output_hidden_states=True)
-            hidden = output.hidden_states[LAYERS - TRAINED]
-            for text, rows in zip(batch, hidden, strict=True):
-                found[text] = rows[: len(ids[text])].half()
-        return found
-
-    def vectors(self, texts: Sequence[str]) -> torch.Tensor:
-        """Unit vectors [texts, HIDDEN]."""
-        order = sorted(range(len(texts)), key=lambda number: len(self.lower[texts[number]]))
-        made = torch.cat(
-            [
-                self._batch([texts[number] for number in order[at : at + 64]])
-                for at in range(0, len(order), 64)
-            ]
-        )
-        place = torch.empty(len(order), dtype=torch.long)
-        place[torch.tensor(order)] = torch.arange(len(order))
-        return made[place]
-
-    def _batch(self, texts: Sequence[str]) -> torch.Tensor:
-        rows = [self.lower[text].float() for text in texts]
-        hidden = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # [texts, tokens, HIDDEN]
-        present = nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in rows], batch_first=True)
-        mask = ((1 - present) * -1e4)[:, None, None]
-        for layer in self.layers:
-            output = layer(hidden, mask)
-            hidden = output[0] if isinstance(output, tuple) else output
-        present = present[..., None]
-        return functional.normalize((hidden * present).sum(1) / present.sum(1), dim=-1)
 
 
 def train(
@@ -236,55 +133,6 @@ def logits_of(trainee: Trainee, kind: ImageKind, questions: Sequence[str]) -> ND
         tasks = [trainee.vectors(list(examples)) for examples in kind.tasks.values()]
         made: NDArray[np.float32] = trainee.head(vectors, tasks).numpy()
     return made
-
-
-def export(trainee: Trainee, base: Path, out: Path) -> None:
-    """Writes encoder.safetensors (embeddings and lower layers), last_layers.safetensors and tokenizer.json."""
-    published = load_file(base / "model.safetensors")
-    words, scale = quantised(published["embeddings.word_embeddings.weight"])
-    segment = published["embeddings.token_type_embeddings.weight"][0]
-    encoder: dict[str, NDArray[np.generic]] = {
-        "embeddings.word.weight": words,
-        "embeddings.word.scale": scale,
-        "embeddings.position": published["embeddings.position_embeddings.weight"][:MOST_TOKENS] + segment,
-        "embeddings.norm.weight": published["embeddings.LayerNorm.weight"],
-        "embeddings.norm.bias": published["embeddings.LayerNorm.bias"],
-    }
-    last: dict[str, NDArray[np.generic]] = {
-        f"head.{name}": value.detach().numpy().squeeze() for name, value in trainee.head.named_parameters()
-    }
-    for number in range(LAYERS):
-        trained = number - (LAYERS - TRAINED)
-        source: Mapping[str, NDArray[np.float32]] = (
-            {name: value.detach().numpy() for name, value in trainee.layers[trained].named_parameters()}
-            if trained >= 0
-            else {
-                name.removeprefix(f"encoder.layer.{number}."): value
-                for name, value in published.items()
-                if name.startswith(f"encoder.layer.{number}.")
-            }
-        )
-        (last if trained >= 0 else encoder).update(layer_tensors(f"layer.{number}", source))
-    last["head.likeness"] = last["head.likeness"] - np.array([0, 0, BORDER], np.float32)
-    digest = hashlib.sha256(b"".join(last[name].tobytes() for name in sorted(last))).digest()
-    last["identity"] = np.frombuffer(digest[:16], np.uint8)
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(encoder, out / "encoder.safetensors")
-    save_file(last, out / "last_layers.safetensors")
-    shutil.copyfile(base / "tokenizer.json", out / "tokenizer.json")
-
-
-def layer_tensors(name: str, source: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.generic]]:
-    """A layer under our names; its matrices as int8."""
-    tensors: dict[str, NDArray[np.generic]] = {}
-    for ours, theirs in PARTS.items():
-        weight = source[f"{theirs}.weight"]
-        tensors[f"{name}.{ours}.bias"] = source[f"{theirs}.bias"]
-        if weight.ndim == 1:
-            tensors[f"{name}.{ours}.weight"] = weight
-        else:
-            tensors[f"{name}.{ours}.weight"], tensors[f"{name}.{ours}.scale"] = quantised(weight)
-    return tensors
 
 
 def report(
