@@ -93,7 +93,7 @@ def router(
         every += written_cases(read_questions(questions), rows, installed, any_page)
     if any(case.right for case in every):
         pictures = write_unknown(paths.cache_directory() / "unknown-kinds", PICTURES_EACH)
-        every += no_kind_cases(pictures, installed)
+        every += no_kind_cases(pictures, installed, any_page)
     else:
         raise UserError(
             f"None of the files is named after an installed adapter ({', '.join(installed) or 'there is none'}); "

@@ -16,6 +16,15 @@ from benchmarks.quality.router.unknown_kinds.easel import Easel
 
 KINDS = {**documents.KINDS, **interfaces.KINDS, **graphics.KINDS}
 
+PAGES_OF_TEXT = frozenset(
+    {
+        "book_page", "poem", "two_page_photo", "menu", "identity_card", "boarding_pass", "mail", "messenger",
+        "file_list", "stop_screen", "source_listing",
+    }
+)  # fmt: skip
+"""Kinds that are mostly lines of readable text, about which an adapter for any page answers or declines. A whiteboard
+of strokes, a calendar, a puzzle, a road sign and a diagram are none."""
+
 
 def draw_unknown(each: int) -> Iterator[tuple[str, PIL.Image.Image]]:
     """`each` pictures of every kind, with the kind's name. They are the same in every run."""

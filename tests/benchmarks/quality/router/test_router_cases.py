@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.quality.router.cases import (
     ANY_PAGE,
     CROSSED,
+    DRAWN_PAGE,
     GENERAL_ASKED,
     GENERAL_ROWS,
     MUST_REACH,
@@ -80,7 +81,7 @@ def test_every_group_has_its_cases(every: list[Case]) -> None:
         CROSSED: 2 * 40 * 2,
         UNKNOWN: 7,
     }
-    assert set(counts) | {*WRITTEN.values(), NO_KIND, ANY_PAGE} == set(MUST_REACH)
+    assert set(counts) | {*WRITTEN.values(), NO_KIND, DRAWN_PAGE, ANY_PAGE} == set(MUST_REACH)
 
 
 def test_right_is_the_adapter_of_the_image_or_none(every: list[Case]) -> None:
@@ -132,6 +133,20 @@ def test_every_drawn_picture_is_asked_a_question_of_every_adapter() -> None:
     asked = read_questions(ASKED)
     assert [case.question in asked[name] for case in made for name in ("charts", "medical")].count(True) == 6
     assert no_kind_cases(files, (*INSTALLED, "birds")) == made
+
+
+def test_questions_of_a_receipt_about_drawn_pages_of_text_are_for_the_adapter_for_any_page() -> None:
+    files = {"poem": [Path("poem-0.png")], "robot": [Path("robot-0.png")]}
+    installed = ("charts", "documents", "receipts")
+    made = no_kind_cases(files, installed, "documents")
+    asked = read_questions(ASKED)["receipts"]
+    assert Counter((case.group, case.set, case.right, case.question in asked) for case in made) == {
+        (DRAWN_PAGE, "poem", "documents", True): 1,
+        (NO_KIND, "poem", None, False): 1,
+        (NO_KIND, "robot", None, True): 1,
+        (NO_KIND, "robot", None, False): 1,
+    }
+    assert {case.group for case in no_kind_cases(files, installed)} == {NO_KIND}
 
 
 def test_half_of_the_written_questions_are_kept_from_development(every: list[Case]) -> None:

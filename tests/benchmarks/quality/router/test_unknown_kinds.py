@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import benchmarks.quality.router.unknown_kinds
-from benchmarks.quality.router.unknown_kinds import KINDS, draw_unknown, write_unknown
+from benchmarks.quality.router.unknown_kinds import KINDS, PAGES_OF_TEXT, draw_unknown, write_unknown
 
 
 def test_every_kind_is_drawn_and_every_run_gives_the_same_pictures() -> None:
@@ -16,6 +16,10 @@ def test_every_kind_is_drawn_and_every_run_gives_the_same_pictures() -> None:
     assert [name for name, _ in first] == list(KINDS)
     assert all(np.array_equal(one, other) for (_, one), (_, other) in zip(first, again, strict=True))
     assert all(image.ndim == 3 and min(image.shape[:2]) >= 64 for _, image in first)
+
+
+def test_pages_of_text_are_some_of_the_kinds() -> None:
+    assert set(KINDS) > PAGES_OF_TEXT
 
 
 def test_nothing_is_shared_with_the_pictures_that_routers_are_fitted_against() -> None:
