@@ -1,7 +1,8 @@
 """Trains a LoRA with AdamW, scores it on held-out images, keeps the best state, and can be resumed.
 
 Everything is seeded and a step's examples depend only on its number, so a resumed run gives the same bits as one that
-was never stopped.
+was never stopped. A run with a limit in minutes is the exception: its learning rate follows the clock, so that it has
+fallen to its end when the time is over, however busy the machine was.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ CHECKPOINT_SECONDS = 300.0
 SLACK = 1.5
 """A training that takes this many times as long as was announced stops and can be resumed."""
 
+CLOCK_PARTS = 100_000
+"""Into so many parts the given minutes are cut for the learning rate."""
+
 SURE = 0.01  # nats a token; training ends at this loss if every held-out answer is right
-PACE_STEPS = 12
-"""Steps after which the seconds a step are known, and the number of steps that fit into the given minutes."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Schedule:
-    """steps: the most there are. minutes: when not 0, fewer steps are done if only so many fit into these minutes.
+    """steps: the most there are. minutes: when not 0, training ends after these if the steps take longer.
 
     seconds: when not 0, training stops after these, with a checkpoint.
     """
@@ -82,6 +84,18 @@ class Schedule:
     learning_rate: float
     minutes: float = 0.0
     seconds: float = 0.0
+
+    def share(self, step: int, seconds: float) -> float:
+        """How much of the training is done after a number of steps and seconds, 0..1."""
+        done = step / max(1, self.steps)
+        return min(1.0, max(done, seconds / (60 * self.minutes)) if self.minutes else done)
+
+    def rate(self, step: int, seconds: float) -> float:
+        """The learning rate of a step, counted from 0, that begins after a number of seconds (see cosine_rate)."""
+        warm_up = min(WARM_UP, self.steps // 5)
+        if step < warm_up or not self.minutes:
+            return cosine_rate(step, self.steps, self.learning_rate, warm_up)
+        return cosine_rate(round(self.share(step, seconds) * CLOCK_PARTS), CLOCK_PARTS, self.learning_rate, 0)
 
 
 @dataclass(frozen=True)
@@ -105,46 +119,52 @@ class Learner:
     """One training run."""
 
     def __init__(
-        self, language: TorchLanguageModel, plan: BatchPlan, held_out: HeldOut, checkpoint: Path, recipe: str
+        self,
+        language: TorchLanguageModel,
+        plan: BatchPlan,
+        held_out: HeldOut,
+        checkpoint: Path,
+        recipe: str,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """checkpoint: the file to resume from. recipe: digest of everything that decides the result.
+        """checkpoint: the file to resume from. recipe: digest of everything that decides the result. clock: seconds.
 
         A checkpoint with another recipe is refused.
         """
+        self._clock = clock
         self._language, self._plan, self._held_out = language, plan, held_out
         self._checkpoint, self._recipe = checkpoint, recipe
         self._optimiser = torch.optim.AdamW(
             language.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
         self._first = 0
-        self._total = 0
+        self._before = 0.0  # seconds of the runs that this one resumes
         self._best: tuple[HeldOutScore, int, dict[str, torch.Tensor]] | None = None
         self._since_best = 0
 
     def estimate(self, schedule: Schedule, resume: bool) -> float:
         """The seconds that `run` takes at most, from TIMED_STEPS steps that are timed. Nothing is learnt in them."""
         keep_freed_memory()
-        self._total = schedule.steps
         if resume:
             self._load()
-        if self._first >= self._total:
+        if self._first >= schedule.steps:
             return 0.0
-        left = range(self._first, self._total)
+        left = range(self._first, schedule.steps)
         batches = [
             pack(self._plan.step(number), self._language.embedding)
             for number in left[:: -(-len(left) // TIMED_STEPS)]
         ]
         self._gradient(batches[0])  # the first one takes longer
-        started = time.monotonic()
+        started = self._clock()
         for batch in batches:
             self._gradient(batch)
-        seconds = time.monotonic() - started
+        seconds = self._clock() - started
         self._optimiser.zero_grad(set_to_none=True)
         scored = sum(example.size for example in self._held_out.examples)
         a_token = seconds / sum(len(batch.targets) for batch in batches)
         step, scoring = seconds / len(batches), EVALUATIONS * SCORE_COST * a_token * scored
         most = step * len(left) + scoring
-        return min(most, schedule.minutes * 60) if schedule.minutes else most
+        return min(most, max(0.0, schedule.minutes * 60 - self._before)) if schedule.minutes else most
 
     def run(self, schedule: Schedule, resume: bool, progress: Callable[[Step], None]) -> Learnt:
         """Train until the schedule ends or the score stops improving. The adapter then has its best state.
@@ -152,34 +172,32 @@ class Learner:
         Raises UserError, after a checkpoint, when schedule.seconds are over.
         """
         keep_freed_memory()
-        self._total = schedule.steps
         if resume:
             self._load()
         recent: list[float] = []
-        started, step, score = time.monotonic(), self._first, self._best[0] if self._best else None
-        kept = started
-        while step < self._total:
-            warm_up = min(WARM_UP, self._total // 5)
-            self._set_rate(cosine_rate(step, self._total, schedule.learning_rate, warm_up))
+        started, step, score = self._clock(), self._first, self._best[0] if self._best else None
+        kept, share = started, schedule.share(self._first, self._before)
+        while share < 1:
+            self._set_rate(schedule.rate(step, self._before + self._clock() - started))
             recent = [*recent[-19:], self._step(pack(self._plan.step(step), self._language.embedding))]
             step += 1
-            pace = (time.monotonic() - started) / (step - self._first)
-            if schedule.minutes and step == PACE_STEPS:
-                self._total = min(self._total, max(PACE_STEPS, int(schedule.minutes * 60 / pace)))
-            evaluated = step % max(1, self._total // EVALUATIONS) == 0 or step == self._total
+            gone, last = self._clock() - started, share
+            share = schedule.share(step, self._before + gone)
+            evaluated = _is_evaluated(schedule, step, last, share)
             if evaluated:
                 score = self._score_held_out(step)
-            over = bool(schedule.seconds) and time.monotonic() - started > schedule.seconds
-            if evaluated or over or time.monotonic() - kept > CHECKPOINT_SECONDS:
-                self._save(step)
-                kept = time.monotonic()
-            left = pace * (self._total - step)
-            progress(Step(step, self._total, sum(recent) / len(recent), left, score, evaluated))
-            if evaluated and self._finished(step, score):
+            over = bool(schedule.seconds) and gone > schedule.seconds
+            if evaluated or over or self._clock() - kept > CHECKPOINT_SECONDS:
+                self._save(step, self._before + self._clock() - started)
+                kept = self._clock()
+            total = min(schedule.steps, max(step, round(step / share)))
+            left = gone / (step - self._first) * (total - step)
+            progress(Step(step, total, sum(recent) / len(recent), left, score, evaluated))
+            if evaluated and self._finished(share, score):
                 break
-            if over and step < self._total:
+            if over and share < 1:
                 raise UserError(
-                    f"The time that was announced is over after step {step} of {self._total}; "
+                    f"The time that was announced is over after step {step} of {total}; "
                     "go on from the checkpoint with --resume."
                 )
         assert self._best is not None
@@ -195,10 +213,10 @@ class Learner:
             self._best, self._since_best = (score, step, state), 0
         return score
 
-    def _finished(self, step: int, score: HeldOutScore | None) -> bool:
+    def _finished(self, share: float, score: HeldOutScore | None) -> bool:
         """Whether training can end before the schedule does."""
         perfect = score is not None and score.accuracy == 1 and score.loss < SURE
-        return perfect or (step * 2 > self._total and self._since_best >= PATIENCE)
+        return perfect or (share > 0.5 and self._since_best >= PATIENCE)
 
     def _set_rate(self, rate: float) -> None:
         for group in self._optimiser.param_groups:
@@ -216,12 +234,12 @@ class Learner:
         loss.backward()
         return loss
 
-    def _save(self, step: int) -> None:
+    def _save(self, step: int, seconds: float) -> None:
         """Write the checkpoint under a temporary name and rename it."""
         partial = self._checkpoint.with_suffix(".partial")
         best, at, state = self._best or (None, 0, {})
         content = {
-            "recipe": self._recipe, "step": step, "total": self._total, "adapter": self._language.state(),
+            "recipe": self._recipe, "step": step, "seconds": seconds, "adapter": self._language.state(),
             "optimiser": self._optimiser.state_dict(), "since_best": self._since_best,
             "best": best and {"loss": best.loss, "accuracy": best.accuracy, "by_type": dict(best.by_type)},
             "best_step": at, "best_state": state,
@@ -241,9 +259,17 @@ class Learner:
             )
         self._language.load_state(saved["adapter"])
         self._optimiser.load_state_dict(saved["optimiser"])
-        self._first, self._total, self._since_best = saved["step"], saved["total"], saved["since_best"]
+        self._first, self._since_best = saved["step"], saved["since_best"]
+        self._before = float(saved.get("seconds", 0.0))
         if saved["best"] is not None:
             self._best = (HeldOutScore(**saved["best"]), saved["best_step"], saved["best_state"])
+
+
+def _is_evaluated(schedule: Schedule, step: int, last: float, share: float) -> bool:
+    """Whether the adapter is scored after a step, with which the share that is done grew from `last`."""
+    if schedule.minutes:
+        return int(share * EVALUATIONS) > int(last * EVALUATIONS)
+    return step % max(1, schedule.steps // EVALUATIONS) == 0 or step == schedule.steps
 
 
 def score_held_out(language: TorchLanguageModel, held_out: HeldOut) -> HeldOutScore:

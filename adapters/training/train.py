@@ -67,10 +67,11 @@ class Options:
     """The options of a training.
 
     rank, alpha: of the LoRA. learning_rate: the highest. ocr, chart_ranks: see adapters.store.manifest.PromptPolicy.
-    steps: the most there are; 0 takes ROUNDS epochs, at least LEAST_STEPS. minutes: as many steps as fit into these; 0
-    is no limit. own_head: whether the adapter gets heads of its own; "auto" keeps those that are better than the
-    commonest answer on held-out images. start_from: an adapter's folder, with whose LoRA training begins; None begins
-    with the model's own LoRA for images, which has learnt to read image tokens. Either may have a smaller rank.
+    steps: the most there are; 0 takes ROUNDS epochs, at least LEAST_STEPS. minutes: of learning at most, over which the
+    learning rate falls by the clock; 0 is no limit. own_head: whether the adapter gets heads of its own; "auto" keeps
+    those that are better than the commonest answer on held-out images. start_from: an adapter's folder, with whose LoRA
+    training begins; None begins with the model's own LoRA for images, which has learnt to read image tokens. Either may
+    have a smaller rank.
     """
 
     rank: int = 16

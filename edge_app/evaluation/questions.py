@@ -59,7 +59,7 @@ class Pairing:
 def read_questions(file: Path) -> tuple[AuthoredQuestion, ...]:
     """The questions of a file. Raises UserError with file and line for a malformed one, or when there is none."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read {file}: {error}.") from error
     found = tuple(

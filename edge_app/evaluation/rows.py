@@ -142,7 +142,7 @@ def read_rows(
 def _rows_of(file: Path, images: Path | None, split: str | None, limit: int | None) -> list[EvaluationRow]:
     rows: list[EvaluationRow] = []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read {file}: {error}.") from error
     for number, line in enumerate(lines, 1):

@@ -23,10 +23,11 @@ def main() -> int:
     parser.add_argument("--read", type=int, default=100, help="more of them, which are read")
     parser.add_argument("--val", type=int, default=40, help="pages in the words of training, to choose by")
     parser.add_argument("--unseen", type=int, default=100, help="pages of other kinds, in other words")
+    parser.add_argument("--open", type=int, default=0, help="more for training, whose labels are made up")
     parser.add_argument("--receipts", type=Path, metavar="FILE.jsonl", help="rows such as receipts_ocr.jsonl")
     options = parser.parse_args()
-    counts = PageCounts(options.train, options.read, options.val, options.unseen)
-    if min(options.train, options.read, options.val, options.unseen) < 0:
+    counts = PageCounts(options.train, options.read, options.val, options.unseen, options.open)
+    if min(options.train, options.read, options.val, options.unseen, options.open) < 0:
         parser.error("numbers may not be negative")
     try:
         options.out.mkdir(parents=True, exist_ok=True)

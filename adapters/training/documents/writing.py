@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import PIL.Image
 
 from adapters.training.documents.composing import compose
 from adapters.training.documents.drawing import as_read, draw, photographed
+from adapters.training.documents.open_pages.composing_open import compose_open
 from adapters.training.documents.page import Kind
 from adapters.training.documents.receipts import receipt_questions
 from models.core.errors import UserError
@@ -30,13 +32,14 @@ from models.ocr.reader import OcrCache, TextReader
 
 @dataclass(frozen=True)
 class PageCounts:
-    """Pages by split. read: more training pages, whose text is really read. Every second page but those of `train` is
-    a photo of a page."""
+    """Pages by split. read: more training pages, whose text is really read. open: more of them, with made-up labels
+    (see open_pages). Every second page but those of `train` and `open` is a photo of a page."""
 
     train: int
     read: int
     val: int
     unseen: int
+    open: int = 0
 
 
 def write_pages(out: Path, seed: int, counts: PageCounts, cache: OcrCache) -> Iterator[int]:
@@ -52,18 +55,22 @@ def write_pages(out: Path, seed: int, counts: PageCounts, cache: OcrCache) -> It
         ("read", counts.read),
         ("val", counts.val),
         ("unseen", counts.unseen),
+        ("open", counts.open),
     ):
         for number in range(count):
             name, unseen = f"{split}_{number + 1:04}", split == "unseen"
-            page = compose(f"{seed} {name}", unseen=unseen, learnt=split in ("train", "read"))
+            learnt = split in ("train", "read", "open")
+            make = compose_open if split == "open" else partial(compose, unseen=unseen, learnt=learnt)
+            page = make(f"{seed} {name}")
             drawn = draw(page, f"{seed} {name} drawn")
-            photo = split != "train" and number % 2 == 1
+            known = split in ("train", "open")
+            photo = not known and number % 2 == 1
             picture = photographed(drawn.picture, f"{seed} {name} photo") if photo else drawn.picture
             data = _jpeg(picture)
             write_whole(out / f"{name}.jpg", data)
-            if split == "train":
+            if known:
                 cache.add(hashlib.sha256(data).hexdigest(), as_read(drawn.text, f"{seed} {name} read"))
-            common = {"image": f"{name}.jpg", "split": "train" if split in ("train", "read") else "val"}
+            common = {"image": f"{name}.jpg", "split": "train" if learnt else "val"}
             rows["documents_unseen" if unseen else "documents"] += _rows(common, page.questions)
             done += 1
             yield done
@@ -81,7 +88,9 @@ def write_receipts(out: Path, source: Path, cache: OcrCache, reader: TextReader)
     """
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
     try:
-        entries = [json.loads(each) for each in source.read_text(encoding="utf-8").splitlines()]
+        entries = [
+            json.loads(each) for each in source.read_text(encoding="utf-8").split("\n") if each.strip()
+        ]
         for done, entry in enumerate(entries, 1):
             image = load_image(source.parent / entry["image"])
             page = cache.read(image, reader)

@@ -68,7 +68,7 @@ class PageResult:
 def read_page_rows(file: Path, names: Sequence[str], split: str) -> list[ReferencePage]:
     """The rows of a split. Raises UserError for a file that cannot be read and for a row without one of the fields."""
     try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
         return [
             ReferencePage(file.parent / row["image"], {name: str(row[name]) for name in names})
             for row in rows

@@ -62,7 +62,7 @@ def right_words(read: Sequence[str], written: Sequence[str]) -> int:
 
 def read_shares(file: Path, split: str, most: int) -> Iterator[ReadShare]:
     """Reads images of a split, evenly spread over the file. Pages without a word are left out."""
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
     reader = TextReader()
     for seed, row in enumerate(evenly_spread([row for row in rows if row["split"] == split], most)):
         image = load_image(file.parent / row["image"])

@@ -72,7 +72,12 @@ def train(
         float, typer.Option(min=1e-6, max=0.1, help="The highest learning rate.")
     ] = 1e-3,
     steps: Annotated[int, typer.Option(min=0, help="The most steps; 0: three epochs, at least 160.")] = 0,
-    minutes: Annotated[float, typer.Option(min=0, help="Train for this long at most; 0: no limit.")] = 0,
+    minutes: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Learn for this long at most; the rate falls by the clock. 0: no limit, by steps."
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same adapter.")] = 0,
     start_from: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The folder of an adapter to train further.")

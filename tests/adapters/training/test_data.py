@@ -55,6 +55,16 @@ def test_rows_without_splits_are_split_by_image_and_always_alike(tmp_path: Path)
     assert first[0].set == "birds"
 
 
+def test_a_line_separator_inside_a_text_does_not_end_its_row(tmp_path: Path) -> None:
+    rows = good_rows(tmp_path)
+    rows[3]["answer"] = "a\u2028b\u2029c\x85d"
+    written = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "birds.jsonl").write_bytes(written.encode())
+    read = read_training_rows(tmp_path / "birds.jsonl")
+    assert len(read) == len(rows)
+    assert [row.answer for row in read if row.image.name == rows[3]["image"]] == [rows[3]["answer"]]
+
+
 def test_held_out_images_are_held_out_with_all_their_questions(tmp_path: Path) -> None:
     written = good_rows(tmp_path, 40)
     rows = read_training_rows(

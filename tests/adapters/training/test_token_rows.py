@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -113,10 +115,14 @@ class PlannedExamples:
 
 
 def learner(
-    model: TorchLanguageModel, checkpoint: Path, plan: PlannedExamples, recipe: str = "same"
+    model: TorchLanguageModel,
+    checkpoint: Path,
+    plan: PlannedExamples,
+    recipe: str = "same",
+    clock: Callable[[], float] = time.monotonic,
 ) -> Learner:
     held_out = HeldOut([example(0, (branch(0, 4, 2),))], [["a"]])
-    return Learner(model, plan, held_out, checkpoint, recipe)  # type: ignore[arg-type]
+    return Learner(model, plan, held_out, checkpoint, recipe, clock)  # type: ignore[arg-type]
 
 
 def test_a_stopped_training_that_is_resumed_ends_with_the_same_bits(tmp_path: Path) -> None:
@@ -164,6 +170,66 @@ def test_a_training_whose_time_is_over_stops_and_is_resumed_to_the_same_bits(tmp
     again.run(Schedule(12, 1e-2), True, lambda _: None)
     for name, value in whole.state().items():
         assert torch.equal(resumed.state()[name], value), name
+
+
+class Watch:
+    """A clock that goes on by as many seconds whenever a step begins."""
+
+    def __init__(self, pace: float) -> None:
+        self.now, self._pace = 0.0, pace
+
+    def __call__(self) -> float:
+        return self.now
+
+    def plan(self, stop_at: int = -1) -> PlannedExamples:
+        watch = self
+
+        class Planned(PlannedExamples):
+            def step(self, number: int) -> list[TrainingExample]:
+                watch.now += watch._pace
+                return super().step(number)
+
+        return Planned(stop_at)
+
+
+def test_the_learning_rate_falls_by_the_clock_when_minutes_are_given() -> None:
+    timed, stepped = Schedule(1000, 1e-2, minutes=2), Schedule(1000, 1e-2)
+    rates = [timed.rate(step, seconds) for step, seconds in ((40, 10.0), (40, 60.0), (41, 60.0), (42, 119.0))]
+    assert rates[0] > rates[1] == rates[2] > rates[3]
+    assert rates[3] == pytest.approx(5e-4, rel=0.01)
+    assert timed.rate(3, 60.0) == stepped.rate(3, 60.0) < 1e-2, "it warms up by steps"
+    assert stepped.rate(500, 10.0) == stepped.rate(500, 60.0)
+    assert timed.share(999, 1.0) == 0.999, "the steps may be done before the minutes are over"
+
+
+@pytest.mark.parametrize("pace", [5.0, 12.0])
+def test_a_training_of_minutes_ends_when_they_are_over_however_slow_its_steps_are(
+    tmp_path: Path, pace: float
+) -> None:
+    watch = Watch(pace)
+    seen: list[Step] = []
+    schedule = Schedule(1000, 1e-2, minutes=2)
+    learner(language(), tmp_path / "c.pt", watch.plan(), clock=watch).run(schedule, False, seen.append)
+    assert watch.now == 120
+    assert seen[-1].evaluated
+    assert seen[-1].total == seen[-1].done == 120 / pace
+    assert seen[-1].seconds_left == 0
+
+
+def test_a_training_of_minutes_that_is_resumed_has_only_the_minutes_that_were_left(tmp_path: Path) -> None:
+    schedule = Schedule(1000, 1e-2, minutes=2)
+    first = Watch(10.0)
+    with pytest.raises(KeyboardInterrupt):
+        learner(language(), tmp_path / "c.pt", first.plan(stop_at=7), clock=first).run(
+            schedule, False, lambda _: None
+        )
+    second = Watch(10.0)
+    again = learner(language(), tmp_path / "c.pt", second.plan(), clock=second)
+    learnt = again.run(schedule, True, lambda _: None)
+    assert learnt.steps == 12
+    assert second.now <= 120 - 4 * 10, (
+        "of the first run at most the seconds since the last checkpoint are lost"
+    )
 
 
 def test_the_adapter_is_left_at_its_best(tmp_path: Path) -> None:
