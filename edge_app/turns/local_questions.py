@@ -16,7 +16,7 @@ from edge_app.turns.images.image_text import ImageTexts
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.structured.field_questions import FieldAsker
 from edge_app.turns.structured.instruction import with_instruction
-from models.core.types import Image
+from models.core.types import Image, prompt_form
 from models.language.copying.policy import CopyPolicy
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class LocalQuestions:
             self.pool.examples(adapter),
             partial(self.ask, lease, texts, use_words),
             partial(self.scope, adapter),
-            page="" if self.image is None else texts.get(self.image.digest, ""),
+            page="" if self.image is None else prompt_form(texts.get(self.image.digest, "")),
             generation=(lease.weights or self.engine).generation,
             head=self.head(lease),
             ocr=self.ocr(lease),

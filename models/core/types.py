@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,20 @@ class TextLine:
         """x, y."""
         left, top, right, bottom = self.box
         return (left + right) / 2, (top + bottom) / 2
+
+
+CELL: Final = "\t"
+"""In the text of a page, between two cells of a row."""
+
+HIDDEN: Final = "\x1f"
+"""In the text of a page, before a word that stands on the page and in answers, and that prompts leave out: a dash."""
+
+_HIDDEN_WORD: Final = re.compile(rf"{HIDDEN}\S*[^\S\n]?")
+
+
+def prompt_form(text: str) -> str:
+    """The text of a page as it goes into a prompt: cells are separated by a space, and hidden words are left out."""
+    return _HIDDEN_WORD.sub("", text).replace(CELL, " ")
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core.types import Message, Role
+from models.core.types import Message, Role, prompt_form
 from models.language.templates.chat_template import ChatTemplate, Content, ImagePart, Segment
 from models.language.tokenizer import Tokenizer
 
@@ -186,7 +186,8 @@ class PromptBuilder:
         use_words: whether to add the line of words.
         see_images: False builds the prompt as if the messages had no images.
         texts: the text that was read in an image, by the image's digest. An image that is missing here or whose
-        text is empty gets no text line. The text is data: the spelling of a control token in it stays text.
+        text is empty gets no text line. The text is data: the spelling of a control token in it stays text. It is
+        written in its prompt form (models.core.types).
         most: tokens that are of use; a longer prompt may lack a part, and has more than `most` tokens all the same.
         """
         shown = [message.images if see_images else () for message in messages]
@@ -195,7 +196,7 @@ class PromptBuilder:
             for message, images in zip(messages, shown, strict=True)
         ]
         digests = [image.digest for images in shown for image in images]
-        read = [(texts or {}).get(digest, "") for digest in digests]
+        read = [prompt_form((texts or {}).get(digest, "")) for digest in digests]
         return self.build_parts(
             contents, [encoded[digest] for digest in digests], use_words=use_words, texts=read, most=most
         )

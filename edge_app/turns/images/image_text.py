@@ -18,7 +18,7 @@ from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Progress
 from models.core.types import Image
 from models.ocr.page_layout import PageText, in_reading_order
-from models.ocr.prompt_text import as_prompt_lines
+from models.ocr.prompt_text import as_page_lines
 from models.ocr.reader import ReadingStopped, TextReader, may_be_page
 
 MOST_PAGES = 256
@@ -45,12 +45,12 @@ class _ReadImage:
         self._prompt_lines: dict[tuple[int, bool], str] = {}
 
     def prompt_lines(self, reads: PromptPolicy) -> str:
-        """The lines for the adapter's prompt; empty without text."""
+        """The lines for the adapter's prompt, with the marks of models.core.types.prompt_form; empty without text."""
         if self.page is None:
             return ""
         key = reads.prompt_format, reads.chart_ranks
         if key not in self._prompt_lines:
-            self._prompt_lines[key] = as_prompt_lines(
+            self._prompt_lines[key] = as_page_lines(
                 self.page, reads.prompt_format, chart_ranks=reads.chart_ranks
             )
         return self._prompt_lines[key]
@@ -69,7 +69,7 @@ class ImageTexts:
     def of(
         self, images: Iterable[Image], reads: PromptPolicy, job: Job, longest_side: int | None = None
     ) -> dict[str, str]:
-        """By digest, the lines of each image as they go into the prompt; images without any are left out.
+        """By digest, the lines of each image for the prompt, with marks; images without any are left out.
 
         longest_side: pixels; an image that has not been read yet is read in a copy of that size, which takes less
         time and may lose small print. Raises UserError when an image's text cannot be read, and CancelledError.

@@ -2,14 +2,19 @@
 
 A passage begins and ends at the edge of a word. An edge is also between a letter and a digit, and between a small
 letter and a capital, because readers of text glue words together ("TotalRM9.00"). A passage may also end between two
-digits ("16/02/201812:04:58"). Between two lines a copy has a space or a line break. It may have capitals where the text
-has small letters, and the other way round, since adapters learn to write in one case.
+digits ("16/02/201812:04:58"). Between two lines a copy has a space or a line break. It does not go from one cell of a
+row into the next: "B14" and "17:05" below "Gate" and "Boarding" are two answers. A hidden word (models.core.types) may
+be left out. A copy may have capitals where the text has small letters, and the other way round, since adapters learn to
+write in one case.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
+
+from models.core.types import CELL, HIDDEN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,14 +26,20 @@ LONGEST_TOKEN: Final = 32
 """Bytes. Longer tokens are not looked for in a text."""
 
 _GAP: Final = b"\0"
-"""Between two texts. No text has it, since blanks are replaced."""
+"""Between two texts, and between two cells. No text has it, since blanks are replaced."""
+
+
+_BLANKS: Final = re.compile(rf"[^\S{HIDDEN}]+")
+
+_HIDDEN_PART: Final = re.compile(rf"((?: {HIDDEN}\S+)+ )")
 
 
 class Passages:
     """The passages of some texts, as positions in their bytes. Immutable.
 
     text: their bytes with A to Z as small letters, and a space between two lines. lines: the same with line breaks.
-    starts: positions where a passage begins. ends: where one ends.
+    starts: positions where a passage begins. ends: where one ends. skips: from the position before a hidden word to the
+    one behind it.
 
     pages: texts of which any passage may be the answer. wholes: texts that are the answer as a whole or not at all.
     excluded: texts in the pages within which no passage begins.
@@ -39,9 +50,10 @@ class Passages:
     ) -> None:
         self.lines = b""
         self.ends: set[int] = set()
+        self.skips: dict[int, int] = {}
         starts: list[int] = []
         for page in pages:
-            lines = (" ".join(line.split()) for line in page.replace("\0", " ").splitlines())
+            lines = (_with_cells(line) for line in page.replace("\0", " ").splitlines())
             starts += self._add_page("\n".join(line for line in lines if line))
         starts = self._without(starts, excluded)
         for whole in wholes:
@@ -54,7 +66,7 @@ class Passages:
 
     def _without(self, starts: Sequence[int], excluded: Iterable[str]) -> list[int]:
         """The starts that lie within none of the texts."""
-        text, within = self.lines.replace(b"\n", b" "), set[int]()
+        text, within = self.lines.replace(b"\n", b" ").replace(_GAP, b" "), set[int]()
         for part in excluded:
             wanted = " ".join(part.split()).encode("utf-8", "replace").lower()
             at = text.find(wanted) if wanted else -1
@@ -66,14 +78,18 @@ class Passages:
     def _add_page(self, page: str) -> list[int]:
         """Adds the text of a page, and the ends of its passages. Returns their starts."""
         starts, pieces, position = [], [], len(self.lines)
-        for before, after in zip(("", *page), (*page, ""), strict=True):
-            is_edge = _is_edge(before, after)
-            if is_edge and after.strip():
-                starts.append(position)
-            if before.strip() and (is_edge or before.isdigit()):
-                self.ends.add(position)
-            pieces.append(after.encode("utf-8", "replace").lower())
-            position += len(pieces[-1])
+        for marked in _HIDDEN_PART.split(page):  # every other part is a hidden word with the spaces around it
+            part = marked.replace(HIDDEN, "")
+            if part != marked:
+                self.skips[position] = position + len(part.encode("utf-8", "replace")) - 1
+            for before, after in zip(("", *part), (*part, ""), strict=True):
+                is_edge = _is_edge(before, after)
+                if is_edge and after.strip():
+                    starts.append(position)
+                if before.strip() and (is_edge or before.isdigit()):
+                    self.ends.add(position)
+                pieces.append(_GAP if after == CELL else after.encode("utf-8", "replace").lower())
+                position += len(pieces[-1])
         self.lines += b"".join(pieces) + _GAP
         return starts
 
@@ -118,6 +134,8 @@ class Copy:
         after = self._after(piece)
         if self._is_empty and piece.startswith(b" "):
             after += self._after(piece[1:])
+        skips = self._passages.skips
+        after += [skips[position] for position in after if position in skips]
         self._positions, self._is_empty = after, False
 
     def _after(self, piece: bytes) -> list[int]:
@@ -142,6 +160,12 @@ class Copy:
         if self.may_end:
             allowed[list(self._tokenizer.end_ids)] = True
         return allowed
+
+
+def _with_cells(line: str) -> str:
+    """A line with single spaces, and CELL between its cells."""
+    cells = (_BLANKS.sub(" ", cell).strip(" ") for cell in line.split(CELL))
+    return CELL.join(cell for cell in cells if cell)
 
 
 def _is_edge(before: str, after: str) -> bool:

@@ -76,6 +76,10 @@ def test_the_text_of_an_image_stands_between_its_words_and_the_question(tokenize
     )
 
 
+def test_marks_of_a_pages_text_are_no_part_of_the_prompt(tokenizer: Tokenizer) -> None:
+    assert written(tokenizer, {"b": "TOTAL\t5 \x1f- 6"}) == written(tokenizer, {"b": "TOTAL 5 6"})
+
+
 @pytest.mark.parametrize("texts", [None, {}, {"a": "", "c": "of an image that is not shown"}])
 def test_without_text_there_is_no_line_for_it(tokenizer: Tokenizer, texts: dict[str, str] | None) -> None:
     assert "Text in" not in written(tokenizer, texts)

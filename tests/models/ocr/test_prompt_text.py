@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.core.types import TextLine
 from models.ocr.page_layout import PageText, in_reading_order
-from models.ocr.prompt_text import LEFT_OUT, as_prompt_lines
+from models.ocr.prompt_text import LEFT_OUT, as_page_lines, as_prompt_lines
 from tests.models.ocr.test_page_layout import line, pages
 
 
@@ -78,3 +78,25 @@ def test_the_work_for_a_page_is_bounded_per_line(layout: Callable[[int, int], Te
         PageText(tuple(CountedLine(each.text, 0.9, each.box) for each in lines)), chart_ranks=True
     )
     assert CountedLine.looks < 400 * count
+
+
+def test_items_with_a_wide_gap_are_cells_and_neighbouring_words_are_not() -> None:
+    row = (
+        TextLine("GATE", 1.0, (0.10, 0.1, 0.18, 0.15)),
+        TextLine("closes", 1.0, (0.20, 0.1, 0.32, 0.15)),
+        TextLine("17:05", 1.0, (0.40, 0.1, 0.50, 0.15)),
+    )
+    assert as_page_lines(PageText(row)) == "GATE closes\t17:05"
+    assert as_prompt_lines(PageText(row)) == "GATE closes 17:05"
+
+
+def test_a_dash_between_words_is_hidden_and_one_beside_a_tick_is_left_out() -> None:
+    page = PageText((line("- 9 am - 5 pm |", 0, 0),))
+    assert as_page_lines(page) == "9 am \x1f- 5 pm"
+    assert as_prompt_lines(page) == "9 am 5 pm"
+
+
+def test_marks_do_not_count_in_the_limit() -> None:
+    page = PageText(tuple(line("1 - 2", 0, y / 20) for y in range(6)))
+    assert as_page_lines(page, limit_characters=23) == "\n".join(["1 \x1f- 2"] * 6)
+    assert LEFT_OUT in as_page_lines(page, limit_characters=22)

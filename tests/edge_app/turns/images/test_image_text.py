@@ -11,7 +11,7 @@ from edge_app.turns.images import image_text
 from edge_app.turns.images.image_text import ImageTexts
 from models.core.types import Image, TextLine
 from models.ocr.page_layout import PageText
-from models.ocr.prompt_text import as_prompt_lines
+from models.ocr.prompt_text import as_page_lines
 
 PAGE = PageText(tuple(TextLine(f"row {n}", 0.9, (0.1, n / 10, 0.9, n / 10 + 0.05)) for n in range(6)))
 
@@ -51,9 +51,9 @@ def put_together(monkeypatch: pytest.MonkeyPatch) -> list[PageText]:
 
     def counted(page: PageText, prompt_format: int, *, chart_ranks: bool) -> str:
         pages.append(page)
-        return as_prompt_lines(page, prompt_format, chart_ranks=chart_ranks)
+        return as_page_lines(page, prompt_format, chart_ranks=chart_ranks)
 
-    monkeypatch.setattr(image_text, "as_prompt_lines", counted)
+    monkeypatch.setattr(image_text, "as_page_lines", counted)
     return pages
 
 
@@ -67,7 +67,7 @@ def test_an_images_text_is_put_together_once_for_all_turns(put_together: list[Pa
     job = Job(lambda _: None, lambda _: None)
     one, other = picture("one"), picture("other")
     for _ in range(3):
-        assert texts.of([one, one], PromptPolicy("always"), job) == {"one": as_prompt_lines(PAGE)}
+        assert texts.of([one, one], PromptPolicy("always"), job) == {"one": as_page_lines(PAGE)}
     assert len(put_together) == reader.read_images == 1
     texts.of([one, other], PromptPolicy("always"), job)
     assert len(put_together) == reader.read_images == 2
@@ -96,7 +96,7 @@ def test_every_adapter_gets_the_text_in_the_format_that_it_was_trained_with(
     said = [texts.of([picture("one")], each, job)["one"] for each in (*asked, *asked)]
     assert said[:4] == said[4:]
     assert said[:4] == [
-        as_prompt_lines(EUROS, each.prompt_format, chart_ranks=each.chart_ranks) for each in asked
+        as_page_lines(EUROS, each.prompt_format, chart_ranks=each.chart_ranks) for each in asked
     ]
     assert len(set(said)) == 3, "version 1 finds no chart in it that could be ranked"
     assert (reader.read_images, len(put_together)) == (1, 4)

@@ -122,3 +122,37 @@ def model_tokenizer(model_files: object) -> Tokenizer:
 
     files: dict[str, Path] = model_files.files  # type: ignore[attr-defined]
     return Tokenizer.from_gguf(GgufFile(files["language_model"]))
+
+
+CELLS = "GATE \t BOARDING\t\tSEAT\nB14\t17:05\t27 F"
+
+
+@pytest.mark.parametrize("passage", ["B14", "17:05", "27 F", "GATE", "SEAT\nB14"])
+def test_a_passage_of_one_cell_can_be_copied(tokenizer: Tokenizer, passage: str) -> None:
+    assert is_copy(tokenizer, passage, copy_of(tokenizer, CELLS))
+
+
+@pytest.mark.parametrize("passage", ["B14 17:05", "17:05 27", "GATE BOARDING", "B14\t17:05", "BOARDING SEAT"])
+def test_no_copy_goes_from_one_cell_into_the_next(tokenizer: Tokenizer, passage: str) -> None:
+    assert not is_copy(tokenizer, passage, copy_of(tokenizer, CELLS))
+
+
+def test_a_text_that_is_left_out_may_go_over_several_cells(tokenizer: Tokenizer) -> None:
+    passages = Passages([CELLS], excluded=["B14 17:05"])
+    assert not is_copy(tokenizer, "17:05", Copy(passages, tokenizer, len(tokenizer)))
+    assert is_copy(tokenizer, "27 F", Copy(passages, tokenizer, len(tokenizer)))
+
+
+HOURS = "Mon 9 am \x1f- 5 pm\nLot 4 \x1f- \x1f– 7"
+
+
+@pytest.mark.parametrize(
+    "passage", ["9 am - 5 pm", "9 am 5 pm", "9 am", "5 pm", "Lot 4 7", "Lot 4 - – 7", "pm\nLot 4 7"]
+)
+def test_a_copy_has_a_hidden_word_or_leaves_it_out(tokenizer: Tokenizer, passage: str) -> None:
+    assert is_copy(tokenizer, passage, copy_of(tokenizer, HOURS))
+
+
+@pytest.mark.parametrize("passage", ["9 5 pm", "am pm", "4 – 7", "\x1f"])
+def test_no_other_word_is_left_out(tokenizer: Tokenizer, passage: str) -> None:
+    assert not is_copy(tokenizer, passage, copy_of(tokenizer, HOURS))
