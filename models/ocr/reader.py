@@ -26,7 +26,7 @@ from models.core.freed_memory import give_back_freed_memory
 from models.core.types import Box, Image, TextLine
 from models.ocr.page_layout import PageText, in_reading_order
 from models.ocr.stoppable_session import StoppableSession
-from models.ocr.straightening import Corners, across, boxes_of, lies_sideways, tilt
+from models.ocr.straightening import Corners, across, boxes_of, lies_sideways, straight_boxes
 
 READ_SIDE: Final = 960
 """Longest side, in pixels, at which text is detected. It is recognised at the image's own resolution."""
@@ -80,7 +80,7 @@ class TextReader:
         """All text in an image, in reading order, as if the page lay straight and upright.
 
         A page on its side is turned and its text detected again. A page that is upside down has its lines turned. The
-        boxes of a tilted page are turned back by its angle (models.ocr.straightening).
+        boxes of a tilted page are set straight (models.ocr.straightening).
         Raises ReadingStopped when cancel is set (checked during the detection, and before each line), and
         UserError when the library cannot be used on this machine or refuses the image.
         """
@@ -95,7 +95,7 @@ class TextReader:
             texts, upside_down = _recognise_upright(library, crops, across(corners), cancel)
         if upside_down:
             corners = (width, height) - corners
-        boxes = boxes_of(corners, tilt(corners), width, height)
+        boxes = straight_boxes(corners, width, height)
         lines = [
             TextLine(text, probability, box)
             for box, (text, probability) in zip(boxes, texts, strict=True)

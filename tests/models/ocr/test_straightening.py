@@ -9,7 +9,7 @@ import pytest
 
 from models.core.types import TextLine
 from models.ocr.page_layout import rows
-from models.ocr.straightening import LEAST_TILT, boxes_of, lies_sideways, tilt
+from models.ocr.straightening import LEAST_TILT, boxes_of, lies_sideways, straight_boxes, tilt
 
 WIDTH, HEIGHT = 500, 800
 ROWS = [(name, y) for name, y in zip("abcdefghij", range(100, 700, 60), strict=True)]
@@ -88,3 +88,45 @@ def test_a_page_without_lines_is_straight() -> None:
     assert tilt(nothing) == 0
     assert not lies_sideways(nothing)
     assert boxes_of(nothing, 0.0, 1, 1) == []
+
+
+def dense_page() -> np.ndarray:
+    """Twenty rows of four cells, little higher than their letters; the last cell is far from the first."""
+    cells = ((20, 110), (130, 210), (300, 360), (430, 490))
+    boxes = [(left, y, right, y + 18) for y in range(80, 640, 28) for left, right in cells]
+    return np.array([[(x, y), (right, y), (right, low), (x, low)] for x, y, right, low in boxes], float)
+
+
+def rows_of(corners: np.ndarray) -> list[list[str]]:
+    lines = [
+        TextLine(f"{number // 4}", 0.9, box)
+        for number, box in enumerate(straight_boxes(corners, WIDTH, HEIGHT))
+    ]
+    return [[line.text for line in row] for row in rows(lines)]
+
+
+IN_ROWS = [[f"{number}"] * 4 for number in range(20)]
+
+
+@pytest.mark.parametrize("angle", [-12, -3, -2.7, -2, -1.5, -1, 0, 1, 1.5, 2, 2.7, 3, 12])
+def test_the_cells_of_dense_rows_stay_together_at_every_tilt(angle: float) -> None:
+    assert rows_of(turned(dense_page(), angle).round()) == IN_ROWS
+
+
+@pytest.mark.parametrize("top, bottom", [(-2.0, 2.0), (2.0, -2.0), (0.5, 3.5), (-4.0, -1.0)])
+def test_rows_whose_angle_changes_down_the_page_are_put_in_line(top: float, bottom: float) -> None:
+    corners = dense_page()
+    angle = top + (bottom - top) * corners[..., 1] / HEIGHT
+    corners[..., 1] += np.tan(np.radians(angle)) * (corners[..., 0] - WIDTH / 2)
+    assert rows_of(corners.round()) == IN_ROWS
+
+
+def test_words_whose_boxes_alone_are_tilted_leave_a_straight_page_as_it_is() -> None:
+    corners = dense_page()
+    corners[:, 1:3, 1] += 3  # the right ends, as of words with a tall first letter and a deep last one
+    assert straight_boxes(corners, WIDTH, HEIGHT) == boxes_of(corners, 0.0, WIDTH, HEIGHT)
+
+
+def test_lines_below_each_other_alone_keep_their_boxes() -> None:
+    corners = turned(dense_page()[::4], 1.5)
+    assert straight_boxes(corners, WIDTH, HEIGHT) == boxes_of(corners, 0.0, WIDTH, HEIGHT)
