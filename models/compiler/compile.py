@@ -22,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def compile_object(
             "target": {"cpu": target.cpu, "attributes": target.attributes, "triple": target.triple},
             "output": str(output),
         }
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(_import_path())}
         errors = folder / "errors.txt"
         with errors.open("wb") as stream, _interrupts_blocked():
             child = subprocess.Popen(
@@ -118,6 +119,15 @@ def compile_object(
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise RuntimeError(f"compiling {build} for {path} failed ({child.returncode}): {words}")
         return output.read_bytes()
+
+
+def _import_path() -> list[str]:
+    """The import path of the child: that of this process, and this project first where another's `models` would be."""
+    path, ours = [entry for entry in sys.path if entry], Path(__file__).resolve().parents[1]
+    found = PathFinder.find_spec(ours.name)
+    if found is not None and found.origin is not None and Path(found.origin).resolve().is_relative_to(ours):
+        return path
+    return [str(ours.parent), *path]
 
 
 @contextlib.contextmanager

@@ -152,12 +152,15 @@ def test_two_processes_compile_once(tmp_path: Path) -> None:
     assert said == ["0", "2"]
 
 
+@pytest.mark.parametrize("on_the_path", [False, True])
 def test_a_folder_named_models_where_the_user_is_does_not_matter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_the_path: bool
 ) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "__init__.py").write_text("raise ImportError('another program was run')")
     monkeypatch.chdir(tmp_path)
+    if on_the_path:  # as PYTHONPATH=. has it
+        monkeypatch.syspath_prepend(str(tmp_path))
     target = code_target("generic", host_architecture())
     with pytest.raises(RuntimeError, match=r"No module named 'models\.nothing'"):
         compile_object("models.nothing:build", {}, "generic", target)
