@@ -90,3 +90,27 @@ def test_what_other_runtimes_cannot_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="changes nothing"):
         write_plain_peft(tmp_path, PeftLora("x", 1, 4, {}), base="tiny", prefix="model.")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("name", PLAIN)
+def test_peft_runs_a_plain_folder_as_the_adapter_that_it_was_made_of(name: str, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch and peft are in the extra [train]")
+    transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
+    config = transformers.LlamaConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=32,
+    )  # fmt: skip
+    write_plain_peft(tmp_path, read_peft(FIXTURES / name, name), base="tiny", prefix="model.")
+
+    def logits(folder: Path | None) -> NDArray[np.float32]:
+        torch.manual_seed(3)
+        model = transformers.LlamaForCausalLM(config).eval()
+        model = model if folder is None else peft.PeftModel.from_pretrained(model, str(folder)).eval()
+        with torch.no_grad():
+            found: NDArray[np.float32] = model(torch.arange(12)[None]).logits.numpy()
+        return found
+
+    original = logits(FIXTURES / name)
+    assert np.abs(original - logits(None)).max() > 1e-3
+    np.testing.assert_allclose(logits(tmp_path), original, rtol=1e-4, atol=1e-5)
