@@ -313,6 +313,7 @@ def _details(store: ModelStore, name: str) -> dict[str, Any]:
         **_summary(status, load_settings().model),
         "family": status.entry.family,
         "engine": status.entry.engine,
+        "commit": status.entry.commit,
         "digest": status.entry.digest,
         "files": files,
     }

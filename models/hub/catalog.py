@@ -147,6 +147,12 @@ class CatalogEntry:
         return default_precision(sum(pin.size for pin in weights))
 
     @property
+    def commit(self) -> str | None:
+        """The commit that all files from a hub are of; None when there are no such files, or several commits."""
+        commits = {file.source.revision for file in self.files if isinstance(file.source, HubSource)}
+        return commits.pop() if len(commits) == 1 else None
+
+    @property
     def digest(self) -> str:
         """sha256 (hex) of the sorted lines "role sha256". It identifies the published weights."""
         lines = sorted(f"{file.role} {file.pin.sha256}\n" for file in self.files)

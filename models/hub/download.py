@@ -112,7 +112,7 @@ def download(
         part.unlink()
         if not resumed:
             break
-    raise UserError(f"{url} is not the file that this version of the app was made for (its sha256 differs)")
+    raise UserError(f"{url} is not the file that was expected (its sha256 differs); try again.")
 
 
 def retried(action: Callable[[], httpx.Response], what: str) -> httpx.Response:

@@ -82,12 +82,16 @@ class _Published:
     blob: str
 
 
+_MAIN = "main"
+"""The branch of a source without a revision."""
+
+
 def hub_origin(source: str) -> str:
     """`hf:owner/repository@revision`, with the revision main where the source has none. Raises UserError."""
     match = _HUB.fullmatch(source)
     if match is None:
         raise UserError(f"{source!r} is not of the form hf:owner/repository or hf:owner/repository@revision.")
-    return f"hf:{match['repository']}@{match['revision'] or 'main'}"
+    return f"hf:{match['repository']}@{match['revision'] or _MAIN}"
 
 
 @contextmanager
@@ -115,7 +119,7 @@ class HubTree:
         self._client = client
         self._endpoint = endpoint
         self._repository = repository
-        self.where = repository
+        self.where = repository if revision == _MAIN else f"{repository} at {revision}"
         self.origin = f"hf:{repository}@{revision}"
         self.name = repository.rpartition("/")[2]
         self._contents: dict[str, bytes] = {}

@@ -1,11 +1,11 @@
 """The passages of a text that an answer can be, followed token by token.
 
 A passage begins and ends at the edge of a word. An edge is also between a letter and a digit, and between a small
-letter and a capital, because readers of text glue words together ("TotalRM9.00"). A passage may also end between two
-digits ("16/02/201812:04:58"). Between two lines a copy has a space or a line break. It does not go from one cell of a
-row into the next: "B14" and "17:05" below "Gate" and "Boarding" are two answers. A hidden word (models.core.types) may
-be left out. A copy may have capitals where the text has small letters, and the other way round, since adapters learn to
-write in one case.
+letter and a capital, because readers of text glue words together ("TotalRM9.00"). A passage may also end where a time
+follows a date ("16/02/201812:04:58"), and nowhere else within a number. Between two lines a copy has a space or a line
+break. It does not go from one cell of a row into the next: "B14" and "17:05" below "Gate" and "Boarding" are two
+answers. A hidden word (models.core.types) may be left out. A copy may have capitals where the text has small letters,
+and the other way round, since adapters learn to write in one case.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _GAP: Final = b"\0"
 
 
 _BLANKS: Final = re.compile(rf"[^\S{HIDDEN}]+")
+
+_TIME_AFTER_DATE: Final = re.compile(r"(?:(?<=[/.-]\d\d)|(?<=[/.-]\d{4}))(?=\d\d?:\d\d)", re.ASCII)
 
 _HIDDEN_PART: Final = re.compile(rf"((?: {HIDDEN}\S+)+ )")
 
@@ -82,11 +84,12 @@ class Passages:
             part = marked.replace(HIDDEN, "")
             if part != marked:
                 self.skips[position] = position + len(part.encode("utf-8", "replace")) - 1
-            for before, after in zip(("", *part), (*part, ""), strict=True):
+            times = {match.start() for match in _TIME_AFTER_DATE.finditer(part)}
+            for number, (before, after) in enumerate(zip(("", *part), (*part, ""), strict=True)):
                 is_edge = _is_edge(before, after)
                 if is_edge and after.strip():
                     starts.append(position)
-                if before.strip() and (is_edge or before.isdigit()):
+                if before.strip() and (is_edge or number in times):
                     self.ends.add(position)
                 pieces.append(_GAP if after == CELL else after.encode("utf-8", "replace").lower())
                 position += len(pieces[-1])

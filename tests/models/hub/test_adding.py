@@ -76,6 +76,7 @@ def test_a_repository_is_pulled_at_the_commit_of_its_branch(
     assert (entry.name, entry.family, entry.licence) == ("small.model-instruct", "idefics3", "apache-2.0")
     assert entry.origin == f"hf:{REPOSITORY}@main"
     assert all(isinstance(file.source, HubSource) and file.source.revision == COMMIT for file in entry.files)
+    assert entry.commit == COMMIT
     files = pull(store, proposal)
     assert contents(files) == {name: DIRECTORY[name] for name in TAKEN}
     assert "language_model" not in files.files
@@ -112,6 +113,12 @@ def test_a_branch_with_a_slash_and_a_commit_can_be_named(server: LoopbackServer)
     for revision in ("refs/pr/3", COMMIT):
         entry = propose(WantedModel(f"hf:{REPOSITORY}@{revision}", name="mine")).entry
         assert (entry.name, entry.origin) == ("mine", f"hf:{REPOSITORY}@{revision}")
+
+
+def test_a_revision_that_is_not_there_is_named(server: LoopbackServer) -> None:
+    publish_repository(server, REPOSITORY, DIRECTORY)
+    with pytest.raises(UserError, match=f"does not give {REPOSITORY} at v9 "):
+        propose(WantedModel(f"hf:{REPOSITORY}@v9"))
 
 
 def test_what_cannot_run_is_said_before_anything_is_downloaded(server: LoopbackServer) -> None:

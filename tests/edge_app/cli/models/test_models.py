@@ -23,6 +23,7 @@ def test_models_list_and_show_without_anything_pulled(run: Run) -> None:
     shown = json.loads(run("models", "show", "edge-vlm-135m", "--json").stdout)
     assert {f["role"] for f in shown["files"]} == {"language_model", "vision_tower"}
     assert (shown["precision"], shown["precision_reason"]) == ("int8", "large_model")
+    assert shown["commit"] is None
     assert all(len(f["sha256"]) == 64 and f["path"] is None for f in shown["files"])
     assert "vision_tower" in run("models", "show", "edge-vlm-135m").stdout
     assert run("models", "remove", "edge-vlm-135m").stderr == "edge-vlm-135m was not here.\n"
