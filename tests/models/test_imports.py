@@ -16,7 +16,7 @@ import numpy, PIL.Image  # which add warning filters of their own
 before = state()
 import models
 found = [each.name for each in pkgutil.walk_packages(models.__path__, "models.") if not each.ispkg]
-siglip = ("arithmetic", "attention", "float_linear", "functions", "linear")
+siglip = ("arithmetic", "attention", "float_linear", "functions", "linear", "writer")
 emitting = ("models.training", "models.kernels", "models.vision.kernels", "models.vision.projector.projection",
             *("models.vision.siglip." + name for name in siglip))
 for name in found:
