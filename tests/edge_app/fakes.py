@@ -1,4 +1,4 @@
-"""A scripted engine and a scripted router, for tests of the code around them."""
+"""A scripted engine and a scripted router, for tests of the code around them, and the short way to ask them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app.assistant import Assistant
+from edge_app.events import Answer, Answered, Event, Turn
 from edge_app.settings import Settings
 from edge_app.system import paths
 from models.compiled_adapters import CompiledAdapterPacker
@@ -202,3 +204,13 @@ class FakeRouter:
         self.asked.append((query, installed))
         found = () if self.adapter is None else (Candidate(self.adapter, 2.0, 0.5, 0.5),)
         return Choice(self.adapter, 0.9, Reason("text", {"text": "it looks like its examples"}), found)
+
+
+def final(events: Sequence[Event]) -> Answer:
+    """The answer with which the events end."""
+    assert isinstance(events[-1], Answered), events
+    return events[-1].answer
+
+
+def ask(assistant: Assistant, question: str = "What is this?", **turn: object) -> Answer:
+    return final(list(assistant.answer(Turn(question, **turn))))  # type: ignore[arg-type]

@@ -11,10 +11,8 @@ import pytest
 from edge_app import settings
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import (
-    Answer,
     Answered,
     ContextTrimmed,
-    Event,
     Failed,
     ImageEncoded,
     Progress,
@@ -30,7 +28,7 @@ from models.core.images import load_image
 from models.core.types import Progress as Report
 from router.confidence.rule import Confidence, bundled_rule
 from tests.edge_app.conftest import png, saved_image_names
-from tests.edge_app.fakes import FakeEngine
+from tests.edge_app.fakes import FakeEngine, ask, final
 
 
 @pytest.fixture
@@ -43,15 +41,6 @@ def assistant(store: SessionStore, engine: FakeEngine) -> Iterator[Assistant]:
     assistant = Assistant(settings.load(paths.config_file()), store, engine.load)
     yield assistant
     assistant.close()
-
-
-def final(events: list[Event]) -> Answer:
-    assert isinstance(events[-1], Answered), events
-    return events[-1].answer
-
-
-def ask(assistant: Assistant, question: str = "What is this?", **turn: object) -> Answer:
-    return final(list(assistant.answer(Turn(question, **turn))))  # type: ignore[arg-type]
 
 
 # -- the stream -------------------------------------------------------------------------------------------

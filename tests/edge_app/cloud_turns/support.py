@@ -17,7 +17,6 @@ from edge_app.assistant import Assistant, Turn
 from edge_app.cloud.consent import Proposal, Reply
 from edge_app.events import (
     Answer,
-    Answered,
     Escalated,
     Event,
     TokenText,
@@ -30,6 +29,7 @@ from tests.edge_app.cloud.misbehaving import (
     Wire,
     word,
 )
+from tests.edge_app.fakes import final
 
 DOUBTFUL, SURE = -5.0, -0.0001
 LOCAL, CLOUD = "A cat.", "A tabby."
@@ -54,11 +54,6 @@ Make = Callable[..., Assistant]
 
 def events_of(assistant: Assistant, question: str = "What is this?", **turn: object) -> list[Event]:
     return list(assistant.answer(Turn(question, **{"allow_cloud": True, **turn})))  # type: ignore[arg-type]
-
-
-def final(events: list[Event]) -> Answer:
-    assert isinstance(events[-1], Answered), events
-    return events[-1].answer
 
 
 def ask(assistant: Assistant, question: str = "What is this?", **turn: object) -> Answer:

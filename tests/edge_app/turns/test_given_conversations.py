@@ -17,11 +17,6 @@ from tests.edge_app.fakes import FakeEngine
 
 
 @pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
 def assistant(home: object, engine: FakeEngine) -> Iterator[Assistant]:
     del home
     with Assistant(settings.Settings(), None, engine.load) as assistant:

@@ -14,7 +14,7 @@ import pytest
 
 from edge_app import settings
 from edge_app.assistant import Assistant, Turn
-from edge_app.events import Answer, Answered, Event, Failed, Routed, TokenText
+from edge_app.events import Event, Failed, Routed, TokenText
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from edge_app.turns.replies.text_replies import FIELD_RIGHT, NO_TEXT, share_right
@@ -24,7 +24,7 @@ from models.ocr.page_layout import PageText
 from models.ocr.reader import ReadingStopped
 from tests.adapters.folders import put
 from tests.edge_app.conftest import png
-from tests.edge_app.fakes import FakeEngine, FakeRouter
+from tests.edge_app.fakes import FakeEngine, FakeRouter, final
 
 PAGE = PageText(
     (
@@ -55,11 +55,6 @@ class FakeReader:
 
 
 @pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
 def reader() -> FakeReader:
     return FakeReader()
 
@@ -85,11 +80,6 @@ def drawn_page() -> bytes:
 
 def events_of(assistant: Assistant, question: str = "Read the text.", **turn: object) -> list[Event]:
     return list(assistant.answer(Turn(question, **{"images": (png(),), **turn})))  # type: ignore[arg-type]
-
-
-def final(events: list[Event]) -> Answer:
-    assert isinstance(events[-1], Answered), events
-    return events[-1].answer
 
 
 @pytest.mark.parametrize("adapter", ["auto", "none", "receipts"])

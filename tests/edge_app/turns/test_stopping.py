@@ -32,13 +32,7 @@ from models.core.types import Image, no_progress
 from models.core.types import Progress as Report
 from models.engine import PackedAdapter
 from tests.edge_app.conftest import png
-from tests.edge_app.fakes import FakeEngine, FakeTokens
-from tests.edge_app.test_assistant import ask, final
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
+from tests.edge_app.fakes import FakeEngine, FakeTokens, ask, final
 
 
 @pytest.fixture
