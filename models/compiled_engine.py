@@ -199,13 +199,6 @@ class CompiledEngine:
         ids = np.array(self._parts.language.tokenizer.encode(text, special=False), np.int64)
         return ids, self._parts.embedding(ids)
 
-    def text_state(self, text: str) -> NDArray[np.float32]:
-        """See models.engine.TextScorer. The conversation's KV cache is not touched.
-
-        Raises ValueError for an empty text and for one of more than models.language.side_context.CONTEXT tokens.
-        """
-        return self._parts.side_context.state(self._parts.language.tokenizer.encode(text, special=False))
-
     def continuation_shares(
         self, text: str, options: Sequence[str], image: Image | None = None
     ) -> NDArray[np.float64]:

@@ -86,13 +86,6 @@ class FeatureExtractor(TextEmbedder, Protocol):
 class TextScorer(Protocol):
     """The part of an engine that runs the language model over texts outside the conversation."""
 
-    def text_state(self, text: str) -> NDArray[np.float32]:
-        """The final hidden state after a text, float32 [FeatureSizes.text].
-
-        Raises ValueError when the text is empty or too long.
-        """
-        ...
-
     def continuation_shares(
         self, text: str, options: Sequence[str], image: Image | None = None
     ) -> NDArray[np.float64]:

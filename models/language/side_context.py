@@ -1,6 +1,6 @@
 """A second, small KV cache over the same weights, for texts that are not part of the conversation.
 
-The router reads hidden states and next-token probabilities of such texts, which are computed without any adapter. The
+The router `model` reads next-token probabilities of such texts, which are computed without any adapter. The
 conversation's own KV cache stays valid. One thread must make all calls: the engine's.
 """
 
@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.language.prefix_cache import PrefixCache
 from models.language.prompt import Prompt
 from models.language.runtime import LlamaRuntime
 from models.language.sampling import Logits
@@ -21,7 +20,7 @@ CONTEXT = 2048
 """The number of positions. The cache is zeroed memory, which takes no space until it is written."""
 
 MAX_ROWS = 128
-"""Rows of one kernel call. Scratch memory grows with this number, and most texts here are one question."""
+"""Rows of one kernel call. Scratch memory grows with this number."""
 
 
 class SideContext:
@@ -31,18 +30,6 @@ class SideContext:
         """make: makes the runtime with its own KV cache. It is called at the first use."""
         self._make = make
         self._made: LlamaRuntime | None = None
-        self._prefix = PrefixCache()  # texts whose state is computed often begin with the same words
-
-    def state(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """The final normalised hidden state, float32 [hidden], after these token ids.
-
-        Raises ValueError when there are none or more than CONTEXT.
-        """
-        runtime = self._runtime()
-        known = self._prefix.begin(tokens, None)
-        runtime.prefill(np.array(tokens[known:], np.int32), None, known)
-        self._prefix.extend(tokens[known:])
-        return runtime.hidden_state()
 
     def shares(self, prompt: Prompt, options: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         """The probability of each option after a prompt, given that one of the options follows.
@@ -57,7 +44,6 @@ class SideContext:
         runtime, tokens = self._runtime(), prompt.tokens
         if len(tokens) + max(map(len, options)) > runtime.context_length:
             raise ValueError(f"{len(tokens)} tokens and their continuations do not fit {CONTEXT}")
-        self._prefix.begin((), None)  # decode overwrites positions behind the prompt: nothing of it is reused
         logits = runtime.prefill(*prompt.inputs(0, len(tokens)), 0)
         shares = np.zeros(len(options))
         self._share_out(1.0, dict(enumerate(options)), logits, len(tokens), shares)
