@@ -11,9 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edge_app.answer import Answer
     from edge_app.api import ask, load
     from edge_app.assistant import Assistant
-    from edge_app.events import Answer, Turn
+    from edge_app.events import Turn
     from models.core.errors import UserError
 
 __version__ = "0.2.0.dev0"
@@ -21,7 +22,7 @@ __version__ = "0.2.0.dev0"
 __all__ = ["Answer", "Assistant", "Turn", "UserError", "__version__", "ask", "load"]
 
 _MODULES = {
-    "Answer": "edge_app.events",
+    "Answer": "edge_app.answer",
     "Assistant": "edge_app.assistant",
     "Turn": "edge_app.events",
     "UserError": "models.core.errors",

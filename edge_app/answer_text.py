@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from edge_app.system.terminal_text import one_line
 
 if TYPE_CHECKING:
-    from edge_app.events import Answer, Event
+    from edge_app.answer import Answer
+    from edge_app.events import Event
     from router.choice import Candidate
 
 Sureness = Literal["sure", "fairly sure", "unsure", "does not know"]

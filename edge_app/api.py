@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edge_app import settings as settings_module
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant
-from edge_app.events import Answer, Failed, Progress
+from edge_app.events import Failed, Progress
 
 if TYPE_CHECKING:
     from edge_app.events import Picture

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from adapters.store.adapter_store import RESERVED, AdapterStore
 from adapters.store.manifest import PromptPolicy
+from edge_app.answer import Answer
 from edge_app.cloud.access import CloudAccess, State
 from edge_app.cloud.consent import Consenter, ConsentStore
 from edge_app.costs.averages import CostAverages
@@ -23,7 +24,7 @@ from edge_app.engine.bundled_adapters import settle, unsettled
 from edge_app.engine.engine_loading import LoadEngine, load_engine, reporter
 from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import CancelledError, InferenceThread, Job
-from edge_app.events import Answer, Answered, Event, Failed, Picture, Ready, Turn
+from edge_app.events import Answered, Event, Failed, Picture, Ready, Turn
 from edge_app.images.image_detail import ImageDetail
 from edge_app.images.image_sources import sources_of
 from edge_app.schemas.answer_schema import AnswerSchema

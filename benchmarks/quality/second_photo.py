@@ -15,9 +15,10 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant, Turn
 from edge_app.evaluation.rows import EvaluationRow, evenly_spread, read_rows
-from edge_app.events import Answer, Answered, Failed
+from edge_app.events import Answered, Failed
 from edge_app.settings import load
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths

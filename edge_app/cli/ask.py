@@ -34,9 +34,10 @@ from models.core.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from edge_app.answer import Answer
     from edge_app.assistant import Assistant
     from edge_app.cloud.consent import Consenter
-    from edge_app.events import Answer, Event, Turn
+    from edge_app.events import Event, Turn
     from edge_app.images.image_sources import ImageSource
     from edge_app.images.question_images import QuestionWithImages
     from edge_app.settings import Settings

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge_app.answer import Answer
 from edge_app.costs.energy import EnergyMeter, Power, Reading
-from edge_app.events import Answer
 from edge_app.settings import DEFAULT_MODEL, Settings
 from edge_app.storage.database import DatabaseFile, moment
 from edge_app.system import paths

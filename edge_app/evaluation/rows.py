@@ -19,10 +19,11 @@ from typing import Any, Literal, TypeVar
 from adapters.spec import checked_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
 from adapters.training.data import DEFAULT_TYPE
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant, Turn
 from edge_app.costs.energy import Energy, EnergyMeter, Power
 from edge_app.engine.adapter_bases import AdapterBases
-from edge_app.events import Answer, Answered, Failed, Progress
+from edge_app.events import Answered, Failed, Progress
 from edge_app.images.image_detail import ImageDetail
 from edge_app.system import paths
 from models.core.errors import UserError

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant
-from edge_app.events import Answer, Answered, CloudFailed, Failed, Routed
+from edge_app.events import Answered, CloudFailed, Failed, Routed
 from edge_app.extract.rows import PageRow
 from edge_app.extract.sources import PageJob
 from edge_app.extract.task import ExtractTask

@@ -28,7 +28,7 @@ class PageRow:
         read.
     values, confidences: one for each field; a confidence is the probability that the value is right, 0..1, and None
         where there is none (an answer of the cloud). 1 for a value that the user accepted or corrected.
-    adapter, place, declined: as in events.Answer; place is None without an answer.
+    adapter, place, declined: as in edge_app.answer.Answer; place is None without an answer.
     error: one sentence; None for a page that was answered. reviewed: the user has accepted or
         corrected every field. earlier: the answer is from an earlier run.
     """

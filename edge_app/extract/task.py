@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_app.events import Answer, Picture, Turn
+from edge_app.answer import Answer
+from edge_app.events import Picture, Turn
 from edge_app.extract.rows import Cell, PageRow
 from edge_app.images.image_detail import ImageDetail
 from edge_app.schemas.answer_schema import AnswerSchema, read_schema, schema_of_fields

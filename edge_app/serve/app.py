@@ -17,9 +17,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant
 from edge_app.engine.engine_loading import LoadEngine, load_engine
-from edge_app.events import Answer, Event, Ready
+from edge_app.events import Event, Ready
 from edge_app.serve.access import AccessGuard, own_names
 from edge_app.serve.chat_request import ChatRequestReader
 from edge_app.serve.completions import ChatCompletions

@@ -14,19 +14,11 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
+from edge_app.answer import Answer
 from edge_app.answer_text import note_of
 from edge_app.assistant import Assistant
 from edge_app.event_batches import batches
-from edge_app.events import (
-    Answer,
-    Answered,
-    CloudFailed,
-    Escalated,
-    Event,
-    Failed,
-    TokenLogged,
-    TokenText,
-)
+from edge_app.events import Answered, CloudFailed, Escalated, Event, Failed, TokenLogged, TokenText
 from edge_app.serve.chat_request import ChatRequest, ChatRequestReader
 from edge_app.serve.errors import INTERNAL, ApiError, as_json, stopping
 from edge_app.serve.responses import Completion

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_app.events import Answer, StopReason
+from edge_app.answer import Answer, StopReason
 from models.core.types import LikelyToken, Token
 
 FINISH: dict[StopReason, str] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_app.events import Answer
+from edge_app.answer import Answer
 
 Status = Literal["answering", "complete", "stopped", "failed", "interrupted"]
 """interrupted: the process ended during the answer."""

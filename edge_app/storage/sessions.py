@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import psutil
 
-from edge_app.events import Answer
+from edge_app.answer import Answer
 from edge_app.storage.database import DatabaseFile, is_alive, may_write, moment, storable
 from edge_app.storage.image_files import ImageFiles
 from edge_app.storage.session_records import (

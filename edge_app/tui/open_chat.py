@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
+from edge_app.answer import Answer
 from edge_app.answer_text import adapter_words, another_adapter, needs_help, sure_text
-from edge_app.events import Answer, Answered, Event, Failed, Routed, Turn, TurnSaved
+from edge_app.events import Answered, Event, Failed, Routed, Turn, TurnSaved
 from edge_app.images.question_images import read_question
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.conversation.answer_view import AnswerView

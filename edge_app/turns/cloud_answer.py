@@ -11,23 +11,14 @@ from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 
+from edge_app.answer import Answer, StopReason, Timing, TokenCounts
 from edge_app.cloud.access import CloudAccess
 from edge_app.cloud.errors import CloudError
 from edge_app.cloud.payload import Payload, tokens_of
 from edge_app.cloud.protocol.answer_reader import CloudDone, CloudWaiting
 from edge_app.cloud.protocol.dialect import is_about_images
 from edge_app.cloud.protocol.thinking import CloudText, CloudThinking
-from edge_app.events import (
-    Answer,
-    Escalated,
-    Event,
-    Progress,
-    StopReason,
-    ThinkingText,
-    Timing,
-    TokenCounts,
-    TokenText,
-)
+from edge_app.events import Escalated, Event, Progress, ThinkingText, TokenText
 from edge_app.reason_text import clause, inside
 from edge_app.schemas.answer_schema import AnswerSchema
 from edge_app.turns.planner import PlannedTurn

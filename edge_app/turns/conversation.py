@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_app.events import Answer, Turn
+from edge_app.answer import Answer
+from edge_app.events import Turn
 from edge_app.storage.session_records import NewImage, SavedTurn, Session
 from edge_app.turns.images.pictures import Pictures, ReadPicture
 from edge_app.turns.replies.about_answer import was_about_answer

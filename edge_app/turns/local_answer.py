@@ -13,10 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from adapters.bank import Lease
+from edge_app.answer import Answer, StopReason
 from edge_app.engine.engine_loading import leave_if_cancelled
 from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import CancelledError, Job
-from edge_app.events import Answer, ContextTrimmed, Failed, StopReason, TokenLogged, TokenText
+from edge_app.events import ContextTrimmed, Failed, TokenLogged, TokenText
 from edge_app.reason_text import notice
 from edge_app.turns.adapter_choice import AdapterChooser
 from edge_app.turns.images.detailed_images import make_fit

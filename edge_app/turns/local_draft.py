@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge_app.events import Answer, StopReason, Timing, TokenCounts
+from edge_app.answer import Answer, StopReason, Timing, TokenCounts
 from edge_app.schemas.fields import FieldValue
 from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.replies.built_in_replies import BuiltInReply

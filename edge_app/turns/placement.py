@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from edge_app.answer import Offer
 from edge_app.cloud.access import Standing
-from edge_app.events import Offer, Route
+from edge_app.events import Route
 from edge_app.reason_text import Label
 from router.choice import Choice
 from router.place_policy import (

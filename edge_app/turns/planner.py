@@ -12,10 +12,11 @@ from functools import partial
 
 from adapters.spec import parse_spec
 from adapters.store.adapter_store import RESERVED, AdapterStore
+from edge_app.answer import Answer
 from edge_app.cloud.access import CloudAccess
 from edge_app.costs.averages import PRIOR_LOCAL, CostAverages
 from edge_app.engine.adapter_bases import AdapterBases
-from edge_app.events import Answer, Turn
+from edge_app.events import Turn
 from edge_app.schemas.answer_schema import AnswerSchema, parse_schema
 from edge_app.settings import Settings
 from edge_app.storage.session_records import SavedTurn

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from edge_app.events import Answer
+from edge_app.answer import Answer
 from edge_app.storage.session_records import SavedTurnId
 from edge_app.storage.sessions import SessionStore
 from edge_app.turns.conversation import new_images

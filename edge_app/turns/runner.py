@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edge_app.answer import Answer
 from edge_app.cloud.access import CloudAccess
 from edge_app.costs.averages import CostAverages
 from edge_app.engine.inference_thread import InferenceThread, Job
 from edge_app.events import (
-    Answer,
     Answered,
     CloudFailed,
     Escalated,

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant
-from edge_app.events import Answer, Answered, Event, Turn
+from edge_app.events import Answered, Event, Turn
 from edge_app.settings import Settings
 from edge_app.system import paths
 from models.compiled_adapters import CompiledAdapterPacker

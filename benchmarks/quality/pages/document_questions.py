@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.pages.drawn_pages import PageQuestion, drawn_questions
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant
 from edge_app.evaluation.calibration import auroc, calibration_error
 from edge_app.evaluation.rows import read_rows
-from edge_app.events import Answer
 from edge_app.settings import for_this_process
 from models.core.errors import UserError
 from models.core.images import load_image

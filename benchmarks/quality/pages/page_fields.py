@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant
 from edge_app.evaluation.calibration import auroc
-from edge_app.events import Answer
 from edge_app.schemas.answer_schema import AnswerSchema, schema_of_fields
 from edge_app.schemas.fields import parse_fields
 from edge_app.settings import for_this_process

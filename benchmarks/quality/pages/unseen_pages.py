@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant
 from edge_app.evaluation.rows import EvaluationRow, read_rows
-from edge_app.events import Answer
 from edge_app.settings import for_this_process
 from models.core.errors import UserError
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant
-from edge_app.events import Answer, Answered, Event, Failed, Picture
+from edge_app.events import Answered, Event, Failed, Picture
 from edge_app.extract.read_ahead import ReadAhead
 from edge_app.extract.rows import PageRow
 from edge_app.extract.sources import PageJob

@@ -18,8 +18,9 @@ from textual.content import Content
 from textual.widgets import Markdown, Static
 from textual.widgets.markdown import MarkdownFence
 
+from edge_app.answer import Answer
 from edge_app.answer_text import answer_line, needs_help, seconds, speed_text
-from edge_app.events import Answer, Progress
+from edge_app.events import Progress
 from edge_app.system.terminal_text import one_line, printable
 from edge_app.tui.conversation.messages import MessageView
 from edge_app.tui.text import progress_text

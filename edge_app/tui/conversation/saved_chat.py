@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_app.events import Answer
+from edge_app.answer import Answer
 from edge_app.storage.session_records import SavedImage, SavedTurn
 from edge_app.storage.sessions import SessionStore
 from edge_app.tui.conversation.messages import ShownImage

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from textual.app import App
 from textual.worker import Worker
 
+from edge_app.answer import Answer
 from edge_app.answer_text import sureness
 from edge_app.event_batches import batches
-from edge_app.events import Answer, Failed, Progress
+from edge_app.events import Failed, Progress
 from edge_app.tui.composer.composer import Composer
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.status import StatusLine

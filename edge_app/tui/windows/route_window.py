@@ -10,9 +10,10 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from edge_app.answer import Answer
 from edge_app.answer_text import answer_details, answer_line
 from edge_app.event_batches import batches
-from edge_app.events import Answer, Event, Failed, Progress, Route, Routed
+from edge_app.events import Event, Failed, Progress, Route, Routed
 from edge_app.reason_text import candidate_rows
 from edge_app.system.terminal_text import one_line, text_table
 from edge_app.tui.text import progress_text

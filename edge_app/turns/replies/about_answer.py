@@ -14,7 +14,7 @@ from edge_app.answer_text import sureness
 from edge_app.system.terminal_text import one_line
 
 if TYPE_CHECKING:
-    from edge_app.events import Answer
+    from edge_app.answer import Answer
     from edge_app.storage.session_records import SavedTurn
 
 AboutAnswer = Literal["doubt", "reason"]

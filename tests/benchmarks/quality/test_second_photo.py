@@ -19,9 +19,10 @@ from benchmarks.quality.second_photo import (
     lines,
     main,
 )
+from edge_app.answer import Answer, Timing, TokenCounts
 from edge_app.assistant import Turn
 from edge_app.evaluation.rows import EvaluationRow
-from edge_app.events import Answer, Answered, Timing, TokenCounts
+from edge_app.events import Answered
 from tests.edge_app.conftest import png
 
 

@@ -12,7 +12,7 @@ from benchmarks.torture.damage import Damage
 from benchmarks.torture.endurance import MemoryCurve
 from benchmarks.torture.fuzzing import run_batch
 from benchmarks.torture.progress import StateFile
-from edge_app.events import Answer, Timing, TokenCounts
+from edge_app.answer import Answer, Timing, TokenCounts
 from edge_app.storage.sessions import SessionStore
 
 

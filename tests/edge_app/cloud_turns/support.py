@@ -13,14 +13,10 @@ from dataclasses import dataclass, field
 
 import PIL.Image
 
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant, Turn
 from edge_app.cloud.consent import Proposal, Reply
-from edge_app.events import (
-    Answer,
-    Escalated,
-    Event,
-    TokenText,
-)
+from edge_app.events import Escalated, Event, TokenText
 from edge_app.storage.session_records import SavedTurn
 from edge_app.storage.sessions import SessionStore
 from tests.edge_app.cloud.misbehaving import (

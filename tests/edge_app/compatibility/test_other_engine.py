@@ -14,9 +14,10 @@ import pytest
 
 from adapters.install.installer import Wanted
 from adapters.prototypes import read_prototypes
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant, Turn
 from edge_app.engine.adapter_installer import AppModels, installer
-from edge_app.events import Answer, Answered, Failed, ImageEncoded, Routed
+from edge_app.events import Answered, Failed, ImageEncoded, Routed
 from edge_app.settings import Settings
 from edge_app.system import paths
 from models.core.files import file_digest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.events import Answer, Timing, TokenCounts
+from edge_app.answer import Answer, Timing, TokenCounts
 from edge_app.extract.task import Asked, ExtractTask, asked_fields, asked_question, asked_schema
 from edge_app.schemas.fields import Field, FieldValue
 from models.core.errors import UserError

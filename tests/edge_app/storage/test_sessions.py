@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edge_app.events import Answer, Timing, TokenCounts
+from edge_app.answer import Answer, Timing, TokenCounts
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.errors import UserError

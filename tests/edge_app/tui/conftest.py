@@ -16,10 +16,10 @@ from textual.widgets import Static
 
 from adapters.store.adapter_store import InstalledAdapter
 from adapters.store.manifest import AdapterManifest
+from edge_app.answer import Answer, Timing, TokenCounts
 from edge_app.cloud.access import State
 from edge_app.cloud.consent import ConsentStore
 from edge_app.events import (
-    Answer,
     Answered,
     Event,
     Failed,
@@ -28,8 +28,6 @@ from edge_app.events import (
     Ready,
     Route,
     Routed,
-    Timing,
-    TokenCounts,
     TokenText,
     Turn,
     TurnSaved,

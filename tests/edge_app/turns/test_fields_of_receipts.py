@@ -11,8 +11,9 @@ import PIL.ImageDraw
 import PIL.ImageFont
 import pytest
 
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant
-from edge_app.events import Answer, Answered, Turn
+from edge_app.events import Answered, Turn
 from edge_app.schemas.answer_schema import schema_of_fields
 from edge_app.schemas.fields import parse_fields
 from edge_app.settings import Settings

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from adapters.store.adapter_store import AdapterStore
+from edge_app.answer import Answer
 from edge_app.cloud.access import CloudAccess
 from edge_app.costs.averages import CostAverages
 from edge_app.engine.adapter_bases import AdapterBases
 from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import InferenceThread, Job
-from edge_app.events import Answer, Event, Failed, Routed, TokenText, Turn
+from edge_app.events import Event, Failed, Routed, TokenText, Turn
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.turns.adapter_choice import AdapterChooser

@@ -16,8 +16,9 @@ from adapters.store.manifest import (
     Example,
     write_manifest,
 )
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant
-from edge_app.events import Answer, Answered, Failed, Turn
+from edge_app.events import Answered, Failed, Turn
 from edge_app.schemas.answer_schema import schema_of_fields
 from edge_app.schemas.fields import FieldValue, parse_fields
 from edge_app.settings import Settings

@@ -12,9 +12,9 @@ from dataclasses import replace
 import pytest
 
 from edge_app import settings
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant, Turn
 from edge_app.events import (
-    Answer,
     Answered,
     Event,
     Failed,

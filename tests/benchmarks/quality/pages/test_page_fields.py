@@ -17,7 +17,7 @@ from benchmarks.quality.pages.page_fields import (
     scores,
     table,
 )
-from edge_app.events import Answer, Timing, TokenCounts
+from edge_app.answer import Answer, Timing, TokenCounts
 from edge_app.schemas.answer_schema import schema_of_fields
 from edge_app.schemas.fields import FieldValue, parse_fields
 from models.core.errors import UserError

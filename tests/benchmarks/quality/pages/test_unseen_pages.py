@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.quality.pages.unseen_pages import PageShare, first_images, judged, main, shares, table
+from edge_app.answer import Answer, Timing, TokenCounts
 from edge_app.evaluation.rows import EvaluationRow
-from edge_app.events import Answer, Timing, TokenCounts
 
 ROW = EvaluationRow("pages", "1.jpg", Path("1.jpg"), "What is the total?", "USD 9.90", "field")
 ABSENT = replace(ROW, question="What is the tax?", answer="Not on the page.", type="absent")

@@ -20,8 +20,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from edge_app import settings
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant, Turn
-from edge_app.events import Answer, Answered, CloudFailed, ImageEncoded, Ready, TokenText
+from edge_app.events import Answered, CloudFailed, ImageEncoded, Ready, TokenText
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from models.core.types import Image

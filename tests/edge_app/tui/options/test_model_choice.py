@@ -228,7 +228,7 @@ async def test_a_better_model_is_offered_after_an_unsure_answer_and_highlighted(
 async def test_nothing_is_offered_after_other_answers(
     make_app: MakeApp, assistant: ScriptedAssistant, models: ScriptedModels, changes: dict[str, object]
 ) -> None:
-    from edge_app.events import TokenCounts
+    from edge_app.answer import TokenCounts
 
     models.offers = ["smolvlm-500m"]
     if "tokens" in changes:  # a reply of the app itself

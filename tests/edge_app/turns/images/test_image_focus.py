@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_app.events import Answer, Timing, TokenCounts
+from edge_app.answer import Answer, Timing, TokenCounts
 from edge_app.storage.session_records import SavedTurn
 from edge_app.turns.images.image_focus import ImageFocus, image_in_question
 from models.core.types import Image, Message

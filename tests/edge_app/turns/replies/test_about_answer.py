@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from edge_app import settings
+from edge_app.answer import Answer, Timing, TokenCounts
 from edge_app.answer_text import needs_help
 from edge_app.assistant import Assistant, Turn
-from edge_app.events import Answer, Answered, Timing, TokenCounts
+from edge_app.events import Answered
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
 from edge_app.turns.replies.about_answer import asks_about_answer, how_sure, no_reason

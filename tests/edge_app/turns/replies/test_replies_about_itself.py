@@ -8,8 +8,9 @@ import pytest
 
 from adapters.store.manifest import MANIFEST_FILE, AdapterManifest, Example, write_manifest
 from edge_app import settings
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant, Turn
-from edge_app.events import Answer, Answered
+from edge_app.events import Answered
 from edge_app.system import paths
 from edge_app.turns.replies.assistant_profile import model_languages
 from models.model_config import read_languages

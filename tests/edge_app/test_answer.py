@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_app.events import Answer, Timing, TokenCounts
+from edge_app.answer import Answer, Timing, TokenCounts
 
 ANSWER = Answer(
     text="A cat.",
