@@ -15,7 +15,8 @@ from models.core.types import Message, Sampling, no_progress
 from models.families.parts import LoadOptions, Parts
 from models.families.registry import load_parts
 from models.model_dump import dump, read_messages
-from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS, write_gguf_pair
+from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS
+from tests.fixtures.numerics.vlm_gguf import write_gguf_pair
 from tests.models.families.vlm_models import (
     FEATURES,
     LOGITS,

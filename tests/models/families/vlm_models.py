@@ -24,7 +24,8 @@ from models.families.registry import load_parts
 from models.formats.llama_weights import Precision
 from models.hub.store import ModelFiles
 from tests.fixtures import numerics
-from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS, write_checkpoint, write_gguf_pair
+from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS, write_checkpoint
+from tests.fixtures.numerics.vlm_gguf import write_gguf_pair
 from tests.models.tiny_directory import model_files
 
 FEATURES, LOGITS = 0.03, 0.05

@@ -15,6 +15,8 @@ from models.formats.gguf.gguf_file import GgufFile
 from models.formats.llama_sources import load_llama
 from models.formats.model_description import describe_config, describe_gguf
 from models.packing.packed_model import open_packed, write_packed
+from tests.models.formats.gguf.gguf_files import write_gguf
+from tests.models.formats.llama_files import METADATA, as_gguf, random_model
 from tests.models.formats.siglip_files import (
     mmproj_metadata,
     mmproj_tensors,
@@ -22,7 +24,6 @@ from tests.models.formats.siglip_files import (
     siglip,
     write_mmproj,
 )
-from tests.models.formats.test_llama_weights import METADATA, as_gguf, random_model, write_gguf
 
 # The settings of SmolVLM-500M that its published config.json has, in substance.
 SMOLVLM_500M: dict[str, Any] = {

@@ -17,9 +17,9 @@ from models.hub.adding import ProposedModel, WantedModel, propose
 from models.hub.catalog import HubSource
 from models.hub.store import ModelFiles, ModelStore
 from tests.models.formats.gguf.gguf_files import gguf_bytes
+from tests.models.formats.llama_files import METADATA, SETTINGS, as_gguf, random_model
 from tests.models.formats.mlc.mlc_files import mlc_settings, mlc_tensors, write_mlc
 from tests.models.formats.siglip_files import mmproj_metadata, mmproj_tensors, random_tower, siglip
-from tests.models.formats.test_llama_weights import METADATA, SETTINGS, as_gguf, random_model
 from tests.models.formats.test_model_description import SMOLVLM_500M
 from tests.models.hub.loopback import LoopbackServer
 from tests.models.hub.loopback_hub import COMMIT, publish_repository

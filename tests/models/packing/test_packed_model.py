@@ -20,7 +20,7 @@ from models.packing.llama_shape import LlamaShape, shape_of
 from models.packing.packed_model import load_or_pack, open_packed, write_packed
 from models.packing.tiles import SYMMETRIC_BYTES, TILE_BYTES, pack_matrix
 from tests.models import tiny_llama
-from tests.models.formats.test_llama_weights import random_model, write_directory
+from tests.models.formats.llama_files import random_model, write_directory
 
 
 def unpacked(tiles: NDArray[np.uint8], bits: Bits, rows: int) -> NDArray[np.float32]:

@@ -12,7 +12,8 @@ import pytest
 from edge_app.system import paths
 from models.core.files import file_digest
 from tests.edge_app.cli.conftest import Run
-from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS, write_checkpoint, write_gguf_pair
+from tests.fixtures.numerics.vlm_cases import CASES, QUESTIONS, write_checkpoint
+from tests.fixtures.numerics.vlm_gguf import write_gguf_pair
 from tests.models.families.vlm_models import FLOAT_ERROR, LOGITS, difference, expected
 
 NAME = "like_256m"

@@ -18,14 +18,7 @@ from models.formats.model_description import describe_config
 from models.formats.quantization import QuantizedMatrix
 from models.packing.packed_model import open_packed, write_packed
 from tests.models.formats.gguf.gguf_files import Tensors, float_tensor, write_gguf
-from tests.models.formats.mlc.mlc_files import (
-    Arrays,
-    mlc_settings,
-    mlc_tensors,
-    quantised_groups,
-    write_mlc,
-)
-from tests.models.formats.test_llama_weights import (
+from tests.models.formats.llama_files import (
     HEAD_DIM,
     METADATA,
     SETTINGS,
@@ -33,6 +26,13 @@ from tests.models.formats.test_llama_weights import (
     interleaved,
     random_model,
     write_directory,
+)
+from tests.models.formats.mlc.mlc_files import (
+    Arrays,
+    mlc_settings,
+    mlc_tensors,
+    quantised_groups,
+    write_mlc,
 )
 
 FOUR_BITS = ("q4f16_1", "q4f32_1", "q4f16_0")
