@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adapters.store.manifest import Accuracy, AdapterManifest
-from adapters.training.heads import OwnHeadResult
 from adapters.training.measure import BESIDE
+from adapters.training.own_heads.heads import OwnHeadResult
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,18 @@ from numpy.typing import NDArray
 from adapters.store.manifest import PROJECTOR_FILE, PromptPolicy, ReadsText
 from adapters.training.batches import BatchPlan, ImageQuestions
 from adapters.training.data import OCR_FILE, TRAIN, TrainingRow, by_image, by_view, of_split, set_aside
-from adapters.training.heads import MAX_WORDS, OwnHead, OwnHeadResult, find_facts, make_heads, sharpened
-from adapters.training.heads_cache import keep_heads, kept_heads
 from adapters.training.images.features import FeatureCache, load_training_image
 from adapters.training.images.tiled_images import TiledImages
 from adapters.training.learning import SLACK, HeldOut, Learner, Learnt, Schedule, Step
+from adapters.training.own_heads.heads import (
+    MAX_WORDS,
+    OwnHead,
+    OwnHeadResult,
+    find_facts,
+    make_heads,
+    sharpened,
+)
+from adapters.training.own_heads.heads_cache import keep_heads, kept_heads
 from adapters.training.token_rows import ExampleBuilder, TrainingImage
 from models.core.errors import UserError
 from models.core.types import no_progress

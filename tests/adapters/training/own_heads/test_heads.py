@@ -14,9 +14,9 @@ pytest.importorskip("transformers", reason="training needs the extra [train]: pi
 
 from adapters.training import fitting, heads
 from adapters.training.data import TrainingRow
-from adapters.training.fitting import View, fit, stack
-from adapters.training.heads import cross_fit, find_facts, make_heads, word_tokens
-from adapters.training.heads_cache import keep_heads, kept_heads
+from adapters.training.own_heads.fitting import View, fit, stack
+from adapters.training.own_heads.heads import cross_fit, find_facts, make_heads, word_tokens
+from adapters.training.own_heads.heads_cache import keep_heads, kept_heads
 from adapters.training.train import _recipe
 from models.language.tokenizer import Tokenizer
 from models.vision.projector.heads import ProjectorHead

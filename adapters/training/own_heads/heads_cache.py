@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.training.heads import OwnHeadResult
+from adapters.training.own_heads.heads import OwnHeadResult
 from models.core.files import DAMAGED_NPZ
 from models.vision.projector.heads import Places, ProjectorHead
 

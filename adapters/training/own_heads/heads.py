@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.training.data import TrainingRow
-from adapters.training.fitting import UNKNOWN, View, fit, stack
+from adapters.training.own_heads.fitting import UNKNOWN, View, fit, stack
 from models.language.tokenizer import Tokenizer
 from models.vision.projector.heads import ProjectorHead
 from models.vision.tower import TowerFeatures
