@@ -213,6 +213,7 @@ def _tar_entries(archive: Path) -> Iterator[Iterator[tuple[tarfile.TarInfo, IO[b
     """
 
     def read(measured: _Measured) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+        # It only reads what _Measured has, and the file below it is closed by whoever opened it.
         packed = tarfile.open(fileobj=measured, mode="r:")  # type: ignore[call-overload]  # noqa: SIM115
         done = 0
         for entry in packed:

@@ -26,8 +26,10 @@ from adapters.store.record import read_manifest
 from adapters.training.card import Made, card
 from adapters.training.data import TRAIN, VALIDATION, TrainingRow, by_image, of_split
 from adapters.training.images.features import load_training_image
+from adapters.training.images.inputs import read_texts
 from adapters.training.measure import accuracies, measure
-from adapters.training.train import Options, Progress, TrainingReport, Workplace, read_texts, train
+from adapters.training.options import Options, Progress, Workplace
+from adapters.training.train import TrainingReport, train
 from models.adapter_weights import read_adapter
 from models.core.errors import UserError
 from models.core.files import file_digest

@@ -188,9 +188,9 @@ def _sum(marks: Sequence[bool | None]) -> int | None:
 
 
 def as_table(found: Sequence[PhotoLine]) -> str:
-    rows = [("GROUP", "OF", "COPIED", "AS ALONE", "RIGHT", "RIGHT ALONE")]
+    rows: list[tuple[str, ...]] = [("GROUP", "OF", "COPIED", "AS ALONE", "RIGHT", "RIGHT ALONE")]
     for line in found:
-        rows.append(tuple("-" if value is None else str(value) for value in asdict(line).values()))  # type: ignore[arg-type]
+        rows.append(tuple("-" if value is None else str(value) for value in asdict(line).values()))
     return text_table(rows, right=range(1, len(rows[0])))
 
 

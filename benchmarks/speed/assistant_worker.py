@@ -18,7 +18,7 @@ from typing import Any
 
 from edge_app.__main__ import tune_interpreter
 
-tune_interpreter()  # as the command line does, before pydantic is imported
+tune_interpreter()  # as the command line does, before pydantic is imported: hence E402 below
 
 from edge_app.assistant import Assistant, Turn  # noqa: E402
 from edge_app.events import Answered, Failed, ImageEncoded, Ready, Routed, TokenText  # noqa: E402

@@ -15,7 +15,7 @@ from edge_app.cli.options import ImageOption, load_settings
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
-    from models.core.types import Detail, Progress
+    from models.core.types import Detail, Stage
     from models.formats.llama_weights import Precision
     from models.model_dump import Arrays
     from models.precision import Wanted
@@ -127,7 +127,9 @@ def _compute(
     from models.model_dump import LONGEST_SIDE, dump, read_messages
     from models.precision import Updates, model_precision
 
-    progress: Progress = lambda *event: line.show(ProgressEvent(*event))  # noqa: E731
+    def progress(stage: Stage, message: str, done: int, total: int | None) -> None:
+        line.show(ProgressEvent(stage, message, done, total))
+
     wanted = read_messages(conversation)
     images = [replace(load_page(path, longest=LONGEST_SIDE), detail=detail) for path in paths_of_images]
     settings = load_settings()

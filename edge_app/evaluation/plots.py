@@ -22,7 +22,7 @@ def check_picture(path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"{path} is no name for a picture; end it in {', '.join(FORMATS)}.")
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401  # only whether it is there
     except ImportError:
         raise UserError("A picture needs matplotlib; install the extra: pip install -e '.[train]'.") from None
 

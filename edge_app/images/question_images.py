@@ -37,6 +37,7 @@ _WEB = re.compile(r"https?://", re.IGNORECASE)
 _CODE = re.compile(r"""[*?"<>|{}$=;`^]|\\\.[A-Za-z0-9]+$""")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP", b"%PDF-")
 
+# Words are easier to read in a sentence than in a list of texts, hence the calls of split.
 _DETERMINERS = frozenset("a an the this that my our your his her their its".split())  # noqa: SIM905
 _NOUNS = frozenset("file image photo photograph pic picture scan screenshot".split())  # noqa: SIM905
 _NEEDS_OBJECT = frozenset(

@@ -22,12 +22,7 @@ from edge_app.settings import Settings
 from edge_app.storage.session_records import SavedTurn
 from edge_app.storage.sessions import SessionStore
 from edge_app.system.battery import battery
-from edge_app.turns.conversation import (
-    answered_turns,
-    assemble,
-    assembled_again,
-    latest_answer,
-)
+from edge_app.turns.conversation import answered_turns, assemble, assembled_again, latest_answer
 from edge_app.turns.images.detailed_images import focus_with_detail
 from edge_app.turns.images.image_focus import ImageFocus, image_in_question
 from edge_app.turns.images.pictures import Pictures, ReadPicture

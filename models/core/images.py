@@ -123,7 +123,7 @@ def pages_in(data: bytes, name: str) -> tuple[int, ...]:
         try:
             for number in range(min(getattr(opened, "n_frames", 1), MAX_FRAMES)):
                 opened.seek(number)
-                if not int(opened.tag_v2.get(_SUBFILE_TAG, 0)) & _NO_PAGE:  # type: ignore[attr-defined]
+                if not int(opened.tag_v2.get(_SUBFILE_TAG, 0)) & _NO_PAGE:  # type: ignore[attr-defined]  # TIFF
                     found.append(number)
         except Exception:  # pages after a damaged one are lost
             pass

@@ -52,9 +52,9 @@ class Numbers:
         """A positive number. Without a default the key is required."""
         value = self._values.get(key)
         value = default if value is None else value
-        if type(value) not in (int, float) or not 0 < value < 1e30:  # type: ignore[operator]
+        if type(value) not in (int, float) or not 0 < value < 1e30:  # type: ignore[operator]  # a number by now
             raise UserError(f"{self._path} has {self._prefix}{key} = {value!r}; a positive number is needed")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]  # checked above
 
     def scalar(self, key: str, default: str | float | None = None) -> str | float | None:
         """A text, number or truth value; the default without the key."""

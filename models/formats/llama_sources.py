@@ -172,7 +172,7 @@ class HuggingFaceSource:
     def bits(self, name: str) -> Bits:  # noqa: ARG002  # every matrix has 8 bits
         return 8
 
-    def symmetric(self, name: str) -> bool:  # noqa: ARG002
+    def symmetric(self, name: str) -> bool:  # noqa: ARG002  # no matrix is
         return False
 
     def matrix(self, name: str) -> QuantizedMatrix:

@@ -96,7 +96,7 @@ def _added(allowed: Tensor) -> Tensor:
 AttentionInterface.register(_ATTENTION, _attend)
 
 
-class LoraLinear(nn.Module):  # type: ignore[misc]
+class LoraLinear(nn.Module):  # type: ignore[misc]  # torch has no types here
     """y = W x + (alpha / r) B A x; W frozen bfloat16 [out, in], A [r, in] and B [out, r] float32."""
 
     def __init__(self, weight: Tensor, rank: int, alpha: int):

@@ -25,7 +25,7 @@ class TowerOutput(NamedTuple):
     grid: Tensor
 
 
-class SamePaddedConv(nn.Conv2d):  # type: ignore[misc]
+class SamePaddedConv(nn.Conv2d):  # type: ignore[misc]  # torch has no types here
     """A convolution with output size ceil(input / stride). Odd padding is added at the right and the bottom."""
 
     def __init__(
@@ -46,7 +46,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=EPSILON)
 
 
-class InvertedResidual(nn.Module):  # type: ignore[misc]
+class InvertedResidual(nn.Module):  # type: ignore[misc]  # torch has no types here
     """Expand (1x1), depthwise, project (1x1); the input is added if the shapes are equal. Attributes have the names of
     the published tensors."""
 
@@ -70,7 +70,7 @@ class InvertedResidual(nn.Module):  # type: ignore[misc]
         return x + y if self.adds else y
 
 
-class EfficientNetLite2(nn.Module):  # type: ignore[misc]
+class EfficientNetLite2(nn.Module):  # type: ignore[misc]  # torch has no types here
     """Input: float32 [n, 3, 260, 260], RGB as (x - 127) / 128."""
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ def keep_heads(file: Path, recipe: str, results: Sequence[OwnHeadResult]) -> Non
     partial = file.with_suffix(".partial.npz")
     arrays["described"] = np.array(text)
     with partial.open("wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        np.savez(stream, **arrays)  # type: ignore[arg-type]  # the stub lets no array be named freely
     partial.replace(file)
 
 

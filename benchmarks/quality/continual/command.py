@@ -183,7 +183,7 @@ def _trainer(settings: Settings, budget: Budget, state: Path) -> Trainer:
     def train(file: Path, name: str, out: Path, start_from: Path | None) -> None:
         from adapters.training.build_adapter import About, make_adapter
         from adapters.training.data import read_training_rows
-        from adapters.training.train import Options, Workplace
+        from adapters.training.options import Options, Workplace
         from edge_app.cli.adapters.train import TrainingDisplay
         from edge_app.system import paths
         from models.compiler import threads

@@ -121,7 +121,7 @@ def router(
                 asked,
                 images_seen,
                 engine,
-                lambda done, total, name=name: show(f"Router {name}", done, total),  # type: ignore[misc]
+                lambda done, total, name=name: show(f"Router {name}", done, total),  # type: ignore[misc]  # a default binds it
                 read_scopes(scopes or ()),
             )
     finally:

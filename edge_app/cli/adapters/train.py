@@ -105,7 +105,7 @@ def train(
         raise UserError("Training needs PyTorch and transformers: run pip install -e '.[train]'.")
     from adapters.training.build_adapter import About, make_adapter
     from adapters.training.data import VALIDATION, of_split, read_training_rows, read_validation_rows
-    from adapters.training.train import Options, Workplace
+    from adapters.training.options import Options, Workplace
     from edge_app.system import paths
     from models.compiler import threads
     from models.hub.store import ModelStore

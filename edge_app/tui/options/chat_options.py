@@ -43,7 +43,7 @@ class ChatOptions:
         """
         if name not in NAMES:
             raise UserError(f"There is no option {name}; there are {', '.join(NAMES)}.")
-        return replace(self, **{name: None if text == DEFAULT else _value(name, text)})  # type: ignore[arg-type]
+        return replace(self, **{name: None if text == DEFAULT else _value(name, text)})  # type: ignore[arg-type]  # by name
 
     def sampling(self, settings: Sampling) -> Sampling:
         """The settings' sampling with what this chat changes."""

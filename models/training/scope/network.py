@@ -19,7 +19,7 @@ TRAINED = 3
 HEAD_WIDTH = 96
 
 
-class Head(nn.Module):  # type: ignore[misc]
+class ScopeNetwork(nn.Module):  # type: ignore[misc]  # torch has no types here
     """The network of models.question_encoder.scope.ScopeHead."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Head(nn.Module):  # type: ignore[misc]
         return best + self.question(questions * ALONE).squeeze(-1) + self.likeness[2]
 
 
-class Trainee(nn.Module):  # type: ignore[misc]
+class Trainee(nn.Module):  # type: ignore[misc]  # torch has no types here
     """The last layers and the head. `lower` has the output of the layers below for every known text."""
 
     def __init__(self, base: Path, texts: Sequence[str]) -> None:
@@ -60,7 +60,7 @@ class Trainee(nn.Module):  # type: ignore[misc]
         model.eval()
         self.lower = self._lower(model, texts)
         self.layers = nn.ModuleList(model.encoder.layer[LAYERS - TRAINED :])
-        self.head = Head()
+        self.head = ScopeNetwork()
 
     def _lower(self, model: nn.Module, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         """The output of the lower layers, float16 [tokens, HIDDEN], by text."""

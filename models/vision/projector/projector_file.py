@@ -37,12 +37,7 @@ from models.core.errors import FileError, UserError
 from models.formats.safetensors_file import SafetensorsFile
 from models.vision.efficientnet import CLASSES, PackedTower
 from models.vision.projector.heads import Places, ProjectorHead, ProjectorPart, check_vocabulary
-from models.vision.projector.pooling import (
-    FEATURES,
-    MAPS,
-    MAX_CELLS,
-    feature_size,
-)
+from models.vision.projector.pooling import FEATURES, MAPS, MAX_CELLS, feature_size
 
 FORMAT = "edge-app-projector"
 VERSION = "3"

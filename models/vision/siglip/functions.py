@@ -24,13 +24,7 @@ from models.vision.siglip.arguments import SCALARS, buffer_types
 from models.vision.siglip.arithmetic import gelu
 from models.vision.siglip.attention import FullAttention
 from models.vision.siglip.linear import Product, RowVectors
-from models.vision.siglip.shape import (
-    BLOCK_TILES,
-    GROUP,
-    TILE_ROWS,
-    SiglipShape,
-    panel_bytes,
-)
+from models.vision.siglip.shape import BLOCK_TILES, GROUP, TILE_ROWS, SiglipShape, panel_bytes
 from models.vision.siglip.writer import SiglipWriter
 
 FUNCTIONS = ("embed", "project", "attend", "mlp", "connect")

@@ -19,9 +19,10 @@ from adapters.store.manifest import Accuracy, AdapterManifest, Example, PromptPo
 from adapters.training.build_adapter import About, make_adapter
 from adapters.training.card import Made, card
 from adapters.training.data import read_training_rows
+from adapters.training.images.inputs import encode_images, extract_features, projector_part
 from adapters.training.measure import Answers, accuracies
+from adapters.training.options import Options, Workplace
 from adapters.training.own_heads.heads import OwnHeadResult, find_facts, make_heads
-from adapters.training.train import Options, Workplace, encode_images, extract_features, projector_part
 from models.adapter_weights import AdapterWeights
 from models.compiled_engine import CompiledEngine
 from models.core.errors import UserError

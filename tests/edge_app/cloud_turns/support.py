@@ -19,12 +19,7 @@ from edge_app.cloud.consent import Proposal, Reply
 from edge_app.events import Escalated, Event, TokenText
 from edge_app.storage.session_records import SavedTurn
 from edge_app.storage.sessions import SessionStore
-from tests.edge_app.cloud.misbehaving import (
-    STREAM,
-    Misbehaving,
-    Wire,
-    word,
-)
+from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, Wire, word
 from tests.edge_app.fakes import final
 
 DOUBTFUL, SURE = -5.0, -0.0001

@@ -10,12 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.compiler.compile import (
-    compile_object,
-    compile_or_load,
-    read_object,
-    write_object,
-)
+from models.compiler.compile import compile_object, compile_or_load, read_object, write_object
 from models.compiler.cpu import choose_path, code_target, detect, host_architecture
 from models.compiler.tvm_runtime import Library, aligned_zeros, as_tensor
 from models.core.types import Stage

@@ -9,13 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
-from models.lora.weights import (
-    LoraWeights,
-    PackedLora,
-    add_packed,
-    pack_lora,
-    to_floats,
-)
+from models.lora.weights import LoraWeights, PackedLora, add_packed, pack_lora, to_floats
 from models.packing.llama_shape import LlamaShape
 from models.packing.lora_layout import A_TILE_BYTES, B_TILE_BYTES, SITES, LoraLayout, lora_tiles
 from tests.models.tiny_llama import random_lora, rounded

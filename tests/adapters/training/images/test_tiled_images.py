@@ -19,7 +19,7 @@ from adapters.training.build_adapter import About, make_adapter
 from adapters.training.data import TrainingRow, read_training_rows
 from adapters.training.images.features import load_training_image
 from adapters.training.learning import Step
-from adapters.training.train import Options, Progress, Workplace
+from adapters.training.options import Options, Progress, Workplace
 from models.core.types import Message, Sampling
 from models.engine import load_model
 from models.vision.tiled.tile_encoder import TileEncoder

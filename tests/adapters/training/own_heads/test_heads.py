@@ -14,10 +14,10 @@ pytest.importorskip("transformers", reason="training needs the extra [train]: pi
 
 from adapters.training import fitting, heads
 from adapters.training.data import TrainingRow
+from adapters.training.options import recipe_of
 from adapters.training.own_heads.fitting import View, fit, stack
 from adapters.training.own_heads.heads import cross_fit, find_facts, make_heads, word_tokens
 from adapters.training.own_heads.heads_cache import keep_heads, kept_heads
-from adapters.training.train import _recipe
 from models.language.tokenizer import Tokenizer
 from models.vision.projector.heads import ProjectorHead
 from models.vision.projector.pooling import feature
@@ -254,5 +254,5 @@ def test_other_labels_are_another_recipe() -> None:
     renamed = [
         replace(each, labels={f"not_{name}": word for name, word in each.labels.items()}) for each in ROWS
     ]
-    assert _recipe(ROWS, "choices") == _recipe(list(ROWS), "choices")
-    assert _recipe(renamed, "choices") != _recipe(ROWS, "choices")
+    assert recipe_of(ROWS, "choices") == recipe_of(list(ROWS), "choices")
+    assert recipe_of(renamed, "choices") != recipe_of(ROWS, "choices")

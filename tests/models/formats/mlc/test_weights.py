@@ -27,13 +27,7 @@ from tests.models.formats.llama_files import (
     random_model,
     write_directory,
 )
-from tests.models.formats.mlc.mlc_files import (
-    Arrays,
-    mlc_settings,
-    mlc_tensors,
-    quantised_groups,
-    write_mlc,
-)
+from tests.models.formats.mlc.mlc_files import Arrays, mlc_settings, mlc_tensors, quantised_groups, write_mlc
 
 FOUR_BITS = ("q4f16_1", "q4f32_1", "q4f16_0")
 FLOATS = ("q0f16", "q0f32", "q0bf16")
