@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -62,14 +63,18 @@ class TortureRun:
         home, pages = self._folder / "home", self._folder / "pages"
         draw_pages(pages)
         self._prepare(home)
-        for name, load in (("serve", serve_under_load), ("chat", chat_under_load)):
-            if self.state.count("load", name):
-                continue
-            curve = load(home, pages, minutes * 60, self.state.seed)
-            print(_curve_line(curve), flush=True)
-            if not curve.is_flat or curve.errors:
-                self._fault(part="load", name=name, error=_curve_line(curve))
-            self._counted("load", name, 1)
+        if self.state.count("load", "chat"):
+            return
+        with ThreadPoolExecutor() as both:
+            running = [
+                both.submit(load, home, pages, minutes * 60, self.state.seed)
+                for load in (serve_under_load, chat_under_load)
+            ]
+            for curve in (each.result() for each in running):
+                print(_curve_line(curve), flush=True)
+                if not curve.is_flat or curve.errors:
+                    self._fault(part="load", name=curve.name, error=_curve_line(curve))
+                self._counted("load", curve.name, 1)
 
     def _prepare(self, home: Path) -> tuple[Path, Path]:
         """A home with the default model and its adapters. Returns its GGUF file, and an adapter's archive."""
@@ -115,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=1000, help="commands that are killed (default 1000)")
     parser.add_argument("--inputs", type=int, default=10_000, help="damaged inputs (default 10000)")
     parser.add_argument(
-        "--minutes", type=float, default=60, help="of load, for server and chat each (default 60)"
+        "--minutes", type=float, default=60, help="of load, on a server and a chat at once (default 60)"
     )
     parser.add_argument("--seed", type=int, default=0, help="a run with another seed begins anew (default 0)")
     parser.add_argument("--folder", type=Path, default=Path(".torture"), help="of the run's state and faults")

@@ -8,12 +8,14 @@ import os
 import pty
 import random
 import select
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,15 @@ MOST_GROWTH = 0.05
 """Memory counts as flat when the median of the last tenth is at most this much above that after SETTLED."""
 
 SAMPLE_SECONDS = 2.0
+
+QUESTIONS_OF_CHAT = 20
+"""Of the chat under load, before it begins a new one."""
+
+POLL_SECONDS = 0.5
+"""How long the chat has to be silent before it is asked the next question."""
+
+ANSWER_SECONDS = 180.0
+"""A question that is not answered by then is lost, and the next one is asked."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,10 @@ def serve_under_load(home: Path, pages: Path, seconds: float, seed: int) -> Memo
 
 
 def chat_under_load(home: Path, pages: Path, seconds: float, seed: int) -> MemoryCurve:
-    """A chat in a terminal of its own that is asked about one image after another, each time with another adapter."""
+    """A chat in a terminal of its own that is asked about one image after another, each time with another adapter.
+
+    A question follows when the one before it has ended. A question that was not answered counts as an error.
+    """
     random_ = random.Random(seed)
     master, slave = pty.openpty()
     process = subprocess.Popen(
@@ -120,31 +134,55 @@ def chat_under_load(home: Path, pages: Path, seconds: float, seed: int) -> Memor
         start_new_session=True,
     )
     os.close(slave)
-    asked, until = 0, time.monotonic() + seconds
+    turns, until = _Turns(home / "data" / "sessions.db"), time.monotonic() + seconds
+    asked = lost = 0
+
+    def ask() -> None:
+        page = random_.choice(sorted(pages.iterdir()))
+        if asked % QUESTIONS_OF_CHAT == 0:
+            os.write(master, b"/new\r")
+        os.write(master, f"/adapter {random_.choice(ADAPTERS)}\r".encode())
+        os.write(master, f"{random_.choice(QUESTIONS)} @{page}\r".encode())
 
     def drive() -> None:
-        nonlocal asked
-        next_at = time.monotonic() + 5.0
+        nonlocal asked, lost
+        asked_at = time.monotonic()
         while time.monotonic() < until and process.poll() is None:
-            if select.select([master], [], [], 0.1)[0]:
+            if select.select([master], [], [], POLL_SECONDS)[0]:
                 os.read(master, 65536)
-            if time.monotonic() > next_at:
-                page = random_.choice(sorted(pages.iterdir()))
-                asked += 1
-                if asked % 20 == 0:
-                    os.write(master, b"/new\r")
-                os.write(master, f"/adapter {random_.choice(ADAPTERS)}\r".encode())
-                os.write(master, f"{random_.choice(QUESTIONS)} @{page}\r".encode())
-                next_at = time.monotonic() + 4.0
+                continue
+            late = time.monotonic() - asked_at > ANSWER_SECONDS
+            if late or turns.ended() == asked - lost:
+                lost += late
+                asked, asked_at = asked + 1, time.monotonic()
+                ask()
 
     driver = threading.Thread(target=drive)
     driver.start()
     samples = _memory(process.pid, driver.is_alive)
-    errors = 0 if process.poll() is None else 1
+    died = process.poll() is not None
     process.kill()
     process.wait()
     os.close(master)
-    return MemoryCurve("chat", asked, errors, samples)
+    complete = turns.ended("complete")
+    return MemoryCurve("chat", complete, died + lost + turns.ended() - complete, samples)
+
+
+class _Turns:
+    """The turns that are saved from now on. file: the database of sessions, which is there already."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._first = 1 + self._one("SELECT coalesce(max(id), 0) FROM turns")
+
+    def ended(self, status: str = "") -> int:
+        """How many have ended, in any way or with this status."""
+        wanted = f"status = '{status}'" if status else "status <> 'answering'"
+        return self._one(f"SELECT count(*) FROM turns WHERE id >= {self._first} AND {wanted}")
+
+    def _one(self, query: str) -> int:
+        with closing(sqlite3.connect(self._file, timeout=60)) as connection:
+            return int(connection.execute(query).fetchone()[0])
 
 
 def _address(line: Callable[[], str]) -> str:

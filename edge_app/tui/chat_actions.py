@@ -245,6 +245,10 @@ class ChatActions(Screen[None]):
         await self._saved.open(session)
         self._set_busy(False)
 
+    @work(group="earlier", exclusive=True)
+    async def _show_earlier(self) -> None:
+        await self._saved.show_earlier(self.conversation)
+
     @work(group="open", exclusive=True)
     async def _edit(self, turn: int | None) -> None:
         if not self._is_busy("edit a question"):

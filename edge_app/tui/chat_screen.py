@@ -66,6 +66,7 @@ class ChatScreen(ChatActions):
             self._key("message.other"),
             elsewhere,
             lambda: self._model.current,
+            self._key("chat.start"),
         )
         yield Composer(parts, f"Ask something · {self._key('prompt.send')} sends")
         yield Footer(show_command_palette=False)
@@ -174,7 +175,10 @@ class ChatScreen(ChatActions):
         conversation.scroll_relative(y=pages * lines, animate=False)
 
     def action_scroll_to_start(self) -> None:
+        """Goes to the beginning of the conversation, and shows what comes before it."""
         self.conversation.scroll_home(animate=False)
+        if self.conversation.left_out:
+            self._show_earlier()
 
     def action_follow(self) -> None:
         self.conversation.anchor()

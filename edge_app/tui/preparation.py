@@ -44,6 +44,7 @@ class Preparation:
 
     def look_at(self, attachments: Sequence[Attachment]) -> None:
         """Encodes images, after the model is loaded."""
+        self._looking = [worker for worker in self._looking if not worker.is_finished]
         self._looking.append(self._begin(attachments))
 
     def begin_again(self) -> None:

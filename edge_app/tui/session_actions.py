@@ -17,6 +17,7 @@ from edge_app.storage.session_records import SavedImage, Session
 from edge_app.storage.sessions import SessionStore
 from edge_app.tui.composer.attachments import Attachment, read_attachment
 from edge_app.tui.composer.composer import Composer
+from edge_app.tui.conversation.conversation_view import ConversationView
 from edge_app.tui.conversation.saved_chat import load_chat
 from edge_app.tui.dependencies import ChatDependencies
 from edge_app.tui.open_chat import OpenChat
@@ -75,6 +76,15 @@ class SessionActions:
         self._status.chat = chat.title
         self._composer.prompt.focus()
         return True
+
+    async def show_earlier(self, conversation: ConversationView) -> None:
+        """Shows the turns before those that are on the screen, as many as an opened chat shows."""
+        store, session, first = self._dependencies.sessions, self._chat.session, conversation.first_turn
+        if store is None or session is None or first is None:
+            return
+        chat = await self._run(lambda: load_chat(store, session, first))
+        if chat is not None and (session, first) == (self._chat.session, conversation.first_turn):
+            await conversation.show_earlier(chat)
 
     async def rename(self, title: str) -> None:
         saved = self._saved("renamed")

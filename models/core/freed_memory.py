@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 
@@ -17,3 +18,13 @@ def give_back_freed_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+def free_garbage() -> None:
+    """Frees objects that only refer to one another, and gives their memory back to the system.
+
+    The thresholds of the garbage collector are high in a process of the app (edge_app.__main__), so that it does not
+    run by itself for thousands of questions.
+    """
+    gc.collect()
+    give_back_freed_memory()

@@ -15,7 +15,7 @@ from models.core.errors import UserError
 from models.core.images import load_image
 
 MOST_TURNS = 40
-"""The most turns that are shown when a chat is opened. Earlier ones stay saved and in the model's context."""
+"""The most turns that are shown at once. Earlier ones stay saved and in the model's context."""
 
 _MOST_CHATS = 5  # the prompt's history begins with their questions
 
@@ -45,8 +45,8 @@ class EarlierTurn:
 class EarlierChat:
     """A saved chat.
 
-    turns: the latest MOST_TURNS. left_out: the number of earlier turns. system: its system prompt. options: what the
-    user set for this chat alone.
+    turns: the latest MOST_TURNS of those asked for. left_out: the number of turns before them. system: its system
+    prompt. options: what the user set for this chat alone.
     """
 
     id: str
@@ -57,12 +57,15 @@ class EarlierChat:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load_chat(store: SessionStore, session: str) -> EarlierChat:
-    """The chat of a session. Raises UserError when there is no such session."""
+def load_chat(store: SessionStore, session: str, before: int | None = None) -> EarlierChat:
+    """The chat of a session, or the part of it before a turn. Raises UserError when there is no such session.
+
+    before: id of a turn; None for the whole chat.
+    """
     saved = store.get(session)
-    turns = tuple(_turn(turn) for turn in saved.turns[-MOST_TURNS:])
-    left_out = len(saved.turns) - len(turns)
-    return EarlierChat(saved.id, saved.title, turns, left_out, saved.system, saved.options)
+    wanted = [turn for turn in saved.turns if before is None or turn.id < before]
+    turns = tuple(_turn(turn) for turn in wanted[-MOST_TURNS:])
+    return EarlierChat(saved.id, saved.title, turns, len(wanted) - len(turns), saved.system, saved.options)
 
 
 def earlier_questions(store: SessionStore) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
+import weakref
 
 import psutil
 import pytest
 
-from models.core.freed_memory import give_back_freed_memory
+from models.core.freed_memory import free_garbage, give_back_freed_memory
 
 
 @pytest.mark.skipif(
@@ -40,3 +42,20 @@ def test_freed_blocks_between_held_ones_are_given_back() -> None:
 def test_it_may_be_called_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     give_back_freed_memory()
+
+
+def test_objects_that_only_refer_to_one_another_are_freed() -> None:
+    class Node:
+        other: object = None
+
+    first, second = Node(), Node()
+    first.other, second.other = second, first
+    kept = weakref.ref(first)
+    gc.disable()
+    try:
+        del first, second
+        assert kept() is not None
+        free_garbage()
+        assert kept() is None
+    finally:
+        gc.enable()
