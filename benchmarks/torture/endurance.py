@@ -35,8 +35,14 @@ SAMPLE_SECONDS = 2.0
 QUESTIONS_OF_CHAT = 20
 """Of the chat under load, before it begins a new one."""
 
+PLACEHOLDER = b"Ask something"
+"""What the prompt of an open chat shows."""
+
 POLL_SECONDS = 0.5
-"""How long the chat has to be silent before it is asked the next question."""
+"""How often it is looked whether the chat has answered."""
+
+KEY_SECONDS = 0.3
+"""Between a line and the keys that send it, since a suggestion that was taken has to be shown first."""
 
 ANSWER_SECONDS = 180.0
 """A question that is not answered by then is lost, and the next one is asked."""
@@ -137,20 +143,27 @@ def chat_under_load(home: Path, pages: Path, seconds: float, seed: int) -> Memor
     turns, until = _Turns(home / "data" / "sessions.db"), time.monotonic() + seconds
     asked = lost = 0
 
+    def enter(text: str) -> None:
+        """Types a line. The first Enter may take a suggestion; on an empty prompt the second does nothing."""
+        for typed in (text, "\r", "\r"):
+            os.write(master, typed.encode())
+            time.sleep(KEY_SECONDS)
+
     def ask() -> None:
-        page = random_.choice(sorted(pages.iterdir()))
         if asked % QUESTIONS_OF_CHAT == 0:
-            os.write(master, b"/new\r")
-        os.write(master, f"/adapter {random_.choice(ADAPTERS)}\r".encode())
-        os.write(master, f"{random_.choice(QUESTIONS)} @{page}\r".encode())
+            enter("/new")
+        enter(f"/adapter {random_.choice(ADAPTERS)}")
+        enter(f"{random_.choice(QUESTIONS)} @{random_.choice(sorted(pages.iterdir()))}")
 
     def drive() -> None:
         nonlocal asked, lost
-        asked_at = time.monotonic()
+        asked_at, look_at, is_open = time.monotonic(), 0.0, False
         while time.monotonic() < until and process.poll() is None:
             if select.select([master], [], [], POLL_SECONDS)[0]:
-                os.read(master, 65536)
+                is_open = is_open or PLACEHOLDER in os.read(master, 65536)
+            if not is_open or time.monotonic() < look_at:
                 continue
+            look_at = time.monotonic() + POLL_SECONDS
             late = time.monotonic() - asked_at > ANSWER_SECONDS
             if late or turns.ended() == asked - lost:
                 lost += late
