@@ -38,10 +38,13 @@ QUESTIONS_OF_CHAT = 20
 PLACEHOLDER = b"Ask something"
 """What the prompt of an open chat shows."""
 
+CLEAR = b"\x03"
+"""Ctrl+C, which stops an answer or clears the prompt."""
+
 POLL_SECONDS = 0.5
 """How often it is looked whether the chat has answered."""
 
-KEY_SECONDS = 0.3
+KEY_SECONDS = 0.5
 """Between a line and the keys that send it, since a suggestion that was taken has to be shown first."""
 
 ANSWER_SECONDS = 180.0
@@ -160,13 +163,15 @@ def chat_under_load(home: Path, pages: Path, seconds: float, seed: int) -> Memor
         asked_at, look_at, is_open = time.monotonic(), 0.0, False
         while time.monotonic() < until and process.poll() is None:
             if select.select([master], [], [], POLL_SECONDS)[0]:
-                is_open = is_open or PLACEHOLDER in os.read(master, 65536)
+                is_open |= PLACEHOLDER in os.read(master, 65536)
             if not is_open or time.monotonic() < look_at:
                 continue
             look_at = time.monotonic() + POLL_SECONDS
             late = time.monotonic() - asked_at > ANSWER_SECONDS
             if late or turns.ended() == asked - lost:
-                lost += late
+                if late:
+                    lost += 1
+                    os.write(master, CLEAR)
                 asked, asked_at = asked + 1, time.monotonic()
                 ask()
 
