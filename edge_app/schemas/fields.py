@@ -17,8 +17,8 @@ MOST_FIELDS = 100
 LONGEST_NAME = 100
 
 _TYPES = {"text": "string", "number": "number", "integer": "integer", "date": "string", "boolean": "boolean"}
-_YES = frozenset({"yes", "true"})
-_NO = frozenset({"no", "false"})
+_YES = frozenset({"yes", "true", "on", "enabled"})
+_NO = frozenset({"no", "false", "off", "disabled"})
 _LARGEST = 10**15  # a longer row of digits is a code, and a float would round it
 _ANOTHER_LINE = re.compile(r":|\b(?:tel|fax|gst|phone|email|e-mail|www)\b|\d{7}", re.IGNORECASE)
 _LABELLED_END = re.compile(r"\s*\([^()]*(?::|\d{7})[^()]*\)?$")

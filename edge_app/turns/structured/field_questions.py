@@ -6,21 +6,22 @@ are none of the chosen one's tasks.
 
 Two fields of a page hardly ever have the same value. A text that repeats the answer to an earlier field is asked for
 again, within the rest of the page, and given up when another passage is nearly as likely. Where the adapter's task is a
-date or a number and its answer is none, the likeliest one on the page takes its place.
+date or a number and its answer is none, the likeliest one on the page takes its place; where it is a boolean, "Yes" or
+"No" does.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.store.manifest import Example
 from edge_app.schemas.answer_schema import AnswerSchema
-from edge_app.schemas.fields import Field, typed_value
+from edge_app.schemas.fields import Field, FieldKind, typed_value
 from edge_app.turns.structured.field_values import Piece
 from models.core.types import StopReason, Token
 from models.language.copying.policy import CopyPolicy
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
 SURE_COPY: Final = -0.5
 """A value whose every token has a larger log-probability is left as it is. The model then repairs what the reader of
 text got wrong ("5/B" for "S/B"). Chosen on receipts that the adapter did not learn."""
+
+CHOICES: Final[Mapping[FieldKind, Callable[[str], Sequence[str]]]] = {
+    "date": dates_in, "number": numbers_in, "integer": numbers_in, "boolean": lambda _: ("Yes", "No"),
+}  # fmt: skip
+"""The values on a page among which an adapter chooses when its answer is none, by the kind of field."""
 
 REPEATED: Final = 3.0
 """Nats by which another passage may be less likely than a value that repeats another field's, and takes its place."""
@@ -124,7 +130,9 @@ def field_question(field: Field, examples: Sequence[Example]) -> str:
     name = _words(field.name)
     own = [example for example in examples if _words(example.task) == name]
     trained = next((example for example in own if example.answer), own[0] if own else None)
-    return trained.question if trained is not None else f"What is the {name}?"
+    if trained is not None:
+        return trained.question
+    return f"{name.capitalize()}?" if field.kind == "boolean" else f"What is the {name}?"
 
 
 class FieldQuestions(Iterator[Token]):
@@ -213,7 +221,7 @@ class FieldQuestions(Iterator[Token]):
         if not page or is_decline(asked.said):
             return None
         if asked.value is None:
-            found = {"date": dates_in, "number": numbers_in, "integer": numbers_in}.get(field.kind)
+            found = CHOICES.get(field.kind)
             choices = tuple(found(page)) if found is not None and asked.question.is_task else ()
             return CopyPolicy(choices=choices) if choices else None
         others = [other.said for other in self._asked.values() if other.value is not None]

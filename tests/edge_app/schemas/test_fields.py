@@ -64,6 +64,8 @@ def test_any_text_is_fields_or_refused(text: str) -> None:
         ("boolean", "Yes.", True),
         ("boolean", "false", False),
         ("boolean", "perhaps", None),
+        ("boolean", "ON", True),
+        ("boolean", "Disabled", False),
     ],
 )
 def test_a_value_has_the_type_of_its_field(kind: str, text: str, value: object) -> None:

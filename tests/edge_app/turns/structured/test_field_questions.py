@@ -93,6 +93,11 @@ def test_a_field_is_asked_for_as_the_adapter_was_trained(name: str, question: st
     assert field_question(Field(name), EXAMPLES) == question
 
 
+def test_a_boolean_is_asked_for_by_its_name() -> None:
+    assert field_question(Field("is_paid", "boolean"), EXAMPLES) == "Is paid?"
+    assert field_question(Field("total", "boolean"), EXAMPLES) == "What is the total?"
+
+
 def test_the_answers_are_composed_with_their_types() -> None:
     schema = schema_of_fields(parse_fields("company, date:date, total:number, address"))
     answers = {
@@ -213,6 +218,21 @@ def test_what_is_no_date_or_number_is_replaced_by_one_of_the_page() -> None:
     list(stream)
     assert json.loads(stream.text) == {"date": "2018-02-16", "total": 1077.2, "count": None, "name": "-"}
     assert len(calls) == 6
+
+
+def test_what_is_no_boolean_is_replaced_by_yes_or_no_unless_it_is_not_on_the_page() -> None:
+    schema = schema_of_fields(parse_fields("wifi:boolean, paid:boolean, urgent:boolean, opened:boolean"))
+    answers = {
+        "wifi?": "On",
+        "paid?": "by card",
+        "paid?, Yes, No": "Yes",
+        "urgent?": "Not on the page.",
+        "opened?": "never",
+        "opened?, Yes, No": "No",
+    }
+    stream, _ = asked(schema, answers, "WiFi On\npaid by card\nnever opened")
+    list(stream)
+    assert json.loads(stream.text) == {"wifi": True, "paid": True, "urgent": None, "opened": False}
 
 
 def test_numbers_may_repeat_one_another_and_a_stop_within_the_second_answer_stops() -> None:
