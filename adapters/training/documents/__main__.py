@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from adapters.training.data import OCR_FILE
+from adapters.training.documents.fields import training_questions
 from adapters.training.documents.writing import PageCounts, write_pages, write_receipts
 from models.core.errors import UserError
 from models.ocr.reader import OcrCache, TextReader
+
+FORM_NOUNS = 10
+"""Nouns around which each form is written in --questions."""
 
 
 def main() -> int:
@@ -25,7 +30,14 @@ def main() -> int:
     parser.add_argument("--unseen", type=int, default=100, help="pages of other kinds, in other words")
     parser.add_argument("--open", type=int, default=0, help="more for training, whose labels are made up")
     parser.add_argument("--receipts", type=Path, metavar="FILE.jsonl", help="rows such as receipts_ocr.jsonl")
+    parser.add_argument(
+        "--questions", type=Path, metavar="FILE.jsonl", help="only write questions in all words of training"
+    )
     options = parser.parse_args()
+    if options.questions is not None:
+        lines = (json.dumps({"question": text}) for text in training_questions(FORM_NOUNS))
+        options.questions.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return 0
     counts = PageCounts(options.train, options.read, options.val, options.unseen, options.open)
     if min(options.train, options.read, options.val, options.unseen, options.open) < 0:
         parser.error("numbers may not be negative")

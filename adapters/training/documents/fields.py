@@ -93,6 +93,25 @@ def question_about(rng: random.Random, wordings: Wordings, unseen: bool) -> str:
     )
 
 
+def training_questions(each: int, seed: int = 0) -> list[str]:
+    """Questions in all words of training: every form around `each` nouns, and every whole question.
+
+    Those of one form are beside one another. models.training.scope.pages learns from them.
+    """
+    rng, known = random.Random(seed), [kind.wordings for kind in fields().values()]
+
+    def seen(wordings: Sequence[str]) -> Sequence[str]:
+        return wordings[:-1] if len(wordings) > 2 else wordings
+
+    nouns = [noun for own in known for noun in (*seen(own.nouns), *own.more_nouns)]
+    asked = [
+        form.format(noun)
+        for form in dict.fromkeys(read_list("wordings.toml")["seen"])
+        for noun in rng.sample(nouns, min(each, len(nouns)))
+    ]
+    return list(dict.fromkeys([*asked, *(ask for own in known for ask in (*seen(own.asks), *own.more_asks))]))
+
+
 def _any(rng: random.Random, known: Sequence[str], more: Sequence[str], unseen: bool) -> str:
     if unseen or not more:
         return one_of(rng, known, unseen)

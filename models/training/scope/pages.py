@@ -1,18 +1,21 @@
 """Adjusts the log-odds of scope of the adapter for any page of text: a linear rule and a border.
 
-    python -m models.training.scope.pages --questions documents.jsonl --tasks tasks.json \\
+    python -m models.training.scope.pages --questions documents.jsonl --questions wordings.jsonl --tasks tasks.json \\
         --out router/bundled/scope_adjustments.safetensors
 
-In scope are questions for what stands on pages: those of a file of rows (adapters.training.documents), and those in
-scope of the bundled kinds of pages (PAGES). Out of scope are all other bundled questions: about other images, for more
-than stands on a page, and plain chat. The rule is that of models.training.scope.adjustments. The border is where the
-least shares of both, of the questions that the rule has not learned (every third one), are on the wrong side.
+In scope are questions for what stands on pages: those of files of rows (adapters.training.documents, with and without
+its --questions), and those in scope of the bundled kinds of pages (PAGES). Out of scope are all other bundled
+questions: about other images, for more than stands on a page (NOT_ON_PAGES), and plain chat. Some of both come a second
+time, as polite, hurried and careless writers put them. The rule is that of models.training.scope.adjustments. The
+border is where the least shares of both, of the questions that the rule has not learned (every third block of BLOCK, so
+that their wordings are new to it), are on the wrong side.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,12 +25,24 @@ from safetensors.numpy import load_file, save_file
 
 from models.question_encoder.encoder import Floats, QuestionEncoder
 from models.question_encoder.scope import QuestionVectors, ScopeModel, Tasks
-from models.training.scope.adjustments import GRID, SHARE, LinearRule, fit_rule, share_below
-from models.training.scope.data import FOLDER
+from models.training.scope.adjustments import GRID, LinearRule, fit_rule, share_below
+from models.training.scope.data import FOLDER, reworded
 
 NAME = "documents"
 MOST = 1500
-"""Questions of the file that are read, at equal distances."""
+"""Questions of each file that are read, at equal distances."""
+
+SHARE = 2.0
+"""Factor on the value of the rule before it is added to a logit. More than that of the rules of single kinds, since
+this one learns from thousands of questions. Chosen by wordings that were left out: of 0.5, 1 and 2."""
+
+BLOCK = 40
+"""Questions beside one another that are learned together or not at all: mostly of one wording, or of one kind."""
+
+REWORDED = 500
+"""Questions on either side that come a second time in other words."""
+
+NOT_ON_PAGES = Path(__file__).with_name("not_on_pages.txt")
 
 PAGES = (
     "invoices", "menus", "error_dialogs", "train_tickets", "timetables", "nutrition_labels", "medicine_packets",
@@ -36,11 +51,13 @@ PAGES = (
 """Kinds of images that are pages of text. Their questions out of scope are left out, because a page may answer some."""
 
 
-def labelled_questions(rows: Path) -> dict[str, bool]:
-    """Questions, and whether they are in scope. rows: a file with a question in every line."""
-    lines = rows.read_text(encoding="utf-8").splitlines()
-    asked = list(dict.fromkeys(json.loads(line)["question"] for line in lines))
-    inside, outside = dict.fromkeys(asked[:: max(1, len(asked) // MOST)]), dict[str, None]()
+def labelled_questions(rows: Sequence[Path]) -> dict[str, bool]:
+    """Questions, and whether they are in scope. rows: files with a question in every line."""
+    lines = NOT_ON_PAGES.read_text(encoding="utf-8").splitlines()
+    inside, outside = dict[str, None](), dict.fromkeys(line for line in lines if line[:1] != "#")
+    for file in rows:
+        asked = [json.loads(line)["question"] for line in file.read_text(encoding="utf-8").splitlines()]
+        inside.update(dict.fromkeys(asked[:: max(1, len(asked) // MOST)]))
     for file in sorted(FOLDER.glob("*.json")):
         kind = json.loads(file.read_text(encoding="utf-8"))
         is_page = kind["name"] in PAGES
@@ -48,6 +65,9 @@ def labelled_questions(rows: Path) -> dict[str, bool]:
         (inside if is_page else outside).update(own)
         for scope in ("chat",) if is_page else ("chat", "out"):
             outside.update(dict.fromkeys(each["q"] for each in kind[scope]))
+    rng = random.Random(0)
+    for own in (inside, outside):
+        own.update({reworded(text, rng): None for text in rng.sample(list(own), min(REWORDED, len(own)))})
     return dict.fromkeys(outside, False) | dict.fromkeys(inside, True)
 
 
@@ -57,14 +77,13 @@ def adjustment(
     """The rule and the border. logits: of the network, without a rule, by question."""
     mean = np.mean([vectors[text].lower for text in known], axis=0)
     texts = list(known)
-    learnt = [text for number, text in enumerate(texts) if number % 3]
+    learnt = [text for number, text in enumerate(texts) if number // BLOCK % 3]
+    left = [text for number, text in enumerate(texts) if number // BLOCK % 3 == 0]
     rule = _rule(learnt, known, vectors, mean)
     costs: NDArray[np.float64] = np.zeros(len(GRID))
     for inside in (True, False):
         values = [
-            logits[text] + SHARE * rule.value(vectors[text].lower)
-            for text in texts[::3]
-            if known[text] == inside
+            logits[text] + SHARE * rule.value(vectors[text].lower) for text in left if known[text] == inside
         ]
         below = share_below(GRID, values)
         costs += below if inside else 1 - below
@@ -86,7 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--questions", type=Path, required=True, help="rows of adapters.training.documents")
+    parser.add_argument(
+        "--questions", type=Path, required=True, action="append", help="rows of adapters.training.documents"
+    )
     parser.add_argument("--tasks", type=Path, required=True, help="JSON: example questions by task")
     parser.add_argument("--out", type=Path, required=True, help="file of adjustments that gets this one too")
     options = parser.parse_args(arguments)

@@ -13,7 +13,7 @@ pytest.importorskip("faker", reason="needs the extra [train]")
 from adapters.training.data import NOT_ON_THE_PAGE
 from adapters.training.documents.composing import ABSENT_SHARE, LEARNT_ABSENT_SHARE, MOST, compose, kinds
 from adapters.training.documents.drawing import as_read, draw, photographed
-from adapters.training.documents.fields import WORDS, fields, read_list
+from adapters.training.documents.fields import WORDS, fields, read_list, training_questions
 from adapters.training.documents.receipts import receipt_facts, receipt_questions
 from adapters.training.documents.writing import PageCounts, text_rows, write_pages
 from models.ocr.reader import OcrCache
@@ -159,3 +159,12 @@ def test_text_of_a_page_is_whole() -> None:
     drawn = draw(compose("long"), "seed")
 
     assert len(" ".join(text_rows(drawn.text)).split()) >= len(drawn.text.lines)
+
+
+def test_questions_in_all_words_of_training_have_none_of_evaluation() -> None:
+    asked = training_questions(3)
+    forms = read_list("wordings.toml")
+    kept = {kind.wordings.asks[-1] for kind in fields().values() if len(kind.wordings.asks) > 2}
+
+    assert len(asked) == len(set(asked)) > 3 * len(set(forms["seen"])) * 0.9
+    assert not kept & set(asked)
