@@ -130,9 +130,7 @@ def field_question(field: Field, examples: Sequence[Example]) -> str:
     name = _words(field.name)
     own = [example for example in examples if _words(example.task) == name]
     trained = next((example for example in own if example.answer), own[0] if own else None)
-    if trained is not None:
-        return trained.question
-    return f"{name.capitalize()}?" if field.kind == "boolean" else f"What is the {name}?"
+    return trained.question if trained is not None else f"What is the {name}?"
 
 
 class FieldQuestions(Iterator[Token]):

@@ -93,11 +93,6 @@ def test_a_field_is_asked_for_as_the_adapter_was_trained(name: str, question: st
     assert field_question(Field(name), EXAMPLES) == question
 
 
-def test_a_boolean_is_asked_for_by_its_name() -> None:
-    assert field_question(Field("is_paid", "boolean"), EXAMPLES) == "Is paid?"
-    assert field_question(Field("total", "boolean"), EXAMPLES) == "What is the total?"
-
-
 def test_the_answers_are_composed_with_their_types() -> None:
     schema = schema_of_fields(parse_fields("company, date:date, total:number, address"))
     answers = {
