@@ -130,6 +130,7 @@ class Attention:
         chunk: Expr,
         queries: list[Expr],
         last: list[Expr],
+        reach: Expr,
         scores: list[Expr],
         stores: list[ChunkStore],
         blocks_at_once: int,
@@ -138,7 +139,8 @@ class Attention:
         """Compute exp(s_j - m_c) of one chunk into "scores", and its peak and mass into the stores.
 
         cache: offset of the head's keys. queries: offsets in "queries" of rows, rotated and scaled. last: the last
-        position that each query attends to. scores: offsets in "scores", CHUNK float32 each. blocks_at_once: blocks
+        position that each query attends to. scores: offsets in "scores", CHUNK float32 each. reach: the largest of
+        `last`; blocks of 16 positions behind it are left out. blocks_at_once: blocks
         of 16 positions whose scores are summed at once; len(queries) * blocks_at_once vectors are held in registers.
         ahead: offset of a chunk of values that is needed next, which is prefetched.
         """
@@ -146,7 +148,9 @@ class Attention:
         for peak in peaks:
             peak.value = splat(f32(_MASKED))
         first = bind(chunk * CHUNK)
-        with tir.serial(i64(_BLOCKS // blocks_at_once)) as outer:
+        positions = bind(tir.min(reach - first + 1, i64(CHUNK)))
+        step = LANES * blocks_at_once
+        with tir.serial(tir.truncdiv(positions + (step - 1), step)) as outer:
             sums = [registers(len(queries)) for _ in range(blocks_at_once)]
             keys = bind(cache + (first + outer * (16 * blocks_at_once)) * self.dim)
             with tir.serial(i64(self.dim // 4)) as four:  # unrolled by 4 dimensions
@@ -167,10 +171,11 @@ class Attention:
                     masked = bind(tir.Select(visible, register.value, splat(f32(_MASKED))))
                     store(self.a["scores"], scores[number] + inside * 16, masked)
                     peaks[number].value = tir.max(peaks[number].value, masked)
+        blocks = bind(tir.truncdiv(positions + (LANES - 1), LANES))
         for number, peak in enumerate(peaks):
             largest = max_lanes(peak.value)
             (mass,) = registers(1)
-            for block in range(_BLOCKS):
+            with tir.serial(blocks) as block:
                 offset = bind(scores[number] + block * 16)
                 power = self.e.exp(load(self.a["scores"], offset) - splat(largest))
                 visible = self._visible(first + block * 16, last[number])
@@ -195,6 +200,7 @@ class Attention:
         self,
         cache: Expr,
         chunk: Expr,
+        reach: Expr,
         scores: list[Expr],
         stores: list[ChunkStore],
         at_once: int,
@@ -202,14 +208,16 @@ class Attention:
     ) -> None:
         """Compute o_c of one chunk from the weights in "scores" into the stores, position by position.
 
-        cache: offset of the head's values. at_once: vectors of 16 dimensions that are summed in one pass; each pass
+        cache: offset of the head's values. reach: the last position that any row attends to. Those behind it have
+        weight 0 and are left out. at_once: vectors of 16 dimensions that are summed in one pass; each pass
         reads the weights anew. ahead: offset of a chunk of keys that is needed next, which is prefetched.
         """
         base = bind(cache + chunk * (CHUNK * self.dim))
+        positions = bind(tir.min(reach - chunk * CHUNK + 1, i64(CHUNK)))
         for start in range(0, self.vectors, at_once):
             vectors = range(start, min(start + at_once, self.vectors))
             sums = [registers(len(vectors)) for _ in scores]
-            with tir.serial(i64(CHUNK)) as position:
+            with tir.serial(positions) as position:
                 if ahead is not None and start == 0:
                     self._fetch("keys", ahead + position * self.dim, self.dim)
                 values = [

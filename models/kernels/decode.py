@@ -143,9 +143,11 @@ class Decode(LlamaWriter):
                 blocks, vectors = self.machine.attention_blocks, self.machine.attention_vectors
                 final = first + 4 >= per_kv
                 self.attention.chunk_scores(
-                    cache, chunk, queries, last, scores, stores, blocks, None if first else values
+                    cache, chunk, queries, last, position, scores, stores, blocks, None if first else values
                 )
-                self.attention.chunk_values(cache, chunk, scores, stores, vectors, keys if final else None)
+                self.attention.chunk_values(
+                    cache, chunk, position, scores, stores, vectors, keys if final else None
+                )
 
     def _keys(self, layer: Expr, item: Expr, chunks: Expr) -> Expr:
         """Offset of the keys of a work item of attention; that of no keys for the one after the last."""

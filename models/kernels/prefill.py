@@ -158,8 +158,10 @@ class Prefill(LlamaWriter):
         reach = bind(self.a["position"] + tir.min(first + count, self.a["rows"]) - 1)
         chunks = bind(tir.truncdiv(reach, CHUNK) + 1)
         with tir.serial(chunks) as chunk:
-            attention.chunk_scores(cache, chunk, queries, last, scores, stores, 1)
-            attention.chunk_values(cache, chunk, scores, stores, max(1, self.machine.attention_vectors // 2))
+            attention.chunk_scores(cache, chunk, queries, last, reach, scores, stores, 1)
+            attention.chunk_values(
+                cache, chunk, reach, scores, stores, max(1, self.machine.attention_vectors // 2)
+            )
         weights = bind(thread * stride)
         with tir.serial(i64(count)) as number:
             row, slot = first + number, bind(thread * count + number)

@@ -35,8 +35,10 @@ from models.kernels.emit import (
     i64,
     load,
     max_lanes,
+    prefetch,
     registers,
     round_to_int,
+    share,
     splat,
     store,
     sum_integers,
@@ -45,7 +47,15 @@ from models.kernels.emit import (
 )
 from models.kernels.isa import Expr, intrinsic
 from models.kernels.linear.adapter_products import AdapterProducts
-from models.kernels.linear.weight_tiles import AHEAD, CODE_WORDS, GROUP, Activations, Operands, Rows
+from models.kernels.linear.weight_tiles import (
+    AHEAD,
+    CACHE_LINE,
+    CODE_WORDS,
+    GROUP,
+    Activations,
+    Operands,
+    Rows,
+)
 from models.packing.tiles import CODE_BYTES
 
 
@@ -200,6 +210,8 @@ class Linear(AdapterProducts):
         with_minimum = bits == 4 and not self.shape.symmetric
         offsets = activations.offsets if bits == 8 else activations.offsets_of_4
         parts = range(16 // machine.lanes)
+        if rows.count > 1:
+            self._fetch_next_block(weights, base + activations.groups * size, activations.groups * size, rows)
         # Decode's single row needs few registers: all 16 outputs at once, so that each cache line of weights is read
         # once. Prefill computes `lanes` outputs of all rows of a tile at a time.
         for together in [list(parts)] if rows.count == 1 else [[part] for part in parts]:
@@ -228,6 +240,12 @@ class Linear(AdapterProducts):
             for (part, row), register in sums.items():
                 results[row].set_lanes_at(part * machine.lanes, register.value, machine.lanes)
         return results
+
+    def _fetch_next_block(self, weights: Any, offset: Expr, size: int, rows: Rows) -> None:
+        """Prefetch this tile of rows' share of the `size` bytes of the next block, which all of them use after this."""
+        tiles = bind(tir.truncdiv(self.a["rows"] + (rows.count - 1), rows.count))
+        with share(i64(size // CACHE_LINE), rows.tile, tiles) as line:
+            prefetch(weights, offset + line * CACHE_LINE)
 
     @contextmanager
     def _plane(self, planes: Expr | None) -> Iterator[Expr | None]:

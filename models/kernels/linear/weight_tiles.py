@@ -17,6 +17,7 @@ CODE_WORDS = GROUP // 4  # int32 words of a group's codes
 # Distance in bytes at which decode prefetches weights. Decode reads each weight once, at the speed of memory, and the
 # processor's own prefetching stops at every page. Distances from 4 to 32 KB make it a fifth faster.
 AHEAD = 8192
+CACHE_LINE = 64
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class WeightTiles:
 
     def fetch(self, buffer: Any, offset: Expr, size: int) -> None:
         """Prefetch the cache lines of these bytes."""
-        for line in range(0, size, 64):
+        for line in range(0, size, CACHE_LINE):
             prefetch(buffer, offset + line)
 
     def integers(
