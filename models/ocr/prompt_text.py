@@ -12,6 +12,7 @@ from models.ocr import PROMPT_FORMAT
 from models.ocr.charts.chart_table import as_table
 from models.ocr.page_layout import PageText, rows
 from models.ocr.printed_numbers import CURRENCIES, DOLLARS, NumberStyle
+from models.ocr.stacked_fields import beside_labels
 
 LIMIT_CHARACTERS: Final = 3000
 """Default limit of an image's text in a prompt, about 1000 to 2000 tokens. A long till receipt has 1500 characters."""
@@ -24,8 +25,11 @@ one text are apart by one."""
 
 _DASHES: Final = ("-", "–", "—")
 
-_NUMBER_STYLES: Mapping[int, NumberStyle] = MappingProxyType({1: DOLLARS, 2: CURRENCIES})
+_NUMBER_STYLES: Mapping[int, NumberStyle] = MappingProxyType({1: DOLLARS, 2: CURRENCIES, 3: CURRENCIES})
 """The style of numbers by prompt format."""
+
+_BESIDE_LABELS: Final = 3
+"""The first prompt format in which values are beside the labels above them."""
 
 
 def as_prompt_lines(
@@ -64,7 +68,8 @@ def as_page_lines(
     """
     legible = [line for line in page.lines if any(character.isalnum() for character in line.text)]
     table = as_table(rows(legible), _NUMBER_STYLES[prompt_format])
-    texts = [_row_text(row) for row in table.rows]
+    shown = beside_labels(table.rows) if prompt_format >= _BESIDE_LABELS else table.rows
+    texts = [_row_text(row) for row in shown]
     if chart_ranks:
         texts.append(table.ranking)
     texts = [_cut(text, limit_characters) for text in texts if text.strip()]

@@ -35,7 +35,7 @@ def test_of_the_bundled_adapters_that_read_only_charts_gets_ranks() -> None:
     }
     assert {name for name, policy in policies.items() if policy.chart_ranks} == {"charts"}
     newer = policies.pop("documents")
-    assert newer.prompt_format == 2
+    assert newer.prompt_format == 3
     assert {policy.prompt_format for policy in policies.values()} == {1}, "as they were trained"
 
 

@@ -133,7 +133,7 @@ def test_a_field_of_any_value_is_taken_or_refused_but_never_a_crash(key: str, va
 
 
 def test_the_smallest_manifest_has_sensible_defaults() -> None:
-    manifest = parse(base_digest=None, reads={"prompt_format": 2})
+    manifest = parse(base_digest=None, reads={"prompt_format": PROMPT_FORMAT})
     assert (manifest.reads, manifest.base_digest, manifest.examples) == (PromptPolicy("auto", True), "", ())
     assert manifest.copies is None
     assert parse(copies={}).copies == CopyPolicy()

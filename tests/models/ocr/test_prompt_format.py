@@ -84,7 +84,20 @@ BARS = page(
     ),
     *(centred(text, 0.2 + 0.01 * float(text), 0.4) for text in ("0", "20", "40", "60")),
 )  # fmt: skip
+TICKET = page(
+    *(
+        TextLine(text, 0.9, (x, y, x + width * len(text), y + height))
+        for y, width, height, texts in (
+            (0.2, 0.010, 0.03, ("Gate", "Boarding", "Seat")),
+            (0.24, 0.016, 0.05, ("B14", "17:05", "27F")),
+            (0.4, 0.010, 0.03, ("Class", "Fare")),
+            (0.44, 0.010, 0.03, ("First", "80.00")),
+        )
+        for text, x in zip(texts, (0.1, 0.4, 0.7), strict=False)
+    )
+)
 PAGES = {
+    "ticket": TICKET,
     "receipt": RECEIPT,
     "fabric": FABRIC,
     "columns": COLUMNS,
@@ -94,6 +107,7 @@ PAGES = {
 }
 
 TEXTS = {
+    "ticket": "Gate Boarding Seat\nB14 17:05 27F\nClass Fare\nFirst 80.00",
     "receipt": "SHOP\nMilk 2 3.10\nBread 1 2.40\nTOTAL 8.60",
     "fabric": "Cotton 60%\nPolyester 35%\nElastane 5%",
     "columns": "Sales\n0 20 60\nApples 55\nPears 7\nPlums 21",
@@ -107,7 +121,9 @@ RANKINGS = {
     "bars": "\nPlums 1, Figs 2, Pears 3",
 }
 IN_EUROS = "Sales\n€0 €20K €60K\nApples €55K\nPears €7K\nPlums €21K"
-GOLDEN = {1: (TEXTS, RANKINGS), 2: ({**TEXTS, "euros": IN_EUROS}, {**RANKINGS, "euros": RANKINGS["columns"]})}
+SECOND = {**TEXTS, "euros": IN_EUROS}, {**RANKINGS, "euros": RANKINGS["columns"]}
+BESIDE_LABELS = "Gate B14\nBoarding 17:05\nSeat 27F\nClass Fare\nFirst 80.00"
+GOLDEN = {1: (TEXTS, RANKINGS), 2: SECOND, 3: ({**SECOND[0], "ticket": BESIDE_LABELS}, SECOND[1])}
 """By prompt format: the text of every page, and what ranks add to it."""
 
 
@@ -142,7 +158,7 @@ def test_the_text_of_a_page_is_that_of_its_version(version: int, name: str) -> N
 
 @pytest.mark.parametrize("version", PROMPT_FORMATS)
 def test_the_words_and_the_text_stand_in_the_prompt_as_in_its_version(version: int) -> None:
-    """Versions 1 and 2 do not differ in this."""
+    """The versions do not differ in this."""
     text = as_prompt_lines(FABRIC, version)
     question = "What is it?<|im_end|>\n<|im_start|>assistant\n"
     read = "Text in the image:\nCotton 60%\nPolyester 35%\nElastane 5%\n"

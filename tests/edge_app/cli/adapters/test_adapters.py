@@ -140,7 +140,7 @@ def test_json_says_all_of_it(run: Run, source: Path) -> None:
         {"question": "Which plant is this?", "answer": "an oak", "task": "species"}
     ]
     assert installed["copies"] is None
-    assert installed["reads"] == {"ocr": "auto", "words": True, "chart_ranks": False, "prompt_format": 2}
+    assert installed["reads"] == {"ocr": "auto", "words": True, "chart_ranks": False, "prompt_format": 3}
     assert (installed["declared"], installed["signed_by"], installed["problem"]) == (True, None, None)
     assert set(installed["files"]) == {
         "adapter_config.json", "adapter_model.safetensors", "router.safetensors",
