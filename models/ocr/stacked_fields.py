@@ -10,17 +10,17 @@ smaller than the values, so that the header and the first row of a table stay as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
 from models.core.types import TextLine
 
-SMALLER: Final = 0.86
-"""Labels have at most this share of the height of their values, or of the width of their characters."""
+SMALLER: Final = 0.7
+"""The letters of labels have at most this share of the area of those of their values."""
 
-NOT_LARGER: Final = 0.97
-"""And at most this share of the other of the two."""
+ALIKE: Final = 0.8
+"""The letters of the rows of a table differ by less than this factor in area."""
 
 LONGEST_LABEL: Final = 30
 """Characters."""
@@ -34,8 +34,10 @@ def beside_labels(rows: Sequence[Sequence[TextLine]]) -> list[list[TextLine]]:
     found: list[list[TextLine]] = []
     number = 0
     while number < len(rows):
-        labels, values = rows[number], rows[number + 1] if number + 1 < len(rows) else ()
-        if _are_stacked(labels, values):
+        before, labels, values, after = (
+            rows[at] if 0 <= at < len(rows) else () for at in range(number - 1, number + 3)
+        )
+        if _are_stacked(labels, values) and not _are_alike(before, labels) and not _are_alike(values, after):
             found += [[label, value] for label, value in zip(labels, values, strict=True)]
             number += 2
         else:
@@ -44,20 +46,28 @@ def beside_labels(rows: Sequence[Sequence[TextLine]]) -> list[list[TextLine]]:
     return found
 
 
+def _are_alike(row: Sequence[TextLine], other: Sequence[TextLine]) -> bool:
+    """Whether two rows have the same columns and letters of one size, as those of a table."""
+    return (
+        len(row) == len(other) >= 2
+        and ALIKE < _letter(row) / _letter(other) < 1 / ALIKE
+        and all(_is_above(line, below) for line, below in zip(row, other, strict=True))
+    )
+
+
 def _are_stacked(labels: Sequence[TextLine], values: Sequence[TextLine]) -> bool:
     return (
         len(labels) == len(values) >= 2
         and all(_is_label(label.text) for label in labels)
-        and min(ratios := [_ratio(size, labels, values) for size in (_height, _width)]) <= SMALLER
-        and max(ratios) <= NOT_LARGER
+        and _letter(labels) <= SMALLER * _letter(values)
         and all(_is_above(label, value) for label, value in zip(labels, values, strict=True))
     )
 
 
-def _ratio(
-    size: Callable[[TextLine], float], labels: Sequence[TextLine], values: Sequence[TextLine]
-) -> float:
-    return median(map(size, labels)) / max(median(map(size, values)), 1e-9)
+def _letter(row: Sequence[TextLine]) -> float:
+    """The area of a letter, as a share of the page."""
+    areas = (_height(line) * (line.box[2] - line.box[0]) / max(len(line.text), 1) for line in row)
+    return max(median(areas), 1e-12)
 
 
 def _is_label(text: str) -> bool:
@@ -76,7 +86,3 @@ def _is_above(label: TextLine, value: TextLine) -> bool:
 
 def _height(line: TextLine) -> float:
     return line.box[3] - line.box[1]
-
-
-def _width(line: TextLine) -> float:
-    return (line.box[2] - line.box[0]) / max(len(line.text), 1)

@@ -51,5 +51,35 @@ def test_rows_that_are_no_labels_and_values_stay(labels: list[TextLine], values:
     assert beside_labels([labels, values]) == [labels, values]
 
 
+def test_labels_and_values_in_turn_are_all_paired() -> None:
+    rows = [
+        row(LABELS, 0.2, 0.6),
+        row(VALUES, 0.23),
+        row(("Class", "Fare"), 0.3, 0.6),
+        row(("First", "80.00"), 0.33),
+    ]
+    assert texts(beside_labels(rows)) == [
+        "Gate B14",
+        "Boarding 17:05",
+        "Seat 27F",
+        "Class First",
+        "Fare 80.00",
+    ]
+
+
+def test_rows_of_a_table_stay_where_one_looks_smaller_than_the_next() -> None:
+    rows = [
+        row(("Firewall", "on"), 0.2, 0.9),
+        row(("Sync", "off"), 0.24),
+        row(("Backup", "on"), 0.28),
+        row(("Updates", "off"), 0.32, 0.95),
+    ]
+    assert beside_labels(rows) == rows
+    assert beside_labels([row(("Fields", "yes"), 0.16, 0.8), *rows[:2]]) == [
+        row(("Fields", "yes"), 0.16, 0.8),
+        *rows[:2],
+    ]
+
+
 def test_a_page_without_rows_has_none() -> None:
     assert beside_labels([]) == []
