@@ -3,12 +3,12 @@
     python -m models.training.scope.pages --questions documents.jsonl --questions wordings.jsonl --tasks tasks.json \\
         --out router/bundled/scope_adjustments.safetensors
 
-In scope are questions for what stands on pages: those of files of rows (adapters.training.documents, with and without
-its --questions), and those in scope of the bundled kinds of pages (PAGES). Out of scope are all other bundled
-questions: about other images, for more than stands on a page (NOT_ON_PAGES), and plain chat. Some of both come a second
-time, as polite, hurried and careless writers put them. The rule is that of models.training.scope.adjustments. The
-border is where the least weighted shares of both, of the questions that the rule has not learned (every third block of
-BLOCK, so that their wordings are new to it), are on the wrong side.
+In scope are questions for what stands on pages: those of ON_PAGES, those of files of rows (adapters.training.documents,
+with and without its --questions), and those in scope of the bundled kinds of pages (PAGES). Out of scope are all other
+bundled questions: about other images, for more than stands on a page (NOT_ON_PAGES), and plain chat. Some of both come
+a second time, as polite, hurried and careless writers put them. The rule is that of models.training.scope.adjustments.
+The border is where the least weighted shares of both, of the questions that the rule has not learned (every third block
+of BLOCK, so that their wordings are new to it), are on the wrong side.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ BLOCK = 40
 REWORDED = 500
 """Questions on either side that come a second time in other words."""
 
-NOT_ON_PAGES = Path(__file__).with_name("not_on_pages.txt")
+ON_PAGES, NOT_ON_PAGES = (Path(__file__).with_name(name) for name in ("on_pages.txt", "not_on_pages.txt"))
+"""Questions, one a line, that a passage of some page answers, and such as none does. Lines with "#" explain them."""
 
 PAGES = (
     "invoices", "menus", "error_dialogs", "train_tickets", "timetables", "nutrition_labels", "medicine_packets",
@@ -57,8 +58,10 @@ PAGES = (
 
 def labelled_questions(rows: Sequence[Path]) -> dict[str, bool]:
     """Questions, and whether they are in scope. rows: files with a question in every line."""
-    lines = NOT_ON_PAGES.read_text(encoding="utf-8").splitlines()
-    inside, outside = dict[str, None](), dict.fromkeys(line for line in lines if line[:1] != "#")
+    inside, outside = (
+        dict.fromkeys(line for line in file.read_text(encoding="utf-8").splitlines() if line[:1] != "#")
+        for file in (ON_PAGES, NOT_ON_PAGES)
+    )
     for file in rows:
         asked = [json.loads(line)["question"] for line in file.read_text(encoding="utf-8").splitlines()]
         inside.update(dict.fromkeys(asked[:: max(1, len(asked) // MOST)]))

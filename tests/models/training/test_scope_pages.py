@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from models.question_encoder.scope import QuestionVectors
-from models.training.scope.pages import BLOCK, NOT_ON_PAGES, REWORDED, SHARE, adjustment, labelled_questions
+from models.training.scope.pages import (
+    BLOCK,
+    NOT_ON_PAGES,
+    ON_PAGES,
+    REWORDED,
+    SHARE,
+    adjustment,
+    labelled_questions,
+)
 
 
 def test_what_pages_answer_is_in_scope_and_what_no_passage_answers_is_not(tmp_path: Path) -> None:
@@ -19,8 +27,9 @@ def test_what_pages_answer_is_in_scope_and_what_no_passage_answers_is_not(tmp_pa
     known = labelled_questions(files)
 
     assert all(known[f"What is the {file.stem} {number}?"] for file in files for number in range(9))
-    outside = NOT_ON_PAGES.read_text(encoding="utf-8").splitlines()
-    assert not any(known[line] for line in outside if not line.startswith("#"))
+    for file, inside in ((ON_PAGES, True), (NOT_ON_PAGES, False)):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        assert {known[line] for line in lines if not line.startswith("#")} == {inside}
     assert not any(line.startswith("#") or not line.strip() for line in known)
     assert known == labelled_questions(files)
     assert len(known) > 2 * REWORDED
