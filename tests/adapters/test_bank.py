@@ -268,20 +268,20 @@ def test_a_second_request_waits_for_the_load_under_way(
     def slow(packer: CompiledAdapterPacker, adapter: AdapterWeights) -> CompiledAdapter:
         packed.append(adapter.name)
         begun.set()
-        assert go_on.wait(60)
+        assert go_on.wait(240)
         return pack(packer, adapter)
 
     monkeypatch.setattr(CompiledAdapterPacker, "pack", slow)
     bank = make_bank()
     bank.prefetch("a")
-    assert begun.wait(60)
+    assert begun.wait(240)
     got: list[PackedLora] = []
     threads = [threading.Thread(target=lambda: got.append(weights(bank, "a"))) for _ in range(3)]
     for thread in threads:
         thread.start()
     go_on.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(240)
     assert packed == ["a"]
     assert len(got) == 3
     assert len({id(each) for each in got}) == 1
@@ -324,7 +324,7 @@ def test_leases_are_right_under_replacing_removing_and_crowding(
         put(directory, name, seed=choose.choice(versions))
     over.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(240)
     assert failures == []
     assert all(each.leases == 0 for each in bank.residents())
     assert sum(each.size for each in bank.residents()) <= 2 * ONE

@@ -28,7 +28,7 @@ async def test_no_event_is_lost_and_what_comes_in_an_interval_is_one_batch(
 
     def tokens() -> Iterator[Event]:
         yield TokenText("0 ")
-        assert first_is_shown.wait(60)
+        assert first_is_shown.wait(240)
         yield from (TokenText(f"{number} ") for number in range(1, 300))
         all_came.set()
 
@@ -48,7 +48,7 @@ async def test_the_first_event_does_not_wait_for_others() -> None:
 
     def tokens() -> Iterator[Event]:
         yield TokenText("first")
-        gate.wait(60)
+        gate.wait(240)
         yield TokenText("second")
 
     given = batches(tokens(), interval=0.01)

@@ -41,7 +41,7 @@ def test_completion_is_shown_and_installed(tmp_path: Path) -> None:
             env={**environment, **more},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert ended.returncode == 0, ended.stderr

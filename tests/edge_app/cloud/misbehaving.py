@@ -47,7 +47,7 @@ class Wire:
     def words(self, *words: str) -> None:
         self.send(*(word(text) for text in words))
 
-    def wait_until_gone(self, seconds: float = 60.0) -> None:
+    def wait_until_gone(self, seconds: float = 240.0) -> None:
         """Reads until the client closes its end."""
         self.connection.settimeout(seconds)
         try:

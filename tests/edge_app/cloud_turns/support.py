@@ -75,7 +75,7 @@ def sent_sizes(server: Misbehaving) -> list[tuple[int, int]]:
     return sizes
 
 
-def until(happened: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(happened: Callable[[], bool], seconds: float = 240.0) -> None:
     """Polls until the condition holds. seconds: only bounds a hang."""
     deadline = time.monotonic() + seconds
     while not happened():

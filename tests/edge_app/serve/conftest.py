@@ -46,7 +46,7 @@ class Served:
     served: AssistantServer
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=240)
 
     def request(
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
@@ -75,11 +75,11 @@ def running(settings: Settings, options: ServeOptions, engine: FakeEngine) -> It
     port = sockets[0].getsockname()[1]
     thread.start()
     try:
-        assert begun.wait(60)
+        assert begun.wait(240)
         yield Served(port, served)
     finally:
         http_server.end()
-        thread.join(60)
+        thread.join(240)
         assert not thread.is_alive()
 
 

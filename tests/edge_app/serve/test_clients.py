@@ -72,7 +72,7 @@ def address(environment: dict[str, str], folder: Path) -> Iterator[str]:
     child, address = start(environment, folder, "--images-from", str(folder))
     yield address
     child.send_signal(signal.SIGTERM)
-    _, said = child.communicate(timeout=60)
+    _, said = child.communicate(timeout=240)
     assert child.returncode == 0
     assert said.splitlines()[-1] == "The server has ended."
 
@@ -172,19 +172,19 @@ def test_beyond_loopback_it_answers_those_who_have_the_key(environment: dict[str
     there = address.replace("0.0.0.0", "127.0.0.1")
     request = urllib.request.Request(f"{there}/v1/models")
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(request, timeout=60)
+        urllib.request.urlopen(request, timeout=240)
     request.add_header("Authorization", "Bearer a-key-of-many-letters")
-    with urllib.request.urlopen(request, timeout=60) as reply:
+    with urllib.request.urlopen(request, timeout=240) as reply:
         assert json.loads(reply.read())["data"][0]["id"] == "auto"
     child.send_signal(signal.SIGTERM)
-    _, said = child.communicate(timeout=60)
+    _, said = child.communicate(timeout=240)
     assert "GET /v1/models 401" in said and "GET /v1/models 200" in said
 
 
 def test_ctrl_c_ends_it_with_one_line(environment: dict[str, str], folder: Path) -> None:
     child, _ = start(environment, folder)
     child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=60)
+    _, said = child.communicate(timeout=240)
     assert child.returncode == 130
     assert said.splitlines()[-1] == "The server has ended." and "Traceback" not in said
 

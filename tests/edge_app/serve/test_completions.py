@@ -32,12 +32,12 @@ PICTURE = "data:image/png;base64," + base64.b64encode(png()).decode()
 def gate(engine: FakeEngine) -> Iterator[threading.Event]:
     """The engine waits for this event before each token."""
     gate = threading.Event()
-    engine.before_token = lambda _: gate.wait(60) and None
+    engine.before_token = lambda _: gate.wait(240) and None
     yield gate
     gate.set()
 
 
-def until(condition: Any, seconds: float = 60.0) -> None:
+def until(condition: Any, seconds: float = 240.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it does not happen"
@@ -272,17 +272,24 @@ def test_one_that_waits_in_a_stream_gets_comments(
 ) -> None:
     monkeypatch.setattr(completions, "SILENCE", 0.02)
     served = serve()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1) as pool:
         first = pool.submit(served.ask)
         waiting(served, 1)
-        second = pool.submit(served.ask, stream=True)
-        waiting(served, 2)
-        time.sleep(0.2)
-        gate.set()
+        with send(served, stream=True) as second:
+            assert b"data:" not in received(second, b": waiting, 1 before this\n\n")
+            gate.set()
+            assert b'"stop"' in received(second, b"data: [DONE]")
         assert first.result().status == 200
-        reply = second.result()
-    assert b": waiting, 1 before this\n\n" in reply.body
-    assert reply.events[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+def received(connection: socket.socket, end: bytes) -> bytes:
+    """What comes until these bytes have come."""
+    data = b""
+    while end not in data:
+        piece = connection.recv(4096)
+        assert piece, data
+        data += piece
+    return data
 
 
 def send(served: Served, **parameters: Any) -> socket.socket:
@@ -354,7 +361,7 @@ def test_it_listens_and_lists_while_the_model_loads(serve: Serve, engine: FakeEn
 
     def wait(report: Report) -> None:
         del report
-        assert loaded.wait(60)
+        assert loaded.wait(240)
 
     engine.loading = wait
     served = serve()

@@ -100,7 +100,7 @@ for number in range(15):
 def test_two_processes_write_and_delete_at_once_and_share_an_image() -> None:
     children = [subprocess.Popen([sys.executable, "-c", WRITER], stderr=subprocess.PIPE) for _ in range(2)]
     for child in children:
-        _, errors = child.communicate(timeout=60)
+        _, errors = child.communicate(timeout=240)
         assert child.returncode == 0, errors.decode()
     store = SessionStore.open()
     assert len(store.recent()) == 20

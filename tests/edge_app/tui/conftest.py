@@ -312,7 +312,7 @@ async def settled(pilot: Pilot[None]) -> None:
     await pilot.pause()
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: float = 60.0) -> None:
+async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: float = 240.0) -> None:
     """Polls until the condition holds. seconds: only bounds a hang."""
     deadline = time.monotonic() + seconds
     while not condition():

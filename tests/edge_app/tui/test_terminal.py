@@ -36,7 +36,7 @@ class Terminal:
         os.close(theirs)
         self.shown = ""
 
-    def wait_for(self, text: str, seconds: float = 60) -> None:
+    def wait_for(self, text: str, seconds: float = 240) -> None:
         end = time.monotonic() + seconds
         while text not in self.shown:
             assert time.monotonic() < end, f"{text!r} was not shown: {self.shown[-3000:]!r}"
@@ -48,7 +48,7 @@ class Terminal:
 
     def leave(self) -> int:
         """Reads on to the end: a process whose output nobody takes cannot end."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while self.process.poll() is None and time.monotonic() < end:
             if select.select([self._mine], [], [], 0.1)[0]:
                 with suppress(OSError):  # how Linux says that the other end is closed

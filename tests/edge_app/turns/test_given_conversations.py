@@ -61,7 +61,7 @@ def test_one_answer_is_stopped_and_the_others_go_on(
     del home
     stopped, other = Turn("one", adapter="none"), Turn("two", adapter="none")
     ends: dict[str, str] = {}
-    both_started = threading.Barrier(2, timeout=60)
+    both_started = threading.Barrier(2, timeout=240)
 
     def read(turn: Turn) -> None:
         events = assistant.answer(turn)
@@ -72,7 +72,7 @@ def test_one_answer_is_stopped_and_the_others_go_on(
                 ends[turn.question] = event.answer.stop_reason
 
     cancelled = threading.Event()
-    engine.before_token = lambda _: cancelled.wait(60) and None
+    engine.before_token = lambda _: cancelled.wait(240) and None
     with Assistant(settings.Settings(), store, engine.load) as assistant:
         threads = [threading.Thread(target=read, args=(turn,)) for turn in (stopped, other)]
         for thread in threads:
@@ -82,5 +82,5 @@ def test_one_answer_is_stopped_and_the_others_go_on(
         assistant.cancel(stopped)
         cancelled.set()
         for thread in threads:
-            thread.join(60)
+            thread.join(240)
     assert ends == {"one": "cancelled", "two": "stop"}

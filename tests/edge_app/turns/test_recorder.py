@@ -78,9 +78,9 @@ def test_the_timer_saves_once_for_texts_that_come_together(monkeypatch: pytest.M
     saves = threading.Semaphore(0)
     saver = TimedSaver(saves.release)
     saver.text_came()
-    assert saves.acquire(timeout=60)
+    assert saves.acquire(timeout=240)
     saver.text_came()
-    assert saves.acquire(timeout=60), "later text is saved again"
+    assert saves.acquire(timeout=240), "later text is saved again"
     saver.stop()
 
 

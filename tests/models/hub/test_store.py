@@ -185,7 +185,7 @@ def run(root: Path, *arguments: str, module: str | None = None) -> subprocess.Po
 def test_two_processes_that_pull_at_once_download_once(root: Path, server: LoopbackServer) -> None:
     server.pause = 0.02
     processes = [run(root), run(root)]
-    assert [process.wait(60) for process in processes] == [0, 0]
+    assert [process.wait(240) for process in processes] == [0, 0]
     assert is_whole(ModelStore(root).find(NAME))
     assert len(server.requests) == 4  # two index pages, two wheels
 
@@ -223,7 +223,7 @@ def received(root: Path) -> int:
 def test_kill_9_in_the_middle_of_a_pull_several_times(root: Path, server: LoopbackServer) -> None:
     server.stalls = True
     for _ in range(3):
-        before, deadline = received(root), time.monotonic() + 60
+        before, deadline = received(root), time.monotonic() + 240
         process = run(root)
         while received(root) <= before:
             assert process.poll() is None and time.monotonic() < deadline

@@ -206,7 +206,7 @@ def at_a_terminal(*arguments: str, types: bytes | None, piped: bool = True) -> t
     )
     os.close(theirs)
     seen = b""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while b"Send it?" not in seen and child.poll() is None:
         assert time.monotonic() < deadline, seen
         seen += read(ours)
@@ -214,7 +214,7 @@ def at_a_terminal(*arguments: str, types: bytes | None, piped: bool = True) -> t
         child.send_signal(signal.SIGINT)
     else:
         os.write(ours, types)
-    out, _ = child.communicate(timeout=60)
+    out, _ = child.communicate(timeout=240)
     while more := read(ours):
         seen += more
     os.close(ours)

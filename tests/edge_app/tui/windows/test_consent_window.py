@@ -164,7 +164,7 @@ async def test_leaving_the_chat_is_no_consent(make_app: MakeApp, folder: Path) -
     async with app.run_test() as pilot:
         asking = await asked(pilot, request(folder))
         await pilot.press("ctrl+q")
-    asking.thread.join(60)
+    asking.thread.join(240)
     assert asking.replies == ["no"]
     assert ChatConsenter(app.chat).ask(Proposal(request(folder), REASON, None, asking.stopped)) == "no"
 
