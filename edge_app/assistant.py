@@ -1,7 +1,4 @@
-"""The assistant: one turn in, a stream of typed events out. The front ends (cli, tui) and the Python API use it.
-
-Must not import a user interface library (import contract).
-"""
+"""The assistant: one turn in, a stream of typed events out. Front ends, the server and the Python API use it."""
 
 from __future__ import annotations
 

@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from models.engine import Engine
 
 DOCUMENT_LINES = 6
-"""Lines of a document in a prompt of the plain model, those nearest to the question. With all lines it is right less
-often."""
+"""Lines of a document in the plain model's prompt, nearest to the question; with all it is right less often."""
 
 LINES_A_FIELD = 3
 """The same for each field of an answer that has to fit a schema."""

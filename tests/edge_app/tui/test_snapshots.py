@@ -30,7 +30,7 @@ from tests.edge_app.tui.conftest import (
     settled,
     type_text,
 )
-from tests.edge_app.tui.test_places import BEGUN, LOCAL, REASON, REMOTE
+from tests.edge_app.tui.places.test_places import BEGUN, LOCAL, REASON, REMOTE
 from tests.edge_app.tui.windows.test_consent_window import Asking, request
 
 Compare = Callable[..., bool]
