@@ -159,4 +159,5 @@ def adapter_words(adapter: str) -> str:
 
 
 def seconds(value: float) -> str:
+    """A duration as text: "0.42 s", "12.3 s", "1.5 min"."""
     return f"{value:.2f} s" if value < 1 else f"{value:.1f} s" if value < 60 else f"{value / 60:.1f} min"

@@ -46,6 +46,8 @@ __all__ = ["Assistant", "Turn"]
 
 @dataclass(eq=False)
 class PlanningTurn:
+    """A turn before it has a runner that could be stopped."""
+
     turn: Turn
     cancelled: bool = False
 

@@ -80,6 +80,7 @@ HEADING = """\
 
 
 def share(part: int, whole: int) -> str:
+    """ "3 of 4"; a dash of nothing."""
     return f"{part} of {whole}" if whole else "–"
 
 

@@ -225,6 +225,7 @@ def _port(child: subprocess.Popen[bytes], log: Path) -> int:
 
 
 def sample(process: psutil.Process, seconds: float) -> ServerSample:
+    """Memory (MB), threads and open files of the server after so many seconds."""
     return ServerSample(seconds, process.memory_info().rss / 1e6, process.num_threads(), process.num_fds())
 
 

@@ -102,6 +102,7 @@ def row(
 def as_json(
     machine: dict[str, object], threads: int, versions: dict[str, str], rows: Sequence[TableRow]
 ) -> str:
+    """The figures as JSON text, with the machine, the threads and the versions they were measured with."""
     whole = {"machine": machine, "threads": threads, "versions": versions, "rows": [asdict(r) for r in rows]}
     return json.dumps(whole, indent=1) + "\n"
 

@@ -12,6 +12,7 @@ from benchmarks.torture.damage import damaged, json_objects
 
 
 def stream_samples(_: Path) -> st.SearchStrategy[bytes]:
+    """Event streams of an endpoint: whole ones, and ones with other keys and values in them."""
     event = {"choices": [{"index": 0, "delta": {"content": "Hello"}, "finish_reason": None}]}
     last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}
     stream = "".join(f"data: {json.dumps(each)}\n\n" for each in (event, event, last)) + "data: [DONE]\n\n"
@@ -51,6 +52,7 @@ def use_stream(data: bytes, folder: Path) -> None:
 
 
 def schema_samples(_: Path) -> st.SearchStrategy[bytes]:
+    """JSON Schemas: whole ones, and ones with other keywords and values in them."""
     keys = (
         *(
             "type",
@@ -83,6 +85,7 @@ def schema_samples(_: Path) -> st.SearchStrategy[bytes]:
 
 
 def use_schema(data: bytes, folder: Path) -> None:
+    """Reads a schema file as `ask --schema` does."""
     from edge_app.schemas.answer_schema import read_schema
 
     path = folder / "schema.json"
@@ -91,6 +94,7 @@ def use_schema(data: bytes, folder: Path) -> None:
 
 
 def request_samples(_: Path) -> st.SearchStrategy[bytes]:
+    """Bodies of requests: whole ones, and ones with other parameters and values in them."""
     keys = (
         *(
             "model",
@@ -135,6 +139,7 @@ def request_samples(_: Path) -> st.SearchStrategy[bytes]:
 
 
 def use_request(data: bytes, folder: Path) -> None:
+    """Reads the body of a request as the server does."""
     from adapters.store.adapter_store import AdapterStore
     from edge_app.serve.chat_request import ChatRequestReader
     from edge_app.serve.model_names import ServedModels

@@ -46,6 +46,8 @@ USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 
 
 class ExitCode(IntEnum):
+    """What the process returns to the shell (docs/cloud.md, docs/extract.md)."""
+
     ANSWERED = 0
     MISTAKE = 1
     USAGE = 2

@@ -163,6 +163,7 @@ def _rules(
 
 
 def slow_to(at: str, what: str) -> CloudError:
+    """The error of an endpoint that passes a limit on time. what: what it should have done, an infinitive."""
     return CloudError("timeout", f"It took {at} too long to {what}.")
 
 

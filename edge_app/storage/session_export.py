@@ -15,6 +15,7 @@ MARKS = {
 
 
 def to_markdown(session: Session) -> str:
+    """The session as Markdown, with links to its images."""
     parts = [f"# {session.title or 'Session'}", f"*Session {session.id}, {session.created}*"]
     if session.system:
         parts.append(f"*System prompt:* {session.system}")

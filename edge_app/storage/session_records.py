@@ -24,6 +24,8 @@ class NewImage:
 
 @dataclass(frozen=True)
 class SavedImage:
+    """An image of a turn. digest: sha256 (hex) of its bytes. file: where it is kept."""
+
     digest: str
     name: str
     file: Path
@@ -31,6 +33,8 @@ class SavedImage:
 
 @dataclass(frozen=True)
 class SavedTurnId:
+    """A turn by its session and its number."""
+
     session: str
     turn: int
 
@@ -59,6 +63,8 @@ class SavedTurn:
 
 @dataclass(frozen=True)
 class SessionSummary:
+    """A session in a list. created, updated: ISO 8601, UTC. turns: their number."""
+
     id: str
     title: str
     created: str

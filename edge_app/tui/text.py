@@ -72,6 +72,7 @@ def network_text(endpoint: Endpoint | None, *, offline: bool, failing: bool) -> 
 
 
 def battery_text(battery: Battery | None) -> str:
+    """The state of the battery; empty without one."""
     if battery is None:
         return ""
     return f"plugged in, {battery.percent}%" if battery.plugged else f"battery {battery.percent}%"

@@ -14,6 +14,7 @@ _ORIENTATION_TAG: Final = 0x0112
 
 
 def reduced_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """(width, height) in pixels, with a longest side of at most `longest`; never larger than the image."""
     scale = min(1.0, longest / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
@@ -49,6 +50,7 @@ def reduced_rgb(image: PIL.Image.Image, longest: int) -> PIL.Image.Image:
 
 
 def orientation(image: PIL.Image.Image) -> int:
+    """The EXIF tag Orientation, 1 to 8; 1 (upright) without one."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # an image with damaged metadata is still decoded

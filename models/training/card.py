@@ -52,6 +52,7 @@ def answer(
     sampling: Sampling,
     adapter: PackedAdapter | None,
 ) -> str:
+    """The whole text of an answer."""
     tokens = engine.generate(
         messages, sampling, adapter=adapter, use_words=way.use_words, see_images=way.see_images
     )
@@ -71,6 +72,7 @@ def named_right(
 
 
 def photo_table(engine: CompiledEngine, photos: Sequence[tuple[Row, Image]]) -> Iterator[str]:
+    """The lines of the table "named right": a row for each way to show the photo."""
     yield f"| photos, {len(photos)} validation images, named right | with the base LoRA | without it |"
     yield "|---|---|---|"
     without = engine.adapters.pack(NO_LORA)
@@ -91,6 +93,7 @@ def caption_line(engine: CompiledEngine, captions: Sequence[tuple[Row, Image]]) 
 
 
 def transcripts(engine: CompiledEngine, photos: Sequence[tuple[Row, Image]]) -> Iterator[str]:
+    """The lines of conversations about the first photos, not selected."""
     for row, image in photos[:TRANSCRIPTS]:
         yield f"**{row['image']}** (labelled: {row['label']})\n"
         messages: list[Message] = []

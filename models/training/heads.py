@@ -164,6 +164,7 @@ def cross_fit(
 
 
 def softmax(z: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities over the last axis, float32 of the shape of z."""
     e = np.exp(z - z.max(axis=-1, keepdims=True))
     result: NDArray[np.float32] = (e / e.sum(axis=-1, keepdims=True)).astype(np.float32)
     return result

@@ -207,6 +207,7 @@ class Cost:
 
 
 def cost(decisions: Sequence[Decision]) -> Cost:
+    """Milliseconds of a decision: the mean, and what 1 in 20 are above."""
     spent = np.array([decision.milliseconds for decision in decisions])
     return Cost(float(spent.mean()), float(np.quantile(spent, 0.95)))
 

@@ -201,4 +201,5 @@ def parse(text: str) -> tuple[str, str] | None:
 
 
 def find(name: str) -> Command | None:
+    """The command with this name or alias."""
     return next((c for c in COMMANDS if name == c.name or name in c.aliases), None)

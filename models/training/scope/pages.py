@@ -104,6 +104,7 @@ def _rule(
 
 
 def read_vectors(texts: Sequence[str], encoder: QuestionEncoder) -> dict[str, QuestionVectors]:
+    """The vectors of each text, by text."""
     asked, lower = encoder.read(texts)
     return {text: QuestionVectors(a, b) for text, a, b in zip(texts, asked, lower, strict=True)}
 

@@ -86,6 +86,11 @@ Drawn = tuple[list[str], list[str], list[list[str]]]
 
 
 def draw(kind: ImageKind, other: ImageKind, variants: Mapping[str, str], rng: random.Random) -> Drawn:
+    """Questions and examples for a step.
+
+    other: a kind whose questions are out of scope here, unless it is the same. variants: another wording of questions.
+    """
+
     def some(texts: Sequence[str], most: int) -> list[str]:
         chosen = rng.sample(list(texts), min(most, len(texts)))
         return [variants.get(text, text) if rng.random() < 0.35 else text for text in chosen]
@@ -112,6 +117,7 @@ def draw(kind: ImageKind, other: ImageKind, variants: Mapping[str, str], rng: ra
 
 
 def step_loss(trainee: Trainee, drawn: Sequence[Drawn]) -> torch.Tensor:
+    """The mean binary cross entropy of "in scope" over what was drawn, a scalar. Every text is encoded once."""
     texts = sorted(
         {t for i, o, tasks in drawn for t in (*i, *o, *(example for task in tasks for example in task))}
     )
