@@ -2,19 +2,24 @@
 
 "loop" asks about one page after another in one process, "ask" in a process for each page, as a loop in a shell does.
 The ways take turns over chunks of the same pages, so that drift of the machine cancels in the ratios.
+
+Example, which takes a quarter of an hour on two idle cores and goes on where it was when it is called again:
+    EDGE_APP_BENCH_PEER=peer/bin/python python -m benchmarks.extraction.pages_a_minute receipts/ \\
+        --ways loop,peer --minutes 12 --save pages.jsonl
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -47,12 +52,19 @@ Pages = Callable[[Sequence[str]], float]
 def main() -> int:
     """Measures and prints a table, or appends the seconds of each chunk to a file."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.extraction.pages_a_minute", description=__doc__
+        prog="python -m benchmarks.extraction.pages_a_minute",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", nargs="+", help="files and folders with pages")
     parser.add_argument("--pages", type=int, default=100, help="how many pages (100)")
     parser.add_argument("--skip", type=int, default=0, help="leave out so many pages at the beginning")
-    parser.add_argument("--chunk", type=int, default=10, help="pages of each turn (10)")
+    parser.add_argument(
+        "--chunk",
+        type=int,
+        default=25,
+        help="pages of each turn (25); at both ends of one `extract` has fewer pages to work on at once",
+    )
     parser.add_argument("--fields", default=FIELDS, help=f"what is asked ({FIELDS})")
     parser.add_argument("--adapter", default="receipts", help="the adapter that answers (receipts)")
     parser.add_argument(
@@ -60,31 +72,65 @@ def main() -> int:
         default=",".join(WAYS),
         help="what is measured, besides extract: of loop, ask and peer (all)",
     )
+    parser.add_argument("--minutes", type=float, help="end after the turn of pages that is under way by then")
     parser.add_argument(
-        "--save", type=Path, help="append the figures to this file, and print those of all its lines"
+        "--save", type=Path, help="keep the figures of each turn in this file, and go on after those it has"
     )
     given = parser.parse_args()
     found = [str(file.absolute()) for file in find_files(given.source) if isinstance(file, Path)]
     files = found[given.skip : given.skip + given.pages]
-    chunks = [files[at : at + given.chunk] for at in range(0, len(files), given.chunk)]
-    figures: list[dict[str, float]] = []
-    with ExitStack() as stack:
-        ways = _ways(stack, given.ways.split(","), given.fields, given.adapter)
-        for pages in ways.values():
-            pages(files[:WARM_UP])  # loads what is loaded at the first pages
-        for number, chunk in enumerate(chunks):
-            line: dict[str, float] = {"pages": len(chunk)}
-            for name in [*ways][number % len(ways) :] + [*ways][: number % len(ways)]:
-                line[name] = ways[name](chunk)
-            figures.append(line)
-            print(json.dumps(line), file=sys.stderr, flush=True)
-            if given.save:
-                with given.save.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(line) + "\n")
-    if given.save:
-        figures = [json.loads(line) for line in given.save.read_text(encoding="utf-8").splitlines()]
-    print(_table(figures))
+    run = MeasuredRun(given.save)
+    until = math.inf if given.minutes is None else time.monotonic() + 60 * given.minutes
+    try:
+        with ExitStack() as stack:
+            if files[run.pages :]:
+                ways = _ways(stack, given.ways.split(","), given.fields, given.adapter)
+                for name, pages in ways.items():
+                    _say(f"{name}: loads, and answers {WARM_UP} pages that do not count")
+                    pages(files[:WARM_UP])  # loads what is loaded at the first pages
+                run.measure(ways, files, given.chunk, until)
+    except KeyboardInterrupt:
+        _say("Stopped.")
+    if not run.figures:
+        return 1
+    print(_table(run.figures))
     return 0
+
+
+class MeasuredRun:
+    """The figures of the turns so far. file: keeps a line for each; None keeps them in memory alone.
+
+    figures: of each turn its pages, and the seconds by way.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self.figures: list[dict[str, float]] = []
+        if file is not None and file.exists():
+            self.figures = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+    @property
+    def pages(self) -> int:
+        """How many pages have been measured in all ways."""
+        return int(sum(line["pages"] for line in self.figures))
+
+    def measure(self, ways: Mapping[str, Pages], files: Sequence[str], chunk: int, until: float) -> None:
+        """Measures the files that are left. chunk: pages of a turn. until: monotonic; no turn begins after it."""
+        while (left := files[self.pages :]) and time.monotonic() < until:
+            first = len(self.figures) % len(ways)
+            line: dict[str, float] = {"pages": len(left[:chunk])}
+            for name in [*ways][first:] + [*ways][:first]:
+                line[name] = ways[name](left[:chunk])
+                rate = 60 * line["pages"] / line[name]
+                _say(f"{self.pages + len(left[:chunk])} of {len(files)} pages, {name}: {rate:.1f} a minute")
+            self.figures.append(line)
+            if self._file is not None:
+                with self._file.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(line) + "\n")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _ways(stack: ExitStack, wanted: Sequence[str], fields: str, adapter: str) -> dict[str, Pages]:
