@@ -276,7 +276,7 @@ class Assistant:
 
     def _with_bundled(self) -> Generator[Event, None, bool]:
         """Installs the bundled adapters before the first choice. Returns whether it was cancelled. Raises UserError."""
-        if self._has_bundled():
+        if not self.coming_adapters():
             return False
         failures: list[UserError] = []
 
@@ -302,15 +302,15 @@ class Assistant:
             raise failures[0]
         return stopped
 
-    def _has_bundled(self) -> bool:
-        """Whether no bundled adapter has to be installed. They are tried on the embedded default, if that is here."""
+    def coming_adapters(self) -> tuple[str, ...]:
+        """The bundled adapters that are installed before the next choice: on the embedded default, if that is here."""
         if not self._brings_adapters or not self._bases.is_here(self._bases.embedded, self._planner.model):
-            return True
-        return not unsettled()
+            return ()
+        return unsettled()
 
     def _settle(self, job: Job) -> None:
         """Installs the bundled adapters that are missing. Runs on the inference thread."""
-        if not self._has_bundled():
+        if self.coming_adapters():
             engine = self._pool.engine(self._bases.embedded, job)
             settle(self.settings, engine, reporter(job, job.emit))
 

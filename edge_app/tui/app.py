@@ -60,6 +60,7 @@ def run(settings: Settings, sessions: SessionStore, *, session: str | None = Non
         offline=switch,
         config=paths.config_file(),
         defects=paths.cache_directory() / DEFECTS_FILE,
+        coming=assistant.coming_adapters,
     )
     app = ChatApp(dependencies, session)
     assistant.consenter = ChatConsenter(app.chat)

@@ -72,7 +72,8 @@ class ChatDependencies:
     """The parts of the chat.
 
     models: the models that can be chosen. sessions: None when nothing is saved. adapters: reads the names of the
-    installed adapters. described: reads the installed adapters. preview: the widget class that draws an image.
+    installed adapters. described: reads the installed adapters. coming: reads the names of those that the app installs
+    before the first answer. preview: the widget class that draws an image.
     clock: monotonic seconds. decisions: opens the store of the user's decisions about the cloud. battery: reads
     the battery, None without one. offline: the process's network switch. config: the settings file, which lasting
     choices are written to. defects: the log of errors in the program itself.
@@ -91,6 +92,7 @@ class ChatDependencies:
     offline: Switch
     config: Path
     defects: Path
+    coming: Callable[[], Sequence[str]] = tuple
 
     def report(self, error: BaseException) -> str:
         """Logs a defect of the program; returns the sentence that tells the user."""

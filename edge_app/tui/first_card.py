@@ -25,7 +25,8 @@ def read_first_card(
         if dependencies.sessions is None or dependencies.sessions.recent(1):
             return None
         status, better = dependencies.models.show(model), dependencies.models.better(model)
-        adapters = [adapter.name for adapter in dependencies.described()]
+        installed = {adapter.name for adapter in dependencies.described()}
+        adapters = sorted(installed.union(dependencies.coming()))
     except UserError:  # said where it matters: when the model is loaded, or the adapters are listed
         return None
     return first_card(status, better, adapters, key, elsewhere)
@@ -38,7 +39,7 @@ def first_card(
     key: Callable[[str], str],
     elsewhere: str,
 ) -> str:
-    """Five lines. better: the model that is recommended, None when there is none. adapters: the installed ones."""
+    """Five lines. better: the model that is recommended, None when there is none. adapters: that can be asked."""
     entry = status.entry
     good_at = entry.good_at or entry.description
     model = f"{entry.name} answers here" + (f": it {good_at}." if good_at else ".")

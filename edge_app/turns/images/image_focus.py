@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge_app.storage.session_records import SavedTurn
-from edge_app.turns.images.image_references import is_about_several, named, needs_image
+from edge_app.turns.images.image_references import about_this_image, is_about_several, named, needs_image
 from edge_app.turns.replies.about_answer import was_about_answer
 from models.core.types import Image, Message
 
@@ -76,7 +76,7 @@ def image_in_question(
     ]
     previous = earlier[-1] if earlier else None
     belongs = [of in (None, image) and not is_refused for of, is_refused in zip(about, refused, strict=True)]
-    read = _read(messages, belongs, [of == image for of in about], image)
+    read = _read(messages, belongs, [of == image for of in about], image, len(set(shown)))
     if image is None and needs_image(questions[-1].text, [message.text for message in read[:-1]]):
         obstacle = "no_image"
     return ImageFocus(
@@ -116,11 +116,16 @@ def _decide(
 
 
 def _read(
-    messages: Sequence[Message], belongs: Sequence[bool], is_about: Sequence[bool], image: Image | None
+    messages: Sequence[Message],
+    belongs: Sequence[bool],
+    is_about: Sequence[bool],
+    image: Image | None,
+    shown: int,
 ) -> tuple[Message, ...]:
     """The messages of the questions that belong, with one image alone, where it is first asked about.
 
-    belongs, is_about: for each question whether it is kept, and whether it is about the image.
+    belongs, is_about: for each question whether it is kept, and whether it is about the image. shown: how many images
+    there are; of several, a question says "this image" for the one that is left.
     """
     kept: list[Message] = []
     number, is_kept, is_placed = -1, True, image is None
@@ -133,6 +138,7 @@ def _read(
         is_kept = belongs[number]
         if is_kept:
             places = is_about[number] and not is_placed
-            kept.append(replace(message, images=(image,) if places and image is not None else ()))
+            text = about_this_image(message.text, shown) if shown > 1 and is_about[number] else message.text
+            kept.append(replace(message, text=text, images=(image,) if places and image is not None else ()))
             is_placed = is_placed or places
     return tuple(kept)

@@ -34,7 +34,7 @@ _ORDER_ALONE = re.compile(
 """A question that is hardly more than an order: "and in the second?"."""
 
 _BY_NUMBER = re.compile(
-    rf"\b{_KIND} (?:no\.? ?|number |# ?)?(?P<number>\d{{1,2}}|{'|'.join(_CARDINALS)})\b(?![.:]\d)"
+    rf"\b(?P<noun>{_KIND}) (?:no\.? ?|number |# ?)?(?P<number>\d{{1,2}}|{'|'.join(_CARDINALS)})\b(?![.:]\d)"
 )
 _EARLIER = re.compile(
     rf"\b(?:{_ONE}|one) (?:from |i (?:sent|showed you|showed|attached|posted) )?"
@@ -180,10 +180,17 @@ def _numbers(text: str) -> Iterator[int]:
         yield _CARDINALS.get(match["number"]) or int(match["number"])
 
 
-def about_this_image(question: str) -> str:
-    """The question with "this image" in the place of "the first image", which says where it is, not what is asked."""
+def about_this_image(question: str, shown: int = 0) -> str:
+    """The question with "this image" in the place of "the first image", which says where it is, not what is asked.
+
+    shown: how many images there are. "page 2" becomes "this page" where so many are there and no other is named.
+    """
     order = rf"\b(?:the|this|that|my) (?:{_ORDER}) (?P<noun>{_KIND})\b"
-    return re.sub(order, r"this \g<noun>", question, flags=re.IGNORECASE)
+    question = re.sub(order, r"this \g<noun>", question, flags=re.IGNORECASE)
+    numbers = set(_numbers(question.lower()))
+    if len(numbers) != 1 or not 1 <= min(numbers) <= shown:
+        return question
+    return re.sub(rf"(?:\bthe )?{_BY_NUMBER.pattern}", r"this \g<noun>", question, flags=re.IGNORECASE)
 
 
 def is_about_several(question: str, named_images: frozenset[int], current: int, new: int = 0) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from edge_app.events import TurnSaved
 from edge_app.storage.sessions import SessionStore
 from edge_app.tui.conversation.messages import QuestionView
+from edge_app.tui.first_card import read_first_card
 from edge_app.tui.status import StatusLine
 from tests.edge_app.conftest import new_image
 from tests.edge_app.tui.conftest import ANSWER, MakeApp, ScriptedAssistant, notice, press, settled, type_text
@@ -164,6 +165,19 @@ async def test_the_first_start_shows_what_the_model_can_do(make_app: MakeApp, st
         assert "medical, receipts" in card
         assert "smolvlm-500m, which counts, reads text in images (545.6 MB)" in card
         assert len(card.splitlines()) == 5
+
+
+async def test_the_first_start_names_the_adapters_that_are_installed_with_the_first_question(
+    make_app: MakeApp, store: SessionStore
+) -> None:
+    app = make_app(store)
+    fresh = replace(app.chat._dependencies, described=list, coming=lambda: ("receipts", "charts"))
+    card = read_first_card(fresh, "edge-vlm-135m", str, "")
+    assert card is not None
+    assert "(charts, receipts)" in card
+    without = read_first_card(replace(fresh, coming=tuple), "edge-vlm-135m", str, "")
+    assert without is not None
+    assert "No adapter is installed" in without
 
 
 async def test_later_starts_show_the_short_welcome(make_app: MakeApp, store: SessionStore) -> None:

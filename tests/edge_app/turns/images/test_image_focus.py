@@ -50,7 +50,7 @@ def test_the_first_photo_is_the_first_photo_and_what_follows_stays_with_it() -> 
     turns = [("What is this?", CAT), ("And this?", CUP), "What is in the first photo?"]
     found = focus(*turns)
     assert found.image == CAT
-    assert read(found) == [("What is this?", (CAT,)), ("What is in the first photo?", ())]
+    assert read(found) == [("What is this?", (CAT,)), ("What is in this photo?", ())]
     assert focus(*turns, "And its colour?").image == CAT
     assert focus(*turns, "And cup.jpg?").image == CUP
     assert focus(*turns, ("And this?", BUS)).image == BUS
@@ -86,7 +86,7 @@ def test_several_images_in_one_question_are_an_obstacle_unless_it_names_one() ->
     assert focus(("What is this?", CAT, CUP)).obstacle == "several_images"
     named = focus(("What is in image 2?", CAT, CUP, BUS))
     assert (named.obstacle, named.image) == (None, CUP)
-    assert read(named) == [("What is in image 2?", (CUP,))]
+    assert read(named) == [("What is in this image?", (CUP,))]
 
 
 def test_a_number_keeps_its_meaning_in_what_follows() -> None:
@@ -136,7 +136,7 @@ def test_the_model_does_not_read_what_the_app_declined() -> None:
     both = [("What is this?", CAT, CUP), "What is in image 2?"]
     found = image_in_question(conversation(*both), [refused(1, "What is this?")])
     assert (found.image, found.obstacle, found.previous_question) == (CUP, None, None)
-    assert read(found) == [("What is in image 2?", (CUP,))]
+    assert read(found) == [("What is in this image?", (CUP,))]
 
 
 def test_a_question_about_an_image_that_is_not_there_is_an_obstacle() -> None:

@@ -299,3 +299,18 @@ def test_a_long_text_is_not_searched() -> None:
 )
 def test_the_place_of_an_image_is_no_part_of_what_is_asked(question: str, reduced: str) -> None:
     assert about_this_image(question) == reduced
+
+
+@pytest.mark.parametrize(
+    ("question", "shown", "reduced"),
+    [
+        ("What is the total on page 2?", 3, "What is the total on this page?"),
+        ("What does the page no. 3 say?", 3, "What does this page say?"),
+        ("What is in Image two?", 2, "What is in this Image?"),
+        ("What is the total on page 2?", 1, "What is the total on page 2?"),
+        ("What is on page 12?", 3, "What is on page 12?"),
+        ("Image 1 and image 2: what is in the last one?", 2, "Image 1 and image 2: what is in the last one?"),
+    ],
+)
+def test_so_is_the_number_of_an_image_that_was_shown(question: str, shown: int, reduced: str) -> None:
+    assert about_this_image(question, shown) == reduced
