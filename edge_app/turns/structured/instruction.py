@@ -21,12 +21,16 @@ _WRITTEN = {
 
 
 def default_question(schema: AnswerSchema) -> str:
-    """The question of a turn that has a schema and no question."""
-    names = schema.names
+    """The question of a turn that has a schema and no question.
+
+    It names the fields as a person asks for them, because the router chooses by the question who answers.
+    """
+    names = [" ".join(name.replace("_", " ").split()) for name in schema.names]
     if not names:
         return "Answer as JSON."
-    listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-    return f"Extract {listed} as JSON."
+    if len(names) == 1:
+        return f"What is the {names[0]}?"
+    return f"What are the {', '.join(names[:-1])} and {names[-1]}?"
 
 
 def with_instruction(messages: Sequence[Message], schema: AnswerSchema) -> list[Message]:

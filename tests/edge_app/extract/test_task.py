@@ -44,7 +44,7 @@ def test_the_answer_to_a_question_is_a_column() -> None:
 
 def test_fields_are_columns_and_what_is_not_on_the_page_is_empty() -> None:
     asked = asked_fields("company, date:date, total:number")
-    assert asked.question == "Extract company, date and total as JSON."
+    assert asked.question == "What are the company, date and total?"
     given = (FieldValue("total", 9.9, -0.1, 0.7), FieldValue("company", "  "), FieldValue("date", None))
     row = task(asked).row("a.png", 1, "0a", replace(ANSWER, fields=given))
     assert (row.values, row.confidences, row.declined) == ((None, None, 9.9), (None, None, 0.7), False)

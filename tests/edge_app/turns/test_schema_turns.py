@@ -73,7 +73,7 @@ def test_the_engine_decodes_within_the_grammar_of_the_schema(store: SessionStore
 def test_a_schema_without_a_question_asks_for_its_fields() -> None:
     made, engine = assistant(None, CAT)
     ask(made, Turn("", schema=FIELDS))
-    assert engine.calls[-1].messages[-1].text.startswith("Extract animal and legs as JSON.\n")
+    assert engine.calls[-1].messages[-1].text.startswith("What are the animal and legs?\n")
 
 
 def test_an_answer_without_values_is_a_decline() -> None:

@@ -48,7 +48,7 @@ def test_the_form_stands_below_the_question(schema: object, here: str, there: st
 
 @pytest.mark.parametrize(
     ("fields", "question"),
-    [("a", "Extract a as JSON."), ("a, b c, d:date", "Extract a, b c and d as JSON.")],
+    [("a", "What is the a?"), ("due_date, b c, d:date", "What are the due date, b c and d?")],
 )
 def test_fields_alone_are_a_question(fields: str, question: str) -> None:
     assert default_question(schema_of_fields(parse_fields(fields))) == question
