@@ -10,6 +10,7 @@ the extra [train]), which costs about half a second there.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from edge_app.system import paths
 from models.core.errors import UserError
 
 BUSY_SECONDS = 10.0
+NEEDED_BYTES = 1 << 16
+"""WAL mode needs 32 kB beside the database to open it."""
 USER_CAUSED = (  # a full disk, a wrong permission, another process, a file that is no database
     "SQLITE_BUSY",
     "SQLITE_CANTOPEN",
@@ -128,7 +131,25 @@ class DatabaseFile:
             name = getattr(error, "sqlite_errorname", "")
             if not name.startswith(USER_CAUSED):
                 raise
-            raise UserError(f"Cannot use {self.holds} in {self._file}: {error}.") from error
+            raise UserError(f"Cannot use {self.holds} in {self._file}: {said(error, self._file)}.") from error
+
+
+def said(error: sqlite3.DatabaseError, file: Path) -> str:
+    """What went wrong with a database, as a part of a sentence. SQLite calls a full disk an I/O error in places."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name == "SQLITE_FULL" or (
+        name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and is_full(file.parent)
+    ):
+        return "the disk is full; make room there"
+    return str(error)
+
+
+def is_full(folder: Path) -> bool:
+    """Whether a folder's disk has less room than it takes to open a database."""
+    try:
+        return shutil.disk_usage(folder).free < NEEDED_BYTES
+    except OSError:
+        return False
 
 
 def _in_memory() -> sqlite3.Connection:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import psutil
 
 from edge_app.answer import Answer
-from edge_app.storage.database import DatabaseFile, is_alive, may_write, moment, storable
+from edge_app.storage.database import DatabaseFile, is_alive, is_full, may_write, moment, storable
 from edge_app.storage.image_files import ImageFiles
 from edge_app.storage.session_records import (
     Match,
@@ -56,10 +56,14 @@ class SessionStore(DatabaseFile):
 
     @classmethod
     def open_to_read(cls) -> SessionStore:
-        """The same to list, show and search, which also works where nothing may be written, and makes no folder."""
+        """The same to list, show and search, which also works where nothing can be written, and makes no folder."""
         file = paths.sessions_file()
         if file.exists() and may_write(file):
-            return cls.open()
+            try:
+                return cls.open()
+            except UserError:  # such as a full disk, which can be read
+                if not is_full(file.parent):
+                    raise
         store = cls._reading(file)
         store._images = ImageFiles(paths.images_directory())
         return store

@@ -12,7 +12,7 @@ from edge_app.extract.rows import PageRow
 from edge_app.extract.tables.table_files import HASH, PATH, TableFile, column_kinds
 from edge_app.images.image_paths import exists
 from edge_app.schemas.fields import Field
-from edge_app.storage.database import BUSY_SECONDS, storable
+from edge_app.storage.database import BUSY_SECONDS, said, storable
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -96,4 +96,6 @@ class SqliteTable(TableFile):
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise UserError(f"Cannot write the table to {self._file}: {error}.") from error
+            if self._file.exists() and not self._file.stat().st_size:
+                self._file.unlink()  # of a table that could not even be begun
+            raise UserError(f"Cannot write the table to {self._file}: {said(error, self._file)}.") from error

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlite_utils import Database
@@ -198,6 +200,44 @@ def test_sessions_are_read_where_nothing_may_be_written(
         reading.delete(saved.session)
     reading.close()
     assert file.read_bytes() == before
+
+
+def failure(name: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = name
+    return error
+
+
+@pytest.mark.parametrize(
+    ("name", "free", "words"),
+    [
+        ("SQLITE_IOERR_SHMSIZE", 0, "the disk is full; make room there"),
+        ("SQLITE_IOERR_READ", 1 << 30, "disk I/O error"),
+        ("SQLITE_FULL", 1 << 30, "the disk is full; make room there"),
+        ("SQLITE_NOTADB", 0, "disk I/O error"),
+    ],
+)
+def test_a_full_disk_is_named_as_one(
+    name: str, free: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert database.said(failure(name), tmp_path / "sessions.db") == words
+
+
+def test_sessions_are_read_from_a_full_disk(store: SessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = store.begin_turn(session=None, question="Where is the harbour?", images=[], system=None)
+    store.close()
+
+    def full(*_: object) -> None:
+        raise UserError("Cannot use the sessions: the disk is full.")
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr(SessionStore, "_mark_interrupted", full)
+    with closing(SessionStore.open_to_read()) as reading:
+        assert [found.id for found in reading.recent()] == [saved.session]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 30))
+    with pytest.raises(UserError, match="Cannot use"):
+        SessionStore.open_to_read()
 
 
 def test_looking_for_sessions_where_there_are_none_makes_nothing(home: Path) -> None:
