@@ -13,10 +13,9 @@ from edge_app.images.image_paths import exists, looks_like_image
 from edge_app.images.image_sources import (
     ImageBytes,
     ImageSource,
-    is_standard_input,
     natural_order,
     path_of,
-    standard_input,
+    without_path,
 )
 from models.core.errors import UserError
 from models.core.png_text import png_file
@@ -48,15 +47,16 @@ def find_files(sources: Sequence[str]) -> tuple[ImageSource, ...]:
     """The files of the sources in their order, those of a folder and of a glob by name; each once.
 
     A folder gives the images and PDF files in it and in its folders, without hidden ones. A source that is not there
-    stays, so that its row says so. "file.pdf#3" is one page, and "-" is standard input. Raises UserError for an address
-    on the web.
+    stays, so that its row says so. "file.pdf#3" is one page; "-", a pipe and a data: URL are read at once. Raises
+    UserError for an address on the web.
     """
     return tuple(dict.fromkeys(file for source in sources for file in _files_of(source)))
 
 
 def _files_of(source: str) -> Iterator[ImageSource]:
-    if is_standard_input(source):
-        yield standard_input()
+    streamed = without_path(source)
+    if streamed is not None:
+        yield streamed
         return
     path = path_of(source)
     if _test(path.is_dir):

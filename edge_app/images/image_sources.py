@@ -45,10 +45,9 @@ def sources_of(written: str) -> tuple[ImageSource, ...]:
 
     Raises UserError when there is nothing, or more than MOST_IMAGES.
     """
-    if is_standard_input(written):
-        return (standard_input(),)
-    if _DATA.match(written):
-        return (image_in_data_url(written),)
+    streamed = without_path(written)
+    if streamed is not None:
+        return (streamed,)
     path = path_of(written)
     if not exists(path):
         found = _matches(written, path)
@@ -57,10 +56,20 @@ def sources_of(written: str) -> tuple[ImageSource, ...]:
         return found
     if is_folder(path):
         return _several(sorted(path.iterdir(), key=natural_order), f"the folder {shortened(written)}", "has")
-    if _is_pipe(path):
-        with path.open("rb") as stream:
-            return (ImageBytes(_bounded(stream, "the pipe"), "the pipe"),)
     return (path,)
+
+
+def without_path(written: str) -> ImageBytes | None:
+    """The bytes of what can be read only once, or is no file: standard input, a pipe, a data: URL; None for others."""
+    if is_standard_input(written):
+        return standard_input()
+    if _DATA.match(written):
+        return image_in_data_url(written)
+    path = Path(written)
+    if not _is_pipe(path):
+        return None
+    with path.open("rb") as stream:
+        return ImageBytes(_bounded(stream, "the pipe"), "the pipe")
 
 
 def is_standard_input(written: str) -> bool:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import threading
+from base64 import b64encode
 from datetime import date
 from pathlib import Path
 
@@ -165,6 +168,22 @@ def test_standard_input_is_a_source(run: Run, tmp_path: Path) -> None:
     data = (tmp_path / "a.png").read_bytes()
     outcome = run("extract", "--adapter", "none", "-", "--question", "What is it?", stdin=data)
     assert [(row["file"], row["answer"]) for row in rows(outcome)] == [("standard input", "A cat.")]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_and_a_data_url_are_sources(run: Run, tmp_path: Path) -> None:
+    picture("#10ff00", "#ffffff").save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(data))
+    writer.start()
+    url = f"data:image/png;base64,{b64encode(data).decode()}"
+    outcome = extract(run, str(tmp_path / "pipe"), url, "--question", "What is it?")
+    writer.join()
+    assert [(row["file"], row["answer"]) for row in rows(outcome)] == [
+        ("the pipe", "A cat."),
+        ("data:image/png", "A cat."),
+    ]
 
 
 def test_an_address_on_the_web_is_not_fetched(run: Run, engine: FakeEngine) -> None:
