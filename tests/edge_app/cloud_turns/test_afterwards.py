@@ -71,7 +71,7 @@ def test_the_cloud_is_sent_the_whole_conversation_and_this_device_reads_what_is_
     assert [len(m["content"]) for m in sent if m["role"] == "user"] == [2, 2]  # an image and a text each
     ask(assistant, "What is in the first photo?", session=session)
     again = [(m.text, len(m.images)) for m in engine.calls[-1].messages if m.role == "user"]
-    assert again == [("What is this?", 1), ("What is in the first photo?", 0)]
+    assert again == [("What is this?", 1), ("What is in this photo?", 0)]
     assert engine.calls[-1].messages[0].images != here[0].images
 
 
