@@ -25,7 +25,7 @@ from adapters.store.manifest import (
     parse_manifest,
 )
 from models.core.errors import FileError, NeedsNetwork, UserError
-from models.core.files import file_digest
+from models.core.files import file_digest, path_in_url
 
 if TYPE_CHECKING:
     import httpx
@@ -67,22 +67,24 @@ def fetch(
 ) -> Fetched:
     """Put the files into the folder target, which is empty.
 
-    source: a folder, a .zip or .tar.gz, an https address of either or of an adapter.toml with its files beside
-    it, hf:owner/repository[@revision], or the name of a bundled adapter. sha256: the archive's expected digest (hex).
+    source: a folder, a .zip or .tar.gz, a file: URL or an https address of either, that of an adapter.toml with its
+    files beside it, hf:owner/repository[@revision], or the name of a bundled adapter. sha256: the archive's expected
+    digest (hex).
     Raises NeedsNetwork when the source is on the network and the app is offline or the server cannot be reached, and
     UserError for every other failure.
     """
     if sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise UserError(f"--sha256 {sha256!r} is not a sha256; it has 64 hexadecimal digits.")
     sha256 = sha256.lower()
-    web = "://" in source
+    local = path_in_url(source)
+    web = "://" in source and local is None
     if (web or source.startswith("hf:")) and offline:
         raise NeedsNetwork(
             f"{source} is on the network and the app is offline; install it once without --offline."
         )
     if web:
         return _from_web(source, target, sha256, progress)
-    path = Path(source).expanduser() if source.startswith("~/") else Path(source)
+    path = local or (Path(source).expanduser() if source.startswith("~/") else Path(source))
     folder, archive = source != "" and _holds(path.is_dir), _holds(path.is_file)
     if sha256 and not archive:
         raise UserError(f"--sha256 is of an archive, and {source} is none; leave it out.")

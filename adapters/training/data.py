@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from models.core.errors import UserError
-from models.core.files import file_digest
+from models.core.files import file_digest, path_in_url
 from models.core.types import Detail
 from models.documents.pages import page_digest, split_page
 
@@ -160,7 +160,7 @@ def _row(line: str, place: str, images: Path, set_name: str, digests: dict[Path,
     split = _text(fields, "split", place, 16, "")
     if split not in ("", TRAIN, VALIDATION):
         raise UserError(f'{place} has the split {split!r}; use "{TRAIN}", "{VALIDATION}" or none at all.')
-    image = images / name
+    image = images / (path_in_url(name) or name)
     if image not in digests:
         try:
             file, number = split_page(image)

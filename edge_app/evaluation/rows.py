@@ -27,6 +27,7 @@ from edge_app.events import Answered, Failed, Progress
 from edge_app.images.image_detail import ImageDetail
 from edge_app.system import paths
 from models.core.errors import UserError
+from models.core.files import path_in_url
 from models.hub.store import ModelStore
 from models.scoring.answer_rules import is_right, marks
 
@@ -153,7 +154,7 @@ def _rows_of(file: Path, images: Path | None, split: str | None, limit: int | No
             continue
         fields = _fields(line, f"{file}, line {number}")
         if split is None or fields.get("split") == split:
-            where = (images or file.parent) / fields["image"]
+            where = (images or file.parent) / (path_in_url(fields["image"]) or fields["image"])
             rows.append(
                 EvaluationRow(
                     file.stem, fields["image"], where, fields["question"], fields["answer"], fields["type"]

@@ -11,8 +11,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from models.core.files import path_in_url
 from models.documents.pages import split_page
 
 IMAGE_SUFFIXES = frozenset(
@@ -126,14 +126,7 @@ def _path(text: str) -> Path | None:
 
 def unquoted_path(text: str) -> Path | None:
     """A path or file URL without quotes and escapes; None for a URL of another machine."""
-    if text.lower().startswith("file:/"):
-        try:
-            parts = urlsplit(text)
-        except ValueError:  # a bracket that is no address
-            return None
-        page = f"#{parts.fragment}" if parts.fragment else ""
-        return Path(unquote(parts.path) + page) if parts.netloc in ("", "localhost") else None
-    return expanded(text)
+    return path_in_url(text) if text.lower().startswith("file:/") else expanded(text)
 
 
 def exists(path: Path) -> bool:

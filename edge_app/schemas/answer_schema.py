@@ -12,6 +12,7 @@ from typing import Any
 
 from edge_app.schemas.fields import Field, FieldKind, fields_schema
 from models.core.errors import UserError
+from models.core.files import path_in_url
 from models.language.json_schema import MOST_BYTES, fits, grammar_of
 
 _KINDS: Mapping[str, FieldKind] = {
@@ -104,7 +105,8 @@ def parse_schema(source: AnswerSchema | Mapping[str, Any] | type) -> AnswerSchem
 
 
 def read_schema(file: Path) -> AnswerSchema:
-    """The schema in a file. Raises UserError when it cannot be read or followed."""
+    """The schema in a file, also by a file: URL. Raises UserError when it cannot be read or followed."""
+    file = path_in_url(str(file)) or file
     try:
         with file.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)

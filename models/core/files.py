@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
 
 from models.core.errors import UserError
 
@@ -30,6 +31,21 @@ def file_digest(path: Path) -> str:
     """sha256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def path_in_url(url: str) -> Path | None:
+    """The path of a file: URL, as "file:///home/ann/my%20scans/bill.pdf#3"; None for another text.
+
+    What stands behind "#" stays: it is the number of a page. A URL of another machine is none either.
+    """
+    if not url.lower().startswith("file:/"):
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that is no address
+        return None
+    page = f"#{parts.fragment}" if parts.fragment else ""
+    return Path(unquote(parts.path) + page) if parts.netloc in ("", "localhost") else None
 
 
 LFS_POINTER = b"version https://git-lfs.github.com/"

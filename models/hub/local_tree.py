@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.core.errors import UserError
-from models.core.files import file_digest
+from models.core.files import file_digest, path_in_url
 from models.hub.catalog import CatalogFile, LocalSource, Pin, safe_file_name
 from models.hub.file_trees import Opened
 
@@ -71,14 +71,14 @@ def local_files(source: str, mmproj: str | None = None) -> LocalTree:
 
 
 def _local_files(source: str, mmproj: str | None) -> LocalTree:
-    path = Path(source.removeprefix("file:")).expanduser().absolute()
+    path = _path(source).absolute()
     if not path.exists():
         raise UserError(f"{path} does not exist; `models pull file:PATH` takes a folder or a GGUF file.")
     files = {each.name: each for each in sorted(path.iterdir()) if each.is_file()} if path.is_dir() else {}
     if path.is_file():
         files = {path.name: path}
     if mmproj is not None:
-        tower = Path(mmproj.removeprefix("file:")).expanduser()
+        tower = _path(mmproj)
         tower = (tower if tower.is_absolute() or tower.exists() else path.parent / tower).absolute()
         if not tower.is_file():
             raise UserError(f"{tower} does not exist; --mmproj names the GGUF file of the vision encoder.")
@@ -89,3 +89,9 @@ def _local_files(source: str, mmproj: str | None) -> LocalTree:
         files = {**files, tower.name: tower}
     name = path.name if path.is_dir() else path.name.removesuffix(".gguf")
     return LocalTree(str(path), f"file:{path}", name, files)
+
+
+def _path(source: str) -> Path:
+    """The path of "file:PATH", which may be a URL with its escapes."""
+    path = Path(source.removeprefix("file:")).expanduser()
+    return path if path.exists() else path_in_url(source) or path

@@ -156,11 +156,19 @@ def test_a_server_that_is_out_of_reach_needs_the_network(
 
 @pytest.mark.parametrize(
     "address",
-    ["http://example.org/a.zip", "ftp://example.org/a.zip", "file:///etc/passwd", "https://a:b/c.zip", "://"],
+    ["http://example.org/a.zip", "ftp://example.org/a.zip", "file://other/a.zip", "https://a:b/c.zip", "://"],
 )
 def test_only_https_addresses_are_fetched(address: str, target: Path) -> None:
     with pytest.raises(UserError, match="address"):
         fetch(address, target)
+
+
+@pytest.mark.parametrize("form", ["folder", "archive"])
+def test_a_file_address_of_this_machine_is_its_path(form: str, target: Path, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "my birds")
+    path = folder if form == "folder" else zipped(folder, tmp_path / "my birds.zip")
+    assert fetch(path.as_uri(), target, offline=True).source == str(path)
+    assert same(target, folder)
 
 
 def test_an_address_that_leads_away_from_https_is_refused(server: LoopbackServer, target: Path) -> None:

@@ -55,6 +55,14 @@ def test_rows_without_splits_are_split_by_image_and_always_alike(tmp_path: Path)
     assert first[0].set == "birds"
 
 
+def test_an_image_may_be_a_file_url(tmp_path: Path) -> None:
+    rows = good_rows(tmp_path)
+    by_url = [{**row, "image": (tmp_path / row["image"]).as_uri()} for row in rows]
+    assert [row.digest for row in read_training_rows(write(tmp_path, by_url))] == [
+        row.digest for row in read_training_rows(write(tmp_path, rows))
+    ]
+
+
 def test_a_line_separator_inside_a_text_does_not_end_its_row(tmp_path: Path) -> None:
     rows = good_rows(tmp_path)
     rows[3]["answer"] = "a\u2028b\u2029c\x85d"

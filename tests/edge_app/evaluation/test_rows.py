@@ -114,6 +114,13 @@ def test_a_row_without_a_type_has_the_type_that_training_gives_it(tmp_path: Path
     assert row.type == DEFAULT_TYPE
 
 
+def test_an_image_may_be_a_file_url(pets: Path, tmp_path: Path) -> None:
+    image = tmp_path / "images" / "a.png"
+    pets.write_text(json.dumps({**ROWS[0], "image": image.as_uri()}) + "\n")
+    (row,) = read_rows([pets], None, None, None)
+    assert (row.image, row.file) == (image.as_uri(), image)
+
+
 def test_prediction_rows_have_the_documented_keys(assistant: Assistant, pets: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     predict(assistant, pets, out)

@@ -190,3 +190,4 @@ def test_a_file_is_read_or_refused_in_one_sentence(tmp_path: Path) -> None:
         read_schema(file)
     file.write_text(json.dumps(Receipt.model_json_schema()))
     assert read_schema(file) == parse_schema(Receipt)
+    assert read_schema(Path(file.as_uri())) == parse_schema(Receipt)

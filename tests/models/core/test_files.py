@@ -1,4 +1,4 @@
-"""Waiting for another process's lock."""
+"""Waiting for another process's lock, and paths in URLs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from models.core.files import alone
+from models.core.files import alone, path_in_url
 
 
 class StoppedError(Exception):
@@ -43,3 +43,20 @@ def test_the_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
         raise StoppedError
     with alone(tmp_path / "a.lock", pytest.fail):
         pass
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("file:///a/my%20scans/b.pdf#3", "/a/my scans/b.pdf#3"),
+        ("FILE://localhost/a.png", "/a.png"),
+        ("file:/a.png", "/a.png"),
+        ("file://other/a.png", None),
+        ("file://[/a.png", None),
+        ("https://example.org/a.png", None),
+        ("a.png", None),
+        ("file:a.png", None),
+    ],
+)
+def test_a_file_url_of_this_machine_has_a_path(url: str, path: str | None) -> None:
+    assert path_in_url(url) == (None if path is None else Path(path))

@@ -121,3 +121,8 @@ def test_a_model_and_its_mmproj_may_not_have_one_name(tmp_path: Path) -> None:
     folder = write(tmp_path / "c", GGUF)
     own = folder / "mmproj-Small-Q8_0.gguf"
     assert set(local_files(f"file:{folder}", f"file:{own}").files) == set(GGUF)
+
+
+def test_a_folder_may_be_named_by_a_url(tmp_path: Path) -> None:
+    folder = write(tmp_path / "my models", GGUF)
+    assert set(local_files(folder.as_uri()).files) == set(GGUF)
