@@ -125,7 +125,7 @@ def _read(
     """The messages of the questions that belong, with one image alone, where it is first asked about.
 
     belongs, is_about: for each question whether it is kept, and whether it is about the image. shown: how many images
-    there are; of several, a question says "this image" for the one that is left.
+    there are; a question says "this image" for the one that is left.
     """
     kept: list[Message] = []
     number, is_kept, is_placed = -1, True, image is None
@@ -138,7 +138,8 @@ def _read(
         is_kept = belongs[number]
         if is_kept:
             places = is_about[number] and not is_placed
-            text = about_this_image(message.text, shown) if shown > 1 and is_about[number] else message.text
+            is_of_image = is_about[number] and image is not None
+            text = about_this_image(message.text, shown) if is_of_image else message.text
             kept.append(replace(message, text=text, images=(image,) if places and image is not None else ()))
             is_placed = is_placed or places
     return tuple(kept)
