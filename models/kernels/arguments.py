@@ -103,7 +103,7 @@ def scratch_sizes(shape: LlamaShape, max_rows: int, context: int, threads: int) 
         groups = width // TILE_INPUTS
         cells = rows * groups * shape.planes  # a cell is one group of 32 values of one row
         ranks = max(rows, threads) * parts[name] * MAX_RANK
-        sizes |= {f"{name}_ranks": groups * parts[name] * MAX_RANK, f"{name}_totals": ranks}
+        sizes |= {f"{name}_ranks": groups * parts[name] * MAX_RANK, f"{name}_totals": 2 * ranks}
         if shape.float_type is not None:
             sizes |= {f"{name}_values": cells * TILE_INPUTS, f"{name}_rank_values": ranks}
             continue

@@ -59,15 +59,22 @@ class Decode(LlamaWriter):
         """
         activations = self.sites[site]
         with when(self.a["rank_tiles"] > 0):
-            base = self.a_base(site, layer)
-            with share(i64(activations.groups), thread, self.threads) as group:
-                self.linear.multiply_a(activations, ONE_ROW, group, base, None)
+            base, groups = self.a_base(site, layer), i64(activations.groups)
+            first = bind(tir.truncdiv(thread * groups, self.threads))
+            with share(groups, thread, self.threads) as group:
+                self.linear.multiply_a(
+                    activations,
+                    ONE_ROW,
+                    group,
+                    base,
+                    lambda _, chunk, value: self.linear.add_to_rank(activations, first, group, chunk, value),
+                )
 
     def _totals(self, site: str, thread: Expr) -> Expr:
         """Sum A x over the groups and quantise it. Every thread does so for itself. Returns the offset of its copy."""
         activations = self.sites[site]
         offset = bind(thread * self.a["rank_tiles"] * activations.parts)
-        self.linear.sum_ranks(activations, offset)
+        self.linear.sum_ranks(activations, offset, self.threads)
         return offset
 
     def _project_qkv(self, layer: Expr) -> None:

@@ -67,7 +67,9 @@ class Prefill(LlamaWriter):
                 lambda row: self.pair(source, rows.index(row) * activations.width + group * GROUP),
                 norm,
                 a_base,
-                lambda row: totals[row],
+                lambda row, chunk, value: self.linear.add_to_total(
+                    activations, group, totals[row] + chunk, value
+                ),
             )
         for total in totals:
             self.linear.finish_totals(activations, total)
@@ -77,7 +79,7 @@ class Prefill(LlamaWriter):
                 store(activations.inverse, index, self.linear.inverse_rms(activations, index), 1)
 
     def _total(self, site: str, rows: Rows, row: int) -> Expr:
-        """Offset of a row's A x in rank_scales, and / 16 in totals."""
+        """Offset of a row's A x in rank_scales, and / 32 in totals."""
         return bind(rows.index(row) * self.a["rank_tiles"] * self.sites[site].parts)
 
     def _block(self, role: str, site: str, layer: Expr, block: Expr, rows: Rows) -> list[Expr]:

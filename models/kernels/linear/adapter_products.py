@@ -1,7 +1,9 @@
 """The products of an adapter: A x of the groups of a site, and B (A x) of blocks of outputs.
 
-A x is rounded to int8 in groups of 16 ranks before it is multiplied with B. Decode stores A x by groups, which threads
-share, and each thread sums the groups for itself. Prefill adds the groups of a row up at once. The order is the same.
+A x is rounded to int8 in groups of 16 ranks before it is multiplied with B. It is summed over the groups of a span in
+order, then over the spans in order. In decode threads share the groups. A thread adds up the groups of a span that it
+has from its beginning, and stores the others one by one; every thread sums what all have stored for itself. Prefill
+adds the groups of a row up at once. The order is the same.
 """
 
 from __future__ import annotations
@@ -37,9 +39,9 @@ class AdapterProducts(WeightTiles):
         rows: Rows,
         group: Expr,
         a_base: Expr,
-        total: Callable[[int], Expr] | None,
+        add: Callable[[int, Expr, Expr], None],
     ) -> None:
-        """A x of one group, 16 ranks at a time."""
+        """A x of one group, 16 ranks at a time. add(row, number of the 16 ranks, A x) takes them."""
         cells = [bind(rows.cell(activations, group, row)) for row in range(rows.count)]
         operands = self._group_operands(activations, cells)
         size = self.lora.a_tile
@@ -48,13 +50,33 @@ class AdapterProducts(WeightTiles):
             tile = bind(a_base + (group * chunks + chunk) * size)
             if rows.count == 1:  # decode reads the tiles of a thread's groups one after another
                 self.fetch(self.a["lora"], tile + AHEAD, size)
-            partials = self._lora_tile(tile, size, operands, None)
-            for row, partial in enumerate(partials):
-                if total is None:
-                    store(activations.ranks, (group * chunks + chunk) * 16, partial.value)
-                else:
-                    offset = bind((total(row) + chunk) * 16)
-                    store(activations.totals, offset, load(activations.totals, offset) + partial.value)
+            for row, partial in enumerate(self._lora_tile(tile, size, operands, None)):
+                add(row, chunk, partial.value)
+
+    def add_to_rank(
+        self, activations: Activations, first: Expr, group: Expr, chunk: Expr, value: Expr
+    ) -> None:
+        """Decode: store 16 numbers of A x of a group, or add them to those of its span. first: group of the thread."""
+        chunks, value = self.a["rank_tiles"] * activations.parts, bind(value)
+        start = bind(group - tir.truncmod(group, i64(activations.span)))
+        slot = bind(tir.Select(start >= first, start, group))
+        place = bind((slot * chunks + chunk) * 16)
+        with tir.If(slot < group):
+            with tir.Then():
+                store(activations.ranks, place, load(activations.ranks, place) + value)
+            with tir.Else():
+                store(activations.ranks, place, value)
+
+    def add_to_total(self, activations: Activations, group: Expr, chunk: Expr, value: Expr) -> None:
+        """Prefill: add 16 numbers of A x of a group to those of its span, or begin one. chunk: offset / 32."""
+        whole, value = bind(chunk * 32), bind(value)
+        span = bind(load(activations.totals, whole + 16))
+        with tir.If(tir.truncmod(group, i64(activations.span)) > 0):
+            with tir.Then():
+                store(activations.totals, whole + 16, span + value)
+            with tir.Else():
+                store(activations.totals, whole, load(activations.totals, whole) + span)
+                store(activations.totals, whole + 16, value)
 
     def _group_operands(self, activations: Activations, cells: list[Expr]) -> Operands:
         """What A is multiplied with. cells: of one group of each row."""
@@ -75,23 +97,33 @@ class AdapterProducts(WeightTiles):
         )
 
     def clear_totals(self, activations: Activations, total: Expr) -> None:
-        """Set a row's A x to zero. total: its offset / 16 in "totals"."""
+        """Set a row's A x to zero. total: its offset / 32 in "totals"."""
         with tir.serial(self.a["rank_tiles"] * activations.parts) as chunk:
-            store(activations.totals, (total + chunk) * 16, splat(f32(0.0)))
+            for half in range(2):
+                store(activations.totals, (total + chunk) * 32 + 16 * half, splat(f32(0.0)))
 
     def finish_totals(self, activations: Activations, total: Expr) -> None:
         """Prefill: quantise a row's A x for B. total: as in clear_totals, and its offset in rank_scales."""
         with tir.serial(self.a["rank_tiles"] * activations.parts) as chunk:
-            self._quantise_ranks(activations, total + chunk, load(activations.totals, (total + chunk) * 16))
+            whole, span = (load(activations.totals, (total + chunk) * 32 + 16 * half) for half in range(2))
+            self._quantise_ranks(activations, total + chunk, whole + span)
 
-    def sum_ranks(self, activations: Activations, total: Expr) -> None:
-        """Decode: sum A x over the groups in order, and quantise it for B. total: offset of the copy in rank_scales."""
-        chunks = bind(self.a["rank_tiles"] * activations.parts)
+    def sum_ranks(self, activations: Activations, total: Expr, threads: Expr) -> None:
+        """Decode: sum what threads stored of A x, and quantise it for B. total: offset of the copy in rank_scales."""
+        chunks, length = bind(self.a["rank_tiles"] * activations.parts), i64(activations.span)
+        groups = i64(activations.groups)
         with tir.serial(chunks) as chunk:
-            (summed,) = registers(1)
-            with tir.serial(i64(activations.groups)) as group:
-                summed.value = summed.value + load(activations.ranks, (group * chunks + chunk) * 16)
-            self._quantise_ranks(activations, total + chunk, summed.value)
+            whole, span = registers(2)
+            with tir.serial(threads) as thread:
+                first = bind(tir.truncdiv(thread * groups, threads))
+                end = bind(tir.truncdiv((thread + 1) * groups, threads))
+                begin = bind(tir.truncdiv(first + (length - 1), length))  # the first span that begins there
+                with tir.serial(first, bind(tir.min(end, begin * length))) as group:
+                    span.value = span.value + load(activations.ranks, (group * chunks + chunk) * 16)
+                with tir.serial(begin, bind(tir.truncdiv(end + (length - 1), length))) as number:
+                    whole.value = whole.value + span.value
+                    span.value = load(activations.ranks, (number * length * chunks + chunk) * 16)
+            self._quantise_ranks(activations, total + chunk, whole.value + span.value)
 
     def _quantise_ranks(self, activations: Activations, chunk: Expr, vector: Expr) -> None:
         """Quantise 16 float32 of A x to int8 codes in -127..127 with scale = max |v| / 127."""

@@ -72,13 +72,12 @@ class Linear(AdapterProducts):
         source: Callable[[Expr], tuple[Expr, Expr]],
         norm: Expr | None,
         a_base: Expr | None,
-        total: Callable[[int], Expr] | None,
+        add: Callable[[int, Expr, Expr], None] | None,
     ) -> None:
         """Quantise 32 values of each row, with the sum of their squares and their part of A x.
 
         source(row): the two vectors of 16. norm: offset of the norm's weights, None without a norm. a_base: offset of
-        the site's A in "lora", None where no LoRA reads the values. total(row): offset / 16 in "totals" where A x is
-        added up; None stores it by group in "ranks".
+        the site's A in "lora", None where no LoRA reads the values yet. add: of multiply_a; None without a_base.
         """
         with tir.serial(i64(rows.count)) as row:
             vectors = [bind(vector) for vector in source(row)]
@@ -90,9 +89,9 @@ class Linear(AdapterProducts):
             lost = self._quantise(activations, rows.cell(activations, group, row), vectors)
             if activations.planes == 2:
                 self._quantise(activations, rows.cell(activations, activations.groups + group, row), lost)
-        if a_base is not None:
+        if a_base is not None and add is not None:
             with when(self.a["rank_tiles"] > 0):
-                self.multiply_a(activations, rows, group, a_base, total)
+                self.multiply_a(activations, rows, group, a_base, add)
 
     def _quantise(self, activations: Activations, cell: Expr, vectors: list[Expr]) -> list[Expr]:
         """Quantise 32 float32 to int8 codes in -127..127 with scale = max |v| / 127. Returns what they lack.

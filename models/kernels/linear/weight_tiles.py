@@ -32,8 +32,10 @@ class Activations:
     offsets, offsets_of_4     int32 [tile][plane][group][row], -128 and -8 * sum of the codes
     squares                   float32 [row][group], sums of squares; only where an RMS norm precedes
     inverse                   float32 [row], 1 / root mean square; likewise
-    ranks                     float32 [group][parts * rank], A x of single groups; decode only
-    totals                    float32 [row][parts * rank], A x; prefill only
+    ranks                     float32 [group][parts * rank], A x of single groups, or of the groups of a span that a
+                              thread has from its beginning, at the span's first group; decode only
+    totals                    float32 [row][parts * rank / 16][2][16], A x of earlier spans, and of the current one;
+                              prefill only
     rank_codes                int32, four int8 codes each, [row, or thread in decode][parts * rank / 16][4]
     rank_scales, rank_offsets  float32 and int32 [row or thread][parts * rank / 16]; A x quantised by groups of 16
 
@@ -52,6 +54,15 @@ class Activations:
     @property
     def groups(self) -> int:
         return self.width // GROUP
+
+    @property
+    def span(self) -> int:
+        """Groups of a span. A x is added up within spans, then over spans, for every number of threads.
+
+        Spans are a quarter or a half of the groups, so that two or four threads, which share the groups in order, have
+        whole spans: a thread reads a sum for each span that another one has, not a vector for each group.
+        """
+        return next(self.groups // count for count in (4, 2, 1) if self.groups % count == 0)
 
     @property
     def parts(self) -> int:

@@ -166,6 +166,22 @@ def test_any_number_of_threads_gives_the_same_bits(
     assert np.array_equal(decoded(other, TOKENS, lora=lora), whole)
 
 
+def test_threads_that_share_a_span_of_an_adapters_sums_give_the_same_bits(
+    packs: Path, compiled: Path
+) -> None:
+    """The sums of A x are shared in spans of 2 of 8 groups; three threads have the groups 0-1, 2-4 and 5-7."""
+    wide = tiny_llama.random_weights(tiny_llama.config(intermediate_size=256, num_layers=1))
+    path = choose_path(detect(compiled))
+    lora = None
+    answers = []
+    for threads in (1, 2, 3):
+        runtime = tiny_llama.runtime(wide, packs, compiled, path, threads=threads)
+        lora = lora or pack_lora(runtime.shape, random_lora(runtime.shape, 24))
+        answers += [runtime.prefill(TOKENS[:20], None, 0, lora).copy()]
+        answers += [decoded(runtime, TOKENS[:20], lora=lora)]
+    assert all(np.array_equal(answer, answers[0]) for answer in answers[1:])
+
+
 def test_rewinding_leaves_no_trace(runtime: LlamaRuntime) -> None:
     fresh = runtime.prefill(TOKENS[:40], None, 0).copy()
     runtime.prefill(TOKENS[::-1].copy(), None, 0)
