@@ -102,7 +102,7 @@ def scratch_sizes(shape: LlamaShape, max_rows: int, context: int, threads: int) 
     for name, width in widths.items():
         groups = width // TILE_INPUTS
         cells = rows * groups * shape.planes  # a cell is one group of 32 values of one row
-        ranks = max(rows, threads) * parts[name] * MAX_RANK
+        ranks = max(rows, 2 * threads) * parts[name] * MAX_RANK  # decode pads the copy of a thread
         sizes |= {f"{name}_ranks": groups * parts[name] * MAX_RANK, f"{name}_totals": 2 * ranks}
         if shape.float_type is not None:
             sizes |= {f"{name}_values": cells * TILE_INPUTS, f"{name}_rank_values": ranks}

@@ -73,7 +73,8 @@ class Decode(LlamaWriter):
     def _totals(self, site: str, thread: Expr) -> Expr:
         """Sum A x over the groups and quantise it. Every thread does so for itself. Returns the offset of its copy."""
         activations = self.sites[site]
-        offset = bind(thread * self.a["rank_tiles"] * activations.parts)
+        # A multiple of 16 numbers of 4 bytes, so that no two threads write to the same cache line.
+        offset = bind(thread * (tir.truncdiv(self.a["rank_tiles"] * activations.parts + 15, i64(16)) * 16))
         self.linear.sum_ranks(activations, offset, self.threads)
         return offset
 
