@@ -7,14 +7,14 @@ rule of their field's name (models.scoring.answer_rules).
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.quality.pages.page_command import counted, page_parser, run_and_print
 from edge_app.answer import Answer
 from edge_app.assistant import Assistant
 from edge_app.evaluation.calibration import auroc
@@ -143,35 +143,22 @@ def table(pages: Sequence[PageResult]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the table, or JSON. Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.quality.pages.page_fields",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = page_parser("page_fields", __doc__)
     parser.add_argument("file", type=Path, metavar="ROWS.jsonl")
     parser.add_argument("--fields", default=FOUR_FIELDS, help="names and kinds [default: %(default)s]")
-    parser.add_argument("--split", default="val", help="rows of this split [default: val]")
     parser.add_argument("--limit", type=int, help="the first so many pages")
     parser.add_argument("--adapter", default="auto", help="as for `ask` [default: auto]")
-    parser.add_argument("--json", action="store_true", help="scores and every page as JSON")
     options = parser.parse_args(arguments)
-    try:
+
+    def ask() -> list[PageResult]:
         schema = schema_of_fields(parse_fields(options.fields))
         rows = read_page_rows(options.file, schema.names, options.split)[: options.limit]
         if not rows:
             raise UserError(f"{options.file} has no rows of the split {options.split!r}.")
-        pages = []
         with Assistant(for_this_process(), None) as assistant:
-            for page in results(assistant, rows, schema, options.adapter):
-                pages.append(page)
-                print(f"\r{len(pages)} of {len(rows)} pages", end="", file=sys.stderr, flush=True)
-        print(file=sys.stderr)
-    except UserError as error:
-        print(f"page_fields: {error}", file=sys.stderr)
-        return error.exit_code
-    made = {"scores": list(map(asdict, scores(pages))), "pages": list(map(asdict, pages))}
-    print(json.dumps(made, indent=1) if options.json else table(pages))
-    return 0
+            return list(counted(results(assistant, rows, schema, options.adapter), len(rows), "pages"))
+
+    return run_and_print("page_fields", ask, scores, table, ("scores", "pages") if options.json else None)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ adapter is asked beside it.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from benchmarks.quality.pages.page_command import counted, page_parser, run_and_print
 from edge_app.answer import Answer
 from edge_app.assistant import Assistant
 from edge_app.evaluation.rows import EvaluationRow, read_rows
@@ -117,43 +117,25 @@ def table(asked: Sequence[AskedPage]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the table, or JSON. Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.quality.pages.unseen_pages",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = page_parser("unseen_pages", __doc__)
     parser.add_argument("files", type=Path, nargs="+", metavar="ROWS.jsonl")
     parser.add_argument("--adapter", default="documents", help="whom to ask [default: documents]")
-    parser.add_argument("--split", default="val", help="rows of this split [default: val]")
     parser.add_argument("--pages", type=int, help="the first so many images of each file")
     parser.add_argument(
         "--plain-pages", type=int, default=5, help="of these, so many are asked without adapter [default: 5]"
     )
-    parser.add_argument("--json", action="store_true", help="shares and every answer as JSON")
     options = parser.parse_args(arguments)
-    try:
+
+    def ask() -> list[AskedPage]:
         rows = first_images(list(read_rows(options.files, None, options.split, None)), options.pages)
         if not rows:
             raise UserError(f"There are no rows of the split {options.split!r}.")
         plain = first_images(rows, options.plain_pages) if options.plain_pages else []
-        asked: list[AskedPage] = []
         with Assistant(for_this_process(), None) as assistant:
-            for adapter, some in ((options.adapter, rows), ("none", plain)):
-                for answer in answers(assistant, some, adapter):
-                    asked.append(answer)
-                    _tell(len(asked), len(rows) + len(plain))
-        print(file=sys.stderr)
-    except UserError as error:
-        print(f"unseen_pages: {error}", file=sys.stderr)
-        return error.exit_code
-    made = {"shares": list(map(asdict, shares(asked))), "answers": list(map(asdict, asked))}
-    print(json.dumps(made, indent=1) if options.json else table(asked))
-    return 0
+            asked = chain(answers(assistant, rows, options.adapter), answers(assistant, plain, "none"))
+            return list(counted(asked, len(rows) + len(plain), "questions"))
 
-
-def _tell(done: int, total: int) -> None:
-    if done % 10 == 0 or done == total:
-        print(f"\r{done} of {total} questions", end="", file=sys.stderr, flush=True)
+    return run_and_print("unseen_pages", ask, shares, table, ("shares", "answers") if options.json else None)
 
 
 if __name__ == "__main__":
