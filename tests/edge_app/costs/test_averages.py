@@ -11,7 +11,7 @@ from edge_app.costs.averages import PRIOR_LOCAL, AnswerCost, CostAverages, CostT
 from edge_app.settings import Price, Settings
 from edge_app.system import paths
 from router.place_policy import Expected, scenario, threshold
-from tests.edge_app.test_events import ANSWER
+from tests.edge_app.test_answer import ANSWER
 
 CLOUD = Expected(correct=0.9, seconds=3.0, joules=6.0, money=0.001)
 ELSEWHERE = 500.0

@@ -12,7 +12,7 @@ from edge_app.storage.sessions import SessionStore
 from edge_app.turns import recorder as module
 from edge_app.turns.recorder import TimedSaver, TurnRecorder
 from models.core.errors import UserError
-from tests.edge_app.test_events import ANSWER
+from tests.edge_app.test_answer import ANSWER
 
 
 @pytest.fixture
