@@ -94,7 +94,7 @@ def question_about(rng: random.Random, wordings: Wordings, unseen: bool) -> str:
 
 
 def training_questions(each: int, seed: int = 0) -> list[str]:
-    """Questions in all words of training: every form around `each` nouns, and every whole question.
+    """Questions in all words of training and in more forms: each around `each` nouns, and every whole question.
 
     Those of one form are beside one another. models.training.scope.pages learns from them.
     """
@@ -104,9 +104,10 @@ def training_questions(each: int, seed: int = 0) -> list[str]:
         return wordings[:-1] if len(wordings) > 2 else wordings
 
     nouns = [noun for own in known for noun in (*seen(own.nouns), *own.more_nouns)]
+    forms = read_list("wordings.toml")
     asked = [
         form.format(noun)
-        for form in dict.fromkeys(read_list("wordings.toml")["seen"])
+        for form in dict.fromkeys([*forms["seen"], *forms["scope"]])
         for noun in rng.sample(nouns, min(each, len(nouns)))
     ]
     return list(dict.fromkeys([*asked, *(ask for own in known for ask in (*seen(own.asks), *own.more_asks))]))

@@ -29,7 +29,7 @@ from models.training.scope.adjustments import GRID, LinearRule, fit_rule, share_
 from models.training.scope.data import FOLDER, reworded
 
 NAME = "documents"
-MOST = 1500
+MOST = 3000
 """Questions of each file that are read, at equal distances."""
 
 SHARE = 2.0
