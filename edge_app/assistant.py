@@ -81,8 +81,8 @@ class Assistant:
         self._bases = AdapterBases(self.adapters)
         self._pool = EnginePool(settings, self.adapters, self._bases, load, self._thread.broadcast)
         scope = scope or TaskScope(self.adapters.directory, paths.cache_directory())
-        self._chooser = AdapterChooser(self._pool, self.adapters.directory, scope, router or settings.router)
-        self._texts = ImageTexts(reader, settings.threads)
+        self._texts, used = ImageTexts(reader, settings.threads), router or settings.router
+        self._chooser = AdapterChooser(self._pool, self.adapters.directory, scope, used, self._texts)
         self._cloud = CloudAccess(settings, consenter)
         self._costs = CostAverages(settings, learns=sessions is not None)
         self._planner = Planner(settings, sessions, self.adapters, self._bases, self._cloud, self._costs)

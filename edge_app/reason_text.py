@@ -22,6 +22,7 @@ CLAUSES = {
     "no_adapter_asked": "no adapter, as asked",
     "adapter_asked": "adapter {adapter}, as asked",
     "adapter_suits": "looks like {adapter}{likeness}",
+    "page_of_text": "the image is a page of text, and {adapter} answers such questions",
     "no_adapter_suits": "no adapter: nearest is {adapter}{likeness}",
     "question_out_of_scope": "no adapter: the image looks like {adapter}, the question is none of its tasks{likeness}",
     "other_language_model": "no adapter: the router knows the questions of another language model only",

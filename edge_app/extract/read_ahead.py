@@ -7,12 +7,13 @@ reader has one thread: two threads on one page take a fifth more processor time 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 
 from models.compiler.threads import available_cpus
-from models.core.types import Image
+from models.core.types import Box, Image
 from models.ocr.page_layout import PageText
 from models.ocr.reader import ReadingStopped, TextReader, may_be_page
 
@@ -92,6 +93,13 @@ class ReadAhead:
             return self._reader().read_document(image, cancel)
         page = announced.page
         return page if page is not None and page.looks_like_document else None
+
+    def glance(self, image: Image, cancel: threading.Event | None = None) -> Sequence[Box]:
+        """Boxes of the text in an image, at least as many as TextReader.glance finds."""
+        announced = self._wait(image, cancel)
+        if announced is not None and announced.page is not None:
+            return [line.box for line in announced.page.lines]
+        return self._reader().glance(image, cancel)
 
     def close(self) -> None:
         """Ends the threads; a page that is being read is given up."""

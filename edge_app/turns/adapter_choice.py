@@ -1,4 +1,8 @@
-"""Chooses the adapter of a turn: the one that was planned, or the router's choice."""
+"""Chooses the adapter of a turn: the one that was planned, or the router's choice.
+
+The photo of a label, a badge or a parcel is hardly like the pages that an adapter for any page knows. Where its
+question surely is such an adapter's, the text reader decides whether the image is a page.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,23 @@ from edge_app.engine.inference_thread import Job
 from edge_app.events import Routed
 from edge_app.turns.images.image_focus import ImageFocus
 from edge_app.turns.images.image_references import about_this_image
+from edge_app.turns.images.image_text import ImageTexts
 from edge_app.turns.planner import PlannedTurn
+from models.core.types import Image
 from router.choice import Choice, Query, Router
 from router.place_policy import FirstPlace
 from router.scope import WITHOUT_IMAGE, QuestionScope
-from router.types import RouterName
+from router.types import Reason, RouterName
 
 if TYPE_CHECKING:
     from models.engine import Engine
+
+SURE_QUESTION = 0.9
+"""The least probability that the question is a task of an adapter for any page, for an image to be read before the
+choice."""
+
+LIKE_A_PAGE = -0.25
+"""The least likeness of that image to the adapter's own. Ordinary photos are less like them."""
 
 ASKING_CHARACTERS = 2_000
 """Of the beginning and of the end of a longer question, by which an adapter is chosen."""
@@ -32,16 +45,22 @@ class AdapterChooser:
     """Runs on the inference thread, because the router reads the features of the embedded default's engine.
 
     directory: the folder of the installed adapters. scope: over the same folder. router: a router, or the name of one
-    that is made at its first use.
+    that is made at its first use. texts: reads an image whose likeness leaves the choice open.
     """
 
     def __init__(
-        self, pool: EnginePool, directory: Path, scope: QuestionScope, router: Router | RouterName
+        self,
+        pool: EnginePool,
+        directory: Path,
+        scope: QuestionScope,
+        router: Router | RouterName,
+        texts: ImageTexts,
     ) -> None:
         self._pool = pool
         self._directory = directory
         self._scope = scope
         self._router = router
+        self._texts = texts
 
     def choose(self, planned: PlannedTurn, first: FirstPlace, job: Job) -> tuple[Choice, float]:
         """The choice, and the milliseconds that it took in all. Emits Routed.
@@ -61,6 +80,8 @@ class AdapterChooser:
                 engine.load_vision(reporter(job, job.emit))
             question = about_this_image(asking_part(planned.turn.question))
             choice = self._ask_router(engine, question, focus, planned.installed)
+            if choice.adapter is None and focus.image is not None:
+                choice = self._if_page(choice, focus.image, job)
         milliseconds = planned.route_ms + 1000 * (time.perf_counter() - started)
         model = self._pool.bases.of(choice.adapter, planned.model)
         job.emit(Routed(planned.places.route(choice, first, model), planned.turn.mode, milliseconds))
@@ -70,11 +91,7 @@ class AdapterChooser:
         """An adapter of a model for any page of text, among those of a turn that is routed; None without one."""
         if planned.choice is not None:
             return None
-        from router.routers.ridge_heads import is_for_any_page  # numpy code that a start does not need
-
-        found = (
-            name for name in planned.installed if is_for_any_page(self._directory / name / MANIFEST_FILE)
-        )
+        found = (name for name in planned.installed if self._is_for_any_page(name))
         return next((name for name in found if self._pool.bases.of(name, planned.model) == model), None)
 
     def scope_of(self, planned: PlannedTurn, adapter: str | None, engine: Engine) -> float | None:
@@ -88,6 +105,27 @@ class AdapterChooser:
         if planned.focus.image is None or not planned.turn.see_images:
             return self._scope.of_tasks(question, engine.abilities.text_tasks, WITHOUT_IMAGE)
         return self._scope.of_tasks(question, engine.abilities.image_tasks)
+
+    def _if_page(self, choice: Choice, image: Image, job: Job) -> Choice:
+        """The adapter for any page in the place of none, when the question surely is its and the image is a page."""
+        able = (
+            each
+            for each in choice.candidates
+            if (each.question or 0.0) >= SURE_QUESTION
+            and each.image is not None
+            and each.image >= LIKE_A_PAGE
+            and self._is_for_any_page(each.adapter)
+        )
+        found = next(able, None)
+        if found is None or not self._texts.has_lines(image, job):
+            return choice
+        reason = Reason("page_of_text", {"adapter": found.adapter})
+        return replace(choice, adapter=found.adapter, probability=found.question, reason=reason)
+
+    def _is_for_any_page(self, adapter: str) -> bool:
+        from router.routers.ridge_heads import is_for_any_page  # numpy code that a start does not need
+
+        return is_for_any_page(self._directory / adapter / MANIFEST_FILE)
 
     def _ask_router(
         self, engine: Engine, question: str, focus: ImageFocus, installed: Sequence[str]

@@ -23,7 +23,7 @@ from edge_app.evaluation.rows import read_rows
 from edge_app.settings import for_this_process
 from models.core.errors import UserError
 from models.core.images import load_image
-from models.core.types import Image
+from models.core.types import Box, Image
 from models.ocr.page_layout import PageText
 from models.scoring.answer_rules import is_right, normalise
 
@@ -70,6 +70,10 @@ class NoReader:
     def read_document(self, image: Image, cancel: threading.Event | None = None) -> PageText | None:
         del image, cancel
         return None
+
+    def glance(self, image: Image, cancel: threading.Event | None = None) -> list[Box]:
+        del image, cancel
+        return []
 
 
 def ask(assistant: Assistant, asked: PageQuestion, kind: str) -> AskedQuestion:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,10 +16,10 @@ import PIL.Image
 from adapters.store.manifest import PromptPolicy, ReadsText
 from edge_app.engine.inference_thread import CancelledError, Job
 from edge_app.events import Progress
-from models.core.types import Image
+from models.core.types import Box, Image
 from models.ocr.page_layout import PageText, in_reading_order
 from models.ocr.prompt_text import as_page_lines
-from models.ocr.reader import ReadingStopped, TextReader, may_be_page
+from models.ocr.reader import GLANCE_LINES, ReadingStopped, TextReader, may_be_page
 
 MOST_PAGES = 256
 """How many images have their text kept, the last used ones. A page takes a few kilobytes."""
@@ -35,6 +35,8 @@ class Reader(Protocol):
     def read(self, image: Image, cancel: threading.Event | None = None) -> PageText: ...
 
     def read_document(self, image: Image, cancel: threading.Event | None = None) -> PageText | None: ...
+
+    def glance(self, image: Image, cancel: threading.Event | None = None) -> Sequence[Box]: ...
 
 
 class _ReadImage:
@@ -86,6 +88,17 @@ class ImageTexts:
     def page(self, image: Image, job: Job) -> PageText:
         """All text in an image, read at its full size. Raises as `of` does."""
         return self._get(image, "always", job, None).page or PageText(())
+
+    def has_lines(self, image: Image, job: Job) -> bool:
+        """Whether an image has as many lines of text as a page, read or not. Raises as `of` does."""
+        if image.text:
+            return True
+        if job.cancelled.is_set():
+            raise CancelledError
+        try:
+            return len(self._reader.glance(image, job.cancelled)) >= GLANCE_LINES
+        except ReadingStopped:
+            raise CancelledError from None
 
     def probability(self, image: Image, wanted: ReadsText, longest_side: int | None = None) -> float | None:
         """Mean probability of the text that was read in an image, 0..1; None when there was none."""

@@ -13,7 +13,7 @@ from edge_app import settings
 from edge_app.assistant import Assistant
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
-from models.core.types import Image, TextLine
+from models.core.types import Box, Image, TextLine
 from models.ocr.page_layout import PageText
 from tests.adapters.folders import put
 from tests.edge_app.fakes import FakeEngine, FakeRouter
@@ -23,12 +23,18 @@ PAGE = PageText((TextLine("TOTAL 9.90", 0.99, (0.1, 0.1, 0.9, 0.2)),))
 
 @dataclass
 class FakeReader:
-    """Finds the same text in every image. looks: called during a reading."""
+    """Finds the same text in every image. looks: called during a reading. lines: found at a glance."""
 
     page: PageText | None = PAGE
     looks: Callable[[threading.Event | None], None] = lambda _: None
     read_all: int = 0
     read_documents: int = 0
+    lines: int = 0
+
+    def glance(self, image: Image, cancel: threading.Event | None = None) -> list[Box]:
+        del image
+        self.looks(cancel)
+        return [(0.1, 0.1, 0.9, 0.2)] * self.lines
 
     def read(self, image: Image, cancel: threading.Event | None = None) -> PageText:
         del image

@@ -69,8 +69,9 @@ def pool(thread: InferenceThread, adapters: AdapterStore, engine: FakeEngine) ->
 @pytest.fixture
 def resources(pool: EnginePool, adapters: AdapterStore) -> LocalResources:
     scope = TaskScope(adapters.directory, None)
-    chooser = AdapterChooser(pool, adapters.directory, scope, FakeRouter("medical"))
-    return LocalResources(pool, chooser, ImageTexts(), Hopeless)
+    texts = ImageTexts()
+    chooser = AdapterChooser(pool, adapters.directory, scope, FakeRouter("medical"), texts)
+    return LocalResources(pool, chooser, texts, Hopeless)
 
 
 @pytest.fixture
