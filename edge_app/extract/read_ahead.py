@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from models.compiler.threads import available_cpus
 from models.core.types import Box, Image
 from models.ocr.page_layout import PageText
-from models.ocr.reader import ReadingStopped, TextReader, may_be_page
+from models.ocr.reader import GLANCE_LINES, ReadingStopped, TextReader, may_be_page
 
 POLL_SECONDS = 0.05
 """How often a wait for a page looks whether it was cancelled."""
@@ -44,7 +44,7 @@ def cores(available: int | None = None) -> Cores:
 
 @dataclass(frozen=True)
 class _Read:
-    """page: all text; None when the image was not read, because it does not look like a document at all."""
+    """page: all text; None when the image was not read, because it has no lines of text."""
 
     page: PageText | None
 
@@ -92,14 +92,14 @@ class ReadAhead:
         if announced is None:
             return self._reader().read_document(image, cancel)
         page = announced.page
-        return page if page is not None and page.looks_like_document else None
+        return page if page is not None and may_be_page(image) and page.looks_like_document else None
 
     def glance(self, image: Image, cancel: threading.Event | None = None) -> Sequence[Box]:
-        """Boxes of the text in an image, at least as many as TextReader.glance finds."""
+        """Boxes of the text in an image; of one that was announced all of them, or none."""
         announced = self._wait(image, cancel)
-        if announced is not None and announced.page is not None:
-            return [line.box for line in announced.page.lines]
-        return self._reader().glance(image, cancel)
+        if announced is None:
+            return self._reader().glance(image, cancel)
+        return [] if announced.page is None else [line.box for line in announced.page.lines]
 
     def close(self) -> None:
         """Ends the threads; a page that is being read is given up."""
@@ -119,8 +119,10 @@ class ReadAhead:
         return None
 
     def _read(self, image: Image) -> _Read:
-        """All text of an image that may be a page. The reader's glance for photos is left out: this core is free."""
-        return _Read(self._reader().read(image, self._stopped) if may_be_page(image) else None)
+        """All text of an image that may be a page, or has the lines of one, as the photo of a page on a table does."""
+        reader = self._reader()
+        has_text = may_be_page(image) or len(reader.glance(image, self._stopped)) >= GLANCE_LINES
+        return _Read(reader.read(image, self._stopped) if has_text else None)
 
     def _reader(self) -> TextReader:
         """The reader of this thread, since each belongs to one."""

@@ -12,7 +12,7 @@ import pytest
 
 from edge_app.extract.read_ahead import Cores, ReadAhead, cores
 from models.core.types import Image
-from models.ocr.reader import ReadingStopped, TextReader
+from models.ocr.reader import GLANCE_LINES, ReadingStopped, TextReader, may_be_page
 
 
 def page(*lines: str) -> Image:
@@ -51,6 +51,25 @@ def test_a_page_that_was_not_announced_is_read_when_it_is_needed(reader: ReadAhe
 def test_an_image_that_is_no_document_has_none(reader: ReadAhead) -> None:
     photo = Image(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8), "noise", "noise.png")
     reader.read_now(photo)
+    assert reader.read_document(photo) is None
+    assert reader.glance(photo) == []
+    reader.close()
+
+
+def test_the_photo_of_a_page_on_a_table_is_read_ahead_and_is_no_document(
+    reader: ReadAhead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = np.linspace(60, 200, 900)[None, :, None] * np.linspace(0.6, 1, 700)[:, None, None] * np.ones(3)
+    pixels = table.astype(np.uint8)
+    height, width = BILL.pixels.shape[:2]
+    pixels[180 : 180 + height, 200 : 200 + width] = BILL.pixels
+    photo = Image(pixels, "photo of a page", "photo.jpg")
+    assert not may_be_page(photo)
+    expected = TextReader(1).read(photo)
+    reader.read_now(photo)
+    monkeypatch.setattr(TextReader, "read", None)
+    assert [line.text for line in reader.read(photo).lines] == [line.text for line in expected.lines]
+    assert len(reader.glance(photo)) == len(expected.lines) >= GLANCE_LINES
     assert reader.read_document(photo) is None
     reader.close()
 
