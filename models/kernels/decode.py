@@ -91,18 +91,25 @@ class Decode(LlamaWriter):
                         self._adapt(role, layer, block, stream, total, "qkv", starts[role])
             for role, loop in self.blocks(SITES["qkv"], thread):
                 with loop as block:
-                    place = bind(block * 16 + starts[role])
-                    (values,) = self.linear.block(
-                        role,
-                        layer,
-                        block,
-                        stream,
-                        ONE_ROW,
-                        lambda _: total,
-                        lambda _: inverse,
-                        (self.a["qkv"], place),
-                    )
-                    store(self.a["qkv"], place, values)
+                    self._store_block(role, layer, block, stream, total, inverse, "qkv", starts[role])
+
+    def _store_block(
+        self,
+        role: str,
+        layer: Expr,
+        block: Expr,
+        activations: Activations,
+        total: Expr,
+        inverse: Expr,
+        out: str,
+        start: int,
+    ) -> None:
+        """Store (W a + B (A a)) / rms of a block of 16 outputs of a role, the adapter's term being stored there."""
+        place = bind(block * 16 + start)
+        (values,) = self.linear.block(
+            role, layer, block, activations, ONE_ROW, lambda _: total, lambda _: inverse, (self.a[out], place)
+        )
+        store(self.a[out], place, values)
 
     def _starts(self, roles: Sequence[str]) -> dict[str, int]:
         """Where the outputs of each role start when those of all roles follow one another."""
@@ -229,18 +236,7 @@ class Decode(LlamaWriter):
             for role in SITES["gate_up"]:
                 with share(groups, thread, self.threads) as group, tir.serial(i64(2)) as half:
                     block = bind(group * 2 + half)
-                    place = bind(block * 16 + starts[role])
-                    (values,) = self.linear.block(
-                        role,
-                        layer,
-                        block,
-                        stream,
-                        ONE_ROW,
-                        lambda _: total,
-                        lambda _: inverse,
-                        (self.a["gated"], place),
-                    )
-                    store(self.a["gated"], place, values)
+                    self._store_block(role, layer, block, stream, total, inverse, "gated", starts[role])
             with share(groups, thread, self.threads) as group:
                 place = bind(group * GROUP)
                 gates, ups = self.pair("gated", place), self.pair("gated", place + starts["up"])
