@@ -185,7 +185,7 @@ def test_the_real_kernels_reach_what_emits_them_and_not_what_reads_files(builder
     ):
         assert f"models.{name}" not in reached
     if builder == BUILDERS[0]:
-        assert {"models.packing.packed_model:LlamaShape", "models.packing.lora_layout:LoraLayout"} <= set(
+        assert {"models.packing.llama_shape:LlamaShape", "models.packing.lora_layout:LoraLayout"} <= set(
             reached
         )
 
