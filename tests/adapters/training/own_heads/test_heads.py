@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 pytest.importorskip("torch", reason="training needs the extra [train]: pip install -e '.[train]'")
 pytest.importorskip("transformers", reason="training needs the extra [train]: pip install -e '.[train]'")
 
-from adapters.training import fitting, heads
 from adapters.training.data import TrainingRow
 from adapters.training.options import recipe_of
+from adapters.training.own_heads import fitting, heads
 from adapters.training.own_heads.fitting import View, fit, stack
 from adapters.training.own_heads.heads import cross_fit, find_facts, make_heads, word_tokens
 from adapters.training.own_heads.heads_cache import keep_heads, kept_heads
