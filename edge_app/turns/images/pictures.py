@@ -74,10 +74,16 @@ class Pictures:
     def read(self, source: Picture) -> tuple[ReadPicture, ...]:
         """A new picture, or each page of a file that has several.
 
-        Raises UserError when it is missing, is not a readable image, or has more than MOST_IMAGES pages.
+        Raises UserError when it is missing, is not a readable image, or has more than MOST_IMAGES pages, and TypeError
+        for what is no picture.
         """
         if isinstance(source, Image):
             return (self._with_file(source),)
+        if not isinstance(source, bytes | ImageBytes | str | Path):
+            kind = type(source).__name__
+            raise TypeError(
+                f"an image is a {kind}; give a path, a file's bytes, or a models.core.types.Image"
+            )
         pages = tuple(_pages(source))
         if len(pages) > MOST_IMAGES:
             name = pages[0].name

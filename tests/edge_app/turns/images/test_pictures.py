@@ -8,6 +8,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from edge_app.images.image_sources import MOST_IMAGES, ImageBytes
@@ -45,6 +46,11 @@ def test_the_same_content_is_decoded_once_under_different_names(
     assert pictures.read(png())[0].image.digest == read[0].image.digest
     assert pictures.stored(tmp_path / "gone", read[0].image.digest, "c.png").name == "c.png"
     assert len(decoded) == 1
+
+
+def test_an_image_of_another_library_is_a_mistake_of_the_program() -> None:
+    with pytest.raises(TypeError, match="an image is a Image; give a path"):
+        Pictures().read(PIL.Image.new("RGB", (4, 4)))  # type: ignore[arg-type]
 
 
 def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
