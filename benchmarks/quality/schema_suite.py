@@ -20,6 +20,7 @@ import random
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from models.language.tokenizer import Tokenizer
 
 ANSWERS = 12
 MOST_TOKENS = 10_000
+MOST_DIGITS = 300
 SPARE = 48
 """An answer may be so many tokens longer than the shortest one."""
 
@@ -168,10 +170,18 @@ def valid(text: str, schema: Any, draft: str) -> bool:
     names = {"draft4": "Draft4Validator", "draft6": "Draft6Validator", "draft7": "Draft7Validator"}
     kind = getattr(jsonschema, names.get(draft, "Draft202012Validator"))
     try:
-        instance = json.loads(text)
+        instance = json.loads(text, parse_float=exact)
     except ValueError:
         return False
+    schema = json.loads(json.dumps(schema), parse_float=exact)
     return bool(kind(schema, format_checker=kind.FORMAT_CHECKER).is_valid(instance))
+
+
+def exact(number: str) -> int | Decimal:
+    """A number as it is written: 610.395 is a multiple of 0.0001, which floats deny."""
+    value = Decimal(number)
+    is_whole = abs(value.adjusted()) < MOST_DIGITS and value == value.to_integral_value()
+    return int(value) if is_whole else value
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,7 +25,7 @@ MOST_REPEATED = 10_000
 UNSUPPORTED = frozenset(
     {
         "not", "if", "then", "else", "uniqueItems", "contains", "minContains", "maxContains", "propertyNames",
-        "dependencies", "dependentRequired", "dependentSchemas", "unevaluatedItems", "unevaluatedProperties",
+        "unevaluatedItems", "unevaluatedProperties",
         "$dynamicRef", "$recursiveRef", "$dynamicAnchor", "$recursiveAnchor", "$anchor", "x-guidance",
     }
 )  # fmt: skip
@@ -33,7 +33,8 @@ UNSUPPORTED = frozenset(
 
 _OF_ONE = ("items", "additionalItems", "additionalProperties")
 _OF_SEVERAL = ("prefixItems", "items", "anyOf", "oneOf", "allOf")
-_BY_NAME = ("properties", "patternProperties", "$defs", "definitions")
+_BY_NAME = ("properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions")
+_DEPENDENT = ("dependentRequired", "dependentSchemas", "dependencies")
 _LEAST = ("minItems", "minLength", "minProperties")
 _NUMBERS = (
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems",
@@ -100,7 +101,10 @@ def _checked(schema: Mapping[str, Any]) -> str:
 
 
 def _rewritten(schema: Any) -> Any:
-    """An equal schema in the form that llguidance takes: counts as integers, dates and times as patterns."""
+    """An equal schema in the form that llguidance takes.
+
+    Counts become integers, dates and times patterns, and what depends on a property an alternative to its absence.
+    """
     if not isinstance(schema, Mapping):
         return schema
     new = dict(schema)
@@ -116,15 +120,20 @@ def _rewritten(schema: Any) -> Any:
     for key in _COUNTS:
         if isinstance(new.get(key), float) and new[key].is_integer():
             new[key] = int(new[key])
+    parts = [_dependent(name, what) for key in _DEPENDENT for name, what in new.pop(key, {}).items()]
     pattern = _PATTERNS.get(new.get("format", ""))
     if pattern is not None:
         del new["format"]
-        parts = new.get("allOf", [])
-        if "pattern" not in new:
-            new["pattern"] = pattern
-        elif isinstance(parts, list):
-            new["allOf"] = [*parts, {"pattern": pattern}]
+        parts.append({"pattern": pattern})
+    if parts:
+        new["allOf"] = [*new.get("allOf", []), *parts]
     return new
+
+
+def _dependent(name: str, what: Any) -> dict[str, Any]:
+    """A schema of objects that lack a property, or have it and the others that are named, or fit a schema as well."""
+    others, more = (what, []) if isinstance(what, list) else ([], [what])
+    return {"anyOf": [{"properties": {name: False}}, {"allOf": [{"required": [name, *others]}, *more]}]}
 
 
 def _depth(text: str) -> int:
@@ -177,12 +186,32 @@ def _obstacles(schema: Mapping[str, Any], path: str) -> Iterator[str]:
     required = schema.get("required")
     if _at_least(schema, "minProperties") > max(1, len(required) if isinstance(required, list) else 0):
         yield f"`minProperties` above the number of required properties{place}"  # names could be repeated
+    yield from _malformed(schema, place)
+
+
+def _malformed(schema: Mapping[str, Any], place: str) -> Iterator[str]:
+    """The keywords of one schema whose value is of another kind than the keyword has."""
+    for key in _DEPENDENT:
+        if key in schema and not _is_dependent(schema[key]):
+            yield f"`{key}` that is no object of lists or schemas{place}"
+    if not isinstance(schema.get("allOf", []), list):
+        yield f"`allOf` that is no list{place}"
     for key in _NUMBERS:
         if _is_other_than(schema, key, int | float):  # also true of draft 4, whose meaning is another
             yield f"`{key}` that is no number{place}"
     for key in _TEXTS:
         if _is_other_than(schema, key, str):
             yield f"`{key}` that is no text{place}"
+
+
+def _is_dependent(value: object) -> bool:
+    """Whether a value has the form of `dependentRequired` or `dependentSchemas`."""
+    return isinstance(value, Mapping) and all(
+        all(isinstance(name, str) for name in each)
+        if isinstance(each, list)
+        else isinstance(each, Mapping | bool)
+        for each in value.values()
+    )
 
 
 def _is_other_than(schema: Mapping[str, Any], key: str, kind: type | UnionType) -> bool:

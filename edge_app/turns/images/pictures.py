@@ -80,9 +80,9 @@ class Pictures:
         if isinstance(source, Image):
             return (self._with_file(source),)
         if not isinstance(source, bytes | ImageBytes | str | Path):
-            kind = type(source).__name__
+            kind = f"{type(source).__module__}.{type(source).__name__}"
             raise TypeError(
-                f"an image is a {kind}; give a path, a file's bytes, or a models.core.types.Image"
+                f"an image is given as {kind}; give a path, a file's bytes, or a models.core.types.Image"
             )
         pages = tuple(_pages(source))
         if len(pages) > MOST_IMAGES:

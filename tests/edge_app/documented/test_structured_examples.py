@@ -43,6 +43,16 @@ CASES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
         ['{"xa": null}'],
         ['{"a": null}', '{"xa": 1}'],
     ),
+    "dependentRequired": (
+        {"type": "object", "properties": {"a": TEXT, "b": TEXT}, "dependentRequired": {"a": ["b"]}},
+        ['{"a": "x", "b": "y"}', '{"b": "y"}', "{}"],
+        ['{"a": "x"}'],
+    ),
+    "dependentSchemas": (
+        {"properties": {"a": TEXT, "b": {}}, "dependentSchemas": {"a": {"properties": {"b": TEXT}}}},
+        ['{"a": "x", "b": "y"}', '{"b": 1}', '{"a": "x"}'],
+        ['{"a": "x", "b": 1}'],
+    ),
     "maxProperties": ({"type": "object", "maxProperties": 0}, ["{}"], ['{"a": 1}']),
     "items": ({"type": "array", "items": TEXT}, ['["a", "b"]', "[]"], ["[1]"]),
     "prefixItems": ({"type": "array", "prefixItems": [TEXT, {"type": "null"}]}, ['["a", null]'], ["[1]"]),
