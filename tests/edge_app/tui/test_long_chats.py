@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 from textual.pilot import Pilot
 from textual.worker import Worker
 
@@ -16,7 +17,7 @@ from edge_app.events import Event, TokenText, Turn, TurnSaved
 from edge_app.storage.sessions import SessionStore
 from edge_app.tui.app import ChatApp
 from edge_app.tui.composer.prompt import PromptInput
-from edge_app.tui.conversation import conversation_view, saved_chat
+from edge_app.tui.conversation import answer_view, conversation_view, saved_chat
 from edge_app.tui.conversation.answer_view import AnswerView
 from edge_app.tui.conversation.messages import QuestionView, RemarkView
 from tests.edge_app.tui.conftest import ANSWER, MakeApp, ScriptedAssistant, press, settled
@@ -164,6 +165,25 @@ async def test_messages_that_left_the_screen_are_freed(
         await ask(pilot, "q3", "q4", "q5", "q6", "q7", "q8")
         assert questions_on_screen(app)[0] > "q2"
         assert [view() for view in earliest if view() is not None] == []
+
+
+async def test_an_answer_that_comes_in_many_pieces_makes_one_parser(
+    make_app: MakeApp, store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[MarkdownIt] = []
+
+    def make(*arguments: object) -> MarkdownIt:
+        made.append(MarkdownIt(*arguments))  # type: ignore[arg-type]
+        return made[-1]
+
+    app = make_app(store)
+    async with app.run_test() as pilot:
+        await ask(pilot, "q1")
+        monkeypatch.setattr(answer_view, "MarkdownIt", make)
+        for _ in range(20):
+            await app.chat.query(AnswerView).last().append("and *more* ")
+        await settled(pilot)
+    assert len(made) == 1
 
 
 async def test_workers_that_looked_at_images_are_not_kept(
