@@ -57,8 +57,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         self._elsewhere = elsewhere
         self._model = model
         self._start_key = start_key
-        self._before = RemarkView("")
-        self._before.id = "left-out"
+        self._before = Static("", id="left-out")  # says how many questions are not shown
         self._until_freed = QUESTIONS_UNTIL_FREED  # in questions
 
     def compose(self) -> ComposeResult:
@@ -126,7 +125,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         if self.query(MessageView):
             self._until_freed = 0  # with the next question, when nothing refers to the removed ones any more
         await self.query(MessageView).remove()
-        await self.query(RemarkView).exclude("#left-out").remove()
+        await self.query(RemarkView).remove()
         self._leave_out(0)
         self.query_one("#welcome").display = True
         self.anchor()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 from textual.pilot import Pilot
+from textual.widgets import Static
 from textual.worker import Worker
 
 from edge_app.events import Event, TokenText, Turn, TurnSaved
@@ -19,7 +20,7 @@ from edge_app.tui.app import ChatApp
 from edge_app.tui.composer.prompt import PromptInput
 from edge_app.tui.conversation import answer_view, conversation_view, saved_chat
 from edge_app.tui.conversation.answer_view import AnswerView
-from edge_app.tui.conversation.messages import QuestionView, RemarkView
+from edge_app.tui.conversation.messages import QuestionView
 from tests.edge_app.tui.conftest import ANSWER, MakeApp, ScriptedAssistant, press, settled
 from tests.edge_app.tui.test_session_actions import chat_of
 
@@ -80,7 +81,7 @@ def questions_on_screen(app: ChatApp) -> list[str]:
 
 
 def said_at_the_start(app: ChatApp) -> str:
-    remark = app.chat.query_one("#left-out", RemarkView)
+    remark = app.chat.query_one("#left-out", Static)
     return str(remark.content) if remark.display else ""
 
 
