@@ -91,8 +91,16 @@ class ChatScreen(ChatActions):
     @on(Composer.Asked)
     def _asked(self, event: Composer.Asked) -> None:
         self._asked_so_far += 1
+        self._let_go_of_old_keys()
         self._set_busy(True)
         self._answer(event)
+
+    def _let_go_of_old_keys(self) -> None:
+        """The footer makes its keys anew when they change, and tells all that it ever made when `compact` changes. Only
+        then does Textual drop those that are gone."""
+        footer = self.query_one(Footer)
+        for _ in range(2):
+            footer.compact = not footer.compact
 
     @work(group="answer")
     async def _answer(self, asked: Composer.Asked) -> None:

@@ -200,3 +200,12 @@ async def test_workers_that_looked_at_images_are_not_kept(
         gc.collect()
         kept = [each for each in gc.get_objects() if isinstance(each, Worker) and each.group == "prepare"]
         assert len(kept) <= 2
+
+
+async def test_keys_that_the_footer_no_longer_shows_are_freed(make_app: MakeApp, store: SessionStore) -> None:
+    app = make_app(store)
+    async with app.run_test() as pilot:
+        await ask(pilot, "q1", "q2", "q3", "q4", "q5", "q6")
+        gc.collect()
+        made = [each for each in gc.get_objects() if type(each).__name__ == "FooterKey"]
+        assert 0 < len(made) <= 4 * len(app.chat.query("FooterKey"))
