@@ -109,23 +109,26 @@ class CloudAccess:
             place, self._obstacle(cloud), self._permission(place, images, session, allow_cloud=allow_cloud)
         )
 
-    def expert(
-        self, adapter: str, permission: Permission, session: str | None, stopped: threading.Event
-    ) -> str | None:
-        """The endpoint's model that is named like the adapter; None when there is none, or none is known.
+    def experts(
+        self, adapters: Sequence[str], permission: Permission, session: str | None, stopped: threading.Event
+    ) -> frozenset[str]:
+        """Those of the adapters that the endpoint has a model of the same name for, as far as is known.
 
         The endpoint is asked for its list only if it may be sent to without asking the user. Otherwise the last list
         counts, so that the user is shown the model that will be asked.
         """
         cloud, prices = self._client(), self._settings.cloud_prices
         place = cloud.endpoint
-        if self._settings.cloud_daily_limit is not None and not place.is_local and adapter not in prices:
-            return None  # the limit could not be kept
+        wanted = frozenset(adapters)
+        if self._settings.cloud_daily_limit is not None and not place.is_local:
+            wanted &= prices.keys()  # for the others the limit could not be kept
+        if not wanted:
+            return wanted
         known = self._lists.known(place.host)
         if permission.action == "send" and (known is None or not known[1]):
             self.list_models(session, stopped)
             known = self._lists.known(place.host)
-        return adapter if known is not None and adapter in known[0] else None
+        return frozenset() if known is None else wanted & known[0]
 
     def list_models(self, session: str | None, stopped: threading.Event) -> None:
         """Asks the endpoint for its list of models and remembers it. The caller has consent for the host."""

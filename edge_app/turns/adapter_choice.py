@@ -69,23 +69,18 @@ class AdapterChooser:
         loaded.
         """
         started = time.perf_counter()
-        choice = planned.choice
-        if choice is None:
-            engine = self._pool.engine(self._pool.bases.embedded, job)
-            leave_if_cancelled(job)
-            focus = planned.focus
-            if not planned.turn.see_images:
-                focus = replace(focus, image=None)
-            if focus.image is not None:
-                engine.load_vision(reporter(job, job.emit))
-            question = about_this_image(asking_part(planned.turn.question))
-            choice = self._ask_router(engine, question, focus, planned.installed)
-            if choice.adapter is None and focus.image is not None:
-                choice = self._if_page(choice, focus.image, job)
+        choice = planned.choice or self._routed(planned, job)
         milliseconds = planned.route_ms + 1000 * (time.perf_counter() - started)
         model = self._pool.bases.of(choice.adapter, planned.model)
         job.emit(Routed(planned.places.route(choice, first, model), planned.turn.mode, milliseconds))
         return choice, milliseconds
+
+    def adapter_for_cloud(self, planned: PlannedTurn, job: Job) -> str | None:
+        """The router's choice for a question that the endpoint is asked first; None when it chooses none or fails."""
+        try:
+            return self._routed(planned, job).adapter
+        except Exception:  # whatever is wrong here, the endpoint can be asked without an adapter
+            return None
 
     def for_any_page(self, planned: PlannedTurn, model: str) -> str | None:
         """An adapter of a model for any page of text, among those of a turn that is routed; None without one."""
@@ -105,6 +100,21 @@ class AdapterChooser:
         if planned.focus.image is None or not planned.turn.see_images:
             return self._scope.of_tasks(question, engine.abilities.text_tasks, WITHOUT_IMAGE)
         return self._scope.of_tasks(question, engine.abilities.image_tasks)
+
+    def _routed(self, planned: PlannedTurn, job: Job) -> Choice:
+        """The router's choice. Raises CancelledError, and UserError when the engine cannot be loaded."""
+        engine = self._pool.engine(self._pool.bases.embedded, job)
+        leave_if_cancelled(job)
+        focus = planned.focus
+        if not planned.turn.see_images:
+            focus = replace(focus, image=None)
+        if focus.image is not None:
+            engine.load_vision(reporter(job, job.emit))
+        question = about_this_image(asking_part(planned.turn.question))
+        choice = self._ask_router(engine, question, focus, planned.installed)
+        if choice.adapter is None and focus.image is not None:
+            choice = self._if_page(choice, focus.image, job)
+        return choice
 
     def _if_page(self, choice: Choice, image: Image, job: Job) -> Choice:
         """The adapter for any page in the place of none, when the question surely is its and the image is a page."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 
@@ -36,7 +36,9 @@ class CloudAnswer:
 
     why: the event that announces the request. kept: the local answer, or its beginning, which stays untouched; None
     when there is none. stopped: set from any thread to end the answer within a tenth of a second. adapter: that answers
-    or would answer here; an endpoint that lists a model of that name is asked for it. None for none.
+    or would answer here; an endpoint that lists a model of that name is asked for it. None for none. route: finds that
+    adapter, with its events, where it is not known yet. It is called only if the endpoint lists a model named like one
+    of the installed adapters. None where there is nothing to find.
 
     After `run` exactly one of these holds: `whole` (complete), `cancelled`, `refused` (the reason why nothing was sent)
     or `error`. text: what was received in any case. interruption: the KeyboardInterrupt that cancelled the answer.
@@ -51,6 +53,7 @@ class CloudAnswer:
         kept: str | None,
         stopped: threading.Event,
         adapter: str | None = None,
+        route: Callable[[], Generator[Event, None, str | None]] | None = None,
     ) -> None:
         self.text = ""
         self.whole = False
@@ -65,6 +68,7 @@ class CloudAnswer:
         self._kept = kept
         self._stopped = stopped
         self._adapter = adapter
+        self._route = route if planned.installed else None
         self._model: str | None = None
         self._request: Payload | None = None
         self._done: CloudDone | None = None
@@ -105,7 +109,8 @@ class CloudAnswer:
             self.cancelled = True
             raise
         else:
-            if self.whole and self._adapter is not None and not self._access.knows_models():
+            may_have_expert = self._adapter is not None or self._route is not None
+            if self.whole and may_have_expert and not self._access.knows_models():
                 with suppress(UserError):  # for the next question, since the user has allowed the host
                     self._access.list_models(self._recorder.session, self._stopped)
         finally:
@@ -144,7 +149,10 @@ class CloudAnswer:
             return
         turn, session = self._planned.turn, self._recorder.session
         side = self._planned.places.scenario.budgets.image_side
-        self._choose_model()
+        yield from self._choose_model()
+        self.cancelled = self._stopped.is_set()
+        if self.cancelled:
+            return
         request = self._proposed(self._planned.messages, side)
         self.refused = self._access.refusal(
             request, self._why.reason, session, self._stopped, allow_cloud=turn.allow_cloud
@@ -162,13 +170,17 @@ class CloudAnswer:
                 raise
             yield from self._stream(self._without_images(error, side))
 
-    def _choose_model(self) -> None:
+    def _choose_model(self) -> Generator[Event, None, None]:
         """Lets the expert go along: asks for the endpoint's model that is named like the adapter, if it lists one."""
-        if self._adapter is None:
+        adapters = self._planned.installed if self._adapter is None else (self._adapter,)
+        if self._adapter is None and self._route is None:
             return
         permission, session = self._planned.places.standing.permission, self._recorder.session
-        self._model = self._access.expert(self._adapter, permission, session, self._stopped)
-        if self._model is not None:
+        listed = self._access.experts(adapters, permission, session, self._stopped)
+        if listed and self._route is not None and not self._stopped.is_set():
+            self._adapter = yield from self._route()
+        if self._adapter in listed:
+            self._model = self._adapter
             asked = clause(Reason("expert_asked", {"model": self._model}))
             self._why = replace(self._why, reason=f"{self._why.reason}; {asked}")
 

@@ -7,16 +7,16 @@ turn's answer whenever the endpoint gives none.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from edge_app.answer import Answer
 from edge_app.cloud.access import CloudAccess
 from edge_app.costs.averages import CostAverages
-from edge_app.engine.inference_thread import InferenceThread, Job
+from edge_app.engine.inference_thread import InferenceThread
 from edge_app.events import (
     Answered,
     CloudFailed,
@@ -38,6 +38,7 @@ from edge_app.turns.planner import PlannedTurn
 from edge_app.turns.recorder import TurnRecorder
 from edge_app.turns.replies.built_in_replies import BuiltInReply, built_in_reply
 from edge_app.turns.replies.text_replies import TEXT_READ
+from edge_app.turns.turn_jobs import TurnJobs
 from models.core.errors import NeedsNetwork, UserError
 from router.choice import Choice
 from router.place_policy import Escalation, FirstPlace
@@ -45,6 +46,9 @@ from router.types import Reason
 
 CLOUD_FAILED = 4
 """The exit code when the endpoint failed and there is no local answer."""
+
+ROUTER_SECONDS = 10.0
+"""The longest wait for the router, and for its model's load, before the endpoint is asked without an adapter."""
 
 Events = Generator[Event, None, None]
 
@@ -72,12 +76,11 @@ class TurnRunner:
         self._places = planned.places
         self._dependencies = dependencies
         self._recorder = TurnRecorder(None, None)
-        self._stopped = threading.Event()
-        self._job: Job | None = None
+        self._jobs = TurnJobs(dependencies.thread)
+        self._stopped = self._jobs.stopped
         self._stage: Literal["start", "local", "cloud", "end"] = "start"
         self._kept: Answer | None = None
         self._cloud: CloudAnswer | None = None
-        self._interruption: KeyboardInterrupt | None = None
         self._reply: BuiltInReply | None = None
 
     @property
@@ -86,9 +89,7 @@ class TurnRunner:
 
     def cancel(self) -> None:
         """Stops the running answer. The text so far is kept."""
-        self._stopped.set()
-        if (job := self._job) is not None:
-            self._dependencies.thread.cancel(job)
+        self._jobs.cancel()
 
     def answer(self) -> Events:
         """Saves the question and answers it. The events end in Answered or Failed."""
@@ -124,8 +125,9 @@ class TurnRunner:
             yield from self._answer_here(first)
             return
         yield Routed(self._places.cloud_route(first), self._planned.turn.mode, self._planned.route_ms)
-        adapter = self._planned.choice.adapter if self._planned.choice is not None else None
-        cloud = yield from self._ask_cloud(self._places.cloud_label(first), None, adapter=adapter)
+        choice, label = self._planned.choice, self._places.cloud_label(first)
+        adapter, route = (None, self._route) if choice is None else (choice.adapter, None)
+        cloud = yield from self._ask_cloud(label, None, adapter=adapter, route=route)
         if cloud.whole or cloud.cancelled:
             yield self._end(cloud.answer())
         else:
@@ -205,24 +207,20 @@ class TurnRunner:
 
     def _compute(self, local: LocalAnswer, pause_below: float | None) -> Events:
         """Runs the computation on the inference thread. Updates the cost averages when the answer ended."""
-        self._stage, thread, before = "local", self._dependencies.thread, self._dependencies.costs.begin()
-        job = self._job = thread.submit(lambda job: local.compute(job, pause_below), lambda _: local.stop())
-        if self._stopped.is_set():
-            thread.cancel(job)
-        try:
-            yield from job
-        except KeyboardInterrupt as interruption:
-            self._interruption = interruption
-            self.cancel()
-            yield from job
-        finally:
-            if not job.over:  # the caller closed the iterator: wait until the stopped answer is saved
-                thread.cancel(job)
-                for _ in job:
-                    pass
-            self._job = None
+        self._stage, before = "local", self._dependencies.costs.begin()
+        yield from self._jobs.run(lambda job: local.compute(job, pause_below), lambda _: local.stop())
         if isinstance(local.outcome, Answer) and local.draft.reply is None:
             self._dependencies.costs.learn_local(local.outcome, local.ready, before)
+
+    def _route(self) -> Generator[Event, None, str | None]:
+        """The adapter that the router chooses for a question that the endpoint is asked first.
+
+        None when it chooses none, when it fails, and after ROUTER_SECONDS.
+        """
+        found: list[str | None] = [None]
+        choose = partial(self._dependencies.local.chooser.adapter_for_cloud, self._planned)
+        yield from self._jobs.run(lambda job: found.append(choose(job)), lambda _: None, ROUTER_SECONDS)
+        return found[-1]
 
     def _ask_cloud(
         self,
@@ -231,19 +229,19 @@ class TurnRunner:
         threshold: float | None = None,
         probability: float | None = None,
         adapter: str | None = None,
+        route: Callable[[], Generator[Event, None, str | None]] | None = None,
     ) -> Generator[Event, None, CloudAnswer]:
         """The endpoint's events, ending in CloudFailed when it failed.
 
-        threshold, probability: as in Escalated. adapter: as in CloudAnswer.
+        threshold, probability: as in Escalated. adapter, route: as in CloudAnswer.
         """
         why = Escalated(str(label), threshold, probability, label.kind)
         needs, self._stage = self._dependencies, "cloud"
-        cloud = CloudAnswer(self._planned, needs.cloud, self._recorder, why, kept, self._stopped, adapter)
+        cloud = CloudAnswer(
+            self._planned, needs.cloud, self._recorder, why, kept, self._stopped, adapter, route
+        )
         self._cloud, before = cloud, needs.costs.begin()
-        try:
-            yield from cloud.run()
-        finally:
-            self._interruption = self._interruption or cloud.interruption
+        yield from cloud.run()
         if cloud.whole:
             needs.costs.learn_cloud(cloud.answer(), cloud.seconds, before)
         if cloud.error is not None:
@@ -325,8 +323,9 @@ class TurnRunner:
         finally:
             if self._stage != "end":
                 self._save_on_leaving(otherwise)
-        if self._interruption is not None:
-            raise self._interruption
+        for part in (self._jobs, self._cloud):
+            if part is not None and part.interruption is not None:
+                raise part.interruption
 
     def _save_on_leaving(self, otherwise: Callable[[], Answer | None]) -> None:
         """Saves the answer so far. At stage "local" the inference thread has saved it already."""

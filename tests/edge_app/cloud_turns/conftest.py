@@ -11,6 +11,7 @@ from edge_app import settings
 from edge_app.assistant import Assistant
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
+from router.choice import Router
 from tests.edge_app.cloud.misbehaving import (
     Misbehaving,
     answers,
@@ -40,10 +41,12 @@ def make(store: SessionStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("EDGE_APP_CLOUD_KEY", "sk-of-the-test")
     with ExitStack() as stack:
 
-        def make(url: str | None, user: FakeUser | None = None, **more: object) -> Assistant:
+        def make(
+            url: str | None, user: FakeUser | None = None, router: Router | None = None, **more: object
+        ) -> Assistant:
             named = {"cloud_url": url, "cloud_model": "big-model"} if url else {}
             chosen = settings.load(paths.config_file(), **{"cloud_retries": 0, **named, **more})
-            made = Assistant(chosen, store, engine.load, consenter=user)
+            made = Assistant(chosen, store, engine.load, consenter=user, router=router)
             stack.callback(made.close)
             return made
 

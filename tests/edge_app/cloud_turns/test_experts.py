@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from edge_app.cloud.protocol.model_list import ModelListStore
 from edge_app.storage.sessions import SessionStore
+from edge_app.turns import runner
+from models.core.types import Progress
 from tests.adapters.making import write_adapter
 from tests.edge_app.cloud.misbehaving import Misbehaving, Script, Wire, answers, status
 from tests.edge_app.cloud_turns.support import CLOUD, LOCAL, FakeUser, Make, ask
+from tests.edge_app.fakes import FakeEngine, FakeRouter
 
 
 def listing(*names: str) -> Script:
@@ -140,3 +144,85 @@ def test_lists_are_kept_by_host(home: Path) -> None:
     assert store.known("a.example") is None
     store.close()
     assert home.exists()
+
+
+# -- the endpoint is asked first, so the router chooses before the question leaves
+
+
+@pytest.fixture
+def routed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router may choose the adapter, whose base is the fake engine's."""
+    from edge_app.engine.adapter_bases import AdapterBases
+
+    monkeypatch.setattr(AdapterBases, "is_here", lambda *_: True)
+    monkeypatch.setattr(AdapterBases, "usable", lambda _, names, __: tuple(names))
+
+
+@pytest.mark.usefixtures("routed")
+@pytest.mark.parametrize(("chosen", "model"), [("plants", "plants"), (None, "big-model")])
+def test_the_routers_choice_goes_along_in_quality(make: Make, chosen: str | None, model: str) -> None:
+    router = FakeRouter(chosen)
+    with Misbehaving(listing("big-model", "plants"), answers(CLOUD)) as server:
+        answer = ask(make(server.url, router=router), mode="quality")
+        assert models_of(server) == [model]
+    assert (answer.text, answer.place, answer.model, len(router.asked)) == (CLOUD, "cloud", model, 1)
+    assert answer.reason.endswith("; asked for its model plants") is (chosen is not None)
+
+
+@pytest.mark.usefixtures("routed")
+def test_an_endpoint_without_such_a_model_does_not_wait_for_the_router(make: Make) -> None:
+    router = FakeRouter("plants")
+    with Misbehaving(listing("big-model", "medical"), answers(CLOUD)) as server:
+        assert ask(make(server.url, router=router), mode="quality").model == "big-model"
+    assert router.asked == []
+
+
+@pytest.mark.usefixtures("routed")
+def test_a_router_that_fails_does_not_stop_the_clouds_answer(
+    make: Make, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("the weights are damaged")
+
+    monkeypatch.setattr(engine, "loading", broken)
+    with Misbehaving(listing("plants"), answers(CLOUD)) as server:
+        answer = ask(make(server.url, router=FakeRouter("plants")), mode="quality")
+    assert (answer.text, answer.model) == (CLOUD, "big-model")
+
+
+@pytest.mark.usefixtures("routed")
+def test_a_router_that_takes_too_long_is_not_awaited(
+    make: Make, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def until_cancelled(progress: Progress) -> None:
+        while True:
+            progress("load", "Loading", 0, None)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(engine, "loading", until_cancelled)
+    monkeypatch.setattr(runner, "ROUTER_SECONDS", 0.05)
+    with Misbehaving(listing("plants"), answers(CLOUD)) as server:
+        answer = ask(make(server.url, router=FakeRouter("plants")), mode="quality")
+    assert (answer.text, answer.model) == (CLOUD, "big-model")
+
+
+@pytest.mark.usefixtures("routed")
+def test_a_turn_that_is_stopped_while_the_router_chooses_is_not_sent(
+    make: Make, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Misbehaving(listing("plants"), answers(CLOUD)) as server:
+        assistant = make(server.url, router=FakeRouter("plants"))
+        monkeypatch.setattr(engine, "loading", lambda _: assistant.cancel())
+        answer = ask(assistant, mode="quality")
+        assert paths_of(server) == [LIST]
+    assert (answer.text, answer.stop_reason) == ("", "cancelled")
+
+
+@pytest.mark.usefixtures("routed")
+def test_the_user_who_is_asked_sees_the_model_of_the_routers_choice(make: Make) -> None:
+    user = FakeUser("once")
+    with Misbehaving(answers(CLOUD), listing("plants"), answers(CLOUD)) as server:
+        for _ in range(2):
+            ask(make(server.url, user, FakeRouter("plants")), mode="quality", allow_cloud=False)
+        assert paths_of(server) == [QUESTION, LIST, QUESTION]
+    assert [proposal.payload.endpoint.model for proposal in user.asked] == ["big-model", "plants"]

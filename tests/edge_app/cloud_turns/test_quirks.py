@@ -56,7 +56,7 @@ class Hurried(threading.Event):
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_app.turns.runner.threading.Event", Hurried)
+    monkeypatch.setattr("edge_app.turns.turn_jobs.threading.Event", Hurried)
 
 
 @pytest.mark.usefixtures("hurried")
