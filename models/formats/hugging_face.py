@@ -79,6 +79,7 @@ def llama_config(path: str | Path, settings: Mapping[str, Any]) -> LlamaConfig:
     That of a vision-language model is in its text_config, but for tie_word_embeddings, which counts at the top.
     path: for messages. Raises UserError.
     """
+    _refuse_quantized(path, settings)
     text = settings
     if model_type(path, settings) in VISION_LANGUAGE_TYPES:
         text = _section(path, settings, "text_config") or _IDEFICS3_TEXT
@@ -168,11 +169,22 @@ def _section(path: str | Path, settings: Mapping[str, Any], key: str) -> Mapping
     return section
 
 
+def _refuse_quantized(path: str | Path, settings: Mapping[str, Any]) -> None:
+    """Raise UserError for weights that another library has quantised, as bitsandbytes, GPTQ and AWQ store them."""
+    if settings.get("quantization_config"):
+        method = _section(path, settings, "quantization_config").get("quant_method") or "unnamed"
+        raise UserError(
+            f"{path} has a quantization_config ({method}), which is not supported; "
+            "take the model as it was before, in 16 or 32 bits, or as GGUF"
+        )
+
+
 def _refuse_text_features(path: str | Path, settings: Mapping[str, Any]) -> None:
     """Raise UserError for a setting that the language model's kernels cannot compute."""
     if settings.get("hidden_act", "silu") not in _SILU:
         raise UserError(f"{path} has hidden_act {settings['hidden_act']!r}; only silu is supported")
-    for key in ("attention_bias", "mlp_bias", "quantization_config", "qk_layer_norms", "use_resampler"):
+    _refuse_quantized(path, settings)
+    for key in ("attention_bias", "mlp_bias", "qk_layer_norms", "use_resampler"):
         if settings.get(key):
             raise UserError(f"{path} uses {key}, which is not supported")
     for key in ("rope_scaling", "rope_parameters"):

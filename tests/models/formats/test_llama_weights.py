@@ -241,7 +241,7 @@ def test_gguf_models_of_other_kinds_are_refused_by_name(
         ({"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
         ({"rope_parameters": "default"}, "rope_parameters that is not an object"),
         ({"num_hidden_layers": (1 << 31) - 1}, "at most 1000"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"quantization_config": {"bits": 4, "quant_method": "gptq"}}, r"quantization_config \(gptq\)"),
         ({"num_hidden_layers": 1}, "model.layers.1|layers.1"),
         ({"vocab_size": None}, "embedding in the shape"),
         ({"hidden_size": 64.5}, "hidden_size"),
