@@ -87,9 +87,11 @@ def make_fit(messages: Sequence[Message], fits: Callable[[], bool]) -> None:
             image.look_less_closely(f"looked at less closely (detail low): {_many(len(close))} would not fit")
     close = [image for image in close if image.detail == "high"]
     if close and not fits():
+        one = len(close) == 1
         raise QuestionTooLongError(
-            f"{_many(len(close)).capitalize()} at high detail take more tokens than the model reads at once. Look at "
-            "them less closely (detail low), ask about fewer of them, or set context_length to more."
+            f"{_many(len(close)).capitalize()} at high detail {'takes' if one else 'take'} more tokens than the model "
+            f"reads at once. Look at {'it' if one else 'them'} less closely (detail low), "
+            f"{'' if one else 'ask about fewer of them, '}or set context_length to more."
         )
 
 

@@ -10,8 +10,9 @@ from edge_app.events import Answered, Failed, ImageEncoded
 from edge_app.settings import Settings
 from edge_app.storage.sessions import SessionStore
 from edge_app.turns.images import detailed_images
-from edge_app.turns.images.detailed_images import focus_with_detail, with_detail
+from edge_app.turns.images.detailed_images import focus_with_detail, make_fit, with_detail
 from edge_app.turns.images.image_focus import ImageFocus
+from models.core.errors import QuestionTooLongError
 from models.core.types import Detail, Image, Message, Progress, no_progress
 from models.engine import PackedAdapter
 from tests.edge_app.conftest import png
@@ -126,6 +127,16 @@ def test_four_images_that_do_not_fit_are_refused_before_one_is_looked_at(store: 
     )
     assert "detail low" in failed.message
     assert engine.details == []
+
+
+def test_one_image_that_does_not_fit_is_refused_without_the_advice_to_ask_about_fewer() -> None:
+    image = with_detail(PHOTO, "high")
+    with pytest.raises(QuestionTooLongError) as refused:
+        make_fit([Message("user", "What is this?", (image,))], lambda: False)
+    assert str(refused.value) == (
+        "The image at high detail takes more tokens than the model reads at once. Look at it less closely "
+        "(detail low), or set context_length to more."
+    )
 
 
 def test_detail_that_the_app_chose_is_lowered_where_it_would_not_fit_and_that_is_said(
