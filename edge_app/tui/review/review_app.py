@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import PIL.Image
-from textual import work
+from textual import events, work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, VerticalScroll
@@ -27,6 +28,24 @@ LONGEST_SIDE = 1400
 
 CELL_HEIGHT = 2
 """Of a character cell, in widths of it."""
+
+
+class ValueInput(Input):
+    """The input of one value. It handles its own keys as they come.
+
+    Textual runs a key like Ctrl+U only after it has gone up to the app and back. Text that a terminal sends in the same
+    burst would be typed before that, and deleted.
+    """
+
+    async def _on_key(self, event: events.Key) -> None:
+        own = self._bindings.key_to_bindings.get(event.key, [])
+        if event.is_printable or not own:
+            await super()._on_key(event)
+            return
+        event.stop()
+        event.prevent_default()
+        await self.run_action(own[0].action)
+
 
 Decode = Callable[[Picture], Image]
 
@@ -88,6 +107,9 @@ class ReviewApp(App[None], inherit_bindings=False):
 
     async def action_accept(self) -> None:
         """Keeps the values as they stand, and goes on to the next row."""
+        if self._at == len(self._items):
+            return
+        await self._typed()
         typed = [each.value for each in self.query(Input)]
         try:
             self.decided[self.item.number] = self._review.decide(self.item, typed)
@@ -98,7 +120,7 @@ class ReviewApp(App[None], inherit_bindings=False):
 
     async def action_skip(self) -> None:
         """Goes on to the next row; this one stays as it is."""
-        self._at += 1
+        self._at = min(self._at + 1, len(self._items))
         if self._at == len(self._items):
             self.exit()
             return
@@ -106,7 +128,15 @@ class ReviewApp(App[None], inherit_bindings=False):
 
     def action_open(self) -> None:
         """Opens the file in the system's own viewer."""
-        self.open_url(Path(self.item.job.file).absolute().as_uri())
+        if self._at < len(self._items):
+            self.open_url(Path(self.item.job.file).absolute().as_uri())
+
+    async def _typed(self) -> None:
+        """Waits until the inputs have taken the keys before this one, which the app handles first."""
+        for box in self.query(ValueInput):
+            taken = asyncio.Event()
+            if box.call_later(taken.set):
+                await taken.wait()
 
     async def _show(self) -> None:
         item, row = self.item, self.item.row
@@ -124,12 +154,13 @@ class ReviewApp(App[None], inherit_bindings=False):
             kind = "" if field.kind == "text" else f" ({field.kind})"
             label = Label(f"{field.name}{kind}{chance}", markup=False)
             label.set_class(doubtful, "doubtful")
-            box = Input(shown(value))
+            box = ValueInput(shown(value))
             widgets += [label, box]
             inputs.append((not doubtful, box))
         await fields.mount_all(widgets)
         if inputs:
-            min(inputs, key=lambda each: each[0])[1].focus()  # the first doubtful one
+            doubted = min(inputs, key=lambda each: each[0])[1]  # the first doubtful one
+            self.screen.set_focus(doubted)  # at once, so that it has the keys that follow
         await self.query_one("#picture", Container).remove_children()
         self._load(item)
 

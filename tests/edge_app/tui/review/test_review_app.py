@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from textual import events
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
@@ -76,6 +77,40 @@ async def test_enter_accepts_and_typing_corrects_the_doubtful_field(answers: Ext
         12.5,
         9.9,
     ]
+
+
+def burst(app: ReviewApp, *keys: str) -> None:
+    """Sends keys as a terminal does that sends them at once."""
+    for key in keys:
+        app.post_message(events.Key(key, key if len(key) == 1 else None))
+
+
+async def test_keys_that_come_in_one_burst_are_taken_in_their_order(answers: ExtractStore) -> None:
+    review = app(answers)
+    async with review.run_test() as pilot:
+        await pilot.pause()
+        burst(
+            review,
+            "end",
+            "ctrl+u",
+            *"12.5",
+            "enter",
+            *"7",
+            "enter",
+            "up",
+            "end",
+            "ctrl+u",
+            *"Abc",
+            "enter",
+            "enter",
+        )
+        await pilot.pause()
+        await pilot.pause()
+    assert {number: row.values for number, row in review.decided.items()} == {
+        10: ("Shop", 12.5),
+        11: ("Shop", 7),
+        12: ("Abc", 9.9),
+    }
 
 
 async def test_the_picture_of_the_row_is_beside_it_and_one_that_is_gone_is_said(
