@@ -219,10 +219,21 @@ def _version_11(db: Database) -> None:
     """)
 
 
+def _version_12(db: Database) -> None:
+    """The fields of a request that an endpoint refuses, as a JSON list, in the place of a column for each."""
+    db.execute("ALTER TABLE cloud_dialects ADD COLUMN left_out TEXT NOT NULL DEFAULT '[]'")
+    for column, name in (("counts", "stream_options"), ("formats", "response_format")):
+        db.execute(
+            f"UPDATE cloud_dialects SET left_out = json_insert(left_out, '$[#]', ?) WHERE {column} = 0",
+            [name],
+        )
+        db.execute(f"ALTER TABLE cloud_dialects DROP COLUMN {column}")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     *(_version_1, _version_2, _version_3, _version_4),
     *(_version_5, _version_6, _version_7, _version_8),
-    *(_version_9, _version_10, _version_11),
+    *(_version_9, _version_10, _version_11, _version_12),
 )
 
 

@@ -11,6 +11,7 @@ from edge_app.cloud.dispatch import Backoff
 from edge_app.events import CloudFailed, Escalated, Failed, Progress, ThinkingText
 from edge_app.storage.sessions import SessionStore
 from models.core.errors import QuestionTooLongError
+from models.core.types import Sampling
 from router.types import Mode
 from tests.edge_app.cloud.misbehaving import STREAM, Misbehaving, answers, end, event, status, word
 from tests.edge_app.cloud_turns.support import (
@@ -153,6 +154,18 @@ def test_a_field_that_is_refused_under_both_names_is_asked_twice(make: Make) -> 
     with Misbehaving(refused) as server:
         answer = ask(make(server.url), mode="quality")
         assert (answer.text, len(server.requests)) == (LOCAL, 2)
+
+
+def test_a_refused_temperature_is_left_out_once_and_for_all(make: Make) -> None:
+    said = "Unsupported value: 'temperature' does not support 0.5 with this model."
+    refused = status(400, {"error": {"message": said, "param": "temperature", "code": "unsupported_value"}})
+    sampling = Sampling(temperature=0.5, seed=3)
+    with Misbehaving(refused, answers(CLOUD)) as server:
+        for _ in range(2):
+            assert ask(make(server.url), mode="quality", sampling=sampling).text == CLOUD
+        fields = [request.fields() for request in server.requests]
+    assert ["temperature" in each for each in fields] == [True, False, False]
+    assert [each["seed"] for each in fields] == [3, 3, 3]
 
 
 def test_pauses_of_a_loading_endpoint_are_no_retries() -> None:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from sqlite_utils import Database
 
+from edge_app.cloud.protocol.dialect import Dialect, DialectStore
 from edge_app.storage import database, migrations, sessions
 from edge_app.storage.sessions import SessionStore
 from edge_app.system import paths
@@ -262,3 +263,14 @@ def test_sessions_of_an_older_version_are_read_where_nothing_may_be_written(
     with closing(SessionStore.open_to_read()) as reading:
         assert reading.get(saved.session).turns[0].question == "Where is the harbour?"
     assert file.read_bytes() == before
+
+
+def test_fields_that_an_endpoint_refused_stay_known() -> None:
+    paths.ensure(paths.data_directory())
+    old = Database(sqlite3.connect(paths.sessions_file(), isolation_level=None), execute_plugins=False)
+    migrations.migrate(old, paths.sessions_file(), migrations.MIGRATIONS[:11])
+    old.execute("INSERT INTO cloud_dialects VALUES ('a.example', 'max_tokens', 0, '2026-01-01', 1)")
+    old.close()
+    store = DialectStore.open()
+    assert store.known("a.example") == Dialect("max_tokens", frozenset({"stream_options"}))
+    store.close()

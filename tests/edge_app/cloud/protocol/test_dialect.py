@@ -44,7 +44,7 @@ def test_the_other_name_is_given_up_too_where_it_is_unknown() -> None:
 
 def test_a_refused_count_of_tokens_is_left_out() -> None:
     learnt = Dialect().after(refusal("Unrecognized request argument supplied: stream_options"), request())
-    assert learnt == Dialect(counts=False)
+    assert learnt == Dialect(left_out=frozenset({"stream_options"}))
     assert "stream_options" not in json.loads(learnt.of(request()).body)
     assert learnt.after(refusal("Unrecognized: stream_options"), learnt.of(request())) is None
 
@@ -54,9 +54,32 @@ def test_a_refused_schema_is_left_out_since_the_question_says_it_too() -> None:
     fields = {**json.loads(plain.body), "response_format": {"type": "json_schema"}}
     asked = replace(plain, body=json.dumps(fields).encode())
     learnt = Dialect().after(refusal("'response_format' of type 'json_schema' is not supported"), asked)
-    assert learnt == Dialect(formats=False)
+    assert learnt == Dialect(left_out=frozenset({"response_format"}))
     assert json.loads(learnt.of(asked).body) == json.loads(plain.body)
     assert Dialect().after(refusal("response_format is not supported"), plain) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        (
+            "Unsupported value: 'temperature' does not support 0.2 with this model. Only the default",
+            "temperature",
+        ),
+        ("this model does not support top_p", "top_p"),
+        ("body.seed: Extra inputs are not permitted", "seed"),
+        ("Unknown field `seed`; known are: messages, max_tokens, temperature, top_p", "seed"),
+    ],
+)
+def test_a_refused_sampling_field_is_left_out(said: str, name: str) -> None:
+    sampling = Sampling(max_tokens=50, temperature=0.2, top_p=0.5, seed=7)
+    asked = payload(endpoint("http://localhost:1", "m"), [Message("user", "?")], sampling=sampling)
+    learnt = Dialect().after(refusal(said), asked)
+    assert learnt == Dialect(left_out=frozenset({name}))
+    before = json.loads(asked.body)
+    assert before.pop(name) is not None
+    assert json.loads(learnt.of(asked).body) == before, "nothing else changes"
+    assert learnt.after(refusal(f"unsupported: {name}"), learnt.of(asked)) is None
 
 
 @pytest.mark.parametrize(
@@ -97,10 +120,11 @@ def test_a_refusal_of_images_is_recognised(said: str, kind: str, expected: bool)
 def test_dialects_are_remembered_by_host(home: Path) -> None:
     store = DialectStore.open()
     store.learn("a.example", Dialect("max_completion_tokens"))
-    store.learn("a.example", Dialect("max_completion_tokens", counts=False, formats=False))
+    refusing = Dialect("max_completion_tokens", frozenset({"temperature", "stream_options"}))
+    store.learn("a.example", refusing)
     store.close()
     store = DialectStore.open()
-    assert store.known("a.example") == Dialect("max_completion_tokens", counts=False, formats=False)
+    assert store.known("a.example") == refusing
     assert store.known("b.example") == Dialect()
     store.forget("a.example")
     assert store.known("a.example") == Dialect()
