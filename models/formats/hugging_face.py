@@ -187,6 +187,11 @@ def _refuse_text_features(path: str | Path, settings: Mapping[str, Any]) -> None
     for key in ("attention_bias", "mlp_bias", "qk_layer_norms", "use_resampler"):
         if settings.get(key):
             raise UserError(f"{path} uses {key}, which is not supported")
+    rotary = settings.get("partial_rotary_factor")
+    if rotary is not None and rotary != 1:
+        raise UserError(
+            f"{path} rotates a part of each head (partial_rotary_factor {rotary}); that is not supported"
+        )
     for key in ("rope_scaling", "rope_parameters"):
         rope = _section(path, settings, key)
         kind = rope.get("rope_type", rope.get("type", "default"))

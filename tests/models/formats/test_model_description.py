@@ -80,6 +80,7 @@ def test_rope_parameters_take_the_place_of_rope_theta() -> None:
         ({"quantization_config": "awq"}, "quantization_config that is not an object"),
         ({"text_config": {"quantization_config": {"bits": 4}}}, r"quantization_config \(unnamed\)"),
         ({"text_config": {"rope_scaling": {"rope_type": "llama3"}}}, "llama3"),
+        ({"text_config": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"text_config": {"hidden_size": "960"}}, "hidden_size"),
         ({"text_config": SMOLVLM_500M["text_config"] | {"head_dim": 8}}, "head_dim 8"),
         ({"text_config": SMOLVLM_500M["text_config"] | {"num_key_value_heads": 4}}, "do not divide"),
