@@ -17,7 +17,7 @@ from edge_app.cloud.access import CloudAccess, State
 from edge_app.cloud.consent import Consenter, ConsentStore
 from edge_app.costs.averages import CostAverages
 from edge_app.engine.adapter_bases import AdapterBases
-from edge_app.engine.bundled_adapters import settle, unsettled
+from edge_app.engine.bundled_adapters import BundledAdapters
 from edge_app.engine.engine_loading import LoadEngine, load_engine, reporter
 from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import CancelledError, InferenceThread, Job
@@ -76,16 +76,20 @@ class Assistant:
         self.settings = settings
         self.sessions = sessions
         self.adapters = AdapterStore(adapters or paths.adapters_directory())
-        self._brings_adapters = settings.bundled_adapters and adapters is None
         self._thread = InferenceThread()
         self._bases = AdapterBases(self.adapters)
         self._pool = EnginePool(settings, self.adapters, self._bases, load, self._thread.broadcast)
+        brings = settings.bundled_adapters and adapters is None
+        self._bundled = BundledAdapters(settings, self._pool, self._bases, wanted=brings)
         scope = scope or TaskScope(self.adapters.directory, paths.cache_directory())
         self._texts, used = ImageTexts(reader, settings.threads), router or settings.router
-        self._chooser = AdapterChooser(self._pool, self.adapters.directory, scope, used, self._texts)
+        self._chooser = AdapterChooser(self._pool, self.adapters, self._bundled, scope, used, self._texts)
         self._cloud = CloudAccess(settings, consenter)
         self._costs = CostAverages(settings, learns=sessions is not None)
-        self._planner = Planner(settings, sessions, self.adapters, self._bases, self._cloud, self._costs)
+        coming = self._bundled.coming
+        self._planner = Planner(
+            settings, sessions, self.adapters, self._bases, self._cloud, self._costs, coming
+        )
         confidence = cache(lambda: Confidence.load(paths.confidence_file()))
         local = LocalResources(self._pool, self._chooser, self._texts, confidence)
         self._dependencies = TurnDependencies(self._thread, local, sessions, self._cloud, self._costs)
@@ -269,7 +273,10 @@ class Assistant:
         self._costs.close()
 
     def _may_do_without_adapters(self, turn: Turn) -> bool:
-        """Whether a turn can begin before the bundled adapters are installed."""
+        """Whether a turn can begin before the bundled adapters are installed.
+
+        One that an endpoint may be asked first installs them when it comes to a choice among them.
+        """
         return turn.adapter == "none" or (
             turn.adapter == "auto" and turn.mode == "quality" and self._cloud.is_set_up
         )
@@ -282,7 +289,7 @@ class Assistant:
 
         def settle_now(job: Job) -> None:
             try:
-                self._settle(job)
+                self._bundled.settle(self._planner.model, job)
             except CancelledError:
                 return
             except UserError as error:
@@ -303,23 +310,15 @@ class Assistant:
         return stopped
 
     def coming_adapters(self) -> tuple[str, ...]:
-        """The bundled adapters that are installed before the next choice: on the embedded default, if that is here."""
-        if not self._brings_adapters or not self._bases.is_here(self._bases.embedded, self._planner.model):
-            return ()
-        return unsettled()
-
-    def _settle(self, job: Job) -> None:
-        """Installs the bundled adapters that are missing. Runs on the inference thread."""
-        if self.coming_adapters():
-            engine = self._pool.engine(self._bases.embedded, job)
-            settle(self.settings, engine, reporter(job, job.emit))
+        """The bundled adapters that are installed before the next choice."""
+        return self._bundled.coming(self._planner.model)
 
     def _prepare(self, images: Sequence[Picture], detail: ImageDetail, job: Job) -> None:
         """The work of `prepare`. Runs on the inference thread."""
         model = self._planner.model
         engine = self._pool.engine(model, job)
         engine.load_vision(reporter(job, self._thread.broadcast))
-        self._settle(job)
+        self._bundled.settle(model, job)
         embedded = self._bases.embedded
         if model != embedded and self._bases.is_here(embedded, model) and self.adapters.names():
             router = self._pool.engine(embedded, job)

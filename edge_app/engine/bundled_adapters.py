@@ -14,16 +14,48 @@ from typing import TYPE_CHECKING
 from adapters.store.adapter_store import AdapterStore, bundled_folder, bundled_names
 from adapters.store.manifest import MANIFEST_FILE
 from adapters.store.record import BY_THE_APP
+from edge_app.engine.adapter_bases import AdapterBases
+from edge_app.engine.engine_loading import reporter
 from edge_app.settings import Settings
 from edge_app.system import paths
 from models.core.files import write_whole
 
 if TYPE_CHECKING:
+    from edge_app.engine.engine_pool import EnginePool
+    from edge_app.engine.inference_thread import Job
     from models.core.types import Progress
     from models.engine import Engine
 
 MARK = ".bundled.json"
 """The file in the adapters' folder that holds, by name, the stamp of the version that was offered last."""
+
+
+class BundledAdapters:
+    """The bundled adapters as an assistant brings them: before its first choice among adapters.
+
+    wanted: False for an assistant that brings none.
+    """
+
+    def __init__(self, settings: Settings, pool: EnginePool, bases: AdapterBases, *, wanted: bool) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._bases = bases
+        self._wanted = wanted
+
+    def coming(self, general: str) -> tuple[str, ...]:
+        """Those that are installed before the next choice: on the embedded default, if that is on this machine.
+
+        general: the chosen model.
+        """
+        if not self._wanted or not self._bases.is_here(self._bases.embedded, general):
+            return ()
+        return unsettled()
+
+    def settle(self, general: str, job: Job) -> None:
+        """Installs those that are coming. Runs on the inference thread. Raises CancelledError and UserError."""
+        if self.coming(general):
+            engine = self._pool.engine(self._bases.embedded, job)
+            settle(self._settings, engine, reporter(job, job.emit))
 
 
 def unsettled() -> tuple[str, ...]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adapters.store.adapter_store import AdapterStore
 from adapters.store.manifest import MANIFEST_FILE
+from edge_app.engine.bundled_adapters import BundledAdapters
 from edge_app.engine.engine_loading import leave_if_cancelled, reporter
 from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import Job
@@ -22,7 +23,7 @@ from edge_app.turns.images.image_references import about_this_image
 from edge_app.turns.images.image_text import ImageTexts
 from edge_app.turns.planner import PlannedTurn
 from models.core.types import Image
-from router.choice import Choice, Query, Router
+from router.choice import Choice, Query, Router, choose_as_asked
 from router.place_policy import FirstPlace
 from router.scope import WITHOUT_IMAGE, QuestionScope
 from router.types import Reason, RouterName
@@ -44,20 +45,23 @@ ASKING_CHARACTERS = 2_000
 class AdapterChooser:
     """Runs on the inference thread, because the router reads the features of the embedded default's engine.
 
-    directory: the folder of the installed adapters. scope: over the same folder. router: a router, or the name of one
-    that is made at its first use. texts: reads an image whose likeness leaves the choice open.
+    adapters: the installed ones. bundled: installs those that come with the app. scope: over the adapters' folder.
+    router: a router, or the name of one that is made at its first use. texts: reads an image whose likeness leaves the
+    choice open.
     """
 
     def __init__(
         self,
         pool: EnginePool,
-        directory: Path,
+        adapters: AdapterStore,
+        bundled: BundledAdapters,
         scope: QuestionScope,
         router: Router | RouterName,
         texts: ImageTexts,
     ) -> None:
         self._pool = pool
-        self._directory = directory
+        self._adapters = adapters
+        self._bundled = bundled
         self._scope = scope
         self._router = router
         self._texts = texts
@@ -86,7 +90,7 @@ class AdapterChooser:
         """An adapter of a model for any page of text, among those of a turn that is routed; None without one."""
         if planned.choice is not None:
             return None
-        found = (name for name in planned.installed if self._is_for_any_page(name))
+        found = (name for name in planned.choosable if self._is_for_any_page(name))
         return next((name for name in found if self._pool.bases.of(name, planned.model) == model), None)
 
     def scope_of(self, planned: PlannedTurn, adapter: str | None, engine: Engine) -> float | None:
@@ -105,16 +109,27 @@ class AdapterChooser:
         """The router's choice. Raises CancelledError, and UserError when the engine cannot be loaded."""
         engine = self._pool.engine(self._pool.bases.embedded, job)
         leave_if_cancelled(job)
+        installed = self._installed(planned, job)
+        if not installed:
+            return choose_as_asked("auto", ())
         focus = planned.focus
         if not planned.turn.see_images:
             focus = replace(focus, image=None)
         if focus.image is not None:
             engine.load_vision(reporter(job, job.emit))
         question = about_this_image(asking_part(planned.turn.question))
-        choice = self._ask_router(engine, question, focus, planned.installed)
+        choice = self._ask_router(engine, question, focus, installed)
         if choice.adapter is None and focus.image is not None:
             choice = self._if_page(choice, focus.image, job)
         return choice
+
+    def _installed(self, planned: PlannedTurn, job: Job) -> Sequence[str]:
+        """The installed adapters that the choice is among. Those that were coming when it was planned are here now."""
+        if not planned.coming:
+            return planned.installed
+        self._bundled.settle(planned.model, job)
+        here = [name for name in planned.choosable if self._adapters.has(name)]
+        return self._pool.bases.usable(here, planned.model)
 
     def _if_page(self, choice: Choice, image: Image, job: Job) -> Choice:
         """The adapter for any page in the place of none, when the question surely is its and the image is a page."""
@@ -135,7 +150,7 @@ class AdapterChooser:
     def _is_for_any_page(self, adapter: str) -> bool:
         from router.routers.ridge_heads import is_for_any_page  # numpy code that a start does not need
 
-        return is_for_any_page(self._directory / adapter / MANIFEST_FILE)
+        return is_for_any_page(self._adapters.directory / adapter / MANIFEST_FILE)
 
     def _ask_router(
         self, engine: Engine, question: str, focus: ImageFocus, installed: Sequence[str]
@@ -154,7 +169,7 @@ class AdapterChooser:
         if isinstance(self._router, str):
             from router.routers import make_router
 
-            self._router = make_router(self._router, self._directory, engine, self._scope)
+            self._router = make_router(self._router, self._adapters.directory, engine, self._scope)
         return self._router.choose(query, installed)
 
 

@@ -37,8 +37,8 @@ class CloudAnswer:
     why: the event that announces the request. kept: the local answer, or its beginning, which stays untouched; None
     when there is none. stopped: set from any thread to end the answer within a tenth of a second. adapter: that answers
     or would answer here; an endpoint that lists a model of that name is asked for it. None for none. route: finds that
-    adapter, with its events, where it is not known yet. It is called only if the endpoint lists a model named like one
-    of the installed adapters. None where there is nothing to find.
+    adapter, with its events, where it is not known yet. It is called only if the endpoint lists a model named like an
+    adapter that may be chosen. None where there is nothing to find.
 
     After `run` exactly one of these holds: `whole` (complete), `cancelled`, `refused` (the reason why nothing was sent)
     or `error`. text: what was received in any case. interruption: the KeyboardInterrupt that cancelled the answer.
@@ -68,7 +68,7 @@ class CloudAnswer:
         self._kept = kept
         self._stopped = stopped
         self._adapter = adapter
-        self._route = route if planned.installed else None
+        self._route = route if planned.choosable else None
         self._model: str | None = None
         self._request: Payload | None = None
         self._done: CloudDone | None = None
@@ -172,7 +172,7 @@ class CloudAnswer:
 
     def _choose_model(self) -> Generator[Event, None, None]:
         """Lets the expert go along: asks for the endpoint's model that is named like the adapter, if it lists one."""
-        adapters = self._planned.installed if self._adapter is None else (self._adapter,)
+        adapters = self._planned.choosable if self._adapter is None else (self._adapter,)
         if self._adapter is None and self._route is None:
             return
         permission, session = self._planned.places.standing.permission, self._recorder.session

@@ -48,7 +48,8 @@ class PlannedTurn:
     focus: the image that the question is about, and the conversation as the model on this device reads it.
     alone: the same for a model that sees one image at once, which may run an adapter; `focus` where that is no other.
     previous: the answer before, which "are you sure?" is about; None without one.
-    installed: names of the installed adapters that the choice is among.
+    installed: names of the installed adapters that the choice is among. coming: those that come with the app and are
+        installed before that choice.
     choice: None when the router chooses, which needs the engine.
     model: the name of the chosen model, which answers where no adapter does. base: of the model that runs `choice`; the
         chosen one while there is no choice.
@@ -66,6 +67,7 @@ class PlannedTurn:
     alone: ImageFocus
     sampling: Sampling
     installed: tuple[str, ...]
+    coming: tuple[str, ...]
     choice: Choice | None
     places: PlacePlan
     model: str
@@ -75,6 +77,11 @@ class PlannedTurn:
     profile: Callable[[], AssistantProfile]
     previous: Answer | None = None
     schema: AnswerSchema | None = None
+
+    @property
+    def choosable(self) -> tuple[str, ...]:
+        """Names of the adapters that the choice will be among: those installed, and those that are coming."""
+        return tuple(dict.fromkeys((*self.installed, *self.coming)))
 
     @property
     def asks_for_text(self) -> bool:
@@ -91,6 +98,7 @@ class PlannedTurn:
 class Planner:
     """Plans turns. sessions: None saves nothing. pictures: decoded images, kept for the life of the app.
 
+    coming: tells by the name of the chosen model which adapters are installed before the next choice.
     model: the name of the model that answers on this device; it may be changed between turns.
     """
 
@@ -102,6 +110,7 @@ class Planner:
         bases: AdapterBases,
         cloud: CloudAccess,
         costs: CostAverages,
+        coming: Callable[[str], tuple[str, ...]],
     ) -> None:
         self.pictures = Pictures(saves=sessions is not None)
         self.model = settings.model
@@ -111,6 +120,7 @@ class Planner:
         self._adapters = adapters
         self._cloud = cloud
         self._costs = costs
+        self._coming = coming
 
     def plan(self, turn: Turn) -> PlannedTurn:
         """Raises UserError for anything the user got wrong."""
@@ -118,7 +128,8 @@ class Planner:
         turn, schema = _with_schema(turn)
         model = turn.model or self.model
         self._bases.check(model)
-        installed, choice = self._adapters_to_choose(turn.adapter, model)
+        coming = self._coming(model) if turn.adapter == "auto" else ()
+        installed, choice = self._adapters_to_choose(turn.adapter, model, coming)
         base = self._bases.of(choice.adapter if choice else None, model)
         routed = time.perf_counter()
         if not turn.question.strip():
@@ -140,6 +151,7 @@ class Planner:
             alone=alone,
             sampling=_within(turn.sampling or self._settings.sampling(), places.scenario.budgets),
             installed=installed,
+            coming=coming,
             choice=choice,
             places=places,
             model=model,
@@ -179,6 +191,7 @@ class Planner:
             alone=alone,
             sampling=_within(self._settings.sampling(), places.scenario.budgets),
             installed=(),
+            coming=(),
             choice=None,
             places=places,
             model=self.model,
@@ -222,18 +235,20 @@ class Planner:
         standing = self._cloud.standing(images, session, allow_cloud=turn.allow_cloud)
         return PlacePlan(self.scenario(turn.mode), standing, expected_local, expected_cloud, turn.allow_cloud)
 
-    def _adapters_to_choose(self, asked: str, model: str) -> tuple[tuple[str, ...], Choice | None]:
-        """The adapters that the choice is among, and the choice if it needs no router.
+    def _adapters_to_choose(
+        self, asked: str, model: str, coming: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], Choice | None]:
+        """The installed adapters that the choice is among, and the choice if it needs no router.
 
         Raises UserError when an adapter that was asked for is not installed.
         """
         installed = self._installed(asked)
         if asked == "auto" and not self._bases.is_here(self._bases.embedded, model):
             return (), Choice(None, None, Reason("router_not_here", {"model": self._bases.embedded}))
-        if asked != "auto" or not installed:
+        if asked != "auto":
             return installed, choose_as_asked(asked, installed)
         usable = self._bases.usable(installed, model)
-        return usable, None if usable else choose_as_asked("auto", ())
+        return usable, None if usable or coming else choose_as_asked("auto", ())
 
     def _installed(self, adapter: str) -> tuple[str, ...]:
         """The adapters to choose among; only those that the user named when all of them are installed."""

@@ -48,7 +48,7 @@ CLOUD_FAILED = 4
 """The exit code when the endpoint failed and there is no local answer."""
 
 ROUTER_SECONDS = 10.0
-"""The longest wait for the router, and for its model's load, before the endpoint is asked without an adapter."""
+"""The longest wait for the router and its model's load, unless the adapters that come with the app are installed."""
 
 Events = Generator[Event, None, None]
 
@@ -215,11 +215,12 @@ class TurnRunner:
     def _route(self) -> Generator[Event, None, str | None]:
         """The adapter that the router chooses for a question that the endpoint is asked first.
 
-        None when it chooses none, when it fails, and after ROUTER_SECONDS.
+        None when it chooses none, when it fails, and after the longest wait.
         """
         found: list[str | None] = [None]
         choose = partial(self._dependencies.local.chooser.adapter_for_cloud, self._planned)
-        yield from self._jobs.run(lambda job: found.append(choose(job)), lambda _: None, ROUTER_SECONDS)
+        seconds = None if self._planned.coming else ROUTER_SECONDS
+        yield from self._jobs.run(lambda job: found.append(choose(job)), lambda _: None, seconds)
         return found[-1]
 
     def _ask_cloud(

@@ -11,6 +11,7 @@ import pytest
 from adapters.install import fetch
 from adapters.install import installer as install
 from adapters.store.adapter_store import bundled_names
+from edge_app.answer import Answer
 from edge_app.assistant import Assistant, Turn
 from edge_app.engine import bundled_adapters as bundled
 from edge_app.engine.adapter_installer import AppModels, adapter_store, installer
@@ -23,6 +24,8 @@ from edge_app.system import paths
 from models.compiled_engine import CompiledEngine
 from models.core.errors import UserError
 from models.core.types import Progress, no_progress
+from tests.edge_app.cloud.misbehaving import Misbehaving, Script, answers, status
+from tests.edge_app.fakes import FakeRouter, ask
 
 SETTINGS = Settings(bundled_adapters=True)
 
@@ -34,6 +37,16 @@ def two(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     monkeypatch.setattr(fetch, "bundled_names", lambda: names)
     monkeypatch.setattr(bundled, "bundled_names", lambda: names)
     return names
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key of the endpoint."""
+    monkeypatch.setenv("EDGE_APP_CLOUD_KEY", "sk-of-the-test")
+
+
+def listing(*names: str) -> Script:
+    return status(200, {"object": "list", "data": [{"id": name} for name in names]})
 
 
 def remove(name: str) -> None:
@@ -58,6 +71,54 @@ def test_a_chat_that_gets_ready_finds_them_in_place(engine: CompiledEngine, two:
     assistant = Assistant(SETTINGS, None, lambda *_: engine)
     assert any(isinstance(event, Ready) for event in assistant.prepare())
     assert adapter_store().names() == two
+
+
+def ask_in_quality(engine: CompiledEngine, server: Misbehaving, router: FakeRouter, **turn: object) -> Answer:
+    chosen = Settings(bundled_adapters=True, cloud_url=server.url, cloud_model="big-model", cloud_retries=0)
+    assistant = Assistant(chosen, None, lambda *_: engine, router=router)
+    return ask(assistant, mode="quality", **{"allow_cloud": True, **turn})
+
+
+@pytest.mark.usefixtures("key")
+def test_a_first_question_in_quality_installs_the_one_that_goes_along(
+    engine: CompiledEngine, two: tuple[str, ...]
+) -> None:
+    router = FakeRouter(two[0])
+    with Misbehaving(listing("big-model", two[0]), answers("A tabby.")) as server:
+        answer = ask_in_quality(engine, server, router)
+    assert (answer.text, answer.place, answer.model) == ("A tabby.", "cloud", two[0])
+    assert [tuple(installed) for _, installed in router.asked] == [two]
+    assert (adapter_store().names(), unsettled()) == (two, ())
+
+
+@pytest.mark.usefixtures("key", "two")
+def test_a_first_question_in_quality_installs_none_where_none_can_go_along(engine: CompiledEngine) -> None:
+    router = FakeRouter("plants")
+    with Misbehaving(listing("big-model", "plants"), answers("A tabby.")) as server:
+        answer = ask_in_quality(engine, server, router)
+    assert (answer.place, answer.model, router.asked) == ("cloud", "big-model", [])
+    assert adapter_store().names() == ()
+
+
+@pytest.mark.usefixtures("key")
+def test_a_first_question_in_quality_that_stays_here_finds_them_in_place(
+    engine: CompiledEngine, two: tuple[str, ...]
+) -> None:
+    router = FakeRouter(None)
+    with Misbehaving() as server:
+        answer = ask_in_quality(engine, server, router, allow_cloud=False)
+    assert answer.place == "local"
+    assert [tuple(installed) for _, installed in router.asked] == [two]
+
+
+@pytest.mark.usefixtures("key", "two")
+def test_a_disk_that_refuses_does_not_stop_the_clouds_answer(
+    engine: CompiledEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install.Installer, "install", refuse)
+    with Misbehaving(listing("big-model", bundled_names()[0]), answers("A tabby.")) as server:
+        answer = ask_in_quality(engine, server, FakeRouter(bundled_names()[0]))
+    assert (answer.text, answer.model) == ("A tabby.", "big-model")
 
 
 @pytest.mark.usefixtures("two")

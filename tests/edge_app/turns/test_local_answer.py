@@ -12,6 +12,7 @@ from edge_app.answer import Answer
 from edge_app.cloud.access import CloudAccess
 from edge_app.costs.averages import CostAverages
 from edge_app.engine.adapter_bases import AdapterBases
+from edge_app.engine.bundled_adapters import BundledAdapters
 from edge_app.engine.engine_pool import EnginePool
 from edge_app.engine.inference_thread import InferenceThread, Job
 from edge_app.events import Event, Failed, Routed, TokenText, Turn
@@ -70,7 +71,8 @@ def pool(thread: InferenceThread, adapters: AdapterStore, engine: FakeEngine) ->
 def resources(pool: EnginePool, adapters: AdapterStore) -> LocalResources:
     scope = TaskScope(adapters.directory, None)
     texts = ImageTexts()
-    chooser = AdapterChooser(pool, adapters.directory, scope, FakeRouter("medical"), texts)
+    bundled = BundledAdapters(Settings(), pool, pool.bases, wanted=False)
+    chooser = AdapterChooser(pool, adapters, bundled, scope, FakeRouter("medical"), texts)
     return LocalResources(pool, chooser, texts, Hopeless)
 
 
@@ -78,9 +80,10 @@ def resources(pool: EnginePool, adapters: AdapterStore) -> LocalResources:
 def planned(store: SessionStore, adapters: AdapterStore) -> PlannedTurn:
     settings = Settings()
     costs = CostAverages(settings, learns=False)
-    return Planner(settings, store, adapters, AdapterBases(adapters), CloudAccess(settings), costs).plan(
-        Turn("How many?")
+    planner = Planner(
+        settings, store, adapters, AdapterBases(adapters), CloudAccess(settings), costs, lambda _: ()
     )
+    return planner.plan(Turn("How many?"))
 
 
 @pytest.fixture
