@@ -51,23 +51,30 @@ class CompiledAdapter:
 
 
 class CompiledAdapterPacker:
-    """Packs adapters for models of one shape (models.engine.AdapterPacker). Any thread may call the methods."""
+    """Packs adapters for one model (models.engine.AdapterPacker). Any thread may call the methods."""
 
     def __init__(
-        self, shape: LlamaShape, folder: Path, base: BaseWeights | None = None, *, by_update: bool = False
+        self,
+        shape: LlamaShape,
+        folder: Path,
+        base: BaseWeights | None = None,
+        *,
+        digest: str = "",
+        by_update: bool = False,
     ) -> None:
-        """folder: where packed adapters are kept between runs.
+        """folder: where packed adapters are kept between runs. Models of several digests may share it.
 
-        base: of the model. None refuses adapters that need it. by_update: whether an adapter whose update is large
-        (models.precision) is packed for the model of floats instead of this one of int8.
+        base: of the model. None refuses adapters that need it. digest: sha256 (hex) of the model's weights.
+        by_update: whether an adapter whose update is large (models.precision) is packed for the model of floats instead
+        of this one of int8.
         """
         self._shape = shape
         self._base = base
-        self._files = PackedFiles(folder, shape)
+        self._files = PackedFiles(folder, shape, digest)
         self._updates = Updates(base) if by_update and base is not None else None
         # Every type of weights has the same layout of LoRAs.
         self._float_shape = replace(shape, float_type="f32") if by_update else shape
-        self._float_files = PackedFiles(folder, self._float_shape)
+        self._float_files = PackedFiles(folder, self._float_shape, digest)
 
     def pack(self, weights: AdapterWeights) -> CompiledAdapter:
         """The adapter with its LoRA in the kernels' layout. Raises UserError when it does not fit the model."""

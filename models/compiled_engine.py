@@ -85,7 +85,7 @@ class CompiledEngine:
         self.feature_sizes = FeatureSizes(self.shape.hidden, parts.vision.feature_size if parts.vision else 0)
         self.abilities = Abilities(parts.image_tasks, parts.text_tasks)
         self.adapters = CompiledAdapterPacker(
-            self.shape, packed_folder, parts.base, by_update=float_copy is not None
+            self.shape, packed_folder, parts.base, digest=digest, by_update=float_copy is not None
         )
         self.base_adapter = None if parts.base_lora is None else CompiledAdapter(parts.base_lora)
         self._parts = parts

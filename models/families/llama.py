@@ -32,7 +32,6 @@ from models.lora.packed_files import PackedFiles
 from models.lora.peft_format import check_layers, read_peft
 from models.lora.weights import PackedLora, pack_lora
 from models.model_config import ModelConfig, read_model_config
-from models.packing.llama_shape import LlamaShape
 from models.packing.packed_model import PackedModel, load_or_pack
 from models.packing.unpacking import module_weights
 from models.vision.projector.projector import packed_embedding
@@ -83,7 +82,7 @@ def load_language(
         BaseWeights(partial(module_weights, packed)),
         vision=None,
         words_head=None,
-        base_lora=_base_lora(config.base_lora, files.name, packed.shape, packed_folder)
+        base_lora=_base_lora(config.base_lora, files.name, packed, packed_folder)
         if config.base_lora
         else None,
     )
@@ -118,16 +117,16 @@ def _context_length(name: str, wanted: int | None, config: ModelConfig, packed: 
     return wanted or min(config.context_length, longest)
 
 
-def _base_lora(folder: Path, name: str, shape: LlamaShape, packed_folder: Path) -> PackedLora:
+def _base_lora(folder: Path, name: str, model: PackedModel, packed_folder: Path) -> PackedLora:
     """The model's own LoRA, from its packed file or packed now."""
-    kept = PackedFiles(packed_folder, shape)
+    kept = PackedFiles(packed_folder, model.shape, model.digest)
     signature = [
         (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.iterdir())
     ]
     packed = kept.open(name, signature)
     if packed is None:
         weights = read_peft(folder, name)
-        check_layers(weights, shape.layers)
-        packed = pack_lora(shape, weights)
+        check_layers(weights, model.shape.layers)
+        packed = pack_lora(model.shape, weights)
         kept.write(packed, signature)
     return packed

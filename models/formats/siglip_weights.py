@@ -22,6 +22,9 @@ from models.formats.quantization import GROUP, QuantizedMatrix
 
 CHANNELS = 3
 HEAD_STEP = 8  # the kernels read so many values of a head at once
+WIDEST_HEAD = 128
+"""Values of a head at most: the int32 sums of attention hold so many products of two codes of 13 bits."""
+
 LAYER_MATRICES = ("q", "k", "v", "o", "fc1", "fc2")
 LAYER_NORMS = ("norm1", "norm2")
 
@@ -153,9 +156,10 @@ def check_siglip_config(path: str | Path, config: SiglipConfig) -> None:
     """Raise UserError for numbers that do not fit together, or that the kernels cannot compute. path: for messages."""
     if config.hidden % config.heads:
         raise UserError(f"{path} has a vision tower {config.hidden} wide with {config.heads} heads")
-    if (head := config.hidden // config.heads) % HEAD_STEP:
+    if (head := config.hidden // config.heads) % HEAD_STEP or head > WIDEST_HEAD:
         raise UserError(
-            f"{path} has a vision tower with heads {head} wide, which is not supported: no multiple of {HEAD_STEP}"
+            f"{path} has a vision tower with heads {head} wide, which is not supported; multiples of {HEAD_STEP} "
+            f"up to {WIDEST_HEAD} are"
         )
     if config.side < 1 or config.side % config.scale_factor:
         raise UserError(

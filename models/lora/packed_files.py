@@ -1,8 +1,9 @@
 """Cache of packed LoRAs on disk, so that loading an adapter means reading a file.
 
 A file is one header page, then the packed tensor (models/packing/lora_layout.py). It is copied to huge pages, or mapped
-copy-on-write. It is found by the adapter's name, the model's shape and the signature of the adapter's files, and
-carries a checksum. A file that is damaged or does not match counts as missing. Every file can be made again from the
+copy-on-write. It is found by the adapter's name, the model and the signature of the adapter's files, and carries a
+checksum. The model is part of it because the factors of a DoRA, and whether an adapter runs on floats, depend on the
+model's weights. A file that is damaged or does not match counts as missing. Every file can be made again from the
 adapter's folder.
 """
 
@@ -27,21 +28,22 @@ from models.lora.weights import PackedLora
 from models.packing.llama_shape import LlamaShape
 from models.packing.lora_layout import LoraLayout
 
-VERSION = 5
+VERSION = 6
 SUFFIX = ".lora"
 _MAGIC = b"EDGELORA"
 _THIS_VERSION = f"-v{VERSION}{SUFFIX}"
-_KEY = 16  # hexadecimal digits each for the shape and for the signature
+_KEY = 16  # hexadecimal digits each for the model and for the signature
 
 
 class PackedFiles:
-    """The packed LoRAs for one model's shape in a folder."""
+    """The packed LoRAs of one model in a folder."""
 
-    def __init__(self, folder: Path, shape: LlamaShape) -> None:
+    def __init__(self, folder: Path, shape: LlamaShape, weights: str) -> None:
+        """shape: of the model that they run on. weights: digest (hex) of the model's weights."""
         self._folder = folder
         self._layout = LoraLayout(shape)
         self._floats = shape.float_type is not None
-        self._shape_key = _digest([VERSION, asdict(shape)])
+        self._model_key = _digest([VERSION, asdict(shape), weights])
 
     def open(self, name: str, signature: object) -> PackedLora | None:
         """The LoRA of the adapter whose files have this signature; None when no intact file holds it."""
@@ -68,11 +70,11 @@ class PackedFiles:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)
             for other in _files(self._folder, packed.name):
-                if other != path and (_of_other_version(other) or self._shape_key in other.name):
+                if other != path and (_of_other_version(other) or self._model_key in other.name):
                     other.unlink(missing_ok=True)
 
     def _path(self, name: str, signature: object) -> Path:
-        return self._folder / f"{name}-{self._shape_key}{_digest(signature)}{_THIS_VERSION}"
+        return self._folder / f"{name}-{self._model_key}{_digest(signature)}{_THIS_VERSION}"
 
 
 def forget(folder: Path, name: str) -> None:

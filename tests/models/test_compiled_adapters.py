@@ -67,6 +67,22 @@ def test_a_dora_needs_the_weights_of_its_base(packer: CompiledAdapterPacker, tmp
     assert (factors[0] == 1).all() and (factors[1, 96:] == 1).all()
 
 
+def test_a_kept_dora_is_not_taken_for_another_model_of_the_same_shape(tmp_path: Path) -> None:
+    magnitudes = {"layers.1.q_proj": np.full(96, 3.0, np.float32)}
+    weights = AdapterWeights(PeftLora("dora", 1, 4, random_lora(SHAPE, 4).tensors, magnitudes=magnitudes))
+
+    def model(digest: str, value: float) -> CompiledAdapterPacker:
+        base = BaseWeights(lambda module: np.full(SHAPE.matrix(module.split(".")[2][:-5]), value, np.float32))
+        return CompiledAdapterPacker(SHAPE, tmp_path, base, digest=digest)
+
+    one, other = model("1" * 64, 1.0), model("2" * 64, 5.0)
+    packed = one.pack(weights)
+    one.keep(packed, "signature")
+    assert not np.array_equal(packed.lora.tensor, other.pack(weights).lora.tensor)
+    assert one.open(tmp_path, "dora", "signature") is not None
+    assert other.open(tmp_path, "dora", "signature") is None
+
+
 def test_an_adapter_of_the_tower_is_not_added_to_others(packer: CompiledAdapterPacker) -> None:
     seeing = replace(adapter(packer, "seeing", None), vision=PackedVisionLora(1, 0, {}))
     with pytest.raises(UserError, match="seeing changes the vision tower; it cannot be added"):

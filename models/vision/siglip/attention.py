@@ -14,7 +14,9 @@ A weight's rounding error is at most 1/16382 of the largest weight: 32 times les
     *_scales     float32 [row][head] for queries, [head][key] for the others
     key_masks    float32 [key]: 0, and -1e30 for keys beyond the last row
 
-The largest sums are 80 * 4095**2 < 2**31 and 64 * 8191 * 4095 < 2**31.
+Neither sum overflows int32. A score has one product for each dimension of a head, of which there are at most 128
+(models.formats.siglip_weights.WIDEST_HEAD): 128 * 4095**2 < 2**31. Outputs are summed as integers over 64 keys
+(KEYS_AT_ONCE): 64 * 8191 * 4095 < 2**31.
 """
 
 from __future__ import annotations

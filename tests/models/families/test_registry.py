@@ -131,6 +131,14 @@ def test_an_adapter_of_a_shorter_model_is_refused(seeing: CompiledEngine) -> Non
         seeing.adapters.pack(adapter)
 
 
+def test_an_adapter_is_kept_for_the_weights_of_its_engine_alone(parts: Parts, tmp_path: Path) -> None:
+    blind = replace(parts, vision=None, base_lora=None)
+    one, other = (CompiledEngine("tiny", digest, blind, tmp_path) for digest in ("1" * 64, "2" * 64))
+    one.adapters.keep(one.adapters.pack(AdapterWeights(PeftLora("mine", 1, 4, {}))), "signature")
+    assert one.adapters.open(tmp_path, "mine", "signature") is not None
+    assert other.adapters.open(tmp_path, "mine", "signature") is None
+
+
 def test_two_images_in_two_orders_are_two_prompts_that_share_only_their_beginning(
     seeing: CompiledEngine,
 ) -> None:

@@ -147,6 +147,8 @@ def test_both_forms_give_the_same_matrices(tmp_path: Path) -> None:
         ({"clip__vision__image_mean": np.array([0.4, 0.5, 0.5], np.float32)}, "image_mean"),
         ({"clip__vision__projector__scale_factor": 2}, "scale factor 2"),
         ({"clip__vision__attention__head_count": 3}, "3 heads"),
+        ({"clip__vision__attention__head_count": 8}, "heads 4 wide"),
+        ({"clip__vision__embedding_length": 272}, "heads 136 wide"),
         ({"clip__vision__block_count": 3}, r"layers\.2\."),
         ({"clip__vision__block_count": 900}, "incomplete"),
         ({"clip__vision__block_count": 1 << 30}, "at most 1000"),
