@@ -17,6 +17,7 @@ from typing import Any
 
 from models.core.errors import UserError
 from models.core.files import file_digest, path_in_url
+from models.core.images import shortened
 from models.core.types import Detail
 from models.documents.pages import page_digest, split_page
 
@@ -87,9 +88,7 @@ def read_validation_rows(file: Path, images: Path | None = None) -> tuple[Traini
 def _read(file: Path, images: Path | None) -> tuple[TrainingRow, ...]:
     """The checked rows of a file, each with a split. Raises UserError."""
     try:
-        lines = file.read_text(encoding="utf-8").split(
-            "\n"
-        )  # splitlines would cut a row at U+2028 in its text
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{file} cannot be read ({error}); give a file of JSON objects, one a line."
@@ -97,7 +96,7 @@ def _read(file: Path, images: Path | None) -> tuple[TrainingRow, ...]:
     digests: dict[Path, str] = {}
     rows = [
         _row(line, f"{file}, line {number}", images or file.parent, file.stem, digests)
-        for number, line in enumerate(lines, 1)
+        for number, line in enumerate(text.split("\n"), 1)  # splitlines would cut a row at U+2028 in its text
         if line.strip()
     ]
     if not rows:
@@ -166,8 +165,11 @@ def _row(line: str, place: str, images: Path, set_name: str, digests: dict[Path,
             file, number = split_page(image)
             digest = file_digest(file)
             digests[image] = digest if number is None else page_digest(digest, number)
-        except OSError as error:
-            raise UserError(f"{place}: the image {image} cannot be read ({error.strerror}).") from None
+        except (OSError, ValueError) as error:  # ValueError: of a path with a NUL or half of a surrogate pair
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(
+                f"{place}: the image {shortened(str(image), 300)} cannot be read ({reason})."
+            ) from None
     return TrainingRow(
         image, digests[image], question, answer, kind, split, place, set_name, _labels(fields, place)
     )

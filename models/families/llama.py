@@ -70,6 +70,7 @@ def load_language(
             packing.result()  # an error about the whole file is more useful than one about its metadata
             raise
         packed = packing.result()
+    _check_vocabulary(files.name, tokenizer, packed.shape.vocab)
     context_length = _context_length(files.name, options.context_length, config, packed)
     path = choose_path(detect(options.cache_dir))
     library = compile_llama(packed.shape, path, options.cache_dir / COMPILED, progress)
@@ -107,6 +108,16 @@ def _read_tokenizer(
         template = ChatTemplate(config.chat_template)
     assert template is not None
     return tokenizer, template
+
+
+def _check_vocabulary(name: str, tokenizer: Tokenizer, vocab: int) -> None:
+    """Raise UserError for a tokenizer with ids that the language model has no embedding of. vocab: its rows."""
+    largest = max(len(tokenizer) - 1, *tokenizer.end_ids)
+    if largest >= vocab:
+        raise UserError(
+            f"The tokenizer of {name} has the token {largest}, but its language model knows the tokens 0 to "
+            f"{vocab - 1}; the files belong to different models."
+        )
 
 
 def _context_length(name: str, wanted: int | None, config: ModelConfig, packed: PackedModel) -> int:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from adapters.training.data import TrainingRow
 from models.core.errors import UserError
+from models.core.files import DAMAGED_NPZ
 from models.core.types import Image
 from models.documents.pages import load_page
 from models.vision.efficientnet import HEAD_CHANNELS
@@ -60,7 +61,7 @@ class FeatureCache:
                 return _features(stored["pool"], stored["colour"], maps)
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError):
+        except DAMAGED_NPZ:
             file.unlink()  # damaged, so the features are computed again
         seen = self._tower.features(load_training_image(row), maps=True)
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+import tokenizers
 
 from models.compiled_engine import CompiledEngine
+from models.core.errors import UserError
 from models.core.types import Message, Sampling, no_progress
 from models.families.parts import LoadOptions
 from models.families.registry import load_parts
@@ -25,6 +27,19 @@ PLAIN = TEMPLATE | {
     "roles": {"user": "<|start|>user", "assistant": "<|start|>"}, "seps": ["<|end|>"], "role_empty_sep": "",
     "system_template": "{system_message}", "role_content_sep": "\n",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "generation_config.json"])
+def test_a_tokenizer_with_tokens_that_the_model_lacks_is_refused(tmp_path: Path, file: str) -> None:
+    directory = write_directory(tmp_path / "hf")
+    if file == "tokenizer.json":
+        tokenizer = tokenizers.Tokenizer.from_file(str(directory / file))
+        tokenizer.add_special_tokens(["<|one too many|>"])
+        tokenizer.save(str(directory / file))
+    else:
+        (directory / file).write_text('{"eos_token_id": [257, 258]}')
+    with pytest.raises(UserError, match=r"tokenizer of tiny has the token 258.* 0 to 257"):
+        load_parts(model_files(directory), LoadOptions(tmp_path / "cache", 1), no_progress)
 
 
 def answer(directory: Path, cache: Path, adapters: Path) -> list[tuple[int, float]]:
