@@ -7,7 +7,6 @@ prototypes depend only on its own examples, and installing one changes no other'
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from models.core.errors import FileError, UserError
-from models.core.files import sync_directory, written_to
+from models.core.files import write_document
 from models.core.types import Image
 from models.engine import FeatureExtractor, FeatureSizes, ImageFeatures, TextEmbedder
 from models.formats.safetensors_file import FLOAT_TYPES, SafetensorsFile
@@ -118,24 +117,17 @@ def _rows(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def write_prototypes(folder: Path, prototypes: Prototypes) -> Path:
-    """Writes the folder's router.safetensors in float16, whole or not at all; returns its path."""
+    """Writes the folder's router.safetensors in float16, whole or not at all; returns its path.
+
+    Raises UserError when the disk refuses.
+    """
     tensors = {"image": prototypes.image, "question": prototypes.question}
     content = save(
         {name: value.astype(np.float16) for name, value in tensors.items()},
         {"format": FORMAT},
     )
     target = folder / PROTOTYPES_FILE
-    partial = folder / f".{PROTOTYPES_FILE}.{os.getpid()}"
-    with written_to(target, "make room, or check that you may write there"):
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
-        sync_directory(folder)
+    write_document(target, content)
     return target
 
 

@@ -6,7 +6,6 @@ except for the signature.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import zipfile
@@ -17,7 +16,7 @@ from adapters.install.verify import check_hashes
 from adapters.store.adapter_store import InstalledAdapter
 from adapters.store.manifest import MANIFEST_FILE, SIGNATURE_FILE
 from models.core.errors import UserError
-from models.core.files import sync_directory, written_to
+from models.core.files import replacing_document, written_to
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip archive can store
 
@@ -65,19 +64,11 @@ def export(
 
 
 def _pack(archive: Path, folder: str, sources: dict[str, Path]) -> None:
-    """Write a zip archive under a temporary name and rename it. sources: the files by name."""
-    part = archive.with_name(f".{archive.name}.{os.getpid()}")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as packed:
-            for name, source in sorted(sources.items()):
-                entry = zipfile.ZipInfo(f"{folder}/{name}", _LONG_AGO)
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                entry.external_attr = 0o644 << 16
-                with source.open("rb") as read, packed.open(entry, "w") as written:
-                    shutil.copyfileobj(read, written, 1 << 20)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(archive)
-        sync_directory(archive.parent)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a zip archive, whole or not at all. sources: the files by name. Raises OSError."""
+    with replacing_document(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, source in sorted(sources.items()):
+            entry = zipfile.ZipInfo(f"{folder}/{name}", _LONG_AGO)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            with source.open("rb") as read, packed.open(entry, "w") as written:
+                shutil.copyfileobj(read, written, 1 << 20)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from adapters.store.manifest import ALLOWED_FILES, MANIFEST_FILE, SIGNATURE_FILE
 from models.core.errors import FileError, UserError
-from models.core.files import sync_directory, written_to
+from models.core.files import write_document
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -89,14 +89,8 @@ class Publishers:
         self._write(publishers)
 
     def _write(self, publishers: Mapping[str, str]) -> None:
-        part = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        with written_to(self._file, "check that you may write there"):
-            with part.open("w", encoding="utf-8") as file:
-                json.dump(publishers, file, indent=1, ensure_ascii=False)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self._file)
-            sync_directory(self._file.parent)
+        """Replace the file. Raises UserError when the disk refuses."""
+        write_document(self._file, json.dumps(publishers, indent=1, ensure_ascii=False).encode())
 
 
 def read_signer(folder: Path) -> Signer | None:

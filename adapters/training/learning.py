@@ -21,6 +21,7 @@ from torch.nn import functional
 from adapters.training.batches import BatchPlan
 from adapters.training.token_rows import TrainingExample, pack
 from models.core.errors import UserError
+from models.core.files import replacing
 from models.training.examples import NOT_LEARNT
 from models.training.language import PackedBatch, TorchLanguageModel, cosine_rate, load_checkpoint
 
@@ -235,8 +236,7 @@ class Learner:
         return loss
 
     def _save(self, step: int, seconds: float) -> None:
-        """Write the checkpoint under a temporary name and rename it."""
-        partial = self._checkpoint.with_suffix(".partial")
+        """Replace the checkpoint. Raises OSError."""
         best, at, state = self._best or (None, 0, {})
         content = {
             "recipe": self._recipe, "step": step, "seconds": seconds, "adapter": self._language.state(),
@@ -245,8 +245,8 @@ class Learner:
             "best_step": at, "best_state": state,
         }  # fmt: skip
         self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, partial)
-        partial.replace(self._checkpoint)
+        with replacing(self._checkpoint) as file:
+            torch.save(content, file)
 
     def _load(self) -> None:
         """Continue from the checkpoint if there is one. Raises UserError when it is damaged or has another recipe."""

@@ -14,11 +14,13 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from models.core.errors import UserError
+from models.core.files import write_whole
 
 KernelPath = Literal["avx512vnni", "avxvnni", "avx2", "neon", "generic"]
 Architecture = Literal["x86_64", "aarch64", "other"]
@@ -163,7 +165,7 @@ def _detect_macos() -> CpuFeatures:
 
 def macos_x86_features(words: str) -> frozenset[str]:
     """The upper-case feature words of sysctl on an Intel Mac, in LLVM's names."""
-    renamed = {"avx1.0": "avx", "bmi1": "bmi", "avx512vnni": "avx512vnni"}
+    renamed = {"avx1.0": "avx", "bmi1": "bmi"}
     return frozenset(renamed.get(word, word) for word in words.lower().split())
 
 
@@ -206,8 +208,7 @@ def ask_llvm(cache_dir: Path | None) -> CpuFeatures:
     features = json.loads(listing.splitlines()[-1])
     name = platform.processor() or "unknown processor"
     if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps({"identifier": identifier, "name": name, "features": features}))
-        temporary.replace(kept)
+        answer = {"identifier": identifier, "name": name, "features": features}
+        with suppress(OSError, UserError):  # without the file, the next start asks again
+            write_whole(kept, json.dumps(answer).encode())
     return CpuFeatures(host_architecture(), name, frozenset(features))

@@ -143,20 +143,27 @@ def write_whole(path: Path, content: bytes) -> None:
         sync_directory(path.parent)
 
 
-def write_document(path: Path, content: bytes) -> None:
-    """As write_whole, for a file of the user's own, which is as readable as other new files.
+@contextmanager
+def replacing_document(path: Path) -> Iterator[BinaryIO]:
+    """As `replacing`, for a file of the user's own, which is as readable as other new files.
 
-    A file that is there keeps its permissions, and a symbolic link leads to the new content.
+    A file that is there keeps its permissions, and a symbolic link leads to the new content. The directory is made if
+    there is none. Raises OSError when the disk refuses.
     """
-    with written_to(path, "choose another place or make room"):
-        path = path.resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        with replacing(path) as file:
-            file.write(content)
-            if hasattr(os, "fchmod"):
-                os.fchmod(file.fileno(), mode)
-        sync_directory(path.parent)
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    with replacing(path) as file:
+        yield file
+        if hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), mode)
+    sync_directory(path.parent)
+
+
+def write_document(path: Path, content: bytes) -> None:
+    """Replace a file of the user's own (see `replacing_document`). Raises UserError when the disk refuses."""
+    with written_to(path, "choose another place or make room"), replacing_document(path) as file:
+        file.write(content)
 
 
 def _umask() -> int:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.core.files import replacing
 from models.formats.gguf.gguf_file import GgufFile
 from models.formats.llama_sources import load_llama
 from models.formats.torch_checkpoint import read_checkpoint
@@ -195,9 +196,8 @@ def _step(language: TorchLanguageModel, optimiser: torch.optim.Optimizer, batch:
 
 
 def _save(path: Path, language: TorchLanguageModel, optimiser: torch.optim.Optimizer, step: int) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save({"adapter": language.state(), "optimiser": optimiser.state_dict(), "step": step}, partial)
-    partial.replace(path)
+    with replacing(path) as file:
+        torch.save({"adapter": language.state(), "optimiser": optimiser.state_dict(), "step": step}, file)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

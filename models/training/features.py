@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
-from models.core.files import DAMAGED_NPZ
+from models.core.files import DAMAGED_NPZ, replacing
 from models.core.images import load_image
 from models.training.tower import EfficientNetLite2
 from models.vision.preprocess import prepare
@@ -73,7 +73,6 @@ def cached(cache: Path, make: Callable[[], TrainingFeatures], images: Sequence[s
         pass  # it is missing too on the first run
     features = make()
     cache.parent.mkdir(parents=True, exist_ok=True)
-    partial = cache.with_suffix(".partial.npz")
-    np.savez(partial, images=np.array(images), pool=features.pool, colour=features.colour)
-    partial.replace(cache)
+    with replacing(cache) as file:
+        np.savez(file, images=np.array(images), pool=features.pool, colour=features.colour)
     return features

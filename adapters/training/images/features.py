@@ -6,7 +6,6 @@ numbers. Maps are stored in half precision.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from adapters.training.data import TrainingRow
 from models.core.errors import UserError
-from models.core.files import DAMAGED_NPZ
+from models.core.files import DAMAGED_NPZ, replacing
 from models.core.types import Image
 from models.documents.pages import load_page
 from models.vision.efficientnet import HEAD_CHANNELS
@@ -65,10 +64,9 @@ class FeatureCache:
             file.unlink()  # damaged, so the features are computed again
         seen = self._tower.features(load_training_image(row), maps=True)
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}.npz")
         halves: dict[str, Any] = {name: seen.stages[name].astype(np.float16) for name in MAPS}
-        np.savez(partial, pool=seen.pool, colour=seen.colour, **halves)
-        partial.replace(file)
+        with replacing(file) as stream:
+            np.savez(stream, pool=seen.pool, colour=seen.colour, **halves)
         maps = {name: half.astype(np.float32) for name, half in halves.items()}
         return _features(seen.pool, seen.colour, maps)
 

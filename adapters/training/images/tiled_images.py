@@ -7,7 +7,6 @@ read from their files, one image at a time.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from adapters.training.data import TrainingRow
 from adapters.training.images.features import load_training_image
 from adapters.training.token_rows import TrainingImage
-from models.core.files import DAMAGED_NPZ
+from models.core.files import DAMAGED_NPZ, replacing
 from models.core.types import Image
 from models.vision.tiled.tile_encoder import TileEncoder
 
@@ -91,9 +90,8 @@ class TiledImages:
             file.unlink()  # damaged, so the rows are computed again
         seen = self._encoder.look(image, self._encoder.cut(image))
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}.npz")
-        np.savez(partial, rows=seen.embeddings.astype(np.float16), grid=np.array(seen.grid))
-        partial.replace(file)
+        with replacing(file) as stream:
+            np.savez(stream, rows=seen.embeddings.astype(np.float16), grid=np.array(seen.grid))
         return KeptRows(file, len(seen.embeddings), seen.grid), True
 
     def _file(self, image: Image) -> Path:

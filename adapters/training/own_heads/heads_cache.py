@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.training.own_heads.heads import OwnHeadResult
-from models.core.files import DAMAGED_NPZ
+from models.core.files import DAMAGED_NPZ, replacing
 from models.vision.projector.heads import Places, ProjectorHead
 
 
@@ -29,11 +29,9 @@ def keep_heads(file: Path, recipe: str, results: Sequence[OwnHeadResult]) -> Non
         described.append(fields)
     text = json.dumps({"recipe": recipe, "results": described})
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial.npz")
     arrays["described"] = np.array(text)
-    with partial.open("wb") as stream:
+    with replacing(file) as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]  # the stub lets no array be named freely
-    partial.replace(file)
 
 
 def kept_heads(file: Path, recipe: str) -> list[OwnHeadResult] | None:
