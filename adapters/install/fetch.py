@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from models.core.types import Progress
 
 
-_HUB = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _MOST_LISTING = 2**23
 _CHUNK = 1 << 20
 
@@ -197,20 +196,13 @@ def _fetch_listed(client: httpx.Client, address: str, target: Path, progress: Pr
 
 def _from_hub(source: str, target: Path, progress: Progress) -> Fetched:
     """Download the adapter's files of a Hugging Face repository at one commit."""
-    from huggingface_hub import get_token, hf_hub_url  # imported here, because the import takes half a second
+    from huggingface_hub import hf_hub_url  # imported here, because the import takes half a second
 
-    from models.hub.download import secure_client, without_user
+    from models.hub.download import hub_client
+    from models.hub.file_trees import hub_repository
 
-    match = _HUB.fullmatch(source)
-    if match is None:
-        raise UserError(f"{source!r} is not of the form hf:owner/repository or hf:owner/repository@revision.")
-    repository, revision = match["repository"], match["revision"] or "main"
-    given = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    endpoint = without_user(given).rstrip("/")
-    token = get_token()
-    with secure_client(given, endpoint) as client:
-        if token:
-            client.headers["Authorization"] = f"Bearer {token}"
+    repository, revision = hub_repository(source)
+    with hub_client() as (client, endpoint):
         listing = target.parent / f"{target.name}.listing"
         api = f"{endpoint}/api/models/{repository}/revision/{revision.replace('/', '%2F')}"
         _get(client, api, listing, _MOST_LISTING, _no_progress)

