@@ -59,6 +59,13 @@ class Models(Protocol):
         """
         ...
 
+    def base_of(self, model: str, digest: str) -> str:
+        """The model that is to run an adapter: the one of this name, or one of the same weights under another name.
+
+        model, digest: base_model and base_digest of its manifest.
+        """
+        ...
+
     def base_digests(self, name: str) -> BaseDigests:
         """See models.hub.store.ModelStore.base_digests. Raises UserError for an unknown model."""
         ...
@@ -175,11 +182,12 @@ class Installer:
             candidate = self._check(wanted, folder, fetched)
             weights = read_weights(folder, candidate.name)
         manifest, name = candidate.manifest, candidate.name
-        base = self._models.base_digests(manifest.base_model)
+        base_model = self._models.base_of(manifest.base_model, manifest.base_digest)
+        base = self._models.base_digests(base_model)
         check_prompt_format(manifest)
         check_base(manifest, base)
         self._check_trust(candidate)
-        model = self._models.load(manifest.base_model)
+        model = self._models.load(base_model)
         reader = self._models.router_features(model)
         check_prototypes(folder, reader.feature_sizes)
         self._progress("load", f"Trying {name}", 0, 1)

@@ -1,7 +1,8 @@
 """The models that adapters run on, and which models are on this machine.
 
-An adapter runs on the weights that it was trained for, whatever model was chosen for everything else. The router reads
-the features of the embedded default, so that its choices do not depend on the chosen model.
+An adapter runs on the weights that it was trained for, whatever model was chosen for everything else. These weights may
+be here under several names; then it runs on the chosen model if that is one of them. The router reads the features of
+the embedded default, so that its choices do not depend on the chosen model.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from adapters.store.adapter_store import AdapterStore
 from adapters.store.manifest import MANIFEST_FILE, NOT_DECLARED
 from edge_app.system import paths
 from models.core.errors import UserError
-from models.hub.store import ModelStore
+from models.hub.store import BaseDigests, ModelStore
 
 TOLD_FILE = ".told-of-missing-router"
 """The file in the models' folder that says that the user knows that the embedded default is missing."""
@@ -47,6 +48,7 @@ class AdapterBases:
     def __init__(self, adapters: AdapterStore) -> None:
         self._adapters = adapters
         self._bases: dict[str, tuple[Stamp, AdapterBase | None]] = {}
+        self._digests: dict[tuple[str, str], BaseDigests] = {}
 
     @cached_property
     def embedded(self) -> str:
@@ -62,29 +64,44 @@ class AdapterBases:
             return general
         names = parse_spec(adapter).names
         bases = [self._base(name) for name in names]
+        choices = [self.models_of(base, general) for base in bases]
+        common = [model for model in choices[0] if all(model in others for others in choices)]
+        if common:
+            return common[0]
         models = sorted({general if base is None else base.model for base in bases})
         if len(models) > 1:
             raise UserError(
                 f"{adapter} adds adapters of several models ({', '.join(models)}); they cannot be added."
             )
         model = models[0]
-        if not all(self._runs(base, general) for base in bases):
-            if self.is_here(model, general):
-                raise UserError(
-                    f"{adapter} was made for other weights than those of the model {model} that is here; get a version "
-                    "for these."
-                )
+        if self.is_here(model, general):
             raise UserError(
-                f"{adapter} runs on the model {model}, which is not on this machine; `edge-app models pull {model}` "
-                "brings it."
+                f"{adapter} was made for other weights than those of the model {model} that is here; get a version "
+                "for these."
             )
-        return model
+        raise UserError(
+            f"{adapter} runs on the model {model}, which is not on this machine; `edge-app models pull {model}` "
+            "brings it."
+        )
 
     def usable(self, names: Collection[str], general: str) -> tuple[str, ...]:
         """The adapters whose base is on this machine."""
+        return tuple(name for name, models in self.runs_on(names, general).items() if models)
+
+    def runs_on(self, names: Collection[str], general: str) -> dict[str, tuple[str, ...]]:
+        """By adapter, the models here that it can run on; it runs on the first. None where its base is not here."""
         bases = {name: self._base(name) for name in names}
-        runs = {base: self._runs(base, general) for base in {*bases.values()}}
-        return tuple(name for name, base in bases.items() if runs[base])
+        found = {base: self.models_of(base, general) for base in {*bases.values()}}
+        return {name: found[base] for name, base in bases.items()}
+
+    def models_of(self, base: AdapterBase | None, general: str) -> tuple[str, ...]:
+        """The models here that have the weights of a base: the general one, the one that it names, others by name."""
+        if base is None:
+            return (general,)
+        runs_on_named = self._runs_on_named(base, general)
+        named = {base.model} if runs_on_named else set()
+        here = (name for name in self._copies(base, runs_on_named) if self.is_here(name, general))
+        return tuple(sorted(named.union(here), key=lambda name: (name != general, name != base.model, name)))
 
     def is_here(self, model: str, general: str) -> bool:
         """Whether a model is on this machine, or will be when it is needed."""
@@ -130,16 +147,42 @@ class AdapterBases:
     def _models(self) -> ModelStore:
         return ModelStore(paths.models_directory())
 
-    def _runs(self, base: AdapterBase | None, general: str) -> bool:
-        """Whether a base is here. A model that was added may have other weights than its name had before."""
-        if base is None:
-            return True
+    def _copies(self, base: AdapterBase, runs_on_named: bool) -> list[str]:
+        """The models of the catalog that have the weights of a base under another name than it gives.
+
+        Computing a base digest may read megabytes. So it is done only for models of the same published weights, unless
+        the weights of the named one are not known.
+        """
+        entries = self._models.catalog.entries
+        named = entries.get(base.model)
+        if named is None or not (runs_on_named or base.digest == NOT_DECLARED):
+            return [name for name in entries if base.digest in self._base_digests(name).accepted]
+        alike = [
+            name
+            for name, entry in entries.items()
+            if (entry.digest, entry.engine) == (named.digest, named.engine) and name != base.model
+        ]
+        return [
+            name
+            for name in alike
+            if self._base_digests(name).current == self._base_digests(base.model).current
+        ]
+
+    def _base_digests(self, name: str) -> BaseDigests:
+        """The digests of a model of the catalog, computed once for its files."""
+        key = name, self._models.catalog.entries[name].digest
+        if key not in self._digests:
+            self._digests[key] = self._models.base_digests(name)
+        return self._digests[key]
+
+    def _runs_on_named(self, base: AdapterBase, general: str) -> bool:
+        """Whether the base is here by its name. A model that was added may have other weights than its name had."""
         if not self.is_here(base.model, general):
             return False
         entry = self._models.catalog.entries.get(base.model)
         if base.digest == NOT_DECLARED or entry is None or not entry.origin:
             return True
-        return base.digest in self._models.base_digests(base.model).accepted
+        return base.digest in self._base_digests(base.model).accepted
 
     def _base(self, name: str) -> AdapterBase | None:
         """What an adapter's manifest says, read again when it changes; None without a readable manifest.

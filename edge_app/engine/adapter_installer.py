@@ -32,13 +32,21 @@ class AppModels:
         self._engines: dict[str, Engine] = {}
 
     def base_for(self, published: str) -> str:
-        """See adapters.install.installer.Models. A model that is on this machine comes before others."""
+        """See adapters.install.installer.Models. The chosen model comes first, then one that is on this machine."""
         from models.hub.store import ModelStore
 
         store = ModelStore(paths.models_directory())
         found = store.catalog.published_as(published)
+        chosen = self._settings.model
         here = [name for name in found if store.find(name) is not None]
-        return next(iter([*here, *found]), self._settings.model)
+        return chosen if chosen in found else next(iter([*here, *found]), chosen)
+
+    def base_of(self, model: str, digest: str) -> str:
+        """See adapters.install.installer.Models. The chosen model comes first."""
+        from edge_app.engine.adapter_bases import AdapterBase, AdapterBases
+
+        found = AdapterBases(adapter_store()).models_of(AdapterBase(model, digest), self._settings.model)
+        return next(iter(found), model)
 
     def base_digests(self, name: str) -> BaseDigests:
         """See models.hub.store.ModelStore.base_digests. Raises UserError for an unknown model."""

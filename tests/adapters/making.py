@@ -151,6 +151,10 @@ class FakeModels:
         del published
         return MODEL
 
+    def base_of(self, model: str, digest: str) -> str:
+        del digest
+        return model
+
     def base_digests(self, name: str) -> BaseDigests:
         if name != MODEL:
             raise UserError(f"There is no model named {name!r}.")

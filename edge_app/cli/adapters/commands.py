@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_app.cli import output
-from edge_app.cli.adapters import export, train, trust
+from edge_app.cli.adapters import export, listing, train, trust
 from edge_app.cli.options import JsonOption, OfflineOption, load_settings
-from edge_app.system.terminal_text import text_table
 from models.core.errors import UserError
 
 if TYPE_CHECKING:
     from adapters.install.installer import CheckedAdapter, Installer, Outcome
-    from adapters.store.adapter_store import AdapterStore, InstalledAdapter
+    from adapters.store.adapter_store import AdapterStore
+    from edge_app.engine.adapter_installer import AppModels
     from models.core.types import Stage
+    from models.hub.store import BaseDigests
 
 app = typer.Typer(
     help="Adapters: install, list, show, remove, verify, update, export, train, trust."
@@ -27,6 +29,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(trust.app, name="trust")
+app.command("list")(listing.list_)
+app.command("show")(listing.show)
 app.command("export")(export.export)
 app.command("train")(train.train)
 
@@ -84,66 +88,9 @@ def install(
                 output.say(f"{source} stays: {reason}")
                 continue
             _say_installed(outcome)
-            outcomes.append(_details(outcome.adapter))
+            outcomes.append(listing.details(_store(), outcome.adapter.name))
     if json:
         output.result_json(outcomes if bundled or len(wanted) > 1 else outcomes[0])
-
-
-@app.command("list")
-def list_(json: JsonOption = False) -> None:
-    """List the installed adapters, and those that come with the app.
-
-    \b
-    Example:
-      edge-app adapters list
-    """
-    from adapters.store.adapter_store import bundled_names
-
-    installed = [_summary(adapter) for adapter in _store().all()]
-    here = {adapter["name"] for adapter in installed}
-    available = [name for name in bundled_names() if name not in here]
-    if json:
-        output.result_json(installed)
-    elif installed:
-        rows = [
-            (a["name"], a["version"], output.megabytes(a["size"]), a["problem"] or a["description"])
-            for a in installed
-        ]
-        output.result(text_table([("NAME", "VERSION", "SIZE", "DESCRIPTION"), *rows], right=(2,)))
-    else:
-        output.say("No adapter is installed.")
-    if available:
-        output.say(f"Bundled, to be installed by name: {', '.join(available)}.")
-
-
-@app.command()
-def show(name: export.NameArgument, json: JsonOption = False) -> None:
-    """Show an adapter's purpose, measured accuracy, origin, and files.
-
-    \b
-    Example:
-      edge-app adapters show receipts
-    """
-    details = _details(_store().get(name))
-    if json:
-        output.result_json(details)
-        return
-    lists = ("examples", "accuracy", "training", "files")
-    output.result(text_table([(key, _plain(value)) for key, value in details.items() if key not in lists]))
-    if details["training"]:
-        output.result("\n" + text_table([("TRAINING", ""), *details["training"].items()]))
-    if details["examples"]:
-        rows = [(e["task"], " ".join(e["question"].split()), e["answer"]) for e in details["examples"]]
-        output.result("\n" + text_table([("TASK", "QUESTION", "ANSWER"), *rows]))
-    if details["accuracy"]:
-        shares = ("adapter", "base", "blind", "majority")
-        rows = [
-            (row["set"], row["type"], str(row["rows"]), *(f"{100 * row[share]:.1f}%" for share in shares))
-            for row in details["accuracy"]
-        ]
-        heading = ("SET", "TYPE", "ROWS", *(share.upper() for share in shares))
-        output.result("\n" + text_table([heading, *rows], right=(2, 3, 4, 5, 6)))
-    output.result("\n" + text_table([("FILE", "SHA256"), *details["files"].items()]))
 
 
 @app.command()
@@ -175,13 +122,15 @@ def verify(names: NamesArgument = None, json: JsonOption = False) -> None:
       edge-app adapters verify receipts
     """
     from adapters.install.verify import verify_installed
+    from edge_app.engine.adapter_bases import AdapterBases
     from edge_app.engine.adapter_installer import AppModels
 
-    store = _store()
-    models = AppModels(load_settings(), lambda *_: None)
+    store, settings = _store(), load_settings()
+    models, bases = AppModels(settings, lambda *_: None), AdapterBases(store)
     problems = {}
     for name in names or store.names():
-        problems[name] = verify_installed(store.get(name), models.base_digests)
+        here = bases.runs_on([name], settings.model)[name]
+        problems[name] = verify_installed(store.get(name), partial(_base_digests, models, here))
     if json:
         output.result_json([{"name": name, "problem": problem} for name, problem in problems.items()])
     else:
@@ -270,66 +219,6 @@ def _say_installed(outcome: Outcome) -> None:
     output.say(f"Installed {candidate.name} {manifest.version}{instead}.")
 
 
-def _summary(adapter: InstalledAdapter) -> dict[str, Any]:
-    """The adapter as JSON values. size: in bytes. problem: why it cannot be used, or None."""
-    manifest = adapter.manifest
-    return {
-        "name": adapter.name,
-        "version": manifest.version if manifest else "",
-        "description": manifest.description if manifest else "",
-        "base_model": manifest.base_model if manifest else "",
-        "tasks": list(manifest.tasks) if manifest else [],
-        "size": adapter.size(),
-        "source": adapter.record.source if adapter.record else None,
-        "installed": adapter.record.date if adapter.record else None,
-        "problem": adapter.problem or None,
-    }
-
-
-def _details(adapter: InstalledAdapter) -> dict[str, Any]:
-    """The summary with the manifest, the record of the installation, and the files by their SHA-256."""
-    from dataclasses import asdict
-
-    from adapters.store.manifest import COPY_KEYS
-
-    manifest, record = adapter.manifest, adapter.record
-    copies = None if manifest is None else manifest.copies
-    more = (
-        {}
-        if manifest is None
-        else {
-            "base_digest": manifest.base_digest or None,
-            "reads": asdict(manifest.reads),
-            "copies": copies and {key: getattr(copies, key) for key in COPY_KEYS},
-        }
-    )
-    origin = (
-        {}
-        if record is None
-        else {
-            "revision": record.revision or None,
-            "signed_by": record.signed_by or None,
-            "declared": record.declared,
-        }
-    )
-    return {
-        **_summary(adapter),
-        "folder": str(adapter.folder),
-        **more,
-        **origin,
-        "training": dict(manifest.training) if manifest else {},
-        "examples": [asdict(example) for example in manifest.examples] if manifest else [],
-        "accuracy": [asdict(row) for row in manifest.accuracy] if manifest else [],
-        "files": {**(manifest.files if manifest else {}), **(record.made if record else {})},
-    }
-
-
-def _plain(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case list():
-            return ", ".join(map(str, value))
-        case dict():
-            return ", ".join(f"{key} {item}" for key, item in value.items())
-    return str(value)
+def _base_digests(models: AppModels, here: Sequence[str], named: str) -> BaseDigests:
+    """The digests of the model that runs an adapter; of the one that it names where none is here."""
+    return models.base_digests(next(iter(here), named))

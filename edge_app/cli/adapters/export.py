@@ -59,12 +59,14 @@ def export(
 def _export_for(runtime: Runtime, name: str, target: Path, force: bool) -> None:
     """Write an adapter for a runtime; what serves it is the result."""
     from adapters.install.runtimes import export_for
+    from edge_app.engine.adapter_bases import AdapterBases
     from edge_app.engine.adapter_installer import adapter_store
     from edge_app.system import paths
     from models.hub.store import ModelStore
 
-    adapter = adapter_store().get(name)
-    model = adapter.manifest.base_model if adapter.manifest else load_settings().model
+    store = adapter_store()
+    adapter = store.get(name)
+    model = AdapterBases(store).of(name, load_settings().model)
     base = ModelStore(paths.models_directory()).find(model)
     if base is None:
         raise UserError(

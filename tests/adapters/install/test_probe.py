@@ -75,6 +75,10 @@ class TinyModels:
         del published
         return MODEL
 
+    def base_of(self, model: str, digest: str) -> str:
+        del digest
+        return model
+
     def base_digests(self, name: str) -> BaseDigests:
         assert name == MODEL
         return BaseDigests("1" * 64, frozenset(("1" * 64,)))

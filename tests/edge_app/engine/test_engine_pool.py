@@ -63,11 +63,16 @@ def job() -> Job:
     return Job(lambda _: None, lambda _: None)
 
 
-def describe_models(memory: Mapping[str, int], *, images_at_once: int = 1) -> None:
-    """Models of these sizes in memory, in megabytes, in the user's catalog, which are pulled."""
+def describe_models(
+    memory: Mapping[str, int], *, images_at_once: int = 1, weights: Mapping[str, str] | None = None
+) -> None:
+    """Models of these sizes in memory, in megabytes, in the user's catalog, which are pulled.
+
+    weights: the content of their files; None gives each its own.
+    """
     folder, text = paths.ensure(paths.models_directory()), ""
     for name, megabytes in memory.items():
-        source, content = folder / f"{name}.bin", name.encode()
+        source, content = folder / f"{name}.bin", (weights or {}).get(name, name).encode()
         source.write_bytes(content)
         text += f'[models.{name}]\ndescription = "d"\nfamily = "f"\nlicence = "l"\n'
         text += f"memory = {megabytes}_000_000\nimages_at_once = {images_at_once}\n"

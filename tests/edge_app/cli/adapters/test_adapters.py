@@ -27,6 +27,7 @@ from models.core.files import file_digest
 from models.hub.store import ModelStore
 from models.packing.llama_shape import LlamaShape
 from tests.adapters.making import FakeModel, FakePacker, tensors, write_adapter, write_peft, zipped
+from tests.edge_app.engine.test_engine_pool import describe_models, put_for
 from tests.models.tiny_directory import HIDDEN, INNER, LAYERS
 
 BASE = "edge-vlm-135m"
@@ -115,6 +116,7 @@ def test_an_adapter_comes_is_looked_at_and_goes(run: Run, source: Path) -> None:
         "1.0",
         "0.0",
         "MB",
+        BASE,
         "Names",
         "plants",
         "by",
@@ -249,6 +251,23 @@ def test_a_damaged_adapter_is_listed_with_what_is_wrong(run: Run, source: Path) 
     code, out, _ = run("list")
     assert code == 0
     assert "is not TOML" in out
+
+
+def test_of_two_copies_of_its_model_the_one_is_named_that_an_adapter_runs_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = dict.fromkeys(("first", "second"), "weights")
+    describe_models({"first": 1, "second": 1, "other": 1}, weights=weights)
+    put_for("plants", "first")
+    put_for("trees", "gone")
+    for chosen, copies in (("second", ["second", "first"]), ("other", ["first", "second"])):
+        monkeypatch.setenv("EDGE_APP_MODEL", chosen)
+        assert [each["runs_on"] for each in json.loads(run("list", "--json")[1])] == [copies, []]
+        plants, trees = run("list")[1].splitlines()[1:]
+        assert copies[0] in plants
+        assert "gone (not here)" in trees
+        shown = dict(line.split(maxsplit=1) for line in run("show", "plants")[1].splitlines() if " " in line)
+        assert (shown["base_model"], shown["runs_on"]) == ("first", ", ".join(copies))
 
 
 def test_bundled_adapters_are_listed_and_install_by_name(run: Run, bundled: Path, loaded: list[str]) -> None:
