@@ -1,4 +1,4 @@
-"""The language model in PyTorch, with LoRA on its seven linear layers: bfloat16 base, float32 adapter.
+"""The language model in PyTorch, with a LoRA in float32 on its seven linear layers.
 
 Weights come from the loader of the compiled engine and are dequantised. Sequences are packed: one row holds several
 conversations, which do not attend to one another. A conversation may branch, so that all questions about one image
@@ -29,6 +29,7 @@ from transformers.modeling_utils import AttentionInterface
 
 from models.core.errors import UserError
 from models.formats.llama_weights import LlamaWeights
+from models.training.precision import compute_dtype
 
 RANK = 8
 ALPHA = 16
@@ -97,11 +98,11 @@ AttentionInterface.register(_ATTENTION, _attend)
 
 
 class LoraLinear(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """y = W x + (alpha / r) B A x; W frozen bfloat16 [out, in], A [r, in] and B [out, r] float32."""
+    """y = W x + (alpha / r) B A x; W frozen [out, in] in its own type, A [r, in] and B [out, r] float32."""
 
     def __init__(self, weight: Tensor, rank: int, alpha: int):
         super().__init__()
-        self.register_buffer("weight", weight.to(torch.bfloat16))
+        self.register_buffer("weight", weight.detach())
         self.lora_A = nn.Parameter(torch.empty(rank, weight.shape[1]))
         self.lora_B = nn.Parameter(torch.zeros(weight.shape[0], rank))
         nn.init.kaiming_uniform_(self.lora_A, a=5**0.5)
@@ -188,12 +189,17 @@ class TorchLanguageModel:
         rank: int = RANK,
         alpha: int = ALPHA,
         place: PeftPlace = LANGUAGE_MODEL,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        """place: of the language model in the model that the adapter's folder is for."""
+        """place: of the language model in the model that the adapter's folder is for.
+
+        dtype: of the base model's weights and of all activations; None takes what this processor multiplies fastest.
+        """
+        self._dtype = dtype or compute_dtype()
         self._place = place
         self.embedding: NDArray[np.float32] = weights.embedding.dequantise()
         self.rank, self.alpha = rank, alpha
-        self._model = _build(weights, self.embedding).eval()
+        self._model = _build(weights, self.embedding, self._dtype).eval()
         self._model.requires_grad_(False)
         self._linears = dict(self._replace())
         self._computes_again = False
@@ -230,7 +236,7 @@ class TorchLanguageModel:
     def logits(self, batch: PackedBatch, wanted: Tensor) -> Tensor:
         """Logits of the next token, float32 [n, vocab], at the n positions of `wanted`, bool [T]."""
         hidden = self._model.model(
-            inputs_embeds=batch.embeddings[None].to(torch.bfloat16),
+            inputs_embeds=batch.embeddings[None].to(self._dtype),
             attention_mask=_NO_MASK,
             position_ids=batch.positions[None],
             use_cache=False,
@@ -287,8 +293,8 @@ def _masks(batch: PackedBatch) -> list[Tensor]:
     return [_added(branch_mask(lengths)) for lengths in branches]
 
 
-def _build(weights: LlamaWeights, embedding: NDArray[np.float32]) -> Any:
-    """The frozen transformers model with the dequantised weights in bfloat16."""
+def _build(weights: LlamaWeights, embedding: NDArray[np.float32], dtype: torch.dtype) -> Any:
+    """The frozen transformers model with the dequantised weights in `dtype`."""
     c = weights.config
     config = TransformersConfig(
         hidden_size=c.hidden_size, intermediate_size=c.intermediate_size, num_hidden_layers=c.num_layers,
@@ -298,7 +304,7 @@ def _build(weights: LlamaWeights, embedding: NDArray[np.float32]) -> Any:
         max_position_embeddings=c.max_position_embeddings, tie_word_embeddings=c.tie_word_embeddings,
     )  # fmt: skip
     config._attn_implementation = _ATTENTION
-    torch.set_default_dtype(torch.bfloat16)  # rotary frequencies are float32 nevertheless
+    torch.set_default_dtype(dtype)  # rotary frequencies are float32 nevertheless
     try:
         model = LlamaForCausalLM(config)
     finally:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from models.training.precision import compute_dtype
 from models.training.scope.data import ImageKind, read_kinds, reworded, rows_by_kind
 from models.training.scope.export import BORDER, export
 from models.training.scope.network import Trainee
@@ -68,7 +69,7 @@ def train(
         for group, rate in zip(optimiser.param_groups, (RATE, HEAD_RATE), strict=True):
             group["lr"] = rate * share
         drawn = [rng.choice(with_rows), rng.choice(with_rows), *rng.sample(list(kinds), KINDS - 2)]
-        with torch.autocast("cpu", torch.bfloat16):  # half of the time on processors that have it
+        with torch.autocast("cpu", torch.bfloat16, enabled=compute_dtype() is torch.bfloat16):
             loss = step_loss(trainee, [draw(kind, rng.choice(kinds), variants, rng) for kind in drawn])
         optimiser.zero_grad()
         loss.backward()

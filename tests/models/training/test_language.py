@@ -18,6 +18,7 @@ from models.lora.peft_format import read_peft
 from models.training import base
 from models.training.examples import TrainingConversation, pack
 from models.training.language import TorchLanguageModel
+from models.training.precision import compute_dtype
 
 pytestmark = pytest.mark.train
 
@@ -73,6 +74,31 @@ class Repeating:
 def new_language() -> TorchLanguageModel:
     torch.manual_seed(5)
     return TorchLanguageModel(tiny(), rank=4, alpha=8)
+
+
+def test_the_loss_hardly_depends_on_the_type_it_is_computed_in() -> None:
+    losses = []
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(5)
+        language = TorchLanguageModel(tiny(), rank=4, alpha=8, dtype=dtype)
+        loss = language.loss(pack([conversation(1)], language.embedding))
+        loss.backward()
+        assert all(parameter.dtype == torch.float32 for parameter in language.parameters())
+        losses.append(float(loss.detach()))
+    assert losses[0] == pytest.approx(losses[1], rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [
+        ("AVX512", torch.bfloat16), ("AVX2", torch.float32), ("DEFAULT", torch.float32), ("NEON", torch.float32),
+    ],
+)  # fmt: skip
+def test_bfloat16_is_for_processors_that_multiply_it(
+    monkeypatch: pytest.MonkeyPatch, capability: str, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert compute_dtype() == dtype
 
 
 def test_packed_conversations_do_not_see_one_another() -> None:
