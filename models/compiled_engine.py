@@ -22,7 +22,7 @@ from models.core.cache import PACKED
 from models.core.errors import QuestionTooLongError, UserError
 from models.core.types import Image, Message, Progress, Sampling, no_progress
 from models.encoded_images import EncodedImages, ImageKey, counted_image
-from models.engine import Abilities, Engine, FeatureSizes, PackedAdapter
+from models.engine import Abilities, FeatureSizes, PackedAdapter
 from models.families.parts import ImageEncoder, LoadOptions, Parts
 from models.families.registry import load_parts
 from models.formats.llama_weights import Precision
@@ -38,23 +38,6 @@ from models.vision.tiled.tile_encoder import TileEncoder
 from models.vision.tower import TowerFeatures
 
 
-def load(
-    files: ModelFiles,
-    *,
-    cache_dir: Path,
-    threads: int | None = None,
-    context_length: int | None = None,
-    progress: Progress = no_progress,
-) -> Engine:
-    """See models.engine.load_model. Packs weights and compiles kernels that cache_dir lacks.
-
-    threads: None for EDGE_APP_THREADS, or one for each core.
-    """
-    return CompiledEngine.load(
-        files, cache_dir=cache_dir, threads=threads, context_length=context_length, progress=progress
-    )
-
-
 @dataclass(frozen=True)
 class FloatCopy:
     """The second copy of a model, in float. load: its parts. memory: about the bytes that they take."""
@@ -64,7 +47,7 @@ class FloatCopy:
 
 
 class CompiledEngine:
-    """A model in memory, with the methods of models.engine.Engine. Made by `load`.
+    """A model in memory, with the methods of models.engine.Engine.
 
     Adapters that need floats (models.precision) run on a second copy of a model in int8, which is loaded with the
     first of their answers and has its own KV cache.
@@ -103,7 +86,10 @@ class CompiledEngine:
         context_length: int | None = None,
         progress: Progress = no_progress,
     ) -> CompiledEngine:
-        """See the function `load`."""
+        """See models.engine.load_model. Packs weights and compiles kernels that cache_dir lacks.
+
+        threads: None for EDGE_APP_THREADS, or one for each core.
+        """
         precision = model_precision(files)
         options = LoadOptions(
             cache_dir, threads or thread_settings.default_threads(), context_length, precision

@@ -297,7 +297,7 @@ class EngineLoader(Protocol):
 
 
 ENGINES: ExtensionPoint[EngineLoader] = ExtensionPoint(
-    "edge_app.engines", {"compiled": "models.compiled_engine:load"}
+    "edge_app.engines", {"compiled": "models.compiled_engine:CompiledEngine.load"}
 )
 
 

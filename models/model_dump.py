@@ -64,14 +64,14 @@ def dump(
     wanted = sum(isinstance(part, ImagePart) for _, content in messages for part in _parts(content))
     if wanted != len(images):
         raise UserError(f"The messages have {wanted} images, and {len(images)} files were given.")
-    arrays, encoded = _seen(parts, images, adapter, progress)
+    arrays, encoded = _encoded_images(parts, images, adapter, progress)
     prompt = parts.prompts.build_parts(messages, encoded)
     image_token = parts.language.tokenizer.special.get(IMAGE_TEXT, -1)
     ids = [image_token if token < 0 else token for token in prompt.tokens]
     return arrays | {"token_ids": np.array(ids, np.int64)} | _answered(parts, prompt, adapter, progress)
 
 
-def _seen(
+def _encoded_images(
     parts: Parts, images: Sequence[Image], adapter: CompiledAdapter | None, progress: Progress
 ) -> tuple[Arrays, list[EncodedImage]]:
     """The arrays of the images, and the images as input of the language model."""
@@ -83,7 +83,7 @@ def _seen(
     for image in images:
         if isinstance(parts.vision, TileEncoder):
             tiles = parts.vision.cut(image)
-            rows = parts.vision.look(image, tiles, adapter.vision if adapter else None, progress)
+            rows = parts.vision.encode_tiles(image, tiles, adapter.vision if adapter else None, progress)
             arrays.setdefault("tiles", []).append(tiles.tiles)
             arrays.setdefault("pixel_values", []).append(pixel_values(tiles.tiles))
             made = EncodedImage(row_ids.take(len(rows.embeddings)), rows.embeddings, grid=rows.grid)

@@ -35,6 +35,7 @@ def probe(
     """
     images = ((), (_picture(),)) if engine.has_vision else ((),)
     adapter = engine.adapters.pack(weights)
+    # An adapter without tensors, since None stands for the model's own LoRA where there are images.
     nothing = engine.adapters.pack(AdapterWeights(LoraWeights("", int(use_words), 1, {})))
     changed = False
     for question in [*questions[:MOST_QUESTIONS]] or [QUESTION]:

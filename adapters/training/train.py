@@ -16,7 +16,7 @@ import torch
 from adapters.store.manifest import PROJECTOR_FILE
 from adapters.training.batches import BatchPlan, ImageQuestions
 from adapters.training.data import TRAIN, TrainingRow, by_image, by_view, of_split, set_aside
-from adapters.training.images.inputs import look_at_tiles, look_with_heads
+from adapters.training.images.inputs import projector_inputs, tile_inputs
 from adapters.training.learning import SLACK, HeldOut, Learner, Learnt, Schedule
 from adapters.training.options import Options, Progress, Workplace, heads_file, recipe_of
 from adapters.training.own_heads.heads import OwnHeadResult
@@ -88,8 +88,8 @@ def train(
     recipe = recipe_of(rows, [PROMPT_FORMAT, place.files.digest, _plain(options)])
     tiled = isinstance(parts.vision, TileEncoder)
     learnt_rows, held_rows = _split(rows, LEAST_TO_HOLD_OUT_OF if tiled else 0, options.seed, progress)
-    look = look_at_tiles if tiled else look_with_heads
-    inputs = look(rows, learnt_rows, parts, options, place, progress, resume)
+    image_inputs = tile_inputs if tiled else projector_inputs
+    inputs = image_inputs(rows, learnt_rows, parts, options, place, progress, resume)
     words = inputs.part is None and options.ocr == "never"
     builder = ExampleBuilder(parts.language.tokenizer, parts.prompts, words)
     asked = _image_questions(learnt_rows, inputs.seen)

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from edge_app.settings import load
 from edge_app.system import paths
 from models.formats.gguf.gguf_file import GgufFile
-from models.formats.gguf.gguf_writer import BLOCKS, TensorToWrite, Value, write_gguf
+from models.formats.gguf.gguf_types import BLOCKS
+from models.formats.gguf.gguf_writer import TensorToWrite, Value, write_gguf
 from models.hub.store import ModelStore
 
 VOCABULARY = 49280

@@ -19,6 +19,7 @@ import numpy as np
 import PIL.Image
 
 from models.core.errors import UserError
+from models.core.files import LFS_POINTER
 from models.core.image_pixels import least_size, orientation, reduced_rgb
 from models.core.png_text import text_in
 from models.core.types import Image
@@ -56,10 +57,7 @@ _READABLE: Final = "JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF, BMP, PDF and others"
 _JPEG_END: Final = b"\xff\xd9"
 _JPEG_BLOCK: Final = 16 * 16  # pixels, of which the first is made up where no data follow
 _BEGINNINGS: Final = (
-    (
-        b"version https://git-lfs.github.com/",
-        "is a Git LFS pointer and not the image itself: run `git lfs pull`",
-    ),
+    (LFS_POINTER, "is a Git LFS pointer and not the image itself: run `git lfs pull`"),
     (b"<svg", "is an SVG drawing: save it as PNG"),
     (b"<!doctype html", "is a web page and not an image: save the image itself"),
     (b"<html", "is a web page and not an image: save the image itself"),

@@ -25,6 +25,11 @@ def float_type(stored: str) -> FloatType:
     return _STORED.get(stored, "f32")
 
 
+def widen_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """bfloat16 bit patterns as float32. Exact, since bfloat16 is the upper half of float32."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
 def common_type(types: Iterable[FloatType]) -> FloatType:
     """The type that holds the values of all these types."""
     distinct = set(types)
@@ -74,7 +79,7 @@ def from_blocks(kind: FloatType, blocks: NDArray[np.uint8], rows: int, inputs: i
     """The inverse of FloatMatrix.blocks, with its rows of padding. blocks: of any shape."""
     raw = np.ascontiguousarray(blocks).reshape(-1)
     if kind == "bf16":
-        values = (raw.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+        values = widen_bfloat16(raw.view(np.uint16))
     else:
         values = raw.view(np.float16 if kind == "f16" else np.float32).astype(np.float32)
     by_block = values.reshape(-1, inputs, rows).transpose(0, 2, 1)

@@ -13,6 +13,7 @@ from typing import Any
 from models.core.errors import UserError
 from models.core.files import read_json
 from models.formats.llama_weights import LlamaConfig
+from models.formats.model_settings import MOST_LAYERS, ModelSettings
 from models.formats.safetensors_file import SafetensorsFile
 from models.formats.siglip_weights import CHANNELS, SiglipConfig
 
@@ -22,46 +23,6 @@ VISION_LANGUAGE_TYPES = ("idefics3", "smolvlm")
 _IDEFICS3_TEXT = {"rms_norm_eps": 1e-5}  # when there is no text_config at all
 _SILU = ("silu", "swish")
 _TANH_GELU = ("gelu_pytorch_tanh", "gelu_new")
-MOST_LAYERS = 1000
-"""Layers that a configuration may state. Published models have at most about 130; a file that claims 2**31 would fill
-the memory with their names."""
-
-
-class Numbers:
-    """Positive numbers and scalars from metadata or a JSON object. A UserError names the key with any other value."""
-
-    def __init__(self, path: str | Path, values: Mapping[str, Any], prefix: str = "") -> None:
-        """path, prefix: for messages; the prefix is put before a key's name."""
-        self._path = path
-        self._values = values
-        self._prefix = prefix
-
-    def integer(self, key: str, default: int | None = None, most: int = (1 << 31) - 1) -> int:
-        """A positive whole number, at most `most`. Without a default the key is required."""
-        value = self._values.get(key)
-        value = default if value is None else value
-        if type(value) is not int or value <= 0:
-            raise UserError(
-                f"{self._path} has {self._prefix}{key} = {value!r}; a positive whole number is needed"
-            )
-        if value > most:
-            raise UserError(f"{self._path} has {self._prefix}{key} = {value}; at most {most} is supported")
-        return value
-
-    def number(self, key: str, default: float | None = None) -> float:
-        """A positive number. Without a default the key is required."""
-        value = self._values.get(key)
-        value = default if value is None else value
-        if type(value) not in (int, float) or not 0 < value < 1e30:  # type: ignore[operator]  # a number by now
-            raise UserError(f"{self._path} has {self._prefix}{key} = {value!r}; a positive number is needed")
-        return float(value)  # type: ignore[arg-type]  # checked above
-
-    def scalar(self, key: str, default: str | float | None = None) -> str | float | None:
-        """A text, number or truth value; the default without the key."""
-        value = self._values.get(key)
-        if value is not None and not isinstance(value, str | int | float):
-            raise UserError(f"{self._path} has {self._prefix}{key} = {value!r}; a single value is needed")
-        return default if value is None else value
 
 
 def model_type(path: str | Path, settings: Mapping[str, Any]) -> str:
@@ -86,9 +47,9 @@ def llama_config(path: str | Path, settings: Mapping[str, Any]) -> LlamaConfig:
         if (kind := text.get("model_type", "llama")) not in LANGUAGE_TYPES:
             raise UserError(f"{path}: a text_config of model_type {kind} is not supported; only llama is")
     _refuse_text_features(path, text)
-    values = Numbers(path, text)
+    values = ModelSettings(path, text)
     hidden, heads = values.integer("hidden_size", 4096), values.integer("num_attention_heads", 32)
-    rope = Numbers(path, {**text, **_section(path, text, "rope_parameters")})
+    rope = ModelSettings(path, {**text, **_section(path, text, "rope_parameters")})
     return LlamaConfig(
         hidden_size=hidden,
         intermediate_size=values.integer("intermediate_size", 11008),
@@ -113,7 +74,7 @@ def siglip_config(path: str | Path, settings: Mapping[str, Any]) -> SiglipConfig
         raise UserError(
             f"{path} has hidden_act {act!r} in its vision_config; only {_TANH_GELU[0]} is supported"
         )
-    values = Numbers(path, vision, "vision_config.")
+    values = ModelSettings(path, vision, "vision_config.")
     if (channels := values.integer("num_channels", CHANNELS)) != CHANNELS:
         raise UserError(f"{path} has a vision tower for {channels} colours; {CHANNELS} are supported")
     return SiglipConfig(
@@ -124,7 +85,7 @@ def siglip_config(path: str | Path, settings: Mapping[str, Any]) -> SiglipConfig
         image_size=values.integer("image_size", 224),
         patch=values.integer("patch_size", 32),
         norm_eps=values.number("layer_norm_eps", 1e-6),
-        scale_factor=Numbers(path, settings).integer("scale_factor", 2),
+        scale_factor=ModelSettings(path, settings).integer("scale_factor", 2),
         text_hidden=llama_config(path, settings).hidden_size,
     )
 

@@ -19,7 +19,7 @@ from models.core.files import file_digest, read_json
 from models.formats.float_matrix import FloatType, float_type
 from models.formats.gguf.gguf_blocks import BLOCK_DECODERS, FOUR_BIT_TYPES, gguf_matrix
 from models.formats.gguf.gguf_file import GgufFile
-from models.formats.hugging_face import MOST_LAYERS, Numbers, llama_config, open_tensors
+from models.formats.hugging_face import llama_config, open_tensors
 from models.formats.llama_weights import (
     LlamaConfig,
     LlamaWeights,
@@ -31,6 +31,7 @@ from models.formats.llama_weights import (
 from models.formats.mlc.package import CONFIG_FILE as MLC_CONFIG_FILE
 from models.formats.mlc.package import is_mlc_package
 from models.formats.mlc.weights import MlcSource
+from models.formats.model_settings import MOST_LAYERS, ModelSettings
 from models.formats.quantization import Bits, QuantizedMatrix, quantise_by_parts, rest_by_parts
 from models.formats.safetensors_file import SafetensorsFile
 
@@ -198,7 +199,7 @@ class HuggingFaceSource:
 
 def gguf_llama_config(file: GgufFile) -> LlamaConfig:
     """The configuration in a GGUF file's metadata. Raises UserError when the model cannot run."""
-    path, values = file.path, Numbers(file.path, file.metadata)
+    path, values = file.path, ModelSettings(file.path, file.metadata)
     architecture = values.scalar("general.architecture")
     if architecture != "llama":
         raise UserError(f"{path} has the architecture {architecture!r}; only llama is supported")
@@ -245,7 +246,7 @@ def _own_name(stored: str, layer_pattern: str, names: Mapping[str, str]) -> str:
     return f"layers.{layer[1]}.{name}" if layer else name
 
 
-def _refuse_gguf_features(path: Path, values: Numbers) -> None:
+def _refuse_gguf_features(path: Path, values: ModelSettings) -> None:
     scaling = values.scalar("llama.rope.scaling.type", "none")
     if scaling != "none" or values.scalar("llama.rope.scale_linear", 1.0) != 1.0:
         raise UserError(f"{path} scales its rotary embedding ({scaling}); that is not supported")

@@ -20,6 +20,7 @@ from models.formats.quantization import GROUP, Bits, QuantizedMatrix, to_8_bits
 LINEAR_ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 VECTOR = 16  # lanes of the kernels' vectors; head_dim must be a multiple
 NORM_ROLES = ("attention_norm", "mlp_norm")
+MIXED_LAYERS = 62  # layers of a model whose widths differ by layer, so that a bit for each fits int64
 
 Matrix = QuantizedMatrix | FloatMatrix
 Precision = Literal["int8", "float"]
@@ -41,9 +42,6 @@ class LlamaConfig:
     rope_theta: float
     max_position_embeddings: int
     tie_word_embeddings: bool
-
-
-MIXED_LAYERS = 62  # layers of a model whose widths differ by layer, so that a bit for each fits int64
 
 
 @dataclass(frozen=True)
@@ -130,8 +128,9 @@ def assemble(source: TensorSource, digest: str) -> LlamaWeights:
     The layers of a linear role keep their own widths, 4 or 8 bits. In a model of more than MIXED_LAYERS layers a role
     has 4 bits when it has 4 bits in each layer, otherwise 8. In widening, Q8_0 and Q4_0 layers stay exact and Q4_1
     layers are rounded again, with an error of at most 1/254 of the group's largest weight. The embedding has 8 bits, or
-    16 when it is stored as floats: its errors run through all layers, and
-    a token reads only one row of it. digest: see LlamaWeights.
+    16 when it is stored as floats: its errors run through all layers, and a token reads only one row of it.
+
+    digest: see LlamaWeights.
     Raises UserError that names the tensor that is missing, unknown or of the wrong shape.
     """
     config = source.config

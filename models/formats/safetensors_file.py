@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from models.core.errors import FileError, UserError
 from models.core.files import LFS_ADVICE, LFS_POINTER
-from models.formats.gguf.gguf_file import widen_bfloat16
+from models.formats.float_matrix import widen_bfloat16
 
 MAX_HEADER_BYTES = 100_000_000  # the reference implementation's limit
 

@@ -19,9 +19,10 @@ from models.core.files import file_digest, read_json
 from models.formats.float_matrix import FloatType, float_type
 from models.formats.gguf.gguf_blocks import BLOCK_DECODERS
 from models.formats.gguf.gguf_file import GgufFile
-from models.formats.hugging_face import MOST_LAYERS, Numbers, open_tensors, siglip_config
+from models.formats.hugging_face import open_tensors, siglip_config
 from models.formats.llama_sources import directory_digest
 from models.formats.llama_weights import Precision
+from models.formats.model_settings import MOST_LAYERS, ModelSettings
 from models.formats.quantization import GROUP, QuantizedMatrix, quantise, to_8_bits
 from models.formats.safetensors_file import SafetensorsFile
 from models.formats.siglip_weights import SiglipConfig, SiglipWeights
@@ -64,7 +65,7 @@ def mmproj_config(path: str | Path, metadata: Mapping[str, Any]) -> SiglipConfig
 
     Old files lack projection_dim and epsilon, or say 1e-5 where the checkpoint has 1e-6, which has no visible effect.
     """
-    values = Numbers(path, metadata)
+    values = ModelSettings(path, metadata)
     architecture = values.scalar("general.architecture")
     if architecture != "clip" or values.scalar("clip.has_vision_encoder", True) is not True:
         raise UserError(f"{path} has the architecture {architecture!r}; it is no vision tower (mmproj)")
@@ -92,7 +93,7 @@ def mmproj_config(path: str | Path, metadata: Mapping[str, Any]) -> SiglipConfig
 
 def mmproj_rows(path: str | Path, metadata: Mapping[str, Any]) -> int:
     """The rows that a tile becomes, as SiglipConfig.rows. path: for messages. Raises UserError."""
-    values = Numbers(path, metadata)
+    values = ModelSettings(path, metadata)
     side = values.integer("clip.vision.image_size") // values.integer("clip.vision.patch_size")
     return (side // values.integer("clip.vision.projector.scale_factor")) ** 2
 
@@ -110,9 +111,8 @@ class MmprojSource:
         self._file = file
         metadata = dict(file.metadata)
         if (connector := file.tensors.get("mm.model.fc.weight")) is not None:
-            metadata["clip.vision.projection_dim"] = connector.shape[
-                0
-            ]  # some files say the tower's width there
+            # Some files say the tower's width there.
+            metadata["clip.vision.projection_dim"] = connector.shape[0]
         self.config = mmproj_config(file.path, metadata)
         self._names = {
             self._told_by_shape(_own_name(name, r"v\.blk\.(\d+)\.(.+)", _GGUF_NAMES), info.shape): name

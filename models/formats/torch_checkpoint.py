@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.errors import UserError
-from models.formats.gguf.gguf_file import widen_bfloat16
+from models.formats.float_matrix import widen_bfloat16
 
 MAX_DIMENSIONS: Final = 16
 LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C

@@ -11,7 +11,21 @@ A call passes the function's scalars, then one flat tensor for every entry of bu
     image_rows       float32 [image rows, hidden]
     logits           float32 [padded vocab], of the last row
     hidden           float32 [hidden], the last row after the final norm
-    all others       scratch memory (scratch_sizes)
+    x                float32 [rows, hidden], the residual stream
+    qkv              float32 [rows, q, k and v], before the rotary embedding
+    queries          float32 [rows, attention width], rotated and divided by sqrt(head_dim); in decode [thread][query
+                     heads of a kv head][head_dim]
+    rotated          float32 [thread][head_dim], a key on its way to the cache
+    attended         float32 [rows, attention width]
+    gated            float32 [rows, intermediate], silu(gate) * up; in decode gate and up themselves
+    scores           float32 [thread][row, or query head of a kv head][CHUNK], weights of a chunk
+    chunk_peaks, chunk_masses, chunk_sums
+                     float32 [slot][chunk], and [slot][chunk][head_dim] for the sums (models/kernels/attention.py). A
+                     slot is a query head in decode, and a row of a thread's tile in prefill
+    chunk_weights    float32 [thread][chunk]
+    {set}_{field}    the fields of models/kernels/linear/weight_tiles.py, Activations, for each of ACTIVATION_SETS
+
+From x on they are scratch memory (scratch_sizes). Decode computes one row.
 
 Scalars are int32. rows: of the prompt. token: as in tokens. position: of the first row in the KV cache. context: the
 positions that the caches have. rank_tiles: padded LoRA rank / 16, 0 without an adapter. factored: 1 when "lora" has

@@ -140,8 +140,8 @@ class Attention:
 
         cache: offset of the head's keys. queries: offsets in "queries" of rows, rotated and scaled. last: the last
         position that each query attends to. scores: offsets in "scores", CHUNK float32 each. reach: the largest of
-        `last`; blocks of 16 positions behind it are left out. blocks_at_once: blocks
-        of 16 positions whose scores are summed at once; len(queries) * blocks_at_once vectors are held in registers.
+        `last`; blocks of 16 positions behind it are left out. blocks_at_once: blocks of 16 positions whose scores are
+        summed at once; len(queries) * blocks_at_once vectors are held in registers.
         ahead: offset of a chunk of values that is needed next, which is prefetched.
         """
         peaks = [Register() for _ in queries]

@@ -47,9 +47,8 @@ class LanguageModel:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The tokens in the form that constrained decoding needs."""
-        from models.language.constraint import (
-            Vocabulary,  # llguidance loads for answers that fit a schema only
-        )
+        # Imported here: llguidance is loaded only for answers that fit a schema.
+        from models.language.constraint import Vocabulary
 
         return Vocabulary(self.tokenizer, self.runtime.shape.vocab)
 

@@ -120,8 +120,8 @@ def add_packed(shape: LlamaShape, name: str, generation: int, parts: Weighted) -
     """The weighted sum of the parts as one LoRA.
 
     Packed tiles are copied and the weights multiply the scales of B, so that no code is rounded again. All parts run on
-    a model of this shape. Raises UserError
-    when the ranks, each rounded up to a multiple of 16, sum to more than MAX_RANK, or a part is a DoRA.
+    a model of this shape. Raises UserError when the ranks, each rounded up to a multiple of 16, sum to more than
+    MAX_RANK, or a part is a DoRA.
     """
     for packed, _ in parts:
         if packed.factored:

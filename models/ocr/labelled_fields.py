@@ -130,9 +130,8 @@ def find_field(question: str, page: PageText) -> LabelledValue | None:
     if person is not None:
         return person
     kinds = [each for each in _KINDS if each.asked.search(question)]
-    wanted = [
-        word for word in _words(question) if word != "to"
-    ]  # a label, but in questions a mere preposition
+    # "To" is a label, but in questions a mere preposition.
+    wanted = [word for word in _words(question) if word != "to"]
     fields = list(_fields(table))
     for kind in kinds or (None,):
         found = _labelled(kind, wanted, fields) or _alone(kind, lines)

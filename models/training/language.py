@@ -72,9 +72,8 @@ def _attend(
     parts = []
     runs = zip(*(each.split(lengths, dim=2) for each in (query * scale, key, value)), masks, strict=True)
     for q, k, v, mask in runs:
-        shares = functional.softmax(
-            (q @ k.transpose(2, 3)).float() + mask, dim=3
-        )  # [1, heads, length, length]
+        scores = (q @ k.transpose(2, 3)).float() + mask  # [1, heads, length, length]
+        shares = functional.softmax(scores, dim=3)
         parts.append(shares.to(v.dtype) @ v)
     return torch.cat(parts, dim=2).transpose(1, 2), None
 

@@ -35,7 +35,7 @@ class ImageInputs:
     part: ProjectorPart | None = None
 
 
-def look_with_heads(
+def projector_inputs(
     rows: Sequence[TrainingRow],
     learnt_rows: Sequence[TrainingRow],
     parts: Parts,
@@ -59,7 +59,7 @@ def look_with_heads(
     return ImageInputs(encode_images(features, texts, parts, part, heads), tuple(heads), part)
 
 
-def look_at_tiles(
+def tile_inputs(
     rows: Sequence[TrainingRow],
     _learnt_rows: Sequence[TrainingRow],
     parts: Parts,

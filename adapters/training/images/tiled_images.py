@@ -88,7 +88,7 @@ class TiledImages:
             pass
         except DAMAGED_NPZ:
             file.unlink()  # damaged, so the rows are computed again
-        seen = self._encoder.look(image, self._encoder.cut(image))
+        seen = self._encoder.encode_tiles(image, self._encoder.cut(image))
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as stream:
             np.savez(stream, rows=seen.embeddings.astype(np.float16), grid=np.array(seen.grid))

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from models.core.errors import UserError
 from models.core.files import LFS_ADVICE, LFS_POINTER
+from models.formats.float_matrix import widen_bfloat16
+from models.formats.gguf.gguf_types import ARRAY, BLOCKS, BOOL, STRING, TENSOR_TYPES
 
 MAGIC = b"GGUF"
 MAX_NAME_BYTES = 65535  # the specification's limit for keys; it allows tensors' names 64 bytes
@@ -47,20 +49,6 @@ _DTYPES = {
     11: "<i8",
     12: "<f8",
 }
-_BOOL, _STRING, _ARRAY = 7, 8, 9
-
-# The format's tensor types by number. Those that are not in _BLOCKS are refused by name.
-_TYPE_NAMES = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K",
-    11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS",
-    19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32",
-    27: "I64", 28: "F64", 29: "IQ1_M", 30: "BF16", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
-}  # fmt: skip
-# type -> (elements in a block, bytes of a block)
-_BLOCKS = {
-    "F32": (1, 4), "F16": (1, 2), "BF16": (1, 2), "Q8_0": (32, 34), "Q4_0": (32, 18), "Q4_1": (32, 20),
-    "Q5_0": (32, 22), "Q5_1": (32, 24), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -183,11 +171,11 @@ class _GgufCursor:
 
     def value(self, kind: int, what: str, depth: int = 0) -> Value:
         """A metadata value of the type number `kind`. depth: of nesting in arrays."""
-        if kind == _STRING:
+        if kind == STRING:
             return self.string(what)
-        if kind == _ARRAY:
+        if kind == ARRAY:
             return self.array(what, depth)
-        if kind == _BOOL:
+        if kind == BOOL:
             return self.boolean(what)
         if kind in _SCALARS:
             return self.number(_SCALARS[kind], what)
@@ -210,9 +198,9 @@ class _GgufCursor:
             dtype = np.dtype(_DTYPES[kind])
             start = self.take(count * dtype.itemsize, what)
             return np.frombuffer(self.view, dtype, count, start).copy()
-        if kind == _STRING:
+        if kind == STRING:
             return list(self.strings(count, what))
-        smallest = {_BOOL: 1, _ARRAY: 12}.get(kind)
+        smallest = {BOOL: 1, ARRAY: 12}.get(kind)
         if smallest is None:
             raise self.damaged(f"{what} has elements of the unknown type {kind}")
         if count * smallest > self.left:
@@ -289,24 +277,19 @@ def _read_tensor_info(reader: _GgufCursor, alignment: int) -> TensorInfo:
         raise reader.damaged(f"{what} has {dimensions} dimensions")
     shape = tuple(reader.count("<Q", what) for _ in range(dimensions))[::-1]
     number = reader.count("<I", what)
-    kind = _TYPE_NAMES.get(number, f"number {number}")
-    if kind not in _BLOCKS:
-        supported = ", ".join(_BLOCKS)
+    kind = TENSOR_TYPES.get(number, f"number {number}")
+    if kind not in BLOCKS:
+        supported = ", ".join(BLOCKS)
         raise UserError(
             f"{reader.path} stores {what} in the type {kind}, which is not supported ({supported} are)"
         )
     offset = reader.count("<Q", what)
     if offset % alignment:
         raise reader.damaged(f"{what} starts at {offset}, which is no multiple of {alignment}")
-    per_block, block_bytes = _BLOCKS[kind]
+    per_block, block_bytes = BLOCKS[kind]
     if 0 in shape or shape[-1] % per_block:
         raise reader.damaged(f"{what} has the impossible shape {list(shape)}")
     return TensorInfo(name, shape, kind, offset, prod(shape) // per_block * block_bytes)
-
-
-def widen_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """bfloat16 bit patterns as float32. Exact, since bfloat16 is the upper half of float32."""
-    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def _read_f32(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -15,20 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core.files import replacing
+from models.formats.gguf.gguf_types import (
+    ARRAY,
+    BLOCKS,
+    BOOL,
+    FLOAT32,
+    INT32,
+    STRING,
+    TENSOR_TYPE_NUMBERS,
+    UINT32,
+)
 
 ALIGNMENT = 32
-# The format's numbers of value types and tensor types.
-_UINT32, _FLOAT32, _BOOL, _STRING, _ARRAY, _INT32 = 4, 6, 7, 8, 9, 5
-_TENSOR_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 8, "Q4_K": 12, "Q6_K": 14}
-# type -> (elements in a block, bytes of a block)
-BLOCKS = {
-    "F32": (1, 4),
-    "F16": (1, 2),
-    "Q4_0": (32, 18),
-    "Q8_0": (32, 34),
-    "Q4_K": (256, 144),
-    "Q6_K": (256, 210),
-}
 
 Value = str | bool | int | float | Sequence[str] | Sequence[int] | Sequence[float]
 
@@ -37,7 +35,8 @@ Value = str | bool | int | float | Sequence[str] | Sequence[int] | Sequence[floa
 class TensorToWrite:
     """A tensor of a file to be written.
 
-    shape: outermost dimension first, as in numpy. type: a key of BLOCKS. make: returns its bytes, uint8 of any shape.
+    shape: outermost dimension first, as in numpy. type: a key of gguf_types.BLOCKS. make: returns its bytes, uint8 of
+    any shape.
     """
 
     name: str
@@ -61,7 +60,7 @@ def write_gguf(path: Path, metadata: Mapping[str, Value], tensors: Sequence[Tens
         dimensions = tensor.shape[::-1]  # innermost first
         header += _text(tensor.name) + struct.pack("<I", len(dimensions))
         header += struct.pack(f"<{len(dimensions)}Q", *dimensions)
-        header += struct.pack("<IQ", _TENSOR_TYPES[tensor.type], offset)
+        header += struct.pack("<IQ", TENSOR_TYPE_NUMBERS[tensor.type], offset)
         offset += tensor.nbytes + -tensor.nbytes % ALIGNMENT
     with replacing(path) as file:
         file.write(header + bytes(-len(header) % ALIGNMENT))
@@ -80,14 +79,14 @@ def _text(value: str) -> bytes:
 def _value(value: Value) -> bytes:
     """A metadata value with its type before it. Whole numbers become uint32, those of arrays int32."""
     if isinstance(value, bool):
-        return struct.pack("<I?", _BOOL, value)
+        return struct.pack("<I?", BOOL, value)
     if isinstance(value, int):
-        return struct.pack("<II", _UINT32, value)
+        return struct.pack("<II", UINT32, value)
     if isinstance(value, float):
-        return struct.pack("<If", _FLOAT32, value)
+        return struct.pack("<If", FLOAT32, value)
     if isinstance(value, str):
-        return struct.pack("<I", _STRING) + _text(value)
+        return struct.pack("<I", STRING) + _text(value)
     if isinstance(value[0], str):
-        return struct.pack("<IIQ", _ARRAY, _STRING, len(value)) + b"".join(_text(str(each)) for each in value)
-    kind, letter = (_FLOAT32, "f") if isinstance(value[0], float) else (_INT32, "i")
-    return struct.pack(f"<IIQ{len(value)}{letter}", _ARRAY, kind, len(value), *value)
+        return struct.pack("<IIQ", ARRAY, STRING, len(value)) + b"".join(_text(str(each)) for each in value)
+    kind, letter = (FLOAT32, "f") if isinstance(value[0], float) else (INT32, "i")
+    return struct.pack(f"<IIQ{len(value)}{letter}", ARRAY, kind, len(value), *value)

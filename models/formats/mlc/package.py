@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from models.core.errors import UserError
 from models.core.files import read_json
-from models.formats.gguf.gguf_file import widen_bfloat16
+from models.formats.float_matrix import widen_bfloat16
 
 CONFIG_FILE = "mlc-chat-config.json"
 TABLE_FILES = ("tensor-cache.json", "ndarray-cache.json")

@@ -204,9 +204,8 @@ class MlcSource:
         self, name: str, words: NDArray[np.uint32], scale: NDArray[np.float32]
     ) -> QuantizedMatrix:
         """The matrix of 4-bit codes in words [out, inputs / 8] and scales [out, inputs / 32]."""
-        packed = np.ascontiguousarray(words).view(
-            np.uint8
-        )  # little-endian: the first code is in the low half
+        # Little-endian: the first code is in the low half of the first byte.
+        packed = np.ascontiguousarray(words).view(np.uint8)
         codes = np.stack([packed & np.uint8(15), packed >> np.uint8(4)], axis=-1).reshape(*scale.shape, GROUP)
         if codes.max() == 15:
             raise UserError(f"{self.path} has codes of 15 in {name}, where 14 is the largest; it is damaged")

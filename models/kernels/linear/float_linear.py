@@ -56,8 +56,9 @@ class FloatLinear(Linear):
         size = FLOAT_BITS[self.kind] // 8
         groups = self.shape.hidden // GROUP
         tile = bind((tir.truncdiv(token, 16) * groups + group) * (16 * GROUP * size))
-        # The value of every 16th number is the token's; a load of 16 numbers begins with it. The bytes behind a tile
-        # that the last of them reaches are those of the next tile, or of the file's next section.
+        # A tile is [32 inputs][16 rows], so that every 16th number is the token's. Each is the first of 4 numbers that
+        # are loaded as one vector. The up to 3 numbers behind a tile that this reads are those of the next tile, or of
+        # the next section, since another section always follows the embedding.
         place = bind(tile + tir.truncmod(token, 16) * size)
         with tir.serial(i64(GROUP)) as number:
             value = load_floats(self.e, self.kind, self.a["embedding"], place + number * (16 * size), 4)

@@ -2,9 +2,8 @@
 
 A template is a Jinja program that comes with a model, so it runs in Jinja's sandbox. The length of its output and
 of its ranges is bounded, and so are the number of its loop iterations and calls and the computing time they take. A
-template never receives the contents of messages. A marker
-stands for each piece of a content, and the output is split at the markers, so that control tokens are recognised only
-in the template's own text.
+template never receives the contents of messages. A marker stands for each piece of a content, and the output is split
+at the markers, so that control tokens are recognised only in the template's own text.
 
 A content is a string, or parts: texts and images in order. Templates of models with vision iterate over parts and
 write IMAGE_TEXT for an image. Others insert the content as a string. A template is tried once to find out which.

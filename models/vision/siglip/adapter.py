@@ -140,9 +140,8 @@ def _low_rank(shape: SiglipShape, config: SiglipConfig, lora: VisionLora, groups
             _put(b, lora.tensors.get(f"{name}{role}.B"))
             _write(packed, start + groups * shape.b_offset(role), b, kind)
     start = groups * config.layers * shape.layer_lora_bytes
-    patches = np.zeros(
-        (rank, config.scale_factor**2, shape.width), np.float32
-    )  # each patch's inputs are padded
+    # The inputs of each patch are padded.
+    patches = np.zeros((rank, config.scale_factor**2, shape.width), np.float32)
     if (a := lora.tensors.get("connector.A")) is not None:
         patches[: len(a), :, : config.hidden] = a.reshape(len(a), -1, config.hidden)
     _write(packed, start, patches.reshape(rank, -1), kind)

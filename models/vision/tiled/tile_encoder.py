@@ -79,11 +79,11 @@ class TileEncoder:
     def encode(
         self, image: Image, adapter: PackedVisionLora | None = None, progress: Progress = no_progress
     ) -> TiledImage:
-        """The image's rows, from disk or from `look`. adapter, progress: see there."""
+        """The image's rows, from disk or from `encode_tiles`. adapter, progress: see there."""
         key = [self.key(image), *([] if adapter is None else [adapter.generation])]
         known = self._files.find(*key)
         if known is None:
-            known = self.look(image, self.cut(image), adapter, progress)
+            known = self.encode_tiles(image, self.cut(image), adapter, progress)
             self._files.keep(known, *key)
         return known
 
@@ -91,7 +91,7 @@ class TileEncoder:
         """The tiles of an image."""
         return cut(image.pixels, self.settings(image))
 
-    def look(
+    def encode_tiles(
         self,
         image: Image,
         tiles: ImageTiles,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.core.errors import UserError
 from models.core.files import read_json
-from models.formats.hugging_face import Numbers
+from models.formats.model_settings import ModelSettings
 
 MAX_SIDE: Final = 4096
 """The longest side in pixels of a resized image; longer settings are capped."""
@@ -112,7 +112,7 @@ def directory_tile_settings(directory: Path, image_size: int) -> TileSettings:
     for key, value in expected.items():
         if values.get(key, value) != value:
             raise UserError(f"{path} has {key} = {values[key]!r}; only {value!r} is supported")
-    scale = Numbers(path, values).number("rescale_factor", 1 / 255)
+    scale = ModelSettings(path, values).number("rescale_factor", 1 / 255)
     if not math.isclose(scale, 1 / 255, rel_tol=1e-6):
         raise UserError(f"{path} has rescale_factor = {scale}; only 1/255 is supported")
     longest = _longest_edge(path, values, "size", DEFAULT_TILES_A_SIDE * image_size)

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from models.core.errors import UserError
-from models.formats.float_matrix import FloatMatrix, FloatType, common_type, float_type, from_blocks
-from models.formats.gguf.gguf_file import widen_bfloat16
+from models.formats.float_matrix import (
+    FloatMatrix,
+    FloatType,
+    common_type,
+    float_type,
+    from_blocks,
+    widen_bfloat16,
+)
 
 
 def numbers(kind: FloatType, rows: int, inputs: int) -> np.ndarray:

@@ -15,7 +15,7 @@ def test_a_longer_prompt_continues_where_the_last_one_ended() -> None:
     assert cache.begin([1, 2, 3, 4, 5], None) == 3
 
 
-def test_the_last_atom_is_always_computed_again_because_its_logits_are_wanted() -> None:
+def test_the_last_token_is_always_computed_again_because_its_logits_are_wanted() -> None:
     cache = PrefixCache()
     cache.begin([1, 2, 3], None)
     cache.extend([1, 2, 3])
