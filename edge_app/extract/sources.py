@@ -48,7 +48,7 @@ def find_files(sources: Sequence[str]) -> tuple[ImageSource, ...]:
 
     A folder gives the images and PDF files in it and in its folders, without hidden ones. A source that is not there
     stays, so that its row says so. "file.pdf#3" is one page; "-", a pipe and a data: URL are read at once. Raises
-    UserError for an address on the web.
+    UserError for an address on the web, and for a source that is empty.
     """
     return tuple(dict.fromkeys(file for source in sources for file in _files_of(source)))
 

@@ -85,7 +85,7 @@ def image_in_data_url(url: str) -> ImageBytes:
     name = f"data:{(match['type'] or 'image').lower()}"
     if len(url) - match.end() > 3 * MAX_FILE_BYTES:  # each byte takes at most three characters
         raise UserError(f"{name} has more than the limit of {MAX_FILE_BYTES >> 20} MB: save a smaller copy.")
-    data = unquote_to_bytes(url[match.end() :])
+    data = unquote_to_bytes(url[match.end() :].encode("utf-8", "replace"))  # any text may come here
     if any(part.strip().lower() == "base64" for part in match["rest"].split(";")):
         digits = b"".join(data.split()).translate(bytes.maketrans(b"-_", b"+/")).rstrip(b"=")
         digits = digits[: len(digits) - (len(digits) % 4 == 1)]  # a last digit alone has no byte
@@ -97,7 +97,12 @@ def image_in_data_url(url: str) -> ImageBytes:
 
 
 def path_of(written: str) -> Path:
-    """The path that a text names, also as a file: URL. Raises UserError for an address on the web."""
+    """The path that a text names, also as a file: URL.
+
+    Raises UserError for an address on the web, and for an empty text.
+    """
+    if not written:  # as a variable of a shell that is not set; the path would be that of the working folder
+        raise UserError("The name of a file or folder is empty: give its path.")
     if not exists(Path(written)):
         if written.lower().startswith("file:"):
             path = unquoted_path(written)

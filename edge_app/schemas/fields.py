@@ -53,7 +53,7 @@ class FieldValue:
 def parse_fields(text: str) -> tuple[Field, ...]:
     """The fields of "company, date:date, total:number". A name without a kind is text.
 
-    Raises UserError for an unknown kind, a name that is empty or occurs twice, and for too many fields.
+    Raises UserError for an unknown kind, a name that is empty, no UTF-8 or there twice, and for too many fields.
     """
     fields = tuple(_field(part) for part in text.split(","))
     names = [field.name for field in fields]
@@ -69,6 +69,8 @@ def _field(part: str) -> Field:
     name, colon, kind = part.rpartition(":")
     name, kind = (name, kind.strip().lower()) if colon else (kind, "text")
     name = _BLANKS.sub(" ", name).strip()
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise UserError(f"The field {name!r} has a byte that is no UTF-8 text; write its name in UTF-8.")
     if not name:
         raise UserError('A field has no name; write fields as in "company, date:date, total:number".')
     if len(name) > LONGEST_NAME:

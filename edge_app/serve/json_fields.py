@@ -13,7 +13,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body. Raises ApiError."""
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_no_number)
-    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+    except RecursionError:
+        raise ApiError("The body is nested too deeply.", code="invalid_json") from None
+    except ValueError:  # UnicodeDecodeError is a ValueError
         raise ApiError("The body is no JSON text in UTF-8.", code="invalid_json") from None
     if not isinstance(value, dict):
         raise ApiError("The body is no JSON object.", code="invalid_json")

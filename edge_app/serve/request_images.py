@@ -10,13 +10,14 @@ import os
 import re
 import stat
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from edge_app.events import Picture
 from edge_app.images.image_sources import ImageBytes, image_in_data_url
 from edge_app.serve.errors import ApiError
 from edge_app.serve.json_fields import JsonFields
 from models.core.errors import UserError
+from models.core.files import path_in_url
 from models.core.images import MAX_FILE_BYTES
 from models.core.types import Image
 from models.documents.pages import pages_of
@@ -42,7 +43,10 @@ class RequestImages:
         if scheme == "data":
             return _data(fields, field, url)
         if scheme == "file":
-            return self._file(fields, field, _path(url))
+            path = _path(url)
+            if path is None:
+                raise fields.wrong(field, f"is {url[:_SHOWN]}, a file of another machine; send a data: URL")
+            return self._file(fields, field, path)
         if scheme in ("http", "https"):
             raise fields.wrong(
                 field,
@@ -102,12 +106,13 @@ def _data(fields: JsonFields, field: str, url: str) -> ImageBytes:
         raise _unreadable(fields, field, error) from None
 
 
-def _path(url: str) -> str:
-    """The path in a file: URL, with its fragment, or the path itself."""
-    if not url.lower().startswith("file:"):
-        return url
-    parts = urlsplit(url)
-    return unquote(parts.path) + (f"#{parts.fragment}" if parts.fragment else "")
+def _path(url: str) -> str | None:
+    """The path in a file: URL, with its fragment, or the path itself; None for a URL of another machine."""
+    lower = url.lower()
+    if lower.startswith("file:/"):
+        path = path_in_url(url)
+        return None if path is None else str(path)
+    return unquote(url[len("file:") :]) if lower.startswith("file:") else url
 
 
 def _page_image(data: bytes, name: str, number: int) -> Image:

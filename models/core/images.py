@@ -220,7 +220,12 @@ def _check_pixels(opened: PIL.Image.Image, name: str) -> None:
 
 
 def _frames_note(opened: PIL.Image.Image, frame: int) -> str | None:
-    """A note when one of several frames or pages is used."""
+    """A note when one of several frames, pages or images is used."""
+    if opened.format == "HEIF":
+        images: int = getattr(
+            opened, "n_frames", 1
+        )  # as a burst or an editor saves them; the main one is opened
+        return f"main one of {images} images" if images > 1 else None
     if opened.format not in (*_ANIMATIONS, *_PAGED):
         return None  # the further frames of a phone's multi-picture JPEG are previews
     try:

@@ -90,7 +90,11 @@ def _checked(schema: Mapping[str, Any]) -> str:
         text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise _refused(f"it cannot be written as JSON: {error}") from None
-    if len(text.encode("utf-8", "replace")) > MOST_BYTES:
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise _refused("it has half of a surrogate pair, which is no letter") from None
+    if size > MOST_BYTES:
         raise _refused(f"it is larger than {MOST_BYTES >> 10} kB")
     if _depth(text) > MOST_NESTED:
         raise _refused(f"it is nested more than {MOST_NESTED} levels deep")

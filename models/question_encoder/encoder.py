@@ -127,9 +127,11 @@ class QuestionEncoder:
     def read(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
         """For each text the vector of `vectors`, and the unit vector of the mean output of the LOWER layers.
 
-        Both float32 [texts, HIDDEN].
+        Both float32 [texts, HIDDEN]. Lone surrogates, as of an argument that is no UTF-8, count as question
+        marks.
         """
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        readable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(readable)]
         found, lower = np.zeros((2, len(ids), HIDDEN), np.float32)
         order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
         with self._blas.limit(limits=1, user_api="blas"):

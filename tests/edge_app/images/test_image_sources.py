@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_app.extract.sources import find_files
 from edge_app.images import image_sources
 from edge_app.images.image_sources import MOST_IMAGES, ImageBytes, image_in_data_url, sources_of
 from models.core.errors import UserError
@@ -98,6 +99,13 @@ def test_standard_input(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sources_of(written) == (ImageBytes(png(), "standard input"),)
 
 
+def test_an_empty_name_is_not_the_working_folder(folder: Path) -> None:
+    (folder / "photo.png").write_bytes(png())
+    assert "is empty" in refusal("")
+    with pytest.raises(UserError, match="is empty"):
+        find_files(["photo.png", ""])
+
+
 def test_a_terminal_is_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -135,6 +143,7 @@ def test_data_urls() -> None:
 
 def test_data_urls_that_are_not_well_formed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not in base64" in refusal("data:image/png;base64,***")
+    assert "not in base64" in refusal("data:image/png;base64,AAA\ud800")
     with pytest.raises(UserError, match="not a data: URL"):
         image_in_data_url("image/png;base64,AAAA")
     monkeypatch.setattr(image_sources, "MAX_FILE_BYTES", 10)

@@ -86,6 +86,7 @@ def test_any_other_schema_has_no_fields(schema: dict[str, Any]) -> None:
         ({"dependentSchemas": {"a": {"not": {}}}}, "`not` .at dependentSchemas/a"),
         ({"allOf": {"type": "string"}}, "`allOf` that is no list"),
         ({"title": "x" * 300_000}, "larger than 256 kB"),
+        ({"enum": ["\ud800"]}, "half of a surrogate pair"),
         ({"title": float("nan")}, "cannot be written as JSON"),
     ],
 )

@@ -31,6 +31,7 @@ def test_a_list_of_fields_has_names_and_kinds() -> None:
         ("a:colour", "text, number, integer, date, boolean"),
         ("a, b, a:date", "'a' is named twice"),
         ("x" * 101, "more than 100 characters"),
+        ("tot\udcff:number", "no UTF-8 text"),
         (",".join(f"f{number}" for number in range(101)), "at most 100"),
     ],
 )

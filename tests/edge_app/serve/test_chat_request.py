@@ -219,6 +219,11 @@ def test_a_body_that_is_no_object_is_refused(reader: ChatRequestReader, body: by
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
 
 
+def test_a_body_that_is_nested_too_deeply_is_named_as_such(reader: ChatRequestReader) -> None:
+    with pytest.raises(ApiError, match="nested too deeply"):
+        reader.read(b'{"messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+
+
 NAMES = [
     "messages",
     "model",

@@ -114,6 +114,11 @@ def test_what_is_not_in_the_folder_is_not_there(shared: Path, path: str) -> None
     assert "no such image in the folder" in error.message
 
 
+@pytest.mark.parametrize("url", ["file://office/scans/a.png", "file://[bad/a.png", "file://%5b/a.png"])
+def test_a_file_of_another_machine_is_refused(shared: Path, url: str) -> None:
+    assert "another machine" in refusal(url, shared).message
+
+
 def test_whether_something_outside_exists_is_not_told(shared: Path) -> None:
     there, not_there = refusal("../secret.png", shared), refusal("../s3cret.png", shared)
     assert there.message.replace("secret", "s3cret") == not_there.message

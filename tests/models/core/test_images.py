@@ -273,6 +273,19 @@ def test_photos_of_phones_are_read(kind: str, tmp_path: Path) -> None:
     assert np.abs(image.pixels[10, 10].astype(int) - RED).max() < 60
 
 
+def test_the_main_one_of_several_images_of_a_heic_file_is_read_and_said(tmp_path: Path) -> None:
+    import pillow_heif
+
+    images = [PIL.Image.new("RGB", (64, 64), colour) for colour in ("red", "blue", "green")]
+    file = pillow_heif.from_pillow(images[0])
+    for image in images[1:]:
+        file.add_from_pillow(image)
+    file.save(tmp_path / "burst.heic", primary_index=1)
+    read = load_image(tmp_path / "burst.heic")
+    assert read.pixels[32, 32].argmax() == 2
+    assert read.notes == ("main one of 3 images",)
+
+
 def test_a_heic_file_of_too_many_pixels_is_refused_before_it_is_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

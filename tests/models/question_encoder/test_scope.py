@@ -33,6 +33,11 @@ def test_vectors_have_length_one_whatever_the_text(encoder: QuestionEncoder) -> 
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-3)
 
 
+def test_half_of_a_surrogate_pair_counts_as_a_question_mark(encoder: QuestionEncoder) -> None:
+    vectors = encoder.vectors(["What is \udcff this?", "What is ? this?"])
+    assert vectors[0] == pytest.approx(vectors[1], abs=1e-6)
+
+
 def test_a_text_has_the_same_vector_alone_and_among_longer_ones(encoder: QuestionEncoder) -> None:
     texts = ["Total?", "What is the colour of the largest circle in this picture?", "How many are there?"]
     together = encoder.vectors(texts)
