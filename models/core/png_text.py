@@ -41,8 +41,15 @@ def text_in(opened: PIL.Image.Image) -> tuple[TextLine, ...] | None:
         return None
     try:
         lines = json.loads(content)
+        if not isinstance(lines, list):
+            return None
         return tuple(TextLine(str(text), 1.0, _box(box)) for text, box in lines[:_MOST_LINES])
-    except (ValueError, TypeError, RecursionError):
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ):  # OverflowError: a whole number beyond any float
         return None
 
 

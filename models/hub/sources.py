@@ -154,7 +154,7 @@ def _index_files(response: httpx.Response) -> Iterable[tuple[str, str]]:
         return [(urlsplit(link).path.rpartition("/")[2], link) for link in links.found]
     try:
         return [(str(file["filename"]), str(file["url"])) for file in json.loads(response.content)["files"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{response.url} is not a package index's page") from None
 
 

@@ -51,7 +51,7 @@ def fit(
     )
     kept = _keep_image(system, turns, min(dropped, last))
     alone = measure(kept)
-    if dropped <= last and alone <= limit:
+    if alone <= limit:
         return FittedConversation(kept, dropped, alone)
     raise QuestionTooLongError(
         f"The question is too long: it takes {alone} tokens or more, and the model reads at most {limit}; "

@@ -25,6 +25,7 @@ VISION_MODULES = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "proj"
 CONFIG_FILE = "adapter_config.json"
 ALL_LINEAR = "all-linear"
 MAX_CONFIG_BYTES = 2**20
+LARGEST_NUMBER = 1e30  # far beyond any alpha; JSON has whole numbers that no float can hold
 # Limits of rank_pattern and alpha_pattern, which bound the time of matching their expressions.
 MAX_EXPRESSIONS = 2048
 MAX_EXPRESSION_LENGTH = 256
@@ -114,8 +115,8 @@ def parse_config(data: bytes, path: Path) -> PeftConfig:
         alpha=_number(fields.get("lora_alpha"), "lora_alpha", path),
         rank_pattern=_pattern(fields, "rank_pattern", path, _whole),
         alpha_pattern=_pattern(fields, "alpha_pattern", path, _number),
-        rank_stabilised=fields.get("use_rslora") is True,
-        decomposed=fields.get("use_dora") is True,
+        rank_stabilised=_flag(fields.get("use_rslora"), "use_rslora", path),
+        decomposed=_flag(fields.get("use_dora"), "use_dora", path),
         targets=tuple(str(target) for target in targets) if isinstance(targets, list) else None,
         saved=tuple(map(str, saved)) if isinstance(saved, list) else (),
         partial=excluding or (isinstance(targets, str) and targets != ALL_LINEAR),
@@ -200,7 +201,13 @@ def _whole(value: object, key: str, path: Path) -> int:
     return value
 
 
+def _flag(value: object, key: str, path: Path) -> bool:
+    if value not in (None, False, True):
+        raise FileError(path, f" has {key} = {value!r}; true or false is needed.")
+    return value is not None and bool(value)
+
+
 def _number(value: object, key: str, path: Path) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST_NUMBER:
         raise FileError(path, f" has {key} = {value!r}; a finite number is needed.")
     return float(value)

@@ -24,7 +24,6 @@ Reading checks everything, so that the returned heads can run.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,6 +44,7 @@ READABLE = ("1", "2", VERSION)
 MAX_HEADS = 64
 MAX_HIDDEN = 256
 MAX_SLOTS = 64
+LARGEST_NUMBER = 1e30  # JSON has whole numbers that no float can hold
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LORA = re.compile(r"heads\.[A-Za-z0-9_-]{1,64}\.[AB]")
@@ -251,12 +251,7 @@ class _HeadEntry:
     def _positive(self, key: str) -> float:
         """A number above 0, default 1. Raises UserError."""
         value = self._entry.get(key, 1.0)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-            or value <= 0
-        ):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < LARGEST_NUMBER:
             raise self._refuse(f"has the {key} {value!r}, not a number above 0")
         return float(value)
 

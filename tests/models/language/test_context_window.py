@@ -61,6 +61,19 @@ def test_an_older_image_goes_when_a_newer_one_is_in_question() -> None:
     assert [message.images for message in fitted.messages if message.images] == [(new,)]
 
 
+def test_of_several_images_that_go_the_one_shown_last_moves() -> None:
+    old, new = image("old"), image("new")
+    first, *rest = chat(20, old)[1:]
+    fitted = fit([first, Message("user", "and this one", (new,)), *rest], 60, measure)
+    assert [message.images for message in fitted.messages if message.images] == [(new,)]
+
+
+def test_a_system_message_in_the_midst_goes_with_its_turn() -> None:
+    first, *rest = chat(20)
+    fitted = fit([first, rest[0], Message("system", "be long"), *rest[1:]], 60, measure)
+    assert [message.text for message in fitted.messages if message.role == "system"] == ["be brief"]
+
+
 def test_the_start_of_the_prompt_stays_the_same_for_several_turns() -> None:
     starts = [fit(chat(turns), 200, measure).dropped_turns for turns in range(25, 60)]
     changes = sum(a != b for a, b in pairwise(starts))

@@ -31,9 +31,11 @@ def test_greedy_takes_the_most_likely_token_and_reports_its_log_probability() ->
 
 def test_the_log_probability_is_the_models_own_whatever_the_temperature_and_penalty() -> None:
     logits = random_logits()
-    sampler = Sampler(Sampling(temperature=2.0, repetition_penalty=1.5, seed=1))
-    token, logprob = sampler.choose(logits)
-    assert logprob == pytest.approx(log_probability(logits, token))
+    sampler = Sampler(Sampling(temperature=0.3, repetition_penalty=1.5, seed=1))
+    chosen = [sampler.choose(logits) for _ in range(50)]
+    assert len({token for token, _ in chosen}) < len(chosen)  # some were penalised when they came again
+    for token, logprob in chosen:
+        assert logprob == pytest.approx(log_probability(logits, token))
 
 
 def test_the_same_seed_gives_the_same_tokens_and_another_seed_gives_others() -> None:
@@ -65,6 +67,11 @@ def test_top_p_draws_only_from_the_smallest_set_that_reaches_p(top_p: float, spr
     order = np.argsort(probabilities)[::-1]
     size = int(np.searchsorted(np.cumsum(probabilities[order]), top_p)) + 1
     assert drawn(Sampling(temperature=1.0, top_p=top_p, seed=0), logits, 2000) <= set(order[:size].tolist())
+
+
+def test_top_p_sorts_more_tokens_when_its_first_guess_does_not_reach_p() -> None:
+    flat = np.zeros(2000, np.float32)
+    assert len(drawn(Sampling(temperature=1.0, top_p=0.9, seed=0), flat, 2000)) > 600
 
 
 def test_min_p_drops_what_is_far_less_likely_than_the_best() -> None:

@@ -121,6 +121,7 @@ WRONG = {
     "a name with a slash": entry(0, name="../object"),
     "temperature zero": entry(0, temperature=0),
     "temperature not a number": entry(0, temperature="warm"),
+    "temperature beyond any float": entry(0, temperature=10**400),
     "unknown weights": entry(0, weights="borrowed"),
     "a classifier over colours": entry(3, features=["colour"]),
 }
