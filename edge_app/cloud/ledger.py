@@ -70,7 +70,8 @@ class Entry:
 class Ledger(DatabaseFile):
     """The requests in the database, with their costs and the daily limit.
 
-    prices: by model, for a million tokens. daily_limit: in the same currency. Local endpoints are free.
+    prices: by model, for a million tokens. daily_limit: in the same currency. A local endpoint is free
+    unless its model has a price: it may forward to one that costs something.
     """
 
     holds = "the record of sent requests"
@@ -171,7 +172,7 @@ class Ledger(DatabaseFile):
         most: the cost with the longest answer; None without a price.
         """
         limit = self._daily_limit
-        if limit is None or payload.endpoint.is_local:
+        if limit is None or (payload.endpoint.is_local and payload.endpoint.model not in self._prices):
             return
         if most is None:
             raise CloudError(
@@ -188,10 +189,10 @@ class Ledger(DatabaseFile):
             )
 
     def _cost(self, payload: Payload, prompt: int, completion: int) -> float | None:
-        if payload.endpoint.is_local:
-            return 0.0
         price = self._prices.get(payload.endpoint.model)
-        return None if price is None else price.of(prompt, completion)
+        if price is None:
+            return 0.0 if payload.endpoint.is_local else None
+        return price.of(prompt, completion)
 
 
 def _utc(when: datetime) -> str:

@@ -96,6 +96,6 @@ def _number(name: str, text: str, kind: type[float] | type[int], least: float, m
     except ValueError:
         value = kind(-1)
     if not least <= value <= most:
-        highest = f"to {most:g}" if most < HIGHEST_SEED else "on"
+        highest = f"to {most:,.0f}" if most < HIGHEST_SEED else "on"
         raise UserError(f"{name} is {whole} from {least:g} {highest}, or {DEFAULT}; not {text or 'nothing'}.")
     return value

@@ -75,7 +75,7 @@ def choices(host: str, *, can_be_kept: bool) -> list[tuple[Reply, str]]:
 def cost_text(payload: Payload, price: Price | None) -> str:
     """The cost of a request with the longest answer that it allows, as a sentence. price: None when unknown."""
     tokens = f"about {payload.prompt_tokens} tokens to read, at most {payload.max_tokens} to write"
-    if payload.endpoint.is_local:
+    if price is None and payload.endpoint.is_local:
         return f"none, it is on this machine ({tokens})"
     if price is None:
         return f"unknown, the settings have no price of {one_line(payload.endpoint.model)} ({tokens})"

@@ -296,6 +296,15 @@ def test_the_daily_limit_is_kept(ledger: Ledger, monkeypatch: pytest.MonkeyPatch
     assert len(ledger.entries()) == 2
 
 
+def test_a_server_on_this_machine_costs_what_its_price_says(ledger: Ledger) -> None:
+    with Misbehaving(answers("A cat.")) as server, closing(limited(0.1)) as less:
+        ask(cloud(endpoint(server.url, "big-model"), ledger))
+        with pytest.raises(CloudError, match="cloud_daily_limit"):
+            ask(cloud(endpoint(server.url, "big-model"), less))
+    (entry,) = ledger.entries()
+    assert entry.cost == pytest.approx((11 * 1000 + 3 * 2000) / 1e6)
+
+
 def test_what_is_under_way_counts_at_its_most(monkeypatch: pytest.MonkeyPatch) -> None:
     def talks(wire: Wire) -> None:
         wire.send(STREAM, word("The "))
@@ -317,9 +326,9 @@ def test_a_limit_without_a_price_sends_nothing(ledger: Ledger) -> None:
     assert ledger.entries() == ()
 
 
-def test_what_is_on_this_machine_costs_nothing() -> None:
+def test_what_is_on_this_machine_costs_nothing_without_a_price() -> None:
     with Misbehaving(answers("A cat.")) as server, closing(limited(0.0)) as ledger:
-        ask(cloud(server.endpoint, ledger))
+        ask(cloud(endpoint(server.url, "small-model"), ledger))
         assert ledger.entries()[0].cost == 0.0
 
 

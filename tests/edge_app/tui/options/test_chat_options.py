@@ -52,6 +52,11 @@ def test_a_value_that_cannot_be_is_refused_in_one_sentence(name: str, typed: str
     assert "\n" not in str(refused.value)
 
 
+def test_a_limit_is_told_in_digits() -> None:
+    with pytest.raises(UserError, match="from 1 to 1,000,000, or default; not 0"):
+        ChatOptions().with_value("max_tokens", "0")
+
+
 def test_saved_options_that_this_version_does_not_know_are_left_out() -> None:
     assert ChatOptions.from_json({"mirostat": 2, "temperature": "cold", "seed": 4}) == ChatOptions(seed=4)
 

@@ -211,4 +211,6 @@ def test_the_cost_in_words(folder: Path) -> None:
     body = request(folder, images=0)
     tokens = f"(about {body.prompt_tokens} tokens to read, at most 512 to write)"
     assert cost_text(body, None) == f"unknown, the settings have no price of big {tokens}"
-    assert cost_text(request(folder, images=0, at=SERVER), None).startswith("none, it is on this machine (")
+    local = request(folder, images=0, at=SERVER)
+    assert cost_text(local, None).startswith("none, it is on this machine (")
+    assert cost_text(local, Price(input=1.0, output=1.0)).startswith("at most 0.0")
