@@ -49,7 +49,7 @@ def image_obstacle(planned: PlannedTurn) -> BuiltInReply | None:
     if obstacle == "no_image":
         text = (
             "No image is attached. Attach one to the question: with /image PATH or Ctrl+O in the chat, with "
-            "--image PATH on the command line."
+            "--image PATH on the command line, or as image_url in a request to the server."
         )
         return BuiltInReply(text, True, Reason("no_image"))
     if obstacle == "several_images":

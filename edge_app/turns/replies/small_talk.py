@@ -141,7 +141,7 @@ def reply(about: Topic, question: str, profile: AssistantProfile) -> str:
 
 _ATTACH = (
     'To attach one, write its path into the question, as in "What is in ~/photos/cat.jpg?"; in the chat, Ctrl+O picks '
-    "a file, and on the command line there is --image."
+    "a file, on the command line there is --image, and a request to the server has image_url."
 )
 
 

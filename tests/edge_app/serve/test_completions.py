@@ -122,6 +122,12 @@ def test_log_probabilities_come_with_the_tokens_when_they_are_asked_for(
     assert [each["token"] for each in tokens[1]["top_logprobs"]] == ["cat", "other"]
 
 
+def test_who_asks_about_no_image_is_told_how_a_request_has_one(serve: Serve) -> None:
+    for question in ("What is in the photo?", "Hello"):
+        reply = serve().ask(question)
+        assert "image_url" in reply.json["choices"][0]["message"]["content"]
+
+
 def test_nothing_is_saved(serve: Serve) -> None:
     serve().ask("A question that nobody keeps?")
     store = SessionStore.open()
