@@ -38,6 +38,7 @@ CLAUSES = {
     "about_assistant": "a question about the assistant",
     "about_answer": "a question about the answer before",
     "other_language": "a language that the model here does not speak",
+    "blank_image": "the image has one colour, so there is nothing to read",
     "no_image": "there is no image to look at",
     "several_images": "the question is about several images and this device looks at one",
     # which place first

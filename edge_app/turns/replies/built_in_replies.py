@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_app.answer_text import needs_help
 from edge_app.turns.replies.about_answer import asks_about_answer, how_sure, no_reason
 from edge_app.turns.replies.question_language import foreign_language, sentence_about_language
@@ -59,6 +62,19 @@ def image_obstacle(planned: PlannedTurn) -> BuiltInReply | None:
         )
         return BuiltInReply(text, True, Reason("several_images"), for_cloud=True)
     return None
+
+
+def blank_image(planned: PlannedTurn) -> BuiltInReply | None:
+    """The reply to a question for values of an image of one colour, such as an empty page. Models invent values."""
+    image = planned.focus.image
+    if image is None or image.text or not _has_one_colour(image.pixels):
+        return None
+    return BuiltInReply(f"There is nothing on {image.name}.", True, Reason("blank_image"))
+
+
+def _has_one_colour(pixels: NDArray[np.uint8]) -> bool:
+    """pixels: [height, width, 3]. A few are compared first, since most images differ there."""
+    return bool((pixels[::32, ::32] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
 
 
 def small_talk(planned: PlannedTurn) -> BuiltInReply | None:
@@ -118,11 +134,11 @@ def built_in_reply(planned: PlannedTurn, cases: Sequence[Case] | None = None) ->
 
 
 def _empty_reply(planned: PlannedTurn, schema: AnswerSchema) -> BuiltInReply | None:
-    """The reply to a question about an image that is not there, when the answer has to fit a schema: empty values.
+    """Empty values, when the answer has to fit a schema and there is no image or nothing on it.
 
     Raises UserError where the schema has no empty values.
     """
-    reply = image_obstacle(planned)
+    reply = image_obstacle(planned) or blank_image(planned)
     if reply is None:
         return None
     if schema.empty is None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image as PillowImage
 
 from adapters.store.manifest import (
     MANIFEST_FILE,
@@ -115,6 +116,22 @@ def test_an_image_that_is_missing_is_said_where_no_value_can_be_empty(store: Ses
     answer = ask(made, Turn("What is in this photo?", schema=FIELDS))
     assert (answer.text, answer.declined, engine.calls) == ('{"animal": null, "legs": null}', True, [])
     assert answer.fields == (FieldValue("animal", None), FieldValue("legs", None))
+
+
+def test_a_page_with_nothing_on_it_has_empty_values(home: Path, folder: Path) -> None:
+    del home
+    for name, size in (("page.png", (90, 120)), ("dot.png", (1, 1))):
+        PillowImage.new("RGB", size, "white").save(folder / name)
+        made, engine = assistant(None, CAT)
+        answer = ask(made, Turn("", images=(folder / name,), schema=FIELDS))
+        assert (answer.text, answer.declined, engine.calls) == ('{"animal": null, "legs": null}', True, [])
+        assert answer.reason_kind == "blank_image"
+    page = PillowImage.new("RGB", (90, 120), "white")
+    page.putpixel((45, 61), (250, 250, 250))
+    page.save(folder / "page.png")
+    made, engine = assistant(None, CAT)
+    assert ask(made, Turn("", images=(folder / "page.png",), schema=FIELDS)).text == "".join(CAT)
+    assert len(engine.calls) == 1
 
 
 @pytest.mark.parametrize(
