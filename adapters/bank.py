@@ -19,7 +19,7 @@ from typing import Self
 
 from adapters.spec import AdapterSpec, parse_spec
 from adapters.store.adapter_store import AdapterStore, Signature, read_policies
-from adapters.store.manifest import PromptPolicy, combine_policies
+from adapters.store.manifest import PromptPolicy, combine_policies, policy_digest
 from models.core.errors import UserError
 from models.engine import AdapterPacker, PackedAdapter
 from models.language.copying.policy import CopyPolicy
@@ -71,6 +71,11 @@ class Lease:
         self.copies = copies
         self._release = release
         self._held = True
+
+    @property
+    def policy(self) -> str | None:
+        """See adapters.store.manifest.policy_digest; None for no adapter."""
+        return None if self.weights is None else policy_digest(self.reads, self.copies)
 
     def release(self) -> None:
         """May be called from any thread. A second call does nothing."""

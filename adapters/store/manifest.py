@@ -6,6 +6,8 @@ hashes with the files.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -233,6 +235,13 @@ def write_manifest(manifest: AdapterManifest) -> bytes:
     data = tomli_w.dumps({key: value for key, value in tables.items() if value not in ([], {})}).encode()
     parse_manifest(data, Path(MANIFEST_FILE))
     return data
+
+
+def policy_digest(reads: PromptPolicy, copies: CopyPolicy | None) -> str:
+    """16 hex digits that identify how an adapter is asked and how its answers are copied, beside its weights."""
+    copied = None if copies is None else {key: getattr(copies, key) for key in COPY_KEYS}
+    content = json.dumps({"reads": asdict(reads), "copies": copied}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def check_prompt_format(manifest: AdapterManifest) -> None:

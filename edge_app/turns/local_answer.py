@@ -198,7 +198,7 @@ class LocalAnswer:
             draft.by_field = FieldQuestions(schema, questions_for(schema.fields, chosen, any_page))
         grammar = schema.grammar if schema is not None else None
         draft.generation = draft.by_field or questions.ask(lease, texts, use_words, None, grammar)
-        draft.weights_generation = (lease.weights or engine).generation
+        draft.weights_generation, draft.policy = (lease.weights or engine).generation, lease.policy
         draft.precision = engine.precision(lease.weights)
         draft.head = questions.head(lease)
         draft.scope = questions.scope(adapter, planned.turn.question)

@@ -37,7 +37,7 @@ class LocalDraft:
     first_token_ms: since the turn was handed over. generation: None before generation begins.
     logprobs, texts: natural logarithms and texts, one for each token. by_field: the generation when it asks for each
         field of a schema.
-    weights_generation: of the weights that answer, as in Evidence. precision: as in Answer.
+    weights_generation: of the weights that answer, as in Evidence, and so is policy. precision: as in Answer.
     head, ocr: certainty of the projector's heads and of the text reader about the image in question, 0..1.
     scope: the log-odds that the question is one of the tasks of who answers, as in Evidence.
     read_text: the text of that image in the prompt; empty for none.
@@ -61,6 +61,7 @@ class LocalDraft:
         self.texts: list[str] = []
         self.by_field: FieldQuestions | None = None
         self.weights_generation: int | None = None
+        self.policy: str | None = None
         self.precision: str | None = None
         self.head: float | None = None
         self.scope: float | None = None
@@ -109,6 +110,7 @@ class LocalDraft:
             logprobs=field.logprobs,
             adapter=asker.adapter,
             generation=asker.generation,
+            policy=asker.policy,
             head=asker.head,
             ocr=asker.ocr,
             scope=field.question.scope,
@@ -234,4 +236,5 @@ class LocalDraft:
             ocr=self.ocr,
             in_text=share_in_text(self.text, self.read_text) if self.read_text else None,
             scope=self.scope,
+            policy=self.policy,
         )

@@ -81,6 +81,7 @@ class LocalQuestions:
             partial(self.scope, adapter),
             page="" if self.image is None else prompt_form(texts.get(self.image.digest, "")),
             generation=(lease.weights or self.engine).generation,
+            policy=lease.policy,
             head=self.head(lease),
             ocr=self.ocr(lease),
         )

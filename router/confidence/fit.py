@@ -122,7 +122,7 @@ class _LoggedTable:
     """The logged answers as arrays.
 
     x: [rows, 1 + features], a column of ones and the standardised features, -FARTHEST..FARTHEST, 0 where missing.
-    right: [rows], 0 or 1. adapter: [rows], an index into names and generations. names: kinds, as in
+    right: [rows], 0 or 1. adapter: [rows], an index into names, generations and policies. names: kinds, as in
     router.confidence.rule.kind.
     """
 
@@ -131,6 +131,7 @@ class _LoggedTable:
     adapter: Rows
     names: tuple[str, ...]
     generations: tuple[int | None, ...]
+    policies: tuple[str | None, ...]
 
     @classmethod
     def of(
@@ -145,6 +146,7 @@ class _LoggedTable:
             np.array([names.index(each.kind) for each in logged], np.int64),
             names,
             tuple(_generation(logged, name) for name in names),
+            tuple(_policy(logged, name) for name in names),
         )
 
     def fit(self, rows: Rows, penalties: Penalties) -> _Found:
@@ -190,6 +192,7 @@ class _LoggedTable:
                 tuple(vector[1:].tolist()),
                 len(counted[each]),
                 int(counted[each].sum()),
+                self.policies[each],
             )
             for each, vector in found.own.items()
         }
@@ -203,6 +206,16 @@ def _generation(logged: Sequence[Logged], kind: str) -> int | None:
             f"The answers of {kind} are from {len(found)} adapters of that name; answer all rows again."
         )
     return found.pop()
+
+
+def _policy(logged: Sequence[Logged], kind: str) -> str | None:
+    """The policy of the answers of a kind; None where none of them tells. Raises UserError when there are several."""
+    found = {each.evidence.policy for each in logged if each.kind == kind} - {None}
+    if len(found) > 1:
+        raise UserError(
+            f"The answers of {kind} were given under {len(found)} versions of its adapter.toml; answer all rows again."
+        )
+    return next(iter(found), None)
 
 
 def _shared_penalties(logged: Sequence[Logged], table: _LoggedTable) -> Penalties:

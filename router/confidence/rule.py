@@ -61,6 +61,7 @@ class Evidence:
         adapter has the score 0. in_text: share of the answer's words that occur in the text that was read, 0..1
         (models.scoring.text_overlap). The rule does not use these three.
     scope: the log-odds that the question is one of the tasks of the adapter, or of the plain model without one.
+    policy: identifies how the adapter is asked and how its answers are copied (adapters.store.manifest.policy_digest).
 
     A value is None when there was no such thing, or when it is not known.
     """
@@ -75,6 +76,7 @@ class Evidence:
     ocr: float | None
     in_text: float | None = None
     scope: float | None = None
+    policy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ class AdapterOffset:
     """What an adapter adds to the shared intercept and weights.
 
     generation: of the weights that it was fitted for; other weights of the same name have no data. rows: number of
-    answers that it was fitted on. right: how many of them are right.
+    answers that it was fitted on. right: how many of them are right. policy: of the answers that it was fitted on, as
+    Evidence has it. Answers under another policy have no data. None where that is not known, as in a file of an earlier
+    version.
     """
 
     generation: int | None
@@ -101,6 +105,12 @@ class AdapterOffset:
     weights: tuple[float, ...]
     rows: int
     right: int
+    policy: str | None = None
+
+    def is_for(self, evidence: Evidence) -> bool:
+        """Whether it was fitted on answers of these weights under this policy, as far as that is known."""
+        same_policy = None in (self.policy, evidence.policy) or self.policy == evidence.policy
+        return self.generation == evidence.generation and same_policy
 
 
 @dataclass(frozen=True)
@@ -172,7 +182,7 @@ class Confidence:
     def _offset(self, evidence: Evidence) -> AdapterOffset | None:
         for offsets in (self.rule.adapters, self._others):
             offset = offsets.get(kind(evidence))
-            if offset is not None and offset.generation == evidence.generation:
+            if offset is not None and offset.is_for(evidence):
                 return offset
         return None
 
@@ -265,6 +275,7 @@ def read_adapters(file: Path) -> dict[str, AdapterOffset]:
                 _vector(each["weights"], file),
                 int(each["rows"]),
                 int(each["right"]),
+                None if each.get("policy") is None else str(each["policy"]),
             )
             for name, each in content["adapters"].items()
         }

@@ -72,7 +72,7 @@ class FieldAsker:
 
     adapter: its name. examples: of its manifest. scope: returns the log-odds that a question is one of its tasks; None
     where it declares none. page: the text that was read in the image, as its prompt has it; empty for none.
-    generation, head, ocr: as in router.confidence.rule.Evidence.
+    generation, policy, head, ocr: as in router.confidence.rule.Evidence.
     """
 
     adapter: str
@@ -81,6 +81,7 @@ class FieldAsker:
     scope: Callable[[str], float | None]
     page: str = ""
     generation: int | None = None
+    policy: str | None = None
     head: float | None = None
     ocr: float | None = None
 

@@ -6,10 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from adapters.store.manifest import (
+    MANIFEST_FILE,
+    REQUIRED_FILES,
+    AdapterManifest,
+    policy_digest,
+    write_manifest,
+)
 from edge_app.assistant import Assistant, Turn
+from edge_app.evaluation.confidence import write_own
 from edge_app.events import Failed, ImageEncoded, Progress, Routed, TurnSaved
 from edge_app.storage.sessions import SessionStore
+from edge_app.system import paths
+from models.adapter_weights import read_adapter
 from models.core.errors import UserError
+from models.language.copying.policy import CopyPolicy
+from router.confidence.rule import BLIND, FEATURES, AdapterOffset
 from tests.adapters.folders import put, remove
 from tests.edge_app.conftest import png
 from tests.edge_app.fakes import FakeEngine, FakeRouter, ask, final
@@ -162,6 +174,35 @@ def test_a_damaged_adapter_is_one_sentence(
     assert "adapter_model.safetensors" in last.message
     assert store.get(store.latest()).turns[0].error == last.message
     assert leases(assistant) == 0
+
+
+def test_a_fit_does_not_count_after_the_margin_of_copies_was_changed(
+    assistant: Assistant, directory: Path
+) -> None:
+    def manifest(margin: float) -> AdapterManifest:
+        return AdapterManifest(
+            "receipts",
+            "1.0",
+            "A test.",
+            "edge-vlm-135m",
+            "",
+            files=dict.fromkeys(REQUIRED_FILES, "0" * 64),
+            copies=CopyPolicy(("Not on the page.",), margin),
+        )
+
+    folder = directory / "receipts"
+    fitted = manifest(-0.5)
+    generation, policy = (
+        read_adapter(folder, "receipts").generation,
+        policy_digest(fitted.reads, fitted.copies),
+    )
+    offset = AdapterOffset(generation, 0.0, (0.0,) * len(FEATURES), 50, 40, policy)
+    write_own(paths.confidence_file(), {f"receipts{BLIND}": offset})
+    calibrated = []
+    for margin in (-0.5, 2.0, -0.5):
+        (folder / MANIFEST_FILE).write_bytes(write_manifest(manifest(margin)))
+        calibrated.append(ask(assistant, adapter="receipts").calibrated)
+    assert calibrated == [True, False, True]
 
 
 @pytest.mark.parametrize("way", ["cancel", "mistake", "defect", "leave"])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.core.errors import UserError
 from router.confidence.early_stop import LEAST_TOKENS, beginnings, stopped_at, stopping, with_slack
 from router.confidence.fit import EITHER_WAY, Logged, fit, fit_offsets, fold_of
 from router.confidence.rule import BLIND, FEATURES, Confidence, Evidence
@@ -145,3 +146,15 @@ def test_a_feature_that_is_not_used_counts_nothing(logged: list[Logged]) -> None
     weights = [rule.weights[number], *(own.weights[number] for own in rule.adapters.values())]
     assert weights == pytest.approx([0.0] * 3, abs=1e-9)
     assert fit(logged).weights[number] > 0.1
+
+
+def test_a_fit_is_known_by_the_policy_of_its_answers(logged: list[Logged]) -> None:
+    def under(policy: str | None, own: list[Logged]) -> list[Logged]:
+        return [replace(each, evidence=replace(each.evidence, policy=policy)) for each in own]
+
+    rule = fit(logged)
+    own = answers(40, "new", 3)
+    assert fit_offsets(own, rule)["new"].policy is None
+    assert fit_offsets([*under("a", own[:20]), *own[20:]], rule)["new"].policy == "a"
+    with pytest.raises(UserError, match="2 versions of its adapter"):
+        fit_offsets([*under("a", own[:20]), *under("b", own[20:])], rule)

@@ -75,6 +75,23 @@ def test_another_adapter_of_the_same_name_has_no_data() -> None:
     assert not confidence.hopeless(replace(other, logprobs=(-9.0,) * 9), 0.9)
 
 
+def test_an_adapter_that_answers_under_another_policy_has_no_data() -> None:
+    offset = AdapterOffset(7, 0.0, ZEROS, 100, 80, policy="fitted")
+    confidence = Confidence(replace(rule(mean=1.0), adapters={"receipts": offset}))
+    changed = replace(SURE, policy="changed", logprobs=(-9.0,) * 9)
+    assert confidence.judge(replace(SURE, policy="fitted")).fitted
+    assert not confidence.judge(changed).fitted
+    assert not confidence.hopeless(changed, 0.9)
+    assert confidence.hopeless(replace(changed, policy="fitted"), 0.9)
+
+
+def test_where_a_policy_is_not_known_the_weights_decide() -> None:
+    known = AdapterOffset(7, 0.0, ZEROS, 100, 80, policy="fitted")
+    assert known.is_for(SURE)
+    assert replace(known, policy=None).is_for(replace(SURE, policy="any"))
+    assert not replace(known, policy=None).is_for(replace(SURE, generation=8))
+
+
 def test_what_was_learnt_about_images_does_not_count_without_one() -> None:
     confidence = Confidence(rule(mean=1.0))
     assert confidence.judge(SURE).fitted
