@@ -44,8 +44,9 @@ CLEAR = b"\x03"
 POLL_SECONDS = 0.5
 """How often it is looked whether the chat has answered."""
 
-KEY_SECONDS = 0.5
-"""Between a line and the keys that send it, since a suggestion that was taken has to be shown first."""
+ENTER = b"\r"
+ENTER_SECONDS = 10.0
+"""After which a question is sent again that the chat refused: an answer is saved a little before the chat is ready."""
 
 ANSWER_SECONDS = 180.0
 """A question that is not answered by then is lost, and the next one is asked."""
@@ -130,7 +131,8 @@ def serve_under_load(home: Path, pages: Path, seconds: float, seed: int) -> Memo
 def chat_under_load(home: Path, pages: Path, seconds: float, seed: int) -> MemoryCurve:
     """A chat in a terminal of its own that is asked about one image after another, each time with another adapter.
 
-    A question follows when the one before it has ended. A question that was not answered counts as an error.
+    A question follows when the one before it has ended. A question that was not answered counts as an error. All keys
+    of a question and of the commands before it are written at once.
     """
     random_ = random.Random(seed)
     master, slave = pty.openpty()
@@ -146,21 +148,16 @@ def chat_under_load(home: Path, pages: Path, seconds: float, seed: int) -> Memor
     turns, until = _Turns(home / "data" / "sessions.db"), time.monotonic() + seconds
     asked = lost = 0
 
-    def enter(text: str) -> None:
-        """Types a line. The first Enter may take a suggestion; on an empty prompt the second does nothing."""
-        for typed in (text, "\r", "\r"):
-            os.write(master, typed.encode())
-            time.sleep(KEY_SECONDS)
-
     def ask() -> None:
-        if asked % QUESTIONS_OF_CHAT == 0:
-            enter("/new")
-        enter(f"/adapter {random_.choice(ADAPTERS)}")
-        enter(f"{random_.choice(QUESTIONS)} @{random_.choice(sorted(pages.iterdir()))}")
+        lines = ["/new"] if asked % QUESTIONS_OF_CHAT == 0 else []
+        lines.append(f"/adapter {random_.choice(ADAPTERS)}")
+        lines.append(f"{random_.choice(QUESTIONS)} @{random_.choice(sorted(pages.iterdir()))}")
+        os.write(master, b"".join(line.encode() + ENTER for line in lines))
 
     def drive() -> None:
         nonlocal asked, lost
-        asked_at, look_at, is_open = time.monotonic(), 0.0, False
+        asked_at = entered_at = time.monotonic()
+        look_at, is_open = 0.0, False
         while time.monotonic() < until and process.poll() is None:
             if select.select([master], [], [], POLL_SECONDS)[0]:
                 is_open |= PLACEHOLDER in os.read(master, 65536)
@@ -168,12 +165,16 @@ def chat_under_load(home: Path, pages: Path, seconds: float, seed: int) -> Memor
                 continue
             look_at = time.monotonic() + POLL_SECONDS
             late = time.monotonic() - asked_at > ANSWER_SECONDS
-            if late or turns.ended() == asked - lost:
+            if late or turns.ended() >= asked - lost:
                 if late:
                     lost += 1
                     os.write(master, CLEAR)
                 asked, asked_at = asked + 1, time.monotonic()
+                entered_at = asked_at
                 ask()
+            elif turns.begun() < asked - lost and time.monotonic() - entered_at > ENTER_SECONDS:
+                entered_at = time.monotonic()
+                os.write(master, ENTER)
 
     driver = threading.Thread(target=drive)
     driver.start()
@@ -192,6 +193,9 @@ class _Turns:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._first = 1 + self._one("SELECT coalesce(max(id), 0) FROM turns")
+
+    def begun(self) -> int:
+        return self._one(f"SELECT count(*) FROM turns WHERE id >= {self._first}")
 
     def ended(self, status: str = "") -> int:
         """How many have ended, in any way or with this status."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 from textual.theme import Theme
@@ -26,15 +26,16 @@ from edge_app.tui.composer.commands import COMMANDS, MODE_HELP
 from edge_app.tui.composer.paste_parser import use_paste_parser
 from edge_app.tui.conversation.previews import preview_class
 from edge_app.tui.dependencies import ChatDependencies
-from edge_app.tui.keys import APP_BINDINGS, unknown_ids
+from edge_app.tui.keys import APP_BINDINGS, URGENT, unknown_ids
+from edge_app.tui.ordered_keys import OrderedKeysApp
 from edge_app.tui.windows.consent_window import ChatConsenter
 from models.core.errors import UserError
 from router.confidence.rule import why_ignored
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 DEFECTS_FILE = "chat-errors.log"
+HELD = frozenset(("send", "suggest", "mention", "search", "window", "options", "session", "open"))
+"""The groups of workers whose end the next key waits for."""
+
 LEAVING_SECONDS = 5.0
 """The longest wait at the end for a running answer to be saved."""
 
@@ -72,7 +73,7 @@ def run(settings: Settings, sessions: SessionStore, *, session: str | None = Non
         assistant.close()
 
 
-class ChatApp(App[None], inherit_bindings=False):
+class ChatApp(OrderedKeysApp, inherit_bindings=False):
     TITLE = "edge-app"
     CSS_PATH = "app.tcss"
     BINDINGS: ClassVar[list[BindingType]] = APP_BINDINGS
@@ -103,6 +104,17 @@ class ChatApp(App[None], inherit_bindings=False):
         self.push_screen(self.chat)
         self.theme_changed_signal.subscribe(self, self._theme_chosen)
 
+    def is_held(self) -> bool:
+        """Holds the keys while a question is sent, a command is run, or a list is made that the next key acts on."""
+        if self.chat.is_mounted and self.chat.composer.prompt.sending:
+            return True
+        held = HELD if self.screen is self.chat else HELD - {"window"}  # an open window takes the keys
+        return any(worker.group in held and not worker.is_finished for worker in self.workers)
+
+    def is_urgent(self, key: str) -> bool:
+        active = self.screen.active_bindings.get(key)
+        return active is not None and active.binding.id in URGENT
+
     def _theme_chosen(self, theme: Theme) -> None:
         """Saves the theme that was chosen. Also called for the initial theme, which is not saved again."""
         if theme.name == self._kept_theme:
@@ -110,11 +122,6 @@ class ChatApp(App[None], inherit_bindings=False):
         self._kept_theme = theme.name
         if trouble := self._dependencies.keep("theme", theme.name):
             self.chat.composer.say(trouble, wrong=True)
-
-    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
-        """Cancels all workers first: they would update widgets that the exit removes."""
-        self.workers.cancel_all()
-        super().exit(result, return_code, message)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The command palette: our commands, each mode by its name, then Textual's theme and screenshot."""

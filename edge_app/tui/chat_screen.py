@@ -137,7 +137,7 @@ class ChatScreen(ChatActions):
         return super().check_action(action, parameters)
 
     def action_stop(self) -> None:
-        self.composer.prompt.sending = False
+        self.composer.stop_sending()
         self._stop_answer(self._asked_so_far)
         self._preparation.stop_looking()
         self.composer.prompt.focus()

@@ -30,6 +30,19 @@ _NAMES = {
 }
 
 
+URGENT = frozenset(
+    (
+        "chat.stop",
+        "chat.back",
+        "chat.interrupt",
+        "app.quit",
+        "prompt.close_suggestions",
+        "window.close",
+    )
+)
+"""Ids of the bindings whose keys do not wait until a question is sent or a command has run."""
+
+
 def declared(bindings: Iterable[BindingType]) -> list[Binding]:
     """The bindings that are declared as Binding, as all of this app are; Textual also allows tuples."""
     return [binding for binding in bindings if isinstance(binding, Binding)]

@@ -102,7 +102,7 @@ class AttachingComposer(Vertical):
     async def edit(self, text: str, attachments: Sequence[Attachment]) -> None:
         """Replaces the prompt and the attached images by those of an earlier question."""
         bar = self.query_one(AttachmentBar)
-        await bar.clear()
+        bar.clear()
         self.prompt.recall(text)
         for attachment in attachments:
             await bar.add(attachment)

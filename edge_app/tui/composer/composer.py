@@ -65,14 +65,18 @@ class Composer(AttachingComposer):
     @on(PromptInput.Sent)
     def _sent(self, event: PromptInput.Sent) -> None:
         event.stop()
-        self._send(event.text)
+        if self.prompt.sending:  # not stopped in between
+            self._send(event.text)
 
     @work(group="send", exclusive=True)
     async def _send(self, text: str) -> None:
-        try:
-            await self._ask(text)
-        finally:
-            self.prompt.sending = False
+        await self._ask(text)
+        self.prompt.sending = False
+
+    def stop_sending(self) -> None:
+        """The question that is being sent stays in the prompt."""
+        self.workers.cancel_group(self, "send")
+        self.prompt.sending = False
 
     async def _ask(self, text: str) -> None:
         given = commands.parse(text)
@@ -96,10 +100,8 @@ class Composer(AttachingComposer):
             if attachments:
                 self.say("Write what you want to know about the image.", wrong=True)
             return
-        if not self.prompt.sending:
-            return  # stopped: the question stays in the prompt
         self.busy = True
-        await self._clear(text)
+        self._clear(text)
         if typed := attachments[before:]:
             self.say(f"attached {', '.join(attachment.name for attachment in typed)}")
         self.post_message(self.Asked(text, self.prompt.folded.unfold(question), attachments))
@@ -133,11 +135,11 @@ class Composer(AttachingComposer):
         self.prompt.clear()
         self.post_message(self.CommandGiven(command, argument))
 
-    async def _clear(self, text: str) -> None:
+    def _clear(self, text: str) -> None:
         self.prompt.asked.add(text)
         self.prompt.clear()
         self.query_one(NoticeLine).clear()
-        await self.query_one(AttachmentBar).clear()
+        self.query_one(AttachmentBar).clear()
 
     # -- suggestions
 
@@ -191,12 +193,14 @@ class Composer(AttachingComposer):
         event.stop()
         chosen = self.query_one(SuggestionList).chosen
         prompt = self.prompt
-        if chosen is not None and prompt.document[prompt.cursor_location[0]] == self._suggested_for:
+        line = prompt.document[prompt.cursor_location[0]]
+        is_typed = chosen is not None and event.or_sent and line[chosen.start : chosen.end] == chosen.text
+        if chosen is not None and line == self._suggested_for and not is_typed:
             prompt.sending = False
             self._take(chosen)
             return
-        self._show([])  # the text has changed: the suggestions are out of date
-        if event.or_sent:
+        self._show([])  # the text has changed, or nothing is left to complete
+        if event.or_sent and prompt.sending:
             self._send(prompt.text)
 
     @on(SuggestionList.Clicked)
@@ -219,7 +223,7 @@ class Composer(AttachingComposer):
             prompt.recalled = prompt.text
             self._send(prompt.text)
 
-    @work(group="attach")
+    @work(group="mention")
     async def _take_mention(self, image: Path, start: tuple[int, int], end: tuple[int, int]) -> None:
         """Attaches the image of a mention at once, so that it is seen before the question is sent."""
         number, prompt = len(self.attachments) + 1, self.prompt

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from textual import events, on
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
@@ -167,9 +167,6 @@ class PromptInput(TextArea):
     class ImagesPasted(Message):
         paths: tuple[Path, ...]
 
-    class EnterPressed(Message):
-        pass
-
     class ClipboardAsked(Message):
         """The key that pastes was pressed: an image in the system's clipboard comes before text."""
 
@@ -177,7 +174,7 @@ class PromptInput(TextArea):
     class SuggestionTaken(Message):
         """The highlighted suggestion was accepted.
 
-        or_sent: Enter was pressed, which sends the text when the suggestions are out of date.
+        or_sent: Enter was pressed, which sends the text when the suggestions are out of date or it is complete.
         """
 
         or_sent: bool
@@ -216,16 +213,9 @@ class PromptInput(TextArea):
         return super().check_action(action, parameters)
 
     def action_send(self) -> None:
-        """Posts a message instead of sending at once: a priority key overtakes the letters that are still in this
-        widget's queue, and a message does not."""
-        self.sending = True
-        self.post_message(self.EnterPressed())
-
-    @on(EnterPressed)
-    def _enter_pressed(self, event: EnterPressed) -> None:
-        event.stop()
-        if not self.sending:  # stopped in between
+        if self.sending:
             return
+        self.sending = True
         self.post_message(self.SuggestionTaken(or_sent=True) if self.suggesting else self.Sent(self.text))
 
     def action_paste(self) -> None:

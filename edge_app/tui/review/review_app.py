@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import PIL.Image
-from textual import events, work
-from textual.app import App, ComposeResult
+from textual import work
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, VerticalScroll
 from textual.widget import Widget
@@ -20,6 +19,7 @@ from edge_app.events import Picture
 from edge_app.extract.review import Review, ReviewItem, shown
 from edge_app.extract.rows import PageRow
 from edge_app.system.terminal_text import one_line
+from edge_app.tui.ordered_keys import OrderedKeysApp
 from models.core.errors import UserError
 from models.core.types import Image
 
@@ -30,27 +30,10 @@ CELL_HEIGHT = 2
 """Of a character cell, in widths of it."""
 
 
-class ValueInput(Input):
-    """The input of one value. It handles its own keys as they come.
-
-    Textual runs a key like Ctrl+U only after it has gone up to the app and back. Text that a terminal sends in the same
-    burst would be typed before that, and deleted.
-    """
-
-    async def _on_key(self, event: events.Key) -> None:
-        own = self._bindings.key_to_bindings.get(event.key, [])
-        if event.is_printable or not own:
-            await super()._on_key(event)
-            return
-        event.stop()
-        event.prevent_default()
-        await self.run_action(own[0].action)
-
-
 Decode = Callable[[Picture], Image]
 
 
-class ReviewApp(App[None], inherit_bindings=False):
+class ReviewApp(OrderedKeysApp, inherit_bindings=False):
     """decided: the rows that the user accepted or corrected, by their position in the table.
 
     decode: decodes a page; raises UserError. draw: makes the widget of a picture (conversation.previews).
@@ -109,7 +92,6 @@ class ReviewApp(App[None], inherit_bindings=False):
         """Keeps the values as they stand, and goes on to the next row."""
         if self._at == len(self._items):
             return
-        await self._typed()
         typed = [each.value for each in self.query(Input)]
         try:
             self.decided[self.item.number] = self._review.decide(self.item, typed)
@@ -131,13 +113,6 @@ class ReviewApp(App[None], inherit_bindings=False):
         if self._at < len(self._items):
             self.open_url(Path(self.item.job.file).absolute().as_uri())
 
-    async def _typed(self) -> None:
-        """Waits until the inputs have taken the keys before this one, which the app handles first."""
-        for box in self.query(ValueInput):
-            taken = asyncio.Event()
-            if box.call_later(taken.set):
-                await taken.wait()
-
     async def _show(self) -> None:
         item, row = self.item, self.item.row
         declined = " · not found by the model" if row.declined else ""
@@ -154,7 +129,7 @@ class ReviewApp(App[None], inherit_bindings=False):
             kind = "" if field.kind == "text" else f" ({field.kind})"
             label = Label(f"{field.name}{kind}{chance}", markup=False)
             label.set_class(doubtful, "doubtful")
-            box = ValueInput(shown(value))
+            box = Input(shown(value))
             widgets += [label, box]
             inputs.append((not doubtful, box))
         await fields.mount_all(widgets)

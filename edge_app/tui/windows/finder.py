@@ -98,7 +98,7 @@ class Finder(Window[str]):
         event.stop()
         self._search(event.value)
 
-    @work(exclusive=True)
+    @work(group="search", exclusive=True)
     async def _search(self, words: str, place: int | None = None) -> None:
         found: Sequence[Found] = ()
         trouble = ""

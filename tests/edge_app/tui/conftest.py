@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
+from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Static
@@ -351,6 +353,23 @@ async def type_text(pilot: Pilot[None], text: str) -> None:
 async def press(pilot: Pilot[None], *keys: str) -> None:
     await pilot.press(*keys)
     await settled(pilot)
+
+
+CONTROLS = {
+    "\r": "enter",
+    "\t": "tab",
+    "\x03": "ctrl+c",
+    "\x0e": "ctrl+n",
+    "\x15": "ctrl+u",
+    "\x1b": "escape",
+    "\x7f": "backspace",
+}
+
+
+def burst(app: ChatApp, typed: str) -> None:
+    """Sends keys as a terminal does whose input came all at once."""
+    for character in typed:
+        app.post_message(events.Key(CONTROLS.get(character) or _character_to_key(character), character))
 
 
 def notice(app: ChatApp) -> str:

@@ -14,7 +14,16 @@ from edge_app.tui.conversation.messages import QuestionView
 from edge_app.tui.first_card import read_first_card
 from edge_app.tui.status import StatusLine
 from tests.edge_app.conftest import new_image
-from tests.edge_app.tui.conftest import ANSWER, MakeApp, ScriptedAssistant, notice, press, settled, type_text
+from tests.edge_app.tui.conftest import (
+    ANSWER,
+    MakeApp,
+    ScriptedAssistant,
+    burst,
+    notice,
+    press,
+    settled,
+    type_text,
+)
 
 
 def chat_of(store: SessionStore, *questions: str) -> str:
@@ -197,3 +206,18 @@ async def test_the_line_at_the_top_says_how_much_of_the_context_is_used(make_app
         await settled(pilot)
         used = ANSWER.tokens.prompt + ANSWER.tokens.completion
         assert f"{used} of 2,048 tokens" in str(app.chat.query_one("#status-facts").content)  # type: ignore[attr-defined]
+
+
+async def test_a_question_typed_behind_a_fork_is_asked_in_the_copy(
+    make_app: MakeApp, assistant: ScriptedAssistant, store: SessionStore
+) -> None:
+    session = chat_of(store, "one")
+    app = make_app(store, session=session)
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        burst(app, "/fork\rtwo\r")
+        await settled(pilot)
+        await settled(pilot)
+        (turn,) = assistant.turns
+        assert (turn.question, turn.session == session) == ("two", False)
+        assert questions_of(store, turn.session) == questions_of(store, session) == ["one"]
