@@ -34,8 +34,7 @@ def test_of_the_bundled_adapters_that_read_only_charts_gets_ranks() -> None:
         "receipts",
     }
     assert {name for name, policy in policies.items() if policy.chart_ranks} == {"charts"}
-    newer = policies.pop("documents")
-    assert newer.prompt_format == 3
+    assert {policies.pop(name).prompt_format for name in ("documents", "receipts")} == {3}
     assert {policy.prompt_format for policy in policies.values()} == {1}, "as they were trained"
 
 

@@ -68,7 +68,7 @@ def test_the_engine_is_told_how_an_adapter_copies_but_not_beside_a_schema_or_in_
 ) -> None:
     copies = CopyPolicy(("Not there.",), margin=1.5)
     declare(directory, "receipts", "always", copies=copies)
-    page = png()
+    page = document()
     ask(assistant, images=(page,), adapter="receipts")
     ask(assistant, images=(page,), adapter="receipts:0.5,medical:0.5")
     ask(assistant, images=(page,), adapter="none")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from edge_app.schemas.answer_schema import schema_of_fields
 from edge_app.schemas.fields import parse_fields
@@ -18,6 +19,7 @@ WORDS = ('{"animal": "cat"', ', "legs": 4}')
 
 def test_fields_need_no_question(run: Run, engine: FakeEngine, photo: str) -> None:
     engine.words = WORDS
+    Image.linear_gradient("L").save(photo)
     asked = run("ask", "--image", photo, "--fields", LIST)
     assert (asked.code, asked.stdout) == (0, '{"animal": "cat", "legs": 4}\n')
     assert engine.calls[-1].grammar == schema_of_fields(parse_fields(LIST)).grammar
