@@ -90,14 +90,14 @@ def test_an_interrupted_training_is_resumed_to_the_same_adapter_and_looks_at_no_
         if isinstance(news, Step) and news.done == 9:
             raise KeyboardInterrupt
 
-    def look(*_: object) -> None:
+    def encode_tiles(*_: object) -> None:
         raise AssertionError("the rows are on disk")
 
     whole = make("all of it", lambda _: None)
     with pytest.raises(KeyboardInterrupt):
         make("cut", interrupt)
     assert not (tmp_path / "cut").exists()
-    monkeypatch.setattr(TileEncoder, "look", look)
+    monkeypatch.setattr(TileEncoder, "encode_tiles", encode_tiles)
     steps: list[str | Step] = []
     assert make("cut", steps.append, resume=True) == whole
     assert next(news.done for news in steps if isinstance(news, Step)) == 9
