@@ -65,11 +65,12 @@ def image_obstacle(planned: PlannedTurn) -> BuiltInReply | None:
 
 
 def blank_image(planned: PlannedTurn) -> BuiltInReply | None:
-    """The reply to a question for values of an image of one colour, such as an empty page. Models invent values."""
-    image = planned.focus.image
-    if image is None or image.text or not _has_one_colour(image.pixels):
+    """The reply to a question for values of images of one colour, such as an empty page. Models invent values."""
+    images = [read.image for read in planned.new]
+    if not images or any(image.text or not _has_one_colour(image.pixels) for image in images):
         return None
-    return BuiltInReply(f"There is nothing on {image.name}.", True, Reason("blank_image"))
+    names = ", ".join(image.name for image in images)
+    return BuiltInReply(f"There is nothing on {names}.", True, Reason("blank_image"))
 
 
 def _has_one_colour(pixels: NDArray[np.uint8]) -> bool:

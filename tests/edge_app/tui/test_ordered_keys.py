@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -48,25 +49,38 @@ async def test_a_burst_of_keys_does_what_the_same_keys_do_one_by_one(
         assert not app.chat.composer.busy
 
 
-async def test_keys_wait_while_the_image_of_a_question_is_read(
-    make_app: MakeApp, assistant: ScriptedAssistant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read, begun, go_on = attaching.read_attachment, threading.Event(), threading.Event()
+@dataclass(frozen=True)
+class Reading:
+    """The reading of an attached image. begun: set when it begins. go_on: ends it when it is set."""
+
+    begun: threading.Event
+    go_on: threading.Event
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
+    read, reading = attaching.read_attachment, Reading(threading.Event(), threading.Event())
 
     def slowly(source: Path) -> Attachment:
-        begun.set()
-        assert go_on.wait(240)
+        reading.begun.set()
+        assert reading.go_on.wait(240)
         return read(source)
 
     monkeypatch.setattr(attaching, "read_attachment", slowly)
+    return reading
+
+
+async def test_keys_wait_while_the_image_of_a_question_is_read(
+    make_app: MakeApp, assistant: ScriptedAssistant, reading: Reading
+) -> None:
     app = make_app()
     async with app.run_test() as pilot:
         await settled(pilot)
         app.chat.composer.prompt.recall("Is @cat.png a cat?")
         burst(app, "\r\rnext")
-        await until(pilot, begun.is_set)
+        await until(pilot, reading.begun.is_set)
         assert app.chat.composer.prompt.text == "Is @cat.png a cat?"
-        go_on.set()
+        reading.go_on.set()
         await settled(pilot)
         assert [(turn.question, len(turn.images)) for turn in assistant.turns] == [("Is the image a cat?", 1)]
         assert (app.chat.composer.prompt.text, app.chat.composer.busy) == ("next", False)
@@ -74,27 +88,19 @@ async def test_keys_wait_while_the_image_of_a_question_is_read(
 
 @pytest.mark.parametrize("key", ["\x1b", "\x03"])
 async def test_a_key_that_stops_does_not_wait_and_what_was_typed_stays(
-    make_app: MakeApp, assistant: ScriptedAssistant, monkeypatch: pytest.MonkeyPatch, key: str
+    make_app: MakeApp, assistant: ScriptedAssistant, reading: Reading, key: str
 ) -> None:
-    read, begun, go_on = attaching.read_attachment, threading.Event(), threading.Event()
-
-    def slowly(source: Path) -> Attachment:
-        begun.set()
-        assert go_on.wait(240)
-        return read(source)
-
-    monkeypatch.setattr(attaching, "read_attachment", slowly)
     app = make_app()
     async with app.run_test() as pilot:
         await settled(pilot)
         prompt = app.chat.composer.prompt
         prompt.recall("Is @cat.png a cat?")
         burst(app, "\r Or\r")
-        await until(pilot, begun.is_set)
+        await until(pilot, reading.begun.is_set)
         burst(app, f"{key} not?")
         await until(pilot, lambda: prompt.text.endswith("not?"))
         assert (prompt.text, prompt.sending) == ("Is @cat.png a cat? Or not?", False)
-        go_on.set()
+        reading.go_on.set()
         await settled(pilot)
         assert (assistant.turns, app.chat.composer.busy) == ([], False)
         burst(app, "\r")

@@ -126,6 +126,11 @@ def test_a_page_with_nothing_on_it_has_empty_values(home: Path, folder: Path) ->
         answer = ask(made, Turn("", images=(folder / name,), schema=FIELDS))
         assert (answer.text, answer.declined, engine.calls) == ('{"animal": null, "legs": null}', True, [])
         assert answer.reason_kind == "blank_image"
+    made, engine = assistant(None, CAT)
+    with made:
+        list(made.answer(Turn("What is this?", images=(folder / "dot.png",))))
+        list(made.answer(Turn("Anna is four.", schema=FIELDS)))
+    assert len(engine.calls) == 2, "a question without a new image is the model's"
     page = PillowImage.new("RGB", (90, 120), "white")
     page.putpixel((45, 61), (250, 250, 250))
     page.save(folder / "page.png")
